@@ -1,0 +1,134 @@
+"""Bytes to frames and back. Does no I/O and keeps no state.
+
+Errors::
+
+    FrameError               carries `code` and `request_id`
+    +-- MalformedFrame       not one whole MessagePack array: the connection can't be trusted
+    +-- UnknownType          a whole array, with a type this side does not know
+    +-- InvalidField         a known type, with a field missing or wrong
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from protocol import codes
+from protocol.frames import NO_REQUEST, ClientFrame, Message, Push, ServerFrame
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_client_decoder: Final[msgspec.msgpack.Decoder[ClientFrame]] = msgspec.msgpack.Decoder(ClientFrame)
+_server_decoder: Final[msgspec.msgpack.Decoder[ServerFrame]] = msgspec.msgpack.Decoder(ServerFrame)
+_outline_decoder: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+_F = TypeVar("_F")
+
+
+class FrameError(Exception):
+    """A message that is not a frame of protocol v1.
+
+    `code` is what to answer with. `request_id` is the request it came as, where that could be
+    read, else 0. The text never contains a value from the message.
+    """
+
+    code: codes.ErrorCode = codes.INVALID_FIELD
+
+    def __init__(self, text: str, request_id: int = NO_REQUEST) -> None:
+        super().__init__(text)
+        self.request_id = request_id
+
+
+class MalformedFrame(FrameError):
+    """Truncated, trailing, nested too deeply, or not an array: close with `codes.BAD_FRAME`."""
+
+
+class UnknownType(FrameError):
+    """The type is an integer that this side does not know: answer, and keep the connection."""
+
+    code = codes.UNKNOWN_TYPE
+
+
+class InvalidField(FrameError):
+    """A known type with a wrong field: answer, and keep the connection."""
+
+
+encode = _encoder.encode
+"""Encode any frame or a `Message`; returns its bytes."""
+
+
+def decode_client(data: bytes) -> ClientFrame:
+    """Decode what a client sent.
+
+    Raises:
+        MalformedFrame, UnknownType, InvalidField: see the module's table.
+    """
+    try:
+        return _client_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _explain(data, error) from None
+
+
+def decode_server(data: bytes) -> ServerFrame:
+    """Decode what a server sent. Raises as `decode_client` does."""
+    try:
+        return _server_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _explain(data, error) from None
+
+
+_TYPES: Final = {
+    kind.__struct_config__.tag for union in (ClientFrame, ServerFrame) for kind in union.__args__
+}
+
+
+def _explain(data: bytes, error: Exception) -> FrameError:
+    """Find out which of the three errors it is. Only bad input pays for this second look."""
+    try:
+        items = _outline_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return MalformedFrame("not one whole MessagePack array, or nested too deeply")
+    kind = _read(items[0], int) if items else None
+    if kind is None:
+        return MalformedFrame("the first element of the array is not an integer type")
+    request_id = (_read(items[1], int) if len(items) > 1 else None) or NO_REQUEST
+    if not 0 < request_id < 2**32:
+        request_id = NO_REQUEST
+    if isinstance(error, msgspec.ValidationError) and str(error).endswith("`$[0]`"):
+        return UnknownType(f"frame type {kind} is not known here", request_id)
+    if isinstance(error, msgspec.ValidationError):
+        return InvalidField(f"frame type {kind}: {_without_values(str(error))}", request_id)
+    return InvalidField(f"frame type {kind}: a text is not UTF-8, or nests too deeply", request_id)
+
+
+def _read(raw: msgspec.Raw, type_: type[_F]) -> _F | None:
+    try:
+        return msgspec.msgpack.decode(raw, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _without_values(text: str) -> str:
+    """msgspec's texts name types and places; the one that quotes a value begins like this."""
+    return "a value is not allowed here" if text.startswith("Invalid value") else text
+
+
+# --- pushes and WebSocket messages, built by hand because they are the hot path -------------------
+
+_PUSH_HEAD: Final = bytes([0x94, Push.__struct_config__.tag])  # type: ignore[list-item]
+assert encode(Push(1, 2, Message(b"", "", "", 0, "", b"")))[:4] == _PUSH_HEAD + b"\x01\x02"
+
+
+def push_bytes(seq: int, ms: int, message: bytes) -> bytes:
+    """A `Push` around an already encoded `Message`, which is copied in and not decoded."""
+    return b"%b%b%b%b" % (_PUSH_HEAD, encode(seq), encode(ms), message)
+
+
+def websocket_binary(payload: bytes) -> bytes:
+    """`payload` as one unmasked, final, binary WebSocket frame (RFC 6455 section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x82%c%b" % (size, payload)
+    if size < 65536:
+        return b"\x82\x7e%b%b" % (size.to_bytes(2, "big"), payload)
+    return b"\x82\x7f%b%b" % (size.to_bytes(8, "big"), payload)

@@ -1,0 +1,50 @@
+"""Identifiers: their forms, and how a message id and a conversation are derived.
+
+All are checked by full match on ASCII, so that an id is the same bytes in a key, a token, a log
+field and a URL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from typing import Final
+
+from protocol.limits import MAX_ID_CHARS
+
+_USER: Final = re.compile(rf"[A-Za-z0-9._@+\-]{{1,{MAX_ID_CHARS}}}")
+_APP: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def is_user_id(value: str) -> bool:
+    """True for 1-64 of ``A-Z a-z 0-9 . _ @ + -`` (SPEC.md HP-3.1). Device ids too."""
+    return _USER.fullmatch(value) is not None
+
+
+is_device_id = is_user_id
+
+
+def is_app_id(value: str) -> bool:
+    """True for 32 lower-case hex digits (SPEC.md HP-3.2)."""
+    return _APP.fullmatch(value) is not None
+
+
+def new_client_id() -> str:
+    """A fresh client message id: 128 random bits as 32 hex digits."""
+    return secrets.token_hex(16)
+
+
+def message_id(app_id: str, sender: str, client_id: str) -> bytes:
+    """The 16-byte id of the message that `sender` named `client_id` (SPEC.md HP-3.4).
+
+    The first 16 bytes of SHA-256 over the three, separated by a zero byte, which neither an app id
+    nor a user id can contain. A retry on any replica comes to the same id without a look-up.
+    """
+    text = f"{app_id}\0{sender}\0{client_id}".encode()
+    return hashlib.sha256(text).digest()[:16]
+
+
+def direct_conversation(a: str, b: str) -> str:
+    """The name of two users' conversation, the same from both ends: ``d:<lower>:<higher>``."""
+    return f"d:{a}:{b}" if a <= b else f"d:{b}:{a}"

@@ -1,0 +1,38 @@
+"""Numbers of protocol v1 that both sides rely on. SPEC.md section 9 is their normative form."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SUBPROTOCOL: Final = "homeport.v1.msgpack"
+"""The WebSocket subprotocol of protocol v1 (SPEC.md section 2)."""
+
+PATH: Final = "/v1"
+"""The only path of the WebSocket endpoint."""
+
+MAX_TOKEN_CHARS: Final = 4096
+"""Longest token, in characters of its compact form."""
+
+MAX_CONNECT_BYTES: Final = 8192
+"""Largest message before the connection is authenticated, in bytes."""
+
+MAX_FRAME_BYTES: Final = 72 * 1024
+"""Largest message after it, in bytes: the largest tier's body (64 KiB) and room for the rest."""
+
+CONNECT_TIMEOUT_S: Final = 5.0
+"""Seconds from the TCP connection to a complete connect frame."""
+
+WINDOW: Final = 256
+"""Pushes in flight: sent on a connection and not yet acknowledged."""
+
+DEDUPE_WINDOW_MS: Final = 10 * 60 * 1000
+"""How long a client message id is remembered, in milliseconds."""
+
+MAX_ID_CHARS: Final = 64
+"""Longest user id, device id or client message id, in characters."""
+
+MAX_KIND_CHARS: Final = 32
+"""Longest kind of a message (``text``, ``image`` …), in characters."""
+
+MAX_INTEGER: Final = 2**53 - 1
+"""No integer on the wire is larger, so that a browser's numbers can hold it."""
