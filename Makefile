@@ -1,0 +1,40 @@
+# Everything runs in .venv, which is made here from Python 3.11+ and uv.lock, and nothing else.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+# The uv that makes the environment is the one that uv.lock puts into it.
+UV     := $(shell sed -n '/^name = "uv"$$/{n;s/^version = "\(.*\)"$$/\1/p;}' uv.lock)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test fmt
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+run: .venv/synced ## set everything up and start a gateway for trying out (ARGS="--data DIR")
+	@$(BIN)/homeport dev $(ARGS)
+
+test: .venv/synced ## format, lint, types, import layers, all tests, spec coverage
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n auto
+	$(BIN)/python -m tests.spec_coverage
+
+fmt: .venv/synced ## format, and correct what the linter can correct
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/synced: pyproject.toml uv.lock
+	@if [ ! -x $(BIN)/uv ]; then \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Homeport needs Python 3.11 or newer as '$(PYTHON)'." \
+	         "If you have it under another name: make PYTHON=python3.12" >&2; exit 1; }; \
+	  $(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
+	    echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv" >&2; \
+	    exit 1; }; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV); \
+	fi
+	@UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --frozen --quiet
+	@touch $@
