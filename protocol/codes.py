@@ -115,7 +115,7 @@ UNAVAILABLE: Final = ErrorCode(
     140,
     "unavailable",
     Retry.LATER,
-    "The region's store is away or too busy; nothing was accepted. Repeat after `retry_after`.",
+    "The region's store is away or too busy, so nothing is promised. Repeat after `retry_after`.",
 )
 INTERNAL: Final = ErrorCode(
     141, "internal", Retry.LATER, "A fault of the server; it is in the server's log."
