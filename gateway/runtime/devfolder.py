@@ -1,0 +1,80 @@
+"""What `homeport dev` keeps in its data folder, and how the other commands find it there.
+
+::
+
+    .homeport/
+        dev.json                      this module: the app, and where the last run listened
+        keys.json                     the region's key file
+        ca.pem server.pem server.key  see `gateway.runtime.devcerts`
+        lock valkey.log valkey.sock appendonlydir/   see `gateway.runtime.embedded`
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gateway.runtime.devcerts import write_private
+
+DEFAULT: Final = Path(".homeport")
+
+
+class DevFolderError(Exception):
+    """There is no readable state of `homeport dev` in the folder; carries `folder`."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        super().__init__(f"{what} {folder}; `homeport dev` makes one, `--data` names another")
+        self.folder = folder
+
+
+class DevState(msgspec.Struct, frozen=True):
+    """The dev app and the last run: what ``dev.json`` holds, mode 0600.
+
+    `certificate` is the app's primary one, 64 hex digits: with it `send` and `listen` mint their
+    tokens. The URLs are those of the WebSocket endpoints, path included.
+    """
+
+    region: str
+    app_id: str
+    certificate: str
+    redis_url: str
+    plain_url: str
+    wss_url: str
+
+    def __repr__(self) -> str:
+        return f"DevState(region={self.region!r}, app_id={self.app_id!r})"
+
+
+def key_file(folder: Path) -> Path:
+    """The region's key file in a dev folder."""
+    return folder / "keys.json"
+
+
+def ca_file(folder: Path) -> Path:
+    """The CA that clients of a dev folder's WSS listener trust."""
+    return folder / "ca.pem"
+
+
+def save(folder: Path, state: DevState) -> None:
+    """Write `state` into `folder`. Raises OSError."""
+    write_private(_file(folder), msgspec.json.format(msgspec.json.encode(state)))
+
+
+def load(folder: Path) -> DevState:
+    """Read what `save` wrote.
+
+    Raises:
+        DevFolderError: `homeport dev` never got ready in this folder, or its file is damaged.
+    """
+    try:
+        return msgspec.json.decode(_file(folder).read_bytes(), type=DevState)
+    except FileNotFoundError:
+        raise DevFolderError(folder, "no running or earlier gateway in") from None
+    except msgspec.DecodeError:
+        raise DevFolderError(folder, "dev.json is damaged in") from None
+
+
+def _file(folder: Path) -> Path:
+    return folder / "dev.json"
