@@ -1,0 +1,310 @@
+"""One typed configuration: flags beat HOMEPORT_* variables, which beat the TOML file.
+
+Whatever is wrong is told at once and before anything starts, with what to do about it. A name that
+means nothing is refused too: a typo must not fall back to a default in silence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+ENV_PREFIX: Final = "HOMEPORT_"
+
+RegionCode = Literal["cn", "sg", "eu", "na"]
+"""The codes of `gateway.apps.regions.REGIONS`, which lies above this module."""
+
+# What Kubernetes injects for services named homeport or homeport-…: HOMEPORT_PORT=tcp://…,
+# HOMEPORT_SERVICE_HOST, HOMEPORT_API_PORT_443_TCP_ADDR.
+_KUBERNETES: Final = re.compile(
+    r"HOMEPORT(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)"
+)
+
+
+class ConfigError(Exception):
+    """The configuration can't be used. Each of `problems` is one sentence that says what to do."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a host name or IP address without brackets, and a port (0 picks one)."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``host:port``; an IPv6 address stands in brackets (RFC 3986 section 3.2.2).
+
+        Raises:
+            ValueError: it has another form.
+        """
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]+)):([0-9]{1,5})", text)
+        if match is None or int(match[3]) > 65535:
+            raise ValueError("must be host:port, like 0.0.0.0:8443, localhost:8080 or [::1]:8443")
+        if match[1] is not None:
+            try:
+                ipaddress.IPv6Address(match[1])
+            except ValueError:
+                raise ValueError("has no IPv6 address in its brackets") from None
+        return cls(match[1] or match[2], int(match[3]))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """True when only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def _listen(text: str) -> str:
+    Address.parse(text)
+    return text
+
+
+def _redis_url(text: str) -> str:
+    if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("must begin with redis://, rediss:// (TLS) or unix://")
+    return text
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.netloc
+        or "*" in text
+        or text != f"{parts.scheme}://{parts.netloc}".lower()
+    ):
+        raise ValueError(
+            "must be what a browser sends as Origin, like https://chat.example.com: "
+            "lower case, no path, no slash at the end, no *"
+        )
+    return text
+
+
+def _region(text: str) -> str:
+    if text not in get_args(RegionCode):
+        raise ValueError(f"has a key that is no region; regions are {_list(get_args(RegionCode))}")
+    return text
+
+
+def _json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("must be JSON where it is given as text") from None
+
+
+def _list(words: tuple[str, ...]) -> str:
+    return ", ".join(words)
+
+
+def _wss_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "wss" or not parts.netloc:
+        raise ValueError("must begin with wss://")
+    return text
+
+
+class Settings(BaseSettings):
+    """All there is to configure of a gateway. `load_settings` reads it.
+
+    Attributes:
+        region: the region this gateway serves.
+        redis_url: the region's own Redis; it may hold a password, so it is not shown.
+        durability: when a message counts as kept (G1): Redis replied, on disk, or on `replicas`.
+        key_file: the region's keyring.
+        wss_listen: ``host:port`` of the TLS listener, which needs `tls_cert` and `tls_key` (PEM).
+        plain_listen: ``host:port`` of a listener without TLS: loopback only, unless
+            `tls_terminated_upstream` says that a proxy in front of it speaks TLS.
+        origins: the browser origins let in, exactly as sent.
+        allow_missing_origin: let clients in that send no Origin, which native ones don't.
+        heartbeat_s: seconds of silence after which the gateway pings.
+        directory: region code to ``wss://`` URL, told to clients that came to the wrong region.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    region: RegionCode
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(repr=False)
+    durability: Literal["memory", "fsync", "replica"]
+    replicas: int = Field(default=1, ge=1)
+    key_file: Path
+    wss_listen: Annotated[str, AfterValidator(_listen)] | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    plain_listen: Annotated[str, AfterValidator(_listen)] | None = None
+    tls_terminated_upstream: bool = False
+    origins: Annotated[
+        list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_json)
+    ] = []
+    allow_missing_origin: bool = True
+    heartbeat_s: float = Field(default=25, gt=0, le=600, allow_inf_nan=False)
+    directory: Annotated[
+        dict[Annotated[str, AfterValidator(_region)], Annotated[str, AfterValidator(_wss_url)]],
+        NoDecode,
+        BeforeValidator(_json),
+    ] = {}
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the constructor is given: `load_settings` merges the sources itself."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _check_listeners(self) -> Settings:
+        problems = []
+        if self.wss_listen is None and self.plain_listen is None:
+            problems.append("nothing to listen on: set wss_listen, like 0.0.0.0:8443")
+        if self.wss_listen is not None and (self.tls_cert is None or self.tls_key is None):
+            problems.append("wss_listen needs tls_cert and tls_key: set both to PEM files")
+        if (
+            self.plain_listen is not None
+            and not self.tls_terminated_upstream
+            and not Address.parse(self.plain_listen).is_loopback
+        ):
+            problems.append(
+                "plain_listen would send tokens and messages unencrypted: use wss_listen, "
+                "listen on 127.0.0.1, or, when a proxy in front speaks TLS, "
+                "set tls_terminated_upstream"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+_FIELDS: Final = tuple(Settings.model_fields)
+
+
+def load_settings(file: Path | None, flags: dict[str, Any]) -> Settings:
+    """Merge flags, HOMEPORT_* variables and the TOML file, in this order of rank.
+
+    A flag that is None was not given. In a variable, lists and tables are JSON.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
+    in_file = {} if file is None else _read_toml(file)
+    in_env = EnvSettingsSource(Settings)()
+    given = {key: value for key, value in flags.items() if value is not None}
+    problems = _unknown(in_file, lambda key: f"{key} in {file}")
+    problems += _unknown(_variables(), _variable)
+    problems += _unknown(given, _flag)
+    values = {k: v for k, v in (in_file | in_env | given).items() if k in _FIELDS}
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            if not item["loc"]:  # several settings together
+                problems += _rule(item).splitlines()
+                continue
+            key = str(item["loc"][0])
+            if key not in values:
+                place = f"{key} is missing: set {_flag(key)}, {_variable(key)} or {key} in the file"
+                problems.append(place)
+                continue
+            source = _flag(key) if key in given else _variable(key)
+            if key not in given and key not in in_env:
+                source = f"{key} in {file}"
+            problems.append(f"{source} {_rule(item)}")
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{file} can't be read ({error.strerror}): check the path"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{file} is not UTF-8: save it as UTF-8"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{file} is not TOML: {error}"]) from None
+
+
+def _variables() -> list[str]:
+    """The settings that HOMEPORT_* variables mean to set, whether or not there are such."""
+    names = sorted(name.upper() for name in os.environ)
+    return [
+        name.removeprefix(ENV_PREFIX).lower()
+        for name in names
+        if name.startswith(ENV_PREFIX) and not _KUBERNETES.fullmatch(name)
+    ]
+
+
+def _unknown(keys: Iterable[str], show: Callable[[str], str]) -> list[str]:
+    problems = []
+    for key in keys:
+        if key not in _FIELDS:
+            nearest = difflib.get_close_matches(key, _FIELDS, n=1)
+            hint = (
+                f"did you mean {show(nearest[0])}?" if nearest else f"settings are {_list(_FIELDS)}"
+            )
+            problems.append(f"{show(key)} is not a setting: {hint}")
+    return problems
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _variable(key: str) -> str:
+    return ENV_PREFIX + key.upper()
+
+
+def _rule(item: ErrorDetails) -> str:
+    """What a value must be. Never the value: redis_url may hold a password."""
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    if item["type"] == "literal_error":
+        return f"must be one of {item['ctx']['expected']}"
+    message = item["msg"].removeprefix("Input ")
+    return message[0].lower() + message[1:]

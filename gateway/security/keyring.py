@@ -1,0 +1,227 @@
+"""The region's keyring: one file with the keys that everything stored is sealed under.
+
+The file is JSON: ``{"region": "eu", "active": 2, "keys": {"1": "<64 hex digits>", "2": …}}``. New
+values are sealed under the active version; older versions stay, so that what they sealed opens.
+
+Errors::
+
+    KeyringError                carries `path`
+    +-- KeyringMissing          no such file
+    +-- KeyringExists           `create` never replaces a keyring
+    +-- KeyringUnprotected      others may read it, or it is another user's
+    +-- KeyringMalformed        not a keyring
+    +-- KeyringOtherRegion      of another region; carries `region`
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shlex
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+KEY_BYTES: Final = 32
+MAX_VERSION: Final = 2**16 - 1
+"""A sealed value's header holds the version in two bytes."""
+
+
+class KeyringError(Exception):
+    """The keyring file can't be used as asked. The text says what to do and shows no key."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        super().__init__(text)
+        self.path = path
+
+
+class KeyringMissing(KeyringError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path, f"there is no keyring at {path}; restore it, or create it for a new region"
+        )
+
+
+class KeyringExists(KeyringError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path,
+            f"{path} exists already, and replacing a keyring loses all that was sealed with it; "
+            "rotate it, or choose another path",
+        )
+
+
+class KeyringUnprotected(KeyringError):
+    pass
+
+
+class KeyringMalformed(KeyringError):
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(path, f"{path} is not a keyring: {what}; restore it from your backup")
+
+
+class KeyringOtherRegion(KeyringError):
+    def __init__(self, path: Path, region: str, wanted: str) -> None:
+        super().__init__(
+            path,
+            f"{path} is the keyring of region {region}, and this is region {wanted}; "
+            f"use {wanted}'s own keyring",
+        )
+        self.region = region
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    region: str
+    active: int
+    keys: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The keys of one region: `keys` maps a version (1 to 65535) to 32 bytes."""
+
+    region: str
+    active: int
+    keys: dict[int, bytes] = field(repr=False)
+
+    @classmethod
+    def create(cls, path: Path, region: str) -> Keyring:
+        """Write a new keyring with one fresh key, mode 0600.
+
+        Raises:
+            KeyringExists: there is a file already.
+            OSError: the folder is missing or can't be written.
+        """
+        keyring = cls(region, 1, {1: secrets.token_bytes(KEY_BYTES)})
+        with _locked(path.parent):
+            if path.exists():
+                raise KeyringExists(path)
+            _write(path, keyring)
+        return keyring
+
+    @classmethod
+    def load(cls, path: Path, region: str) -> Keyring:
+        """Read the keyring of `region`.
+
+        Raises:
+            KeyringMissing, KeyringUnprotected, KeyringMalformed, KeyringOtherRegion
+        """
+        keyring = _read(path)
+        if keyring.region != region:
+            raise KeyringOtherRegion(path, keyring.region, region)
+        return keyring
+
+    @classmethod
+    def rotate(cls, path: Path) -> Keyring:
+        """Add a fresh version to the file and make it the active one; returns what is there now.
+
+        Every gateway needs the new file before one of them seals under the new version.
+
+        Raises:
+            KeyringMissing, KeyringUnprotected, KeyringMalformed
+            OSError: the folder can't be written.
+        """
+        path = path.resolve()  # a link to the file stays a link
+        with _locked(path.parent):
+            old = _read(path)
+            version = max(old.keys) + 1
+            if version > MAX_VERSION:
+                raise KeyringError(path, f"{path} has used up its {MAX_VERSION} versions")
+            keyring = cls(old.region, version, old.keys | {version: secrets.token_bytes(KEY_BYTES)})
+            _write(path, keyring)
+        return keyring
+
+    def check_value(self, version: int) -> str:
+        """16 hex digits that tell whether two keyrings hold the same key, and nothing about it.
+
+        Raises:
+            KeyError: there is no such version.
+        """
+        info = f"homeport key check v1\0{self.region}".encode()
+        return HKDF(SHA256(), 8, salt=None, info=info).derive(self.keys[version]).hex()
+
+
+def _read(path: Path) -> Keyring:
+    try:
+        with path.open("rb") as file:
+            _check_protection(path, os.fstat(file.fileno()))
+            data = file.read()
+    except FileNotFoundError:
+        raise KeyringMissing(path) from None
+    except IsADirectoryError:
+        raise KeyringMalformed(path, "it is a folder") from None
+    except PermissionError:
+        raise _unreadable(path) from None
+    try:
+        file_ = msgspec.json.decode(data, type=_File)
+        keys = {version: bytes.fromhex(text) for version, text in file_.keys.items()}
+    except (msgspec.DecodeError, ValueError):
+        raise KeyringMalformed(path, "it does not have the form that Homeport writes") from None
+    if not all(0 < version <= MAX_VERSION for version in keys):
+        raise KeyringMalformed(path, f"versions go from 1 to {MAX_VERSION}")
+    if not all(len(key) == KEY_BYTES for key in keys.values()):
+        raise KeyringMalformed(path, f"a key is not {KEY_BYTES} bytes")
+    if file_.active not in keys:
+        raise KeyringMalformed(path, "the active version has no key")
+    return Keyring(file_.region, file_.active, keys)
+
+
+def _check_protection(path: Path, status: os.stat_result) -> None:
+    """Refuse what others could have read or written. Looks at the opened file, not at its name."""
+    if status.st_uid != os.geteuid():
+        raise _unreadable(path)
+    mode = stat.S_IMODE(status.st_mode)
+    if mode not in (0o600, 0o400):
+        raise KeyringUnprotected(
+            path,
+            f"{path} has mode {mode:04o}, so others may get at the region's keys; "
+            f"run: chmod 600 {shlex.quote(str(path))}",
+        )
+
+
+def _unreadable(path: Path) -> KeyringUnprotected:
+    return KeyringUnprotected(
+        path,
+        f"{path} does not belong to the user that Homeport runs as (uid {os.geteuid()}); "
+        f"run: chown {os.geteuid()} {shlex.quote(str(path))}",
+    )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep two writers apart: the second would drop the first one's new key."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, keyring: Keyring) -> None:
+    """Replace the file as a whole, and on disk, so that a crash leaves the old one or the new."""
+    keys = {version: key.hex() for version, key in keyring.keys.items()}
+    data = msgspec.json.format(msgspec.json.encode(_File(keyring.region, keyring.active, keys)))
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # the rename itself
+    finally:
+        os.close(folder)

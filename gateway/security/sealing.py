@@ -1,0 +1,148 @@
+"""Sealing: what users write, encrypted before it leaves the process (G7).
+
+A sealed value, integers big-endian::
+
+    format u8 = 1 | key version u16 | day u16 | nonce 12 bytes | ciphertext | tag 16 bytes
+
+`day` is days since 1970. The key is HKDF-SHA256 (RFC 5869) of the keyring's version, with the app's
+salt, and the day in the info; the cipher is AES-256-GCM (NIST SP 800-38D). A key lives for one app
+and one day, so random nonces stay within that document's bound of 2^32 a key (section 8.3).
+
+The additional data binds a value to its place, so a copy elsewhere does not open::
+
+    format, key version, day | kind u8 | size u16, region | size u16, app | size u16, conversation
+    | message id
+
+Errors::
+
+    SealError
+    +-- Tampered              changed, moved from its place, or sealed under other keys
+    +-- UnknownKeyVersion     the keyring lacks its `version`
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from enum import IntEnum
+from functools import lru_cache
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from gateway.security.keyring import Keyring
+
+OVERHEAD: Final = 1 + 2 + 2 + 12 + 16
+"""By how many bytes a sealed value is longer than the plain one."""
+
+_FORMAT: Final = 1
+_DAY_MS: Final = 24 * 60 * 60 * 1000
+_HEAD: Final = struct.Struct(">BHH")
+_SIZE: Final = struct.Struct(">H")
+_NONCE_BYTES: Final = 12
+_BODY: Final = _HEAD.size + _NONCE_BYTES
+_CACHED_KEYS: Final = 4096
+
+
+class Kind(IntEnum):
+    """What a sealed value is. An app record has salt ``b""``, conversation "" and id ``b""``."""
+
+    MESSAGE = 1
+    APP = 2
+
+
+class SealError(Exception):
+    """A sealed value can't be opened."""
+
+
+class Tampered(SealError):
+    """It was changed, or it is not what was sealed for this place."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a sealed value does not belong where it was found, or was changed; "
+            "see who can write to the store"
+        )
+
+
+class UnknownKeyVersion(SealError):
+    """`version` is not in the keyring."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"the keyring has no key version {version}; "
+            "give this gateway the keyring file that the others have"
+        )
+        self.version = version
+
+
+class Sealer:
+    """Seals and opens under one region's keyring."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._cipher = lru_cache(_CACHED_KEYS)(self._derive)
+
+    def seal(
+        self,
+        app_id: str,
+        salt: bytes,
+        kind: Kind,
+        conversation: str,
+        message_id: bytes,
+        plain: bytes,
+        now_ms: int,
+    ) -> bytes:
+        """Encrypt `plain` for its place; the result is `OVERHEAD` bytes longer."""
+        head = _HEAD.pack(_FORMAT, self._keyring.active, now_ms // _DAY_MS)
+        cipher, bound = self._cipher(app_id, salt, kind, head)
+        nonce = os.urandom(_NONCE_BYTES)
+        place = conversation.encode()
+        bound = b"%b%b%b%b" % (bound, _SIZE.pack(len(place)), place, message_id)
+        return b"%b%b%b" % (head, nonce, cipher.encrypt(nonce, plain, bound))
+
+    def open(
+        self,
+        app_id: str,
+        salt: bytes,
+        kind: Kind,
+        conversation: str,
+        message_id: bytes,
+        sealed: bytes,
+    ) -> bytes:
+        """Decrypt what `seal` made with the same arguments.
+
+        Raises:
+            Tampered: anything differs: an argument, the region, the header, the body.
+            UnknownKeyVersion: sealed under a version that the keyring lacks.
+        """
+        if len(sealed) < OVERHEAD or sealed[0] != _FORMAT:
+            raise Tampered
+        cipher, bound = self._cipher(app_id, salt, kind, sealed[: _HEAD.size])
+        place = conversation.encode()
+        bound = b"%b%b%b%b" % (bound, _SIZE.pack(len(place)), place, message_id)
+        try:
+            return cipher.decrypt(sealed[_HEAD.size : _BODY], sealed[_BODY:], bound)
+        except InvalidTag:
+            raise Tampered from None
+
+    def _derive(self, app_id: str, salt: bytes, kind: Kind, head: bytes) -> tuple[AESGCM, bytes]:
+        """The cipher of a header, and the part of the additional data that all its values share."""
+        _, version, day = _HEAD.unpack(head)
+        if version not in self._keyring.keys:
+            raise UnknownKeyVersion(version)
+        info = b"homeport seal v1\0" + _SIZE.pack(day)
+        key = HKDF(SHA256(), 32, salt=salt, info=info).derive(self._keyring.keys[version])
+        region, app = self._keyring.region.encode(), app_id.encode()
+        bound = b"%b%c%b%b%b%b" % (
+            head,
+            kind,
+            _SIZE.pack(len(region)),
+            region,
+            _SIZE.pack(len(app)),
+            app,
+        )
+        return AESGCM(key), bound

@@ -1,0 +1,164 @@
+"""Tokens: JWTs (RFC 7519) signed by an app's back end with the app's certificate.
+
+The algorithm is HS256 and nothing else. It belongs to the key, so the token has no say in it
+(RFC 8725 section 3.1), and keys that a token brings along or points to (`jku`, `jwk`, `x5u`) are
+never looked at. Time is passed in.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeVar
+
+import jwt
+import msgspec
+
+from gateway.apps.app import App
+from protocol import codes
+from protocol.ids import is_app_id, is_user_id
+from protocol.limits import MAX_INTEGER, MAX_TOKEN_CHARS
+
+MAX_CLOCK_SKEW_S: Final = 5
+"""How far ahead the clock of an app's back end may run, in seconds."""
+
+_ALGORITHM: Final = "HS256"
+_signer: Final = jwt.PyJWS([_ALGORITHM], {"enforce_minimum_key_length": True})
+
+_C = TypeVar("_C")
+_Seconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
+
+
+class _Issuer(msgspec.Struct):
+    iss: str
+
+
+class _Claims(msgspec.Struct):
+    """Strict types: a bool, a float or text is not a time. An array of one is a single audience."""
+
+    iss: str
+    sub: str
+    aud: str | tuple[str]
+    iat: _Seconds
+    exp: _Seconds
+    nbf: _Seconds = 0
+
+
+_issuer_decoder: Final = msgspec.json.Decoder(_Issuer)
+_claims_decoder: Final = msgspec.json.Decoder(_Claims)
+
+
+class TokenRefused(Exception):
+    """The token lets nobody in. `code` says why; the text shows nothing of the token."""
+
+    def __init__(self, code: codes.ErrorCode, detail: str = "") -> None:
+        super().__init__(f"{code.meaning} {detail}".rstrip())
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom a good token names, and from when to when: seconds since 1970, the end excluded."""
+
+    user: str
+    issued_s: int
+    expires_s: int
+
+
+def app_id_of(token: str) -> str:
+    """The app a token claims to be from (`iss`). Nothing is verified: use it to find the app only.
+
+    Raises:
+        TokenRefused: TOKEN_TOO_LARGE or TOKEN_MALFORMED.
+    """
+    _check_size(token)
+    segments = token.split(".")
+    if len(segments) != 3:
+        raise TokenRefused(codes.TOKEN_MALFORMED, "It does not have three parts.")
+    try:
+        payload = base64.b64decode(segments[1] + "==", altchars=b"-_")
+    except (ValueError, binascii.Error):
+        raise TokenRefused(codes.TOKEN_MALFORMED, "Its claims are not base64url.") from None
+    app_id = _decode(_issuer_decoder, payload).iss
+    if not is_app_id(app_id):
+        raise TokenRefused(codes.TOKEN_MALFORMED, "`iss` must be an app id.")
+    return app_id
+
+
+def verify(token: str, app: App, now_s: float) -> Identity:
+    """Check everything about a token: who signed it, for where, from when and until when.
+
+    Both certificates of `app` are tried. The token is good while ``now_s < exp``, in seconds since
+    1970; its `iat` (and `nbf`, if any) may lie `MAX_CLOCK_SKEW_S` ahead.
+
+    Raises:
+        TokenRefused: with one of the codes TOKEN_TOO_LARGE to TOKEN_AUDIENCE. The signature comes
+            first: a token that the app did not sign learns nothing about its claims.
+    """
+    _check_size(token)
+    claims = _decode(_claims_decoder, _signed_payload(token, app.certificates))
+    if claims.iss != app.id:
+        raise TokenRefused(codes.TOKEN_SIGNATURE, "`iss` names another app.")
+    if not is_user_id(claims.sub):
+        raise TokenRefused(codes.TOKEN_MALFORMED, "`sub` must be a user id.")
+    if claims.aud not in (audience := f"homeport:{app.region}", (audience,)):
+        raise TokenRefused(codes.TOKEN_AUDIENCE)
+    if now_s >= claims.exp:
+        raise TokenRefused(codes.TOKEN_EXPIRED)
+    if max(claims.iat, claims.nbf) > now_s + MAX_CLOCK_SKEW_S:
+        raise TokenRefused(codes.TOKEN_NOT_YET)
+    if claims.exp - claims.iat > app.max_token_s:
+        raise TokenRefused(codes.TOKEN_LIFETIME, f"It allows {app.max_token_s} s.")
+    return Identity(claims.sub, claims.iat, claims.exp)
+
+
+def mint(
+    app_id: str, certificate: str, region: str, user: str, now_s: float, lifetime_s: int = 86400
+) -> str:
+    """A token as an app's back end makes it, good for `lifetime_s` seconds from `now_s`.
+
+    Raises:
+        ValueError: `user` is not a user id.
+        jwt.InvalidKeyError: `certificate` is too short to sign with.
+    """
+    if not is_user_id(user):
+        raise ValueError("a user id is 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+    issued = int(now_s)
+    claims = {
+        "iss": app_id,
+        "sub": user,
+        "aud": f"homeport:{region}",
+        "iat": issued,
+        "exp": issued + lifetime_s,
+    }
+    return _signer.encode(msgspec.json.encode(claims), certificate, _ALGORITHM)
+
+
+def _check_size(token: str) -> None:
+    if len(token) > MAX_TOKEN_CHARS:
+        raise TokenRefused(codes.TOKEN_TOO_LARGE, f"The limit is {MAX_TOKEN_CHARS} characters.")
+
+
+def _signed_payload(token: str, certificates: tuple[str, ...]) -> bytes:
+    """The claims as bytes, once one of the certificates proves to have signed them."""
+    for certificate in certificates:
+        try:
+            payload: bytes = _signer.decode(token, certificate, [_ALGORITHM])
+        except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
+            continue
+        except jwt.InvalidAlgorithmError:
+            raise TokenRefused(codes.TOKEN_ALGORITHM) from None
+        except (jwt.InvalidTokenError, UnicodeEncodeError):
+            raise TokenRefused(codes.TOKEN_MALFORMED) from None
+        return payload
+    raise TokenRefused(codes.TOKEN_SIGNATURE)
+
+
+def _decode(decoder: msgspec.json.Decoder[_C], payload: bytes) -> _C:
+    try:
+        return decoder.decode(payload)
+    except msgspec.ValidationError as error:  # names claims and types, never a value
+        raise TokenRefused(codes.TOKEN_MALFORMED, f"{error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise TokenRefused(codes.TOKEN_MALFORMED, "Its claims are not JSON.") from None
