@@ -29,7 +29,7 @@ class FrameError(Exception):
     """A message that is not a frame of protocol v1.
 
     `code` is what to answer with. `request_id` is the request it came as, where that could be
-    read, else 0. The text never contains a value from the message.
+    read, else 0. The text names the type and the place, never a field's value (SPEC.md HP-4.2-4).
     """
 
     code: codes.ErrorCode = codes.INVALID_FIELD

@@ -27,6 +27,7 @@ from protocol.limits import MAX_ID_CHARS, MAX_INTEGER, MAX_KIND_CHARS
 
 RequestId = Annotated[int, Meta(ge=1, le=2**32 - 1)]
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+Seconds = Annotated[float, Meta(ge=0, le=MAX_INTEGER)]  # also keeps out NaN and infinity
 ShortText = Annotated[str, Meta(max_length=128)]
 
 NO_REQUEST: Final = 0
@@ -52,9 +53,9 @@ class Limits(Struct, array_like=True, frozen=True):
     ``max_body`` in bytes, ``window`` in pushes, ``dedupe_ms`` in milliseconds.
     """
 
-    max_body: int
-    window: int
-    dedupe_ms: int
+    max_body: Count
+    window: Count
+    dedupe_ms: Count
 
 
 # --- the connection ------------------------------------------------------------------------------
@@ -83,11 +84,11 @@ class Connected(Struct, array_like=True, frozen=True, tag=2):
     session: str
     region: str
     user: str
-    heartbeat: float
-    expires: int
+    heartbeat: Seconds
+    expires: Count
     cursor: Cursor
     resumed: bool
-    lost: tuple[int, int] | None
+    lost: tuple[Count, Count] | None
     limits: Limits
 
 
@@ -95,8 +96,8 @@ class Result(Struct, frozen=True, omit_defaults=True):
     """What an `Ok` tells, a map. For a send: ``id`` and ``time``. For a renewal: ``expires``."""
 
     id: bytes | None = None
-    time: int | None = None
-    expires: int | None = None
+    time: Count | None = None
+    expires: Count | None = None
 
 
 class Ok(Struct, array_like=True, frozen=True, tag=3):
@@ -113,9 +114,9 @@ class Error(Struct, array_like=True, frozen=True, tag=4):
     """
 
     id: Annotated[int, Meta(ge=0, le=2**32 - 1)]
-    code: int
+    code: Count
     text: str
-    retry_after: float | None = None
+    retry_after: Seconds | None = None
     details: dict[str, str] | None = None
 
 
@@ -137,13 +138,13 @@ class Renew(Struct, array_like=True, frozen=True, tag=7):
 class Expiring(Struct, array_like=True, frozen=True, tag=8):
     """Server to client: the session ends at ``expires`` (seconds since 1970) unless renewed."""
 
-    expires: int
+    expires: Count
 
 
 class Goaway(Struct, array_like=True, frozen=True, tag=9):
     """Server to client: this gateway is leaving; reconnect after ``reconnect_in`` seconds."""
 
-    reconnect_in: float
+    reconnect_in: Seconds
 
 
 # --- messages and the inbox ----------------------------------------------------------------------
@@ -174,7 +175,7 @@ class Message(Struct, array_like=True, frozen=True):
     id: bytes
     sender: str
     to: str
-    time: int
+    time: Count
     kind: str
     body: bytes
 
