@@ -1,0 +1,218 @@
+"""What the command line asks of a region's Redis. Not for the hot path: one await a command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.apps.app import App, with_new_certificate, with_tier
+from gateway.security.keyring import Keyring
+from gateway.security.sealing import Sealer
+from gateway.store import events, stamp
+from gateway.store import link as scripts
+from gateway.store.directory import open_app, seal_app
+from gateway.store.errors import AppNotFound, StampError, Unavailable
+from gateway.store.keys import BUCKETS, STAMP, Keys
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What `homeport doctor` reports of a Redis.
+
+    `clock_skew_s` is Redis' clock minus ours. `stamp_problem` is None where the stamp is ours or
+    there is none yet. `append_only` and the others are None where CONFIG is not allowed.
+    """
+
+    server: str
+    version: str
+    append_only: bool | None
+    append_fsync: str | None
+    eviction: str | None
+    replicas: int
+    clock_skew_s: float
+    stamp_region: str | None
+    stamp_problem: StampError | None
+
+
+class Admin:
+    """Use as ``async with Admin.open(redis_url, region, keyring) as admin``.
+
+    Every method raises `Unavailable` when Redis is away, and every method that reads or writes apps
+    raises `StampError` when this Redis is not this region's.
+    """
+
+    def __init__(self, redis: Any, region: str, keyring: Keyring) -> None:
+        self._redis = redis
+        self._region = region
+        self._keyring = keyring
+        self._sealer = Sealer(keyring)
+        self._keys = Keys(region)
+        self._stamped = False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, redis_url: str, region: str, keyring: Keyring) -> AsyncIterator[Self]:
+        """Connect; let go at the end."""
+        # Any: redis-py types answers for decoded and undecoded clients alike.
+        redis: Any = Redis.from_url(redis_url, protocol=2, socket_timeout=30)
+        try:
+            yield cls(redis, region, keyring)
+        except RedisError as error:
+            raise Unavailable(type(error).__name__) from error
+        finally:
+            await redis.aclose()
+
+    async def create_app(self, app: App, now_ms: int) -> None:
+        """Register `app` in this region. `now_ms` is milliseconds since 1970."""
+        await self._put(app, now_ms)
+        await self._redis.sadd(self._keys.apps, app.id)
+
+    async def get_app(self, app_id: str) -> App | None:
+        """The app, or None."""
+        await self._check_stamp()
+        record = await self._redis.get(self._keys.app(app_id))
+        return None if record is None else open_app(self._sealer, app_id, record)
+
+    async def list_apps(self) -> list[App]:
+        """All apps of the region, the oldest first."""
+        await self._check_stamp()
+        ids = await self._redis.smembers(self._keys.apps)
+        found = [await self.get_app(app_id.decode()) for app_id in ids]
+        return sorted((app for app in found if app), key=lambda app: app.created_ms)
+
+    async def set_tier(self, app_id: str, tier: str, now_ms: int) -> App:
+        """Move an app to another tier, at once for reading, within a minute for the bytes.
+
+        Raises:
+            AppNotFound, UnknownTier.
+        """
+        app = await self._change(app_id, lambda app: with_tier(app, tier), now_ms)
+        await self._make_due(app_id)
+        return app
+
+    async def rotate_certificate(self, app_id: str, now_ms: int) -> App:
+        """Give an app a new primary certificate; the old one stays valid as the secondary.
+
+        Raises:
+            AppNotFound.
+        """
+        return await self._change(app_id, with_new_certificate, now_ms)
+
+    async def delete_app(self, app_id: str) -> None:
+        """Forget an app. With its record goes its salt, and nothing it stored can be read again.
+
+        The sweeper removes the bytes.
+
+        Raises:
+            AppNotFound.
+        """
+        await self._existing(app_id)
+        await self._redis.delete(self._keys.app(app_id))
+        await self._redis.srem(self._keys.apps, app_id)
+        await self._tell(app_id)
+        await self._make_due(app_id)
+
+    async def revoke(self, app_id: str, user: str, before_ms: int) -> None:
+        """Void the user's tokens issued before `before_ms`, and end the sessions they opened.
+
+        Raises:
+            AppNotFound.
+        """
+        app = await self._existing(app_id)
+        keys = self._keys.user(app_id, user)
+        # A token lives max_token_s at most, so after that there is nothing left to refuse. Counted
+        # from now: `before_ms` may lie ahead.
+        seconds, micros = await self._redis.time()
+        ahead = max(0, before_ms - (seconds * 1000 + micros // 1000))
+        await self._redis.eval(
+            scripts.REVOKE.text,
+            2,
+            keys.revoked,
+            keys.channel,
+            before_ms,
+            ahead + (app.max_token_s + 60) * 1000,
+            events.revoked(before_ms),
+        )
+
+    async def kick(self, app_id: str, user: str, device: str | None = None) -> None:
+        """End the user's sessions: those of `device`, or all.
+
+        Raises:
+            AppNotFound.
+        """
+        await self._existing(app_id)
+        await self._publish(self._keys.user(app_id, user).channel, events.kicked(device or ""))
+
+    async def facts(self, now_s: float) -> StoreFacts:
+        """See `StoreFacts`. `now_s` is our clock, seconds since 1970."""
+        info = await self._redis.info("server")
+        replication = await self._redis.info("replication")
+        seconds, micros = await self._redis.time()
+        config = await self._config()
+        region = await self._redis.hget(STAMP, "region")
+        problem: StampError | None = None
+        if region is not None:
+            try:
+                await self._check_stamp()
+            except StampError as error:
+                problem = error
+        append_only = config.get("appendonly")
+        return StoreFacts(
+            server="Valkey" if info.get("server_name") == "valkey" else "Redis",
+            version=str(info.get("valkey_version", info["redis_version"])),
+            append_only=None if append_only is None else append_only == "yes",
+            append_fsync=config.get("appendfsync"),
+            eviction=config.get("maxmemory-policy"),
+            replicas=int(replication.get("connected_slaves", 0)),
+            clock_skew_s=seconds + micros / 1e6 - now_s,
+            stamp_region=region.decode() if region is not None else None,
+            stamp_problem=problem,
+        )
+
+    async def _config(self) -> dict[str, str]:
+        try:
+            found: dict[str, str] = await self._redis.config_get(
+                "appendonly", "appendfsync", "maxmemory-policy"
+            )
+        except RedisError:  # an ACL user need not have CONFIG
+            return {}
+        return found
+
+    async def _check_stamp(self) -> None:
+        if not self._stamped:
+            await stamp.check(self._redis.execute_command, stamp.Identity.of(self._keyring))
+            self._stamped = True
+
+    async def _existing(self, app_id: str) -> App:
+        app = await self.get_app(app_id)
+        if app is None:
+            raise AppNotFound(app_id)
+        return app
+
+    async def _change(self, app_id: str, change: Callable[[App], App], now_ms: int) -> App:
+        app = change(await self._existing(app_id))
+        await self._put(app, now_ms)
+        await self._tell(app_id)
+        return app
+
+    async def _put(self, app: App, now_ms: int) -> None:
+        await self._check_stamp()
+        await self._redis.set(self._keys.app(app.id), seal_app(self._sealer, app, now_ms))
+
+    async def _tell(self, app_id: str) -> None:
+        await self._publish(self._keys.apps_channel, app_id.encode())
+
+    async def _publish(self, channel: str, payload: bytes) -> Any:
+        return await self._redis.execute_command("SPUBLISH", channel, payload)
+
+    async def _make_due(self, app_id: str) -> None:
+        """Have the sweeper look at every inbox of the app in its next round."""
+        for bucket in range(BUCKETS):
+            due = self._keys.due(bucket)
+            async for member, _ in self._redis.zscan_iter(due, match=f"{app_id}:*", count=1000):
+                await self._redis.zadd(due, {member: 0}, xx=True)

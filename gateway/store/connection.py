@@ -1,0 +1,225 @@
+"""One connection to Redis that comes back by itself.
+
+redis-py connects it (URL, TLS, ACL user, unix socket); then its transport is taken over, so that
+replies are parsed by hiredis right where they arrive: 3.7 us a command instead of 20 and more
+through a redis-py pipeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import hiredis
+import structlog
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
+
+from gateway.store.errors import StoreError, Unavailable
+
+CONNECT_TIMEOUT_S: Final = 5.0
+SILENCE_LIMIT_S: Final = 5.0
+_FIRST_RETRY_S: Final = 0.1
+_LAST_RETRY_S: Final = 5.0
+
+_log = structlog.get_logger("store")
+_NOTHING: Final = object()
+
+pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)
+"""A command as the bytes that Redis reads; hiredis' own type says that it takes one word."""
+
+
+class RedisConnection(asyncio.Protocol, ABC):
+    """Stays connected to `url`. `Link` and `Subscriber` say what to do with it.
+
+    A connection that is lost, or that owes an answer for `SILENCE_LIMIT_S`, is replaced, after a
+    pause drawn evenly from 0 to a bound that doubles from 0.1 s to 5 s.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self.name = name
+        self._pool = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            driver_info=None,
+            client_name=f"homeport-{name}",
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=CONNECT_TIMEOUT_S,
+        )
+        self.up = False
+        """True while commands may be sent: connected, and greeted."""
+        self.on_up: Callable[[], None] | None = None
+        """Called after each reconnect, not after the first connect."""
+        self._connection: Any = None
+        self._transport: asyncio.Transport | None = None
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        self._out: list[bytes] = []
+        self._flushing = False
+        self._lost = asyncio.Event()
+        self._ready: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waiting_since: float | None = None
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect, and keep connecting until it works.
+
+        Raises:
+            StampError: from the greeting, when this Redis must not be used.
+        """
+        self._ready = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._stay_connected(), name=f"redis-{self.name}")
+        await self._ready
+
+    async def aclose(self) -> None:
+        """Let go of the connection and stop coming back. What was asked and not answered fails."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        await self._disconnect()
+
+    async def _stay_connected(self) -> None:
+        bound = _FIRST_RETRY_S
+        while True:
+            try:
+                await self._connect()
+            except (RedisError, OSError, StoreError, TimeoutError) as error:
+                await self._disconnect()
+                if self._first_start_failed(error):
+                    return
+                _log.warning("redis_connect_failed", link=self.name, reason=_reason(error))
+                # The jitter keeps a region's gateways from coming back in step.
+                await asyncio.sleep(random.uniform(0, bound))  # noqa: S311
+                bound = min(bound * 2, _LAST_RETRY_S)
+                continue
+            bound = _FIRST_RETRY_S
+            _log.info("redis_connected", link=self.name)
+            if self._ready is not None and not self._ready.done():
+                self._ready.set_result(None)
+            elif self.on_up is not None:
+                self.on_up()
+            await self._watch()
+            _log.warning("redis_lost", link=self.name)
+            await self._disconnect()
+
+    def _first_start_failed(self, error: Exception) -> bool:
+        """A stamp that is wrong at the start is the operator's to mend, not to wait for."""
+        if self._ready is None or self._ready.done():
+            return False
+        if isinstance(error, StoreError) and not isinstance(error, Unavailable):
+            self._ready.set_exception(error)
+            return True
+        return False
+
+    async def _connect(self) -> None:
+        self._lost.clear()
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        # Kept, because a redis-py connection closes its socket when it is collected.
+        self._connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        await self._connection.connect()
+        # redis-py has no public way to its transport; tests/gateway/store/test_link.py would fail.
+        transport = cast("asyncio.Transport", self._connection._writer.transport)
+        transport.set_protocol(self)
+        self._transport = transport
+        self._waiting_since = None
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await self._greet()
+        self.up = True
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._lost.is_set():
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._lost.wait()
+            except TimeoutError:
+                since = self._waiting_since
+                if since is not None and loop.time() - since > SILENCE_LIMIT_S:
+                    _log.warning("redis_silent", link=self.name)
+                    return
+                self._prod()
+
+    async def _disconnect(self) -> None:
+        if self._transport is not None:
+            self.abort()
+            await self._lost.wait()  # or its late connection_lost would end the next connection
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    def abort(self) -> None:
+        """Give this connection up at once; a new one follows."""
+        self.up = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- for subclasses ----------------------------------------------------------------------
+
+    @abstractmethod
+    async def _greet(self) -> None:
+        """Prepare a fresh connection; it counts as up when this returns."""
+
+    @abstractmethod
+    def _on_reply(self, reply: Any) -> None:
+        """Take one reply, in the order of the commands."""
+
+    @abstractmethod
+    def _owed(self) -> bool:
+        """True while an answer is due."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """The connection is gone: fail whatever waits for an answer."""
+
+    @abstractmethod
+    def _prod(self) -> None:
+        """Once a second: ask something, so that a dead peer is noticed."""
+
+    def _write(self, packed: bytes) -> None:
+        """Send with everything else of this turn of the loop, in one write."""
+        self._out.append(packed)
+        if not self._flushing:
+            self._flushing = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._flush)
+            if self._waiting_since is None:
+                self._waiting_since = loop.time()
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._transport is not None and self._out:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+    # -- asyncio.Protocol --------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Parse replies where they arrive."""
+        reader = self._reader
+        reader.feed(data)
+        try:
+            while (reply := reader.gets()) is not _NOTHING:
+                self._on_reply(reply)
+        except hiredis.ProtocolError:
+            _log.error("redis_protocol_error", link=self.name)
+            self.abort()
+            return
+        self._waiting_since = asyncio.get_running_loop().time() if self._owed() else None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Redis went away, or `abort` was called."""
+        self.up = False
+        self._transport = None
+        self._out.clear()
+        self._forget()
+        self._lost.set()
+
+
+def _reason(error: Exception) -> str:
+    """A word for the log. Error texts of redis-py may contain the URL, and so a password."""
+    return error.reason if isinstance(error, Unavailable) else type(error).__name__

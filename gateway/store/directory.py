@@ -1,0 +1,104 @@
+"""The apps of the region as a gateway knows them: read once, kept, renewed when they change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from gateway.apps.app import App, from_bytes, to_bytes
+from gateway.security.sealing import Kind, Sealer, SealError
+from gateway.store.errors import AppNotFound, StoreError
+from gateway.store.keys import Keys
+from gateway.store.link import Link
+
+REFRESH_S: Final = 60.0
+"""Seconds between reading every known app again, for the change that pub/sub did not bring."""
+
+_log = structlog.get_logger("store")
+
+
+def seal_app(sealer: Sealer, app: App, now_ms: int) -> bytes:
+    """The record of an app, as Redis keeps it."""
+    return sealer.seal(app.id, b"", Kind.APP, "", b"", to_bytes(app), now_ms)
+
+
+def open_app(sealer: Sealer, app_id: str, record: bytes) -> App:
+    """Read a record. Raises `SealError` when it is not this app's, or not this region's."""
+    return from_bytes(sealer.open(app_id, b"", Kind.APP, "", b"", record))
+
+
+class AppDirectory:
+    """Apps by id. `on_gone` is called with the id of an app that was deleted."""
+
+    def __init__(
+        self, link: Link, keys: Keys, sealer: Sealer, on_gone: Callable[[str], None]
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._sealer = sealer
+        self._on_gone = on_gone
+        self._apps: dict[str, App] = {}
+        self._loading: dict[str, asyncio.Task[App]] = {}
+
+    async def get(self, app_id: str) -> App:
+        """The app, from memory where it is known.
+
+        Raises:
+            AppNotFound: there is none in this region.
+            Unavailable: Redis is away and the app is not known yet.
+        """
+        app = self._apps.get(app_id)
+        return app if app is not None else await self._load(app_id)
+
+    def known(self, app_id: str) -> App:
+        """The app of a live session, which has been read before.
+
+        Raises:
+            AppNotFound: it was deleted since.
+        """
+        try:
+            return self._apps[app_id]
+        except KeyError:
+            raise AppNotFound(app_id) from None
+
+    async def reload(self, app_id: str) -> None:
+        """Read one app again, if it is known here. If Redis is away, `REFRESH_S` makes up for it."""
+        if app_id not in self._apps:
+            return
+        try:
+            await self._load(app_id)
+        except AppNotFound:
+            if self._apps.pop(app_id, None) is not None:
+                self._on_gone(app_id)
+        except (StoreError, SealError) as error:
+            _log.warning("app_reload_failed", app=app_id, reason=type(error).__name__)
+
+    async def reload_all(self) -> None:
+        """Read every known app again."""
+        for app_id in list(self._apps):
+            await self.reload(app_id)
+
+    async def _load(self, app_id: str) -> App:
+        # A storm of connects to one app is one read. A reload must see what is there now, but a
+        # read that started before the change was told may not: so it always starts its own.
+        task = self._loading.get(app_id)
+        if task is None or app_id in self._apps:
+            task = asyncio.create_task(self._read(app_id))
+            self._loading[app_id] = task
+            task.add_done_callback(lambda done: self._loaded(app_id, done))
+        return await asyncio.shield(task)
+
+    def _loaded(self, app_id: str, task: asyncio.Task[App]) -> None:
+        if self._loading.get(app_id) is task:
+            del self._loading[app_id]
+        if not task.cancelled() and task.exception() is None:
+            self._apps[app_id] = task.result()
+
+    async def _read(self, app_id: str) -> App:
+        record = await self._link.call("GET", self._keys.app(app_id))
+        if record is None:
+            raise AppNotFound(app_id)
+        return open_app(self._sealer, app_id, record)

@@ -1,0 +1,76 @@
+"""What can go wrong between a gateway and its Redis::
+
+StoreError
++-- Unavailable          away, overloaded or not durable enough; nothing is known to be done
++-- StoreFault           Redis refused a command that should work: a bug, or foreign data
++-- AppNotFound          no such app in this region
++-- StampError           this Redis is not for this gateway
+    +-- WrongRegionStamp it belongs to another region
+    +-- WrongKeys        its data was sealed with other keys
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Root of the store's errors."""
+
+
+class Unavailable(StoreError):
+    """Redis did not do it, or did not say so. Repeating the same request is safe.
+
+    `reason` is a short name for logs and metrics; `retry_after` is in seconds.
+    """
+
+    def __init__(self, reason: str, retry_after: float = 1.0) -> None:
+        super().__init__(f"Redis is unavailable: {reason}")
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class StoreFault(StoreError):
+    """Redis answered a command with an error that no retry will mend. `reply` is its first word."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(f"Redis refused a command: {reply}")
+        self.reply = reply
+
+
+class AppNotFound(StoreError):
+    """There is no app with this id in this region."""
+
+    def __init__(self, app_id: str) -> None:
+        super().__init__(
+            f"no app {app_id} in this region; `homeport app list` shows those there are"
+        )
+        self.app_id = app_id
+
+
+class StampError(StoreError):
+    """This Redis is not for this gateway; it must not start."""
+
+
+class WrongRegionStamp(StampError):
+    """The Redis carries another region's stamp. `found` and `expected` are region codes."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(
+            f"this Redis belongs to region {found!r}, and this gateway to {expected!r}: "
+            f"point redis_url at the Redis of {expected!r}, or set region to {found!r}"
+        )
+        self.found = found
+        self.expected = expected
+
+
+class WrongKeys(StampError):
+    """The key file is not the one this Redis was sealed with. `version` is the key that differs."""
+
+    def __init__(self, version: int, missing: bool) -> None:
+        problem = (
+            f"has no version {version}, which this Redis' data was sealed with"
+            if missing
+            else f"has another key as version {version} than this Redis' data was sealed with"
+        )
+        super().__init__(f"the key file {problem}: set key_file to this region's own key file")
+        self.version = version
+        self.missing = missing

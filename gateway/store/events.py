@@ -1,0 +1,75 @@
+"""What travels on a user's pub/sub channel.
+
+One byte tells the kind, the rest follows it; the scripts in ``lua/`` build the same bytes. Nothing
+that a user wrote is in the clear here: a message's record is sealed.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+_MESSAGE_HEAD: Final = struct.Struct(">BQQ")
+_REVOKED: Final = struct.Struct(">BQ")
+SESSION_ID_CHARS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message was stored as number `seq`, at `ms`; `record` is what the inbox holds."""
+
+    seq: int
+    ms: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Tokens of this user issued before `before_ms` are void."""
+
+    before_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kicked:
+    """End the sessions of `device`, or of every device when it is empty."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """`device` is now session `session`; any other session of it is replaced."""
+
+    session: str
+    device: str
+
+
+Event = Stored | Revoked | Kicked | Attached
+
+
+def revoked(before_ms: int) -> bytes:
+    """The bytes of a `Revoked`."""
+    return _REVOKED.pack(2, before_ms)
+
+
+def kicked(device: str) -> bytes:
+    """The bytes of a `Kicked`."""
+    return b"\x03" + device.encode()
+
+
+def parse(payload: bytes) -> Event | None:
+    """Read an event; None for a kind that a newer gateway of the region may have sent."""
+    kind = payload[0] if payload else 0
+    if kind == 1:
+        _, seq, ms = _MESSAGE_HEAD.unpack_from(payload)
+        return Stored(seq, ms, payload[_MESSAGE_HEAD.size :])
+    if kind == 2:
+        return Revoked(_REVOKED.unpack(payload)[1])
+    if kind == 3:
+        return Kicked(payload[1:].decode())
+    if kind == 4:
+        text = payload[1:].decode()
+        return Attached(text[:SESSION_ID_CHARS], text[SESSION_ID_CHARS:])
+    return None

@@ -1,0 +1,217 @@
+"""The pipelined link: every command of a process goes through one connection.
+
+`call` costs no round trip of its own: commands of one turn of the loop leave in one write, and each
+gets a future. Answers come in the order of the commands, which is what keeps a sender's messages in
+order on their way to the inbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Final
+
+import hiredis
+import structlog
+
+from gateway.store import stamp
+from gateway.store.connection import RedisConnection, pack
+from gateway.store.errors import StoreError, StoreFault, Unavailable
+
+MAX_PENDING: Final = 20_000
+"""Commands in flight past which the link says it is busy, rather than queue in memory."""
+
+BARRIER_TIMEOUT_MS: Final = 1000
+"""How long replicas may take to confirm a batch of writes."""
+
+_log = structlog.get_logger("store")
+
+_PASSING: Final = frozenset(
+    [
+        "LOADING",
+        "BUSY",
+        "OOM",
+        "MISCONF",
+        "READONLY",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "NOREPLICAS",
+        "NOSCRIPT",
+    ]
+)
+"""Error replies that end by themselves, or with the next connection."""
+
+_RECONNECT: Final = frozenset({"READONLY", "NOSCRIPT", "MASTERDOWN"})
+"""Those that the next connection mends: a demoted primary, scripts that were flushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script: its text, and its SHA-1, which EVALSHA knows it by."""
+
+    text: str
+    sha: str
+
+
+def _load(name: str) -> Script:
+    text = resources.files("gateway.store").joinpath("lua", f"{name}.lua").read_text()
+    return Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - Redis' own choice
+
+
+DELIVER: Final = _load("deliver")
+ATTACH: Final = _load("attach")
+ACK: Final = _load("ack")
+CHECK: Final = _load("check")
+REVOKE: Final = _load("revoke")
+SWEEP: Final = _load("sweep")
+SCRIPTS: Final = (DELIVER, ATTACH, ACK, CHECK, REVOKE, SWEEP)
+
+
+class _Held:
+    """A durable command's answer, kept back until the replicas have confirmed its batch."""
+
+    __slots__ = ("future", "reply")
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self.future = future
+        self.reply: Any = None
+
+
+class _Barrier:
+    """Stands for a WAIT in the line of answers; releases those held before it."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, held: list[_Held]) -> None:
+        self.held = held
+
+
+class Link(RedisConnection):
+    """The process' commands to Redis.
+
+    `identity` is checked against the region stamp on every connect, so that a failover to a wrong
+    server is caught too. `replicas` above 0 makes every durable call wait until that many replicas
+    have the write (Redis WAIT).
+    """
+
+    def __init__(self, url: str, identity: stamp.Identity, replicas: int = 0) -> None:
+        super().__init__(url, "link")
+        self._identity = identity
+        self._replicas = replicas
+        self._pending: deque[asyncio.Future[Any] | _Held | _Barrier] = deque()
+        self._held: list[_Held] = []
+
+    def call(self, *command: str | bytes | int, durable: bool = False) -> asyncio.Future[Any]:
+        """Send one command and get a future of its answer.
+
+        `durable` asks for the configured durability before the answer counts. The future raises
+        `Unavailable` when Redis is away, busy, or goes away before it answers, and `StoreFault`
+        when it refuses the command.
+        """
+        if self.up:
+            return self._ask(command, durable)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_exception(Unavailable("not_connected"))
+        return future
+
+    def _ask(
+        self, command: tuple[str | bytes | int, ...], durable: bool = False
+    ) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if len(self._pending) >= MAX_PENDING:
+            future.set_exception(Unavailable("busy", retry_after=2.0))
+        elif durable and self._replicas:
+            held = _Held(future)
+            self._held.append(held)
+            self._pending.append(held)
+            self._write(pack(command))
+        else:
+            self._pending.append(future)
+            self._write(pack(command))
+        return future
+
+    def run(
+        self,
+        script: Script,
+        keys: tuple[str, ...],
+        *arguments: str | bytes | int,
+        durable: bool = False,
+    ) -> asyncio.Future[Any]:
+        """Call one of `SCRIPTS`. As `call`."""
+        return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments, durable=durable)
+
+    # -- RedisConnection ---------------------------------------------------------------------
+
+    async def _greet(self) -> None:
+        loads = [self._ask(("SCRIPT", "LOAD", script.text)) for script in SCRIPTS]
+        await asyncio.gather(*loads)
+        await stamp.check(lambda *command: self._ask(command), self._identity)
+
+    def _flush(self) -> None:
+        if self._held:
+            self._pending.append(_Barrier(self._held))
+            self._held = []
+            self._out.append(pack(("WAIT", self._replicas, BARRIER_TIMEOUT_MS)))
+        super()._flush()
+
+    def _on_reply(self, reply: Any) -> None:
+        waiter = self._pending.popleft()
+        if isinstance(waiter, _Held):
+            waiter.reply = reply
+        elif isinstance(waiter, _Barrier):
+            self._release(waiter, reply)
+        else:
+            self._settle(waiter, reply)
+
+    def _release(self, barrier: _Barrier, reply: Any) -> None:
+        enough = isinstance(reply, int) and reply >= self._replicas
+        for held in barrier.held:
+            if enough:
+                self._settle(held.future, held.reply)
+            else:
+                self._settle(held.future, Unavailable("replicas"))
+
+    def _settle(self, future: asyncio.Future[Any], reply: Any) -> None:
+        if future.done():  # its caller was cancelled
+            return
+        if isinstance(reply, hiredis.ReplyError):
+            future.set_exception(self._error(reply))
+        elif isinstance(reply, StoreError):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    def _error(self, reply: hiredis.ReplyError) -> StoreError:
+        # Only the first word: the rest of a script's error may quote keys.
+        word = str(reply).split(" ", 1)[0]
+        if word in _RECONNECT:
+            self.abort()
+        if word in _PASSING:
+            return Unavailable(word.lower())
+        _log.error("redis_refused_command", reply=word)
+        return StoreFault(word)
+
+    def _owed(self) -> bool:
+        return bool(self._pending)
+
+    def _forget(self) -> None:
+        gone = Unavailable("connection_lost")
+        pending, self._pending = self._pending, deque()
+        self._held = []
+        for waiter in pending:
+            if isinstance(waiter, _Barrier):
+                continue  # those it holds stand in the line before it
+            self._settle(waiter.future if isinstance(waiter, _Held) else waiter, gone)
+        # A held answer whose WAIT was sent has left the line, but its barrier has not.
+        for waiter in pending:
+            if isinstance(waiter, _Barrier):
+                for held in waiter.held:
+                    self._settle(held.future, gone)
+
+    def _prod(self) -> None:
+        if not self._pending:
+            self.call("PING")

@@ -1,0 +1,37 @@
+-- Store one message in every inbox of one bucket that it goes to, once, and tell who is online.
+--
+-- KEYS  1 dedupe  2 due list  then, for each inbox: inbox, meta, channel
+-- ARGV  1 now ms  2 retention ms  3 inbox cap  4 dedupe window ms  5 record  6 epoch for a new inbox
+--       then, for each inbox: its member of the due list
+-- Returns the time in ms at which the message was first stored here: now, or that of an earlier try.
+local first = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[4])
+if first then
+  return first
+end
+local now, retention, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local record = ARGV[5]
+for i = 7, #ARGV do
+  local at = 3 * (i - 6)
+  local inbox, meta, channel = KEYS[at], KEYS[at + 1], KEYS[at + 2]
+  local known = redis.call('HMGET', meta, 'e', 'q', 't')
+  local seq, ms = (tonumber(known[2]) or 0) + 1, tonumber(known[3]) or 0
+  if ms < now then
+    ms = now
+  end
+  -- Numbers travel as text of all their digits: tostring() would round a time to 14.
+  local seq_text, ms_text = string.format('%.0f', seq), string.format('%.0f', ms)
+  redis.call('XADD', inbox, ms_text .. '-' .. seq_text, 'm', record)
+  if known[1] then
+    redis.call('HSET', meta, 'q', seq_text, 't', ms_text)
+  else
+    redis.call('HSET', meta, 'e', ARGV[6], 'q', seq_text, 't', ms_text)
+  end
+  local held = redis.call('XLEN', inbox)
+  if held == 1 then
+    redis.call('ZADD', KEYS[2], ms + retention, ARGV[i])
+  elseif held > cap then
+    redis.call('XTRIM', inbox, 'MAXLEN', '=', cap)
+  end
+  redis.call('SPUBLISH', channel, struct.pack('>BI8I8', 1, seq, ms) .. record)
+end
+return ARGV[1]

@@ -1,0 +1,58 @@
+"""The region stamp: what makes one Redis one region's, and one key file's.
+
+``hp:region`` is a hash: ``region`` is set once, by the first gateway; ``key:<version>`` identifies
+each key that sealed something here (`Keyring.check_value`, which does not tell the key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.security.keyring import Keyring
+from gateway.store.errors import WrongKeys, WrongRegionStamp
+from gateway.store.keys import STAMP
+
+Call = Callable[..., Awaitable[Any]]
+"""Runs one Redis command, given as its words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a gateway brings: its region, and the check value of each key it holds."""
+
+    region: str
+    keys: dict[int, str]
+
+    @classmethod
+    def of(cls, keyring: Keyring) -> Identity:
+        """The identity that a key file gives."""
+        return cls(
+            keyring.region, {version: keyring.check_value(version) for version in keyring.keys}
+        )
+
+
+async def check(call: Call, identity: Identity) -> None:
+    """Stamp a fresh Redis, or hold an old one's stamp against `identity`.
+
+    Raises:
+        WrongRegionStamp: it is another region's.
+        WrongKeys: its data was sealed with a key that `identity` lacks, or has another of.
+    """
+    await call("HSETNX", STAMP, "region", identity.region)
+    region = (await call("HGET", STAMP, "region")).decode()
+    if region != identity.region:
+        raise WrongRegionStamp(found=region, expected=identity.region)
+    # Before adding ours: a foreign key file must not leave its mark here.
+    fields = [f for f in await call("HKEYS", STAMP) if f.startswith(b"key:")]
+    values = await call("HMGET", STAMP, *fields) if fields else []
+    known = {int(f[4:]): v.decode() for f, v in zip(fields, values, strict=True)}
+    for version, value in known.items():
+        if version not in identity.keys:
+            raise WrongKeys(version, missing=True)
+        if identity.keys[version] != value:
+            raise WrongKeys(version, missing=False)
+    for version, value in identity.keys.items():
+        if version not in known:
+            await call("HSET", STAMP, f"key:{version}", value)

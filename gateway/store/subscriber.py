@@ -1,0 +1,129 @@
+"""The process' ears: sharded pub/sub on a connection of its own.
+
+Pub/sub is at most once, so nothing here is the record: whoever subscribes must be ready to read the
+inbox, on any hole in the numbers and after every reconnect (`on_up`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import hiredis
+import structlog
+
+from gateway.store.connection import RedisConnection, pack
+
+BATCH: Final = 500
+"""Channels in one SSUBSCRIBE."""
+
+_log = structlog.get_logger("store")
+
+
+class Subscriber(RedisConnection):
+    """Hears channels. `on_message` is called with each (channel, payload), in order, at once."""
+
+    def __init__(self, url: str, on_message: Callable[[bytes, bytes], None]) -> None:
+        super().__init__(url, "subscriber")
+        self._on_message = on_message
+        self._wanted: set[bytes] = set()
+        self._asked: dict[bytes, int] = {}  # unanswered SSUBSCRIBEs of a channel; 0: it is heard
+        self._changed: set[bytes] = set()
+        self._changing = False
+        self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._unanswered = 0
+
+    def subscribe(self, channel: str) -> asyncio.Future[None]:
+        """Hear `channel` from now on; the future is done once Redis has confirmed it.
+
+        While Redis is away the future waits for its return; give it a deadline.
+        """
+        name = channel.encode()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wanted.add(name)
+        if self.up and self._asked.get(name) == 0:
+            future.set_result(None)
+            return future
+        self._waiters.setdefault(name, []).append(future)
+        self._change(name)
+        return future
+
+    def unsubscribe(self, channel: str) -> None:
+        """Stop hearing `channel`."""
+        name = channel.encode()
+        self._wanted.discard(name)
+        self._change(name)
+
+    def _change(self, name: bytes) -> None:
+        """Tell Redis at the end of this turn of the loop, with all other changes."""
+        self._changed.add(name)
+        if not self._changing:
+            self._changing = True
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._changing = False
+        changed, self._changed = self._changed, set()
+        if self._transport is None:
+            return  # the next greeting asks for all that is wanted
+        self._send("SSUBSCRIBE", [c for c in changed if c in self._wanted and c not in self._asked])
+        gone = [c for c in changed if c not in self._wanted and c in self._asked]
+        for channel in gone:
+            del self._asked[channel]
+        self._send("SUNSUBSCRIBE", gone)
+
+    def _send(self, command: str, channels: list[bytes]) -> None:
+        for start in range(0, len(channels), BATCH):
+            batch = channels[start : start + BATCH]
+            self._unanswered += len(batch)
+            if command == "SSUBSCRIBE":
+                for channel in batch:
+                    self._asked[channel] = self._asked.get(channel, 0) + 1
+            self._write(pack((command, *batch)))
+
+    # -- RedisConnection ---------------------------------------------------------------------
+
+    async def _greet(self) -> None:
+        loop = asyncio.get_running_loop()
+        confirmed = []
+        for channel in self._wanted:
+            future: asyncio.Future[None] = loop.create_future()
+            self._waiters.setdefault(channel, []).append(future)
+            confirmed.append(future)
+        self._send("SSUBSCRIBE", list(self._wanted))
+        await asyncio.gather(*confirmed)
+
+    def _on_reply(self, reply: Any) -> None:
+        if isinstance(reply, list) and reply[0] == b"smessage":
+            self._on_message(reply[1], reply[2])
+            return
+        self._unanswered -= 1
+        if isinstance(reply, hiredis.ReplyError):
+            _log.error("redis_refused_subscription", reply=str(reply).split(" ", 1)[0])
+            self.abort()
+        elif isinstance(reply, list) and reply[0] == b"ssubscribe":
+            self._confirmed(reply[1])
+
+    def _confirmed(self, channel: bytes) -> None:
+        left = self._asked.get(channel, 0) - 1
+        if channel in self._asked:
+            self._asked[channel] = max(left, 0)
+        if left > 0:  # unsubscribed and subscribed again: the last confirmation is the one
+            return
+        for future in self._waiters.pop(channel, ()):
+            if not future.done():
+                future.set_result(None)
+
+    def _owed(self) -> bool:
+        return self._unanswered > 0
+
+    def _forget(self) -> None:
+        # Waiters stay: the next greeting confirms them.
+        self._asked.clear()
+        self._unanswered = 0
+
+    def _prod(self) -> None:
+        if self._unanswered == 0:
+            self._unanswered = 1
+            self._write(pack(("PING",)))

@@ -1,0 +1,100 @@
+"""The sweeper: what is past its time leaves Redis within a minute, read or not.
+
+Reading already hides it to the millisecond (`Inboxes.page`); this is about the bytes. Each bucket
+has a due list, so an inbox nobody touches is found without looking at the others. One gateway of
+the region sweeps at a time, by a lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from gateway.security.sealing import SealError
+from gateway.store import link as scripts
+from gateway.store.directory import AppDirectory
+from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.keys import BUCKETS, Keys
+from gateway.store.link import Link
+
+INTERVAL_S: Final = 10.0
+LEASE_MS: Final = 30_000
+BATCH: Final = 100
+PROFILE_MS: Final = 180 * 24 * 60 * 60 * 1000
+"""How long an unused inbox keeps its numbering."""
+
+_log = structlog.get_logger("store")
+
+
+class Sweeper:
+    """Sweeps a region. `clock_ms` gives milliseconds since 1970."""
+
+    def __init__(
+        self, link: Link, keys: Keys, directory: AppDirectory, clock_ms: Callable[[], int]
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._directory = directory
+        self._clock_ms = clock_ms
+        self._id = secrets.token_hex(8)
+
+    async def run(self) -> None:
+        """Sweep every `INTERVAL_S` while this process holds the lease. Never returns."""
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                if await self._lease():
+                    removed = await self.sweep()
+                    if removed:
+                        _log.info("swept", messages=removed)
+            except Unavailable as error:
+                _log.warning("sweep_put_off", reason=error.reason)
+            except (StoreError, SealError) as error:
+                _log.error("sweep_failed", reason=type(error).__name__)
+
+    async def _lease(self) -> bool:
+        if await self._link.call("SET", self._keys.sweeper, self._id, "NX", "PX", LEASE_MS):
+            return True
+        if await self._link.call("GET", self._keys.sweeper) != self._id.encode():
+            return False
+        return bool(await self._link.call("PEXPIRE", self._keys.sweeper, LEASE_MS))
+
+    async def sweep(self) -> int:
+        """Go through all due lists once; returns how many messages were removed.
+
+        Raises:
+            Unavailable: Redis went away; what is left is swept next time.
+        """
+        removed = await asyncio.gather(*(self._sweep_bucket(b) for b in range(BUCKETS)))
+        return sum(removed)
+
+    async def _sweep_bucket(self, bucket: int) -> int:
+        due, removed = self._keys.due(bucket), 0
+        while True:
+            now = self._clock_ms()
+            members = await self._link.call(
+                "ZRANGE", due, "-inf", now, "BYSCORE", "LIMIT", 0, BATCH
+            )
+            for member in members:
+                removed += await self._sweep_inbox(member.decode(), now)
+            if len(members) < BATCH:
+                return removed
+
+    async def _sweep_inbox(self, member: str, now: int) -> int:
+        app_id, _, user = member.partition(":")
+        keys = self._keys.user(app_id, user)
+        try:
+            retention = (await self._directory.get(app_id)).tier.retention_ms
+        except AppNotFound:
+            # A deleted app's inboxes go whole.
+            await self._link.call("DEL", keys.inbox, keys.meta)
+            await self._link.call("ZREM", keys.due, member)
+            return 0
+        removed: int = await self._link.run(
+            scripts.SWEEP, (keys.inbox, keys.meta, keys.due), now, retention, member, PROFILE_MS
+        )
+        return removed
