@@ -16,9 +16,11 @@ from typing import Final
 
 import msgspec
 
+from gateway.config import Settings
 from gateway.runtime.devcerts import write_private
 
 DEFAULT: Final = Path(".homeport")
+REGION: Final = "sg"
 
 
 class DevFolderError(Exception):
@@ -36,7 +38,6 @@ class DevState(msgspec.Struct, frozen=True):
     tokens. The URLs are those of the WebSocket endpoints, path included.
     """
 
-    region: str
     app_id: str
     certificate: str
     redis_url: str
@@ -44,17 +45,33 @@ class DevState(msgspec.Struct, frozen=True):
     wss_url: str
 
     def __repr__(self) -> str:
-        return f"DevState(region={self.region!r}, app_id={self.app_id!r})"
-
-
-def key_file(folder: Path) -> Path:
-    """The region's key file in a dev folder."""
-    return folder / "keys.json"
+        return f"DevState(app_id={self.app_id!r})"
 
 
 def ca_file(folder: Path) -> Path:
     """The CA that clients of a dev folder's WSS listener trust."""
     return folder / "ca.pem"
+
+
+def settings(
+    folder: Path,
+    redis_url: str,
+    plain_listen: str = "127.0.0.1:8080",
+    wss_listen: str = "127.0.0.1:8443",
+) -> Settings:
+    """The configuration of the dev gateway: on loopback only, with the folder's keys and CA."""
+    return Settings(
+        region=REGION,
+        redis_url=redis_url,
+        durability="memory",
+        key_file=folder / "keys.json",
+        plain_listen=plain_listen,
+        wss_listen=wss_listen,
+        tls_cert=folder / "server.pem",
+        tls_key=folder / "server.key",
+        log_level="warning",
+        log_format="console",
+    )
 
 
 def save(folder: Path, state: DevState) -> None:

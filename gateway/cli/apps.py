@@ -1,0 +1,156 @@
+"""`homeport app`: the registry of one region's apps."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from gateway.apps import app as apps
+from gateway.apps.app import ACCOUNTS, App
+from gateway.apps.tiers import TIERS
+from gateway.cli.errors import EPILOG
+from gateway.cli.output import now_ms, show, utc
+from gateway.cli.place import AppArgument, Config, Data, Json, Place
+from gateway.store.errors import AppNotFound
+
+app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Create, show and change apps.")
+
+TierArgument = Annotated[str, typer.Argument(metavar="|".join(TIERS))]
+
+
+def _record(found: App) -> dict[str, object]:
+    """What is shown of an app: everything but its secrets."""
+    return {
+        "id": found.id,
+        "name": found.name,
+        "region": found.region,
+        "tier": found.tier.name,
+        "account": found.account,
+        "created": utc(found.created_ms / 1000),
+        "max_token_s": found.max_token_s,
+    }
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="A name for people.")],
+    tier: Annotated[str, typer.Option(metavar="|".join(TIERS))] = "free",
+    account: Annotated[str, typer.Option(metavar="|".join(ACCOUNTS))] = "global",
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Create an app in the gateway's region, which is its home for life.
+
+    Prints its id and its certificate, with which the app's back end signs tokens. The certificate
+    is not shown again.
+    """
+
+    async def run(place: Place) -> App:
+        made = apps.create_app(name, place.settings.region, tier, account, now_ms())
+        async with place.admin() as admin:
+            await admin.create_app(made, made.created_ms)
+        return made
+
+    made = asyncio.run(run(Place.find(config, data)))
+    show(_record(made) | {"certificate": made.certificates[0]}, as_json)
+
+
+@app.command("list")
+def list_(config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """List the region's apps. With --json, one object a line."""
+
+    async def run(place: Place) -> list[App]:
+        async with place.admin() as admin:
+            return await admin.list_apps()
+
+    found = asyncio.run(run(Place.find(config, data)))
+    if as_json:
+        for one in found:
+            show(_record(one), as_json)
+    elif not found:
+        typer.echo("no apps yet; `homeport app create NAME` makes one", err=True)
+    else:
+        typer.echo(f"{'APP ID':<32}  {'TIER':<10}  {'CREATED':<20}  NAME")
+        for one in found:
+            created = utc(one.created_ms / 1000)
+            typer.echo(f"{one.id}  {one.tier.name:<10}  {created}  {one.name}")
+
+
+@app.command("show")
+def show_(
+    app_id: AppArgument, config: Config = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Show one app, without its secrets."""
+
+    async def run(place: Place) -> App:
+        place.check_home(app_id)
+        async with place.admin() as admin:
+            found = await admin.get_app(app_id)
+        if found is None:
+            raise AppNotFound(app_id)
+        return found
+
+    show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
+
+
+@app.command()
+def set_tier(
+    app_id: AppArgument,
+    tier: TierArgument,
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Move an app to another tier. It counts at once: what is now too old is hidden."""
+
+    async def run(place: Place) -> App:
+        place.check_home(app_id)
+        async with place.admin() as admin:
+            return await admin.set_tier(app_id, tier, now_ms())
+
+    show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
+
+
+@app.command()
+def rotate_certificate(
+    app_id: AppArgument, config: Config = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Give an app a new certificate, and print it.
+
+    The one before stays good until the next rotation, so give the new one to the app's back end,
+    wait for the longest token's life (max token s), and rotate once more to be rid of the old one.
+    """
+
+    async def run(place: Place) -> App:
+        place.check_home(app_id)
+        async with place.admin() as admin:
+            return await admin.rotate_certificate(app_id, now_ms())
+
+    place = Place.find(config, data)
+    found = asyncio.run(run(place))
+    place.keep_certificate(found)
+    show(_record(found) | {"certificate": found.certificates[0]}, as_json)
+
+
+@app.command()
+def delete(
+    app_id: AppArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Delete an app. Its users are disconnected, and nothing they wrote can be opened again."""
+
+    async def run(place: Place) -> None:
+        place.check_home(app_id)
+        async with place.admin() as admin:
+            await admin.delete_app(app_id)
+
+    place = Place.find(config, data)
+    if not yes:
+        typer.confirm(f"Delete {app_id} and all that its users wrote, for good?", abort=True)
+    asyncio.run(run(place))
+    typer.echo(f"deleted {app_id}")

@@ -1,0 +1,237 @@
+"""`homeport send` and `homeport listen`: two small chat clients."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+import typer
+
+from gateway.cli.errors import CommandError, ExitCode
+from gateway.cli.output import show
+from gateway.cli.place import Data, Json, user_id
+from gateway.runtime import devfolder
+from gateway.security import tokens
+from protocol.client import Client
+from protocol.client.errors import RequestRefused
+from protocol.client.events import Disconnected, Event, Lost, Reset
+from protocol.client.message import Message, Sent
+from protocol.codes import ERRORS, Retry
+
+SEND_TIMEOUT_S: Final = 15.0
+
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as", metavar="USER", callback=user_id, help="Who you are; in a dev folder only."
+    ),
+]
+Url = Annotated[
+    str | None, typer.Option(metavar="URL", help="The gateway, like wss://host:8443/v1.")
+]
+Token = Annotated[str | None, typer.Option(metavar="TOKEN", help="Who you are, elsewhere.")]
+CaCert = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A CA to trust instead of the system's.")
+]
+Device = Annotated[str, typer.Option(metavar="DEVICE", callback=user_id)]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect, and as whom."""
+
+    url: str
+    token: str | None
+    get_token: Callable[[], Awaitable[str]] | None
+    cacert: Path | None
+
+    @classmethod
+    def find(
+        cls,
+        user: str | None,
+        url: str | None,
+        token: str | None,
+        cacert: Path | None,
+        data: Path | None,
+    ) -> Self:
+        """What the options say, else the dev folder's gateway.
+
+        Raises:
+            typer.BadParameter: the options don't go together.
+            DevFolderError: there is no dev folder.
+        """
+        if url is not None or token is not None:
+            if url is None or token is None or user is not None:
+                raise typer.BadParameter("give --url and --token, or --as in a dev folder")
+            return cls(url, token, None, cacert)
+        if user is None:
+            raise typer.BadParameter("say who you are", param_hint="--as")
+        folder = (data or devfolder.DEFAULT).resolve()
+        state = devfolder.load(folder)
+
+        async def mint() -> str:
+            return tokens.mint(state.app_id, state.certificate, devfolder.REGION, user, time.time())
+
+        return cls(state.wss_url, None, mint, cacert or devfolder.ca_file(folder))
+
+    def client(self, device: str, on_event: Callable[[Event], None], *, auto_ack: bool) -> Client:
+        """A client of this place."""
+        return Client(
+            self.url,
+            device=device,
+            token=self.token,
+            get_token=self.get_token,
+            cacert=self.cacert,
+            auto_ack=auto_ack,
+            on_event=on_event,
+        )
+
+
+def send(
+    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    to: Annotated[str, typer.Option(metavar="USER", help="Who gets it.", callback=user_id)],
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = "cli-send",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Send one message. Ends when the gateway has said that it is kept."""
+    sent = asyncio.run(_send(Target.find(user, url, token, cacert, data), device, to, text))
+    if as_json:
+        show({"id": sent.id.hex(), "time": sent.time}, as_json)
+    else:
+        typer.echo(f"ok {sent.id.hex()}")
+
+
+async def _send(target: Target, device: str, to: str, text: str) -> Sent:
+    trouble = "no answer"
+
+    def on_event(event: Event) -> None:
+        nonlocal trouble
+        if isinstance(event, Disconnected):
+            trouble = event.reason
+
+    async def drain() -> None:
+        """Acknowledge what comes to this device: it reads nothing, and must hold nothing back."""
+        async for _ in client.messages():
+            pass
+
+    try:
+        async with (
+            asyncio.timeout(SEND_TIMEOUT_S),
+            target.client(device, on_event, auto_ack=True) as client,
+        ):
+            draining = asyncio.create_task(drain())
+            try:
+                return await client.send(to, text.encode())
+            finally:
+                draining.cancel()
+                await asyncio.gather(draining, return_exceptions=True)
+    except TimeoutError:
+        raise CommandError(
+            f"not known to be sent after {SEND_TIMEOUT_S:.0f} s: {trouble}", ExitCode.UNAVAILABLE
+        ) from None
+    except RequestRefused as refused:
+        known = ERRORS.get(refused.code)
+        later = known is not None and known.retry is Retry.LATER
+        code = ExitCode.UNAVAILABLE if later else ExitCode.REFUSED
+        raise CommandError(str(refused), code) from None
+
+
+def listen(
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = "cli-listen",
+    count: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="End after N messages.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Print messages as they come, from where this device had got to; Ctrl-C ends it.
+
+    A message counts as received once it is printed. With --json, one object a line; what was lost
+    is an object too: {"lost": [first, last]}.
+    """
+    target = Target.find(user, url, token, cacert, data)
+    try:
+        asyncio.run(_listen(target, device, count, as_json))
+    except KeyboardInterrupt:
+        if count is not None:
+            raise
+
+
+async def _listen(target: Target, device: str, count: int | None, as_json: bool) -> None:
+    def on_event(event: Event) -> None:
+        if isinstance(event, Lost):
+            if as_json:
+                show({"lost": [event.first, event.last]}, as_json)
+            _note(f"lost: messages {event.first} to {event.last} are no longer kept")
+        elif isinstance(event, Reset):
+            _note("the inbox was made anew; its numbers begin again")
+        elif isinstance(event, Disconnected) and event.retry_in is not None:
+            _note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
+
+    async with target.client(device, on_event, auto_ack=False) as client:
+        left = count
+        async for message in client.messages():
+            if as_json:
+                show(_record(message), as_json)
+            else:
+                typer.echo(_line(message))
+            client.ack(message)
+            if left is not None:
+                left -= 1
+                if left == 0:
+                    return
+
+
+def _note(text: str) -> None:
+    typer.echo(f"homeport: {text}", err=True)
+
+
+def _visible(text: str) -> str:
+    """One line, in which nothing another user wrote can steer the terminal."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _line(message: Message) -> str:
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(message.time / 1000))
+    text = _text(message)
+    shown = f"[{message.kind}, {len(message.body)} bytes]" if text is None else text
+    return _visible(f"{moment} {message.sender}: {shown}")
+
+
+def _text(message: Message) -> str | None:
+    if message.kind != "text":
+        return None
+    try:
+        return message.text
+    except UnicodeDecodeError:
+        return None
+
+
+def _record(message: Message) -> dict[str, object]:
+    text = _text(message)
+    body = {"body_base64": base64.b64encode(message.body).decode()}
+    return {
+        "seq": message.seq,
+        "id": message.id.hex(),
+        "time": message.time,
+        "from": message.sender,
+        "to": message.to,
+        "kind": message.kind,
+        **(body if text is None else {"text": text}),
+    }

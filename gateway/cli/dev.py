@@ -1,0 +1,140 @@
+"""`homeport dev`: a gateway to try out, with everything it needs, in one folder."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Final
+
+import typer
+import uvloop
+
+from gateway.apps import app as apps
+from gateway.apps.app import App
+from gateway.cli.output import now_ms
+from gateway.cli.place import Place
+from gateway.config import Settings
+from gateway.runtime import devcerts, devfolder, logs, worker
+from gateway.runtime.devfolder import DevState
+from gateway.runtime.embedded import EmbeddedValkey
+from gateway.runtime.worker import Listening
+from gateway.security import tokens
+from gateway.security.keyring import Keyring, KeyringMissing
+from protocol.limits import PATH
+
+APP_NAME: Final = "dev"
+Port = Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 takes a free one.")]
+
+
+def dev(
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where everything is kept between runs.")
+    ] = devfolder.DEFAULT,
+    port: Port = 8080,
+    wss_port: Port = 8443,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Use this Redis instead of an embedded Valkey."),
+    ] = None,
+) -> None:
+    """Start a gateway on this machine, with its own Valkey, app, certificates and tokens.
+
+    Prints two commands for two other terminals, and `ready` when everything accepts. Ctrl-C ends
+    all of it; what was sent is kept in the data folder.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)  # until the gateway has handlers of its own
+    folder = data.resolve()
+    with ExitStack() as stack:
+        if redis_url is None:
+            valkey = stack.enter_context(EmbeddedValkey(folder))
+            redis_url = valkey.url
+        else:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings = devfolder.settings(
+            folder, redis_url, f"127.0.0.1:{port}", f"127.0.0.1:{wss_port}"
+        )
+        try:
+            Keyring.load(settings.key_file, settings.region)
+        except KeyringMissing:
+            Keyring.create(settings.key_file, settings.region)
+        devcerts.ensure(folder, datetime.now(UTC))
+        logs.configure(settings.log_level, settings.log_format)
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        runner.run(_run(settings, folder))
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+async def _run(settings: Settings, folder: Path) -> None:
+    """Run the gateway, and once it listens, see to the app and say how to use it all."""
+    listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
+    gateway = asyncio.create_task(worker.serve(settings, on_ready=listening.set_result))
+    try:
+        await asyncio.wait({gateway, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if listening.done():
+            # Only now: the gateway has made sure that this Redis is ours to write to.
+            found = await _dev_app(settings)
+            state = _state(settings, found, listening.result())
+            devfolder.save(folder, state)
+            typer.echo(_welcome(folder, state, found))
+        await gateway
+    finally:
+        gateway.cancel()
+        await asyncio.gather(gateway, return_exceptions=True)
+
+
+async def _dev_app(settings: Settings) -> App:
+    """The app of earlier runs, or a new one."""
+    async with Place(settings).admin() as admin:
+        for found in await admin.list_apps():
+            if found.name == APP_NAME:
+                return found
+        made = apps.create_app(APP_NAME, settings.region, "pro", "global", now_ms())
+        await admin.create_app(made, made.created_ms)
+        return made
+
+
+def _state(settings: Settings, found: App, listening: Listening) -> DevState:
+    return DevState(
+        app_id=found.id,
+        certificate=found.certificates[0],
+        redis_url=settings.redis_url,
+        plain_url=f"ws://{listening.plain}{PATH}",
+        wss_url=f"wss://{listening.wss}{PATH}",
+    )
+
+
+def _welcome(folder: Path, state: DevState, found: App) -> str:
+    """What a newcomer needs. The commands are absolute: a new terminal may start anywhere."""
+    program = str(Path(sys.executable).with_name("homeport"))
+    where = ["--data", str(folder)]
+    listen = shlex.join([program, "listen", "--as", "bob", *where])
+    send = shlex.join([program, "send", "--as", "alice", "--to", "bob", "Hello, Bob!", *where])
+    alice, bob = (
+        tokens.mint(found.id, state.certificate, found.region, user, time.time(), found.max_token_s)
+        for user in ("alice", "bob")
+    )
+    return f"""\
+App ID     {found.id} (region {found.region}, tier {found.tier.name})
+Token of   alice  {alice}
+Token of   bob    {bob}
+Plain      {state.plain_url}
+WSS        {state.wss_url}
+CA file    {devfolder.ca_file(folder)}
+Data       {folder}
+
+In a second terminal:
+  {listen}
+In a third one:
+  {send}
+
+ready"""

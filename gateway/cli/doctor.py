@@ -1,0 +1,178 @@
+"""`homeport doctor`: is everything as a gateway needs it?"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import ssl
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import typer
+from cryptography import x509
+
+from gateway.cli.errors import CommandError, ExitCode
+from gateway.cli.output import show
+from gateway.cli.place import Config, Data, Json, Place
+from gateway.config import Settings
+from gateway.runtime.embedded import OLDEST_SERVER
+from gateway.security.keyring import Keyring, KeyringError
+from gateway.store.admin import StoreFacts
+from gateway.store.errors import StoreError
+
+OPEN_FILES: Final = 65_536
+"""What a gateway should be allowed; each connection takes one."""
+
+OPEN_FILES_DEV: Final = 1_024
+EXPIRY_WARNING: Final = timedelta(days=14)
+MAX_CLOCK_SKEW_S: Final = 2.0
+WAITAOF_SINCE: Final = (7, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, and how it is or what to do about it."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """Check the key file, Redis, the region stamp, the TLS files and the open-file limit.
+
+    Each line is ok, or says what to do. Changes nothing.
+    """
+    place = Place.find(config, data)
+    findings = list(_examine(place))
+    for finding in findings:
+        if as_json:
+            show({"check": finding.name, "ok": finding.ok, "text": finding.text}, as_json)
+        else:
+            typer.echo(f"{'ok  ' if finding.ok else 'BAD '}  {finding.name:<16}  {finding.text}")
+    bad = sum(not finding.ok for finding in findings)
+    if bad:
+        raise CommandError(f"{bad} of {len(findings)} checks need attention", ExitCode.REFUSED)
+
+
+def _examine(place: Place) -> Iterator[Finding]:
+    settings = place.settings
+    try:
+        keyring = Keyring.load(settings.key_file, settings.region)
+    except KeyringError as error:
+        yield Finding("key file", False, str(error))
+        yield Finding("Redis", False, "can't be examined without the key file; see above")
+    else:
+        versions = ", ".join(map(str, sorted(keyring.keys)))
+        yield Finding("key file", True, f"versions {versions}; {keyring.active} is active")
+        try:
+            facts = asyncio.run(_facts(place))
+        except (StoreError, CommandError) as error:
+            yield Finding("Redis", False, str(error))
+        else:
+            yield from examine_store(facts, settings)
+    if settings.wss_listen is not None and settings.tls_cert and settings.tls_key:
+        yield examine_tls(settings.tls_cert, settings.tls_key, datetime.now(UTC))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield examine_open_files(soft, OPEN_FILES if place.dev is None else OPEN_FILES_DEV)
+
+
+async def _facts(place: Place) -> StoreFacts:
+    async with place.admin() as admin:
+        return await admin.facts(time.time())
+
+
+def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
+    """What there is to say of a Redis that answers."""
+    version = tuple(int(part) for part in facts.version.split(".")[:2])
+    if version >= OLDEST_SERVER:
+        yield Finding("Redis", True, f"{facts.server} {facts.version}")
+    else:
+        yield Finding(
+            "Redis", False, f"{facts.server} {facts.version} is too old: use 7.0 or later"
+        )
+    if facts.stamp_problem is not None:
+        yield Finding("region stamp", False, str(facts.stamp_problem))
+    elif facts.stamp_region is None:
+        yield Finding("region stamp", True, "none yet; the first gateway to start sets it")
+    else:
+        yield Finding("region stamp", True, facts.stamp_region)
+    yield _durability(facts, settings, version)
+    if facts.eviction in (None, "noeviction"):
+        yield Finding("eviction", True, facts.eviction or "not told by this server")
+    else:
+        yield Finding(
+            "eviction",
+            False,
+            f"maxmemory-policy {facts.eviction} may throw messages away: set it to noeviction",
+        )
+    skew = facts.clock_skew_s
+    if abs(skew) <= MAX_CLOCK_SKEW_S:
+        yield Finding("clock", True, "agrees with Redis'")
+    else:
+        yield Finding("clock", False, f"{skew:+.1f} s from Redis': run NTP on both machines")
+
+
+def _durability(facts: StoreFacts, settings: Settings, version: tuple[int, ...]) -> Finding:
+    """Whether this Redis can keep what `durability` promises (G1)."""
+    wanted = settings.durability
+    if facts.append_only is None:
+        return Finding("durability", True, f"{wanted}; the server does not tell its own settings")
+    if not facts.append_only:
+        return Finding(
+            "durability", False, "a restart of Redis loses everything: set appendonly to yes"
+        )
+    if wanted == "fsync" and facts.append_fsync != "always" and version < WAITAOF_SINCE:
+        return Finding(
+            "durability",
+            False,
+            f"fsync needs appendfsync always with {facts.server} {facts.version}, and it is "
+            f"{facts.append_fsync}: change it, or use 7.2 or later",
+        )
+    if wanted == "replica" and facts.replicas < settings.replicas:
+        return Finding(
+            "durability",
+            False,
+            f"{facts.replicas} replicas are connected, and replicas is {settings.replicas}: "
+            "no send can be accepted; add replicas",
+        )
+    return Finding("durability", True, f"{wanted}; append only, fsync {facts.append_fsync}")
+
+
+def examine_tls(cert: Path, key: Path, now: datetime) -> Finding:
+    """Whether the WSS listener can show this certificate, and for how long."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=_no_password)
+        mode = key.stat().st_mode
+        ends = x509.load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return Finding("TLS files", False, f"{cert} and {key} can't be used: {why}")
+    if stat.S_IMODE(mode) & 0o007:
+        return Finding("TLS files", False, f"everyone may use {key}: run chmod 600 {key}")
+    if ends <= now:
+        return Finding("TLS files", False, f"{cert} expired on {ends:%Y-%m-%d}: renew it")
+    if ends - now <= EXPIRY_WARNING:
+        return Finding("TLS files", False, f"{cert} expires on {ends:%Y-%m-%d}: renew it now")
+    return Finding("TLS files", True, f"good until {ends:%Y-%m-%d}")
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted, and a gateway can't ask for its password")
+
+
+def examine_open_files(limit: int, needed: int) -> Finding:
+    """Each connection takes one open file."""
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        return Finding("open files", True, f"{limit}")
+    return Finding(
+        "open files",
+        False,
+        f"the limit is {limit}, and each connection takes one: run ulimit -n {needed}, "
+        f"or set LimitNOFILE={needed} in the systemd unit",
+    )

@@ -1,0 +1,98 @@
+"""Exit codes, and the boundary where a typed error becomes one clear line."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from gateway.apps.app import AppError, MainlandOnly
+from gateway.config import ConfigError
+from gateway.runtime.devfolder import DevFolderError
+from gateway.runtime.embedded import EmbeddedError
+from gateway.runtime.worker import StartError
+from gateway.security.keyring import KeyringError, KeyringMissing
+from gateway.security.sealing import SealError
+from gateway.security.tokens import TokenRefused
+from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from protocol.client.errors import ClientError, SendTimeout
+
+
+class ExitCode(IntEnum):
+    """What a script can tell from the exit code alone."""
+
+    DONE = 0
+    REFUSED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    UNAVAILABLE = 4
+    INTERRUPTED = 130
+
+
+EPILOG: Final = (
+    "Exit codes: 0 done; 1 refused or failed, the message says why; 2 wrong usage or "
+    "configuration; 3 no such app, file or folder; 4 not reachable now, try again; "
+    "130 interrupted."
+)
+
+
+class CommandError(Exception):
+    """A command's own failure: what to say, and the exit code."""
+
+    def __init__(self, text: str, code: ExitCode = ExitCode.REFUSED) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (  # the first that fits counts
+    (KeyringMissing, ExitCode.NOT_FOUND),
+    (DevFolderError, ExitCode.NOT_FOUND),
+    (AppNotFound, ExitCode.NOT_FOUND),
+    (FileNotFoundError, ExitCode.NOT_FOUND),
+    (Unavailable, ExitCode.UNAVAILABLE),
+    (ConfigError, ExitCode.USAGE),
+    (MainlandOnly, ExitCode.REFUSED),
+    (AppError, ExitCode.USAGE),
+    (KeyringError, ExitCode.REFUSED),
+    (SealError, ExitCode.REFUSED),
+    (EmbeddedError, ExitCode.REFUSED),
+    (StoreError, ExitCode.REFUSED),
+    (StartError, ExitCode.REFUSED),
+    (TokenRefused, ExitCode.REFUSED),
+    (SendTimeout, ExitCode.UNAVAILABLE),
+    (ClientError, ExitCode.REFUSED),
+    (OSError, ExitCode.REFUSED),
+)
+
+
+class Boundary(TyperGroup):
+    """The top command: no typed error leaves it as a traceback. A bug still does."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, and say on stderr what went wrong."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except BrokenPipeError:
+            raise  # the reader has had enough (`| head`): typer ends quietly
+        except CommandError as error:
+            _say(str(error))
+            raise typer.Exit(error.code) from None
+        except tuple(kind for kind, _ in _CODES) as error:
+            _say(_text(error))
+            code = next(code for kind, code in _CODES if isinstance(error, kind))
+            raise typer.Exit(code) from None
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        typer.echo(f"homeport: {line}", err=True)

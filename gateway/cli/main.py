@@ -1,0 +1,32 @@
+"""The `homeport` command."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import apps, chat, config_cmd, dev, doctor, keys, serve, tokens
+from gateway.cli.errors import EPILOG, Boundary
+
+app = typer.Typer(
+    cls=Boundary,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A self-hosted realtime messaging gateway. `homeport dev` is where to start.",
+)
+app.command()(dev.dev)
+app.command()(serve.serve)
+app.command()(chat.send)
+app.command()(chat.listen)
+app.add_typer(apps.app, name="app")
+app.add_typer(tokens.app, name="token")
+app.command()(tokens.kick)
+app.add_typer(keys.app, name="keys")
+app.add_typer(config_cmd.app, name="config")
+app.command()(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    app(prog_name="homeport")

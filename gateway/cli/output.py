@@ -1,0 +1,30 @@
+"""What commands print: text for people, or one JSON object a line for scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import msgspec
+import typer
+
+
+def show(record: Mapping[str, object], as_json: bool) -> None:
+    """Print `record` as one JSON object, or as aligned lines of name and value."""
+    if as_json:
+        typer.echo(msgspec.json.encode(record))
+        return
+    width = max(map(len, record))
+    for name, value in record.items():
+        typer.echo(f"{name.replace('_', ' '):<{width}}  {value}")
+
+
+def utc(seconds: float) -> str:
+    """Seconds since 1970 as ``2026-01-02T03:04:05Z`` (RFC 3339)."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def now_ms() -> int:
+    """The wall clock, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

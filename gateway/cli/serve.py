@@ -1,0 +1,31 @@
+"""`homeport serve`: one gateway, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+import uvloop
+
+from gateway.cli.place import Config
+from gateway.config import load_settings
+from gateway.runtime import logs, worker
+from gateway.runtime.worker import Listening
+
+
+def serve(config: Config = None) -> None:
+    """Run a gateway until SIGTERM or SIGINT, which drain it.
+
+    Prints where it listens, and `ready` when it accepts. Logs go to stderr.
+    """
+    settings = load_settings(config, {})
+    logs.configure(settings.log_level, settings.log_format)
+
+    def on_ready(listening: Listening) -> None:
+        for scheme, address in (("wss", listening.wss), ("ws", listening.plain)):
+            if address is not None:
+                typer.echo(f"{scheme}://{address}")
+        typer.echo("ready")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(worker.serve(settings, on_ready=on_ready))
