@@ -1,0 +1,242 @@
+"""Bytes to frames and back: round trips, hostile bytes, and the two hand-built fast paths."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any, Final
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from protocol import codec, codes
+from protocol.frames import ClientFrame, Message, Ping, Push, Send, ServerFrame
+from tests.protocol import strategies as frames
+from tests.protocol import vectors
+
+GOLDEN: Final = [vectors.expand(vector["hex"])[:400] for vector in vectors.load("golden")]
+
+
+def _accepts_or_refuses(data: bytes) -> None:
+    """Anything but a frame or a FrameError propagates and fails the test."""
+    for receive in (codec.decode_client, codec.decode_server):
+        try:
+            receive(data)
+        except codec.FrameError as error:
+            assert 0 <= error.request_id < 2**32
+
+
+# --- round trips ---------------------------------------------------------------------------------
+
+
+@given(frames.client_frames)
+def test_client_frames_come_back_as_they_were(frame: ClientFrame) -> None:
+    """HP-4.1-1: every frame a client can send."""
+    assert codec.decode_client(codec.encode(frame)) == frame
+
+
+@given(frames.server_frames)
+def test_server_frames_come_back_as_they_were(frame: ServerFrame) -> None:
+    """HP-4.1-1: every frame a server can send."""
+    assert codec.decode_server(codec.encode(frame)) == frame
+
+
+@given(st.one_of(frames.client_frames, frames.server_frames))
+def test_another_messagepack_reads_what_we_write(frame: Any) -> None:
+    """HP-4.1-1, HP-4.1-2, HP-4.1-3, HP-4.1-6: one array; no type or number that is not allowed."""
+
+    def check(value: Any) -> None:
+        assert value is None or type(value) in {bool, int, float, str, bytes, list, dict}
+        if type(value) is int:
+            assert 0 <= value <= 2**53 - 1
+        for inner in value if isinstance(value, list) else ():
+            check(inner)
+        for key, inner in value.items() if isinstance(value, dict) else ():
+            assert isinstance(key, str)
+            check(inner)
+
+    items = msgpack.unpackb(codec.encode(frame), strict_map_key=False)
+    assert items[0] == frame.__struct_config__.tag
+    check(items)
+
+
+# --- hostile bytes -------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_raise_nothing_but_frame_errors(data: bytes) -> None:
+    """HP-4.2-5: a frame or a FrameError, whatever comes."""
+    _accepts_or_refuses(data)
+
+
+@given(st.integers(0, 31), st.binary(max_size=300))
+def test_random_fields_raise_nothing_but_frame_errors(kind: int, rest: bytes) -> None:
+    """HP-4.2-5: an array header and a type before random bytes reach deeper."""
+    _accepts_or_refuses(bytes([0x96, kind]) + rest)
+
+
+@given(st.sampled_from(GOLDEN), st.data())
+def test_mutated_golden_frames_raise_nothing_but_frame_errors(
+    golden: bytes, data: st.DataObject
+) -> None:
+    """HP-4.2-5: a few bytes replaced, taken out or put in."""
+    mutated = bytearray(golden)
+    for _ in range(data.draw(st.integers(1, 4), label="mutations")):
+        at = data.draw(st.integers(0, len(mutated)), label="at")
+        cut = data.draw(st.integers(0, 3), label="cut")
+        mutated[at : at + cut] = data.draw(st.binary(max_size=3), label="put in")
+    _accepts_or_refuses(bytes(mutated))
+
+
+@pytest.mark.parametrize("head", ["dd", "df", "c6", "db", "c9"])
+@pytest.mark.parametrize("before", ["", "91", "9205", "9212", "960101a164"])
+def test_a_declared_size_reserves_no_memory(before: str, head: str) -> None:
+    """HP-4.2-5: five bytes that announce four billion elements cost nothing."""
+    data = bytes.fromhex(before + head + "ffffffff")
+    tracemalloc.start()
+    try:
+        with pytest.raises(codec.MalformedFrame):
+            codec.decode_client(data)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+TEXT: Final = "S3cr3t"
+NUMBER: Final = 918273645546372
+_leaves: Final = st.sampled_from(
+    [TEXT, TEXT * 30, TEXT.encode(), NUMBER, -NUMBER, NUMBER + 0.5, NUMBER * 16, None, True]
+)
+_values: Final = st.recursive(
+    _leaves,
+    lambda inner: (
+        st.lists(inner, max_size=6)
+        | st.dictionaries(
+            st.sampled_from([TEXT, "id", "time", "expires", NUMBER, TEXT.encode()]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.integers(0, 127), st.lists(_values, max_size=11), st.binary(max_size=2))
+def test_no_error_text_tells_a_value(kind: int, fields: list[Any], after: bytes) -> None:
+    """HP-4.2-4: a token or a body in the wrong place must not reach a log by way of an error."""
+    data = msgpack.packb([kind, *fields]) + after
+    for receive in (codec.decode_client, codec.decode_server):
+        try:
+            receive(data)
+        except codec.FrameError as error:
+            told = f"{error} {error!r} {error.__cause__!r}"
+            assert error.__suppress_context__
+            for secret in (TEXT, TEXT.encode().hex(), str(NUMBER), str(NUMBER * 16)):
+                assert secret not in told
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "code"),
+    [
+        ("9163", codec.UnknownType, codes.UNKNOWN_TYPE),
+        ("9212ff", codec.InvalidField, codes.INVALID_FIELD),
+    ],
+)
+def test_answerable_errors_carry_the_code_to_answer_with(
+    data: str, error: type[codec.FrameError], code: codes.ErrorCode
+) -> None:
+    """SPEC.md section 4.2: `invalid_field` and `unknown_type`, for the session to send."""
+    with pytest.raises(error) as caught:
+        codec.decode_client(bytes.fromhex(data))
+    assert caught.value.code is code
+
+
+@given(st.integers(1, 2**32 - 1), st.sampled_from([1, 7, 16, 99]))
+def test_the_request_id_is_found_in_a_faulty_request(request_id: int, kind: int) -> None:
+    """HP-4.2-3: so that a client can tell which request it got wrong."""
+    with pytest.raises(codec.FrameError) as caught:
+        codec.decode_client(codec.encode([kind, request_id, None, None]))
+    assert caught.value.request_id == request_id
+
+
+@given(st.integers(-(2**63), 0) | st.integers(2**32, 2**64 - 1))
+def test_an_id_out_of_range_is_answered_as_none(number: int) -> None:
+    """HP-4.2-3: 0 where the second element is no request id."""
+    with pytest.raises(codec.FrameError) as caught:
+        codec.decode_client(msgpack.packb([7, number, "t"]))
+    assert caught.value.request_id == 0
+
+
+# --- more fields ---------------------------------------------------------------------------------
+
+
+@given(st.one_of(frames.client_frames, frames.server_frames), st.lists(_values, max_size=3))
+def test_trailing_fields_are_skipped(frame: Any, more: list[Any]) -> None:
+    """HP-4.3-1: any frame, with any values after its last field."""
+    items = msgpack.unpackb(codec.encode(frame), strict_map_key=False)
+    data = msgpack.packb([*items, *more])
+    for receive, known in (
+        (codec.decode_client, ClientFrame.__args__),
+        (codec.decode_server, ServerFrame.__args__),
+    ):
+        if type(frame) in known:
+            assert receive(data) == frame
+
+
+# --- the fast paths ------------------------------------------------------------------------------
+
+
+@given(frames.counts, frames.counts, frames.messages)
+def test_push_bytes_is_a_push(seq: int, ms: int, message: Message) -> None:
+    """HP-4.1-1: the hand-built head around stored bytes is the same as encoding a Push."""
+    stored = codec.encode(message)
+    built = codec.push_bytes(seq, ms, stored)
+    assert built == codec.encode(Push(seq, ms, message))
+    assert built.endswith(stored)
+
+
+@given(frames.counts, st.lists(_values, max_size=3))
+def test_a_message_of_a_later_release_passes_through(seq: int, more: list[Any]) -> None:
+    """HP-4.3-1: fields unknown here reach the client, and an old client skips them."""
+    known = [bytes(16), "alice", "bob", 5, "text", b"hi"]
+    built = codec.push_bytes(seq, 7, msgpack.packb([*known, *more]))
+    assert msgpack.unpackb(built, strict_map_key=False)[3] == [*known, *more]
+    assert codec.decode_server(built) == Push(
+        seq, 7, Message(bytes(16), "alice", "bob", 5, "text", b"hi")
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1, 124, 125, 126, 127, 65534, 65535, 65536, 65537, 73728])
+def test_websocket_binary_is_read_by_a_websocket_client(size: int) -> None:
+    """HP-2.3-1: one message at each side of RFC 6455's three length forms, and another after it."""
+    payload = bytes(index % 251 for index in range(size))
+    client = ClientProtocol(parse_uri("ws://localhost/v1"), state=State.OPEN)
+    client.receive_data(codec.websocket_binary(payload) + codec.websocket_binary(b"next"))
+    assert client.parser_exc is None
+    events = [event for event in client.events_received() if isinstance(event, Frame)]
+    assert [(f.opcode, f.fin, f.rsv1, bytes(f.data)) for f in events] == [
+        (Opcode.BINARY, True, False, payload),
+        (Opcode.BINARY, True, False, b"next"),
+    ]
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536])
+def test_websocket_binary_is_what_websockets_would_write(size: int) -> None:
+    """HP-2.3-1: the shortest length form, as RFC 6455 section 5.2 asks."""
+    payload = bytes(size)
+    expected = Frame(Opcode.BINARY, payload).serialize(mask=False)
+    assert codec.websocket_binary(payload) == expected
+
+
+def test_decoding_takes_any_buffer() -> None:
+    """HP-4.1-1: the transport hands out bytes, bytearray or memoryview."""
+    data = codec.encode(Send(1, "c", "bob", "text", b"hi"))
+    for buffer in (data, bytearray(data), memoryview(data)):
+        frame = codec.decode_client(buffer)  # type: ignore[arg-type]
+        assert frame == Send(1, "c", "bob", "text", b"hi")
+        assert isinstance(frame, Send)
+        assert isinstance(frame.body, bytes)
+    assert codec.decode_client(memoryview(b"\x91\x05")) == Ping()  # type: ignore[arg-type]
