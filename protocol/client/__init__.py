@@ -1,0 +1,56 @@
+"""The Python SDK of Homeport (asyncio).
+
+::
+
+    import asyncio
+    from protocol.client import Client, CursorFile
+
+    async def main() -> None:
+        cursor = CursorFile("laptop.cursor")
+        async with Client(url, device="laptop", get_token=fetch_token, cursor=cursor) as client:
+            sent = await client.send("bob", "hello")  # accepted: stored for bob
+            async for message in client.messages():  # in order, each once
+                print(message.seq, message.sender, message.text)
+
+    asyncio.run(main())
+
+The client reconnects, resumes where it was, and renews its token. ``on_event`` tells what happens.
+"""
+
+from protocol.client.client import Client
+from protocol.client.cursor import CursorFile
+from protocol.client.errors import (
+    ClientClosed,
+    ClientError,
+    ConnectFailed,
+    CursorFileDamaged,
+    RequestRefused,
+    SendTimeout,
+    TokenRefused,
+    WrongRegion,
+)
+from protocol.client.events import Connected, Disconnected, Event, Lost, Reset, TokenExpiring
+from protocol.client.message import Message, Sent
+from protocol.frames import Cursor
+
+__all__ = [
+    "Client",
+    "Cursor",
+    "CursorFile",
+    "Message",
+    "Sent",
+    "Event",
+    "Connected",
+    "Disconnected",
+    "Lost",
+    "Reset",
+    "TokenExpiring",
+    "ClientError",
+    "RequestRefused",
+    "SendTimeout",
+    "CursorFileDamaged",
+    "ClientClosed",
+    "WrongRegion",
+    "TokenRefused",
+    "ConnectFailed",
+]

@@ -1,0 +1,20 @@
+"""How long to wait before the next attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+BASE_S: Final = 0.2
+CAP_S: Final = 20.0
+
+
+def full_jitter(failures: int, random: Callable[[], float]) -> float:
+    """Seconds to wait after `failures` failures in a row (1 or more).
+
+    Uniform between 0 and a ceiling that doubles from `BASE_S` to `CAP_S`. A whole fleet that lost
+    its gateway at once comes back spread out, which "equal jitter" or a fixed backoff does not do.
+    `random` returns a float in [0, 1).
+    """
+    # 2**10 * BASE_S is already over the cap; the exponent must not grow for days.
+    return random() * min(CAP_S, BASE_S * 2.0 ** min(failures - 1, 10))

@@ -1,0 +1,68 @@
+"""What the client tells ``on_event`` about its connection. All are immutable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.frames import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A session is live.
+
+    ``resumed``: messages go on where this client had got, without a hole. ``expires`` is the
+    token's end in seconds since 1970.
+    """
+
+    resumed: bool
+    region: str
+    user: str
+    session: str
+    expires: int
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """A connection ended, or could not be made; not told for the caller's own close.
+
+    ``code`` is the WebSocket close code, None if there was no connection. ``retry_in`` is in
+    seconds, None if ``will_reconnect`` is false.
+    """
+
+    code: int | None
+    reason: str
+    will_reconnect: bool
+    retry_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Messages ``first`` to ``last`` of the inbox are gone: too old, or over the inbox's cap."""
+
+    first: int
+    last: int
+
+    @property
+    def count(self) -> int:
+        """How many that is."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The inbox's numbering began anew; numbers of the old epoch say nothing about the new one."""
+
+    old_epoch: str
+    new_epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExpiring:
+    """The session ends at ``expires`` (seconds since 1970) unless the token is renewed."""
+
+    expires: int
+
+
+Event = Connected | Disconnected | Lost | Reset | TokenExpiring

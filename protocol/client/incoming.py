@@ -1,0 +1,158 @@
+"""The receiving half of the client: hands out messages, sends acks, keeps the cursor file."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Self
+
+from protocol import frames
+from protocol.client.connection import Connection
+from protocol.client.cursor import CursorFile
+from protocol.client.events import Lost, Reset
+from protocol.client.inbox import Inbox
+from protocol.client.message import Message
+from protocol.codec import encode
+from protocol.frames import Cursor
+from protocol.limits import WINDOW
+
+SAVE_EVERY_S: Final = 1.0
+"""A cursor file is written no more often than this, in seconds."""
+
+
+class Incoming:
+    """An `Inbox` with a connection, a waiting reader and a cursor file."""
+
+    def __init__(self, cursor: Cursor | CursorFile | None, auto_ack: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._file = cursor if isinstance(cursor, CursorFile) else None
+        self._inbox = Inbox(cursor.load() if isinstance(cursor, CursorFile) else cursor)
+        self._auto_ack = auto_ack
+        self._connection: Connection | None = None
+        self._half_window = WINDOW // 2
+        self._waiter: asyncio.Future[None] | None = None
+        self._ack_planned = False
+        self._save_planned: asyncio.TimerHandle | None = None
+        self._end: BaseException | None = None
+        self._stopped = False
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """The last acknowledged position."""
+        return self._inbox.cursor
+
+    # --- what the connection brings -----------------------------------------------------------
+
+    def connected(self, connection: Connection, frame: frames.Connected) -> list[Reset | Lost]:
+        """Take pushes from `connection` from now on; returns what the caller must be told."""
+        self._connection = connection
+        self._half_window = max(1, frame.limits.window // 2)
+        events = self._inbox.connected(frame)
+        self._plan_save()
+        return events
+
+    def disconnected(self) -> None:
+        """Keep what has been received; acks wait for the next connection."""
+        self._connection = None
+
+    def push(self, frame: frames.Push) -> None:
+        """Take in a message. Raises `OutOfOrder`."""
+        if self._inbox.push(frame):
+            self._wake()
+        else:
+            self._plan_ack()  # it may have been acknowledged before it was pushed again
+
+    def lost(self, frame: frames.Lost) -> list[Lost]:
+        """Skip a range. Raises `OutOfOrder`; returns what the caller must be told."""
+        return self._inbox.lost(frame)
+
+    # --- what the caller does -----------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        """Wait for the next message and hand it out. Safe to cancel.
+
+        Raises:
+            RuntimeError: another task is waiting here.
+            StopAsyncIteration, Exception: see `close`.
+        """
+        if self._waiter is not None:
+            raise RuntimeError("another task is already waiting for this client's messages")
+        if self._auto_ack and self._inbox.ack_taken():
+            self._cursor_moved()
+        while self._stopped or (message := self._inbox.take()) is None:
+            if self._stopped:
+                raise StopAsyncIteration
+            if self._end is not None:
+                raise self._end
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return message
+
+    def ack(self, message: Message) -> None:
+        """Acknowledge `message` and all before it; raises as `Client.ack` does."""
+        if self._inbox.ack(message):
+            self._cursor_moved()
+
+    def flush(self) -> None:
+        """Write the outstanding ack, and the cursor file.
+
+        Raises:
+            OSError: the cursor file can't be written.
+        """
+        self._send_ack()
+        if self._save_planned is not None:
+            self._save_planned.cancel()
+            self._save()
+
+    def close(self, end: BaseException | None) -> None:
+        """Nothing will come any more.
+
+        The iteration stops if `end` is None. Else it raises `end` when all is handed out.
+        """
+        self._connection = None
+        self._end = end
+        self._stopped = end is None
+        self._wake()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _cursor_moved(self) -> None:
+        self._plan_ack()
+        self._plan_save()
+
+    def _plan_ack(self) -> None:
+        """One ack a turn of the loop; or now, if a reader that never waits has half a window."""
+        if self._inbox.ack_size >= self._half_window:
+            self._send_ack()
+            if self._connection is not None:
+                self._connection.send_data()
+        elif not self._ack_planned:
+            self._ack_planned = True
+            self._loop.call_soon(self._send_planned_ack)
+
+    def _send_planned_ack(self) -> None:
+        self._ack_planned = False
+        self._send_ack()
+
+    def _send_ack(self) -> None:
+        if self._connection is not None and (seq := self._inbox.ack_due()) is not None:
+            self._connection.write(encode(frames.Ack(seq)))
+
+    def _plan_save(self) -> None:
+        if self._file is not None and self._save_planned is None:
+            self._save_planned = self._loop.call_later(SAVE_EVERY_S, self._save)
+
+    def _save(self) -> None:
+        """Some milliseconds of disk, once a second at most: not worth a thread."""
+        self._save_planned = None
+        if self._file is not None and self._inbox.cursor is not None:
+            self._file.save(self._inbox.cursor)

@@ -1,0 +1,261 @@
+"""One connection after the other: token, handshake, frames, heartbeat, reconnect.
+
+`Link.run` is the client's only lasting task. Frames are handled as they arrive, by ``_received``,
+without a task a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import Final
+
+from websockets.exceptions import WebSocketException
+
+from protocol import frames
+from protocol.client import ending
+from protocol.client.backoff import CAP_S, full_jitter
+from protocol.client.connection import OPEN_TIMEOUT_S, Connection, dial
+from protocol.client.errors import ClientClosed, ConnectFailed, error_name
+from protocol.client.events import Connected, Disconnected, Event, TokenExpiring
+from protocol.client.inbox import OutOfOrder
+from protocol.client.incoming import Incoming
+from protocol.client.message import Sent
+from protocol.client.outgoing import Outgoing
+from protocol.codec import FrameError, UnknownType, decode_server, encode
+from protocol.frames import NO_REQUEST, ServerFrame
+
+_log = logging.getLogger("homeport.client")
+
+SILENT_HEARTBEATS: Final = 2.5
+"""Heartbeats of silence after which the connection is taken for dead."""
+
+_CLIENT: Final = f"homeport-python/{version('homeport')}"
+_PONG: Final = encode(frames.Pong())
+
+GetToken = Callable[[], Awaitable[str]]
+
+
+class Link:
+    """Keeps `incoming` and `outgoing` supplied with a connection.
+
+    Attributes:
+        live: becomes done when the first connection is live.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        tls: ssl.SSLContext | None,
+        device: str,
+        token: str | None,
+        get_token: GetToken | None,
+        incoming: Incoming,
+        outgoing: Outgoing,
+        on_event: Callable[[Event], None] | None,
+        sleep: Callable[[float], Awaitable[None]],
+        random: Callable[[], float],
+    ) -> None:
+        self._url = url
+        self._tls = tls
+        self._device = device
+        self._token = token
+        self._get_token = get_token
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._on_event = on_event
+        self._sleep = sleep
+        self._random = random
+        self._loop = asyncio.get_running_loop()
+        self.live: asyncio.Future[None] = self._loop.create_future()
+        self._renewal: asyncio.Task[None] | None = None
+        # Of the present connection.
+        self._connection: Connection | None = None
+        self._connect_id = 0
+        self._live_since: float | None = None
+        self._refusal: frames.Error | None = None
+        self._renewing: tuple[int, str] | None = None  # request id, token
+        self._reconnect_in = 0.0
+
+    async def run(self) -> None:
+        """Connect, and connect again, until that can't work any more.
+
+        Raises:
+            ClientClosed: why.
+            Exception: what ``get_token`` raised, before the first connection.
+        """
+        failures = 0
+        try:
+            while True:
+                retry = await self._attempt(self._get_token)
+                lived = self._forget_connection()
+                # Only a connection that lasted shows that things are well again; else a gateway
+                # that accepts and drops would be called five times a second.
+                failures = 1 if lived >= CAP_S else failures + 1
+                delay = retry.after + full_jitter(failures, self._random)
+                self._tell(Disconnected(retry.code, retry.reason, True, delay))
+                await self._sleep(delay)
+        except ClientClosed as end:
+            self._tell(Disconnected(end.code, end.reason, False, None))
+            raise
+        finally:
+            self._forget_connection()
+
+    async def _attempt(self, get_token: GetToken | None) -> ending.Retry:
+        """One connection from dialling to its end. Raises `ClientClosed` if that is final."""
+        token_is_new = self._token is None
+        if self._token is None:
+            assert get_token is not None, "without it, a refused token is final"
+            try:
+                self._token = await get_token()
+            except Exception as error:
+                if not self.live.done():
+                    raise
+                return ending.Retry(None, f"get_token raised {type(error).__name__}")
+        try:
+            connection = await dial(self._url, self._tls)
+        except (OSError, WebSocketException) as error:
+            reason = f"can't connect: {error}"
+            if not self.live.done() and ending.is_misconfigured(error):
+                raise ConnectFailed(reason) from error
+            return ending.Retry(None, reason)
+        self._connection = connection
+        self._connect_id = self._outgoing.next_id()
+        connection.receive = self._received
+        connection.watch(OPEN_TIMEOUT_S)
+        connection.write(
+            encode(
+                frames.Connect(
+                    self._connect_id, self._device, self._token, self._incoming.cursor, _CLIENT
+                )
+            )
+        )
+        try:
+            await connection.wait_closed()
+        finally:
+            await _close(connection)
+        ended = ending.Ended(
+            connection.close_code or 1006,
+            connection.close_reason or "",
+            self._refusal,
+            connection.fault,
+            self._reconnect_in,
+        )
+        retry = ending.judge(ended, can_renew=get_token is not None, token_is_new=token_is_new)
+        if retry.new_token:
+            self._token = None
+        return retry
+
+    def _forget_connection(self) -> float:
+        """Clear what belonged to it; returns how many seconds it was live."""
+        lived = 0.0 if self._live_since is None else self._loop.time() - self._live_since
+        self._connection = self._live_since = self._refusal = None
+        self._reconnect_in = 0.0
+        self._connect_id = 0
+        self._renewing = None
+        self._incoming.disconnected()
+        self._outgoing.disconnected()
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
+        return lived
+
+    # --- frames -------------------------------------------------------------------------------
+
+    def _received(self, data: bytes) -> None:
+        """Handle one message from the server."""
+        connection = self._connection
+        assert connection is not None, "a connection is forgotten only after it was closed"
+        try:
+            frame = decode_server(data)
+            if self._live_since is None:
+                self._connect_answered(connection, frame)
+            else:
+                self._handle(connection, frame)
+        except UnknownType:
+            return  # of a newer server; what this client relies on, it knows
+        except (FrameError, OutOfOrder) as fault:
+            connection.drop(str(fault))
+
+    def _connect_answered(self, connection: Connection, frame: ServerFrame) -> None:
+        if isinstance(frame, frames.Connected) and frame.id == self._connect_id:
+            self._live_since = self._loop.time()
+            connection.watch(frame.heartbeat * SILENT_HEARTBEATS)
+            self._tell(
+                Connected(
+                    frame.resumed,
+                    frame.region,
+                    frame.user,
+                    frame.session,
+                    frame.expires,
+                    frame.limits,
+                )
+            )
+            for event in self._incoming.connected(connection, frame):
+                self._tell(event)
+            self._outgoing.connected(connection, frame.limits.dedupe_ms)
+            if not self.live.done():
+                self.live.set_result(None)
+        elif isinstance(frame, frames.Error) and frame.id in (self._connect_id, NO_REQUEST):
+            self._refusal = frame  # the close that follows ends the connection
+        elif isinstance(frame, frames.Ping):
+            connection.write(_PONG)
+        else:
+            connection.drop("the server did not answer connect first")
+
+    def _handle(self, connection: Connection, frame: ServerFrame) -> None:
+        match frame:
+            case frames.Push():
+                self._incoming.push(frame)
+            case frames.Ok() if self._renewing is not None and frame.id == self._renewing[0]:
+                self._token = self._renewing[1]
+            case frames.Ok(id=id, result=frames.Result(id=bytes(message_id), time=int(time))):
+                self._outgoing.accepted(id, Sent(message_id, time))
+            case frames.Error():
+                if not self._outgoing.refused(frame):
+                    # A refused renewal too: the session goes on until its token ends, and the
+                    # reconnect after that gets another one.
+                    _log.warning("the server answered with error %s", error_name(frame.code))
+            case frames.Lost():
+                for event in self._incoming.lost(frame):
+                    self._tell(event)
+            case frames.Ping():
+                connection.write(_PONG)
+            case frames.Pong():
+                pass  # that it was heard is what counts
+            case frames.Expiring(expires=expires):
+                self._tell(TokenExpiring(expires))
+                if self._get_token is not None and self._renewal is None:
+                    self._renewal = self._loop.create_task(self._renew(self._get_token))
+            case frames.Goaway(reconnect_in=seconds):
+                self._reconnect_in = seconds
+            case _:
+                connection.drop(f"the server sent a {type(frame).__name__} out of place")
+
+    async def _renew(self, get_token: GetToken) -> None:
+        try:
+            token = await get_token()
+        except Exception as error:  # noqa: BLE001 - a callback; the session goes on without it
+            _log.warning("get_token raised %s; the token was not renewed", type(error).__name__)
+            return
+        finally:
+            self._renewal = None
+        if self._connection is not None:
+            self._renewing = (self._outgoing.next_id(), token)
+            self._connection.write(encode(frames.Renew(*self._renewing)))
+
+    def _tell(self, event: Event) -> None:
+        """Through the loop, so that an exception of the callback is reported and harms nothing."""
+        if self._on_event is not None:
+            self._loop.call_soon(self._on_event, event)
+
+
+async def _close(connection: Connection) -> None:
+    """Do the closing handshake, unless it was done; leave no socket even when cancelled in it."""
+    try:
+        await connection.close()
+    finally:
+        connection.transport.abort()

@@ -1,0 +1,112 @@
+"""The sending half of the client: writes sends, repeats them, gives each its one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+
+from protocol import frames
+from protocol.client.connection import Connection
+from protocol.client.errors import SendTimeout
+from protocol.client.message import Sent
+from protocol.client.sends import PendingSend, PendingSends
+
+
+class Outgoing:
+    """`PendingSends` with a connection, a timer and the futures that callers wait on."""
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sends = PendingSends(random)
+        self._outcomes: dict[int, asyncio.Future[Sent]] = {}
+        self._connection: Connection | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._end: BaseException | None = None
+        self.next_id = self._sends.next_id
+
+    async def send(
+        self, to: str, kind: str, body: bytes, client_id: str, timeout: float | None
+    ) -> Sent:
+        """Send, and wait for the outcome; raises as `Client.send` does."""
+        if self._end is not None:
+            raise self._end
+        now = self._loop.time()
+        send = self._sends.add(to, kind, body, client_id, now, timeout)
+        outcome: asyncio.Future[Sent] = self._loop.create_future()
+        self._outcomes[send.id] = outcome
+        self._wake_by(send.deadline)
+        self._write(send, now)
+        try:
+            return await outcome
+        finally:
+            self._sends.discard(send.id)
+            del self._outcomes[send.id]
+
+    def connected(self, connection: Connection, dedupe_ms: int) -> None:
+        """Write on `connection` from now on, first everything that has no answer yet."""
+        self._connection = connection
+        self._sends.dedupe_s = dedupe_ms / 1000
+        self._work()
+
+    def disconnected(self) -> None:
+        """Keep everything for the next connection."""
+        self._connection = None
+        self._sends.disconnected(self._loop.time())
+
+    def accepted(self, id: int, sent: Sent) -> None:
+        """An ok came; one for a send whose caller has gone is dropped."""
+        outcome = self._outcomes.get(id)
+        if outcome is not None and not outcome.done():
+            outcome.set_result(sent)
+
+    def refused(self, error: frames.Error) -> bool:
+        """An error came; false when it is for none of these sends."""
+        outcome = self._outcomes.get(error.id)
+        if outcome is None:
+            return False
+        refusal = self._sends.refused(error, self._loop.time())
+        if refusal is None:
+            self._work()
+        elif not outcome.done():
+            outcome.set_exception(refusal)
+        return True
+
+    def close(self, end: BaseException) -> None:
+        """End every send, also later ones, by `end`; the first end counts."""
+        self._end = self._end or end
+        self._connection = None
+        if self._timer is not None:
+            self._timer.cancel()
+        for outcome in self._outcomes.values():
+            if not outcome.done():
+                outcome.set_exception(end)
+
+    def _write(self, send: PendingSend, now: float) -> None:
+        if self._connection is not None:
+            self._connection.write(send.frame)
+            send.written(now)
+
+    def _work(self) -> None:
+        """Fail what is overdue, write what is due, and plan the next look."""
+        now = self._loop.time()
+        for send in self._sends.overdue(now):
+            outcome = self._outcomes[send.id]
+            if not outcome.done():
+                timeout = SendTimeout(send.client_id)
+                timeout.__cause__ = send.refusal
+                outcome.set_exception(timeout)
+            self._sends.discard(send.id)
+        for send in self._sends.due(now):
+            self._write(send, now)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wake_by(self._sends.wake_at(connected=self._connection is not None))
+
+    def _wake_by(self, when: float) -> None:
+        if when == inf or (self._timer is not None and self._timer.when() <= when):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._work)
