@@ -102,7 +102,7 @@ def _origin(text: str) -> str:
     if (
         parts.scheme not in {"http", "https"}
         or not parts.netloc
-        or "*" in text
+        or any(sign in text for sign in "*@")
         or text != f"{parts.scheme}://{parts.netloc}".lower()
     ):
         raise ValueError(
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
-        hide_input_in_errors=True,
+        hide_input_in_errors=True,  # redis_url may hold a password
     )
 
     region: RegionCode
@@ -285,9 +285,7 @@ def _unknown(keys: Iterable[str], show: Callable[[str], str]) -> list[str]:
     for key in keys:
         if key not in _FIELDS:
             nearest = difflib.get_close_matches(key, _FIELDS, n=1)
-            hint = (
-                f"did you mean {show(nearest[0])}?" if nearest else f"settings are {_list(_FIELDS)}"
-            )
+            hint = f"did you mean {show(nearest[0])}?" if nearest else f"use {_list(_FIELDS)}"
             problems.append(f"{show(key)} is not a setting: {hint}")
     return problems
 

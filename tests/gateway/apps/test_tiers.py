@@ -1,0 +1,28 @@
+"""Mirrors gateway/apps/tiers.py."""
+
+from __future__ import annotations
+
+from gateway.apps.tiers import TIERS
+from protocol.limits import MAX_FRAME_BYTES
+
+DAY_MS = 86_400_000
+
+
+def test_each_tier_keeps_messages_as_long_as_promised() -> None:
+    """G4: free 3 days, basic 7, pro 90, enterprise 180."""
+    days = {name: tier.retention_ms / DAY_MS for name, tier in TIERS.items()}
+    assert days == {"free": 3, "basic": 7, "pro": 90, "enterprise": 180}
+
+
+def test_a_higher_tier_never_gives_less() -> None:
+    """G4, G5: nobody loses messages by an upgrade."""
+    rows = [(t.retention_ms, t.inbox_cap, t.max_body) for t in TIERS.values()]
+    assert rows == sorted(rows)
+    assert [list(column) for column in zip(*rows, strict=True)] == [
+        sorted(column) for column in zip(*rows, strict=True)
+    ]
+
+
+def test_the_largest_body_fits_a_frame() -> None:
+    """A tier's largest body must be sendable in one frame."""
+    assert max(tier.max_body for tier in TIERS.values()) < MAX_FRAME_BYTES

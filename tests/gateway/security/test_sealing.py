@@ -1,0 +1,205 @@
+"""Mirrors gateway/security/sealing.py."""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.security.keyring import Keyring
+from gateway.security.sealing import OVERHEAD, Kind, Sealer, SealError, Tampered, UnknownKeyVersion
+
+DAY_MS = 86_400_000
+NOW_MS = 1_764_000_000_000
+KEYS = {1: bytes(range(32)), 2: bytes(range(32, 64))}
+SEALER = Sealer(Keyring("eu", 2, KEYS))
+PLACE: dict[str, Any] = {
+    "app_id": "03" + "ab" * 15,
+    "salt": b"s" * 32,
+    "kind": Kind.MESSAGE,
+    "conversation": "d:alice:bob",
+    "message_id": b"m" * 16,
+}
+
+
+def seal(plain: bytes = b"hello", now_ms: int = NOW_MS, **changes: Any) -> bytes:
+    return SEALER.seal(**(PLACE | changes), plain=plain, now_ms=now_ms)
+
+
+@given(
+    plain=st.binary(max_size=2000),
+    app_id=st.text(max_size=40),
+    salt=st.binary(max_size=64),
+    kind=st.sampled_from(Kind),
+    conversation=st.text(max_size=200),
+    message_id=st.binary(max_size=16),
+    now_ms=st.integers(0, 2**16 * DAY_MS - 1),
+)
+def test_what_is_sealed_opens_in_its_place(
+    plain: bytes,
+    app_id: str,
+    salt: bytes,
+    kind: Kind,
+    conversation: str,
+    message_id: bytes,
+    now_ms: int,
+) -> None:
+    """G7: a round trip of anything, at any place, on any day the header can name."""
+    place = (app_id, salt, kind, conversation, message_id)
+    sealed = SEALER.seal(*place, plain, now_ms)
+    assert SEALER.open(*place, sealed) == plain
+    assert len(sealed) == len(plain) + OVERHEAD
+
+
+def test_the_store_sees_nothing_of_the_text() -> None:
+    """G7: not even that two messages are the same."""
+    secret = b"meet me at noon" * 4
+    first, second = seal(secret), seal(secret)
+    assert first != second
+    assert not any(secret[i : i + 4] in first[17:] for i in range(len(secret) - 3))
+
+
+@pytest.mark.parametrize(
+    ("argument", "other"),
+    [
+        ("app_id", "03" + "cd" * 15),
+        ("salt", b"t" * 32),
+        ("salt", b""),
+        ("kind", Kind.APP),
+        ("conversation", "d:alice:carol"),
+        ("conversation", ""),
+        ("message_id", b"n" * 16),
+        ("message_id", b""),
+    ],
+)
+def test_a_value_does_not_open_at_another_place(argument: str, other: Any) -> None:
+    """G6, G7: whoever can write to the store can't move a message to where it was not sent."""
+    sealed = seal()
+    with pytest.raises(Tampered):
+        SEALER.open(**(PLACE | {argument: other}), sealed=sealed)
+    elsewhere = seal(**{argument: other})
+    with pytest.raises(Tampered):
+        SEALER.open(**PLACE, sealed=elsewhere)
+
+
+def test_a_value_does_not_open_in_another_region() -> None:
+    """G6: a record copied across can't be opened, even by a gateway with the very same keys."""
+    with pytest.raises(Tampered):
+        Sealer(Keyring("sg", 2, KEYS)).open(**PLACE, sealed=seal())
+
+
+def test_a_value_does_not_open_with_other_keys() -> None:
+    """G6, G7: the same version number of another keyring is another key."""
+    other = Keyring("eu", 2, {1: KEYS[2], 2: KEYS[1]})
+    with pytest.raises(Tampered):
+        Sealer(other).open(**PLACE, sealed=seal())
+
+
+def test_one_argument_cannot_lend_bytes_to_the_next() -> None:
+    """G7: the additional data is unambiguous: moving bytes across a border is a change."""
+    sealed = seal(conversation="ab", message_id=b"c")
+    for conversation, message_id in (("a", b"bc"), ("abc", b""), ("", b"abc")):
+        with pytest.raises(Tampered):
+            moved = PLACE | {"conversation": conversation, "message_id": message_id}
+            SEALER.open(**moved, sealed=sealed)
+    sealed = seal(app_id="ab", conversation="c")
+    for app_id, conversation in (("a", "bc"), ("abc", ""), ("", "abc")):
+        with pytest.raises(Tampered):
+            moved = PLACE | {"app_id": app_id, "conversation": conversation}
+            SEALER.open(**moved, sealed=sealed)
+
+
+def test_every_bit_counts() -> None:
+    """G7: format, key version, day, nonce, text and tag: no flipped bit goes unseen."""
+    sealed = seal()
+    for bit in range(len(sealed) * 8):
+        changed = bytearray(sealed)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(SealError) as caught:
+            SEALER.open(**PLACE, sealed=bytes(changed))
+        version = struct.unpack_from(">H", changed, 1)[0]
+        expected = Tampered if changed[0] != 1 or version in KEYS else UnknownKeyVersion
+        assert type(caught.value) is expected
+
+
+def test_a_swapped_day_or_version_does_not_open() -> None:
+    """G7: a header that names another key that we do have is found out."""
+    sealed = seal()
+    yesterday = seal(now_ms=NOW_MS - DAY_MS)
+    assert SEALER.open(**PLACE, sealed=yesterday) == b"hello"
+    assert sealed[3:5] != yesterday[3:5]
+    with pytest.raises(Tampered):
+        SEALER.open(**PLACE, sealed=sealed[:3] + yesterday[3:5] + sealed[5:])
+    with pytest.raises(Tampered):
+        SEALER.open(**PLACE, sealed=sealed[:1] + b"\0\1" + sealed[3:])
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 17, OVERHEAD - 1])
+def test_a_value_cut_short_is_tampered_with(size: int) -> None:
+    """G7: no length crashes the gateway."""
+    with pytest.raises(Tampered):
+        SEALER.open(**PLACE, sealed=seal()[:size])
+    with pytest.raises(Tampered):
+        SEALER.open(**PLACE, sealed=seal() + b"\0")
+
+
+def test_an_unknown_key_version_is_not_called_tampering() -> None:
+    """G7: an operator who forgot to copy the keyring is told that, and which version lacks."""
+    sealed = seal()
+    with pytest.raises(UnknownKeyVersion, match="key version 2") as caught:
+        Sealer(Keyring("eu", 1, {1: KEYS[1]})).open(**PLACE, sealed=sealed)
+    assert caught.value.version == 2
+    assert not isinstance(caught.value, Tampered)
+
+
+def test_errors_show_nothing_of_the_place() -> None:
+    """G7: user ids stand in the conversation, and must not get into a log."""
+    with pytest.raises(Tampered) as caught:
+        SEALER.open(**(PLACE | {"message_id": b""}), sealed=seal())
+    assert "alice" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_nonces_do_not_repeat() -> None:
+    """G7: a repeated nonce under one key would give the texts away (SP 800-38D section 8)."""
+    nonces = {seal(b"")[5:17] for _ in range(20_000)}
+    assert len(nonces) == 20_000
+    for place in range(12):  # no byte of it stands still, as it would in a counter
+        assert len({nonce[place] for nonce in nonces}) == 256
+
+
+def test_each_app_and_day_has_its_own_key() -> None:
+    """G7: the key is bound to salt and day by HKDF, not only by the additional data."""
+    tags = set()
+    for salt in (b"s" * 32, b"t" * 32):
+        for day in (1, 2):
+            cipher, _ = SEALER._derive("app", salt, Kind.MESSAGE, struct.pack(">BHH", 1, 2, day))
+            tags.add(cipher.encrypt(bytes(12), b"same", b""))
+    assert len(tags) == 4
+
+
+def test_the_form_is_the_documented_one() -> None:
+    """G7: opened here by the module's text alone, so that a later release still opens it."""
+    sealed = seal(b"hello")
+    form, version, day, nonce = struct.unpack_from(">BHH12s", sealed)
+    assert (form, version, day) == (1, 2, NOW_MS // DAY_MS)
+    extracted = hmac.digest(b"s" * 32, KEYS[2], "sha256")
+    info = b"homeport seal v1\0" + day.to_bytes(2, "big")
+    key = hmac.digest(extracted, info + b"\1", "sha256")
+    app, conversation = PLACE["app_id"].encode(), PLACE["conversation"].encode()
+    bound = sealed[:5] + b"\1" + b"\0\2eu" + b"\0\x20" + app + b"\0\x0b" + conversation + b"m" * 16
+    assert AESGCM(key).decrypt(nonce, sealed[17:], bound) == b"hello"
+
+
+def test_the_cache_is_bounded() -> None:
+    """G9: hostile or many headers can't fill the memory with keys."""
+    sealer = Sealer(Keyring("eu", 2, KEYS))
+    for day in range(5000):
+        sealer.seal(**PLACE, plain=b"", now_ms=day * DAY_MS)
+    info = sealer._cipher.cache_info()
+    assert info.currsize == info.maxsize == 4096

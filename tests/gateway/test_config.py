@@ -1,0 +1,400 @@
+"""Mirrors gateway/config.py."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gateway.config import Address, ConfigError, Settings, load_settings
+
+GOOD: dict[str, Any] = {
+    "region": "eu",
+    "redis_url": "redis://localhost:6379/0",
+    "durability": "fsync",
+    "key_file": "/etc/homeport/keyring.json",
+    "plain_listen": "127.0.0.1:8080",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("HOMEPORT_"):
+            monkeypatch.delenv(name)
+
+
+def problems(file: Path | None = None, **flags: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file, GOOD | flags)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return caught.value.problems
+
+
+def test_the_least_that_is_needed() -> None:
+    """Five settings are enough, and the rest has the documented defaults."""
+    settings = load_settings(None, GOOD)
+    assert settings.region == "eu"
+    assert settings.key_file == Path("/etc/homeport/keyring.json")
+    assert (settings.replicas, settings.heartbeat_s) == (1, 25)
+    assert (settings.origins, settings.allow_missing_origin) == ([], True)
+    assert (settings.directory, settings.tls_terminated_upstream) == ({}, False)
+    assert (settings.log_level, settings.log_format) == ("info", "json")
+
+
+def test_flags_beat_variables_beat_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of rank, with a setting that each of the three decides."""
+    file = tmp_path / "homeport.toml"
+    file.write_text('log_level = "error"\nreplicas = 2\nheartbeat_s = 30\n')
+    monkeypatch.setenv("HOMEPORT_REPLICAS", "3")
+    monkeypatch.setenv("HOMEPORT_HEARTBEAT_S", "40")
+    settings = load_settings(file, GOOD | {"heartbeat_s": 50, "log_level": None})
+    assert (settings.log_level, settings.replicas, settings.heartbeat_s) == ("error", 3, 50)
+
+
+def test_all_can_come_from_the_file(tmp_path: Path) -> None:
+    """A TOML file alone is a whole configuration, tables and lists too."""
+    file = tmp_path / "homeport.toml"
+    file.write_text(
+        'region = "sg"\n'
+        'redis_url = "rediss://redis.internal:6380"\n'
+        'durability = "replica"\n'
+        "replicas = 2\n"
+        'key_file = "/run/keys/sg.json"\n'
+        'wss_listen = "[::]:8443"\n'
+        'tls_cert = "/run/tls/cert.pem"\n'
+        'tls_key = "/run/tls/key.pem"\n'
+        'origins = ["https://chat.example.com"]\n'
+        "allow_missing_origin = false\n"
+        "[directory]\n"
+        'eu = "wss://eu.example.com/v1"\n'
+    )
+    settings = load_settings(file, {})
+    assert settings.wss_listen == "[::]:8443"
+    assert settings.origins == ["https://chat.example.com"]
+    assert settings.directory == {"eu": "wss://eu.example.com/v1"}
+    assert settings.allow_missing_origin is False
+
+
+def test_all_can_come_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables alone are a configuration; lists and tables are JSON, an empty one is none."""
+    for name, value in GOOD.items():
+        monkeypatch.setenv(f"HOMEPORT_{name.upper()}", value)
+    monkeypatch.setenv("HOMEPORT_ORIGINS", '["http://localhost:3000"]')
+    monkeypatch.setenv("HOMEPORT_DIRECTORY", '{"cn": "wss://cn.example.com/v1"}')
+    monkeypatch.setenv("HOMEPORT_TLS_TERMINATED_UPSTREAM", "true")
+    monkeypatch.setenv("HOMEPORT_WSS_LISTEN", "")
+    settings = load_settings(None, {})
+    assert settings.origins == ["http://localhost:3000"]
+    assert settings.directory == {"cn": "wss://cn.example.com/v1"}
+    assert settings.tls_terminated_upstream is True
+    assert settings.wss_listen is None
+
+
+# --- names that mean nothing ---------------------------------------------------------------------
+
+
+def test_an_unknown_key_in_the_file_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    """A typo must not fall back to a default in silence."""
+    file = tmp_path / "homeport.toml"
+    file.write_text("heartbeats = 5\n")
+    assert problems(file) == [
+        f"heartbeats in {file} is not a setting: did you mean heartbeat_s in {file}?"
+    ]
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for a variable, in either case of letters."""
+    monkeypatch.setenv("HOMEPORT_ORIGIN", "[]")
+    monkeypatch.setenv("homeport_qqqq", "1")
+    nearest, nothing_near = problems()
+    assert nearest == "HOMEPORT_ORIGIN is not a setting: did you mean HOMEPORT_ORIGINS?"
+    assert nothing_near.startswith("HOMEPORT_QQQQ is not a setting: use region, redis_url, ")
+
+
+def test_an_unknown_flag_is_refused_with_the_nearest() -> None:
+    """The same for a flag."""
+    assert problems(wss_listn="x:1") == ["--wss-listn is not a setting: did you mean --wss-listen?"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HOMEPORT_PORT",
+        "HOMEPORT_PORT_443_TCP",
+        "HOMEPORT_PORT_443_TCP_ADDR",
+        "HOMEPORT_PORT_443_TCP_PORT",
+        "HOMEPORT_PORT_443_TCP_PROTO",
+        "HOMEPORT_SERVICE_HOST",
+        "HOMEPORT_SERVICE_PORT",
+        "HOMEPORT_SERVICE_PORT_WSS",
+        "HOMEPORT_REDIS_SERVICE_HOST",
+        "HOMEPORT_REDIS_PORT_6379_TCP",
+    ],
+)
+def test_what_kubernetes_injects_is_ignored(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service named homeport, or homeport-redis, must not keep its own pods from starting."""
+    monkeypatch.setenv(name, "tcp://10.0.0.1:443")
+    assert load_settings(None, GOOD) == Settings(**GOOD)
+
+
+@pytest.mark.parametrize("name", ["HOMEPORT_PORTS", "HOMEPORT_SERVICES", "HOMEPORT_PORT_443_XYZ"])
+def test_what_only_looks_like_kubernetes_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the names that Kubernetes makes are let through."""
+    monkeypatch.setenv(name, "1")
+    assert f"{name} is not a setting" in problems()[0]
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["region", "redis_url", "durability", "key_file"])
+def test_a_missing_setting_is_named_with_all_three_ways_to_set_it(key: str) -> None:
+    """Nothing that decides where messages go, or how safe they are, is guessed."""
+    flag, variable = "--" + key.replace("_", "-"), "HOMEPORT_" + key.upper()
+    assert problems(**{key: None}) == [
+        f"{key} is missing: set {flag}, {variable} or {key} in the file"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("region", "us", "--region must be one of 'cn', 'sg', 'eu' or 'na'"),
+        ("region", "EU", "--region must be one of 'cn', 'sg', 'eu' or 'na'"),
+        ("durability", "disk", "--durability must be one of 'memory', 'fsync' or 'replica'"),
+        ("log_level", "loud", "--log-level must be one of 'debug', 'info', 'warning' or 'error'"),
+        ("log_format", "xml", "--log-format must be one of 'json' or 'console'"),
+        ("replicas", 0, "--replicas should be greater than or equal to 1"),
+        ("heartbeat_s", 0, "--heartbeat-s should be greater than 0"),
+        ("heartbeat_s", 601, "--heartbeat-s should be less than or equal to 600"),
+        ("heartbeat_s", float("nan"), "--heartbeat-s should be a finite number"),
+        ("origins", "chat", "--origins must be JSON where it is given as text"),
+        ("directory", {"us": "wss://x"}, "--directory has a key that is no region"),
+        ("directory", {"eu": "https://x"}, "--directory must begin with wss://"),
+        ("directory", {"eu": "wss://"}, "--directory must begin with wss://"),
+        ("tls_terminated_upstream", "perhaps", "--tls-terminated-upstream should be a valid bool"),
+    ],
+)
+def test_a_wrong_value_is_refused(key: str, value: Any, problem: str) -> None:
+    """The text names the flag and what it must be."""
+    (text,) = problems(**{key: value})
+    assert text.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://u:hunter2@redis", "u:hunter2@redis", "redis-cluster://u:hunter2@redis", "hunter2"],
+)
+def test_a_wrong_redis_url_is_refused_and_not_shown(url: str) -> None:
+    """G7, G8: it may hold the password of everything."""
+    (text,) = problems(redis_url=url)
+    assert text == "--redis-url must begin with redis://, rediss:// (TLS) or unix://"
+
+
+def test_the_redis_password_is_never_shown() -> None:
+    """G7, G8: neither by the settings' repr nor by pydantic's own error."""
+    secret = {"redis_url": "redis://:hunter2@redis"}
+    assert "hunter2" not in repr(load_settings(None, GOOD | secret))
+    with pytest.raises(ValidationError) as caught:
+        Settings(**(GOOD | secret | {"plain_listen": None}))
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "null",
+        "chat.example.com",
+        "https://",
+        "https://chat.example.com/",
+        "https://chat.example.com/app",
+        "https://Chat.example.com",
+        "https://*.example.com",
+        "https://chat.example.com?x",
+        "ftp://chat.example.com",
+        "https://user@chat.example.com",
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    """[HP-2.1-3]: origins are compared exactly, so such an entry would never match."""
+    (text,) = problems(origins=["https://ok.example.com", origin])
+    assert text.startswith("--origins must be what a browser sends as Origin, like https://")
+
+
+@pytest.mark.parametrize("place", ["variable", "file"])
+def test_a_problem_names_where_the_value_came_from(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator looks in the right place at once."""
+    file = tmp_path / "homeport.toml"
+    file.write_text("heartbeat_s = -1\n" if place == "file" else "")
+    if place == "variable":
+        monkeypatch.setenv("HOMEPORT_HEARTBEAT_S", "-1")
+    source = "HOMEPORT_HEARTBEAT_S" if place == "variable" else f"heartbeat_s in {file}"
+    assert problems(file) == [f"{source} should be greater than 0"]
+
+
+def test_everything_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One start, all problems."""
+    monkeypatch.setenv("HOMEPORT_REGOIN", "eu")
+    found = problems(region="us", replicas=0, key_fiel="x")
+    assert [text.split()[0] for text in found] == [
+        "HOMEPORT_REGOIN",
+        "--key-fiel",
+        "--region",
+        "--replicas",
+    ]
+
+
+# --- listeners -----------------------------------------------------------------------------------
+
+
+def test_no_listener_at_all_is_refused() -> None:
+    """A gateway that nobody can reach does not start."""
+    assert problems(plain_listen=None) == [
+        "nothing to listen on: set wss_listen, like 0.0.0.0:8443"
+    ]
+
+
+@pytest.mark.parametrize("given", [{}, {"tls_cert": "c.pem"}, {"tls_key": "k.pem"}])
+def test_wss_without_certificate_or_key_is_refused(given: dict[str, Any]) -> None:
+    """G8: no listener falls back to plain text."""
+    assert problems(wss_listen="0.0.0.0:8443", **given) == [
+        "wss_listen needs tls_cert and tls_key: set both to PEM files"
+    ]
+    both = {"tls_cert": "c.pem", "tls_key": "k.pem"}
+    settings = load_settings(None, GOOD | {"wss_listen": "0.0.0.0:8443"} | both)
+    assert settings.tls_cert == Path("c.pem")
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:8080", "[::]:8080", "10.0.0.5:8080", "gateway.internal:8080"]
+)
+def test_a_plain_listener_off_loopback_is_refused(address: str) -> None:
+    """G8: tokens never cross a network in plain text, unless a proxy is said to speak TLS."""
+    (text,) = problems(plain_listen=address)
+    assert text.startswith("plain_listen would send tokens and messages unencrypted: use wss_list")
+    assert text.endswith("set tls_terminated_upstream")
+    allowed = GOOD | {"plain_listen": address, "tls_terminated_upstream": True}
+    assert load_settings(None, allowed).plain_listen == address
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "127.8.9.1:80", "[::1]:8080", "localhost:80"])
+def test_a_plain_listener_on_loopback_is_accepted(address: str) -> None:
+    """What only this machine reaches needs no TLS."""
+    assert load_settings(None, GOOD | {"plain_listen": address}).plain_listen == address
+
+
+def test_two_faults_of_the_listeners_are_two_problems() -> None:
+    """One start, all problems."""
+    assert len(problems(wss_listen="0.0.0.0:1", plain_listen="0.0.0.0:2")) == 2
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """A configuration that was named and is not there is not skipped."""
+    missing = tmp_path / "none.toml"
+    assert problems(missing) == [
+        f"{missing} can't be read (No such file or directory): check the path"
+    ]
+    assert problems(tmp_path) == [f"{tmp_path} can't be read (Is a directory): check the path"]
+
+
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
+    """The text tells the line."""
+    file = tmp_path / "homeport.toml"
+    file.write_text('region = "eu"\nregion\n')
+    (text,) = problems(file)
+    assert text.startswith(f"{file} is not TOML: ")
+    assert "line 2" in text
+    file.write_bytes(b'region = "\xff"')
+    assert problems(file) == [f"{file} is not UTF-8: save it as UTF-8"]
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "loopback"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1", 8080, True),
+        ("0.0.0.0:0", "0.0.0.0", 0, False),
+        ("localhost:65535", "localhost", 65535, True),
+        ("[::1]:8443", "::1", 8443, True),
+        ("[::]:8443", "::", 8443, False),
+        ("[2001:db8::5]:443", "2001:db8::5", 443, False),
+        ("gw-1.example.com:443", "gw-1.example.com", 443, False),
+    ],
+)
+def test_an_address_is_read_and_written(text: str, host: str, port: int, loopback: bool) -> None:
+    """IPv6 stands in brackets (RFC 3986 section 3.2.2)."""
+    address = Address.parse(text)
+    assert address == Address(host, port)
+    assert str(address) == text
+    assert address.is_loopback is loopback
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "8080",
+        ":8080",
+        "host",
+        "host:",
+        "host:x",
+        "host:65536",
+        "host:-1",
+        "::1:8443",
+        "[::1]",
+        "[host]:1",
+        "[::1:1",
+        "[:]:1\n    ",
+        "http://host:1",
+        "a b:1",
+        "host:1\n",
+        "[1.2.3.4]:1",
+        "host:٣",
+    ],
+    ids=ascii,
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    """A listener never opens where nobody meant it to."""
+    with pytest.raises(ValueError, match=r"must be host:port|IPv6"):
+        Address.parse(text)
+    (problem,) = problems(plain_listen=text, tls_terminated_upstream=True)
+    assert problem.startswith("--plain-listen ")
+
+
+@given(st.ip_addresses(), st.integers(0, 65535))
+def test_every_ip_address_comes_back(ip: object, port: int) -> None:
+    """What `Address` writes, it reads."""
+    address = Address(str(ip), port)
+    assert Address.parse(str(address)) == address
+
+
+def test_settings_cannot_be_edited() -> None:
+    """What was checked is what runs."""
+    settings = load_settings(None, GOOD)
+    with pytest.raises(ValidationError):
+        settings.region = "cn"
+
+
+def test_variables_do_not_reach_settings_made_in_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources are merged in one place; a constructor takes what it is given."""
+    monkeypatch.setenv("HOMEPORT_ORIGINS", json.dumps(["https://elsewhere.example.com"]))
+    assert Settings(**GOOD).origins == []
