@@ -10,11 +10,11 @@ CAP_S: Final = 20.0
 
 
 def full_jitter(failures: int, random: Callable[[], float]) -> float:
-    """Seconds to wait after `failures` failures in a row (1 or more).
+    """Seconds to wait after `failures` failures in a row, 1 or more (SPEC.md HP-8.3-1).
 
-    Uniform between 0 and a ceiling that doubles from `BASE_S` to `CAP_S`. A whole fleet that lost
-    its gateway at once comes back spread out, which "equal jitter" or a fixed backoff does not do.
+    Evenly spread from 0 to a ceiling that doubles each time and stops at `CAP_S`. A whole
+    fleet that lost its gateway at once comes back spread out, which a fixed backoff does not do.
     `random` returns a float in [0, 1).
     """
-    # 2**10 * BASE_S is already over the cap; the exponent must not grow for days.
-    return random() * min(CAP_S, BASE_S * 2.0 ** min(failures - 1, 10))
+    # 2**10 * BASE_S is over the cap; the exponent must not grow for days.
+    return random() * min(CAP_S, BASE_S * 2.0 ** min(failures, 10))

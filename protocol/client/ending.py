@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from websockets.exceptions import InvalidStatus, NegotiationError
 
 from protocol import codes
-from protocol.client.errors import ClientClosed, TokenRefused, WrongRegion, error_name
+from protocol.client.errors import ClientClosed, TokenRefused, WrongRegion, error_name, may_repeat
 from protocol.frames import Error
 
 
@@ -27,7 +27,7 @@ class Ended:
     """How a connection ended.
 
     ``refusal`` is the error frame that answered connect, ``fault`` why this side gave up on the
-    connection, ``reconnect_in`` what a goaway asked for, in seconds.
+    connection, ``reconnect_in`` what is left of the time that a goaway asked for, in seconds.
     """
 
     code: int
@@ -77,8 +77,7 @@ def _judge_refusal(ended: Ended, refusal: Error, another_token: bool) -> Retry:
             advice = "Connect with another token, made by the app's back end."
             raise TokenRefused(refusal.code, refusal.text, advice, ended.code)
         return Retry(ended.code, text, new_token=True)
-    later = known is not None and known.retry is codes.Retry.LATER
-    if later or (known is None and codes.may_reconnect(ended.code)):
+    if may_repeat(refusal):
         return Retry(ended.code, text, refusal.retry_after or 0.0)
     raise ClientClosed(text, ended.code)
 

@@ -128,6 +128,14 @@ class ConnectFailed(ClientClosed):
     """The very first connection failed in a way that trying again can't mend."""
 
 
+def may_repeat(error: Error) -> bool:
+    """True when the same request may be repeated later (SPEC.md section 8.1)."""
+    known = codes.ERRORS.get(error.code)
+    if known is None:
+        return error.retry_after is not None
+    return known.retry is codes.Retry.LATER
+
+
 def error_name(number: int) -> str:
     """The name of an error code, also of one that this version does not know."""
     known = codes.ERRORS.get(number)

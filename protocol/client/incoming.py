@@ -148,7 +148,7 @@ class Incoming:
             self._connection.write(encode(frames.Ack(seq)))
 
     def _plan_save(self) -> None:
-        if self._file is not None and self._save_planned is None:
+        if self._file is not None and self._save_planned is None and not self._stopped:
             self._save_planned = self._loop.call_later(SAVE_EVERY_S, self._save)
 
     def _save(self) -> None:

@@ -18,7 +18,7 @@ from websockets.exceptions import WebSocketException
 from protocol import frames
 from protocol.client import ending
 from protocol.client.backoff import CAP_S, full_jitter
-from protocol.client.connection import OPEN_TIMEOUT_S, Connection, dial
+from protocol.client.connection import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S, Connection, dial
 from protocol.client.errors import ClientClosed, ConnectFailed, error_name
 from protocol.client.events import Connected, Disconnected, Event, TokenExpiring
 from protocol.client.inbox import OutOfOrder
@@ -78,7 +78,7 @@ class Link:
         self._live_since: float | None = None
         self._refusal: frames.Error | None = None
         self._renewing: tuple[int, str] | None = None  # request id, token
-        self._reconnect_in = 0.0
+        self._back_at = 0.0  # the loop's time that a goaway told
 
     async def run(self) -> None:
         """Connect, and connect again, until that can't work any more.
@@ -142,7 +142,7 @@ class Link:
             connection.close_reason or "",
             self._refusal,
             connection.fault,
-            self._reconnect_in,
+            max(0.0, self._back_at - self._loop.time()),
         )
         retry = ending.judge(ended, can_renew=get_token is not None, token_is_new=token_is_new)
         if retry.new_token:
@@ -153,7 +153,7 @@ class Link:
         """Clear what belonged to it; returns how many seconds it was live."""
         lived = 0.0 if self._live_since is None else self._loop.time() - self._live_since
         self._connection = self._live_since = self._refusal = None
-        self._reconnect_in = 0.0
+        self._back_at = 0.0  # the loop's time that a goaway told
         self._connect_id = 0
         self._renewing = None
         self._incoming.disconnected()
@@ -200,9 +200,8 @@ class Link:
             if not self.live.done():
                 self.live.set_result(None)
         elif isinstance(frame, frames.Error) and frame.id in (self._connect_id, NO_REQUEST):
-            self._refusal = frame  # the close that follows ends the connection
-        elif isinstance(frame, frames.Ping):
-            connection.write(_PONG)
+            self._refusal = frame
+            connection.watch(CLOSE_TIMEOUT_S)  # the server closes, if the connect was readable
         else:
             connection.drop("the server did not answer connect first")
 
@@ -231,7 +230,7 @@ class Link:
                 if self._get_token is not None and self._renewal is None:
                     self._renewal = self._loop.create_task(self._renew(self._get_token))
             case frames.Goaway(reconnect_in=seconds):
-                self._reconnect_in = seconds
+                self._back_at = self._loop.time() + seconds
             case _:
                 connection.drop(f"the server sent a {type(frame).__name__} out of place")
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from math import inf
+from typing import Final
 
 from protocol import frames
 from protocol.client.connection import Connection
 from protocol.client.errors import SendTimeout
 from protocol.client.message import Sent
 from protocol.client.sends import PendingSend, PendingSends
+
+TICK_S: Final = 0.02
+"""A look goes through all sends, so there are no more than 50 a second."""
 
 
 class Outgoing:
@@ -65,9 +69,10 @@ class Outgoing:
         outcome = self._outcomes.get(error.id)
         if outcome is None:
             return False
-        refusal = self._sends.refused(error, self._loop.time())
+        now = self._loop.time()
+        refusal = self._sends.refused(error, now)
         if refusal is None:
-            self._work()
+            self._wake_by(now + max(error.retry_after or 0.0, TICK_S))
         elif not outcome.done():
             outcome.set_exception(refusal)
         return True
@@ -102,7 +107,9 @@ class Outgoing:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._wake_by(self._sends.wake_at(connected=self._connection is not None))
+        self._wake_by(
+            max(self._sends.wake_at(connected=self._connection is not None), now + TICK_S)
+        )
 
     def _wake_by(self, when: float) -> None:
         if when == inf or (self._timer is not None and self._timer.when() <= when):

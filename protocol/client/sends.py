@@ -8,7 +8,7 @@ from typing import Final
 
 from protocol import codes
 from protocol.client.backoff import full_jitter
-from protocol.client.errors import RequestRefused
+from protocol.client.errors import RequestRefused, may_repeat
 from protocol.codec import encode
 from protocol.frames import Error, Send
 from protocol.limits import MAX_FRAME_BYTES
@@ -104,9 +104,8 @@ class PendingSends:
     def refused(self, error: Error, now: float) -> RequestRefused | None:
         """Take in an error frame; returns what the sender must be told, None if it is repeated."""
         refusal = RequestRefused.from_frame(error)
-        known = codes.ERRORS.get(error.code)
         send = self._sends.get(error.id)
-        if send is None or known is None or known.retry is not codes.Retry.LATER:
+        if send is None or not may_repeat(error):
             return refusal
         send.refusal = refusal
         send.failures += 1
