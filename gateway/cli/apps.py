@@ -42,10 +42,10 @@ def create(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Create an app in the gateway's region, which is its home for life.
+    """Create an app.
 
-    Prints its id and its certificate, with which the app's back end signs tokens. The certificate
-    is not shown again.
+    The gateway's region is its home for life. Prints its id and its certificate, with which the
+    app's back end signs tokens. The certificate is not shown again.
     """
 
     async def run(place: Place) -> App:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,10 +18,16 @@ from gateway.cli.output import show
 from gateway.cli.place import Data, Json, user_id
 from gateway.runtime import devfolder
 from gateway.security import tokens
-from protocol.client import Client
-from protocol.client.errors import RequestRefused
-from protocol.client.events import Disconnected, Event, Lost, Reset
-from protocol.client.message import Message, Sent
+from protocol.client import (
+    Client,
+    Disconnected,
+    Event,
+    Lost,
+    Message,
+    RequestRefused,
+    Reset,
+    Sent,
+)
 from protocol.codes import ERRORS, Retry
 
 SEND_TIMEOUT_S: Final = 15.0
@@ -36,7 +43,10 @@ Url = Annotated[
 ]
 Token = Annotated[str | None, typer.Option(metavar="TOKEN", help="Who you are, elsewhere.")]
 CaCert = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A CA to trust instead of the system's.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", exists=True, dir_okay=False, help="A CA to trust instead of the system's."
+    ),
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", callback=user_id)]
 
@@ -80,16 +90,27 @@ class Target:
         return cls(state.wss_url, None, mint, cacert or devfolder.ca_file(folder))
 
     def client(self, device: str, on_event: Callable[[Event], None], *, auto_ack: bool) -> Client:
-        """A client of this place."""
-        return Client(
-            self.url,
-            device=device,
-            token=self.token,
-            get_token=self.get_token,
-            cacert=self.cacert,
-            auto_ack=auto_ack,
-            on_event=on_event,
-        )
+        """A client of this place.
+
+        Raises:
+            typer.BadParameter: the URL or the CA file makes no sense.
+        """
+        try:
+            return Client(
+                self.url,
+                device=device,
+                token=self.token,
+                get_token=self.get_token,
+                cacert=self.cacert,
+                auto_ack=auto_ack,
+                on_event=on_event,
+            )
+        except ssl.SSLError:
+            raise typer.BadParameter(
+                f"{self.cacert} is not a PEM file", param_hint="--cacert"
+            ) from None
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
 
 
 def send(
@@ -103,7 +124,7 @@ def send(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Send one message. Ends when the gateway has said that it is kept."""
+    """Send one message. Done when the gateway has said that it is kept."""
     sent = asyncio.run(_send(Target.find(user, url, token, cacert, data), device, to, text))
     if as_json:
         show({"id": sent.id.hex(), "time": sent.time}, as_json)
@@ -131,7 +152,7 @@ async def _send(target: Target, device: str, to: str, text: str) -> Sent:
         ):
             draining = asyncio.create_task(drain())
             try:
-                return await client.send(to, text.encode())
+                return await client.send(to, text, timeout=None)
             finally:
                 draining.cancel()
                 await asyncio.gather(draining, return_exceptions=True)
@@ -158,10 +179,11 @@ def listen(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Print messages as they come, from where this device had got to; Ctrl-C ends it.
+    """Print messages as they come.
 
-    A message counts as received once it is printed. With --json, one object a line; what was lost
-    is an object too: {"lost": [first, last]}.
+    Begins where this device had got to; Ctrl-C ends it. A message counts as received once it is
+    printed. With --json, one object a line; a loss is one too, with `lost` set to the first and the
+    last number.
     """
     target = Target.find(user, url, token, cacert, data)
     try:
@@ -186,9 +208,9 @@ async def _listen(target: Target, device: str, count: int | None, as_json: bool)
         left = count
         async for message in client.messages():
             if as_json:
-                show(_record(message), as_json)
+                show(record(message), as_json)
             else:
-                typer.echo(_line(message))
+                typer.echo(line(message))
             client.ack(message)
             if left is not None:
                 left -= 1
@@ -207,7 +229,8 @@ def _visible(text: str) -> str:
     )
 
 
-def _line(message: Message) -> str:
+def line(message: Message) -> str:
+    """A message for people: local time, sender, text."""
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(message.time / 1000))
     text = _text(message)
     shown = f"[{message.kind}, {len(message.body)} bytes]" if text is None else text
@@ -223,7 +246,8 @@ def _text(message: Message) -> str | None:
         return None
 
 
-def _record(message: Message) -> dict[str, object]:
+def record(message: Message) -> dict[str, object]:
+    """A message for scripts; a body that is not text is base64 (RFC 4648 section 4)."""
     text = _text(message)
     body = {"body_base64": base64.b64encode(message.body).decode()}
     return {

@@ -30,6 +30,9 @@ def check(config: Config = None) -> None:
 
 
 def without_password(url: str) -> str:
-    """`url` with ``***`` for its password, be it before the host or in the query."""
-    url = re.sub(r"(?<=://)([^/@]*):[^/]*@", r"\1:***@", url)
+    """`url` with ``***`` for its password, be it before the host or in the query.
+
+    Rather too much is hidden than too little: a password may hold an unquoted ``/`` or ``@``.
+    """
+    url = re.sub(r"(?<=://)([^:/@?]*):.*@", r"\1:***@", url)
     return re.sub(r"(?i)([?&][^=&]*password=)[^&]*", r"\1***", url)

@@ -44,10 +44,11 @@ def dev(
         typer.Option(metavar="URL", help="Use this Redis instead of an embedded Valkey."),
     ] = None,
 ) -> None:
-    """Start a gateway on this machine, with its own Valkey, app, certificates and tokens.
+    """Start a gateway to try out.
 
-    Prints two commands for two other terminals, and `ready` when everything accepts. Ctrl-C ends
-    all of it; what was sent is kept in the data folder.
+    It has a Valkey, an app, certificates and tokens of its own, in one folder. Prints two commands
+    for two other terminals, and `ready` when everything accepts. Ctrl-C ends all of it; what was
+    sent is kept in the folder.
     """
     signal.signal(signal.SIGTERM, _interrupt)  # until the gateway has handlers of its own
     folder = data.resolve()

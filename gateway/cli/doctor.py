@@ -44,9 +44,10 @@ class Finding:
 
 
 def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> None:
-    """Check the key file, Redis, the region stamp, the TLS files and the open-file limit.
+    """Check what a gateway needs.
 
-    Each line is ok, or says what to do. Changes nothing.
+    That is the key file, Redis, its region stamp and durability, the TLS files and the open-file
+    limit. Each line is ok, or says what to do. Changes nothing.
     """
     place = Place.find(config, data)
     findings = list(_examine(place))

@@ -17,7 +17,7 @@ from gateway.security.keyring import KeyringError, KeyringMissing
 from gateway.security.sealing import SealError
 from gateway.security.tokens import TokenRefused
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
-from protocol.client.errors import ClientError, SendTimeout
+from protocol.client import ClientError, SendTimeout
 
 
 class ExitCode(IntEnum):

@@ -13,6 +13,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help is text, and brackets in it are brackets
     help="A self-hosted realtime messaging gateway. `homeport dev` is where to start.",
 )
 app.command()(dev.dev)

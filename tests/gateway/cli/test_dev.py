@@ -1,0 +1,295 @@
+"""`homeport dev`, `send` and `listen`, as a newcomer meets them: real processes and sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import chat
+from tests.gateway.cli.conftest import Ran, run
+
+PROGRAM = str(Path(sys.executable).with_name("homeport"))
+
+
+@dataclass(frozen=True, slots=True)
+class Dev:
+    """A running `homeport dev`, and what it printed up to `ready`."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    lines: list[str]
+
+    def value(self, name: str) -> str:
+        """What stands behind `name` in its output."""
+        (line,) = [line for line in self.lines if line.startswith(name)]
+        return line.removeprefix(name).strip()
+
+    def after(self, title: str) -> str:
+        """The line below `title`."""
+        return self.lines[self.lines.index(title) + 1].strip()
+
+    def homeport(self, *arguments: str) -> Ran:
+        """Run `homeport` on this gateway, from another folder."""
+        done = subprocess.run(
+            [PROGRAM, *arguments, "--data", str(self.folder)],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def end(self, by: signal.Signals) -> tuple[int, str]:
+        """Send a signal; returns the exit code and what it said on stderr."""
+        self.process.send_signal(by)
+        _, err = self.process.communicate(timeout=60)
+        return self.process.returncode, err
+
+
+@contextmanager
+def started(folder: Path, *options: str) -> Iterator[Dev]:
+    """A `homeport dev` that is ready, on free ports."""
+    process = subprocess.Popen(
+        [PROGRAM, "dev", "--data", str(folder), "--port", "0", "--wss-port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line.rstrip("\n"))
+            if lines[-1] == "ready":
+                break
+        else:
+            pytest.fail(f"not ready: {process.communicate()[1]}")
+        yield Dev(process, folder, lines)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=60)
+
+
+def refused(*arguments: str) -> Ran:
+    """Run a `homeport` that has to end by itself."""
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=60)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def valkey_of(folder: Path) -> int | None:
+    """The process id of the Valkey that works in `folder`."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(folder / "valkey.sock") in command and b"valkey" in command:
+                return int(entry.name)
+    return None
+
+
+def test_the_two_printed_commands_work_as_printed(tmp_path: Path) -> None:
+    """From another folder, through a shell: bob's terminal shows what alice's sent (G1, G3)."""
+    with started(tmp_path / "data with a blank") as dev:
+        listening = subprocess.Popen(
+            dev.after("In a second terminal:"),
+            shell=True,
+            cwd="/",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            sent = subprocess.run(
+                dev.after("In a third one:"),
+                shell=True,
+                cwd="/",
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert sent.returncode == 0, sent.stderr
+            assert sent.stdout.startswith("ok ")
+            assert listening.stdout is not None
+            assert listening.stdout.readline().endswith(" alice: Hello, Bob!\n")
+            os.killpg(listening.pid, signal.SIGINT)
+            assert listening.communicate(timeout=60) == ("", "")
+            assert listening.returncode == 0
+        finally:
+            if listening.poll() is None:
+                os.killpg(listening.pid, signal.SIGKILL)
+                listening.communicate()
+
+
+def test_everything_printed_is_good(tmp_path: Path) -> None:
+    """Tokens, both URLs and the CA file, used by hand; `ready` is the last line."""
+    with started(tmp_path) as dev:
+        assert dev.lines[-1] == "ready"
+        assert dev.value("App ID").startswith("02")
+        assert "tier pro" in dev.value("App ID")
+        for user in ("alice", "bob"):
+            token = dev.value(f"Token of   {user}")
+            checked = dev.homeport("token", "check", token, "--json")
+            assert checked.json["user"] == user
+            places = (
+                ["--url", dev.value("Plain")],
+                ["--url", dev.value("WSS"), "--cacert", dev.value("CA file")],
+            )
+            for place in places:
+                sent = refused("send", *place, "--token", token, "--to", "carol", "hi", "--json")
+                assert sent.code == 0, sent.err
+                assert len(sent.json["id"]) == 32
+        listed = dev.homeport("listen", "--as", "carol", "--count", "4", "--json")
+        assert [json.loads(line)["seq"] for line in listed.out.splitlines()] == [1, 2, 3, 4]
+
+
+def test_both_listeners_are_on_loopback_only(tmp_path: Path) -> None:
+    """A gateway for trying out must not be open to the network."""
+    with started(tmp_path) as dev:
+        for name in ("Plain", "WSS"):
+            host, _, port = dev.value(name).partition("://")[2].removesuffix("/v1").partition(":")
+            assert host == "127.0.0.1"
+            with socket.socket() as other, pytest.raises(ConnectionRefusedError):
+                other.connect(("127.0.0.2", int(port)))
+
+
+def test_what_was_printed_once_is_not_printed_again(tmp_path: Path) -> None:
+    """`listen` acknowledges what it printed, so the next run goes on after it (G2)."""
+    with started(tmp_path) as dev:
+        for text in ("one", "two"):
+            assert dev.homeport("send", "--as", "alice", "--to", "bob", text).code == 0
+        first = dev.homeport("listen", "--as", "bob", "--count", "1")
+        second = dev.homeport("listen", "--as", "bob", "--count", "1")
+        assert first.out.endswith(" alice: one\n")
+        assert second.out.endswith(" alice: two\n")
+        other = dev.homeport("listen", "--as", "bob", "--device", "tablet", "--count", "2")
+        assert [line[-3:] for line in other.out.splitlines()] == ["one", "two"]
+
+
+def test_a_message_survives_a_kill(tmp_path: Path) -> None:
+    """G1, G4, G10: kill -9 of the gateway loses nothing, leaves no Valkey, and keeps the app."""
+    with started(tmp_path) as dev:
+        app = dev.value("App ID")
+        assert dev.homeport("send", "--as", "alice", "--to", "bob", "kept").code == 0
+        dev.end(signal.SIGKILL)
+    with started(tmp_path) as dev:
+        assert dev.value("App ID") == app
+        assert dev.homeport("listen", "--as", "bob", "--count", "1").out.endswith(" alice: kept\n")
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_of_it_cleanly(tmp_path: Path, by: signal.Signals) -> None:
+    """Exit code 0, nothing on stderr, no Valkey left, and the folder is free."""
+    with started(tmp_path) as dev:
+        assert valkey_of(tmp_path) is not None
+        assert dev.end(by) == (0, "")
+        assert valkey_of(tmp_path) is None
+        assert not (tmp_path / "valkey.sock").exists()
+
+
+def test_a_second_user_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """Exit code 1, and the first one goes on."""
+    with started(tmp_path) as dev:
+        second = refused("dev", "--data", str(tmp_path), "--port", "0", "--wss-port", "0")
+        assert second.code == 1
+        assert second.err == (
+            f"homeport: the data folder {tmp_path} is in use by process {dev.process.pid}; "
+            "stop that one, or choose another folder\n"
+        )
+        assert dev.homeport("send", "--as", "alice", "--to", "bob", "still here").code == 0
+
+
+@pytest.mark.parametrize("option", ["--port", "--wss-port"])
+def test_a_taken_port_is_told(tmp_path: Path, option: str) -> None:
+    """Exit code 1, one line that names the port, no traceback, no Valkey left."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        other = "--wss-port" if option == "--port" else "--port"
+        ran = refused("dev", "--data", str(tmp_path), option, port, other, "0")
+    assert ran.code == 1
+    assert f"127.0.0.1:{port}" in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert valkey_of(tmp_path) is None
+
+
+def test_the_folder_is_private(tmp_path: Path) -> None:
+    """Certificates, keys and data are for this user only."""
+    folder = tmp_path / "data"
+    with started(folder):
+        assert folder.stat().st_mode & 0o777 == 0o700
+        for name in ("dev.json", "keys.json", "server.key", "ca.pem"):
+            assert (folder / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_refused_token_is_told(tmp_path: Path) -> None:
+    """G8: exit code 1, and nothing of the token in the text."""
+    with started(tmp_path) as dev:
+        token = dev.value("Token of   alice")
+        forged = token[:-8] + ("AAAAAAAA" if not token.endswith("AAAAAAAA") else "BBBBBBBB")
+        place = ["--url", dev.value("Plain"), "--token", forged]
+        for ran in (
+            refused("send", *place, "--to", "bob", "hi"),
+            refused("listen", *place, "--count", "1"),
+        ):
+            assert ran.code == 1
+            assert "token_signature" in ran.err
+            assert forged[:40] not in ran.err
+
+
+def test_kick_and_revoke_reach_a_listener(tmp_path: Path) -> None:
+    """G8: a kicked or revoked listener ends within moments, and its text says why."""
+    with started(tmp_path) as dev:
+        for command, says in ((["kick"], "kicked"), (["token", "revoke"], "revoked")):
+            dev.homeport("send", "--as", "alice", "--to", "bob", "hello")
+            listening = subprocess.Popen(
+                [PROGRAM, "listen", "--as", "bob", "--data", str(dev.folder)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            try:
+                assert listening.stdout is not None
+                listening.stdout.readline()  # it is connected
+                assert dev.homeport(*command, "--user", "bob").code == 0
+                _, err = listening.communicate(timeout=60)
+            finally:
+                listening.kill()
+                listening.communicate()
+            assert listening.returncode == 1
+            assert says in err
+
+
+def test_doctor_is_content_with_it(tmp_path: Path) -> None:
+    """Nothing of what `homeport dev` sets up needs attention."""
+    with started(tmp_path) as dev:
+        ran = dev.homeport("doctor")
+        assert ran.code == 0, ran.out
+        assert "BAD" not in ran.out
+
+
+def test_a_gateway_that_is_gone_is_not_reachable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 4 for both ways to it: the store's and the listener's."""
+    with started(tmp_path) as dev:
+        dev.end(signal.SIGTERM)
+    monkeypatch.setattr(chat, "SEND_TIMEOUT_S", 0.5)
+    sent = run("send", "--as", "alice", "--to", "bob", "hi", "--data", tmp_path)
+    assert sent.code == 4
+    assert "not known to be sent" in sent.err
+    listed = run("app", "list", "--data", tmp_path)
+    assert listed.code == 4
+    assert "is `homeport dev` running?" in listed.err

@@ -1,0 +1,145 @@
+"""`homeport doctor`: each thing that is wrong is seen, and its line says what to do."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.doctor import (
+    OPEN_FILES,
+    examine_open_files,
+    examine_store,
+    examine_tls,
+)
+from gateway.config import Settings
+from gateway.runtime import devcerts
+from gateway.store.admin import StoreFacts
+from gateway.store.errors import WrongRegionStamp
+from tests.gateway.cli.conftest import Region
+
+GOOD = StoreFacts(
+    server="Redis",
+    version="7.4.1",
+    append_only=True,
+    append_fsync="everysec",
+    eviction="noeviction",
+    replicas=1,
+    clock_skew_s=0.01,
+    stamp_region="eu",
+    stamp_problem=None,
+)
+
+
+def settings(durability: str = "fsync") -> Settings:
+    """A gateway's settings; only the durability matters here."""
+    return Settings.model_validate(
+        {
+            "region": "eu",
+            "redis_url": "redis://localhost",
+            "durability": durability,
+            "key_file": "keys.json",
+            "plain_listen": "127.0.0.1:0",
+        }
+    )
+
+
+def test_a_real_region_is_examined(region: Region) -> None:
+    """All lines against a running store; the open-file limit is this machine's own."""
+    region.create()
+    lines = region.run("doctor", "--json").out.splitlines()
+    found = {item["check"]: item for item in map(json.loads, lines)}
+    for check in ("key file", "Redis", "region stamp", "durability", "eviction", "clock"):
+        assert found[check]["ok"], found[check]
+    assert found["Redis"]["text"].startswith("Valkey 9.")
+    assert found["region stamp"]["text"] == "eu"
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert found["open files"]["ok"] == (soft >= OPEN_FILES)
+
+
+def test_a_missing_key_file_and_an_absent_store_are_lines_not_ends(region: Region) -> None:
+    """The operator sees everything that is wrong in one run; exit code 1."""
+    region.valkey.stop()
+    away = region.run("doctor")
+    assert away.code == 1
+    assert "BAD   Redis" in away.out
+    assert "open files" in away.out
+    (region.folder / "keys.json").unlink()
+    missing = region.run("doctor")
+    assert missing.code == 1
+    assert "there is no keyring" in missing.out
+    assert "open files" in missing.out
+
+
+def test_a_good_store_has_no_finding() -> None:
+    """No advice where there is nothing to do."""
+    assert all(finding.ok for finding in examine_store(GOOD, settings()))
+
+
+@pytest.mark.parametrize(
+    ("facts", "durability", "check", "says"),
+    [
+        (replace(GOOD, version="6.2.14"), "memory", "Redis", "too old"),
+        (
+            replace(GOOD, stamp_region="na", stamp_problem=WrongRegionStamp("na", "eu")),
+            "memory",
+            "region stamp",
+            "point redis_url at",
+        ),
+        (replace(GOOD, append_only=False), "memory", "durability", "set appendonly to yes"),
+        (replace(GOOD, version="7.0.15"), "fsync", "durability", "appendfsync always"),
+        (replace(GOOD, replicas=0), "replica", "durability", "no send can be accepted"),
+        (replace(GOOD, eviction="allkeys-lru"), "memory", "eviction", "noeviction"),
+        (replace(GOOD, clock_skew_s=-9.0), "memory", "clock", "-9.0 s"),
+    ],
+)
+def test_what_is_wrong_with_a_store_is_seen(
+    facts: StoreFacts, durability: str, check: str, says: str
+) -> None:
+    """Exactly the one thing that is wrong is reported (G1, G6)."""
+    bad = [finding for finding in examine_store(facts, settings(durability)) if not finding.ok]
+    assert [finding.name for finding in bad] == [check]
+    assert says in bad[0].text
+
+
+def test_settings_that_the_server_hides_are_not_guessed() -> None:
+    """An ACL user need not have CONFIG: that is no fault, and is said."""
+    hidden = replace(GOOD, append_only=None, append_fsync=None, eviction=None)
+    findings = {finding.name: finding for finding in examine_store(hidden, settings())}
+    assert findings["durability"].ok
+    assert "does not tell" in findings["durability"].text
+
+
+def test_tls_files_are_loaded_as_the_listener_would(tmp_path: Path) -> None:
+    """A pair that fits is good; one that does not, or that everyone can read, is told."""
+    now = datetime.now(UTC)
+    certs = devcerts.ensure(tmp_path, now)
+    assert examine_tls(certs.cert, certs.key, now).ok
+    assert not examine_tls(certs.ca, certs.key, now).ok
+    assert "No such file" in examine_tls(tmp_path / "none.pem", certs.key, now).text
+    certs.key.chmod(0o644)
+    assert "chmod 600" in examine_tls(certs.cert, certs.key, now).text
+
+
+def test_a_certificate_near_its_end_is_told(tmp_path: Path) -> None:
+    """Two weeks before it expires, and after."""
+    now = datetime.now(UTC)
+    certs = devcerts.ensure(tmp_path, now)
+    near = examine_tls(certs.cert, certs.key, now + timedelta(days=390))
+    assert not near.ok
+    assert "renew it now" in near.text
+    assert "expired on" in examine_tls(certs.cert, certs.key, now + timedelta(days=400)).text
+
+
+def test_an_open_file_limit_that_is_too_low_is_told() -> None:
+    """The text has the two ways to raise it."""
+    low = examine_open_files(1024, OPEN_FILES)
+    assert not low.ok
+    assert "ulimit -n 65536" in low.text
+    assert "LimitNOFILE=65536" in low.text
+    assert examine_open_files(OPEN_FILES, OPEN_FILES).ok
+    assert examine_open_files(resource.RLIM_INFINITY, OPEN_FILES).ok

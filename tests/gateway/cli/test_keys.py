@@ -1,0 +1,70 @@
+"""`homeport keys`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.gateway.cli.conftest import run
+
+
+def test_init_makes_a_private_file_and_shows_no_key(tmp_path: Path) -> None:
+    """A new region's key file is mode 0600, and only a check value of its key is printed."""
+    file = tmp_path / "keys.json"
+    ran = run("keys", "init", file, "--region", "eu", "--json")
+    assert ran.code == 0
+    assert ran.json["region"] == "eu"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not any(word in ran.out for word in file.read_text().split('"') if len(word) == 64)
+
+
+def test_init_never_replaces_a_file(tmp_path: Path) -> None:
+    """A key that is gone makes its data unreadable, so an existing file is left alone."""
+    file = tmp_path / "keys.json"
+    run("keys", "init", file, "--region", "eu")
+    before = file.read_bytes()
+    ran = run("keys", "init", file, "--region", "eu")
+    assert ran.code == 1
+    assert "exists already" in ran.err
+    assert file.read_bytes() == before
+
+
+def test_rotate_keeps_the_old_key_to_read_with(tmp_path: Path) -> None:
+    """After a rotation the new version is active and the old one's check value is the same."""
+    file = tmp_path / "keys.json"
+    first = run("keys", "init", file, "--region", "eu", "--json").json
+    second = run("keys", "rotate", file, "--json").json
+    assert second["active"] == 2
+    assert second["check_values"]["1"] == first["check_values"]["1"]
+    assert second["check_values"]["2"] != first["check_values"]["1"]
+    assert run("keys", "check", file, "--region", "eu", "--json").json == second
+
+
+def test_check_says_what_to_do_about_an_open_mode(tmp_path: Path) -> None:
+    """A key file that others may read is refused (G7)."""
+    file = tmp_path / "keys.json"
+    run("keys", "init", file, "--region", "eu")
+    file.chmod(0o644)
+    ran = run("keys", "check", file, "--region", "eu")
+    assert ran.code == 1
+    assert "chmod 600" in ran.err
+
+
+def test_check_knows_another_regions_file(tmp_path: Path) -> None:
+    """G6: a key file names its region."""
+    file = tmp_path / "keys.json"
+    run("keys", "init", file, "--region", "eu")
+    ran = run("keys", "check", file, "--region", "sg")
+    assert ran.code == 1
+    assert "keyring of region eu" in ran.err
+
+
+def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
+    """Exit code 3, not 1: a script can tell them apart."""
+    assert run("keys", "check", tmp_path / "keys.json", "--region", "sg").code == 3
+
+
+def test_an_unknown_region_is_wrong_usage(tmp_path: Path) -> None:
+    """Exit code 2, and the regions there are."""
+    ran = run("keys", "init", tmp_path / "keys.json", "--region", "mars")
+    assert ran.code == 2
+    assert "cn, sg, eu, na" in ran.err

@@ -1,0 +1,90 @@
+"""`homeport token` and `homeport kick`, against a real store."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.gateway.cli.conftest import Region
+
+
+def test_a_new_token_is_good(region: Region) -> None:
+    """Only the token is printed, so that it can be taken into a variable."""
+    app = region.create()["id"]
+    made = region.run("token", "new", "--user", "alice", "--app", app)
+    checked = region.run("token", "check", made.out.strip(), "--json").json
+    assert checked["app"] == app
+    assert checked["user"] == "alice"
+
+
+def test_a_token_can_come_from_stdin(region: Region) -> None:
+    """A token on a command line is in the shell's history; `-` keeps it out."""
+    app = region.create()["id"]
+    token = region.run("token", "new", "--user", "alice", "--app", app).out
+    assert region.run("token", "check", "-", stdin=token).code == 0
+
+
+def test_lifetime_is_the_apps_limit_at_most(region: Region) -> None:
+    """A token that no gateway would accept is not made."""
+    app = region.create()["id"]
+    made = region.run(
+        "token", "new", "--user", "alice", "--app", app, "--lifetime", "60", "--json"
+    ).json
+    assert region.run("token", "check", made["token"]).code == 0
+    refused = region.run("token", "new", "--user", "alice", "--app", app, "--lifetime", "86401")
+    assert refused.code == 2
+    assert "86400 s at most" in refused.err
+
+
+def test_a_forged_token_is_refused_without_showing_it(region: Region) -> None:
+    """G8: exit code 1, the error's meaning, and nothing of the token in the text."""
+    app = region.create()["id"]
+    token = region.run("token", "new", "--user", "alice", "--app", app).out.strip()
+    forged = token[:-8] + ("AAAAAAAA" if not token.endswith("AAAAAAAA") else "BBBBBBBB")
+    ran = region.run("token", "check", forged)
+    assert ran.code == 1
+    assert "signature" in ran.err
+    assert token[:40] not in ran.err
+    assert "alice" not in ran.err
+
+
+@pytest.mark.parametrize("command", [("token", "revoke"), ("kick",)])
+def test_revoke_and_kick_need_an_app_that_exists(region: Region, command: tuple[str, ...]) -> None:
+    """A typo in the id must not look like success."""
+    app = region.create()["id"]
+    assert region.run(*command, "--user", "alice", "--app", app).code == 0
+    missing = region.run(*command, "--user", "alice", "--app", "03" + "0" * 30)
+    assert missing.code == 3
+    unnamed = region.run(*command, "--user", "alice")
+    assert unnamed.code == 2
+    assert "--app" in unnamed.err
+
+
+@pytest.mark.parametrize(
+    ("before", "shown"),
+    [
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+        ("2026-01-02T05:04:05+02:00", "2026-01-02T03:04:05Z"),
+        ("1767323045", "2026-01-02T03:04:05Z"),
+    ],
+)
+def test_revoke_takes_a_moment(region: Region, before: str, shown: str) -> None:
+    """The answer repeats the moment in UTC, so that a wrong zone is noticed."""
+    app = region.create()["id"]
+    ran = region.run("token", "revoke", "--user", "alice", "--app", app, "--before", before)
+    assert ran.out == f"revoked: tokens of alice issued before {shown}\n"
+
+
+@pytest.mark.parametrize("before", ["yesterday", "2026-01-02T03:04:05", "2026-01-02"])
+def test_a_moment_without_a_zone_is_refused(region: Region, before: str) -> None:
+    """A revocation must not depend on the operator's time zone."""
+    app = region.create()["id"]
+    ran = region.run("token", "revoke", "--user", "alice", "--app", app, "--before", before)
+    assert ran.code == 2
+    assert "2026-01-02T03:04:05Z" in ran.err
+
+
+def test_a_user_id_is_checked_before_anything_is_done(region: Region) -> None:
+    """Exit code 2, with the characters that are allowed."""
+    ran = region.run("token", "new", "--user", "a b", "--app", "03" + "0" * 30)
+    assert ran.code == 2
+    assert "A-Z a-z 0-9" in ran.err
