@@ -77,11 +77,6 @@ def decode_server(data: bytes) -> ServerFrame:
         raise _explain(data, error) from None
 
 
-_TYPES: Final = {
-    kind.__struct_config__.tag for union in (ClientFrame, ServerFrame) for kind in union.__args__
-}
-
-
 def _explain(data: bytes, error: Exception) -> FrameError:
     """Find out which of the three errors it is. Only bad input pays for this second look."""
     try:
@@ -96,8 +91,8 @@ def _explain(data: bytes, error: Exception) -> FrameError:
         request_id = NO_REQUEST
     if isinstance(error, msgspec.ValidationError) and str(error).endswith("`$[0]`"):
         return UnknownType(f"frame type {kind} is not known here", request_id)
-    if isinstance(error, msgspec.ValidationError):
-        return InvalidField(f"frame type {kind}: {_without_values(str(error))}", request_id)
+    if isinstance(error, msgspec.ValidationError):  # its text names types and places, no values
+        return InvalidField(f"frame type {kind}: {error}", request_id)
     return InvalidField(f"frame type {kind}: a text is not UTF-8, or nests too deeply", request_id)
 
 
@@ -106,11 +101,6 @@ def _read(raw: msgspec.Raw, type_: type[_F]) -> _F | None:
         return msgspec.msgpack.decode(raw, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def _without_values(text: str) -> str:
-    """msgspec's texts name types and places; the one that quotes a value begins like this."""
-    return "a value is not allowed here" if text.startswith("Invalid value") else text
 
 
 # --- pushes and WebSocket messages, built by hand because they are the hot path -------------------

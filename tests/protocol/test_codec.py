@@ -20,6 +20,14 @@ from tests.protocol import strategies as frames
 from tests.protocol import vectors
 
 GOLDEN: Final = [vectors.expand(vector["hex"])[:400] for vector in vectors.load("golden")]
+GOLDEN_ITEMS: Final[list[list[Any]]] = list(
+    {
+        vector["type"]: msgpack.unpackb(vectors.expand(vector["hex"]), strict_map_key=False)
+        for vector in vectors.load("golden")
+        if "canonical" not in vector and "repeat" not in str(vector)
+    }.values()
+)
+"""One canonical frame of each type, as an untyped list."""
 
 
 def _accepts_or_refuses(data: bytes) -> None:
@@ -124,18 +132,43 @@ _values: Final = st.recursive(
 )
 
 
-@given(st.integers(0, 127), st.lists(_values, max_size=11), st.binary(max_size=2))
-def test_no_error_text_tells_a_value(kind: int, fields: list[Any], after: bytes) -> None:
-    """HP-4.2-4: a token or a body in the wrong place must not reach a log by way of an error."""
-    data = msgpack.packb([kind, *fields]) + after
+def _told_of(data: bytes) -> str:
+    """Everything that a log could print of the errors that both sides raise for `data`."""
+    told = ""
     for receive in (codec.decode_client, codec.decode_server):
         try:
             receive(data)
         except codec.FrameError as error:
-            told = f"{error} {error!r} {error.__cause__!r}"
             assert error.__suppress_context__
-            for secret in (TEXT, TEXT.encode().hex(), str(NUMBER), str(NUMBER * 16)):
-                assert secret not in told
+            told += f"{error} {error!r} {error.__cause__!r} "
+    return told
+
+
+def _assert_tells_no_value(told: str) -> None:
+    for secret in (TEXT, TEXT.encode().hex(), str(NUMBER), str(NUMBER * 16)):
+        assert secret not in told
+
+
+@given(st.sampled_from([*range(1, 10), *range(16, 20), 99]), st.lists(_values, max_size=11))
+def test_no_error_text_tells_a_value(kind: int, fields: list[Any]) -> None:
+    """HP-4.2-4: a token or a body in the wrong place must not reach a log by way of an error."""
+    _assert_tells_no_value(_told_of(msgpack.packb([kind, *fields])))
+
+
+@pytest.mark.parametrize("golden", GOLDEN_ITEMS, ids=lambda items: f"type{items[0]}")
+def test_no_error_text_tells_a_value_of_one_wrong_field(golden: list[Any]) -> None:
+    """HP-4.2-4: each field of each frame in turn, all others being right."""
+    errors = 0
+    for at in range(1, len(golden)):
+        for wrong in (TEXT * 30, TEXT.encode(), NUMBER * 16, -NUMBER, [TEXT], {TEXT: NUMBER}):
+            data = msgpack.packb([*golden[:at], wrong, *golden[at + 1 :]])
+            told = _told_of(data)
+            _assert_tells_no_value(told)
+            errors += "frame type" in told
+            _assert_tells_no_value(_told_of(data + b"\xc0") + _told_of(data[:-1]))
+            spoilt = data.replace(TEXT.encode(), TEXT.encode()[:-1] + b"\xff")  # not UTF-8
+            assert TEXT[:-1] not in _told_of(spoilt)
+    assert errors >= len(golden) - 1
 
 
 @pytest.mark.parametrize(
