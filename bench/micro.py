@@ -1,0 +1,166 @@
+"""What one message costs, step by step: CPU microseconds on this machine.
+
+Run ``python -m bench.micro`` (``--json`` for scripts). Each step is the gateway's own code, with a
+200-byte body. The steps with Redis start an embedded Valkey and keep 100 calls in flight; their
+cost is that of this process, and the server's own is on a line of its own. A number is the best of
+five rounds: what the code costs when nothing else disturbs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN, Protocol, Side
+
+from gateway.apps.app import create_app
+from gateway.chat.records import Records
+from gateway.runtime.embedded import EmbeddedValkey
+from gateway.security.keyring import Keyring
+from gateway.security.sealing import Kind, Sealer
+from gateway.store.inbox import Inboxes
+from gateway.store.keys import Keys
+from gateway.store.link import Link
+from gateway.store.stamp import Identity
+from protocol import codec, frames
+from protocol.ids import direct_conversation, message_id
+
+BODY: Final = os.urandom(200)
+ROUNDS: Final = 5
+IN_FLIGHT: Final = 100
+
+KEYRING: Final = Keyring("sg", 1, {1: os.urandom(32)})
+APP: Final = create_app("bench", "sg", "enterprise", "global", 0)
+
+
+def best(work: Callable[[int], object], count: int) -> float:
+    """CPU microseconds of one of `count` runs; `work` does them all."""
+    times = []
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        work(count)
+        times.append(time.process_time() - start)
+    return min(times) / count * 1e6
+
+
+def repeated(step: Callable[[], object]) -> Callable[[int], None]:
+    """`step`, so many times."""
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            step()
+
+    return work
+
+
+def in_memory() -> dict[str, float]:
+    """The steps that need no Redis."""
+    sender = Sealer(KEYRING)
+    records = Records(sender)
+    send = codec.encode(frames.Send(7, "0" * 32, "bob", "text", BODY))
+    masked = Frame(Opcode.BINARY, send).serialize(mask=True)
+    websocket = Protocol(Side.SERVER, state=OPEN)
+    place = (APP.id, APP.salt, Kind.MESSAGE, direct_conversation("alice", "bob"), b"\1" * 16)
+    now_ms = time.time_ns() // 1_000_000
+    sealed = sender.seal(*place, BODY, now_ms)
+    message = frames.Message(b"\1" * 16, "alice", "bob", now_ms, "text", BODY)
+    inner = codec.encode(message)
+    record = records.make(APP, message)
+
+    def parse() -> None:
+        websocket.receive_data(masked)
+        assert len(websocket.events_received()) == 1
+
+    steps: dict[str, Callable[[], object]] = {
+        "parse: one WebSocket frame": parse,
+        "decode: a send": lambda: codec.decode_client(send),
+        "message id": lambda: message_id(APP.id, "alice", "0" * 32),
+        "seal: 200 bytes": lambda: sender.seal(*place, BODY, now_ms),
+        "open: 200 bytes": lambda: sender.open(*place, sealed),
+        "record: encode and seal": lambda: records.make(APP, message),
+        "push: around an opened message": lambda: codec.websocket_binary(
+            codec.push_bytes(7, now_ms, inner)
+        ),
+        "push: from the record": lambda: records.frame(APP, "bob", 7, now_ms, record),
+    }
+    return {name: best(repeated(step), 20_000) for name, step in steps.items()}
+
+
+async def with_store(url: str) -> dict[str, float]:
+    """The steps that go to Redis, and what they cost there."""
+    link = Link(url, Identity.of(KEYRING))
+    await link.start()
+    try:
+        inboxes = Inboxes(link, Keys("sg"))
+        record = Records(Sealer(KEYRING)).make(
+            APP, frames.Message(b"\1" * 16, "alice", "bob", 0, "text", BODY)
+        )
+
+        def deliver() -> Awaitable[object]:
+            now_ms = time.time_ns() // 1_000_000
+            users = ("alice", "bob")
+            return inboxes.deliver(APP.id, APP.tier, os.urandom(16), users, record, now_ms)
+
+        result: dict[str, float] = {}
+        for name, step, count in (
+            ("link: one call", lambda: link.call("PING"), 20_000),
+            ("deliver: to two inboxes", deliver, 5_000),
+        ):
+            result[name], result[f"{name}, in Redis"] = await _best_in_flight(link, step, count)
+        return result
+    finally:
+        await link.aclose()
+
+
+async def _best_in_flight(
+    link: Link, step: Callable[[], Awaitable[object]], count: int
+) -> tuple[float, float]:
+    """CPU microseconds here and in Redis of one of `count` calls."""
+    here, there = [], []
+    for _ in range(ROUNDS):
+        redis_before, before = await _redis_cpu(link), time.process_time()
+        for _ in range(count // IN_FLIGHT):
+            await asyncio.gather(*(step() for _ in range(IN_FLIGHT)))
+        here.append(time.process_time() - before)
+        there.append(await _redis_cpu(link) - redis_before)
+    return min(here) / count * 1e6, min(there) / count * 1e6
+
+
+async def _redis_cpu(link: Link) -> float:
+    """Seconds of CPU that the server has used."""
+    info = (await link.call("INFO", "cpu")).decode()
+    fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    return float(fields["used_cpu_user"]) + float(fields["used_cpu_sys"])
+
+
+def main() -> None:
+    """Measure, and print."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    result = in_memory()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedValkey(Path(folder)) as valkey,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        result |= runner.run(with_store(valkey.url))
+    if "--json" in sys.argv[1:]:
+        print(json.dumps({name: round(value, 3) for name, value in result.items()}))
+        return
+    print("CPU microseconds each")
+    for name, value in result.items():
+        print(f"{value:8.2f}  {name}")
+
+
+if __name__ == "__main__":
+    main()
