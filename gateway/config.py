@@ -114,7 +114,9 @@ def _origin(text: str) -> str:
 
 def _region(text: str) -> str:
     if text not in get_args(RegionCode):
-        raise ValueError(f"has a key that is no region; regions are {_list(get_args(RegionCode))}")
+        raise ValueError(
+            f"has a key that is no region; regions are {', '.join(get_args(RegionCode))}"
+        )
     return text
 
 
@@ -125,10 +127,6 @@ def _json(value: object) -> object:
         return json.loads(value)
     except ValueError:
         raise ValueError("must be JSON where it is given as text") from None
-
-
-def _list(words: tuple[str, ...]) -> str:
-    return ", ".join(words)
 
 
 def _wss_url(text: str) -> str:
@@ -234,26 +232,21 @@ def load_settings(file: Path | None, flags: dict[str, Any]) -> Settings:
     in_file = {} if file is None else _read_toml(file)
     in_env = EnvSettingsSource(Settings)()
     given = {key: value for key, value in flags.items() if value is not None}
+    values = {k: v for k, v in (in_file | in_env | given).items() if k in _FIELDS}
     problems = _unknown(in_file, lambda key: f"{key} in {file}")
     problems += _unknown(_variables(), _variable)
     problems += _unknown(given, _flag)
-    values = {k: v for k, v in (in_file | in_env | given).items() if k in _FIELDS}
+
+    def source(key: str) -> str:
+        if key in given:
+            return _flag(key)
+        return _variable(key) if key in in_env else f"{key} in {file}"
+
     try:
         settings = Settings(**values)
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            if not item["loc"]:  # several settings together
-                problems += _rule(item).splitlines()
-                continue
-            key = str(item["loc"][0])
-            if key not in values:
-                place = f"{key} is missing: set {_flag(key)}, {_variable(key)} or {key} in the file"
-                problems.append(place)
-                continue
-            source = _flag(key) if key in given else _variable(key)
-            if key not in given and key not in in_env:
-                source = f"{key} in {file}"
-            problems.append(f"{source} {_rule(item)}")
+            problems += _explain(item, source)
     if problems:
         raise ConfigError(problems)
     return settings
@@ -285,7 +278,7 @@ def _unknown(keys: Iterable[str], show: Callable[[str], str]) -> list[str]:
     for key in keys:
         if key not in _FIELDS:
             nearest = difflib.get_close_matches(key, _FIELDS, n=1)
-            hint = f"did you mean {show(nearest[0])}?" if nearest else f"use {_list(_FIELDS)}"
+            hint = f"did you mean {show(nearest[0])}?" if nearest else f"use {', '.join(_FIELDS)}"
             problems.append(f"{show(key)} is not a setting: {hint}")
     return problems
 
@@ -298,11 +291,12 @@ def _variable(key: str) -> str:
     return ENV_PREFIX + key.upper()
 
 
-def _rule(item: ErrorDetails) -> str:
-    """What a value must be. Never the value: redis_url may hold a password."""
-    if item["type"] == "value_error":
-        return str(item["ctx"]["error"])
-    if item["type"] == "literal_error":
-        return f"must be one of {item['ctx']['expected']}"
-    message = item["msg"].removeprefix("Input ")
-    return message[0].lower() + message[1:]
+def _explain(item: ErrorDetails, source: Callable[[str], str]) -> list[str]:
+    """Where a wrong value came from and what it must be; never the value, it may be a secret."""
+    rule = str(item["ctx"]["error"]) if item["type"] == "value_error" else item["msg"]
+    if not item["loc"]:  # several settings together
+        return rule.splitlines()
+    key = str(item["loc"][0])
+    if item["type"] == "missing":
+        return [f"{key} is missing: set {_flag(key)}, {_variable(key)} or {key} in the file"]
+    return [f"{source(key)} {rule.removeprefix('Input ')}"]

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.config import Address, ConfigError, Settings, load_settings
+from gateway.config import ConfigError, Settings, load_settings
 
 GOOD: dict[str, Any] = {
     "region": "eu",
@@ -170,11 +168,11 @@ def test_a_missing_setting_is_named_with_all_three_ways_to_set_it(key: str) -> N
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
-        ("region", "us", "--region must be one of 'cn', 'sg', 'eu' or 'na'"),
-        ("region", "EU", "--region must be one of 'cn', 'sg', 'eu' or 'na'"),
-        ("durability", "disk", "--durability must be one of 'memory', 'fsync' or 'replica'"),
-        ("log_level", "loud", "--log-level must be one of 'debug', 'info', 'warning' or 'error'"),
-        ("log_format", "xml", "--log-format must be one of 'json' or 'console'"),
+        ("region", "us", "--region should be 'cn', 'sg', 'eu' or 'na'"),
+        ("region", "EU", "--region should be 'cn', 'sg', 'eu' or 'na'"),
+        ("durability", "disk", "--durability should be 'memory', 'fsync' or 'replica'"),
+        ("log_level", "loud", "--log-level should be 'debug', 'info', 'warning' or 'error'"),
+        ("log_format", "xml", "--log-format should be 'json' or 'console'"),
         ("replicas", 0, "--replicas should be greater than or equal to 1"),
         ("heartbeat_s", 0, "--heartbeat-s should be greater than 0"),
         ("heartbeat_s", 601, "--heartbeat-s should be less than or equal to 600"),
@@ -207,7 +205,7 @@ def test_the_redis_password_is_never_shown() -> None:
     secret = {"redis_url": "redis://:hunter2@redis"}
     assert "hunter2" not in repr(load_settings(None, GOOD | secret))
     with pytest.raises(ValidationError) as caught:
-        Settings(**(GOOD | secret | {"plain_listen": None}))
+        Settings(**(GOOD | {"redis_url": "http://:hunter2@redis"}))
     assert "hunter2" not in str(caught.value)
 
 
@@ -291,6 +289,14 @@ def test_a_plain_listener_off_loopback_is_refused(address: str) -> None:
     assert load_settings(None, allowed).plain_listen == address
 
 
+@pytest.mark.parametrize("text", ["8080", "[::1]", "host:65536"])
+def test_a_listener_that_is_no_address_is_refused(text: str) -> None:
+    """A listener never opens where nobody meant it to."""
+    assert problems(plain_listen=text) == [
+        "--plain-listen must be host:port, like 0.0.0.0:8443, localhost:8080 or [::1]:8443"
+    ]
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "127.8.9.1:80", "[::1]:8080", "localhost:80"])
 def test_a_plain_listener_on_loopback_is_accepted(address: str) -> None:
     """What only this machine reaches needs no TLS."""
@@ -323,68 +329,6 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
     assert "line 2" in text
     file.write_bytes(b'region = "\xff"')
     assert problems(file) == [f"{file} is not UTF-8: save it as UTF-8"]
-
-
-# --- addresses -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port", "loopback"),
-    [
-        ("127.0.0.1:8080", "127.0.0.1", 8080, True),
-        ("0.0.0.0:0", "0.0.0.0", 0, False),
-        ("localhost:65535", "localhost", 65535, True),
-        ("[::1]:8443", "::1", 8443, True),
-        ("[::]:8443", "::", 8443, False),
-        ("[2001:db8::5]:443", "2001:db8::5", 443, False),
-        ("gw-1.example.com:443", "gw-1.example.com", 443, False),
-    ],
-)
-def test_an_address_is_read_and_written(text: str, host: str, port: int, loopback: bool) -> None:
-    """IPv6 stands in brackets (RFC 3986 section 3.2.2)."""
-    address = Address.parse(text)
-    assert address == Address(host, port)
-    assert str(address) == text
-    assert address.is_loopback is loopback
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "8080",
-        ":8080",
-        "host",
-        "host:",
-        "host:x",
-        "host:65536",
-        "host:-1",
-        "::1:8443",
-        "[::1]",
-        "[host]:1",
-        "[::1:1",
-        "[:]:1\n    ",
-        "http://host:1",
-        "a b:1",
-        "host:1\n",
-        "[1.2.3.4]:1",
-        "host:٣",
-    ],
-    ids=ascii,
-)
-def test_what_is_no_address_is_refused(text: str) -> None:
-    """A listener never opens where nobody meant it to."""
-    with pytest.raises(ValueError, match=r"must be host:port|IPv6"):
-        Address.parse(text)
-    (problem,) = problems(plain_listen=text, tls_terminated_upstream=True)
-    assert problem.startswith("--plain-listen ")
-
-
-@given(st.ip_addresses(), st.integers(0, 65535))
-def test_every_ip_address_comes_back(ip: object, port: int) -> None:
-    """What `Address` writes, it reads."""
-    address = Address(str(ip), port)
-    assert Address.parse(str(address)) == address
 
 
 def test_settings_cannot_be_edited() -> None:

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import shlex
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -223,7 +224,8 @@ def test_the_new_file_is_on_disk_before_it_gets_its_name(
     assert folder == str(path.parent)
 
 
-def _rotate(path: Path, times: int) -> None:
+def _rotate(path: Path, times: int, start: Barrier) -> None:
+    start.wait()
     for _ in range(times):
         Keyring.rotate(path)
 
@@ -232,13 +234,15 @@ def test_rotations_at_once_lose_no_key(path: Path) -> None:
     """G4: two operators rotating at the same time must not drop each other's key."""
     Keyring.create(path, "eu")
     spawn = multiprocessing.get_context("spawn")
-    others = [spawn.Process(target=_rotate, args=(path, 10)) for _ in range(2)]
+    start = spawn.Barrier(3)
+    others = [spawn.Process(target=_rotate, args=(path, 40, start)) for _ in range(2)]
     for other in others:
         other.start()
+    start.wait()
     for other in others:
         other.join()
     assert [other.exitcode for other in others] == [0, 0]
-    assert sorted(Keyring.load(path, "eu").keys) == list(range(1, 22))
+    assert sorted(Keyring.load(path, "eu").keys) == list(range(1, 82))
 
 
 def test_repr_shows_no_key(path: Path) -> None:

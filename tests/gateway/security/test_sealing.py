@@ -157,6 +157,12 @@ def test_an_unknown_key_version_is_not_called_tampering() -> None:
     assert not isinstance(caught.value, Tampered)
 
 
+def test_another_format_is_not_read_as_this_one() -> None:
+    """G7: what stands where a key version would is not one; the operator lacks no key."""
+    with pytest.raises(Tampered):
+        SEALER.open(**PLACE, sealed=b"\2\xff\xff" + seal()[3:])
+
+
 def test_errors_show_nothing_of_the_place() -> None:
     """G7: user ids stand in the conversation, and must not get into a log."""
     with pytest.raises(Tampered) as caught:
