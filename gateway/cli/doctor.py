@@ -31,7 +31,6 @@ OPEN_FILES: Final = 65_536
 OPEN_FILES_DEV: Final = 1_024
 EXPIRY_WARNING: Final = timedelta(days=14)
 MAX_CLOCK_SKEW_S: Final = 2.0
-WAITAOF_SINCE: Final = (7, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
         yield Finding("region stamp", True, "none yet; the first gateway to start sets it")
     else:
         yield Finding("region stamp", True, facts.stamp_region)
-    yield _durability(facts, settings, version)
+    yield _durability(facts, settings)
     if facts.eviction in (None, "noeviction"):
         yield Finding("eviction", True, facts.eviction or "not told by this server")
     else:
@@ -119,7 +118,7 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
         yield Finding("clock", False, f"{skew:+.1f} s from Redis': run NTP on both machines")
 
 
-def _durability(facts: StoreFacts, settings: Settings, version: tuple[int, ...]) -> Finding:
+def _durability(facts: StoreFacts, settings: Settings) -> Finding:
     """Whether this Redis can keep what `durability` promises (G1)."""
     wanted = settings.durability
     if facts.append_only is None:
@@ -128,12 +127,12 @@ def _durability(facts: StoreFacts, settings: Settings, version: tuple[int, ...])
         return Finding(
             "durability", False, "a restart of Redis loses everything: set appendonly to yes"
         )
-    if wanted == "fsync" and facts.append_fsync != "always" and version < WAITAOF_SINCE:
+    if wanted == "fsync" and facts.append_fsync != "always":
         return Finding(
             "durability",
             False,
-            f"fsync needs appendfsync always with {facts.server} {facts.version}, and it is "
-            f"{facts.append_fsync}: change it, or use 7.2 or later",
+            f"appendfsync is {facts.append_fsync}, so an answer does not mean on disk: "
+            "set it to always, or durability to memory",
         )
     if wanted == "replica" and facts.replicas < settings.replicas:
         return Finding(
