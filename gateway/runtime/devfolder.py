@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.config import Settings
+from gateway.config import Settings, load_settings
 from gateway.runtime.devcerts import write_private
 
 DEFAULT: Final = Path(".homeport")
@@ -59,18 +59,25 @@ def settings(
     plain_listen: str = "127.0.0.1:8080",
     wss_listen: str = "127.0.0.1:8443",
 ) -> Settings:
-    """The configuration of the dev gateway: on loopback only, with the folder's keys and CA."""
-    return Settings(
-        region=REGION,
-        redis_url=redis_url,
-        durability="memory",
-        key_file=folder / "keys.json",
-        plain_listen=plain_listen,
-        wss_listen=wss_listen,
-        tls_cert=folder / "server.pem",
-        tls_key=folder / "server.key",
-        log_level="warning",
-        log_format="console",
+    """The configuration of the dev gateway: on loopback only, with the folder's keys and CA.
+
+    Raises:
+        ConfigError: `redis_url` is none, or a HOMEPORT_* variable is wrong.
+    """
+    return load_settings(
+        None,
+        {
+            "region": REGION,
+            "redis_url": redis_url,
+            "durability": "memory",
+            "key_file": folder / "keys.json",
+            "plain_listen": plain_listen,
+            "wss_listen": wss_listen,
+            "tls_cert": folder / "server.pem",
+            "tls_key": folder / "server.key",
+            "log_level": "warning",
+            "log_format": "console",
+        },
     )
 
 

@@ -225,6 +225,13 @@ def test_a_taken_port_is_told(tmp_path: Path, option: str) -> None:
     assert valkey_of(tmp_path) is None
 
 
+def test_a_redis_url_of_no_known_kind_is_wrong_usage(tmp_path: Path) -> None:
+    """Exit code 2, and the kinds there are."""
+    ran = run("dev", "--data", tmp_path, "--redis-url", "http://localhost")
+    assert ran.code == 2
+    assert "--redis-url must begin with redis://" in ran.err
+
+
 def test_the_folder_is_private(tmp_path: Path) -> None:
     """Certificates, keys and data are for this user only."""
     folder = tmp_path / "data"
