@@ -1,0 +1,146 @@
+"""A server whose part the test plays: real sockets, scripted answers.
+
+A test takes each connection as a `Peer`, reads the client's frames one by one, and answers, or
+does not. Nothing is answered by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from protocol import frames
+from protocol.codec import decode_client, encode
+from protocol.frames import Ack, ClientFrame, Connect, Cursor, Limits, Message, ServerFrame
+from protocol.limits import PATH, SUBPROTOCOL
+
+USER = "alice"
+EPOCH = "e1"
+
+_F = TypeVar("_F")
+
+
+class Peer:
+    """The server's end of one connection."""
+
+    def __init__(self, ws: ServerConnection) -> None:
+        self.ws = ws
+
+    async def next(self) -> ClientFrame:
+        """The client's next frame."""
+        data = await self.ws.recv()
+        assert isinstance(data, bytes)
+        return decode_client(data)
+
+    async def expect(self, kind: type[_F]) -> _F:
+        """The client's next frame, which must be a `kind`."""
+        frame = await self.next()
+        assert isinstance(frame, kind), frame
+        return frame
+
+    async def acked(self, seq: int) -> list[int]:
+        """The acks up to the one of `seq`; nothing else may come."""
+        acks = [(await self.expect(Ack)).seq]
+        while acks[-1] < seq:
+            acks.append((await self.expect(Ack)).seq)
+        assert acks[-1] == seq
+        return acks
+
+    async def send(self, *answers: ServerFrame) -> None:
+        """Send frames."""
+        for answer in answers:
+            await self.ws.send(encode(answer))
+
+    async def accept(self, **changes: Any) -> Connect:
+        """Read connect, and answer connected, by default from where the client's cursor is."""
+        connect = await self.expect(Connect)
+        fields: dict[str, Any] = {
+            "id": connect.id,
+            "session": "s1",
+            "region": "eu",
+            "user": USER,
+            "heartbeat": 25.0,
+            "expires": 4_000_000_000,
+            "cursor": connect.cursor or Cursor(EPOCH, 0, 0),
+            "resumed": connect.cursor is not None,
+            "lost": None,
+            "limits": Limits(8192, 256, 600_000),
+        }
+        await self.send(frames.Connected(**fields | changes))
+        return connect
+
+    async def push(self, first: int, last: int | None = None, sender: str = "bob") -> None:
+        """Push numbers `first` to `last`."""
+        await self.send(*(push(seq, sender) for seq in range(first, (last or first) + 1)))
+
+    async def ok(self, send: frames.Send, time: int = 1000) -> None:
+        """Accept a send."""
+        await self.send(frames.Ok(send.id, frames.Result(id=b"m" * 16, time=time)))
+
+    async def refuse(self, code: int, close: int, **fields: Any) -> Connect:
+        """Read connect, and refuse it."""
+        connect = await self.expect(Connect)
+        await self.send(frames.Error(connect.id, code, "no", **fields))
+        await self.ws.close(close)
+        return connect
+
+    async def closed(self) -> int | None:
+        """Wait until the client has closed; returns its code."""
+        try:
+            frame = await self.next()
+        except ConnectionClosed:
+            return self.ws.close_code
+        raise AssertionError(f"the client sent {type(frame).__name__} instead of closing")
+
+    def cut(self) -> None:
+        """Lose the connection without a word."""
+        self.ws.transport.abort()
+
+
+def push(seq: int, sender: str = "bob") -> frames.Push:
+    """Number `seq`, whose body is the number."""
+    message = Message(seq.to_bytes(16, "big"), sender, USER, seq, "text", str(seq).encode())
+    return frames.Push(seq, 1000 + seq, message)
+
+
+class Server:
+    """Where connections arrive."""
+
+    def __init__(self) -> None:
+        self.peers: asyncio.Queue[Peer] = asyncio.Queue()
+        self.paths: list[str] = []
+        self.url = ""
+
+    async def peer(self) -> Peer:
+        """The next connection."""
+        return await self.peers.get()
+
+    async def _handle(self, ws: ServerConnection) -> None:
+        assert ws.request is not None
+        self.paths.append(ws.request.path)
+        self.peers.put_nowait(Peer(ws))
+        await ws.wait_closed()
+
+
+@asynccontextmanager
+async def running(tls: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[Server]:
+    """A server on a free port of loopback."""
+    server = Server()
+    settings: dict[str, Any] = {
+        "subprotocols": [Subprotocol(SUBPROTOCOL)],
+        "compression": None,
+        "ping_interval": None,
+        "close_timeout": 1,
+        "ssl": tls,
+    }
+    async with serve(server._handle, "127.0.0.1", 0, **settings | options) as listening:
+        port = next(iter(listening.sockets)).getsockname()[1]
+        server.url = f"{'ws' if tls is None else 'wss'}://localhost:{port}{PATH}"
+        yield server

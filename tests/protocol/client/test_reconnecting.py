@@ -1,0 +1,327 @@
+"""Losing connections and coming back, against a scripted server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from protocol import frames
+from protocol.client import (
+    Client,
+    ClientClosed,
+    Connected,
+    ConnectFailed,
+    Cursor,
+    Disconnected,
+    TokenRefused,
+    WrongRegion,
+)
+from protocol.limits import PATH
+from tests.protocol.client.conftest import Setting
+from tests.protocol.client.server import EPOCH, Peer, running
+
+
+async def test_what_connect_says(setting: Setting) -> None:
+    """HP-2.2-1, HP-5.1-1: the token is in the frame, and nowhere in the upgrade."""
+    answering = asyncio.create_task(setting.server.peer())
+    entering = asyncio.create_task(setting.client(cursor=Cursor(EPOCH, 5, 3)).__aenter__())
+    peer = await answering
+    connect = await peer.accept()
+    client = await entering
+    await client.close()
+    assert (connect.device, connect.token) == ("laptop", "token-1")
+    assert connect.cursor == Cursor(EPOCH, 5, 3)
+    assert connect.client.startswith("homeport-python/")
+    request = peer.ws.request
+    assert request is not None
+    assert request.path == PATH
+    assert "token-1" not in str(request.headers)
+    assert "Sec-WebSocket-Extensions" not in request.headers
+
+
+async def test_connected_is_told(setting: Setting) -> None:
+    """With what the server said about the session."""
+    async with setting.live():
+        told = await setting.events.next(Connected)
+        assert (told.region, told.user, told.session) == ("eu", "alice", "s1")
+        assert (told.resumed, told.expires, told.limits.window) == (False, 4_000_000_000, 256)
+
+
+async def test_nothing_is_sent_before_the_answer(setting: Setting) -> None:
+    """HP-5.1-1: after connect the client is silent until connected, whatever waits."""
+    async with setting.live() as (client, peer):
+        peer.cut()
+        await setting.events.next(Disconnected)
+        sending = asyncio.create_task(client.send("bob", "hi"))
+        peer = await setting.server.peer()
+        connect = await peer.expect(frames.Connect)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await peer.next()
+        assert connect.id
+        sending.cancel()
+
+
+@pytest.mark.parametrize("code", [4000, 4003, 4006, 1001, 1011])
+async def test_closes_that_ask_to_come_back(setting: Setting, code: int) -> None:
+    """HP-8.2-1, HP-8.2-3: with the cursor of what was acknowledged."""
+    async with setting.live() as (client, peer):
+        await peer.ws.close(code)
+        told = await setting.events.next(Disconnected)
+        assert (told.code, told.will_reconnect, told.retry_in) == (code, True, 0.2)
+        connect = await (await setting.server.peer()).accept()
+        assert connect.cursor == client.cursor
+
+
+@pytest.mark.parametrize("code", [4500, 4502, 4503, 4504, 4505, 4507, 4999, 1008])
+async def test_closes_that_ask_to_stay_away(setting: Setting, code: int) -> None:
+    """HP-8.2-2: no further connection is made, and the reader learns the code."""
+    async with setting.live() as (client, peer):
+        await peer.ws.close(code)
+        with pytest.raises(ClientClosed) as caught:
+            await anext(client.messages())
+        assert caught.value.code == code
+    assert setting.delays == []
+    assert setting.server.peers.empty()
+
+
+async def test_the_wait_grows_while_connecting_fails(setting: Setting) -> None:
+    """HP-8.3-1: half of 0.4, 0.8, 1.6 … for refused connects; a connection cut at once counts."""
+    async with setting.live() as (_, peer):
+        for _ in range(3):
+            peer.cut()
+            peer = await setting.server.peer()
+            await peer.refuse(140, 4001)
+            peer = await setting.server.peer()
+            await peer.accept()
+    assert setting.delays == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
+
+
+async def test_a_connection_that_lasted_starts_the_wait_anew(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Section 8.3: one hiccup a day must not cost twenty seconds."""
+    monkeypatch.setattr("protocol.client.link.CAP_S", 0.0)
+    async with setting.live() as (_, peer):
+        for _ in range(3):
+            peer.cut()
+            peer = await setting.server.peer()
+            await peer.accept()
+    assert setting.delays == [0.2, 0.2, 0.2]
+
+
+async def test_retry_after_is_obeyed(setting: Setting) -> None:
+    """HP-8.3-2: the server's seconds and the jitter."""
+    entering = asyncio.create_task(setting.client().__aenter__())
+    await (await setting.server.peer()).refuse(140, 4001, retry_after=7.0)
+    await (await setting.server.peer()).accept()
+    client = await entering
+    assert setting.delays == [7.2]
+    await client.close()
+
+
+async def test_goaway_is_obeyed(setting: Setting) -> None:
+    """HP-5.5-2, HP-8.3-2: counted from the goaway."""
+    async with setting.live() as (_, peer):
+        await peer.send(frames.Goaway(60.0))
+        await peer.ws.close(4000)
+        await (await setting.server.peer()).accept()
+        assert len(setting.delays) == 1
+        assert 50.0 < setting.delays[0] <= 60.2
+
+
+async def test_silence_is_a_lost_connection(setting: Setting) -> None:
+    """Section 5.3 of SPEC.md: nothing for two and a half heartbeats; a ping would have kept it."""
+    async with setting.live({"heartbeat": 0.02}):
+        told = await setting.events.next(Disconnected)
+        assert told.reason == "nothing was heard for 0.05 seconds"
+        await (await setting.server.peer()).accept()
+
+
+async def test_pings_are_answered_and_keep_the_connection(setting: Setting) -> None:
+    """HP-5.3-2: over more time than silence may last."""
+    async with setting.live({"heartbeat": 0.2}) as (_, peer):
+        for _ in range(7):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await peer.next()
+            await peer.send(frames.Ping())
+            await peer.expect(frames.Pong)
+    assert setting.delays == []
+
+
+async def test_the_wrong_region_is_not_followed(setting: Setting) -> None:
+    """G6: entering raises, with the region and the URL."""
+    details = {"region": "sg", "url": "wss://sg.example"}
+    refusing = asyncio.create_task(_refuse_next(setting, 121, 4506, details=details))
+    with pytest.raises(WrongRegion) as caught:
+        await setting.client().__aenter__()
+    await refusing
+    assert (caught.value.region, caught.value.url) == ("sg", "wss://sg.example")
+    assert not (await setting.events.next(Disconnected)).will_reconnect
+
+
+async def test_a_refused_token_without_get_token_ends(setting: Setting) -> None:
+    """G8: entering raises what is wrong with the token."""
+    refusing = asyncio.create_task(_refuse_next(setting, 114, 4501))
+    with pytest.raises(TokenRefused, match="token_signature") as caught:
+        await setting.client().__aenter__()
+    await refusing
+    assert caught.value.error == 114
+    assert "token-1" not in str(caught.value)
+
+
+async def test_a_server_that_keeps_a_refused_connection_open(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An invalid connect is answered and kept (HP-4.2-2); the client does not wait for ever."""
+    monkeypatch.setattr("protocol.client.link.CLOSE_TIMEOUT_S", 0.02)
+    entering = asyncio.create_task(setting.client().__aenter__())
+    peer = await setting.server.peer()
+    connect = await peer.expect(frames.Connect)
+    await peer.send(frames.Error(connect.id, 101, "no"))
+    with pytest.raises(ClientClosed, match="invalid_field"):
+        await entering
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        frames.Ok(9),
+        frames.Ping(),
+        frames.Connected(
+            9, "", "", "", 1.0, 0, Cursor("", 0, 0), False, None, frames.Limits(1, 1, 1)
+        ),
+    ],
+)
+async def test_a_server_that_does_not_answer_connect(setting: Setting, frame: Any) -> None:
+    """HP-5.2-1: another first frame is a fault; the client tries again."""
+    entering = asyncio.create_task(setting.client().__aenter__())
+    peer = await setting.server.peer()
+    await peer.expect(frames.Connect)
+    await peer.send(frame)
+    assert (await setting.events.next(Disconnected)).will_reconnect
+    await (await setting.server.peer()).accept()
+    await (await entering).close()
+
+
+async def test_a_port_nobody_listens_on_is_tried_again(setting: Setting) -> None:
+    """Until the caller gives up; giving up leaves nothing behind."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3), setting.client(url=f"ws://127.0.0.1:{port}"):
+            pytest.fail("nobody listens there")
+    told = await setting.events.next(Disconnected)
+    assert (told.code, told.will_reconnect) == (None, True)
+    assert len(setting.delays) > 1
+
+
+def _answer(status: HTTPStatus) -> Any:
+    def process_request(connection: ServerConnection, request: Request) -> Response:
+        return connection.respond(status, "")
+
+    return process_request
+
+
+async def test_a_wrong_url_ends_at_once(setting: Setting) -> None:
+    """HP-2.1-1, HP-2.1-3: before the first connection, 403 and 404 are for a person."""
+    for status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.FOUND):
+        async with running(process_request=_answer(status)) as server:
+            with pytest.raises(ConnectFailed, match=f"{status.value}"):
+                await setting.client(url=server.url).__aenter__()
+            assert setting.delays == []
+
+
+async def test_an_overloaded_balancer_is_tried_again(setting: Setting) -> None:
+    """HTTP 503 passes."""
+    async with running(process_request=_answer(HTTPStatus.SERVICE_UNAVAILABLE)) as server:
+        entering = asyncio.create_task(setting.client(url=server.url).__aenter__())
+        assert "503" in (await setting.events.next(Disconnected)).reason
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+
+
+async def test_another_websocket_server_is_not_used(setting: Setting) -> None:
+    """HP-2.2-4: it selects no subprotocol, so no token is given to it."""
+    async with running(subprotocols=None) as server:
+        with pytest.raises(ConnectFailed, match=r"homeport\.v1\.msgpack"):
+            await setting.client(url=server.url).__aenter__()
+        assert await (await server.peer()).closed() != 1000
+
+
+async def test_closing_while_connecting(setting: Setting) -> None:
+    """A cancelled entry closes the connection that was under way."""
+    entering = asyncio.create_task(setting.client().__aenter__())
+    peer = await setting.server.peer()
+    await peer.expect(frames.Connect)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert await peer.closed() == 1000
+
+
+async def test_a_cancelled_close_leaves_no_connection(setting: Setting) -> None:
+    """A server that never finishes the closing handshake can't hold the program."""
+    async with setting.live() as (client, peer):
+        peer.ws.transport.pause_reading()
+        closing = asyncio.create_task(client.close())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+    peer.ws.transport.resume_reading()
+    await peer.ws.wait_closed()
+
+
+async def test_an_exception_of_on_event_harms_nothing(setting: Setting) -> None:
+    """It is reported to the loop, and the client goes on."""
+    reported: list[BaseException] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+
+    def on_event(event: Any) -> None:
+        raise KeyError(type(event).__name__)
+
+    async with setting.live(on_event=on_event) as (client, peer):
+        await peer.push(1)
+        assert (await anext(client.messages())).seq == 1
+    assert [str(error) for error in reported] == ["'Connected'"]
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "says"),
+    [
+        ("https://example.org", {"token": "t"}, "wss://"),
+        ("wss://example.org/v1?token=t", {"token": "t"}, "query"),
+        ("wss://me:secret@example.org", {"token": "t"}, "credentials"),
+        ("wss://example.org", {}, "token or get_token"),
+        ("wss://example.org", {"token": "t", "device": "my laptop"}, "device"),
+        ("ws://example.org", {"token": "t", "cacert": ssl.create_default_context()}, "wss://"),
+    ],
+)
+async def test_wrong_arguments(url: str, options: dict[str, Any], says: str) -> None:
+    """Said at once, and by what to change."""
+    with pytest.raises(ValueError, match=says):
+        Client(url, **{"device": "d"} | options)
+
+
+async def test_the_path_is_added(setting: Setting) -> None:
+    """HP-2.1-1: a URL without a path means /v1."""
+    async with setting.live(url=setting.server.url.removesuffix(PATH)):
+        assert setting.server.paths == [PATH]
+
+
+async def _refuse_next(setting: Setting, code: int, close: int, **fields: Any) -> Peer:
+    peer = await setting.server.peer()
+    await peer.refuse(code, close, **fields)
+    return peer
