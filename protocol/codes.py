@@ -102,6 +102,9 @@ WRONG_REGION: Final = ErrorCode(
 TOKEN_OTHER_USER: Final = ErrorCode(
     122, "token_other_user", Retry.NEW_TOKEN, "A renewal must be for the session's app and user."
 )
+TOKEN_OLDER: Final = ErrorCode(
+    123, "token_older", Retry.NEW_TOKEN, "A renewal's token must not be older than the session's."
+)
 UNKNOWN_RECIPIENT: Final = ErrorCode(
     130, "unknown_recipient", Retry.NEVER, "`to` is not a form of recipient this server knows."
 )

@@ -1,0 +1,2 @@
+"""Sockets: TLS, the listener, and the WebSocket connection. The only package that imports
+websockets."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from gateway.apps.app import App, from_bytes, to_bytes
+from gateway.apps.app import App, AppError, from_bytes, to_bytes
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.store.errors import AppNotFound, StoreError
 from gateway.store.keys import Keys
@@ -26,7 +26,12 @@ def seal_app(sealer: Sealer, app: App, now_ms: int) -> bytes:
 
 
 def open_app(sealer: Sealer, app_id: str, record: bytes) -> App:
-    """Read a record. Raises `SealError` when it is not this app's, or not this region's."""
+    """Read a record.
+
+    Raises:
+        SealError: it is not this app's, or not this region's.
+        AppError: a newer Homeport wrote it.
+    """
     return from_bytes(sealer.open(app_id, b"", Kind.APP, "", b"", record))
 
 
@@ -65,7 +70,7 @@ class AppDirectory:
             raise AppNotFound(app_id) from None
 
     async def reload(self, app_id: str) -> None:
-        """Read one app again, if it is known here. If Redis is away, `REFRESH_S` makes up for it."""
+        """Read one app again, if it is known here. If Redis is away, `REFRESH_S` makes up."""
         if app_id not in self._apps:
             return
         try:
@@ -73,7 +78,7 @@ class AppDirectory:
         except AppNotFound:
             if self._apps.pop(app_id, None) is not None:
                 self._on_gone(app_id)
-        except (StoreError, SealError) as error:
+        except (StoreError, SealError, AppError) as error:
             _log.warning("app_reload_failed", app=app_id, reason=type(error).__name__)
 
     async def reload_all(self) -> None:

@@ -73,6 +73,7 @@ class Checked:
 
     epoch: str
     top: int
+    top_ms: int
     holder: str
     revoked_before_ms: int
 
@@ -165,13 +166,13 @@ class Inboxes:
         )
 
     async def page(
-        self, app_id: str, tier: Tier, user: str, after: Cursor, now_ms: int
+        self, app_id: str, tier: Tier, user: str, after: Cursor, now_ms: int, count: int
     ) -> list[Entry]:
-        """Up to `PAGE` entries that follow `after` and are within the tier's time."""
+        """Up to `count` entries that follow `after` and are within the tier's time."""
         youngest = now_ms - tier.retention_ms + 1
         start = f"({after.ms}-{after.seq}" if after.ms >= youngest else f"{youngest}-0"
         inbox = self._keys.user(app_id, user).inbox
-        return _entries(await self._link.call("XRANGE", inbox, start, "+", "COUNT", PAGE))
+        return _entries(await self._link.call("XRANGE", inbox, start, "+", "COUNT", count))
 
     def ack(
         self,
@@ -203,7 +204,7 @@ class Inboxes:
     ) -> Checked:
         """Compare a live session, last given `given`, with what Redis holds."""
         keys = self._keys.user(app_id, user)
-        epoch, _, top, holder, revoked = await self._link.run(
+        epoch, top_ms, top, holder, revoked = await self._link.run(
             scripts.CHECK,
             (keys.inbox, keys.meta, keys.revoked),
             now_ms,
@@ -211,7 +212,7 @@ class Inboxes:
             given.ms,
             given.seq,
         )
-        return Checked(epoch.decode(), int(top), holder.decode(), int(revoked))
+        return Checked(epoch.decode(), int(top), int(top_ms), holder.decode(), int(revoked))
 
     def channel(self, app_id: str, user: str) -> str:
         """The pub/sub channel of a user."""

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from gateway.apps.app import AppError
 from gateway.security.sealing import SealError
 from gateway.store import link as scripts
 from gateway.store.directory import AppDirectory
@@ -53,7 +54,7 @@ class Sweeper:
                         _log.info("swept", messages=removed)
             except Unavailable as error:
                 _log.warning("sweep_put_off", reason=error.reason)
-            except (StoreError, SealError) as error:
+            except (StoreError, SealError, AppError) as error:
                 _log.error("sweep_failed", reason=type(error).__name__)
 
     async def _lease(self) -> bool:

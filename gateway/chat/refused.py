@@ -1,0 +1,29 @@
+"""Saying no to a request."""
+
+from __future__ import annotations
+
+from protocol import codes
+from protocol.frames import Error
+
+
+class Refused(Exception):
+    """A request that is answered with an `Error` frame.
+
+    `retry_after` is in seconds; `details` must hold nothing that the asking client may not know.
+    """
+
+    def __init__(
+        self,
+        code: codes.ErrorCode,
+        text: str = "",
+        retry_after: float | None = None,
+        details: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(text or code.meaning)
+        self.code = code
+        self.retry_after = retry_after
+        self.details = details
+
+    def frame(self, request_id: int) -> Error:
+        """The answer to request `request_id`."""
+        return Error(request_id, self.code.number, str(self), self.retry_after, self.details)

@@ -1,0 +1,139 @@
+"""The hub: which sessions of this process belong to which user, and who is told what.
+
+A user's channel is subscribed while at least one session of the user is here. An event is read
+once, its frame is made once, and every session of the user gets the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Protocol
+
+import structlog
+
+from gateway.security.sealing import UnknownKeyVersion
+from gateway.store import events
+from gateway.store.errors import AppNotFound
+from gateway.store.inbox import Inboxes
+from gateway.store.subscriber import Subscriber
+
+HEAL_SLICE: Final = 200
+"""Sessions checked between two turns of the loop, after a reconnect."""
+
+_log = structlog.get_logger("hub")
+
+FrameMaker = Callable[[str, str, events.Stored], bytes]
+"""Makes the WebSocket frame of an event for (app id, user)."""
+
+
+class HubSession(Protocol):
+    """What the hub asks of a session. None of it may block or raise."""
+
+    @property
+    def app_id(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
+        """Number `seq` was stored; `frame` is what to send for it."""
+
+    def on_unreadable(self) -> None:
+        """A message came whose key this process lacks."""
+
+    def on_event(self, event: events.Revoked | events.Kicked | events.Attached) -> None:
+        """Something else happened to the user."""
+
+    def check(self) -> None:
+        """Something may have been missed: compare with the store."""
+
+    def on_app_deleted(self) -> None:
+        """The app is gone."""
+
+
+class _Topic:
+    """One user with sessions here."""
+
+    __slots__ = ("app_id", "channel", "sessions", "user")
+
+    def __init__(self, app_id: str, user: str, channel: str) -> None:
+        self.app_id = app_id
+        self.user = user
+        self.channel = channel
+        self.sessions: list[HubSession] = []
+
+
+class Hub:
+    """One a process. `make_frame` opens a record and frames it."""
+
+    def __init__(self, subscriber: Subscriber, inboxes: Inboxes, make_frame: FrameMaker) -> None:
+        self._subscriber = subscriber
+        self._inboxes = inboxes
+        self._make_frame = make_frame
+        self._topics: dict[bytes, _Topic] = {}
+        self._healing: asyncio.Task[None] | None = None
+
+    def join(self, session: HubSession) -> asyncio.Future[None]:
+        """Tell `session` what happens to its user; done once Redis has confirmed the channel."""
+        channel = self._inboxes.channel(session.app_id, session.user)
+        topic = self._topics.get(channel.encode())
+        if topic is None:
+            topic = _Topic(session.app_id, session.user, channel)
+            self._topics[channel.encode()] = topic
+        topic.sessions.append(session)
+        return self._subscriber.subscribe(channel)
+
+    def leave(self, session: HubSession) -> None:
+        """Tell `session` no more."""
+        channel = self._inboxes.channel(session.app_id, session.user)
+        topic = self._topics.get(channel.encode())
+        if topic is None or session not in topic.sessions:
+            return
+        topic.sessions.remove(session)
+        if not topic.sessions:
+            del self._topics[channel.encode()]
+            self._subscriber.unsubscribe(channel)
+
+    def sessions(self) -> Iterator[HubSession]:
+        """Every session that has joined."""
+        for topic in self._topics.values():
+            yield from topic.sessions
+
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """Take an event from the subscriber."""
+        topic = self._topics.get(channel)
+        if topic is None:
+            return
+        event = events.parse(payload)
+        if isinstance(event, events.Stored):
+            self._stored(topic, event)
+        elif event is not None:
+            for session in tuple(topic.sessions):  # an event may end sessions
+                session.on_event(event)
+
+    def _stored(self, topic: _Topic, event: events.Stored) -> None:
+        try:
+            frame = self._make_frame(topic.app_id, topic.user, event)
+        except (UnknownKeyVersion, AppNotFound) as error:
+            _log.error("event_unreadable", reason=type(error).__name__)
+            for session in tuple(topic.sessions):
+                session.on_unreadable()
+            return
+        for session in tuple(topic.sessions):
+            session.on_stored(event.seq, event.ms, frame)
+
+    def heal(self) -> None:
+        """Have every session look for what it missed. Called when a connection to Redis returns."""
+        if self._healing is not None:
+            self._healing.cancel()
+        self._healing = asyncio.create_task(self._check(list(self.sessions())), name="hub-heal")
+
+    async def _check(self, sessions: Iterable[HubSession]) -> None:
+        for number, session in enumerate(sessions, 1):
+            session.check()
+            if number % HEAL_SLICE == 0:
+                await asyncio.sleep(0)
+
+    def app_deleted(self, app_id: str) -> None:
+        """End every session of an app that is no more."""
+        for session in [s for s in self.sessions() if s.app_id == app_id]:
+            session.on_app_deleted()

@@ -1,0 +1,76 @@
+"""Listening sockets, and the connections that came through them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from typing import Any, Final
+
+import aiofastnet
+
+from gateway.config import Address
+from gateway.net.websocket import Origins, WebSocketConnection
+from gateway.session.services import Services
+from gateway.session.session import Session
+from protocol.limits import CONNECT_TIMEOUT_S
+
+BACKLOG: Final = 4096
+
+
+class Listener:
+    """Accepts WebSocket connections on any number of addresses, until `stop`."""
+
+    def __init__(self, services: Services, origins: Origins) -> None:
+        self._services = services
+        self._origins = origins
+        self._servers: list[Any] = []
+        self._connections: set[WebSocketConnection] = set()
+
+    async def listen(self, address: Address, tls: ssl.SSLContext | None) -> Address:
+        """Listen on `address`, with TLS when `tls` is given; port 0 takes a free one.
+
+        Returns the address that it became.
+
+        Raises:
+            OSError: the address can't be had.
+        """
+        server = await aiofastnet.create_server(
+            asyncio.get_running_loop(),
+            self._accept,
+            address.host,
+            address.port,
+            ssl=tls,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=CONNECT_TIMEOUT_S if tls else None,
+        )
+        self._servers.append(server)
+        host, port = server.sockets[0].getsockname()[:2]
+        return Address(host, port)
+
+    def _accept(self) -> WebSocketConnection:
+        connection = WebSocketConnection(self._services, self._origins, self._connections.discard)
+        self._connections.add(connection)
+        return connection
+
+    def sessions(self) -> Iterator[Session]:
+        """The sessions whose connections are open, authenticated or not."""
+        for connection in tuple(self._connections):
+            if connection.session is not None:
+                yield connection.session
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    def stop(self) -> None:
+        """Accept no more. Open connections go on."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    def abort(self) -> None:
+        """End every connection that is still open."""
+        for connection in tuple(self._connections):
+            connection.abort()

@@ -1,0 +1,257 @@
+"""One WebSocket connection: bytes to messages for a session, and frames back.
+
+`websockets` speaks the protocol (RFC 6455) without doing I/O; this is the I/O. Frames to the client
+do not go through it: they come ready-made, and all of one turn of the loop leave in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+from collections.abc import Callable
+from typing import Final, cast
+
+import structlog
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+from websockets.typing import Origin, Subprotocol
+
+from gateway.session.services import Services
+from gateway.session.session import Session
+from protocol.codes import CloseCode
+from protocol.limits import (
+    CONNECT_TIMEOUT_S,
+    MAX_CONNECT_BYTES,
+    MAX_FRAME_BYTES,
+    PATH,
+    SUBPROTOCOL,
+)
+
+WRITE_HIGH_WATER: Final = 64 * 1024
+"""Bytes waiting for a client past which nothing more is pushed to it."""
+
+CLOSE_TIMEOUT_S: Final = 5.0
+"""How long a client may take to answer a close frame, or to read what was sent before it."""
+
+_log = structlog.get_logger("net")
+_quiet = logging.getLogger("homeport.websockets")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+_quiet.setLevel(logging.CRITICAL)
+"""websockets logs each opening and closing, and at DEBUG whole messages; our own log has what
+matters, without the messages."""
+
+
+class Origins:
+    """The exact list of origins that a browser's upgrade may come from (RFC 6454)."""
+
+    def __init__(self, allowed: list[str], allow_missing: bool) -> None:
+        self.list: list[Origin | None] = [Origin(origin) for origin in allowed]
+        if allow_missing:
+            self.list.append(None)
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """Carries one `Session`. Implements `gateway.session.services.Wire`."""
+
+    __slots__ = (
+        "_fragments",
+        "_loop",
+        "_opened",
+        "_origins",
+        "_out",
+        "_out_size",
+        "_peer",
+        "_services",
+        "_session",
+        "_transport",
+        "_untrack",
+        "congested",
+    )
+
+    def __init__(
+        self,
+        services: Services,
+        origins: Origins,
+        untrack: Callable[[WebSocketConnection], None],
+    ) -> None:
+        self._services = services
+        self._origins = origins
+        self._untrack = untrack
+        self._session: Session | None = None
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._fragments: list[bytes] = []
+        self.congested = False
+
+    # -- asyncio.Protocol ------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is open and, for WSS, TLS is done."""
+        self._loop = asyncio.get_running_loop()
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self._peer = ServerProtocol(
+            origins=self._origins.list,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            extensions=None,
+            max_size=MAX_CONNECT_BYTES,
+            logger=_quiet,
+        )
+        self._opened = self._services.clock.steady()
+        self._services.wheel.schedule(self, self._opened + CONNECT_TIMEOUT_S)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on each whole message, at once and in order."""
+        peer = self._peer
+        if peer.reader.eof:
+            return
+        peer.receive_data(data)
+        for event in peer.events_received():
+            if isinstance(event, Frame):
+                self._frame(event)
+            elif isinstance(event, Request):
+                self._upgrade(event)
+        self._answer()
+
+    def eof_received(self) -> None:
+        """The client half-closed; so the connection closes."""
+        self._peer.receive_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._services.wheel.cancel(self)
+        self._out.clear()
+        self._untrack(self)
+        if self._session is not None:
+            self._session.disconnected()
+
+    def pause_writing(self) -> None:
+        """The client does not read fast enough."""
+        self.congested = True
+        if self._session is not None:
+            self._session.writable(False)
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.congested = False
+        if self._session is not None:
+            self._session.writable(True)
+
+    # -- the opening handshake -------------------------------------------------------------------
+
+    def _upgrade(self, request: Request) -> None:
+        path, _, query = request.path.partition("?")
+        if path != PATH:
+            self._decline(http.HTTPStatus.NOT_FOUND, f"Homeport is at {PATH}.\n")
+            return
+        if query:
+            self._decline(
+                http.HTTPStatus.BAD_REQUEST,
+                "No query string: a token in a URL ends up in logs. "
+                "Send it in the connect frame or in the Authorization header.\n",
+            )
+            return
+        response = self._peer.accept(request)
+        self._peer.send_response(response)
+        if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            _log.info("upgrade_refused", status=response.status_code)
+            return
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        bearer = token.strip() if scheme.lower() == "bearer" else None
+        self._services.wheel.cancel(self)
+        self._session = Session(self._services, self, bearer, self._opened)
+
+    def _decline(self, status: http.HTTPStatus, text: str) -> None:
+        _log.info("upgrade_refused", status=status.value)
+        self._peer.send_response(self._peer.reject(status, text))
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def _frame(self, frame: Frame) -> None:
+        session = self._session
+        if session is None:
+            return
+        if frame.opcode is Opcode.BINARY and frame.fin:
+            session.receive(bytes(frame.data))
+        elif frame.opcode is Opcode.TEXT:
+            session.receive_text()
+        elif frame.opcode is Opcode.BINARY:
+            self._fragments = [bytes(frame.data)]
+        elif frame.opcode is Opcode.CONT and self._fragments:
+            self._fragments.append(bytes(frame.data))
+            if frame.fin:
+                message, self._fragments = b"".join(self._fragments), []
+                session.receive(message)
+
+    def _answer(self) -> None:
+        """Send what websockets wants sent: the handshake's response, pongs, the close frame."""
+        for data in self._peer.data_to_send():
+            if data:
+                self.send(data)
+            else:  # SEND_EOF: this side is done
+                self._flush()
+                self._transport.close()
+        if self._peer.close_expected():
+            self._give_up_later()
+
+    # -- Wire ------------------------------------------------------------------------------------
+
+    def send(self, frame: bytes) -> None:
+        """See `Wire`."""
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(frame)
+        self._out_size += len(frame)
+        if self._out_size > WRITE_HIGH_WATER:
+            self._flush()  # so that the transport can say, before more is made, that it is too much
+
+    def _flush(self) -> None:
+        if self._out:
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            self._out.clear()
+            self._out_size = 0
+            self._transport.write(data)
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """See `Wire`."""
+        if self._peer.state is OPEN:
+            text = f"{code.name}: {reason}" if reason else code.name
+            self._peer.send_close(code.number, text.encode()[:123].decode(errors="ignore"))
+            self._answer()
+
+    def authenticated(self) -> None:
+        """See `Wire`."""
+        self._peer.max_message_size = MAX_FRAME_BYTES
+
+    def throttle(self, throttled: bool) -> None:
+        """See `Wire`."""
+        if throttled:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def visit(self, now: float) -> float | None:
+        """The opening handshake took too long, or the closing one did: end the connection."""
+        self._transport.abort()
+        return None
+
+    def _give_up_later(self) -> None:
+        # A throttled client's close frame could not be heard.
+        self.throttle(False)
+        now = self._services.clock.steady()
+        self._services.wheel.schedule(self, now + CLOSE_TIMEOUT_S)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._transport.abort()
+
+    @property
+    def session(self) -> Session | None:
+        """The session, once the opening handshake is done."""
+        return self._session

@@ -1,0 +1,243 @@
+"""The worker: one gateway process, put together here and nowhere else.
+
+What happens on the way up, in order: keys, Redis and its stamp, pub/sub, listeners, ready. On the
+way down: listeners, goaway, open sends, close, acknowledgements, Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from gateway.chat.records import Records
+from gateway.chat.sending import Sending
+from gateway.config import Address, Settings
+from gateway.hub.hub import Hub
+from gateway.net.listener import Listener
+from gateway.net.tls import TLSError, server_context
+from gateway.net.websocket import Origins
+from gateway.security.keyring import Keyring, KeyringError
+from gateway.security.sealing import Sealer
+from gateway.session.clock import Clock
+from gateway.session.handshake import Handshake
+from gateway.session.services import Services
+from gateway.session.wheel import RESOLUTION_S, Wheel
+from gateway.store import events, stamp
+from gateway.store.directory import REFRESH_S, AppDirectory
+from gateway.store.errors import StampError, StoreError
+from gateway.store.inbox import Inboxes
+from gateway.store.keys import Keys
+from gateway.store.link import Link
+from gateway.store.subscriber import Subscriber
+from gateway.store.sweeper import Sweeper
+from protocol import codes
+
+RECONNECT_SPREAD_S: Final = 5.0
+"""Over how long the clients of a leaving gateway spread their return."""
+
+DRAIN_TIMEOUT_S: Final = 5.0
+"""How long open sends, and then closing handshakes, may take on the way down."""
+
+_log = structlog.get_logger("worker")
+
+
+class StartError(Exception):
+    """This gateway must not, or can't, start. The text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a worker accepts connections."""
+
+    wss: Address | None
+    plain: Address | None
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) -> None:
+    """Run one gateway until SIGTERM or SIGINT, then drain it.
+
+    `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
+
+    Raises:
+        StartError: the settings, files or Redis are not right for each other.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        worker = Worker(settings)
+        starting = asyncio.create_task(worker.start())
+        stopped = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                on_ready(starting.result())
+                await stopped
+        finally:
+            for task in (starting, stopped):
+                task.cancel()
+            await asyncio.gather(starting, stopped, return_exceptions=True)
+            await worker.stop()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+class Worker:
+    """One gateway in this process: `start` it, and `stop` it however far it came."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or Clock()
+        try:
+            keyring = Keyring.load(settings.key_file, settings.region)
+            self._tls = (
+                server_context(settings.tls_cert, settings.tls_key)
+                if settings.tls_cert is not None and settings.tls_key is not None
+                else None
+            )
+        except (KeyringError, TLSError) as error:
+            raise StartError(str(error)) from error
+        sealer = Sealer(keyring)
+        keys = Keys(settings.region)
+        replicas = settings.replicas if settings.durability == "replica" else 0
+        self._link = Link(settings.redis_url, stamp.Identity.of(keyring), replicas)
+        self._subscriber = Subscriber(settings.redis_url, self._heard)
+        self._apps_channel = keys.apps_channel
+        inboxes = Inboxes(self._link, keys)
+        self._directory = AppDirectory(self._link, keys, sealer, self._app_deleted)
+        self._records = Records(sealer)
+        self._hub = Hub(self._subscriber, inboxes, self._frame)
+        self._wheel = Wheel(self._clock.steady())
+        self._sweeper = Sweeper(self._link, keys, self._directory, self._clock.wall_ms)
+        self._services = Services(
+            handshake=Handshake(settings.region, settings.directory, self._directory),
+            directory=self._directory,
+            inboxes=inboxes,
+            records=self._records,
+            sending=Sending(inboxes, self._records, self._clock.wall_ms),
+            hub=self._hub,
+            wheel=self._wheel,
+            clock=self._clock,
+            heartbeat_s=settings.heartbeat_s,
+        )
+        origins = Origins(settings.origins, settings.allow_missing_origin)
+        self._listener = Listener(self._services, origins)
+        self._chores: list[asyncio.Task[None]] = []
+
+    async def start(self) -> Listening:
+        """Connect to Redis, check that it is ours, and listen."""
+        self._link.on_up = self._hub.heal
+        self._subscriber.on_up = self._heal
+        try:
+            await self._link.start()
+            await self._check_durability()
+            await self._subscriber.start()
+            await self._subscriber.subscribe(self._apps_channel)
+        except StampError as error:
+            raise StartError(str(error)) from error
+        self._chores = [
+            asyncio.create_task(self._turn_wheel(), name="wheel"),
+            asyncio.create_task(self._sweeper.run(), name="sweeper"),
+            asyncio.create_task(self._refresh_apps(), name="apps"),
+        ]
+        return Listening(
+            wss=await self._listen(self._settings.wss_listen, secure=True),
+            plain=await self._listen(self._settings.plain_listen, secure=False),
+        )
+
+    async def _listen(self, where: str | None, secure: bool) -> Address | None:
+        if where is None:
+            return None
+        try:
+            return await self._listener.listen(Address.parse(where), self._tls if secure else None)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StartError(
+                f"can't listen on {where}: {reason}; choose another address"
+            ) from error
+
+    async def _check_durability(self) -> None:
+        """`fsync` is Redis' to keep: it must answer only once a write is on disk."""
+        if self._settings.durability != "fsync":
+            return
+        found = await self._link.call("CONFIG", "GET", "append*")
+        config = dict(zip(found[::2], found[1::2], strict=True))
+        if (config.get(b"appendonly"), config.get(b"appendfsync")) != (b"yes", b"always"):
+            raise StartError(
+                "durability is fsync, but this Redis does not write each answer to disk first: "
+                "set 'appendonly yes' and 'appendfsync always' there"
+            )
+
+    async def stop(self) -> None:
+        """Drain: see the module's order. Takes at most twice `DRAIN_TIMEOUT_S`."""
+        self._listener.stop()
+        for session in self._listener.sessions():
+            session.go_away(random.uniform(0, RECONNECT_SPREAD_S))  # noqa: S311 - jitter
+        await _until(lambda: all(session.idle for session in self._listener.sessions()))
+        for session in self._listener.sessions():
+            session.close(codes.GOING_AWAY)
+        await _until(lambda: self._listener.open == 0)
+        self._listener.abort()
+        for chore in [*self._chores, *self._services.tasks]:
+            chore.cancel()
+        await asyncio.gather(*self._chores, *self._services.tasks, return_exceptions=True)
+        # The last acknowledgements stand before this in the line.
+        with contextlib.suppress(StoreError):
+            await self._link.call("PING")
+        await self._subscriber.aclose()
+        await self._link.aclose()
+        _log.info("stopped")
+
+    # -- what comes in through pub/sub -----------------------------------------------------------
+
+    def _heard(self, channel: bytes, payload: bytes) -> None:
+        if channel == self._apps_channel.encode():
+            self._services.spawn(self._directory.reload(payload.decode()), _nothing_to_undo)
+        else:
+            self._hub.heard(channel, payload)
+
+    def _heal(self) -> None:
+        """Pub/sub was away: anything may have been missed."""
+        self._hub.heal()
+        self._services.spawn(self._directory.reload_all(), _nothing_to_undo)
+
+    def _app_deleted(self, app_id: str) -> None:
+        self._hub.app_deleted(app_id)
+
+    def _frame(self, app_id: str, user: str, event: events.Stored) -> bytes:
+        app = self._directory.known(app_id)
+        return self._records.frame(app, user, event.seq, event.ms, event.record)
+
+    # -- chores ----------------------------------------------------------------------------------
+
+    async def _turn_wheel(self) -> None:
+        while True:
+            await asyncio.sleep(RESOLUTION_S)
+            self._wheel.advance(self._clock.steady())
+
+    async def _refresh_apps(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            await self._directory.reload_all()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    """Wait for `condition`, or for `DRAIN_TIMEOUT_S`. An event for each of these would weigh on
+    every message; this runs once in a process' life."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            while not condition():
+                await asyncio.sleep(0.05)
+
+
+def _nothing_to_undo() -> None:
+    """A reload that failed is in the log, and comes round again."""

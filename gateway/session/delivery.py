@@ -1,0 +1,292 @@
+"""The way out of an inbox to one device: pushes, catch-up and acknowledgements.
+
+A push goes straight to the socket while it is the next in line and the window has room. Whenever
+that is not so (a hole, a full window, a client that does not read), the session only remembers how
+far the inbox goes, and reads pages from it once there is room. So nothing queues here but what is
+in flight (G9), and whatever pub/sub dropped is read from the inbox (G3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from gateway.security.sealing import UnknownKeyVersion
+from gateway.session.services import Services, Wire
+from gateway.session.window import Window
+from gateway.store.errors import AppNotFound, Unavailable
+from gateway.store.inbox import PAGE, Attached, Entry
+from protocol import codec, codes
+from protocol.frames import Lost
+from protocol.limits import WINDOW
+
+ACK_DELAY_S: Final = 0.05
+"""Acknowledgements of this long go to the store together."""
+
+_log = structlog.get_logger("session")
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads: one device of one user, as session `session`."""
+
+    app_id: str
+    user: str
+    device: str
+    session: str
+
+
+class Delivery:
+    """Delivers to `wire` what `attached` says is waiting, and what comes after it.
+
+    `end` closes the session with a code.
+    """
+
+    __slots__ = (
+        "_ack_timer",
+        "_checking",
+        "_end",
+        "_ended",
+        "_reader",
+        "_reading",
+        "_saved",
+        "_services",
+        "_window",
+        "_wire",
+    )
+
+    def __init__(
+        self,
+        services: Services,
+        wire: Wire,
+        reader: Reader,
+        attached: Attached,
+        end: Callable[[codes.CloseCode], None],
+    ) -> None:
+        self._services = services
+        self._wire = wire
+        self._reader = reader
+        self._end = end
+        self._window = Window(attached.cursor, attached.top)
+        self._saved = attached.cursor.seq
+        self._ack_timer: asyncio.TimerHandle | None = None
+        self._reading = False
+        self._checking = False
+        self._ended = False
+
+    # -- from the inbox to the client ----------------------------------------------------------
+
+    def start(self, entries: list[Entry], top: int) -> None:
+        """Push what attaching brought along. `top` is the highest number heard of meanwhile."""
+        self._window.top = max(self._window.top, top)
+        try:
+            self._push_entries(entries)
+        except UnknownKeyVersion as error:
+            self._unreadable(error)
+        self.catch_up()
+
+    def stored(self, seq: int, ms: int, frame: bytes) -> None:
+        """Number `seq` was stored; `frame` is its push."""
+        window = self._window
+        if (
+            seq == window.sent + 1
+            and window.room
+            and not self._reading
+            and not self._wire.congested
+        ):
+            window.pushed(seq, ms)
+            self._wire.send(frame)
+        elif seq > window.top:
+            window.top = seq
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Read from the inbox if it is ahead of what was pushed, and there is room."""
+        if self._window.behind and self._can_push() and not self._reading:
+            self._reading = True
+            self._services.spawn(self._read(), self._fault)
+
+    def _can_push(self) -> bool:
+        return self._window.room > 0 and not self._wire.congested and not self._ended
+
+    async def _read(self) -> None:
+        reader, window = self._reader, self._window
+        try:
+            while window.behind and self._can_push():
+                app = self._services.directory.known(reader.app_id)
+                entries = await self._services.inboxes.page(
+                    reader.app_id,
+                    app.tier,
+                    reader.user,
+                    window.cursor,
+                    self._services.clock.wall_ms(),
+                    min(PAGE, window.room),
+                )
+                if self._ended:
+                    return
+                if entries:
+                    self._push_entries(entries)
+                else:
+                    await self._nothing_left()
+        except (Unavailable, AppNotFound) as error:
+            # Not given up: a reconnect, the next message and the regular check each try again.
+            _log.info("catch_up_put_off", session=reader.session, reason=type(error).__name__)
+        except UnknownKeyVersion as error:
+            self._unreadable(error)
+        finally:
+            self._reading = False
+
+    def _push_entries(self, entries: list[Entry]) -> None:
+        reader, window = self._reader, self._window
+        app = self._services.directory.known(reader.app_id)
+        for entry in entries:
+            if entry.seq <= window.sent:
+                continue
+            if not self._can_push():
+                return
+            if entry.seq > window.sent + 1:
+                self._say_lost(entry.seq - 1, entry.ms)
+            frame = self._services.records.frame(
+                app, reader.user, entry.seq, entry.ms, entry.record
+            )
+            window.pushed(entry.seq, entry.ms)
+            self._wire.send(frame)
+
+    async def _nothing_left(self) -> None:
+        """Something was announced and is not there: it went by age or cap, or Redis lost it."""
+        window = self._window
+        checked = await self._compare()
+        if checked is None:
+            return
+        top, top_ms = checked
+        window.top = max(top, window.sent)
+        if window.behind:
+            # Only if it is still so: something may have been stored since the page was read.
+            page = await self._services.inboxes.page(
+                self._reader.app_id,
+                self._services.directory.known(self._reader.app_id).tier,
+                self._reader.user,
+                window.cursor,
+                self._services.clock.wall_ms(),
+                1,
+            )
+            if not page and not self._ended:
+                self._say_lost(top, top_ms)
+
+    def _say_lost(self, last: int, ms: int) -> None:
+        first = self._window.sent + 1
+        self._window.pushed(last, ms)
+        self._wire.send(codec.websocket_binary(codec.encode(Lost(first, last))))
+
+    def _unreadable(self, error: UnknownKeyVersion) -> None:
+        """With the right key file it can be read: so it stays, and this session does not go on."""
+        _log.error("key_missing", version=error.version)
+        self._end(codes.STORE_UNAVAILABLE)
+
+    # -- is it still right? --------------------------------------------------------------------
+
+    def check(self, issued_ms: Callable[[], int]) -> None:
+        """Compare with the store: after a reconnect, and now and then (a lost publish).
+
+        `issued_ms` tells when the session's token was issued, in milliseconds.
+        """
+        if not self._checking and not self._ended:
+            self._checking = True
+            self._services.spawn(self._check(issued_ms), self._fault)
+
+    async def _check(self, issued_ms: Callable[[], int]) -> None:
+        try:
+            checked = await self._compare(issued_ms)
+        except Unavailable:
+            return  # the reconnect checks again
+        finally:
+            self._checking = False
+        if checked is not None:
+            self._window.top = max(self._window.top, checked[0])
+            self.catch_up()
+            self._save_ack()
+
+    async def _compare(self, issued_ms: Callable[[], int] | None = None) -> tuple[int, int] | None:
+        """The inbox's top as (seq, ms), or None where this session had to end."""
+        reader = self._reader
+        checked = await self._services.inboxes.check(
+            reader.app_id,
+            reader.user,
+            reader.device,
+            self._window.cursor,
+            self._services.clock.wall_ms(),
+        )
+        if self._ended:
+            return None
+        if checked.holder not in ("", reader.session):
+            self._end(codes.REPLACED)
+        elif issued_ms is not None and issued_ms() < checked.revoked_before_ms:
+            self._end(codes.REVOKED)
+        elif checked.epoch != self._window.epoch:
+            # Redis came back older than what was pushed. Connecting again sorts it out.
+            self._end(codes.STORE_UNAVAILABLE)
+        else:
+            return checked.top, checked.top_ms
+        return None
+
+    # -- acknowledgements ----------------------------------------------------------------------
+
+    def ack(self, seq: int) -> None:
+        """The client has dealt with everything up to `seq`.
+
+        Raises:
+            AckAhead: it was never sent here.
+        """
+        if not self._window.ack(seq):
+            return
+        if self._ack_timer is None:
+            loop = asyncio.get_running_loop()
+            self._ack_timer = loop.call_later(ACK_DELAY_S, self._save_ack)
+        # Reading a page for every acknowledged message would read each message many times.
+        if self._window.room >= WINDOW // 2:
+            self.catch_up()
+
+    def _save_ack(self, closing: bool = False) -> None:
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
+        acked = self._window.acked
+        if acked.seq <= self._saved and not closing:
+            return
+        reader = self._reader
+        try:
+            tier = self._services.directory.known(reader.app_id).tier
+        except AppNotFound:
+            return  # its inboxes are being deleted
+        before, self._saved = self._saved, max(acked.seq, self._saved)
+        saving = self._services.inboxes.ack(
+            reader.app_id,
+            tier,
+            reader.user,
+            reader.device,
+            reader.session,
+            acked,
+            self._services.clock.wall_ms(),
+            closing,
+        )
+
+        def saved(call: asyncio.Future[Any]) -> None:
+            if call.exception() is not None:
+                # The next acknowledgement, or the check after the reconnect, says it again.
+                self._saved = min(self._saved, before)
+
+        saving.add_done_callback(saved)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Push no more; save what was acknowledged and give the device free."""
+        self._ended = True
+        self._save_ack(closing=True)
+
+    def _fault(self) -> None:
+        self._end(codes.INTERNAL_ERROR)

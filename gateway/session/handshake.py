@@ -1,0 +1,72 @@
+"""Who is it? From a token to an app and a user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.apps.app import App, AppError
+from gateway.apps.regions import region_of
+from gateway.chat.refused import Refused
+from gateway.security import tokens
+from gateway.security.sealing import SealError
+from gateway.store.directory import AppDirectory
+from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from protocol import codes
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """Checks tokens for one gateway. `homes` maps a region's code to its URL, where known."""
+
+    region: str
+    homes: dict[str, str]
+    directory: AppDirectory
+
+    async def authenticate(self, token: str | None, now_s: float) -> tuple[App, tokens.Identity]:
+        """The app and the user that a token speaks for. `now_s` is seconds since 1970.
+
+        Raises:
+            Refused: with the code that says what is wrong with the token, or `wrong_region`,
+                `unknown_app`, `unavailable`.
+        """
+        if token is None:
+            raise Refused(codes.TOKEN_MISSING)
+        try:
+            app_id = tokens.app_id_of(token)
+            home = region_of(app_id)
+            if home is None:
+                raise Refused(codes.UNKNOWN_APP)
+            if home.code != self.region:
+                raise self._elsewhere(home.code)
+            app = await self.directory.get(app_id)
+            return app, tokens.verify(token, app, now_s)
+        except tokens.TokenRefused as error:
+            raise Refused(error.code, str(error)) from error
+        except (StoreError, SealError, AppError) as error:
+            raise refusal(error) from error
+
+    def _elsewhere(self, home: str) -> Refused:
+        details = {"region": home}
+        if home in self.homes:
+            details["url"] = self.homes[home]
+        return Refused(codes.WRONG_REGION, details=details)
+
+
+def refusal(error: StoreError | SealError | AppError) -> Refused:
+    """How a client is told of a fault behind the gateway."""
+    if isinstance(error, AppNotFound):
+        return Refused(codes.UNKNOWN_APP)
+    if isinstance(error, Unavailable):
+        return Refused(codes.UNAVAILABLE, retry_after=error.retry_after)
+    return Refused(codes.INTERNAL, retry_after=5.0)
+
+
+def close_code(refused: Refused) -> codes.CloseCode:
+    """How a connection ends whose connect was refused."""
+    if refused.code is codes.WRONG_REGION:
+        return codes.HOME_ELSEWHERE
+    if refused.code is codes.UNAVAILABLE:
+        return codes.STORE_UNAVAILABLE
+    if refused.code is codes.INTERNAL:
+        return codes.INTERNAL_ERROR
+    return codes.UNAUTHORIZED

@@ -1,0 +1,74 @@
+"""What every session of a process shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+
+from gateway.chat.records import Records
+from gateway.chat.sending import Sending
+from gateway.hub.hub import Hub
+from gateway.session.clock import Clock
+from gateway.session.handshake import Handshake
+from gateway.session.wheel import Wheel
+from gateway.store.directory import AppDirectory
+from gateway.store.inbox import Inboxes
+from protocol.codes import CloseCode
+
+_log = structlog.get_logger("session")
+
+
+class Wire(Protocol):
+    """The connection under a session."""
+
+    @property
+    def congested(self) -> bool:
+        """True while the client does not read fast enough for what was already sent."""
+
+    def send(self, frame: bytes) -> None:
+        """Send one WebSocket frame, with everything else of this turn of the loop."""
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """Send what was sent before, then a close frame, then end the connection."""
+
+    def authenticated(self) -> None:
+        """The client is known: messages may be as large as v1 allows."""
+
+    def throttle(self, throttled: bool) -> None:
+        """Stop, or go on, reading from the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Made once, by the worker. `heartbeat_s` is in seconds."""
+
+    handshake: Handshake
+    directory: AppDirectory
+    inboxes: Inboxes
+    records: Records
+    sending: Sending
+    hub: Hub
+    wheel: Wheel
+    clock: Clock
+    heartbeat_s: float
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def spawn(
+        self, work: Coroutine[Any, Any, None], on_fault: Callable[[], None]
+    ) -> asyncio.Task[None]:
+        """Run `work` beside everything else. If it raises, log it and call `on_fault`."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self.tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.error("task_failed", exc_info=error)
+                on_fault()
+
+        task.add_done_callback(ended)
+        return task

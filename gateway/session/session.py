@@ -1,0 +1,428 @@
+"""A session: one client's connection, from its first frame to its end.
+
+The states, which only go down the list:
+
+======== ===============================================================================
+OPENED   waiting for connect, with a deadline
+CHECKING the token is being verified, the channel subscribed, the inbox opened
+LIVE     pushes, sends and acknowledgements
+CLOSED   a close frame was sent, or the connection is gone; nothing is said any more
+======== ===============================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from enum import IntEnum
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from gateway.apps.app import App
+from gateway.chat.refused import Refused
+from gateway.security import tokens
+from gateway.session.deadlines import Deadlines, Due
+from gateway.session.delivery import Delivery, Reader
+from gateway.session.handshake import close_code, refusal
+from gateway.session.services import Services, Wire
+from gateway.session.window import AckAhead
+from gateway.store import events
+from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.inbox import Revoked
+from protocol import codec, codes, frames
+from protocol.ids import is_device_id
+from protocol.limits import CONNECT_TIMEOUT_S, DEDUPE_WINDOW_MS, WINDOW
+
+CHECK_INTERVAL_S: Final = 30.0
+MAX_UNANSWERED: Final = 256
+"""Sends in flight to the store; past it the client is not read until some are answered."""
+
+_log = structlog.get_logger("session")
+
+
+class State(IntEnum):
+    """See the module's table."""
+
+    OPENED = 0
+    CHECKING = 1
+    LIVE = 2
+    CLOSED = 3
+
+
+class Session:
+    """One connection. `bearer` is the token of the upgrade's Authorization header, if any.
+
+    The connection calls `receive`, `receive_text`, `writable` and `disconnected`; the hub calls
+    the ``on_`` methods; the wheel calls `visit`.
+    """
+
+    __slots__ = (
+        "_bearer",
+        "_checked_at",
+        "_congested_since",
+        "_deadlines",
+        "_delivery",
+        "_early_top",
+        "_identity",
+        "_opened",
+        "_reader",
+        "_recheck",
+        "_services",
+        "_state",
+        "_unanswered",
+        "_wire",
+        "id",
+    )
+
+    def __init__(self, services: Services, wire: Wire, bearer: str | None, opened: float) -> None:
+        self.id = secrets.token_hex(events.SESSION_ID_CHARS // 2)
+        self._services = services
+        self._wire = wire
+        self._bearer = bearer
+        self._opened = opened
+        self._state = State.OPENED
+        self._checked_at = opened
+        self._congested_since: float | None = None
+        self._unanswered = 0
+        self._early_top = 0
+        self._recheck = False
+        self._identity: tokens.Identity | None = None
+        self._reader: Reader | None = None
+        self._delivery: Delivery | None = None
+        self._deadlines: Deadlines | None = None
+        services.wheel.schedule(self, opened + CONNECT_TIMEOUT_S)
+
+    @property
+    def app_id(self) -> str:
+        """The app, once the token is verified."""
+        return self._who.app_id
+
+    @property
+    def user(self) -> str:
+        """The user, once the token is verified."""
+        return self._who.user
+
+    @property
+    def idle(self) -> bool:
+        """True when no send waits for its answer."""
+        return self._unanswered == 0
+
+    def _closed(self) -> bool:
+        return self._state is State.CLOSED
+
+    @property
+    def _who(self) -> Reader:
+        assert self._reader is not None, "the session is not authenticated"
+        return self._reader
+
+    # -- from the client -----------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Take one binary message."""
+        if self._closed():
+            return
+        if self._deadlines is not None:
+            self._deadlines.heard(self._services.clock.steady())
+        try:
+            frame = codec.decode_client(data)
+        except codec.MalformedFrame as error:
+            self.close(codes.BAD_FRAME, str(error))
+            return
+        except codec.FrameError as error:
+            self._refuse(error.request_id, Refused(error.code, str(error)))
+            return
+        if self._state is State.LIVE:
+            _HANDLERS[type(frame)](self, frame)
+        elif isinstance(frame, frames.Connect) and self._state is State.OPENED:
+            self._connect(frame)
+        else:
+            request_id = getattr(frame, "id", frames.NO_REQUEST)
+            self._refuse(request_id, Refused(codes.NOT_CONNECTED))
+            self.close(codes.CONNECT_EXPECTED)
+
+    def receive_text(self) -> None:
+        """A text message came; protocol v1 has none."""
+        self.close(codes.BAD_FRAME, "a text message; frames are binary messages")
+
+    def writable(self, writable: bool) -> None:
+        """The client fell behind, or caught up, in reading."""
+        # Not to read what can't be answered keeps the answers' memory bounded too.
+        self._congested_since = None if writable else self._services.clock.steady()
+        self._throttle()
+        if writable and self._delivery is not None:
+            self._delivery.catch_up()
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        self._finish()
+
+    def _throttle(self) -> None:
+        self._wire.throttle(self._congested_since is not None or self._unanswered >= MAX_UNANSWERED)
+
+    # -- connect -------------------------------------------------------------------------------
+
+    def _connect(self, frame: frames.Connect) -> None:
+        if not is_device_id(frame.device):
+            self._refuse(frame.id, Refused(codes.INVALID_FIELD, "`device` has a wrong form."))
+            return
+        self._state = State.CHECKING
+        self._services.spawn(self._open(frame), partial(self.close, codes.INTERNAL_ERROR))
+
+    async def _open(self, frame: frames.Connect) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._authenticate_and_attach(frame)
+        except Refused as refused:
+            self._reject(frame.id, refused)
+        except Revoked:
+            self._reject(frame.id, Refused(codes.TOKEN_REVOKED))
+        except TimeoutError:
+            self._reject(frame.id, refusal(Unavailable("timeout")))
+        except StoreError as error:
+            self._reject(frame.id, refusal(error))
+
+    async def _authenticate_and_attach(self, frame: frames.Connect) -> None:
+        services = self._services
+        token = frame.token if frame.token is not None else self._bearer
+        app, identity = await services.handshake.authenticate(token, services.clock.wall())
+        if self._closed():
+            return
+        self._bearer = None
+        self._identity = identity
+        self._reader = reader = Reader(app.id, identity.user, frame.device, self.id)
+        # First the channel, then the inbox: what is stored in between is heard, or read, or both.
+        await services.hub.join(self)
+        if self._closed():
+            return
+        attached = await services.inboxes.attach(
+            app.id,
+            app.tier,
+            identity.user,
+            frame.device,
+            self.id,
+            identity.issued_s * 1000,
+            frame.cursor,
+            services.clock.wall_ms(),
+        )
+        delivery = Delivery(services, self._wire, reader, attached, self.close)
+        if self._closed():
+            delivery.stop()  # the client left meanwhile: give the device free again
+            return
+        self._delivery = delivery
+        self._state = State.LIVE
+        self._wire.authenticated()
+        self._send(
+            frames.Connected(
+                id=frame.id,
+                session=self.id,
+                region=app.region,
+                user=identity.user,
+                heartbeat=services.heartbeat_s,
+                expires=identity.expires_s,
+                cursor=attached.cursor,
+                resumed=attached.resumed,
+                lost=attached.lost,
+                limits=frames.Limits(app.tier.max_body, WINDOW, DEDUPE_WINDOW_MS),
+            )
+        )
+        delivery.start(attached.entries, self._early_top)
+        now, wall = services.clock.steady(), services.clock.wall()
+        self._checked_at = now
+        if self._recheck:
+            self.check()
+        deadlines = Deadlines(services.heartbeat_s, now, identity.expires_s, wall)
+        self._deadlines = deadlines
+        services.wheel.schedule(self, deadlines.next_visit(now, wall))
+
+    def _reject(self, request_id: int, refused: Refused) -> None:
+        self._refuse(request_id, refused)
+        self.close(close_code(refused))
+
+    # -- requests of a live session --------------------------------------------------------------
+
+    def _on_connect(self, frame: frames.Connect) -> None:
+        self._refuse(frame.id, Refused(codes.ALREADY_CONNECTED))
+
+    def _on_send(self, frame: frames.Send) -> None:
+        try:
+            mid, stored = self._services.sending.send(self._app(), self.user, frame)
+        except Refused as refused:
+            self._refuse(frame.id, refused)
+            return
+        except AppNotFound:
+            self._refuse(frame.id, Refused(codes.UNKNOWN_APP))
+            return
+        self._unanswered += 1
+        if self._unanswered == MAX_UNANSWERED:
+            self._throttle()
+        stored.add_done_callback(partial(self._sent, frame.id, mid))
+
+    def _sent(self, request_id: int, mid: bytes, stored: asyncio.Future[int]) -> None:
+        self._unanswered -= 1
+        if self._unanswered == MAX_UNANSWERED // 2:
+            self._throttle()
+        error = stored.exception()
+        if error is None:
+            self._send(frames.Ok(request_id, frames.Result(id=mid, time=stored.result())))
+        elif isinstance(error, StoreError):
+            self._refuse(request_id, refusal(error))
+        else:
+            _log.error("send_failed", session=self.id, exc_info=error)
+            self._refuse(request_id, Refused(codes.INTERNAL))
+
+    def _on_ack(self, frame: frames.Ack) -> None:
+        assert self._delivery is not None
+        try:
+            self._delivery.ack(frame.seq)
+        except AckAhead as error:
+            self._refuse(frames.NO_REQUEST, Refused(codes.ACK_AHEAD, f"The last was {error.sent}."))
+
+    def _on_renew(self, frame: frames.Renew) -> None:
+        assert self._identity is not None
+        assert self._deadlines is not None
+        now, wall = self._services.clock.steady(), self._services.clock.wall()
+        try:
+            identity = tokens.verify(frame.token, self._app(), wall)
+        except tokens.TokenRefused as error:
+            self._refuse(frame.id, Refused(error.code, str(error)))
+            return
+        except AppNotFound:
+            self._refuse(frame.id, Refused(codes.UNKNOWN_APP))
+            return
+        if identity.user != self.user:
+            self._refuse(frame.id, Refused(codes.TOKEN_OTHER_USER))
+            return
+        if identity.issued_s < self._identity.issued_s:
+            # It may have been revoked before this session began.
+            self._refuse(frame.id, Refused(codes.TOKEN_OLDER))
+            return
+        self._identity = identity
+        self._deadlines.renewed(identity.expires_s, wall)
+        self._send(frames.Ok(frame.id, frames.Result(expires=identity.expires_s)))
+        self._services.wheel.schedule(self, self._deadlines.next_visit(now, wall))
+
+    def _on_ping(self, _: frames.Ping) -> None:
+        self._send(frames.Pong())
+
+    def _on_pong(self, _: frames.Pong) -> None:
+        """Being heard is all there is to it."""
+
+    def _app(self) -> App:
+        return self._services.directory.known(self.app_id)
+
+    # -- from the hub ----------------------------------------------------------------------------
+
+    def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
+        """Number `seq` was stored in the user's inbox."""
+        if self._delivery is not None:
+            self._delivery.stored(seq, ms, frame)
+        else:
+            self._early_top = max(self._early_top, seq)
+
+    def on_unreadable(self) -> None:
+        """A message came whose key this gateway lacks; another gateway may have it."""
+        self.close(codes.STORE_UNAVAILABLE)
+
+    def on_event(self, event: events.Revoked | events.Kicked | events.Attached) -> None:
+        """Something else happened to the user."""
+        assert self._identity is not None
+        reader = self._who
+        if isinstance(event, events.Revoked):
+            if self._issued_ms() < event.before_ms:
+                self.close(codes.REVOKED)
+        elif isinstance(event, events.Kicked):
+            if event.device in ("", reader.device):
+                self.close(codes.KICKED)
+        elif event.device == reader.device and event.session != self.id:
+            if self._state is State.LIVE:
+                self.close(codes.REPLACED)
+            else:
+                self._recheck = True  # which of the two came last, only the store knows
+
+    def on_app_deleted(self) -> None:
+        """The app is gone, and with it everything it had."""
+        self.close(codes.APP_DELETED)
+
+    def check(self) -> None:
+        """Compare with the store. A session that is still connecting reads the store anyway."""
+        if self._delivery is not None and self._state is State.LIVE:
+            self._checked_at = self._services.clock.steady()
+            self._delivery.check(self._issued_ms)
+
+    def _issued_ms(self) -> int:
+        assert self._identity is not None
+        return self._identity.issued_s * 1000
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def visit(self, now: float) -> float | None:
+        """Do what is due: see `Visited`."""
+        if self._closed():
+            return None
+        if self._deadlines is None or self._identity is None:
+            # While CHECKING, `_open` has a deadline of its own.
+            if self._state is State.OPENED and now - self._opened >= CONNECT_TIMEOUT_S:
+                self.close(codes.CONNECT_TIMEOUT)
+            return now + CONNECT_TIMEOUT_S
+        congested = self._congested_since
+        if congested is not None and now - congested >= 2 * self._services.heartbeat_s:
+            self.close(codes.SLOW_CONSUMER)
+            return None
+        wall = self._services.clock.wall()
+        for due in self._deadlines.visit(now, wall, listening=congested is None):
+            if due is Due.PING:
+                self._send(frames.Ping())
+            elif due is Due.EXPIRING:
+                self._send(frames.Expiring(self._identity.expires_s))
+            else:
+                self.close(_ENDS[due])
+                return None
+        if now - self._checked_at >= CHECK_INTERVAL_S:
+            self.check()
+        return self._deadlines.next_visit(now, wall)
+
+    # -- to the client ---------------------------------------------------------------------------
+
+    def _send(self, frame: frames.ServerFrame) -> None:
+        if not self._closed():
+            self._wire.send(codec.websocket_binary(codec.encode(frame)))
+
+    def _refuse(self, request_id: int, refused: Refused) -> None:
+        _log.info("refused", session=self.id, code=refused.code.name)
+        self._send(refused.frame(request_id))
+
+    def go_away(self, reconnect_in: float) -> None:
+        """This gateway is leaving; `reconnect_in` is in seconds."""
+        self._send(frames.Goaway(reconnect_in))
+
+    def close(self, code: codes.CloseCode, reason: str = "") -> None:
+        """End the session. `reason` must hold nothing the client wrote."""
+        if not self._closed():
+            _log.info("closed", session=self.id, code=code.name)
+            self._wire.close(code, reason)
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._closed():
+            return
+        self._state = State.CLOSED
+        self._services.wheel.cancel(self)
+        if self._reader is not None:
+            self._services.hub.leave(self)
+        if self._delivery is not None:
+            self._delivery.stop()
+
+
+_ENDS: Final = {Due.SILENT: codes.PING_TIMEOUT, Due.EXPIRED: codes.SESSION_EXPIRED}
+
+_HANDLERS: Final[dict[type, Callable[[Session, Any], None]]] = {
+    frames.Connect: Session._on_connect,
+    frames.Send: Session._on_send,
+    frames.Ack: Session._on_ack,
+    frames.Renew: Session._on_renew,
+    frames.Ping: Session._on_ping,
+    frames.Pong: Session._on_pong,
+}

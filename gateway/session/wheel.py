@@ -1,0 +1,57 @@
+"""A timing wheel: one timer for all the sessions of a process.
+
+An event-loop timer a session would cost an idle one a heap entry and a wake-up of the loop; here it
+costs a place in a set.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+RESOLUTION_S: Final = 0.25
+
+
+class Visited(Protocol):
+    """Something with deadlines."""
+
+    def visit(self, now: float) -> float | None:
+        """Do what is due at `now`, and say when to come back (both in steady seconds), or None."""
+
+
+class Wheel:
+    """Calls `visit` on what was scheduled, at most `RESOLUTION_S` late."""
+
+    def __init__(self, now: float) -> None:
+        self._slots: dict[int, dict[Visited, None]] = {}
+        self._slot_of: dict[Visited, int] = {}
+        self._next = int(now / RESOLUTION_S)
+
+    def __len__(self) -> int:
+        return len(self._slot_of)
+
+    def schedule(self, visited: Visited, due: float) -> None:
+        """Visit at `due` instead of whenever it was scheduled before."""
+        self.cancel(visited)
+        slot = max(int(due / RESOLUTION_S) + 1, self._next)
+        self._slot_of[visited] = slot
+        self._slots.setdefault(slot, {})[visited] = None
+
+    def cancel(self, visited: Visited) -> None:
+        """Do not visit any more."""
+        slot = self._slot_of.pop(visited, None)
+        if slot is not None:
+            del self._slots[slot][visited]
+
+    def advance(self, now: float) -> None:
+        """Visit all that is due by `now`."""
+        while self._next <= int(now / RESOLUTION_S):
+            slot = self._slots.pop(self._next, None)
+            self._next += 1
+            for visited in tuple(slot or ()):
+                # An earlier visit of this slot may have cancelled or moved this one.
+                if self._slot_of.get(visited) != self._next - 1:
+                    continue
+                del self._slot_of[visited]
+                due = visited.visit(now)
+                if due is not None and visited not in self._slot_of:
+                    self.schedule(visited, due)

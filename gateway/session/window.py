@@ -1,0 +1,79 @@
+"""The in-flight window: what a session was pushed, what it acknowledged, and what comes next.
+
+Numbers of an inbox are dense, so one comparison tells a message that is next from a repeat and from
+a hole. The window bounds how far a session can run ahead of its acknowledgements; what does not fit
+stays in the inbox (G9).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from protocol.frames import Cursor
+from protocol.limits import WINDOW
+
+
+class AckAhead(Exception):
+    """`seq` was never sent on this connection; the last that was is `sent`."""
+
+    def __init__(self, seq: int, sent: int) -> None:
+        super().__init__(f"{seq} was never sent here; the last was {sent}")
+        self.seq = seq
+        self.sent = sent
+
+
+class Window:
+    """Starts at `cursor`: everything up to it counts as sent and acknowledged here."""
+
+    __slots__ = ("_in_flight", "acked", "epoch", "sent", "sent_ms", "top")
+
+    def __init__(self, cursor: Cursor, top: int) -> None:
+        self.epoch = cursor.epoch
+        self.sent = cursor.seq
+        self.sent_ms = cursor.ms
+        self.acked = cursor
+        self.top = max(top, cursor.seq)
+        self._in_flight: deque[tuple[int, int]] = deque()
+
+    @property
+    def room(self) -> int:
+        """How many more may be pushed before an acknowledgement."""
+        return WINDOW - len(self._in_flight)
+
+    @property
+    def behind(self) -> bool:
+        """True while the inbox holds something that was not pushed."""
+        return self.sent < self.top
+
+    @property
+    def cursor(self) -> Cursor:
+        """The last entry that was pushed, where reading goes on."""
+        return Cursor(self.epoch, self.sent_ms, self.sent)
+
+    def pushed(self, seq: int, ms: int) -> None:
+        """Number `seq`, the one after `sent`, goes out now."""
+        self.sent = seq
+        self.sent_ms = ms
+        if seq > self.top:
+            self.top = seq
+        self._in_flight.append((seq, ms))
+
+    def skipped(self, last: int, ms: int) -> None:
+        """Everything up to `last` is lost, and the client is told so; it may acknowledge it."""
+        self.pushed(last, ms)
+
+    def ack(self, seq: int) -> bool:
+        """Everything up to `seq` is dealt with. Returns False when it already was.
+
+        Raises:
+            AckAhead: `seq` was not pushed yet.
+        """
+        if seq > self.sent:
+            raise AckAhead(seq, self.sent)
+        flight = self._in_flight
+        moved = False
+        while flight and flight[0][0] <= seq:
+            last, ms = flight.popleft()
+            self.acked = Cursor(self.epoch, ms, last)
+            moved = True
+        return moved
