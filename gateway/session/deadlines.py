@@ -25,7 +25,7 @@ class Deadlines:
     A jump of the wall clock moves only what depends on the token.
     """
 
-    __slots__ = ("_expires", "_heard", "_heartbeat", "_pings", "_warn_at")
+    __slots__ = ("_expires", "_heartbeat", "_last", "_pings", "_warn_at")
 
     def __init__(self, heartbeat_s: float, now: float, expires_s: int, wall: float) -> None:
         self._heartbeat = heartbeat_s
@@ -34,7 +34,7 @@ class Deadlines:
 
     def heard(self, now: float) -> None:
         """A frame came from the client."""
-        self._heard = now
+        self._last = now  # heard from, or pinged
         self._pings = 0
 
     def renewed(self, expires_s: int, wall: float) -> None:
@@ -48,10 +48,11 @@ class Deadlines:
         if wall >= self._expires:
             return [Due.EXPIRED]
         due = []
-        if listening and now >= self._next_ping():
+        if listening and now >= self._last + self._heartbeat:
             if self._pings == MISSED_PINGS:
                 return [Due.SILENT]
             self._pings += 1
+            self._last = now
             due.append(Due.PING)
         if self._warn_at is not None and wall >= self._warn_at:
             self._warn_at = None
@@ -61,10 +62,7 @@ class Deadlines:
     def next_visit(self, now: float, wall: float) -> float:
         """When something may be due, by the steady clock: in a heartbeat at the latest."""
         token = self._expires if self._warn_at is None else self._warn_at
-        ping = self._next_ping()
+        ping = self._last + self._heartbeat
         if ping <= now:  # it is not being listened to
             ping = now + self._heartbeat
         return max(now, min(ping, now + token - wall))
-
-    def _next_ping(self) -> float:
-        return self._heard + self._heartbeat * (self._pings + 1)

