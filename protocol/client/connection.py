@@ -87,11 +87,16 @@ class Connection(ClientConnection):
         self.protocol.send_binary(frame)
         if not self._write_planned:
             self._write_planned = True
-            self.loop.call_soon(self.send_data)
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send what was written, without waiting for the end of the turn."""
+        self._write_planned = False
+        if not self.transport.is_closing():  # uvloop's raise when written to after that
+            self.send_data()
 
     def send_data(self) -> None:
-        """Write what the protocol has to send."""
-        self._write_planned = False
+        """Write what the protocol has to send (called by websockets, too)."""
         if self.protocol.state is State.OPEN:
             self.transport.write(b"".join(self.protocol.data_to_send()))
         else:

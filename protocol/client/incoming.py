@@ -134,7 +134,7 @@ class Incoming:
         if self._inbox.ack_size >= self._half_window:
             self._send_ack()
             if self._connection is not None:
-                self._connection.send_data()
+                self._connection.flush()
         elif not self._ack_planned:
             self._ack_planned = True
             self._loop.call_soon(self._send_planned_ack)

@@ -138,7 +138,7 @@ class Link:
         finally:
             await _close(connection)
         ended = ending.Ended(
-            connection.close_code or 1006,
+            int(connection.close_code or 1006),  # an IntEnum shows as one in logs
             connection.close_reason or "",
             self._refusal,
             connection.fault,

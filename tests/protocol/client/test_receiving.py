@@ -146,6 +146,20 @@ async def test_replays_are_dropped(setting: Setting) -> None:
         assert await read(messages, 2) == [4, 5]
 
 
+async def test_an_ack_made_between_connections_is_sent_when_it_may_be(setting: Setting) -> None:
+    """HP-7.3-4: not before this connection has pushed that number again."""
+    async with setting.live(auto_ack=False) as (client, peer):
+        await peer.push(1, 3)
+        messages = [await anext(client.messages()) for _ in range(3)]
+        peer.cut()
+        peer = await setting.server.peer()
+        assert (await peer.accept()).cursor == Cursor(EPOCH, 0, 0)
+        await setting.settled(peer)
+        client.ack(messages[2])
+        await peer.push(1, 3)
+        assert await peer.acked(3) == [3]
+
+
 async def test_a_gap_is_not_read_over(setting: Setting) -> None:
     """G3: the client reconnects with its cursor rather than hand out what is out of order."""
     async with setting.live() as (client, peer):

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+import uvloop
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
@@ -256,6 +257,29 @@ async def test_another_websocket_server_is_not_used(setting: Setting) -> None:
         with pytest.raises(ConnectFailed, match=r"homeport\.v1\.msgpack"):
             await setting.client(url=server.url).__aenter__()
         assert await (await server.peer()).closed() != 1000
+
+
+def test_a_write_planned_before_a_cut_is_dropped() -> None:
+    """On uvloop, whose transports raise where asyncio's keep quiet, nothing is reported."""
+    reported: list[dict[str, Any]] = []
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: reported.append(what))
+        async with running() as server:
+            setting = Setting(server)
+            async with setting.live() as (client, peer):
+                sending = asyncio.create_task(client.send("bob", "hi"))
+                await asyncio.sleep(0)
+                connection = client._link._connection
+                assert connection is not None
+                connection.transport.abort()
+                peer = await server.peer()
+                await peer.accept()
+                await peer.ok(await peer.expect(frames.Send))
+                await sending
+
+    uvloop.run(scenario())
+    assert reported == []
 
 
 async def test_closing_while_connecting(setting: Setting) -> None:
