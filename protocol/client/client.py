@@ -36,8 +36,8 @@ class Client:
         get_token: or, instead, a function that gets a new one; called before the first connection
             and whenever another one is needed.
         cursor: where to go on from. None: from what the server keeps for this device.
-        cacert: a PEM file with the CA of the server's certificate, or a whole TLS context.
-            None: the system's CAs.
+        cacert: a PEM file with the CA of the server's certificate, or a whole TLS context, which
+            many clients can share. None: the system's CAs.
         auto_ack: acknowledge a message when the caller comes back for the next one. False: the
             caller acknowledges with `ack`.
         on_event: called with each `Event`, soon after it happened, in order.
@@ -131,6 +131,7 @@ class Client:
                 await asyncio.wait([self._task])
             except asyncio.CancelledError:
                 self._task.cancel()  # no time for a closing handshake
+                await asyncio.wait([self._task])
                 raise
 
     async def send(

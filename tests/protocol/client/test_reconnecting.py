@@ -318,6 +318,8 @@ async def test_closing_while_connecting(setting: Setting) -> None:
 async def test_a_cancelled_close_leaves_no_connection(setting: Setting) -> None:
     """A server that never finishes the closing handshake can't hold the program."""
     async with setting.live() as (client, peer):
+        connection = client._link._connection
+        assert connection is not None
         peer.ws.transport.pause_reading()
         closing = asyncio.create_task(client.close())
         await asyncio.sleep(0)
@@ -325,6 +327,7 @@ async def test_a_cancelled_close_leaves_no_connection(setting: Setting) -> None:
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
+        assert connection.transport.is_closing()
     peer.ws.transport.resume_reading()
     await peer.ws.wait_closed()
 
