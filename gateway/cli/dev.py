@@ -11,23 +11,24 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-import uvloop
 
 from gateway.apps import app as apps
 from gateway.apps.app import App
 from gateway.cli.output import now_ms
 from gateway.cli.place import Place
 from gateway.config import Settings
-from gateway.runtime import devcerts, devfolder, logs, worker
+from gateway.runtime import devcerts, devfolder
 from gateway.runtime.devfolder import DevState
 from gateway.runtime.embedded import EmbeddedValkey
-from gateway.runtime.worker import Listening
 from gateway.security import tokens
 from gateway.security.keyring import Keyring, KeyringMissing
 from protocol.limits import PATH
+
+if TYPE_CHECKING:
+    from gateway.runtime.worker import Listening
 
 APP_NAME: Final = "dev"
 Port = Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 takes a free one.")]
@@ -50,6 +51,11 @@ def dev(
     for two other terminals, and `ready` when everything accepts. Ctrl-C ends all of it; what was
     sent is kept in the folder.
     """
+    # Here, because it takes a second, which the other commands need not wait for.
+    import uvloop
+
+    from gateway.runtime import logs
+
     signal.signal(signal.SIGTERM, _interrupt)  # until the gateway has handlers of its own
     folder = data.resolve()
     with ExitStack() as stack:
@@ -77,10 +83,13 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 async def _run(settings: Settings, folder: Path) -> None:
     """Run the gateway, and once it listens, see to the app and say how to use it all."""
+    from gateway.runtime import worker
+
     listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
     gateway = asyncio.create_task(worker.serve(settings, on_ready=listening.set_result))
+    either: set[asyncio.Future[Any]] = {gateway, listening}
     try:
-        await asyncio.wait({gateway, listening}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if listening.done():
             # Only now: the gateway has made sure that this Redis is ours to write to.
             found = await _dev_app(settings)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 from cryptography import x509
@@ -22,8 +22,10 @@ from gateway.cli.place import Config, Data, Json, Place
 from gateway.config import Settings
 from gateway.runtime.embedded import OLDEST_SERVER
 from gateway.security.keyring import Keyring, KeyringError
-from gateway.store.admin import StoreFacts
 from gateway.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from gateway.store.admin import StoreFacts
 
 OPEN_FILES: Final = 65_536
 """What a gateway should be allowed; each connection takes one."""

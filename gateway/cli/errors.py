@@ -12,7 +12,6 @@ from gateway.apps.app import AppError, MainlandOnly
 from gateway.config import ConfigError
 from gateway.runtime.devfolder import DevFolderError
 from gateway.runtime.embedded import EmbeddedError
-from gateway.runtime.worker import StartError
 from gateway.security.keyring import KeyringError, KeyringMissing
 from gateway.security.sealing import SealError
 from gateway.security.tokens import TokenRefused
@@ -46,25 +45,32 @@ class CommandError(Exception):
         self.code = code
 
 
-_CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (  # the first that fits counts
-    (KeyringMissing, ExitCode.NOT_FOUND),
-    (DevFolderError, ExitCode.NOT_FOUND),
-    (AppNotFound, ExitCode.NOT_FOUND),
-    (FileNotFoundError, ExitCode.NOT_FOUND),
-    (Unavailable, ExitCode.UNAVAILABLE),
-    (ConfigError, ExitCode.USAGE),
-    (MainlandOnly, ExitCode.REFUSED),
-    (AppError, ExitCode.USAGE),
-    (KeyringError, ExitCode.REFUSED),
-    (SealError, ExitCode.REFUSED),
-    (EmbeddedError, ExitCode.REFUSED),
-    (StoreError, ExitCode.REFUSED),
-    (StartError, ExitCode.REFUSED),
-    (TokenRefused, ExitCode.REFUSED),
-    (SendTimeout, ExitCode.UNAVAILABLE),
-    (ClientError, ExitCode.REFUSED),
-    (OSError, ExitCode.REFUSED),
-)
+def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
+    """Which error gives which exit code; the first that fits counts.
+
+    The worker is imported only now that something went wrong: it takes a second.
+    """
+    from gateway.runtime.worker import StartError
+
+    return (
+        (KeyringMissing, ExitCode.NOT_FOUND),
+        (DevFolderError, ExitCode.NOT_FOUND),
+        (AppNotFound, ExitCode.NOT_FOUND),
+        (FileNotFoundError, ExitCode.NOT_FOUND),
+        (Unavailable, ExitCode.UNAVAILABLE),
+        (ConfigError, ExitCode.USAGE),
+        (MainlandOnly, ExitCode.REFUSED),
+        (AppError, ExitCode.USAGE),
+        (KeyringError, ExitCode.REFUSED),
+        (SealError, ExitCode.REFUSED),
+        (EmbeddedError, ExitCode.REFUSED),
+        (StoreError, ExitCode.REFUSED),
+        (StartError, ExitCode.REFUSED),
+        (TokenRefused, ExitCode.REFUSED),
+        (SendTimeout, ExitCode.UNAVAILABLE),
+        (ClientError, ExitCode.REFUSED),
+        (OSError, ExitCode.REFUSED),
+    )
 
 
 class Boundary(TyperGroup):
@@ -81,10 +87,14 @@ class Boundary(TyperGroup):
         except CommandError as error:
             _say(str(error))
             raise typer.Exit(error.code) from None
-        except tuple(kind for kind, _ in _CODES) as error:
-            _say(_text(error))
-            code = next(code for kind, code in _CODES if isinstance(error, kind))
-            raise typer.Exit(code) from None
+        except (typer.Exit, typer.Abort, typer.TyperException):
+            raise  # typer's own
+        except Exception as error:
+            for kind, code in _codes():
+                if isinstance(error, kind):
+                    _say(_text(error))
+                    raise typer.Exit(code) from None
+            raise
 
 
 def _text(error: Exception) -> str:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
 import typer
@@ -22,9 +22,11 @@ from gateway.config import Settings, load_settings
 from gateway.runtime import devfolder
 from gateway.runtime.devfolder import DevState
 from gateway.security.keyring import Keyring
-from gateway.store.admin import Admin
 from gateway.store.errors import Unavailable
 from protocol.ids import is_app_id, is_user_id
+
+if TYPE_CHECKING:
+    from gateway.store.admin import Admin
 
 
 def _user(value: str | None) -> str | None:
@@ -89,6 +91,8 @@ class Place:
             KeyringError: the key file can't be used.
             StoreError: Redis is away, or another gateway's.
         """
+        from gateway.store.admin import Admin  # not all commands need a store: half a second
+
         keyring = Keyring.load(self.settings.key_file, self.settings.region)
         try:
             async with Admin.open(self.settings.redis_url, self.settings.region, keyring) as admin:

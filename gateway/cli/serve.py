@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import typer
-import uvloop
 
 from gateway.cli.place import Config
 from gateway.config import load_settings
-from gateway.runtime import logs, worker
-from gateway.runtime.worker import Listening
+
+if TYPE_CHECKING:
+    from gateway.runtime.worker import Listening
 
 
 def serve(config: Config = None) -> None:
@@ -18,6 +19,11 @@ def serve(config: Config = None) -> None:
 
     Prints where it listens, and `ready` when it accepts. Logs go to stderr.
     """
+    # Here, because it takes a second, which the other commands need not wait for.
+    import uvloop
+
+    from gateway.runtime import logs, worker
+
     settings = load_settings(config, {})
     logs.configure(settings.log_level, settings.log_format)
 

@@ -104,7 +104,7 @@ def test_the_two_printed_commands_work_as_printed(tmp_path: Path) -> None:
     """From another folder, through a shell: bob's terminal shows what alice's sent (G1, G3)."""
     with started(tmp_path / "data with a blank") as dev:
         listening = subprocess.Popen(
-            dev.after("In a second terminal:"),
+            f"exec {dev.after('In a second terminal:')}",  # so that the signal meets no shell
             shell=True,
             cwd="/",
             stdout=subprocess.PIPE,
@@ -175,8 +175,6 @@ def test_what_was_printed_once_is_not_printed_again(tmp_path: Path) -> None:
         second = dev.homeport("listen", "--as", "bob", "--count", "1")
         assert first.out.endswith(" alice: one\n")
         assert second.out.endswith(" alice: two\n")
-        other = dev.homeport("listen", "--as", "bob", "--device", "tablet", "--count", "2")
-        assert [line[-3:] for line in other.out.splitlines()] == ["one", "two"]
 
 
 def test_a_message_survives_a_kill(tmp_path: Path) -> None:
