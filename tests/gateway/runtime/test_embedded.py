@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import select
 import shutil
 import signal
@@ -22,6 +23,7 @@ from gateway.runtime.embedded import (
     EmbeddedError,
     EmbeddedValkey,
     FolderInUse,
+    NoServerBinary,
     ServerFailed,
     find_binary,
 )
@@ -206,13 +208,23 @@ def test_starting_outside_the_main_thread_is_refused(tmp_path: Path) -> None:
     assert "main thread" in str(raised[0])
 
 
+def test_the_packaged_server_is_preferred() -> None:
+    """G1: a folder that Valkey 9 wrote can't be read by an older server that is installed later."""
+    assert find_binary() == VALKEY
+
+
 @pytest.mark.parametrize(("shown", "taken"), [("v=7.0.15", True), ("v=6.2.14", False)])
-def test_a_server_on_path_is_preferred_unless_too_old(
+def test_where_there_is_no_packaged_server_the_path_has_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str, taken: bool
 ) -> None:
-    """Sharded pub/sub needs 7.0: an older server on PATH is passed over for the packaged one."""
+    """Sharded pub/sub needs 7.0: an older server is passed over, and none at all is told."""
     program = tmp_path / "redis-server"
     program.write_text(f"#!/bin/sh\necho 'Redis server {shown} sha=0'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_binary() == (program if taken else VALKEY)
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    if taken:
+        assert find_binary() == program
+    else:
+        with pytest.raises(NoServerBinary, match="riscv64.*--redis-url"):
+            find_binary()
