@@ -226,5 +226,5 @@ def test_where_there_is_no_packaged_server_the_path_has_one(
     if taken:
         assert find_binary() == program
     else:
-        with pytest.raises(NoServerBinary, match="riscv64.*--redis-url"):
+        with pytest.raises(NoServerBinary, match=r"riscv64.*--redis-url"):
             find_binary()
