@@ -61,19 +61,7 @@ class Peer:
     async def accept(self, **changes: Any) -> Connect:
         """Read connect, and answer connected, by default from where the client's cursor is."""
         connect = await self.expect(Connect)
-        fields: dict[str, Any] = {
-            "id": connect.id,
-            "session": "s1",
-            "region": "eu",
-            "user": USER,
-            "heartbeat": 25.0,
-            "expires": 4_000_000_000,
-            "cursor": connect.cursor or Cursor(EPOCH, 0, 0),
-            "resumed": connect.cursor is not None,
-            "lost": None,
-            "limits": Limits(8192, 256, 600_000),
-        }
-        await self.send(frames.Connected(**fields | changes))
+        await self.send(answer(connect, **changes))
         return connect
 
     async def push(self, first: int, last: int | None = None, sender: str = "bob") -> None:
@@ -102,6 +90,23 @@ class Peer:
     def cut(self) -> None:
         """Lose the connection without a word."""
         self.ws.transport.abort()
+
+
+def answer(connect: Connect, **changes: Any) -> frames.Connected:
+    """Connected, by default from where the client's cursor is."""
+    fields: dict[str, Any] = {
+        "id": connect.id,
+        "session": "s1",
+        "region": "eu",
+        "user": USER,
+        "heartbeat": 25.0,
+        "expires": 4_000_000_000,
+        "cursor": connect.cursor or Cursor(EPOCH, 0, 0),
+        "resumed": connect.cursor is not None,
+        "lost": None,
+        "limits": Limits(8192, 256, 600_000),
+    }
+    return frames.Connected(**fields | changes)
 
 
 def push(seq: int, sender: str = "bob") -> frames.Push:

@@ -24,9 +24,10 @@ from protocol.client import (
     TokenRefused,
     WrongRegion,
 )
+from protocol.codec import encode, websocket_binary
 from protocol.limits import PATH
 from tests.protocol.client.conftest import Setting
-from tests.protocol.client.server import EPOCH, Peer, running
+from tests.protocol.client.server import EPOCH, Peer, answer, running
 
 
 async def test_what_connect_says(setting: Setting) -> None:
@@ -158,6 +159,34 @@ async def test_pings_are_answered_and_keep_the_connection(setting: Setting) -> N
     assert setting.delays == []
 
 
+async def test_a_server_that_closes_and_keeps_the_socket(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 6455 section 7.1.1: the server should close TCP first; the client waits a while only."""
+    monkeypatch.setattr("protocol.client.connection.CLOSE_TIMEOUT_S", 0.02)
+    async with setting.live() as (_, peer):
+        peer.ws.transport.pause_reading()
+        peer.ws.transport.write(b"\x88\x02" + (4003).to_bytes(2, "big"))
+        async with asyncio.timeout(5):
+            assert (await setting.events.next(Disconnected)).code == 4003
+        await (await setting.server.peer()).accept()
+        peer.ws.transport.resume_reading()
+
+
+async def test_a_redirect_is_not_followed(setting: Setting) -> None:
+    """The token is for the URL the caller gave, and for no other."""
+
+    def process_request(connection: ServerConnection, request: Request) -> Response:
+        response = connection.respond(HTTPStatus.TEMPORARY_REDIRECT, "")
+        response.headers["Location"] = setting.server.url
+        return response
+
+    async with running(process_request=process_request) as server:
+        with pytest.raises(ConnectFailed, match="307"):
+            await setting.client(url=server.url).__aenter__()
+    assert setting.server.peers.empty()
+
+
 async def test_the_wrong_region_is_not_followed(setting: Setting) -> None:
     """G6: entering raises, with the region and the URL."""
     details = {"region": "sg", "url": "wss://sg.example"}
@@ -207,9 +236,12 @@ async def test_a_server_that_does_not_answer_connect(setting: Setting, frame: An
     """HP-5.2-1: another first frame is a fault; the client tries again."""
     entering = asyncio.create_task(setting.client().__aenter__())
     peer = await setting.server.peer()
-    await peer.expect(frames.Connect)
-    await peer.send(frame)
-    assert (await setting.events.next(Disconnected)).will_reconnect
+    connect = await peer.expect(frames.Connect)
+    both = [websocket_binary(encode(one)) for one in (frame, answer(connect))]
+    peer.ws.transport.write(b"".join(both))  # in one read, so the good one must be ignored
+    told = await setting.events.next(object)
+    assert isinstance(told, Disconnected)
+    assert told.will_reconnect
     await (await setting.server.peer()).accept()
     await (await entering).close()
 
@@ -287,7 +319,7 @@ def test_a_write_planned_in_the_turn_of_a_cut_is_dropped() -> None:
         async with running() as server:
             setting = Setting(server)
 
-            async def answer() -> None:
+            async def serve_again() -> None:
                 peer = await server.peer()
                 await peer.accept()
                 await peer.ok(await peer.expect(frames.Send))
@@ -295,7 +327,7 @@ def test_a_write_planned_in_the_turn_of_a_cut_is_dropped() -> None:
             async with setting.live() as (client, _):
                 connection = client._link._connection
                 assert connection is not None
-                answering = asyncio.create_task(answer())
+                answering = asyncio.create_task(serve_again())
                 connection.transport.abort()
                 await client.send("bob", "hi")
                 await answering
