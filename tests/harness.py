@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import select
 import signal
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -36,6 +36,12 @@ from protocol.limits import PATH, SUBPROTOCOL
 
 ANSWER_S = 10.0
 """How long a test waits for what must come. Generous, because nothing is measured by it."""
+
+START_S = 30.0
+"""How long `homeport serve` may take until it accepts."""
+
+PROGRAM = Path(sys.executable).with_name("homeport")
+"""The command line, of the environment that the tests run in."""
 
 _F = TypeVar("_F")
 
@@ -235,22 +241,25 @@ class GatewayProcess:
         """Start it and wait until it accepts."""
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli.main", "serve", "--config", str(self._config)],
+                [str(PROGRAM), "serve", "--config", str(self._config)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
         assert self._process.stdout is not None
         self.urls = []
-        while True:
-            ready, _, _ = select.select([self._process.stdout], [], [], 30)
-            line = self._process.stdout.readline().strip() if ready else ""
-            if line == "ready":
-                return self
-            if not line:
-                self.kill()
-                raise AssertionError(f"homeport serve did not start: {self._log.read_text()}")
-            self.urls.append(line)
+        # Not select(): a line may wait in the file's buffer.
+        too_late = threading.Timer(START_S, self._process.kill)
+        too_late.start()
+        try:
+            for line in self._process.stdout:
+                if line.strip() == "ready":
+                    return self
+                self.urls.append(line.strip())
+        finally:
+            too_late.cancel()
+        self.kill()
+        raise AssertionError(f"homeport serve did not start: {self._log.read_text()}")
 
     @property
     def pid(self) -> int:
