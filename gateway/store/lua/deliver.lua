@@ -4,16 +4,25 @@
 -- ARGV  1 now ms  2 retention ms  3 inbox cap  4 dedupe window ms  5 record  6 epoch for a new inbox
 --       then, for each inbox: its member of the due list
 -- Returns the time in ms at which the message was first stored here: now, or that of an earlier try.
+local now, retention, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local record = ARGV[5]
+
+-- A script that fails is not rolled back. So what may fail comes before the dedupe mark, which would
+-- make the next try believe that this one had stored the message.
+local states, held = {}, {}
+for i = 7, #ARGV do
+  local at = 3 * (i - 6)
+  states[i] = redis.call('HMGET', KEYS[at + 1], 'e', 'q', 't')
+  held[i] = redis.call('XLEN', KEYS[at]) + 1
+end
 local first = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[4])
 if first then
   return first
 end
-local now, retention, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local record = ARGV[5]
+
 for i = 7, #ARGV do
   local at = 3 * (i - 6)
-  local inbox, meta, channel = KEYS[at], KEYS[at + 1], KEYS[at + 2]
-  local known = redis.call('HMGET', meta, 'e', 'q', 't')
+  local inbox, meta, channel, known = KEYS[at], KEYS[at + 1], KEYS[at + 2], states[i]
   local seq, ms = (tonumber(known[2]) or 0) + 1, tonumber(known[3]) or 0
   if ms < now then
     ms = now
@@ -26,10 +35,9 @@ for i = 7, #ARGV do
   else
     redis.call('HSET', meta, 'e', ARGV[6], 'q', seq_text, 't', ms_text)
   end
-  local held = redis.call('XLEN', inbox)
-  if held == 1 then
-    redis.call('ZADD', KEYS[2], ms + retention, ARGV[i])
-  elseif held > cap then
+  if held[i] == 1 then
+    redis.call('ZADD', KEYS[2], 'LT', ms + retention, ARGV[i])
+  elseif held[i] > cap then
     redis.call('XTRIM', inbox, 'MAXLEN', '=', cap)
   end
   redis.call('SPUBLISH', channel, struct.pack('>BI8I8', 1, seq, ms) .. record)
