@@ -185,7 +185,10 @@ class Inboxes:
         now_ms: int,
         closing: bool,
     ) -> asyncio.Future[Any]:
-        """The device has dealt with everything up to `cursor`; `closing` gives the device free."""
+        """The device has dealt with everything up to `cursor`; `closing` gives the device free.
+
+        A cursor of another numbering than the inbox' own changes nothing.
+        """
         keys = self._keys.user(app_id, user)
         return self._link.run(
             scripts.ACK,
@@ -194,6 +197,7 @@ class Inboxes:
             tier.retention_ms,
             device,
             session,
+            cursor.epoch,
             cursor.ms,
             cursor.seq,
             "closing" if closing else "",

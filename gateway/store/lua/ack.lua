@@ -1,19 +1,29 @@
 -- A device has dealt with everything up to an entry; what all devices have dealt with goes.
 --
 -- KEYS  1 inbox  2 meta
--- ARGV  1 now ms  2 retention ms  3 device  4 session  5 6 acknowledged ms, seq  7 'closing' or ''
+-- ARGV  1 now ms  2 retention ms  3 device  4 session  5 6 7 acknowledged epoch, ms, seq
+--       8 'closing' or ''
 -- Returns 1 when this device's cursor moved.
-local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
+local now, retention, seq = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[7])
 local field = 'd:' .. ARGV[3]
-local row = redis.call('HGET', KEYS[2], field)
+local known = redis.call('HMGET', KEYS[2], 'e', 'q', 'f', field)
+if known[1] ~= ARGV[5] then
+  return 0
+end
 local acked, holder, moved = '0-0', ARGV[4], 0
-if row then
-  acked, holder = string.match(row, '^(%S+) %S+ (%S*)$')
+if known[4] then
+  acked, holder = string.match(known[4], '^(%S+) %S+ (%S*)$')
 end
-if tonumber(ARGV[6]) > tonumber(string.match(acked, '-(%d+)$')) then
-  acked, moved = ARGV[5] .. '-' .. ARGV[6], 1
+local given = ARGV[6] .. '-' .. ARGV[7]
+if seq > tonumber(string.match(acked, '-(%d+)$')) then
+  -- Where Redis came back with an older state, a session may not know yet that its numbers are void.
+  local after = redis.call('XRANGE', KEYS[1], '(' .. given, '+', 'COUNT', 1)[1]
+  local after_seq = after and tonumber(string.match(after[1], '-(%d+)$')) or math.huge
+  if seq <= (tonumber(known[2]) or 0) and seq < after_seq then
+    acked, moved = given, 1
+  end
 end
-if ARGV[7] == 'closing' and holder == ARGV[4] then
+if ARGV[8] == 'closing' and holder == ARGV[4] then
   holder = ''
 end
 redis.call('HSET', KEYS[2], 'u', ARGV[1], field, acked .. ' ' .. ARGV[1] .. ' ' .. holder)
@@ -21,21 +31,18 @@ if moved == 0 then
   return 0
 end
 
-local floor, floor_seq = acked, tonumber(ARGV[6])
+local floor, floor_seq = acked, seq
 local all = redis.call('HGETALL', KEYS[2])
-local trimmed = 0
 for i = 1, #all, 2 do
-  if all[i] == 'f' then
-    trimmed = tonumber(string.match(all[i + 1], '-(%d+)$'))
-  elseif string.sub(all[i], 1, 2) == 'd:' then
+  if string.sub(all[i], 1, 2) == 'd:' then
     local id, seen = string.match(all[i + 1], '^(%S+) (%S+)')
-    local seq = tonumber(string.match(id, '-(%d+)$'))
-    if seq < floor_seq and tonumber(seen) + retention > now then
-      floor, floor_seq = id, seq
+    local id_seq = tonumber(string.match(id, '-(%d+)$'))
+    if id_seq < floor_seq and tonumber(seen) + retention > now then
+      floor, floor_seq = id, id_seq
     end
   end
 end
-if floor_seq > trimmed then
+if floor_seq > tonumber(string.match(known[3] or '0-0', '-(%d+)$')) then
   redis.call('HSET', KEYS[2], 'f', floor)
   local ms = string.match(floor, '^(%d+)')
   redis.call('XTRIM', KEYS[1], 'MINID', '=', ms .. '-' .. string.format('%.0f', floor_seq + 1))

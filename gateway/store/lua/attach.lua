@@ -28,49 +28,58 @@ if known[5] then
   acked, previous = id, holder
 end
 
+-- Nothing past its time is read, even if it is still here: the first ms that is young enough.
+local youngest = now - retention + 1
 local start, resumed = acked, 0
 if ARGV[6] ~= '' and ARGV[6] == epoch then
-  local given = ARGV[7] .. '-' .. ARGV[8]
-  local given_seq = tonumber(ARGV[8])
-  local after = redis.call('XRANGE', KEYS[1], '(' .. given, '+', 'COUNT', 1)
-  local after_seq = after[1] and tonumber(string.match(after[1][1], '-(%d+)$'))
-  if given_seq > top_seq or (after_seq and after_seq <= given_seq) then
+  local given, given_seq = ARGV[7] .. '-' .. ARGV[8], tonumber(ARGV[8])
+  local there = redis.call('XRANGE', KEYS[1], given, given)[1]
+  -- Numbers are dense and go from the head only. So the given one must be here if an earlier one
+  -- is, and must be older than all that is here otherwise.
+  local first = redis.call('XRANGE', KEYS[1], string.format('%.0f', youngest), '+', 'COUNT', 1)[1]
+  local first_ms, first_seq = top_ms, top_seq + 1
+  if first then
+    first_ms, first_seq = string.match(first[1], '^(%d+)-(%d+)$')
+    first_ms, first_seq = tonumber(first_ms), tonumber(first_seq)
+  end
+  if there or (given_seq < first_seq and tonumber(ARGV[7]) <= first_ms) then
+    start, resumed = given, 1
+    -- Only what is really there counts as acknowledged: a made-up cursor must not trim.
+    if there and given_seq > tonumber(string.match(acked, '-(%d+)$')) then
+      acked = given
+    end
+  else
     -- Redis came back with an older state, and numbers this client has seen were given again.
     -- A new epoch tells every device of the user that its own cursor means nothing now.
     epoch = ARGV[10]
-  else
-    start, resumed = given, 1
-    -- Only what is really there counts as acknowledged: a made-up cursor must not trim.
-    local acked_seq = tonumber(string.match(acked, '-(%d+)$'))
-    if given_seq > acked_seq and redis.call('XRANGE', KEYS[1], given, given)[1] then
-      acked = given
-    end
   end
 end
 
 redis.call('HSET', KEYS[2], 'e', epoch, 'u', ARGV[1],
   field, acked .. ' ' .. ARGV[1] .. ' ' .. session)
-redis.call('ZADD', KEYS[4], 'NX', now + retention, ARGV[11])
+redis.call('ZADD', KEYS[4], 'LT', now + retention, ARGV[11])
 if previous ~= '' and previous ~= session then
   redis.call('SPUBLISH', KEYS[5], '\4' .. session .. device)
 end
 
-if redis.call('HLEN', KEYS[2]) > 5 + tonumber(ARGV[12]) then
-  -- Too many devices: the one unseen longest is forgotten.
-  local all, oldest, oldest_seen = redis.call('HGETALL', KEYS[2]), nil, nil
+local most = tonumber(ARGV[12])
+if redis.call('HLEN', KEYS[2]) > most then
+  -- Perhaps too many devices: then the one unseen longest is forgotten.
+  local all, devices, oldest, oldest_seen = redis.call('HGETALL', KEYS[2]), 0, nil, math.huge
   for i = 1, #all, 2 do
-    if string.sub(all[i], 1, 2) == 'd:' and all[i] ~= field then
+    if string.sub(all[i], 1, 2) == 'd:' then
+      devices = devices + 1
       local seen = tonumber(string.match(all[i + 1], '^%S+ (%S+)'))
-      if not oldest_seen or seen < oldest_seen then
+      if seen < oldest_seen and all[i] ~= field then
         oldest, oldest_seen = all[i], seen
       end
     end
   end
-  redis.call('HDEL', KEYS[2], oldest)
+  if devices > most then
+    redis.call('HDEL', KEYS[2], oldest)
+  end
 end
 
--- Nothing past its time is read, even if it is still here: the first ms that is young enough.
-local youngest = now - retention + 1
 local from = '(' .. start
 if tonumber(string.match(start, '^(%d+)')) < youngest then
   from = string.format('%.0f-0', youngest)
