@@ -56,7 +56,11 @@ class AppDirectory:
             Unavailable: Redis is away and the app is not known yet.
         """
         app = self._apps.get(app_id)
-        return app if app is not None else await self._load(app_id)
+        if app is not None:
+            return app
+        # A storm of connects to one app is one read.
+        loading = self._loading.get(app_id)
+        return await (self._load(app_id) if loading is None else asyncio.shield(loading))
 
     def known(self, app_id: str) -> App:
         """The app of a live session, which has been read before.
@@ -71,7 +75,7 @@ class AppDirectory:
 
     async def reload(self, app_id: str) -> None:
         """Read one app again, if it is known here. If Redis is away, `REFRESH_S` makes up."""
-        if app_id not in self._apps:
+        if app_id not in self._apps and app_id not in self._loading:
             return
         try:
             await self._load(app_id)
@@ -87,13 +91,11 @@ class AppDirectory:
             await self.reload(app_id)
 
     async def _load(self, app_id: str) -> App:
-        # A storm of connects to one app is one read. A reload must see what is there now, but a
-        # read that started before the change was told may not: so it always starts its own.
-        task = self._loading.get(app_id)
-        if task is None or app_id in self._apps:
-            task = asyncio.create_task(self._read(app_id))
-            self._loading[app_id] = task
-            task.add_done_callback(lambda done: self._loaded(app_id, done))
+        # Always a read of its own: one that began before a change was told may not see it. Reads
+        # end in the order they began, so the last of them stays.
+        task = asyncio.create_task(self.read(app_id))
+        self._loading[app_id] = task
+        task.add_done_callback(lambda done: self._loaded(app_id, done))
         return await asyncio.shield(task)
 
     def _loaded(self, app_id: str, task: asyncio.Task[App]) -> None:
@@ -102,7 +104,12 @@ class AppDirectory:
         if not task.cancelled() and task.exception() is None:
             self._apps[app_id] = task.result()
 
-    async def _read(self, app_id: str) -> App:
+    async def read(self, app_id: str) -> App:
+        """The app as Redis has it now.
+
+        Raises:
+            AppNotFound, Unavailable, SealError, AppError: see `open_app`.
+        """
         record = await self._link.call("GET", self._keys.app(app_id))
         if record is None:
             raise AppNotFound(app_id)

@@ -2,10 +2,21 @@
 -- when to look again.
 --
 -- KEYS  1 inbox  2 meta  3 due list
--- ARGV  1 now ms  2 retention ms  3 member of the due list  4 how long an unused profile is kept, ms
+-- ARGV  1 now ms  2 retention ms  3 how long an unused profile is kept, ms  4 member of the due list
 -- Returns how many messages were removed.
 local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
 local removed = redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%.0f-0', now - retention + 1))
+
+-- Redis keeps up to 100 entries in one block. One that is removed, here or when it was acknowledged,
+-- is only marked, and its bytes stay until the whole block goes. So the rest is written anew, where
+-- that is little work; in a longer inbox the block goes with the last message in it.
+local rest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 101)
+if rest[1] and #rest <= 100 then
+  redis.call('DEL', KEYS[1])
+  for _, entry in ipairs(rest) do
+    redis.call('XADD', KEYS[1], entry[1], 'm', entry[2][2])
+  end
+end
 
 local due, last_used = nil, 0
 local all = redis.call('HGETALL', KEYS[2])
@@ -22,20 +33,19 @@ for i = 1, #all, 2 do
     end
   end
 end
-local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-if first then
-  local over = tonumber(string.match(first[1], '^(%d+)')) + retention
+if rest[1] then
+  local over = tonumber(string.match(rest[1][1], '^(%d+)')) + retention
   due = math.min(due or over, over)
 end
 if not due then
   -- No message and no device: only the numbering is left, so that a late device can be told the
   -- truth about what it missed. It goes when the profile's time is over.
-  due = last_used + tonumber(ARGV[4])
+  due = last_used + tonumber(ARGV[3])
   if due <= now then
     redis.call('DEL', KEYS[1], KEYS[2])
-    redis.call('ZREM', KEYS[3], ARGV[3])
+    redis.call('ZREM', KEYS[3], ARGV[4])
     return removed
   end
 end
-redis.call('ZADD', KEYS[3], string.format('%.0f', due), ARGV[3])
+redis.call('ZADD', KEYS[3], string.format('%.0f', due), ARGV[4])
 return removed
