@@ -82,7 +82,11 @@ class _Held:
 
 
 class _Barrier:
-    """Stands for a WAIT in the line of answers; releases those held before it."""
+    """Stands for a WAIT in the line of answers; releases those held before it.
+
+    There is one at a time: each may take its whole timeout, and Redis does nothing else for us
+    meanwhile, so a line of them would hold everything up for as many seconds.
+    """
 
     __slots__ = ("held",)
 
@@ -104,6 +108,7 @@ class Link(RedisConnection):
         self._replicas = replicas
         self._pending: deque[asyncio.Future[Any] | _Held | _Barrier] = deque()
         self._held: list[_Held] = []
+        self._barrier: _Barrier | None = None
 
     def call(self, *command: str | bytes | int, durable: bool = False) -> asyncio.Future[Any]:
         """Send one command and get a future of its answer.
@@ -152,9 +157,10 @@ class Link(RedisConnection):
         await stamp.check(lambda *command: self._ask(command), self._identity)
 
     def _flush(self) -> None:
-        if self._held:
-            self._pending.append(_Barrier(self._held))
+        if self._held and self._barrier is None:
+            self._barrier = _Barrier(self._held)
             self._held = []
+            self._pending.append(self._barrier)
             self._out.append(pack(("WAIT", self._replicas, BARRIER_TIMEOUT_MS)))
         super()._flush()
 
@@ -168,6 +174,9 @@ class Link(RedisConnection):
             self._settle(waiter, reply)
 
     def _release(self, barrier: _Barrier, reply: Any) -> None:
+        self._barrier = None
+        if self._held and not self._flushing:
+            self._flush()
         enough = isinstance(reply, int) and reply >= self._replicas
         for held in barrier.held:
             if enough:
@@ -201,16 +210,15 @@ class Link(RedisConnection):
     def _forget(self) -> None:
         gone = Unavailable("connection_lost")
         pending, self._pending = self._pending, deque()
-        self._held = []
-        for waiter in pending:
-            if isinstance(waiter, _Barrier):
-                continue  # those it holds stand in the line before it
-            self._settle(waiter.future if isinstance(waiter, _Held) else waiter, gone)
-        # A held answer whose WAIT was sent has left the line, but its barrier has not.
-        for waiter in pending:
-            if isinstance(waiter, _Barrier):
-                for held in waiter.held:
-                    self._settle(held.future, gone)
+        held, self._held = self._held, []
+        barrier, self._barrier = self._barrier, None
+        if barrier is not None:
+            held = [*barrier.held, *held]  # these may have left the line, answered but not released
+        for waiter in [*held, *pending]:
+            if isinstance(waiter, asyncio.Future):
+                self._settle(waiter, gone)
+            elif isinstance(waiter, _Held):
+                self._settle(waiter.future, gone)
 
     def _prod(self) -> None:
         if not self._pending:
