@@ -28,7 +28,8 @@ class Subscriber(RedisConnection):
         super().__init__(url, "subscriber")
         self._on_message = on_message
         self._wanted: set[bytes] = set()
-        self._asked: dict[bytes, int] = {}  # unanswered SSUBSCRIBEs of a channel; 0: it is heard
+        self._asked: set[bytes] = set()
+        self._unconfirmed: dict[bytes, int] = {}  # SSUBSCRIBEs of a channel not confirmed yet
         self._changed: set[bytes] = set()
         self._changing = False
         self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}
@@ -37,12 +38,13 @@ class Subscriber(RedisConnection):
     def subscribe(self, channel: str) -> asyncio.Future[None]:
         """Hear `channel` from now on; the future is done once Redis has confirmed it.
 
-        While Redis is away the future waits for its return; give it a deadline.
+        It is done too when the channel is unsubscribed before that. While Redis is away the future
+        waits for its return; give it a deadline.
         """
         name = channel.encode()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wanted.add(name)
-        if self.up and self._asked.get(name) == 0:
+        if self.up and name in self._asked and name not in self._unconfirmed:
             future.set_result(None)
             return future
         self._waiters.setdefault(name, []).append(future)
@@ -54,6 +56,7 @@ class Subscriber(RedisConnection):
         name = channel.encode()
         self._wanted.discard(name)
         self._change(name)
+        self._release(name)  # or a waiter of each client that left early would stay for ever
 
     def _change(self, name: bytes) -> None:
         """Tell Redis at the end of this turn of the loop, with all other changes."""
@@ -69,8 +72,7 @@ class Subscriber(RedisConnection):
             return  # the next greeting asks for all that is wanted
         self._send("SSUBSCRIBE", [c for c in changed if c in self._wanted and c not in self._asked])
         gone = [c for c in changed if c not in self._wanted and c in self._asked]
-        for channel in gone:
-            del self._asked[channel]
+        self._asked.difference_update(gone)
         self._send("SUNSUBSCRIBE", gone)
 
     def _send(self, command: str, channels: list[bytes]) -> None:
@@ -78,8 +80,9 @@ class Subscriber(RedisConnection):
             batch = channels[start : start + BATCH]
             self._unanswered += len(batch)
             if command == "SSUBSCRIBE":
+                self._asked.update(batch)
                 for channel in batch:
-                    self._asked[channel] = self._asked.get(channel, 0) + 1
+                    self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
             self._write(pack((command, *batch)))
 
     # -- RedisConnection ---------------------------------------------------------------------
@@ -106,11 +109,13 @@ class Subscriber(RedisConnection):
             self._confirmed(reply[1])
 
     def _confirmed(self, channel: bytes) -> None:
-        left = self._asked.get(channel, 0) - 1
-        if channel in self._asked:
-            self._asked[channel] = max(left, 0)
+        left = self._unconfirmed.pop(channel) - 1
         if left > 0:  # unsubscribed and subscribed again: the last confirmation is the one
-            return
+            self._unconfirmed[channel] = left
+        else:
+            self._release(channel)
+
+    def _release(self, channel: bytes) -> None:
         for future in self._waiters.pop(channel, ()):
             if not future.done():
                 future.set_result(None)
@@ -121,6 +126,7 @@ class Subscriber(RedisConnection):
     def _forget(self) -> None:
         # Waiters stay: the next greeting confirms them.
         self._asked.clear()
+        self._unconfirmed.clear()
         self._unanswered = 0
 
     def _prod(self) -> None:
