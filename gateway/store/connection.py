@@ -124,6 +124,8 @@ class RedisConnection(asyncio.Protocol, ABC):
         await self._connection.connect()
         # redis-py has no public way to its transport; tests/gateway/store/test_link.py would fail.
         transport = cast("asyncio.Transport", self._connection._writer.transport)
+        if transport.is_closing():  # its connection_lost has gone to redis-py, not to us
+            raise ConnectionResetError
         transport.set_protocol(self)
         self._transport = transport
         self._waiting_since = None

@@ -55,4 +55,7 @@ async def check(call: Call, identity: Identity) -> None:
             raise WrongKeys(version, missing=False)
     for version, value in identity.keys.items():
         if version not in known:
-            await call("HSET", STAMP, f"key:{version}", value)
+            # Two gateways may be the first at once; one of them finds the other's here.
+            await call("HSETNX", STAMP, f"key:{version}", value)
+            if await call("HGET", STAMP, f"key:{version}") != value.encode():
+                raise WrongKeys(version, missing=False)
