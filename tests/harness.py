@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -66,6 +66,13 @@ class FakeClock:
     def ms(self) -> int:
         """The wall clock, as `Clock.wall_ms` tells it."""
         return int(self.now * 1000)
+
+
+async def eventually(condition: Callable[[], object]) -> None:
+    """Let the loop turn until `condition` holds, where nothing is sent that could be waited for."""
+    async with asyncio.timeout(ANSWER_S):
+        while not condition():  # noqa: ASYNC110 - nobody says when
+            await asyncio.sleep(0)
 
 
 class RawClient:
@@ -175,6 +182,12 @@ class RunningWorker:
         app = app or self.app
         now = claims.pop("now_s", self.clock.now if self.clock else time.time())
         return tokens.mint(app.id, app.certificates[0], app.region, user, now, **claims)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and have the gateway do at once what is due by then."""
+        assert self.clock is not None
+        self.clock.advance(seconds)
+        self.worker._wheel.advance(self.clock.steady)
 
     @contextlib.asynccontextmanager
     async def client(
