@@ -39,7 +39,7 @@ class Wheel:
     def cancel(self, visited: Visited) -> None:
         """Do not visit any more."""
         slot = self._slot_of.pop(visited, None)
-        if slot is not None:
+        if slot in self._slots:  # it is not while `advance` goes through it
             del self._slots[slot][visited]
 
     def advance(self, now: float) -> None:
