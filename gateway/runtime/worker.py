@@ -235,7 +235,7 @@ async def _until(condition: Callable[[], bool]) -> None:
     every message; this runs once in a process' life."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_TIMEOUT_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
 

@@ -1,0 +1,159 @@
+"""The README is run: its commands in their order, and their output held against what it shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.config import load_settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+START_S = 120
+
+VARYING = (
+    (r"eyJ[\w\-.]+…?", "<token>"),
+    (r"\b[0-9a-f]{32}\b", "<id>"),
+    (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ?", "<moment>"),
+    (r"\d{4}-\d\d-\d\d", "<day>"),
+    (r'"time":\d+', '"time":<ms>'),
+    (r"127\.0\.0\.1:\d+", "<address>"),
+    (r"(CA file|Data) +\S+", r"\1 <path>"),
+    (r"\S*\.venv/bin/homeport", "homeport"),
+    (r" --data \S+", ""),
+    (r"open files +\d+", "open files <n>"),
+    (r"(Valkey|Redis) \d+(\.\d+)+", "<server>"),
+)
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Every command of the console blocks with the lines shown under it."""
+    found: list[tuple[str, list[str]]] = []
+    for line in "".join(blocks("console")).splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        else:
+            found[-1][1].append(line)
+    return found
+
+
+def same(lines: list[str]) -> list[str]:
+    """`lines` with what differs from run to run, or machine to machine, taken out."""
+    text = "\n".join(lines).rstrip()
+    for pattern, name in VARYING:
+        text = re.sub(pattern, name, text)
+    return text.splitlines()
+
+
+class Dev:
+    """`make run` in a folder and on ports of the test's own."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.output: list[str] = []
+        arguments = f"ARGS=--data {data} --port 0 --wss-port 0"
+        self.process = subprocess.Popen(
+            ["make", "-s", "run", arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def wait(self) -> None:
+        """Until its last line, which is just `ready`."""
+        assert self.process.stdout is not None
+        deadline, text = time.monotonic() + START_S, b""
+        while not text.endswith(b"\nready\n"):
+            readable, _, _ = select.select([self.process.stdout], [], [], 1)
+            assert time.monotonic() < deadline, text.decode()
+            if readable:
+                read = self.process.stdout.read1(65536)  # type: ignore[attr-defined]
+                assert read, f"make run ended: {text.decode()}"
+                text += read
+        self.output = text.decode().splitlines()
+
+    def field(self, name: str) -> str:
+        """What follows `name` in the output."""
+        line = next(line for line in self.output if line.startswith(name))
+        return line.removeprefix(name).strip()
+
+    def stop(self) -> None:
+        """Ctrl-C, which a terminal sends to all of a command's processes."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    started = Dev(tmp_path / "data")
+    try:
+        started.wait()
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.mark.timeout(240)
+def test_the_readmes_commands_work_and_print_what_it_shows(dev: Dev, tmp_path: Path) -> None:
+    """G1, G3, G4: by the README from nothing to messages that waited for Bob."""
+    shown = commands()
+    assert shown[0][0] == "make run"
+    assert same(dev.output) == same(shown[0][1])
+    for command, expected in shown[1:]:
+        line = command.replace("/tmp/", f"{tmp_path}/").replace(
+            ".venv/bin/homeport", str(Path(sys.executable).parent / "homeport")
+        )
+        if " keys " not in line:
+            head, arrow, target = line.partition(" > ")
+            line = f"{head} --data {dev.data}{arrow}{target}"
+        run = subprocess.run(
+            line, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert run.returncode == 0, (command, run.stderr)
+        if expected:
+            assert same(run.stdout.splitlines()) == same(expected), command
+
+
+@pytest.mark.timeout(240)
+def test_the_readmes_python_works(dev: Dev, tmp_path: Path) -> None:
+    """G1: the SDK's ten lines send a message and get it back as the sender's own."""
+    [program] = blocks("python")
+    script = tmp_path / "example.py"
+    script.write_text(program)
+    url, token = dev.field("Plain"), dev.field("Token of   alice")
+    run = subprocess.run(
+        [sys.executable, str(script), url, token],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[1:] == ["alice Hello from Python"]
+
+
+def test_the_readmes_configuration_is_accepted(tmp_path: Path) -> None:
+    """The settings that the README shows are settings that there are."""
+    [text] = blocks("toml")
+    file = tmp_path / "gateway.toml"
+    file.write_text(text)
+    assert load_settings(file, {}).region == "sg"
