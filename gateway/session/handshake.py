@@ -45,6 +45,26 @@ class Handshake:
         except (StoreError, SealError, AppError) as error:
             raise refusal(error) from error
 
+    def renew(self, token: str, app: App, old: tokens.Identity, now_s: float) -> tokens.Identity:
+        """What `token` changes the session of `old`, a user of `app`, to.
+
+        Raises:
+            Refused: with the code that says what is wrong with the token, or `token_other_user`,
+                `token_older`.
+        """
+        try:
+            # Before the signature, which another app's token can't have.
+            same_app = tokens.app_id_of(token) == app.id
+            new = tokens.verify(token, app, now_s) if same_app else None
+        except tokens.TokenRefused as error:
+            raise Refused(error.code, str(error)) from error
+        if new is None or new.user != old.user:
+            raise Refused(codes.TOKEN_OTHER_USER)
+        if new.issued_s < old.issued_s:
+            # It may have been revoked before this session began.
+            raise Refused(codes.TOKEN_OLDER)
+        return new
+
     def _elsewhere(self, home: str) -> Refused:
         details = {"region": home}
         if home in self.homes:

@@ -285,19 +285,14 @@ class Session:
         assert self._deadlines is not None
         now, wall = self._services.clock.steady(), self._services.clock.wall()
         try:
-            identity = tokens.verify(frame.token, self._app(), wall)
-        except tokens.TokenRefused as error:
-            self._refuse(frame.id, Refused(error.code, str(error)))
+            identity = self._services.handshake.renew(
+                frame.token, self._app(), self._identity, wall
+            )
+        except Refused as refused:
+            self._refuse(frame.id, refused)
             return
         except AppNotFound:
             self._refuse(frame.id, Refused(codes.UNKNOWN_APP))
-            return
-        if identity.user != self.user:
-            self._refuse(frame.id, Refused(codes.TOKEN_OTHER_USER))
-            return
-        if identity.issued_s < self._identity.issued_s:
-            # It may have been revoked before this session began.
-            self._refuse(frame.id, Refused(codes.TOKEN_OLDER))
             return
         self._identity = identity
         self._deadlines.renewed(identity.expires_s, wall)

@@ -99,9 +99,7 @@ def test_a_jump_of_the_wall_clock_moves_no_heartbeat() -> None:
     assert due.visit(125.0, WALL - 3600, True) == [Due.PING]
 
 
-@given(
-    st.floats(0, 1000), st.integers(1, 86_400), st.floats(-90_000, 90_000), st.floats(0.1, 1000)
-)
+@given(st.floats(0, 1000), st.integers(1, 86_400), st.floats(-90_000, 90_000), st.floats(0.1, 1000))
 def test_a_visit_is_never_later_than_a_heartbeat(
     ahead: float, lifetime: int, jump: float, heartbeat: float
 ) -> None:

@@ -1,0 +1,215 @@
+"""How sessions end, other than by their token's end. Over real sockets, on one store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.config import Settings
+from protocol import codes, frames
+from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
+
+
+@contextlib.asynccontextmanager
+async def two_workers(
+    settings: Settings, clock: FakeClock
+) -> AsyncIterator[tuple[RunningWorker, RunningWorker]]:
+    """Two gateways of one region, with one app."""
+    async with (
+        running_worker(settings, clock=clock) as one,
+        running_worker(settings, clock=clock, app=one.app) as two,
+    ):
+        yield one, two
+
+
+async def test_silence_is_pinged_and_then_closed(running: RunningWorker) -> None:
+    """HP-5.3-1 and HP-5.3-3: over a real socket; one that answers stays."""
+    async with running.client("silent") as silent, running.client("lively") as lively:
+        for _ in range(2):
+            running.pass_time(25.25)
+            await silent.expect(frames.Ping)
+            await lively.expect(frames.Ping)
+            await lively.send(frames.Pong())
+            await lively.send(frames.Ping())
+            await lively.expect(frames.Pong)  # HP-5.3-2; and so the pong was read
+        running.pass_time(25.25)
+        assert await silent.closed() == codes.PING_TIMEOUT.number
+        assert isinstance(await lively.say("lively", "x"), frames.Ok)
+
+
+async def test_a_frame_that_is_refused_is_a_sign_of_life(running: RunningWorker) -> None:
+    """HP-5.3-1: a frame of any type."""
+    async with running.client("alice") as client:
+        running.pass_time(20)
+        await client.send(bytes.fromhex("9163"))  # type 99
+        await client.expect(frames.Error)
+        running.pass_time(10)
+        await client.send(frames.Ping())
+        await client.expect(frames.Pong)  # and no ping before it
+
+
+async def test_the_same_device_replaces_itself(running: RunningWorker) -> None:
+    """HP-5.1-10: on one gateway; another device stays."""
+    async with (
+        running.client("alice", "d1") as first,
+        running.client("alice", "d2") as other,
+        running.client("alice", "d1") as second,
+    ):
+        assert await first.closed() == codes.REPLACED.number
+        assert isinstance(await second.say("alice", "x"), frames.Ok)
+        assert (await other.expect(frames.Push)).message.body == b"x"
+
+
+async def test_the_same_device_replaces_itself_on_another_gateway(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-5.1-10: on whichever replica it is, and back again."""
+    async with two_workers(settings, clock) as (one, two), one.client("alice") as first:
+        async with two.client("alice") as second:
+            assert await first.closed() == codes.REPLACED.number
+            async with one.client("alice") as third:
+                assert await second.closed() == codes.REPLACED.number
+                assert isinstance(await third.say("alice", "x"), frames.Ok)
+
+
+async def test_a_missed_replacement_is_found_by_the_regular_check(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-5.1-10: pub/sub may drop the word; the next check has it."""
+    async with two_workers(settings, clock) as (one, two), one.client("alice") as first:
+        monkeypatch.setattr(one.worker._hub, "heard", lambda channel, payload: None)
+        async with two.client("alice"):
+            one.pass_time(31)
+            assert await first.closed() == codes.REPLACED.number
+
+
+async def test_many_connects_of_one_device_leave_one(settings: Settings, clock: FakeClock) -> None:
+    """HP-5.1-10: at the same time on two gateways, exactly one session is left."""
+    async with two_workers(settings, clock) as (one, two), contextlib.AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(RawClient.open(worker.url)) for worker in (one, two) * 4
+        ]
+        token = one.token("alice")
+        for client in clients:
+            await client.send(frames.Connect(1, "d1", token))
+
+        async def until_closed(client: RawClient) -> int:
+            return await client.closed()
+
+        waiting = {asyncio.create_task(until_closed(client)) for client in clients}
+        ended = set[asyncio.Task[int]]()
+        while len(ended) < len(clients) - 1:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            ended |= done
+        assert {task.result() for task in ended} == {codes.REPLACED.number}
+        assert len(list(one.worker._hub.sessions())) + len(list(two.worker._hub.sessions())) == 1
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_a_kick_ends_one_device_or_all(running: RunningWorker) -> None:
+    """HP-5.5-4: and nobody else, and they may come back."""
+    async with (
+        running.admin() as admin,
+        running.client("alice", "d1") as one,
+        running.client("alice", "d2") as two,
+        running.client("bob", "d1") as bob,
+    ):
+        await admin.kick(running.app.id, "alice", "d1")
+        assert await one.closed() == codes.KICKED.number
+        assert isinstance(await two.say("alice", "x"), frames.Ok)
+        async with running.client("alice", "d1") as again:
+            await admin.kick(running.app.id, "alice")
+            assert await two.closed() == codes.KICKED.number
+            assert await again.closed() == codes.KICKED.number
+        assert isinstance(await bob.say("bob", "x"), frames.Ok)
+
+
+async def test_a_revocation_ends_the_sessions_of_older_tokens_everywhere(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-6.4-2 and G8: on two gateways within a second of real time, but none of newer tokens."""
+    async with two_workers(settings, clock) as (one, two), contextlib.AsyncExitStack() as stack:
+
+        async def client(worker: RunningWorker, user: str, device: str, age: float) -> RawClient:
+            client = await stack.enter_async_context(RawClient.open(worker.url))
+            await client.connect(worker.token(user, now_s=clock.now - age), device)
+            return client
+
+        old = [await client(one, "alice", "d1", 10), await client(two, "alice", "d2", 1)]
+        new = [await client(one, "alice", "d3", 0), await client(two, "alice", "d4", 0)]
+        bob = await client(two, "bob", "d1", 10)
+        async with one.admin() as admin:
+            await admin.revoke(one.app.id, "alice", clock.ms)
+            async with asyncio.timeout(1):
+                for each in old:
+                    assert await each.closed() == codes.REVOKED.number
+        for each in (*new, bob):
+            assert isinstance(await each.say("bob", "x"), frames.Ok)
+
+
+async def test_a_renewed_session_survives_the_revocation_of_its_old_token(
+    running: RunningWorker,
+) -> None:
+    """HP-6.4-2: the sessions of such tokens, and of no others."""
+    assert running.clock is not None
+    async with RawClient.open(running.url) as client:
+        await client.connect(running.token("alice", now_s=running.clock.now - 10))
+        await client.send(frames.Renew(5, running.token("alice")))
+        await client.expect(frames.Ok)
+        async with running.admin() as admin:
+            await admin.revoke(running.app.id, "alice", running.clock.ms)
+        assert isinstance(await client.say("alice", "still here"), frames.Ok)
+
+
+async def test_a_missed_revocation_is_found_by_the_regular_check(
+    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-6.4-2: where pub/sub dropped the word."""
+    assert running.clock is not None
+    async with RawClient.open(running.url) as client:
+        await client.connect(running.token("alice", now_s=running.clock.now - 10))
+        with monkeypatch.context() as patch:
+            patch.setattr(running.worker._hub, "heard", lambda channel, payload: None)
+            async with running.admin() as admin:
+                await admin.revoke(running.app.id, "alice", running.clock.ms)
+            running.pass_time(31)
+            assert await client.closed() == codes.REVOKED.number
+
+
+async def test_a_deleted_app_ends_its_sessions_everywhere(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-5.5-5: those of one app, on every gateway."""
+    async with (
+        two_workers(settings, clock) as (one, two),
+        running_worker(settings, clock=clock) as other,
+        one.client("alice") as a,
+        two.client("bob") as b,
+        other.client("alice") as c,
+    ):
+        async with one.admin() as admin:
+            await admin.delete_app(one.app.id)
+        assert await a.closed() == codes.APP_DELETED.number
+        assert await b.closed() == codes.APP_DELETED.number
+        assert isinstance(await c.say("alice", "x"), frames.Ok)
+
+
+async def test_a_session_that_ends_gives_everything_back(running: RunningWorker) -> None:
+    """G9: nothing of it stays in the hub, the wheel or the listener."""
+    worker = running.worker
+    for _ in range(3):
+        async with running.client("alice") as client:
+            await client.say("alice", "x")
+    async with running.client("bob"):  # the turns of the loop that the last close needed
+        pass
+    async with asyncio.timeout(10):
+        while worker._listener.open:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert list(worker._hub.sessions()) == []
+    assert len(worker._wheel) == 0
+    assert worker._hub._topics == {}
