@@ -33,6 +33,9 @@ from protocol.limits import (
 WRITE_HIGH_WATER: Final = 64 * 1024
 """Bytes waiting for a client past which nothing more is pushed to it."""
 
+MAX_UPGRADE_BYTES: Final = 16 * 1024
+"""Largest opening handshake. `websockets` alone would take a megabyte from anyone."""
+
 CLOSE_TIMEOUT_S: Final = 5.0
 """How long a client may take to answer a close frame, or to read what was sent before it."""
 
@@ -69,6 +72,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_session",
         "_transport",
         "_untrack",
+        "_upgrade_size",
         "congested",
     )
 
@@ -85,6 +89,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_size = 0
         self._fragments: list[bytes] = []
+        self._upgrade_size = 0
         self.congested = False
 
     # -- asyncio.Protocol ------------------------------------------------------------------------
@@ -109,6 +114,12 @@ class WebSocketConnection(asyncio.Protocol):
         peer = self._peer
         if peer.reader.eof:
             return
+        if self._session is None:
+            self._upgrade_size += len(data)
+            if self._upgrade_size > MAX_UPGRADE_BYTES:
+                _log.info("upgrade_too_large")
+                self._transport.abort()
+                return
         peer.receive_data(data)
         for event in peer.events_received():
             if isinstance(event, Frame):

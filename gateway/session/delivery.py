@@ -100,6 +100,8 @@ class Delivery:
         ):
             window.pushed(seq, ms)
             self._wire.send(frame)
+            if window.behind:  # reading was put off
+                self.catch_up()
         elif seq > window.top:
             window.top = seq
             self.catch_up()

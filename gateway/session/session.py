@@ -391,7 +391,8 @@ class Session:
 
     def go_away(self, reconnect_in: float) -> None:
         """This gateway is leaving; `reconnect_in` is in seconds."""
-        self._send(frames.Goaway(reconnect_in))
+        if self._state is State.LIVE:
+            self._send(frames.Goaway(reconnect_in))
 
     def close(self, code: codes.CloseCode, reason: str = "") -> None:
         """End the session. `reason` must hold nothing the client wrote."""

@@ -17,6 +17,8 @@ for i = 7, #ARGV do
 end
 local first = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[4])
 if first then
+  -- Written again, so that a WAIT behind this answer also covers the write of the earlier try.
+  redis.call('SET', KEYS[1], first, 'KEEPTTL')
   return first
 end
 
