@@ -89,8 +89,8 @@ class Target:
 
         return cls(state.wss_url, None, mint, cacert or devfolder.ca_file(folder))
 
-    def client(self, device: str, on_event: Callable[[Event], None], *, auto_ack: bool) -> Client:
-        """A client of this place.
+    def client(self, device: str, on_event: Callable[[Event], None]) -> Client:
+        """A client of this place; what it reads is acknowledged by its caller.
 
         Raises:
             typer.BadParameter: the URL or the CA file makes no sense.
@@ -102,7 +102,7 @@ class Target:
                 token=self.token,
                 get_token=self.get_token,
                 cacert=self.cacert,
-                auto_ack=auto_ack,
+                auto_ack=False,
                 on_event=on_event,
             )
         except ssl.SSLError:
@@ -140,22 +140,14 @@ async def _send(target: Target, device: str, to: str, text: str) -> Sent:
         if isinstance(event, Disconnected):
             trouble = event.reason
 
-    async def drain() -> None:
-        """Acknowledge what comes to this device: it reads nothing, and must hold nothing back."""
-        async for _ in client.messages():
-            pass
-
     try:
+        # Nothing that comes to this device is acknowledged: it is not shown to anybody, and the
+        # inbox keeps it for the first device that reads.
         async with (
             asyncio.timeout(SEND_TIMEOUT_S),
-            target.client(device, on_event, auto_ack=True) as client,
+            target.client(device, on_event) as client,
         ):
-            draining = asyncio.create_task(drain())
-            try:
-                return await client.send(to, text, timeout=None)
-            finally:
-                draining.cancel()
-                await asyncio.gather(draining, return_exceptions=True)
+            return await client.send(to, text, timeout=None)
     except TimeoutError:
         raise CommandError(
             f"not known to be sent after {SEND_TIMEOUT_S:.0f} s: {trouble}", ExitCode.UNAVAILABLE
@@ -204,7 +196,7 @@ async def _listen(target: Target, device: str, count: int | None, as_json: bool)
         elif isinstance(event, Disconnected) and event.retry_in is not None:
             _note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
 
-    async with target.client(device, on_event, auto_ack=False) as client:
+    async with target.client(device, on_event) as client:
         left = count
         async for message in client.messages():
             if as_json:

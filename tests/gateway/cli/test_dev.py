@@ -177,6 +177,23 @@ def test_what_was_printed_once_is_not_printed_again(tmp_path: Path) -> None:
         assert second.out.endswith(" alice: two\n")
 
 
+def test_send_reads_nothing_away(tmp_path: Path) -> None:
+    """G4: what came to alice while she only sent is there when she first listens."""
+    with started(tmp_path) as dev:
+        for sender, to, text in (
+            ("alice", "bob", "one"),
+            ("bob", "alice", "two"),
+            ("alice", "bob", "three"),
+        ):
+            assert dev.homeport("send", "--as", sender, "--to", to, text).code == 0
+        heard = dev.homeport("listen", "--as", "alice", "--count", "3")
+        assert [line.split(" ", 2)[2] for line in heard.out.splitlines()] == [
+            "alice: one",
+            "bob: two",
+            "alice: three",
+        ]
+
+
 def test_a_message_survives_a_kill(tmp_path: Path) -> None:
     """G1, G4, G10: kill -9 of the gateway loses nothing, leaves no Valkey, and keeps the app."""
     with started(tmp_path) as dev:
