@@ -78,6 +78,9 @@ async def eventually(condition: Callable[[], object]) -> None:
 class RawClient:
     """A client that says exactly what a test tells it to, and nothing by itself."""
 
+    connected: frames.Connected
+    """What the server said, once `connect` is done."""
+
     def __init__(self, websocket: ClientConnection) -> None:
         self.websocket = websocket
         self._next_id = 0
@@ -127,7 +130,8 @@ class RawClient:
     ) -> frames.Connected:
         """Send connect and expect connected."""
         await self.send(frames.Connect(self.request_id(), device, token, **fields))
-        return await self.expect(frames.Connected)
+        self.connected = await self.expect(frames.Connected)
+        return self.connected
 
     async def say(
         self, to: str, text: str, client_id: str | None = None
@@ -193,9 +197,9 @@ class RunningWorker:
     async def client(
         self, user: str, device: str = "d1", **fields: Any
     ) -> AsyncIterator[RawClient]:
-        """A connected client; `RawClient.connected` has what the server said."""
+        """A connected client."""
         async with RawClient.open(self.url) as client:
-            client.connected = await client.connect(self.token(user), device, **fields)  # type: ignore[attr-defined]
+            await client.connect(self.token(user), device, **fields)
             yield client
 
     @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 from collections.abc import Callable
@@ -160,7 +161,8 @@ class Worker:
         try:
             return await self._listener.listen(Address.parse(where), self._tls if secure else None)
         except OSError as error:
-            reason = error.strerror or str(error)
+            # asyncio's own text repeats the address, and the number.
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise StartError(
                 f"can't listen on {where}: {reason}; choose another address"
             ) from error

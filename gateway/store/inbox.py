@@ -13,7 +13,6 @@ Times are milliseconds since 1970 and are passed in. Every method may raise, or 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,6 +27,9 @@ from protocol.limits import DEDUPE_WINDOW_MS
 
 PAGE: Final = 128
 """Entries read at once while catching up."""
+
+EPOCH_CHARS: Final = 8
+"""An epoch is the beginning of the id, as good as random, of what first needed it."""
 
 MAX_DEVICES: Final = 64
 """Devices of one user whose cursors are kept; past it the one unseen longest is forgotten."""
@@ -116,7 +118,7 @@ class Inboxes:
                 tier.inbox_cap,
                 DEDUPE_WINDOW_MS,
                 record,
-                _new_epoch(),
+                message_id.hex()[:EPOCH_CHARS],
                 *(m.member for m in members),
                 durable=True,
             )
@@ -154,7 +156,7 @@ class Inboxes:
             given.ms,
             given.seq,
             PAGE,
-            _new_epoch(),
+            session[:EPOCH_CHARS],
             keys.member,
             MAX_DEVICES,
         )
@@ -221,10 +223,6 @@ class Inboxes:
     def channel(self, app_id: str, user: str) -> str:
         """The pub/sub channel of a user."""
         return self._keys.user(app_id, user).channel
-
-
-def _new_epoch() -> str:
-    return secrets.token_hex(4)
 
 
 def _entries(raw: list[Any]) -> list[Entry]:

@@ -67,12 +67,15 @@ async def test_the_same_device_replaces_itself_on_another_gateway(
     settings: Settings, clock: FakeClock
 ) -> None:
     """HP-5.1-10: on whichever replica it is, and back again."""
-    async with two_workers(settings, clock) as (one, two), one.client("alice") as first:
-        async with two.client("alice") as second:
-            assert await first.closed() == codes.REPLACED.number
-            async with one.client("alice") as third:
-                assert await second.closed() == codes.REPLACED.number
-                assert isinstance(await third.say("alice", "x"), frames.Ok)
+    async with (
+        two_workers(settings, clock) as (one, two),
+        one.client("alice") as first,
+        two.client("alice") as second,
+        one.client("alice") as third,
+    ):
+        assert await first.closed() == codes.REPLACED.number
+        assert await second.closed() == codes.REPLACED.number
+        assert isinstance(await third.say("alice", "x"), frames.Ok)
 
 
 async def test_a_missed_replacement_is_found_by_the_regular_check(
