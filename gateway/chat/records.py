@@ -14,7 +14,7 @@ import structlog
 from gateway.apps.app import App
 from gateway.security.sealing import Kind, Sealer, Tampered
 from protocol import codec
-from protocol.frames import Lost, Message
+from protocol.frames import Lost, Message, ServerFrame
 from protocol.ids import direct_conversation
 
 _ID_BYTES: Final = 16
@@ -63,6 +63,25 @@ class Records:
         return self._sealer.open(
             app.id, app.salt, Kind.MESSAGE, conversation, record[:_ID_BYTES], record[end:]
         )
+
+    def relay(self, app: App, channel: str, frame: ServerFrame, now_ms: int) -> bytes:
+        """Seal a frame for whoever hears `channel`; it opens there only."""
+        return self._sealer.seal(
+            app.id, app.salt, Kind.RELAY, channel, b"", codec.encode(frame), now_ms
+        )
+
+    def relayed(self, app: App, channel: str, record: bytes) -> bytes | None:
+        """What `relay` sealed, as one WebSocket frame; None where it was tampered with.
+
+        Raises:
+            UnknownKeyVersion: as `open`.
+        """
+        try:
+            frame = self._sealer.open(app.id, app.salt, Kind.RELAY, channel, b"", record)
+        except Tampered:
+            _log.error("relay_tampered", app=app.id)
+            return None
+        return codec.websocket_binary(frame)
 
     def frame(self, app: App, user: str, seq: int, ms: int, record: bytes) -> bytes:
         """What goes to a socket for number `seq`: a push, as one WebSocket frame.

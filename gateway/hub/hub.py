@@ -23,8 +23,8 @@ HEAL_SLICE: Final = 200
 
 _log = structlog.get_logger("hub")
 
-FrameMaker = Callable[[str, str, events.Stored], bytes]
-"""Makes the WebSocket frame of an event for (app id, user)."""
+FrameMaker = Callable[[str, str, str, events.Stored | events.Relayed], bytes | None]
+"""Makes the WebSocket frame of an event for (app id, user, channel); None: nothing to send."""
 
 
 class HubSession(Protocol):
@@ -36,6 +36,9 @@ class HubSession(Protocol):
     def user(self) -> str: ...
     def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
         """Number `seq` was stored; `frame` is what to send for it."""
+
+    def on_relayed(self, frame: bytes) -> None:
+        """Send `frame` if the client keeps up; it is stored nowhere."""
 
     def on_unreadable(self) -> None:
         """A message came whose key this process lacks."""
@@ -104,22 +107,27 @@ class Hub:
         if topic is None:
             return
         event = events.parse(payload)
-        if isinstance(event, events.Stored):
-            self._stored(topic, event)
+        if isinstance(event, events.Stored | events.Relayed):
+            self._framed(topic, event)
         elif event is not None:
             for session in tuple(topic.sessions):  # an event may end sessions
                 session.on_event(event)
 
-    def _stored(self, topic: _Topic, event: events.Stored) -> None:
+    def _framed(self, topic: _Topic, event: events.Stored | events.Relayed) -> None:
         try:
-            frame = self._make_frame(topic.app_id, topic.user, event)
+            frame = self._make_frame(topic.app_id, topic.user, topic.channel, event)
         except (UnknownKeyVersion, AppNotFound) as error:
             _log.error("event_unreadable", reason=type(error).__name__)
             for session in tuple(topic.sessions):
                 session.on_unreadable()
             return
+        if frame is None:
+            return
         for session in tuple(topic.sessions):
-            session.on_stored(event.seq, event.ms, frame)
+            if isinstance(event, events.Stored):
+                session.on_stored(event.seq, event.ms, frame)
+            else:
+                session.on_relayed(frame)
 
     def heal(self) -> None:
         """Have every session look for what it missed. Called when a connection to Redis returns."""

@@ -129,6 +129,7 @@ class Worker:
             wheel=self._wheel,
             clock=self._clock,
             heartbeat_s=settings.heartbeat_s,
+            handlers={},
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins)
@@ -215,8 +216,12 @@ class Worker:
     def _app_deleted(self, app_id: str) -> None:
         self._hub.app_deleted(app_id)
 
-    def _frame(self, app_id: str, user: str, event: events.Stored) -> bytes:
+    def _frame(
+        self, app_id: str, user: str, channel: str, event: events.Stored | events.Relayed
+    ) -> bytes | None:
         app = self._directory.known(app_id)
+        if isinstance(event, events.Relayed):
+            return self._records.relayed(app, channel, event.record)
         return self._records.frame(app, user, event.seq, event.ms, event.record)
 
     # -- chores ----------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ class Kind(IntEnum):
 
     MESSAGE = 1
     APP = 2
+    RELAY = 3
 
 
 class SealError(Exception):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import structlog
 
 from gateway.chat.records import Records
+from gateway.chat.requests import Handlers
 from gateway.chat.sending import Sending
 from gateway.hub.hub import Hub
 from gateway.session.clock import Clock
@@ -55,6 +56,7 @@ class Services:
     wheel: Wheel
     clock: Clock
     heartbeat_s: float
+    handlers: Handlers
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(

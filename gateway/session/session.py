@@ -23,7 +23,9 @@ import structlog
 
 from gateway.apps.app import App
 from gateway.chat.refused import Refused
+from gateway.chat.requests import Caller, Handler
 from gateway.security import tokens
+from gateway.security.sealing import SealError
 from gateway.session.deadlines import Deadlines, Due
 from gateway.session.delivery import Delivery, Reader
 from gateway.session.handshake import close_code, refusal
@@ -135,7 +137,11 @@ class Session:
             self._refuse(error.request_id, Refused(error.code, str(error)))
             return
         if self._state is State.LIVE:
-            _HANDLERS[type(frame)](self, frame)
+            handler = _HANDLERS.get(type(frame))
+            if handler is not None:
+                handler(self, frame)
+            else:
+                self._request(frame)
         elif isinstance(frame, frames.Connect) and self._state is State.OPENED:
             self._connect(frame)
         else:
@@ -243,6 +249,37 @@ class Session:
 
     # -- requests of a live session --------------------------------------------------------------
 
+    def _request(self, frame: Any) -> None:
+        """Answer a request that is not on the hot path, in a task of its own."""
+        handler = self._services.handlers[type(frame)]
+        self._asked()
+        self._services.spawn(
+            self._answer(handler, frame), partial(self.close, codes.INTERNAL_ERROR)
+        )
+
+    async def _answer(self, handler: Handler, frame: Any) -> None:
+        try:
+            caller = Caller(self._app(), self.user, self._who.device, self.id)
+            result = await handler(caller, frame)
+        except Refused as refused:
+            self._refuse(frame.id, refused)
+        except (StoreError, SealError) as error:
+            self._refuse(frame.id, refusal(error))
+        else:
+            self._send(frames.Ok(frame.id, result))
+        finally:
+            self._answered()
+
+    def _asked(self) -> None:
+        self._unanswered += 1
+        if self._unanswered == MAX_UNANSWERED:
+            self._throttle()
+
+    def _answered(self) -> None:
+        self._unanswered -= 1
+        if self._unanswered == MAX_UNANSWERED // 2:
+            self._throttle()
+
     def _on_connect(self, frame: frames.Connect) -> None:
         self._refuse(frame.id, Refused(codes.ALREADY_CONNECTED))
 
@@ -255,15 +292,11 @@ class Session:
         except AppNotFound:
             self._refuse(frame.id, Refused(codes.UNKNOWN_APP))
             return
-        self._unanswered += 1
-        if self._unanswered == MAX_UNANSWERED:
-            self._throttle()
+        self._asked()
         stored.add_done_callback(partial(self._sent, frame.id, mid))
 
     def _sent(self, request_id: int, mid: bytes, stored: asyncio.Future[int]) -> None:
-        self._unanswered -= 1
-        if self._unanswered == MAX_UNANSWERED // 2:
-            self._throttle()
+        self._answered()
         error = stored.exception()
         if error is None:
             self._send(frames.Ok(request_id, frames.Result(id=mid, time=stored.result())))
@@ -316,6 +349,11 @@ class Session:
             self._delivery.stored(seq, ms, frame)
         else:
             self._early_top = max(self._early_top, seq)
+
+    def on_relayed(self, frame: bytes) -> None:
+        """A frame for whoever is here now: a client that does not keep up misses it."""
+        if self._state is State.LIVE and not self._wire.congested:
+            self._wire.send(frame)
 
     def on_unreadable(self) -> None:
         """A message came whose key this gateway lacks; another gateway may have it."""

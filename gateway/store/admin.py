@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -14,10 +14,12 @@ from gateway.apps.app import App, with_new_certificate, with_tier
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
-from gateway.store import link as scripts
 from gateway.store.directory import open_app, seal_app
 from gateway.store.errors import AppNotFound, StampError, Unavailable
 from gateway.store.keys import BUCKETS, STAMP, Keys
+from gateway.store.link import script
+
+_REVOKE: Final = script("revoke")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class Admin:
         seconds, micros = await self._redis.time()
         ahead = max(0, before_ms - (seconds * 1000 + micros // 1000))
         await self._redis.eval(
-            scripts.REVOKE.text,
+            _REVOKE.text,
             2,
             keys.revoked,
             keys.channel,

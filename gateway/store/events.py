@@ -46,7 +46,14 @@ class Attached:
     device: str
 
 
-Event = Stored | Revoked | Kicked | Attached
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A frame for whoever is here now; it is stored nowhere. `record` is sealed."""
+
+    record: bytes
+
+
+Event = Stored | Revoked | Kicked | Attached | Relayed
 
 
 def revoked(before_ms: int) -> bytes:
@@ -57,6 +64,11 @@ def revoked(before_ms: int) -> bytes:
 def kicked(device: str) -> bytes:
     """The bytes of a `Kicked`."""
     return b"\x03" + device.encode()
+
+
+def relayed(record: bytes) -> bytes:
+    """The bytes of a `Relayed`."""
+    return b"\x05" + record
 
 
 def parse(payload: bytes) -> Event | None:
@@ -72,4 +84,6 @@ def parse(payload: bytes) -> Event | None:
     if kind == 4:
         text = payload[1:].decode()
         return Attached(text[:SESSION_ID_CHARS], text[SESSION_ID_CHARS:])
+    if kind == 5:
+        return Relayed(payload[1:])
     return None

@@ -18,12 +18,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.apps.tiers import Tier
-from gateway.store import link as scripts
 from gateway.store.errors import StoreError
 from gateway.store.keys import Keys, UserKeys
-from gateway.store.link import Link
+from gateway.store.link import Link, script
 from protocol.frames import Cursor
 from protocol.limits import DEDUPE_WINDOW_MS
+
+_DELIVER: Final = script("deliver")
+_ATTACH: Final = script("attach")
+_ACK: Final = script("ack")
+_CHECK: Final = script("check")
 
 PAGE: Final = 128
 """Entries read at once while catching up."""
@@ -107,7 +111,7 @@ class Inboxes:
             buckets.setdefault(keys.bucket, []).append(keys)
         calls = [
             self._link.run(
-                scripts.DELIVER,
+                _DELIVER,
                 (
                     self._keys.dedupe(bucket, app_id, message_id),
                     members[0].due,
@@ -145,7 +149,7 @@ class Inboxes:
         keys = self._keys.user(app_id, user)
         given = cursor or Cursor("", 0, 0)
         reply = await self._link.run(
-            scripts.ATTACH,
+            _ATTACH,
             (keys.inbox, keys.meta, keys.revoked, keys.due, keys.channel),
             now_ms,
             tier.retention_ms,
@@ -193,7 +197,7 @@ class Inboxes:
         """
         keys = self._keys.user(app_id, user)
         return self._link.run(
-            scripts.ACK,
+            _ACK,
             (keys.inbox, keys.meta),
             now_ms,
             tier.retention_ms,
@@ -211,7 +215,7 @@ class Inboxes:
         """Compare a live session, last given `given`, with what Redis holds."""
         keys = self._keys.user(app_id, user)
         epoch, top_ms, top, holder, revoked = await self._link.run(
-            scripts.CHECK,
+            _CHECK,
             (keys.inbox, keys.meta, keys.revoked),
             now_ms,
             device,

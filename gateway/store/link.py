@@ -57,18 +57,16 @@ class Script:
     sha: str
 
 
-def _load(name: str) -> Script:
+SCRIPTS: Final[list[Script]] = []
+"""Every script, loaded on each connect."""
+
+
+def script(name: str) -> Script:
+    """The script in ``lua/<name>.lua``. Each module that runs one names it once, at its top."""
     text = resources.files("gateway.store").joinpath("lua", f"{name}.lua").read_text()
-    return Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - Redis' own choice
-
-
-DELIVER: Final = _load("deliver")
-ATTACH: Final = _load("attach")
-ACK: Final = _load("ack")
-CHECK: Final = _load("check")
-REVOKE: Final = _load("revoke")
-SWEEP: Final = _load("sweep")
-SCRIPTS: Final = (DELIVER, ATTACH, ACK, CHECK, REVOKE, SWEEP)
+    loaded = Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - Redis' own choice
+    SCRIPTS.append(loaded)
+    return loaded
 
 
 class _Held:
@@ -148,6 +146,10 @@ class Link(RedisConnection):
     ) -> asyncio.Future[Any]:
         """Call one of `SCRIPTS`. As `call`."""
         return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments, durable=durable)
+
+    def publish(self, channel: str, payload: bytes) -> asyncio.Future[Any]:
+        """Tell whoever hears `channel` now. As `call`; the answer does not count the hearers."""
+        return self.call("SPUBLISH", channel, payload)
 
     # -- RedisConnection ---------------------------------------------------------------------
 

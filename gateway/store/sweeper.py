@@ -18,11 +18,12 @@ import structlog
 
 from gateway.apps.app import AppError
 from gateway.security.sealing import SealError
-from gateway.store import link as scripts
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.keys import BUCKETS, Keys
-from gateway.store.link import Link
+from gateway.store.link import Link, script
+
+_SWEEP: Final = script("sweep")
 
 INTERVAL_S: Final = 10.0
 LEASE_MS: Final = 30_000
@@ -93,7 +94,7 @@ class Sweeper:
                     continue
                 keys = self._keys.user(app_id, user)
                 removed += await self._link.run(
-                    scripts.SWEEP, (keys.inbox, keys.meta, keys.due), now, *kept, keys.member
+                    _SWEEP, (keys.inbox, keys.meta, keys.due), now, *kept, keys.member
                 )
             if len(members) < BATCH:
                 return removed

@@ -1,0 +1,64 @@
+"""Frames of messages and the inbox: types 16 to 31."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from protocol.frames.types import Count, RequestId
+from protocol.limits import MAX_ID_CHARS, MAX_KIND_CHARS
+
+
+class Send(Struct, array_like=True, frozen=True, tag=16):
+    """Client to server: deliver ``body`` to ``to``. The answer is `Ok` with ``id`` and ``time``.
+
+    ``client_id`` names this message among the sender's own; repeating the send with the same one
+    within the dedupe window adds nothing. ``kind`` says what the body is (``text`` is UTF-8); the
+    gateway reads neither.
+    """
+
+    id: RequestId
+    client_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
+    to: Annotated[str, Meta(min_length=1, max_length=128)]
+    kind: Annotated[str, Meta(min_length=1, max_length=MAX_KIND_CHARS)]
+    body: bytes
+
+
+class Message(Struct, array_like=True, frozen=True):
+    """The inner array of a push: what the sender's gateway encoded, once, and everyone reads.
+
+    ``id`` is 16 bytes (`protocol.ids.message_id`), ``time`` is when the gateway accepted the
+    message, in milliseconds since 1970.
+    """
+
+    id: bytes
+    sender: str
+    to: str
+    time: Count
+    kind: str
+    body: bytes
+
+
+class Push(Struct, array_like=True, frozen=True, tag=17):
+    """Server to client: number ``seq`` of the user's inbox, stored at ``ms``."""
+
+    seq: Count
+    ms: Count
+    message: Message
+
+
+class Ack(Struct, array_like=True, frozen=True, tag=18):
+    """Client to server: this device has dealt with everything up to ``seq``. Never answered ok."""
+
+    seq: Count
+
+
+class Lost(Struct, array_like=True, frozen=True, tag=19):
+    """Server to client: numbers ``first`` to ``last`` are gone and will not be pushed.
+
+    The next push is number ``last + 1``.
+    """
+
+    first: Count
+    last: Count
