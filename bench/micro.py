@@ -44,6 +44,9 @@ KEYRING: Final = Keyring("sg", 1, {1: os.urandom(32)})
 APP: Final = create_app("bench", "sg", "enterprise", "global", 0)
 
 
+CONVERSATION: Final = direct_conversation("alice", "bob")
+
+
 def best(work: Callable[[int], object], count: int) -> float:
     """CPU microseconds of one of `count` runs; `work` does them all."""
     times = []
@@ -71,12 +74,12 @@ def in_memory() -> dict[str, float]:
     send = codec.encode(frames.Send(7, "0" * 32, "bob", "text", BODY))
     masked = Frame(Opcode.BINARY, send).serialize(mask=True)
     websocket = Protocol(Side.SERVER, state=OPEN)
-    place = (APP.id, APP.salt, Kind.MESSAGE, direct_conversation("alice", "bob"), b"\1" * 16)
+    place = (APP.id, APP.salt, Kind.MESSAGE, CONVERSATION, b"\1" * 16)
     now_ms = time.time_ns() // 1_000_000
     sealed = sender.seal(*place, BODY, now_ms)
     message = frames.Message(b"\1" * 16, "alice", "bob", now_ms, "text", BODY)
     inner = codec.encode(message)
-    record = records.make(APP, message)
+    record = records.make(APP, message, CONVERSATION)
 
     def parse() -> None:
         websocket.receive_data(masked)
@@ -88,7 +91,7 @@ def in_memory() -> dict[str, float]:
         "message id": lambda: message_id(APP.id, "alice", "0" * 32),
         "seal: 200 bytes": lambda: sender.seal(*place, BODY, now_ms),
         "open: 200 bytes": lambda: sender.open(*place, sealed),
-        "record: encode and seal": lambda: records.make(APP, message),
+        "record: encode and seal": lambda: records.make(APP, message, CONVERSATION),
         "push: around an opened message": lambda: codec.websocket_binary(
             codec.push_bytes(7, now_ms, inner)
         ),
@@ -104,7 +107,7 @@ async def with_store(url: str) -> dict[str, float]:
     try:
         inboxes = Inboxes(link, Keys("sg"))
         record = Records(Sealer(KEYRING)).make(
-            APP, frames.Message(b"\1" * 16, "alice", "bob", 0, "text", BODY)
+            APP, frames.Message(b"\1" * 16, "alice", "bob", 0, "text", BODY), CONVERSATION
         )
 
         def deliver() -> Awaitable[object]:

@@ -15,7 +15,6 @@ from gateway.apps.app import App
 from gateway.security.sealing import Kind, Sealer, Tampered
 from protocol import codec
 from protocol.frames import Lost, Message, ServerFrame
-from protocol.ids import direct_conversation
 
 _ID_BYTES: Final = 16
 _log = structlog.get_logger("chat")
@@ -27,9 +26,8 @@ class Records:
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
 
-    def make(self, app: App, message: Message) -> bytes:
-        """Encode and seal a direct message; it is sealed under the day of its own `time`."""
-        conversation = direct_conversation(message.sender, message.to)
+    def make(self, app: App, message: Message, conversation: str) -> bytes:
+        """Encode and seal a message; it is sealed under the day of its own `time`."""
         place = conversation.encode()
         sealed = self._sealer.seal(
             app.id,

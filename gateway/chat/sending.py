@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.apps.app import App
+from gateway.chat.addressing import conversation_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
 from gateway.store.inbox import Inboxes
 from protocol import codes
 from protocol.frames import Message, Send
-from protocol.ids import is_user_id, message_id
+from protocol.ids import message_id
 
 
 class Sending:
@@ -32,8 +33,7 @@ class Sending:
         Raises:
             Refused: unknown_recipient, body_too_large. The future: Unavailable, StoreFault.
         """
-        if not is_user_id(frame.to):
-            raise Refused(codes.UNKNOWN_RECIPIENT)
+        conversation = conversation_of(user, frame.to)
         if len(frame.body) > app.tier.max_body:
             raise Refused(
                 codes.BODY_TOO_LARGE,
@@ -45,6 +45,6 @@ class Sending:
         # Sender first, and once where someone writes to himself.
         users = (user, frame.to) if frame.to != user else (user,)
         stored = self._inboxes.deliver(
-            app.id, app.tier, mid, users, self._records.make(app, message), now_ms
+            app.id, app.tier, mid, users, self._records.make(app, message, conversation), now_ms
         )
         return mid, stored

@@ -12,13 +12,13 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from protocol.client.cursor import CursorFile
-from protocol.client.errors import ClientClosed
+from protocol.client.errors import ClientClosed, ClientError
 from protocol.client.events import Event
 from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
-from protocol.frames import Cursor
+from protocol.frames import ClientFrame, Cursor, Result, Send
 from protocol.ids import is_device_id, new_client_id
 from protocol.limits import PATH
 
@@ -160,12 +160,22 @@ class Client:
             SendTimeout: no answer in time; the outcome is unknown.
             ClientClosed: the client has ended; the outcome is unknown if this send had begun.
         """
-        if self._task is None:
-            raise RuntimeError("use the client as `async with Client(...) as client`")
         if kind is None:
             kind = "text" if isinstance(body, str) else "binary"
         data = body.encode() if isinstance(body, str) else body
-        return await self._outgoing.send(to, kind, data, client_id or new_client_id(), timeout)
+        name = client_id or new_client_id()
+        result = await self._request(lambda id: Send(id, name, to, kind, data), timeout, name)
+        if result.id is None or result.time is None:
+            raise ClientError("the server's ok says neither the message's id nor its time")
+        return Sent(result.id, result.time)
+
+    async def _request(
+        self, make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""
+    ) -> Result:
+        """Any request, repeated like a send. Raises as `send` does."""
+        if self._task is None:
+            raise RuntimeError("use the client as `async with Client(...) as client`")
+        return await self._outgoing.request(make, timeout, client_id)
 
     def messages(self) -> AsyncIterator[Message]:
         """The user's messages, in order, each once; for one reader at a time.

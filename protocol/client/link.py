@@ -23,7 +23,6 @@ from protocol.client.errors import ClientClosed, ConnectFailed, error_name
 from protocol.client.events import Connected, Disconnected, Event, TokenExpiring
 from protocol.client.inbox import OutOfOrder
 from protocol.client.incoming import Incoming
-from protocol.client.message import Sent
 from protocol.client.outgoing import Outgoing
 from protocol.codec import FrameError, UnknownType, decode_server, encode
 from protocol.frames import NO_REQUEST, ServerFrame
@@ -211,8 +210,8 @@ class Link:
                 self._incoming.push(frame)
             case frames.Ok() if self._renewing is not None and frame.id == self._renewing[0]:
                 self._token = self._renewing[1]
-            case frames.Ok(id=id, result=frames.Result(id=bytes(message_id), time=int(time))):
-                self._outgoing.accepted(id, Sent(message_id, time))
+            case frames.Ok(id=id, result=result):
+                self._outgoing.accepted(id, result)
             case frames.Error():
                 if not self._outgoing.refused(frame):
                     # A refused renewal too: the session goes on until its token ends, and the

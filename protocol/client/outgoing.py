@@ -10,7 +10,6 @@ from typing import Final
 from protocol import frames
 from protocol.client.connection import Connection
 from protocol.client.errors import SendTimeout
-from protocol.client.message import Sent
 from protocol.client.sends import PendingSend, PendingSends
 
 TICK_S: Final = 0.02
@@ -23,21 +22,24 @@ class Outgoing:
     def __init__(self, random: Callable[[], float]) -> None:
         self._loop = asyncio.get_running_loop()
         self._sends = PendingSends(random)
-        self._outcomes: dict[int, asyncio.Future[Sent]] = {}
+        self._outcomes: dict[int, asyncio.Future[frames.Result]] = {}
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._end: BaseException | None = None
         self.next_id = self._sends.next_id
 
-    async def send(
-        self, to: str, kind: str, body: bytes, client_id: str, timeout: float | None
-    ) -> Sent:
-        """Send, and wait for the outcome; raises as `Client.send` does."""
+    async def request(
+        self, make: Callable[[int], frames.ClientFrame], timeout: float | None, client_id: str = ""
+    ) -> frames.Result:
+        """Ask, and wait for the outcome; repeats and raises as `Client.send` does.
+
+        `make` makes the frame for a request id. Every request of the protocol may be repeated.
+        """
         if self._end is not None:
             raise self._end
         now = self._loop.time()
-        send = self._sends.add(to, kind, body, client_id, now, timeout)
-        outcome: asyncio.Future[Sent] = self._loop.create_future()
+        send = self._sends.add_request(make, client_id, now, timeout)
+        outcome: asyncio.Future[frames.Result] = self._loop.create_future()
         self._outcomes[send.id] = outcome
         self._wake_by(send.deadline)
         self._write(send, now)
@@ -58,11 +60,11 @@ class Outgoing:
         self._connection = None
         self._sends.disconnected(self._loop.time())
 
-    def accepted(self, id: int, sent: Sent) -> None:
-        """An ok came; one for a send whose caller has gone is dropped."""
+    def accepted(self, id: int, result: frames.Result) -> None:
+        """An ok came; one for a request whose caller has gone is dropped."""
         outcome = self._outcomes.get(id)
         if outcome is not None and not outcome.done():
-            outcome.set_result(sent)
+            outcome.set_result(result)
 
     def refused(self, error: frames.Error) -> bool:
         """An error came; false when it is for none of these sends."""
