@@ -43,6 +43,9 @@ class HubSession(Protocol):
     def on_event(self, event: events.Revoked | events.Kicked | events.Attached) -> None:
         """Something else happened to the user."""
 
+    def doubt(self) -> None:
+        """Show the client nothing more until `check` has gone well."""
+
     def check(self) -> None:
         """Something may have been missed: compare with the store."""
 
@@ -125,7 +128,10 @@ class Hub:
         """Have every session look for what it missed. Called when a connection to Redis returns."""
         if self._healing is not None:
             self._healing.cancel()
-        self._healing = asyncio.create_task(self._check(list(self.sessions())), name="hub-heal")
+        sessions = list(self.sessions())
+        for session in sessions:  # all of them now, before anything is heard
+            session.doubt()
+        self._healing = asyncio.create_task(self._check(sessions), name="hub-heal")
 
     async def _check(self, sessions: Iterable[HubSession]) -> None:
         for number, session in enumerate(sessions, 1):

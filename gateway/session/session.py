@@ -341,6 +341,11 @@ class Session:
         """The app is gone, and with it everything it had."""
         self.close(codes.APP_DELETED)
 
+    def doubt(self) -> None:
+        """What was pushed may be void; `check` follows. See `Delivery.doubt`."""
+        if self._delivery is not None:
+            self._delivery.doubt()
+
     def check(self) -> None:
         """Compare with the store. A session that is still connecting reads the store anyway."""
         if self._delivery is not None and self._state is State.LIVE:
