@@ -160,7 +160,9 @@ class Session:
         self._finish()
 
     def _throttle(self) -> None:
-        self._wire.throttle(self._congested_since is not None or self._unanswered >= MAX_UNANSWERED)
+        if not self._closed():
+            congested = self._congested_since is not None
+            self._wire.throttle(congested or self._unanswered >= MAX_UNANSWERED)
 
     # -- connect -------------------------------------------------------------------------------
 
