@@ -61,7 +61,11 @@ class RawSocket:
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", address.port))
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", address.port))
+        except OSError:
+            sock.close()
+            raise
         options: dict[str, Any] = {"ssl": tls, "server_hostname": "localhost"} if tls else {}
         reader, writer = await asyncio.open_connection(sock=sock, limit=2**16, **options)
         try:
