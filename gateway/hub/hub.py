@@ -7,6 +7,7 @@ once, its frame is made once, and every session of the user gets the same bytes.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
@@ -106,7 +107,12 @@ class Hub:
         topic = self._topics.get(channel)
         if topic is None:
             return
-        event = events.parse(payload)
+        try:
+            event = events.parse(payload)
+        except (struct.error, UnicodeDecodeError):
+            # No gateway says such a thing. If it stood for a message, the next number tells.
+            _log.error("event_malformed", app=topic.app_id)
+            return
         if isinstance(event, events.Stored):
             self._stored(topic, event)
         elif event is not None:

@@ -431,3 +431,17 @@ async def test_a_store_that_came_back_older_starts_a_new_epoch(
         connected = bob.connected
         assert connected.cursor.epoch != epoch
         assert not connected.resumed
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x01", b"\x01 short", b"\x02x", b"\x03\xff", b"\x04\xff"]
+)
+async def test_garbage_on_a_channel_disturbs_nobody(
+    running: RunningWorker, store: Any, payload: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G9: the connection to Redis is kept, and all its channels with it."""
+    async with running.client("bob") as bob:
+        channel = Keys("sg").user(running.app.id, "bob").channel
+        store.execute_command("SPUBLISH", channel, payload)
+        await note(bob, "bob", 1)
+    assert caplog.records == []
