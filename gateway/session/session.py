@@ -13,6 +13,7 @@ CLOSED   a close frame was sent, or the connection is gone; nothing is said any 
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable
 from enum import IntEnum
@@ -408,7 +409,8 @@ class Session:
                 self.close(codes.CONNECT_TIMEOUT)
             return now + CONNECT_TIMEOUT_S
         congested = self._congested_since
-        if congested is not None and now - congested >= 2 * self._services.heartbeat_s:
+        too_slow = math.inf if congested is None else congested + 2 * self._services.heartbeat_s
+        if now >= too_slow:
             self.close(codes.SLOW_CONSUMER)
             return None
         wall = self._services.clock.wall()
@@ -422,7 +424,7 @@ class Session:
                 return None
         if now - self._checked_at >= CHECK_INTERVAL_S:
             self.check()
-        return self._deadlines.next_visit(now, wall)
+        return min(self._deadlines.next_visit(now, wall), too_slow)
 
     # -- to the client ---------------------------------------------------------------------------
 

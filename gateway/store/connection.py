@@ -79,8 +79,9 @@ class RedisConnection(asyncio.Protocol, ABC):
     async def aclose(self) -> None:
         """Let go of the connection and stop coming back. What was asked and not answered fails."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            while not self._task.done():
+                self._task.cancel()  # again, if redis-py took one for a failed connect
+                await asyncio.wait({self._task}, timeout=0.5)
             self._task = None
         await self._disconnect()
 

@@ -146,7 +146,9 @@ class Client:
         """Send a message and wait until it is accepted, so stored for everyone it is for.
 
         It is repeated after a reconnect, or when the server asks for it, always with the same
-        client id and never after the dedupe window, so it can't double.
+        client id and never after the dedupe window, so it can't double. Sends that are awaited one
+        after the other arrive in that order; of several in flight, those that were refused while
+        the store was away may change places.
 
         Args:
             to: a user id.

@@ -89,7 +89,7 @@ async def test_a_client_that_does_not_read_is_closed_and_loses_nothing(
         running.pass_time(49)
         assert connection.session is not None
         assert "bob" in {session.user for session in running.worker._hub.sessions()}
-        running.pass_time(26)
+        running.pass_time(1.25)
         assert {session.user for session in running.worker._hub.sessions()} == {"alice"}
         assert isinstance(await alice.say("carol", "x"), frames.Ok)
         slow.reader._transport.resume_reading()  # type: ignore[attr-defined]
@@ -118,11 +118,11 @@ async def test_a_client_that_sends_and_does_not_read_is_not_read(running: Runnin
         while transport.is_reading():
             raw.writer.write(ping)
             await asyncio.sleep(0)
-        held = transport.get_write_buffer_size()
-        assert held < 1024 * 1024  # the pongs of one read from the socket
-        raw.writer.write(ping)
-        assert isinstance(await alice.say("alice", "x"), frames.Ok)
-        assert transport.get_write_buffer_size() <= held
+        for _ in range(20):
+            raw.writer.write(ping)
+            assert isinstance(await alice.say("alice", "x"), frames.Ok)
+            # the pongs of one read from the socket; the kernel may have let it read once more
+            assert transport.get_write_buffer_size() < 1024 * 1024
         raw.reader._transport.resume_reading()  # type: ignore[attr-defined]
         raw.writer.write(message(codec.encode(frames.Send(9, "c", "bob", "text", b"x"))))
         answer: frames.ServerFrame | None = None

@@ -203,7 +203,8 @@ async def test_a_client_that_does_not_read_over_tls_is_closed(
             assert isinstance(await alice.say("bob", "x" * 30_000, f"c{number}"), frames.Ok)
             await alice.send(frames.Ack(number))
             assert number < 256
-        secure.pass_time(75)
+        secure.pass_time(49)
+        secure.pass_time(1.25)
         slow.reader._transport.resume_reading()  # type: ignore[attr-defined]
         assert await slow.closed() == codes.SLOW_CONSUMER.number
 

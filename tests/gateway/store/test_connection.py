@@ -144,6 +144,67 @@ async def test_a_connection_that_is_closed_at_once_is_retried(tmp_path: Path) ->
             await link.aclose()
 
 
+async def test_a_connection_lost_before_it_is_taken_over(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G10: redis-py hears of that end and we do not: to wait for it would be to hang for ever."""
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.2)
+    link = Link(servers().url, IDENTITY)
+    make = link._pool.make_connection
+    made: list[Any] = []
+
+    def make_lost() -> Any:
+        connection = make()  # type: ignore[no-untyped-call]
+        connect = connection.connect
+
+        async def connect_and_lose() -> None:
+            await connect()
+            connection._writer.transport.abort()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+        if not made:
+            connection.connect = connect_and_lose
+        made.append(connection)
+        return connection
+
+    monkeypatch.setattr(link._pool, "make_connection", make_lost)
+    async with asyncio.timeout(10):
+        await link.start()
+    assert (link.up, len(made)) == (True, 2)
+    await link.aclose()
+
+
+async def test_closing_takes_no_failed_connect_for_an_answer(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that stops while Redis is away stops, though redis-py may turn the cancellation of
+    a connect into an error of its own."""
+    link = Link(servers().url, IDENTITY)
+    make = link._pool.make_connection
+    connecting = asyncio.Event()
+
+    def make_swallowing() -> Any:
+        connection = make()  # type: ignore[no-untyped-call]
+
+        async def connect() -> None:
+            connecting.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise redis.ConnectionError("cancelled") from None
+
+        connection.connect = connect
+        return connection
+
+    monkeypatch.setattr(link._pool, "make_connection", make_swallowing)
+    starting = asyncio.create_task(link.start())
+    await connecting.wait()
+    starting.cancel()
+    async with asyncio.timeout(10):
+        await link.aclose()
+
+
 async def test_what_is_not_redis_protocol_ends_the_connection(tmp_path: Path) -> None:
     """G10: nothing is guessed from garbage; a new connection is made."""
     redis_ = ScriptedRedis(tmp_path / "s.sock")

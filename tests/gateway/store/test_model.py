@@ -255,7 +255,7 @@ def test_the_inbox_agrees_with_the_model(store_url: str) -> None:
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=25,
+                max_examples=15,
                 phases=[Phase.generate],  # to shrink a failure takes minutes
                 stateful_step_count=40,
                 derandomize=True,
