@@ -130,7 +130,7 @@ async def created(client: RawClient, *members: str, name: str = "team") -> str:
 
 
 async def test_a_message_reaches_every_member_and_nobody_else(gateway: RunningWorker) -> None:
-    """HP-11.2-1, HP-11.2-2 and G4: sender, online and offline members; `to` is the group's."""
+    """HP-3.5-3, HP-11.2-1, HP-11.2-2, G4: sender, online and offline members."""
     async with gateway.client("alice") as alice, gateway.client("bob") as bob:
         group = await created(alice, "bob", "carol")
         assert await said(alice, group, "hello") == "ok"
@@ -264,7 +264,7 @@ async def test_a_repeated_change_is_ok_and_tells_nothing_again(gateway: RunningW
 async def test_who_may_do_what(
     running: RunningWorker, who: str, request_: tuple[Any, ...], code: str
 ) -> None:
-    """HP-11.4-1 to HP-11.4-5: each row of the table; what is refused changes nothing."""
+    """HP-11.4-1, HP-11.4-2, HP-11.4-3, HP-11.4-5: each row; what is refused changes nothing."""
     async with running.client("owner") as owner, running.client(who, "d2") as client:
         group = await created(owner, "admin", "admin2", "member", "other")
         await done(owner, "role", group, "admin", "admin")
@@ -312,7 +312,10 @@ async def test_muted_members_may_read_and_not_send(gateway: RunningWorker) -> No
 
 
 async def test_sends_that_are_no_good(gateway: RunningWorker) -> None:
-    """HP-11.2-3, HP-11.2-4: no such group, deleted, not in it, no id; the connection is kept."""
+    """HP-11.2-3, HP-11.2-4, HP-11.3-4: the connection is kept.
+
+    No such group, deleted, not in it, no id, the server's own kind.
+    """
     async with gateway.client("alice") as alice, gateway.client("bob") as bob:
         group = await created(alice)
         assert await said(bob, group, "x") == "not_a_member"
