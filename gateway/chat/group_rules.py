@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from gateway.chat.refused import Refused
-from gateway.store.groups import Change, Group, Member
+from gateway.store.group_state import Change, Group, Member
 from protocol import codes
 from protocol.frames import GroupNotice
 from protocol.frames.groups import Role

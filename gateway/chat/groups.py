@@ -20,7 +20,8 @@ from gateway.chat.records import Records
 from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handlers
 from gateway.store.errors import Unavailable
-from gateway.store.groups import Group, Groups
+from gateway.store.group_state import Group
+from gateway.store.groups import Groups
 from gateway.store.inbox import Inboxes
 from protocol import codec, codes, frames
 from protocol.frames import GroupInfo, GroupMember, Message, Result

@@ -1,11 +1,9 @@
 """Groups: who is in them, and what their members must be told of it.
 
-A group's state is a hash in the group's own bucket: ``v`` version, ``n`` sealed name, ``q`` whether
-all are muted, and for each member ``u:<user>``: role, and ``-`` where muted. A deleted one is
-remembered for a while by ``gone``, the user who owned it. A change swaps one version for the next,
-and in the same step puts the notice that all must get into a list beside it: so whoever reads the
-group, on any gateway, sees notices that were not delivered yet, and delivers them before anything
-else goes to the members. ARCHITECTURE.md tells why nothing reaches who was removed.
+A change swaps one version of a group's state for the next, and in the same step puts the notice
+that all must get into a list beside it: so whoever reads the group, on any gateway, sees notices
+that were not delivered yet, and delivers them before anything else goes to the members.
+ARCHITECTURE.md tells why nothing reaches who was removed.
 
 Times and versions are integers; a group's first version is the time it was made, in ms, so that
 they grow even if a group is made again after it was deleted.
@@ -16,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -25,10 +22,17 @@ from msgspec import Struct, msgpack
 
 from gateway.apps.app import App
 from gateway.store.errors import StoreError, Unavailable
-from gateway.store.inbox import Audience, Inboxes
+from gateway.store.group_state import (
+    NO_MEMBERS,
+    Change,
+    Group,
+    Summary,
+    fields_of,
+    member_of,
+)
+from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link, script
-from protocol.frames.groups import Role
 from protocol.limits import DEDUPE_WINDOW_MS
 
 _READ: Final = script("group_read")
@@ -42,57 +46,14 @@ CACHED_MEMBERS: Final = 100_000
 TAKEOVER_MS: Final = 15_000
 """After which the sweeper delivers a notice that its own gateway did not."""
 
+FENCE_MS: Final = 24 * 60 * 60 * 1000
+"""How long an inbox refuses what goes by a list of members from before a removal. No gateway that
+was stopped for longer than that is still in the middle of a send."""
+
 QUIET_MS: Final = 180 * 24 * 60 * 60 * 1000
 """How far ahead a group that owes nothing stands in the due list, where a deleted app finds it."""
 
-_FIXED: Final = 3
-"""Fields of a state that are no members."""
-
-_ROLES: Final[dict[str, Role]] = {"o": "owner", "a": "admin", "m": "member"}
 _log = structlog.get_logger("store")
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One member's place in a group."""
-
-    role: Role
-    muted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A group at one version. `gone` is empty, or the owner of what was deleted."""
-
-    id: str
-    version: int
-    sealed_name: bytes
-    muted: bool
-    members: dict[str, Member]
-    gone: str
-    audience: Audience = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What becomes another; None is no change, and a member that is None is taken out."""
-
-    sealed_name: bytes | None = None
-    muted: bool | None = None
-    members: dict[str, Member | None] = field(default_factory=dict)
-    deleted_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A group in the list of one of its members."""
-
-    id: str
-    version: int
-    sealed_name: bytes
-    muted: bool
-    role: Role
-    size: int
 
 
 class _News(Struct, array_like=True):
@@ -213,7 +174,7 @@ class Groups:
             return None
         state = dict(zip(raw[::2], raw[1::2], strict=True))
         members = {
-            name[2:].decode(): _member(value)
+            name[2:].decode(): member_of(value)
             for name, value in state.items()
             if name.startswith(b"u:")
         }
@@ -261,16 +222,6 @@ class Groups:
         left = [user for user, member in change.members.items() if member is None]
         joined = [u for u, m in change.members.items() if m is not None and u not in old]
         news = _News(version, message_id, record, [*old, *joined], joined, left)
-        fields: list[str | bytes] = []
-        if change.deleted_by is not None:
-            fields += ("gone", change.deleted_by)
-        else:
-            if change.sealed_name is not None:
-                fields += ("n", change.sealed_name)
-            if change.muted is not None:
-                fields += ("q", "1" if change.muted else "0")
-            for user, member in change.members.items():
-                fields += (f"u:{user}", _value(member))
         done = await self._link.run(
             _CHANGE,
             (keys.state, keys.pending, keys.due),
@@ -280,7 +231,7 @@ class Groups:
             self._clock_ms() + TAKEOVER_MS,
             keys.member,
             DEDUPE_WINDOW_MS if change.deleted_by is not None else "",
-            *fields,
+            *fields_of(change),
             durable=True,
         )
         return bool(done)
@@ -327,7 +278,7 @@ class Groups:
                 tuple(names),
                 group_id,
                 news.version,
-                DEDUPE_WINDOW_MS,
+                FENCE_MS,
                 *places,
                 durable=True,
             )
@@ -392,8 +343,8 @@ class Groups:
                         int(version),
                         name,
                         muted == b"1",
-                        _member(me).role,
-                        fields - _FIXED,
+                        member_of(me).role,
+                        fields - NO_MEMBERS,
                     )
                 )
         return summaries, page[-1] if len(ids) > count else None
@@ -426,13 +377,3 @@ class Groups:
 
 def _size(group: Group | None) -> int:
     return len(group.members) if group is not None else 0
-
-
-def _value(member: Member | None) -> str:
-    if member is None:
-        return ""
-    return member.role[0] + ("-" if member.muted else "")
-
-
-def _member(value: bytes) -> Member:
-    return Member(_ROLES[value[:1].decode()], value.endswith(b"-"))
