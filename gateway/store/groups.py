@@ -151,12 +151,14 @@ class Groups:
         call: asyncio.Future[Any],
     ) -> None:
         watch.reading = False
-        error = call.exception()
-        if error is None:
+        error: Exception | None = None
+        try:
             version, state, pending = call.result()
             if state or version == b"0":
                 self._keep(app.id, watch, self._parse(app.id, group_id, int(version), state))
             self._tell(app, group_id, watch, pending)
+        except Exception as reason:  # noqa: BLE001 - whoever waits for the group gets it
+            error = reason
         for future in waiting:
             if future.done():  # its caller was cancelled
                 continue
@@ -256,7 +258,10 @@ class Groups:
                     news.version,
                 )
             )
-        if calls:
+        if not calls:
+            if watch.telling is not None and watch.telling.done():
+                watch.telling = None  # nothing is owed, whoever delivered it
+        else:
             # One that failed before was sent again just now, with what came after it.
             earlier = watch.telling if watch.telling and not watch.telling.done() else None
             watch.telling = asyncio.create_task(

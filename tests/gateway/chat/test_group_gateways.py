@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from gateway.config import Settings
-from tests.gateway.chat.grouping import created, done, read, said, two_gateways
+from gateway.store.errors import Unavailable
+from tests.gateway.chat.grouping import created, done, read, refused, said, two_gateways
 from tests.harness import FakeClock
 
 
@@ -144,3 +145,41 @@ async def test_the_sweeper_tells_what_a_dead_gateway_did_not(
             assert await read(bob) == ["renamed alice crew"]
         with redis.Redis.from_url(settings.redis_url) as client:
             assert not list(client.scan_iter("*grpnews*"))
+
+
+async def test_a_change_that_could_not_be_told_is_unavailable_and_then_done(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-11.3-2, HP-11.3-3: no ok before all are told; the repeat is ok, whoever told them."""
+    async with two_gateways(settings, clock) as (one, two), one.client("alice") as alice:
+        group = await created(alice, "bob")
+
+        def away(*_: Any) -> asyncio.Future[int]:
+            failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            failed.set_exception(Unavailable("test"))
+            return failed
+
+        inboxes = one.worker._services.inboxes
+        for name, by_another in (("crew", False), ("gang", True)):
+            monkeypatch.setattr(inboxes, "deliver_to", away)
+            assert await refused(alice, "rename", group, name) == "unavailable"
+            monkeypatch.undo()
+            if by_another:
+                async with two.client("bob") as bob:
+                    assert await said(bob, group, "hi") == "ok"
+            await done(alice, "rename", group, name)
+        async with two.client("bob", "d2") as bob:
+            told = ["created alice alice bob team", "renamed alice crew", "renamed alice gang"]
+            assert await read(bob) == [*told, "hi"]
+
+
+async def test_a_state_that_makes_no_sense_is_an_error_and_not_silence(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-4.6-1: every request gets its one answer, and the session goes on."""
+    async with two_gateways(settings, clock) as (one, _), one.client("alice") as alice:
+        group = await created(alice, "bob")
+        with redis.Redis.from_url(settings.redis_url) as store:
+            state = next(iter(store.scan_iter(f"*grp:*:{group}")))
+            store.hset(state, mapping={"u:bob": "?", "v": "9999999999999"})
+        assert await said(alice, group, "x") == "internal"
