@@ -10,6 +10,7 @@ Errors::
 
 from __future__ import annotations
 
+import re
 from typing import Final, TypeVar
 
 import msgspec
@@ -21,6 +22,8 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _client_decoder: Final[msgspec.msgpack.Decoder[ClientFrame]] = msgspec.msgpack.Decoder(ClientFrame)
 _server_decoder: Final[msgspec.msgpack.Decoder[ServerFrame]] = msgspec.msgpack.Decoder(ServerFrame)
 _outline_decoder: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+_ENUM_VALUE: Final = re.compile(r"Invalid enum value .*(?= - at )", re.DOTALL)
 
 _F = TypeVar("_F")
 
@@ -91,8 +94,9 @@ def _explain(data: bytes, error: Exception) -> FrameError:
         request_id = NO_REQUEST
     if isinstance(error, msgspec.ValidationError) and str(error).endswith("`$[0]`"):
         return UnknownType(f"frame type {kind} is not known here", request_id)
-    if isinstance(error, msgspec.ValidationError):  # its text names types and places, no values
-        return InvalidField(f"frame type {kind}: {error}", request_id)
+    if isinstance(error, msgspec.ValidationError):  # its text names types and places
+        told = _ENUM_VALUE.sub("Invalid value", str(error))  # and this one value
+        return InvalidField(f"frame type {kind}: {told}", request_id)
     return InvalidField(f"frame type {kind}: a text is not UTF-8, or nests too deeply", request_id)
 
 

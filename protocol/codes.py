@@ -123,6 +123,24 @@ UNAVAILABLE: Final = ErrorCode(
 INTERNAL: Final = ErrorCode(
     141, "internal", Retry.LATER, "A fault of the server; it is in the server's log."
 )
+UNKNOWN_GROUP: Final = ErrorCode(
+    150, "unknown_group", Retry.NEVER, "There is no such group, or it was deleted."
+)
+NOT_A_MEMBER: Final = ErrorCode(
+    151, "not_a_member", Retry.NEVER, "This user, or the user the request is about, is not in it."
+)
+NOT_ALLOWED: Final = ErrorCode(
+    152, "not_allowed", Retry.NEVER, "The user's role in the group does not allow this."
+)
+GROUP_FULL: Final = ErrorCode(
+    153, "group_full", Retry.NEVER, "The group would have more members than the app's tier allows."
+)
+MUTED: Final = ErrorCode(
+    154, "muted", Retry.NEVER, "The user, or everyone but owner and admins, may not send here."
+)
+OWNER_STAYS: Final = ErrorCode(
+    155, "owner_stays", Retry.NEVER, "The owner can't leave; hand the group over first."
+)
 
 GOING_AWAY: Final = CloseCode(4000, "going_away", "This gateway is being drained; reconnect.")
 STORE_UNAVAILABLE: Final = CloseCode(

@@ -45,6 +45,20 @@ def message_id(app_id: str, sender: str, client_id: str) -> bytes:
     return hashlib.sha256(text).digest()[:16]
 
 
+def group_id(app_id: str, owner: str, client_id: str) -> str:
+    """The id of the group that `owner` named `client_id`: 32 hex digits (SPEC.md HP-11.1-1).
+
+    Derived as a message id is, with a word before it that no app id can be, so the two never meet.
+    """
+    text = f"group\0{app_id}\0{owner}\0{client_id}".encode()
+    return hashlib.sha256(text).hexdigest()[:32]
+
+
+def is_group_id(value: str) -> bool:
+    """True for 32 lower-case hex digits."""
+    return _APP.fullmatch(value) is not None
+
+
 def direct_conversation(a: str, b: str) -> str:
     """The name of two users' conversation, the same from both ends: ``d:<lower>:<higher>``."""
     return f"d:{a}:{b}" if a <= b else f"d:{b}:{a}"

@@ -34,5 +34,11 @@ MAX_ID_CHARS: Final = 64
 MAX_KIND_CHARS: Final = 32
 """Longest kind of a message (``text``, ``image`` …), in characters."""
 
+MAX_GROUP_NAME_CHARS: Final = 128
+"""Longest name of a group, in characters."""
+
+MAX_GROUP_CHANGE: Final = 100
+"""Users in one request about a group's members; it keeps the notice that all get small."""
+
 MAX_INTEGER: Final = 2**53 - 1
 """No integer on the wire is larger, so that a browser's numbers can hold it."""

@@ -7,6 +7,7 @@ and puts the push's head before it, without decoding it.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 import structlog
@@ -17,6 +18,9 @@ from protocol import codec
 from protocol.frames import Lost, Message, ServerFrame
 
 _ID_BYTES: Final = 16
+SHARED: Final = 64
+"""Group messages whose opened form is kept, for the other members who get them."""
+
 _log = structlog.get_logger("chat")
 
 
@@ -25,6 +29,7 @@ class Records:
 
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
+        self._shared: OrderedDict[tuple[str, bytes], tuple[bytes, bytes]] = OrderedDict()
 
     def make(self, app: App, message: Message, conversation: str) -> bytes:
         """Encode and seal a message; it is sealed under the day of its own `time`."""
@@ -56,11 +61,41 @@ class Records:
             raise Tampered from None
         # The seal binds the record to its conversation; this binds the conversation to the inbox.
         kind, _, members = conversation.partition(":")
+        if kind == "g":  # who is in it changes, so it may be in any inbox of the app
+            return self._open_shared(app, conversation, record, end)
         if kind != "d" or user not in members.split(":"):
             raise Tampered
         return self._sealer.open(
             app.id, app.salt, Kind.MESSAGE, conversation, record[:_ID_BYTES], record[end:]
         )
+
+    def _open_shared(self, app: App, conversation: str, record: bytes, end: int) -> bytes:
+        """Open what many users here get within a moment, once for all of them."""
+        mid = record[:_ID_BYTES]
+        known = self._shared.get((app.id, mid))
+        if known is not None and known[0] == record:
+            return known[1]
+        message = self._sealer.open(app.id, app.salt, Kind.MESSAGE, conversation, mid, record[end:])
+        while len(self._shared) >= SHARED:
+            self._shared.popitem(last=False)
+        self._shared[app.id, mid] = (record, message)
+        return message
+
+    def seal_group_name(self, app: App, group_id: str, name: str, now_ms: int) -> bytes:
+        """A group's name as the store holds it."""
+        return self._sealer.seal(
+            app.id, app.salt, Kind.GROUP, f"g:{group_id}", b"", name.encode(), now_ms
+        )
+
+    def group_name(self, app: App, group_id: str, sealed: bytes) -> str:
+        """What `seal_group_name` sealed.
+
+        Raises:
+            Tampered, UnknownKeyVersion.
+        """
+        return self._sealer.open(
+            app.id, app.salt, Kind.GROUP, f"g:{group_id}", b"", sealed
+        ).decode()
 
     def relay(self, app: App, channel: str, frame: ServerFrame, now_ms: int) -> bytes:
         """Seal a frame for whoever hears `channel`; it opens there only."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from gateway.apps.app import App
 from gateway.chat.addressing import conversation_of
+from gateway.chat.groups import PREFIX as GROUP
+from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
 from gateway.store.inbox import Inboxes
@@ -18,9 +20,16 @@ from protocol.ids import message_id
 class Sending:
     """Accepts messages. `clock_ms` gives milliseconds since 1970."""
 
-    def __init__(self, inboxes: Inboxes, records: Records, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        inboxes: Inboxes,
+        records: Records,
+        groups: GroupChat,
+        clock_ms: Callable[[], int],
+    ) -> None:
         self._inboxes = inboxes
         self._records = records
+        self._groups = groups
         self._clock_ms = clock_ms
 
     def send(self, app: App, user: str, frame: Send) -> tuple[bytes, asyncio.Future[int]]:
@@ -31,9 +40,11 @@ class Sending:
         reach an inbox in the order of these calls (G3).
 
         Raises:
-            Refused: unknown_recipient, body_too_large. The future: Unavailable, StoreFault.
+            Refused: unknown_recipient, invalid_field, body_too_large. The future: Unavailable,
+                StoreFault; and for a group Refused, as `GroupChat.send` says.
         """
-        conversation = conversation_of(user, frame.to)
+        if frame.kind.startswith("homeport."):
+            raise Refused(codes.INVALID_FIELD, "A kind that begins with homeport. is the server's.")
         if len(frame.body) > app.tier.max_body:
             raise Refused(
                 codes.BODY_TOO_LARGE,
@@ -42,6 +53,9 @@ class Sending:
         now_ms = self._clock_ms()
         mid = message_id(app.id, user, frame.client_id)
         message = Message(mid, user, frame.to, now_ms, frame.kind, frame.body)
+        if frame.to.startswith(GROUP):
+            return mid, self._groups.send(app, message)
+        conversation = conversation_of(user, frame.to)
         # Sender first, and once where someone writes to himself.
         users = (user, frame.to) if frame.to != user else (user,)
         stored = self._inboxes.deliver(

@@ -15,7 +15,7 @@ import typer
 
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.output import show
-from gateway.cli.place import Data, Json, user_id
+from gateway.cli.place import Data, Json, recipient, user_id
 from gateway.runtime import devfolder
 from gateway.security import tokens
 from protocol.client import (
@@ -115,7 +115,9 @@ class Target:
 
 def send(
     text: Annotated[str, typer.Argument(metavar="TEXT")],
-    to: Annotated[str, typer.Option(metavar="USER", help="Who gets it.", callback=user_id)],
+    to: Annotated[
+        str, typer.Option(metavar="TO", help="A user, or g: and a group's id.", callback=recipient)
+    ],
     user: As = None,
     url: Url = None,
     token: Token = None,

@@ -23,7 +23,7 @@ from gateway.runtime import devfolder
 from gateway.runtime.devfolder import DevState
 from gateway.security.keyring import Keyring
 from gateway.store.errors import Unavailable
-from protocol.ids import is_app_id, is_user_id
+from protocol.ids import is_app_id, is_group_id, is_user_id
 
 if TYPE_CHECKING:
     from gateway.store.admin import Admin
@@ -33,6 +33,12 @@ def _user(value: str | None) -> str | None:
     if value is not None and not is_user_id(value):
         raise typer.BadParameter("1 to 64 of A-Z a-z 0-9 . _ @ + -")
     return value
+
+
+def _recipient(value: str | None) -> str | None:
+    if value is not None and value.startswith("g:") and is_group_id(value[2:]):
+        return value
+    return _user(value)
 
 
 def _app_id(value: str | None) -> str | None:
@@ -60,6 +66,7 @@ OptionalDevice = Annotated[
     str | None, typer.Option("--device", metavar="DEVICE", callback=_user, help="Only this one.")
 ]
 user_id = _user
+recipient = _recipient
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
 from gateway.chat.sending import Sending
 from gateway.config import Address, Settings
@@ -33,6 +34,7 @@ from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store import events, stamp
 from gateway.store.directory import REFRESH_S, AppDirectory
 from gateway.store.errors import StampError, StoreError
+from gateway.store.groups import Groups
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
@@ -118,18 +120,20 @@ class Worker:
         self._records = Records(sealer)
         self._hub = Hub(self._subscriber, inboxes, self._frame)
         self._wheel = Wheel(self._clock.steady())
-        self._sweeper = Sweeper(self._link, keys, self._directory, self._clock.wall_ms)
+        groups = Groups(self._link, keys, inboxes, self._clock.wall_ms)
+        group_chat = GroupChat(groups, inboxes, self._records, self._clock.wall_ms)
+        self._sweeper = Sweeper(self._link, keys, self._directory, groups, self._clock.wall_ms)
         self._services = Services(
             handshake=Handshake(settings.region, settings.directory, self._directory),
             directory=self._directory,
             inboxes=inboxes,
             records=self._records,
-            sending=Sending(inboxes, self._records, self._clock.wall_ms),
+            sending=Sending(inboxes, self._records, group_chat, self._clock.wall_ms),
             hub=self._hub,
             wheel=self._wheel,
             clock=self._clock,
             heartbeat_s=settings.heartbeat_s,
-            handlers={},
+            handlers={**group_chat.handlers()},
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins)

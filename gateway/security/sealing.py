@@ -53,6 +53,7 @@ class Kind(IntEnum):
     MESSAGE = 1
     APP = 2
     RELAY = 3
+    GROUP = 4
 
 
 class SealError(Exception):

@@ -305,6 +305,8 @@ class Session:
             self._send(frames.Ok(request_id, frames.Result(id=mid, time=stored.result())))
         elif isinstance(error, StoreError):
             self._refuse(request_id, refusal(error))
+        elif isinstance(error, Refused):
+            self._refuse(request_id, error)
         else:
             _log.error("send_failed", session=self.id, exc_info=error)
             self._refuse(request_id, Refused(codes.INTERNAL))

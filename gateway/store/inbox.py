@@ -13,7 +13,7 @@ Times are milliseconds since 1970 and are passed in. Every method may raise, or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -84,6 +84,10 @@ class Checked:
     revoked_before_ms: int
 
 
+Audience = list[tuple[int, list[str], list[str]]]
+"""By bucket: its number, the names of keys and channels, the inboxes' members of the due list."""
+
+
 class Inboxes:
     """The inboxes of a region."""
 
@@ -105,28 +109,55 @@ class Inboxes:
         One call a bucket, all in one round trip. The future holds the time at which the message was
         first stored. Commands go out in the order of the calls to this method.
         """
+        return self.deliver_to(
+            self.audience(app_id, users), app_id, tier, message_id, record, now_ms
+        )
+
+    def audience(self, app_id: str, users: Iterable[str], group_id: str = "") -> Audience:
+        """What `deliver_to` needs to reach `users`, as members of a group if one is given."""
         buckets: dict[int, list[UserKeys]] = {}
         for user in users:
             keys = self._keys.user(app_id, user)
             buckets.setdefault(keys.bucket, []).append(keys)
+        audience = []
+        for bucket, members in buckets.items():
+            names = [members[0].due]
+            for m in members:
+                names += (m.inbox, m.meta, m.channel)
+            if group_id:
+                names += [self._keys.fence(app_id, m.user, group_id) for m in members]
+            audience.append((bucket, names, [m.member for m in members]))
+        return audience
+
+    def deliver_to(
+        self,
+        audience: Audience,
+        app_id: str,
+        tier: Tier,
+        message_id: bytes,
+        record: bytes,
+        now_ms: int,
+        version: int | str = "",
+    ) -> asyncio.Future[int]:
+        """As `deliver`. For a group, `version` is that of the membership that `audience` is.
+
+        Who is out of the group since a later version than that is passed over.
+        """
         calls = [
             self._link.run(
                 _DELIVER,
-                (
-                    self._keys.dedupe(bucket, app_id, message_id),
-                    members[0].due,
-                    *(name for m in members for name in (m.inbox, m.meta, m.channel)),
-                ),
+                (self._keys.dedupe(bucket, app_id, message_id), *names),
                 now_ms,
                 tier.retention_ms,
                 tier.inbox_cap,
                 DEDUPE_WINDOW_MS,
                 record,
                 message_id.hex()[:EPOCH_CHARS],
-                *(m.member for m in members),
+                version,
+                *members,
                 durable=True,
             )
-            for bucket, members in buckets.items()
+            for bucket, names, members in audience
         ]
         return _earliest(calls)
 

@@ -12,6 +12,8 @@ from typing import Final
 
 BUCKETS: Final = 256
 STAMP: Final = "hp:region"
+GROUP_DUE: Final = "group:"
+"""Begins a group's place in a due list, after the app; a user id has no colon."""
 
 
 def bucket_of(app_id: str, user: str) -> int:
@@ -23,6 +25,7 @@ def bucket_of(app_id: str, user: str) -> int:
 class UserKeys:
     """The names that belong to one user. `member` stands for the user in the bucket's due list."""
 
+    user: str
     bucket: int
     member: str
     inbox: str
@@ -30,6 +33,17 @@ class UserKeys:
     revoked: str
     due: str
     channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKeys:
+    """The names that belong to one group. `member` stands for it in the bucket's due list."""
+
+    bucket: int
+    member: str
+    state: str
+    pending: str
+    due: str
 
 
 class Keys:
@@ -53,12 +67,35 @@ class Keys:
         """Remembers, in one bucket, that this message was stored there."""
         return f"{self._prefix}{{{bucket}}}:dup:{app_id}:{message_id.hex()}"
 
+    def group(self, app_id: str, group_id: str) -> GroupKeys:
+        """All the names of one group, whose bucket is that of ``g:<id>``."""
+        bucket = bucket_of(app_id, f"g:{group_id}")
+        head = f"{self._prefix}{{{bucket}}}:"
+        return GroupKeys(
+            bucket=bucket,
+            member=f"{app_id}:{GROUP_DUE}{group_id}",
+            state=f"{head}grp:{app_id}:{group_id}",
+            pending=f"{head}grpnews:{app_id}:{group_id}",
+            due=f"{head}due",
+        )
+
+    def groups_of(self, app_id: str, user: str) -> tuple[int, str]:
+        """A user's bucket, and in it the hash of the groups the user is in."""
+        bucket = bucket_of(app_id, user)
+        return bucket, f"{self._prefix}{{{bucket}}}:grps:{app_id}:{user}"
+
+    def fence(self, app_id: str, user: str, group_id: str) -> str:
+        """In the user's bucket: since which version of the group the user is out of it."""
+        bucket = bucket_of(app_id, user)
+        return f"{self._prefix}{{{bucket}}}:out:{app_id}:{user}:{group_id}"
+
     def user(self, app_id: str, user: str) -> UserKeys:
         """All the names of one user."""
         bucket = bucket_of(app_id, user)
         member = f"{app_id}:{user}"
         head = f"{self._prefix}{{{bucket}}}:"
         return UserKeys(
+            user=user,
             bucket=bucket,
             member=member,
             inbox=f"{head}inbox:{member}",

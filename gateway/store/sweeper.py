@@ -20,7 +20,8 @@ from gateway.apps.app import AppError
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
-from gateway.store.keys import BUCKETS, Keys
+from gateway.store.groups import Groups
+from gateway.store.keys import BUCKETS, GROUP_DUE, Keys
 from gateway.store.link import Link, script
 
 _SWEEP: Final = script("sweep")
@@ -38,11 +39,17 @@ class Sweeper:
     """Sweeps a region. `clock_ms` gives milliseconds since 1970."""
 
     def __init__(
-        self, link: Link, keys: Keys, directory: AppDirectory, clock_ms: Callable[[], int]
+        self,
+        link: Link,
+        keys: Keys,
+        directory: AppDirectory,
+        groups: Groups,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._link = link
         self._keys = keys
         self._directory = directory
+        self._groups = groups
         self._clock_ms = clock_ms
         self._id = secrets.token_hex(8)
 
@@ -86,6 +93,9 @@ class Sweeper:
             times: dict[str, tuple[int, int] | None] = {}
             for member in members:
                 app_id, _, user = member.decode().partition(":")
+                if user.startswith(GROUP_DUE):
+                    passed_over += not await self._group(app_id, user.removeprefix(GROUP_DUE))
+                    continue
                 if app_id not in times:
                     times[app_id] = await self._times(app_id)
                 kept = times[app_id]
@@ -98,6 +108,17 @@ class Sweeper:
                 )
             if len(members) < BATCH:
                 return removed
+
+    async def _group(self, app_id: str, group_id: str) -> bool:
+        """Look after a group; False where it stays due."""
+        try:
+            await self._groups.look_after(await self._directory.read(app_id), group_id)
+        except AppNotFound:
+            await self._groups.purge(app_id, group_id)
+        except (SealError, AppError) as error:
+            _log.error("sweep_app_unreadable", app=app_id, reason=type(error).__name__)
+            return False
+        return True
 
     async def _times(self, app_id: str) -> tuple[int, int] | None:
         """How long messages and unused profiles of an app are kept, ms; None: it can't be told."""

@@ -30,8 +30,9 @@ from protocol.client.errors import (
     WrongRegion,
 )
 from protocol.client.events import Connected, Disconnected, Event, Lost, Reset, TokenExpiring
+from protocol.client.groups import Group, group_notice
 from protocol.client.message import Message, Sent
-from protocol.frames import Cursor
+from protocol.frames import Cursor, GroupMember, GroupNotice
 
 __all__ = [
     "Client",
@@ -39,6 +40,10 @@ __all__ = [
     "CursorFile",
     "Message",
     "Sent",
+    "Group",
+    "GroupMember",
+    "GroupNotice",
+    "group_notice",
     "Event",
     "Connected",
     "Disconnected",

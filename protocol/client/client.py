@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from protocol.client.cursor import CursorFile
 from protocol.client.errors import ClientClosed, ClientError
 from protocol.client.events import Event
+from protocol.client.groups import GroupRequests
 from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
@@ -23,7 +24,7 @@ from protocol.ids import is_device_id, new_client_id
 from protocol.limits import PATH
 
 
-class Client:
+class Client(GroupRequests):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
     Made inside a running event loop and used as ``async with``: it enters when the first connection
@@ -151,7 +152,7 @@ class Client:
         the store was away may change places.
 
         Args:
-            to: a user id.
+            to: a user id, or a group's `Group.address`.
             body: text, or bytes that the gateway does not look at.
             kind: what the body is. None: ``text`` for str, ``binary`` for bytes.
             client_id: the message's name among the sender's own; None: a fresh one.

@@ -12,7 +12,8 @@ class Message(Struct, frozen=True):
 
     Attributes:
         id: 16 bytes, the same for everyone who got the message.
-        sender, to: user ids.
+        sender: a user id; empty where the server itself says something.
+        to: a user id, or ``g:`` and a group's id.
         time: when the gateway accepted it, in milliseconds since 1970.
         kind: what the body is; ``text`` is UTF-8.
         body: as the sender gave it.

@@ -33,6 +33,21 @@ from protocol.frames.connection import (
     Renew,
     Result,
 )
+from protocol.frames.groups import (
+    GroupAdd,
+    GroupCreate,
+    GroupDelete,
+    GroupGet,
+    GroupInfo,
+    GroupLeave,
+    GroupList,
+    GroupMember,
+    GroupMute,
+    GroupNotice,
+    GroupRemove,
+    GroupRename,
+    GroupRole,
+)
 from protocol.frames.messages import Ack, Lost, Message, Push, Send
 from protocol.frames.types import NO_REQUEST, Count, Cursor, Limits, RequestId
 
@@ -47,6 +62,19 @@ __all__ = [
     "Error",
     "Expiring",
     "Goaway",
+    "GroupAdd",
+    "GroupCreate",
+    "GroupDelete",
+    "GroupGet",
+    "GroupInfo",
+    "GroupLeave",
+    "GroupList",
+    "GroupMember",
+    "GroupMute",
+    "GroupNotice",
+    "GroupRemove",
+    "GroupRename",
+    "GroupRole",
     "Limits",
     "Lost",
     "Message",
@@ -61,10 +89,12 @@ __all__ = [
     "ServerFrame",
 ]
 
-# One line a block.
+# One line a block, as far as it fits.
 ClientFrame = (
     Connect | Renew | Ping | Pong
     | Send | Ack
+    | GroupCreate | GroupRename | GroupDelete | GroupAdd | GroupRemove | GroupLeave | GroupRole
+    | GroupMute | GroupGet | GroupList
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway

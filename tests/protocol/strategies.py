@@ -13,6 +13,18 @@ from protocol.frames import (
     Error,
     Expiring,
     Goaway,
+    GroupAdd,
+    GroupCreate,
+    GroupDelete,
+    GroupGet,
+    GroupInfo,
+    GroupLeave,
+    GroupList,
+    GroupMember,
+    GroupMute,
+    GroupRemove,
+    GroupRename,
+    GroupRole,
     Limits,
     Lost,
     Message,
@@ -29,6 +41,20 @@ from protocol.frames import (
 request_ids = st.integers(1, 2**32 - 1)
 counts = st.integers(0, 2**53 - 1)
 seconds = st.floats(0, 2**53 - 1)
+ids = st.text(min_size=1, max_size=64)
+group_ids = st.from_regex(r"[0-9a-f]{32}", fullmatch=True)
+roles = st.sampled_from(["owner", "admin", "member"])
+group_infos = st.builds(
+    GroupInfo,
+    group_ids,
+    counts,
+    st.text(),
+    roles,
+    st.booleans(),
+    counts,
+    st.lists(st.builds(GroupMember, st.text(), roles, st.booleans()), max_size=3),
+    st.booleans(),
+)
 
 cursors = st.builds(Cursor, st.text(max_size=32), counts, counts)
 limits = st.builds(Limits, counts, counts, counts)
@@ -61,6 +87,18 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
     ),
     st.builds(Ack, counts),
     st.builds(Renew, request_ids, st.text()),
+    st.builds(
+        GroupCreate, request_ids, ids, st.text(min_size=1, max_size=128), st.lists(ids, max_size=9)
+    ),
+    st.builds(GroupRename, request_ids, group_ids, st.text(min_size=1, max_size=128)),
+    st.builds(GroupDelete, request_ids, group_ids),
+    st.builds(GroupAdd, request_ids, group_ids, st.lists(ids, max_size=9)),
+    st.builds(GroupRemove, request_ids, group_ids, st.lists(ids, max_size=9)),
+    st.builds(GroupLeave, request_ids, group_ids),
+    st.builds(GroupRole, request_ids, group_ids, ids, roles),
+    st.builds(GroupMute, request_ids, group_ids, st.booleans(), st.none() | ids),
+    st.builds(GroupGet, request_ids, group_ids, st.text(max_size=64)),
+    st.builds(GroupList, request_ids, st.text(max_size=64)),
     st.just(Ping()),
     st.just(Pong()),
 )
@@ -82,7 +120,15 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(
         Ok,
         request_ids,
-        st.builds(Result, st.none() | st.binary(), st.none() | counts, st.none() | counts),
+        st.builds(
+            Result,
+            st.none() | st.binary(),
+            st.none() | counts,
+            st.none() | counts,
+            st.none() | group_infos,
+            st.none() | st.lists(group_infos, max_size=3),
+            st.none() | st.text(),
+        ),
     ),
     st.builds(
         Error,

@@ -17,6 +17,8 @@ from protocol.frames import (
     Connected,
     Cursor,
     Error,
+    GroupInfo,
+    GroupMember,
     Limits,
     Message,
     Ok,
@@ -59,7 +61,7 @@ def test_the_table_of_frames_is_the_code() -> None:
     assert in_spec == in_code
 
 
-@pytest.mark.parametrize("kind", [Cursor, Limits, Message])
+@pytest.mark.parametrize("kind", [Cursor, Limits, Message, GroupInfo, GroupMember])
 def test_the_arrays_inside_frames_are_the_code(kind: Any) -> None:
     """SPEC.md section 4.6, second table."""
     row = re.search(rf"^\| {kind.__name__.lower()} \| (.*) \|$", SPEC, re.MULTILINE)
@@ -68,10 +70,10 @@ def test_the_arrays_inside_frames_are_the_code(kind: Any) -> None:
 
 
 def test_no_type_lies_outside_its_block() -> None:
-    """HP-4.5-1: this version uses only the first two blocks, up to 31."""
+    """HP-4.5-1: this version uses only the first three blocks, up to 47."""
     blocks = [tuple(map(int, row[0].split("-"))) for row in _rows("4.5 ")]
     assert blocks == [(0, 15), *((first, first + 15) for first in range(16, 112, 16))]
-    assert all(0 < _tag(kind) < 32 for kind in {*CLIENT, *SERVER})
+    assert all(0 < _tag(kind) < 48 for kind in {*CLIENT, *SERVER})
 
 
 def test_the_table_of_limits_is_the_code() -> None:
@@ -87,6 +89,8 @@ def test_the_table_of_limits_is_the_code() -> None:
     assert said["dedupe window (`limits.dedupe_ms`)"] == str(limits.DEDUPE_WINDOW_MS)
     assert said["user id, device id, client message id"] == str(limits.MAX_ID_CHARS)
     assert said["`kind`"] == str(limits.MAX_KIND_CHARS)
+    assert said["name of a group"] == str(limits.MAX_GROUP_NAME_CHARS)
+    assert said["users in one request about a group"] == str(limits.MAX_GROUP_CHANGE)
     assert (said["integer"], limits.MAX_INTEGER) == ("2^53", 2**53 - 1)
 
 

@@ -2,18 +2,25 @@
 --
 -- KEYS  1 dedupe  2 due list  then, for each inbox: inbox, meta, channel
 -- ARGV  1 now ms  2 retention ms  3 inbox cap  4 dedupe window ms  5 record  6 epoch for a new inbox
+--       7 '' or, for a message to a group, the version of the membership it goes by
 --       then, for each inbox: its member of the due list
+-- For a group there follow KEYS: for each inbox, the version since which its user is out (fence).
 -- Returns the time in ms at which the message was first stored here: now, or that of an earlier try.
 local now, retention, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local record = ARGV[5]
 
 -- A script that fails is not rolled back. So what may fail comes before the dedupe mark, which would
 -- make the next try believe that this one had stored the message.
-local states, held = {}, {}
-for i = 7, #ARGV do
-  local at = 3 * (i - 6)
+local states, held, out = {}, {}, {}
+for i = 8, #ARGV do
+  local at = 3 * (i - 7)
   states[i] = redis.call('HMGET', KEYS[at + 1], 'e', 'q', 't')
   held[i] = redis.call('XLEN', KEYS[at]) + 1
+  if ARGV[7] ~= '' then
+    -- Who was removed meanwhile gets nothing, however old the sender's list of members is.
+    local since = redis.call('GET', KEYS[2 + 3 * (#ARGV - 7) + i - 7])
+    out[i] = since and tonumber(ARGV[7]) < tonumber(since)
+  end
 end
 local first = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[4])
 if first then
@@ -22,8 +29,8 @@ if first then
   return first
 end
 
-for i = 7, #ARGV do
-  local at = 3 * (i - 6)
+local function store(i)
+  local at = 3 * (i - 7)
   local inbox, meta, channel, known = KEYS[at], KEYS[at + 1], KEYS[at + 2], states[i]
   local seq, ms = (tonumber(known[2]) or 0) + 1, tonumber(known[3]) or 0
   if ms < now then
@@ -43,5 +50,10 @@ for i = 7, #ARGV do
     redis.call('XTRIM', inbox, 'MAXLEN', '=', cap)
   end
   redis.call('SPUBLISH', channel, struct.pack('>BI8I8', 1, seq, ms) .. record)
+end
+for i = 8, #ARGV do
+  if not out[i] then
+    store(i)
+  end
 end
 return ARGV[1]

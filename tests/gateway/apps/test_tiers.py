@@ -16,11 +16,17 @@ def test_each_tier_keeps_messages_as_long_as_promised() -> None:
 
 def test_a_higher_tier_never_gives_less() -> None:
     """G4, G5: nobody loses messages by an upgrade."""
-    rows = [(t.retention_ms, t.inbox_cap, t.max_body) for t in TIERS.values()]
+    rows = [(t.retention_ms, t.inbox_cap, t.max_body, t.group_members) for t in TIERS.values()]
     assert rows == sorted(rows)
     assert [list(column) for column in zip(*rows, strict=True)] == [
         sorted(column) for column in zip(*rows, strict=True)
     ]
+
+
+def test_groups_are_as_large_as_promised() -> None:
+    """HP-11.1-3: free 100, basic 250, pro 1,000, enterprise 5,000."""
+    sizes = {name: tier.group_members for name, tier in TIERS.items()}
+    assert sizes == {"free": 100, "basic": 250, "pro": 1_000, "enterprise": 5_000}
 
 
 def test_the_largest_body_fits_a_frame() -> None:

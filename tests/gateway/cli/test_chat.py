@@ -82,3 +82,11 @@ def test_without_a_dev_folder_the_text_says_so(tmp_path: Path) -> None:
     ran = run("listen", "--as", "bob", "--data", tmp_path)
     assert ran.code == 3
     assert str(tmp_path) in ran.err
+
+
+@pytest.mark.parametrize("to", ["g:", "g:x", "g:" + "A" * 32, "r:" + "0" * 32, "a b"])
+def test_a_recipient_is_a_user_or_a_group(tmp_path: Path, to: str) -> None:
+    """Exit code 2 for another form; a group's goes on to look for a gateway."""
+    assert run("send", "hi", "--as", "alice", "--to", to, "--data", tmp_path).code == 2
+    group = "g:" + "0" * 32
+    assert run("send", "hi", "--as", "alice", "--to", group, "--data", tmp_path).code == 3

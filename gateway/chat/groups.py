@@ -1,0 +1,266 @@
+"""Groups: what clients ask of them, and sending to them.
+
+What a group is, and how its members are told, is the store's (`gateway.store.groups`); who may do
+what is in `gateway.chat.group_rules`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from msgspec.structs import replace
+
+from gateway.apps.app import App
+from gateway.chat import group_rules as rules
+from gateway.chat.records import Records
+from gateway.chat.refused import Refused
+from gateway.chat.requests import Caller, Handlers
+from gateway.store.errors import Unavailable
+from gateway.store.group_state import Group
+from gateway.store.groups import Groups
+from gateway.store.inbox import Inboxes
+from protocol import codec, codes, frames
+from protocol.frames import GroupInfo, GroupMember, Message, Result
+from protocol.ids import group_id, is_group_id
+
+PREFIX: Final = "g:"
+"""Begins the name of a group where a recipient or a conversation is meant."""
+
+NOTICE_KIND: Final = "homeport.group"
+MEMBERS_PAGE: Final = 500
+GROUPS_PAGE: Final = 100
+ATTEMPTS: Final = 20
+"""How often a change is tried while others change the same group."""
+
+Decide = Callable[[Group | None], rules.Decision]
+
+
+class GroupChat:
+    """Answers the frames of groups, and sends to them."""
+
+    def __init__(
+        self,
+        groups: Groups,
+        inboxes: Inboxes,
+        records: Records,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._groups = groups
+        self._inboxes = inboxes
+        self._records = records
+        self._clock_ms = clock_ms
+
+    def handlers(self) -> Handlers:
+        """By the type of the frame."""
+        return {
+            frames.GroupCreate: self._create,
+            frames.GroupRename: self._rename,
+            frames.GroupDelete: self._delete,
+            frames.GroupAdd: self._add,
+            frames.GroupRemove: self._remove,
+            frames.GroupLeave: self._leave,
+            frames.GroupRole: self._role,
+            frames.GroupMute: self._mute,
+            frames.GroupGet: self._get,
+            frames.GroupList: self._list,
+        }
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    def send(self, app: App, message: Message) -> asyncio.Future[int]:
+        """Store `message` for every member of the group that it is for.
+
+        As `Inboxes.deliver`; messages to one group leave in the order of these calls (G3).
+
+        Raises:
+            Refused: unknown_recipient. The future too: unknown_group, not_a_member, muted.
+        """
+        group = _id(message.to)
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        current = self._groups.current(app, group)
+        current.add_done_callback(partial(self._fan_out, app, message, accepted))
+        return accepted
+
+    def _fan_out(
+        self,
+        app: App,
+        message: Message,
+        accepted: asyncio.Future[int],
+        current: asyncio.Future[Group | None],
+    ) -> None:
+        # Not a task: the order in which these run is the order of the messages.
+        try:
+            group = rules.may_send(current.result(), message.sender)
+            stored = self._inboxes.deliver_to(
+                group.audience,
+                app.id,
+                app.tier,
+                message.id,
+                self._records.make(app, message, message.to),
+                message.time,
+                group.version,
+            )
+        except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
+            accepted.set_exception(error)
+        else:
+            stored.add_done_callback(partial(_hand_over, accepted))
+
+    async def conversation(self, caller: Caller, peer: str) -> str:
+        """The conversation that a member calls `peer`, ``g:<id>``.
+
+        Raises:
+            Refused: unknown_recipient, unknown_group, not_a_member.
+        """
+        rules.me_in(await self._groups.current(caller.app, _id(peer)), caller.user)
+        return peer
+
+    # -- changes -----------------------------------------------------------------------------------
+
+    async def _create(self, caller: Caller, frame: frames.GroupCreate) -> Result:
+        app, user = caller.app, caller.user
+        group = group_id(app.id, user, frame.client_id)
+        sealed = self._seal(app, group, frame.name)
+        limit = app.tier.group_members
+        await self._change(
+            caller,
+            group,
+            lambda old: rules.create(old, user, frame.name, sealed, frame.members, limit),
+        )
+        return Result(id=bytes.fromhex(group))
+
+    async def _rename(self, caller: Caller, frame: frames.GroupRename) -> Result:
+        sealed = self._seal(caller.app, frame.group, frame.name)
+
+        def decide(group: Group | None) -> rules.Decision:
+            old = self._name(caller.app, group)
+            return rules.rename(group, caller.user, old, frame.name, sealed)
+
+        return await self._change(caller, frame.group, decide)
+
+    async def _delete(self, caller: Caller, frame: frames.GroupDelete) -> Result:
+        return await self._change(
+            caller, frame.group, lambda group: rules.delete(group, caller.user)
+        )
+
+    async def _add(self, caller: Caller, frame: frames.GroupAdd) -> Result:
+        def decide(group: Group | None) -> rules.Decision:
+            name, limit = self._name(caller.app, group), caller.app.tier.group_members
+            return rules.add(group, caller.user, frame.users, name, limit)
+
+        return await self._change(caller, frame.group, decide)
+
+    async def _remove(self, caller: Caller, frame: frames.GroupRemove) -> Result:
+        return await self._change(
+            caller, frame.group, lambda group: rules.remove(group, caller.user, frame.users)
+        )
+
+    async def _leave(self, caller: Caller, frame: frames.GroupLeave) -> Result:
+        return await self._change(
+            caller, frame.group, lambda group: rules.leave(group, caller.user)
+        )
+
+    async def _role(self, caller: Caller, frame: frames.GroupRole) -> Result:
+        return await self._change(
+            caller,
+            frame.group,
+            lambda group: rules.set_role(group, caller.user, frame.user, frame.role),
+        )
+
+    async def _mute(self, caller: Caller, frame: frames.GroupMute) -> Result:
+        return await self._change(
+            caller,
+            frame.group,
+            lambda group: rules.mute(group, caller.user, frame.user, frame.muted),
+        )
+
+    async def _change(self, caller: Caller, group_id: str, decide: Decide) -> Result:
+        """Do it and tell all members, or find it done already and make sure that all were told."""
+        app = caller.app
+        for _ in range(ATTEMPTS):
+            group = await self._groups.settled(app, group_id)
+            decision = decide(group)
+            if decision is None:
+                return Result()
+            change, notice = decision
+            now_ms = self._clock_ms()
+            version = now_ms if group is None else group.version + 1
+            mid = _notice_id(app.id, group_id, version)
+            body = codec.encode(replace(notice, version=version))
+            message = Message(mid, "", PREFIX + group_id, now_ms, NOTICE_KIND, body)
+            record = self._records.make(app, message, message.to)
+            if await self._groups.change(app, group_id, group, change, version, mid, record):
+                await self._groups.settled(app, group_id)
+                return Result()
+        raise Unavailable("group_contention")
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    async def _get(self, caller: Caller, frame: frames.GroupGet) -> Result:
+        group, me = rules.me_in(await self._groups.current(caller.app, frame.group), caller.user)
+        rest = sorted(user for user in group.members if user > frame.after)
+        page = [
+            GroupMember(user, group.members[user].role, group.members[user].muted)
+            for user in rest[:MEMBERS_PAGE]
+        ]
+        info = GroupInfo(
+            group.id,
+            group.version,
+            self._name(caller.app, group),
+            me.role,
+            group.muted,
+            len(group.members),
+            page,
+            len(rest) > MEMBERS_PAGE,
+        )
+        return Result(group=info)
+
+    async def _list(self, caller: Caller, frame: frames.GroupList) -> Result:
+        found, after = await self._groups.of_user(
+            caller.app.id, caller.user, frame.after, GROUPS_PAGE
+        )
+        infos = [
+            GroupInfo(
+                each.id,
+                each.version,
+                self._records.group_name(caller.app, each.id, each.sealed_name),
+                each.role,
+                each.muted,
+                each.size,
+            )
+            for each in found
+        ]
+        return Result(groups=infos, after=after)
+
+    # -- names -------------------------------------------------------------------------------------
+
+    def _seal(self, app: App, group: str, name: str) -> bytes:
+        return self._records.seal_group_name(app, group, name, self._clock_ms())
+
+    def _name(self, app: App, group: Group | None) -> str:
+        if group is None or group.gone:
+            return ""
+        return self._records.group_name(app, group.id, group.sealed_name)
+
+
+def _id(recipient: str) -> str:
+    group = recipient.removeprefix(PREFIX)
+    if not recipient.startswith(PREFIX) or not is_group_id(group):
+        raise Refused(codes.UNKNOWN_RECIPIENT)
+    return group
+
+
+def _notice_id(app_id: str, group: str, version: int) -> bytes:
+    """A message id that no client can make: no app id begins with ``notice``."""
+    return hashlib.sha256(f"notice\0{app_id}\0{group}\0{version}".encode()).digest()[:16]
+
+
+def _hand_over(accepted: asyncio.Future[int], stored: asyncio.Future[int]) -> None:
+    error = stored.exception()
+    if error is None:
+        accepted.set_result(stored.result())
+    else:
+        accepted.set_exception(error)

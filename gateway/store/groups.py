@@ -1,0 +1,384 @@
+"""Groups: who is in them, and what their members must be told of it.
+
+A change swaps one version of a group's state for the next, and in the same step puts the notice
+that all must get into a list beside it: so whoever reads the group, on any gateway, sees notices
+that were not delivered yet, and delivers them before anything else goes to the members.
+ARCHITECTURE.md tells why nothing reaches who was removed.
+
+Times and versions are integers; a group's first version is the time it was made, in ms, so that
+they grow even if a group is made again after it was deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from msgspec import Struct, msgpack
+
+from gateway.apps.app import App
+from gateway.store.errors import StoreError, Unavailable
+from gateway.store.group_state import (
+    NO_MEMBERS,
+    Change,
+    Group,
+    Summary,
+    fields_of,
+    member_of,
+)
+from gateway.store.inbox import Inboxes
+from gateway.store.keys import Keys
+from gateway.store.link import Link, script
+from protocol.limits import DEDUPE_WINDOW_MS
+
+_READ: Final = script("group_read")
+_CHANGE: Final = script("group_change")
+_TOLD: Final = script("group_told")
+_MEMBER: Final = script("group_member")
+
+CACHED_MEMBERS: Final = 100_000
+"""Members of all groups kept in memory, about half a KiB each."""
+
+TAKEOVER_MS: Final = 15_000
+"""After which the sweeper delivers a notice that its own gateway did not."""
+
+FENCE_MS: Final = 24 * 60 * 60 * 1000
+"""How long an inbox refuses what goes by a list of members from before a removal. No gateway that
+was stopped for longer than that is still in the middle of a send."""
+
+QUIET_MS: Final = 180 * 24 * 60 * 60 * 1000
+"""How far ahead a group that owes nothing stands in the due list, where a deleted app finds it."""
+
+_log = structlog.get_logger("store")
+
+
+class _News(Struct, array_like=True):
+    """A notice that waits to be delivered: to whom, and who is in or out by it."""
+
+    version: int
+    message_id: bytes
+    record: bytes
+    users: list[str]
+    joined: list[str]
+    left: list[str]
+
+
+class _Watch:
+    """One group as this process knows it."""
+
+    __slots__ = ("group", "issued", "reading", "telling", "waiting")
+
+    def __init__(self) -> None:
+        self.group: Group | None = None
+        self.reading = False
+        self.waiting: list[asyncio.Future[Group | None]] = []
+        self.issued = 0
+        """Up to which version the notices are on their way, or delivered."""
+        self.telling: asyncio.Task[bool] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not self.reading and (self.telling is None or self.telling.done())
+
+
+class Groups:
+    """The groups of a region. Methods raise, or put into their future, `StoreError`s."""
+
+    def __init__(
+        self, link: Link, keys: Keys, inboxes: Inboxes, clock_ms: Callable[[], int]
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._inboxes = inboxes
+        self._clock_ms = clock_ms
+        self._watches: OrderedDict[tuple[str, str], _Watch] = OrderedDict()
+        self._members = 0
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def current(self, app: App, group_id: str) -> asyncio.Future[Group | None]:
+        """The group as it is at some time after this call; None where there is none.
+
+        It is asked for in Redis each time, and comes from memory where its version is still the
+        same. There is one question in flight a group: who asks meanwhile shares the next. Futures
+        are done in the order of the calls, and before that the notices that were owed have left
+        for the members' inboxes.
+        """
+        future: asyncio.Future[Group | None] = asyncio.get_running_loop().create_future()
+        watch = self._watches.get((app.id, group_id))
+        if watch is None:
+            watch = self._watches[app.id, group_id] = _Watch()
+        self._watches.move_to_end((app.id, group_id))
+        watch.waiting.append(future)
+        if not watch.reading:
+            self._read(app, group_id, watch)
+        return future
+
+    async def settled(self, app: App, group_id: str) -> Group | None:
+        """As `current`, and every member has been told of every change up to it.
+
+        Raises:
+            Unavailable: also where a notice could not be delivered.
+        """
+        group = await self.current(app, group_id)
+        watch = self._watches.get((app.id, group_id))
+        if (
+            watch is not None
+            and watch.telling is not None
+            and not await asyncio.shield(watch.telling)
+        ):
+            raise Unavailable("notice_not_delivered")
+        return group
+
+    def _read(self, app: App, group_id: str, watch: _Watch) -> None:
+        watch.reading = True
+        waiting, watch.waiting = watch.waiting, []
+        keys = self._keys.group(app.id, group_id)
+        known = watch.group.version if watch.group is not None else 0
+        call = self._link.run(_READ, (keys.state, keys.pending), known)
+        call.add_done_callback(partial(self._was_read, app, group_id, watch, waiting))
+
+    def _was_read(
+        self,
+        app: App,
+        group_id: str,
+        watch: _Watch,
+        waiting: list[asyncio.Future[Group | None]],
+        call: asyncio.Future[Any],
+    ) -> None:
+        watch.reading = False
+        error: Exception | None = None
+        try:
+            version, state, pending = call.result()
+            if state or version == b"0":
+                self._keep(app.id, watch, self._parse(app.id, group_id, int(version), state))
+            self._tell(app, group_id, watch, pending)
+        except Exception as reason:  # noqa: BLE001 - whoever waits for the group gets it
+            error = reason
+        for future in waiting:
+            if future.done():  # its caller was cancelled
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(watch.group)
+        if watch.waiting:
+            self._read(app, group_id, watch)
+        elif watch.group is None and watch.idle:
+            self._watches.pop((app.id, group_id), None)
+
+    def _parse(self, app_id: str, group_id: str, version: int, raw: list[bytes]) -> Group | None:
+        if version == 0:
+            return None
+        state = dict(zip(raw[::2], raw[1::2], strict=True))
+        members = {
+            name[2:].decode(): member_of(value)
+            for name, value in state.items()
+            if name.startswith(b"u:")
+        }
+        return Group(
+            group_id,
+            version,
+            state.get(b"n", b""),
+            state.get(b"q") == b"1",
+            members,
+            state.get(b"gone", b"").decode(),
+            self._inboxes.audience(app_id, members, group_id),
+        )
+
+    def _keep(self, app_id: str, watch: _Watch, group: Group | None) -> None:
+        self._members += _size(group) - _size(watch.group)
+        watch.group = group
+        if self._members <= CACHED_MEMBERS:
+            return
+        for key, other in list(self._watches.items()):  # the longest unused first
+            if self._members <= CACHED_MEMBERS:
+                return
+            if other.idle and other is not watch:
+                self._members -= _size(other.group)
+                del self._watches[key]
+
+    # -- changing --------------------------------------------------------------------------------
+
+    async def change(
+        self,
+        app: App,
+        group_id: str,
+        before: Group | None,
+        change: Change,
+        version: int,
+        message_id: bytes,
+        record: bytes,
+    ) -> bool:
+        """Make `before` into `version` by `change`; False where it is no longer as `before` was.
+
+        `record` is the notice for all members, those who come and those who go by it too. `settled`
+        delivers it.
+        """
+        keys = self._keys.group(app.id, group_id)
+        old = before.members if before is not None else {}
+        left = [user for user, member in change.members.items() if member is None]
+        joined = [u for u, m in change.members.items() if m is not None and u not in old]
+        news = _News(version, message_id, record, [*old, *joined], joined, left)
+        done = await self._link.run(
+            _CHANGE,
+            (keys.state, keys.pending, keys.due),
+            before.version if before is not None else 0,
+            version,
+            b"%d:%b" % (version, msgpack.encode(news)),
+            self._clock_ms() + TAKEOVER_MS,
+            keys.member,
+            DEDUPE_WINDOW_MS if change.deleted_by is not None else "",
+            *fields_of(change),
+            durable=True,
+        )
+        return bool(done)
+
+    def _tell(self, app: App, group_id: str, watch: _Watch, pending: Iterable[bytes]) -> None:
+        """Send off the notices that are not on their way yet, in their order."""
+        calls: list[asyncio.Future[Any]] = []
+        for raw in pending:
+            news = msgpack.decode(raw.partition(b":")[2], type=_News)
+            if news.version <= watch.issued:
+                continue
+            watch.issued = news.version
+            calls += self._place(app.id, group_id, news)
+            calls.append(
+                self._inboxes.deliver_to(
+                    self._inboxes.audience(app.id, news.users, group_id),
+                    app.id,
+                    app.tier,
+                    news.message_id,
+                    news.record,
+                    self._clock_ms(),
+                    news.version,
+                )
+            )
+        if not calls:
+            if watch.telling is not None and watch.telling.done():
+                watch.telling = None  # nothing is owed, whoever delivered it
+        else:
+            # One that failed before was sent again just now, with what came after it.
+            earlier = watch.telling if watch.telling and not watch.telling.done() else None
+            watch.telling = asyncio.create_task(
+                self._told(app.id, group_id, watch, calls, watch.issued, earlier)
+            )
+
+    def _place(self, app_id: str, group_id: str, news: _News) -> list[asyncio.Future[Any]]:
+        """Write into users' own buckets that they are in, or out: before the notice goes there."""
+        buckets: dict[int, tuple[list[str], list[str]]] = {}
+        for users, place in ((news.joined, "in"), (news.left, "out")):
+            for user in users:
+                bucket, groups = self._keys.groups_of(app_id, user)
+                names, places = buckets.setdefault(bucket, ([], []))
+                names += (groups, self._keys.fence(app_id, user, group_id))
+                places.append(place)
+        return [
+            self._link.run(
+                _MEMBER,
+                tuple(names),
+                group_id,
+                news.version,
+                FENCE_MS,
+                *places,
+                durable=True,
+            )
+            for names, places in buckets.values()
+        ]
+
+    async def _told(
+        self,
+        app_id: str,
+        group_id: str,
+        watch: _Watch,
+        calls: list[asyncio.Future[Any]],
+        version: int,
+        earlier: asyncio.Task[bool] | None,
+    ) -> bool:
+        """Take notices off the list once they are stored for all. False: they stay on it."""
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        try:
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            if earlier is not None and not await earlier:
+                watch.issued = 0
+                return False
+            keys = self._keys.group(app_id, group_id)
+            await self._link.run(
+                _TOLD,
+                (keys.state, keys.pending, keys.due),
+                version,
+                self._clock_ms() + QUIET_MS,
+                keys.member,
+            )
+        except StoreError as error:
+            watch.issued = 0  # whoever reads next sends them again, and inboxes drop the second
+            _log.warning("group_notice_put_off", reason=type(error).__name__)
+            return False
+        return True
+
+    # -- a user's groups -------------------------------------------------------------------------
+
+    async def of_user(
+        self, app_id: str, user: str, after: str, count: int
+    ) -> tuple[list[Summary], str | None]:
+        """Up to `count` of the user's groups that follow the id `after`, and where more begin."""
+        _, groups = self._keys.groups_of(app_id, user)
+        found = sorted(raw.decode() for raw in await self._link.call("HKEYS", groups))
+        ids = [group_id for group_id in found if group_id > after]
+        page = ids[:count]
+        calls: list[asyncio.Future[Any]] = []
+        for group_id in page:
+            state = self._keys.group(app_id, group_id).state
+            calls.append(self._link.call("HMGET", state, "v", "n", "q", f"u:{user}"))
+            calls.append(self._link.call("HLEN", state))
+        raw = await asyncio.gather(*calls)
+        summaries = []
+        for group_id, known, fields in zip(page, raw[::2], raw[1::2], strict=True):
+            version, name, muted, me = known
+            if me is not None:  # else a change is on its way
+                summaries.append(
+                    Summary(
+                        group_id,
+                        int(version),
+                        name,
+                        muted == b"1",
+                        member_of(me).role,
+                        fields - NO_MEMBERS,
+                    )
+                )
+        return summaries, page[-1] if len(ids) > count else None
+
+    # -- the sweeper's ---------------------------------------------------------------------------
+
+    async def look_after(self, app: App, group_id: str) -> None:
+        """Deliver what the gateway that changed the group could not, and note to look again."""
+        await self.settled(app, group_id)
+        keys = self._keys.group(app.id, group_id)
+        await self._link.run(
+            _TOLD,
+            (keys.state, keys.pending, keys.due),
+            0,
+            self._clock_ms() + QUIET_MS,
+            keys.member,
+        )
+
+    async def purge(self, app_id: str, group_id: str) -> None:
+        """Remove a group whose app is gone."""
+        keys = self._keys.group(app_id, group_id)
+        names: list[bytes] = await self._link.call("HKEYS", keys.state)
+        users = [name[2:].decode() for name in names if name.startswith(b"u:")]
+        await asyncio.gather(
+            *(self._link.call("DEL", self._keys.groups_of(app_id, user)[1]) for user in users)
+        )
+        await self._link.call("DEL", keys.state, keys.pending)
+        await self._link.call("ZREM", keys.due, keys.member)
+
+
+def _size(group: Group | None) -> int:
+    return len(group.members) if group is not None else 0

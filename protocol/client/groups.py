@@ -1,0 +1,230 @@
+"""Groups, as a client sees and changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from protocol import frames
+from protocol.client.errors import ClientError
+from protocol.client.message import Message
+from protocol.frames import GroupMember, GroupNotice, Result
+from protocol.frames.groups import Role
+from protocol.ids import new_client_id
+from protocol.limits import MAX_GROUP_CHANGE
+
+NOTICE_KIND: Final = "homeport.group"
+READS: Final = 10
+"""How often a group is read from its beginning while others change it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group, as it was when it was asked for.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        version: grows with every change, and is told in each notice.
+        name: as its members see it.
+        role: the connected user's own: ``owner``, ``admin`` or ``member``.
+        muted: only the owner and admins may send.
+        size: how many members it has.
+        members: all of them, in the order of their user ids; empty in `my_groups`.
+    """
+
+    id: str
+    version: int
+    name: str
+    role: Role
+    muted: bool
+    size: int
+    members: tuple[GroupMember, ...]
+
+    @property
+    def address(self) -> str:
+        """What `Client.send` takes as `to`."""
+        return f"g:{self.id}"
+
+    def __repr__(self) -> str:
+        # Groups end up in logs; names and user ids must not.
+        return f"<Group {self.id} version={self.version} {self.size} members>"
+
+
+def group_notice(message: Message) -> GroupNotice | None:
+    """What `message` tells of a change in the group `message.to`; None where it is no notice.
+
+    A notice that says too little to be understood, because a newer server wrote it, is None too.
+    """
+    if message.kind != NOTICE_KIND or message.sender:
+        return None
+    try:
+        return msgspec.msgpack.decode(message.body, type=GroupNotice)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+class GroupRequests:
+    """What `Client` can ask about groups.
+
+    Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
+    raises `RequestRefused` with the codes `unknown_group`, `not_a_member`, `not_allowed` and those
+    it names, and `SendTimeout` and `ClientClosed` as `Client.send` does. `timeout` is in seconds,
+    for each request that it takes.
+    """
+
+    async def _request(
+        self,
+        make: Callable[[int], frames.ClientFrame],
+        timeout: float | None,
+        client_id: str = "",
+    ) -> Result:
+        raise NotImplementedError
+
+    async def create_group(
+        self,
+        name: str,
+        members: Iterable[str] = (),
+        *,
+        client_id: str | None = None,
+        timeout: float | None = 30,
+    ) -> Group:
+        """Make a group that this user owns, with the users `members` in it.
+
+        Args:
+            name: 1 to 128 characters.
+            members: user ids; more than 100 are added by further requests.
+            client_id: the group's name among those this user made: the same one always means the
+                same group, so a create can be repeated. None: a fresh one.
+            timeout: see the class.
+
+        Raises:
+            RequestRefused: also `group_full`, `invalid_field`.
+        """
+        label = client_id or new_client_id()
+        first, *others = _chunks(members) or [[]]
+        result = await self._request(
+            lambda id: frames.GroupCreate(id, label, name, first), timeout, label
+        )
+        if result.id is None:
+            raise ClientError("the server's ok does not say the group's id")
+        group = result.id.hex()
+        for some in others:
+            await self.add_members(group, some, timeout=timeout)
+        return await self.group(group, timeout=timeout)
+
+    async def rename_group(self, group: str, name: str, *, timeout: float | None = 30) -> None:
+        """Call the group `name`. For its owner and admins."""
+        await self._request(lambda id: frames.GroupRename(id, group, name), timeout)
+
+    async def delete_group(self, group: str, *, timeout: float | None = 30) -> None:
+        """End the group. For its owner."""
+        await self._request(lambda id: frames.GroupDelete(id, group), timeout)
+
+    async def add_members(
+        self, group: str, users: Iterable[str], *, timeout: float | None = 30
+    ) -> None:
+        """Make members of `users`, a hundred a request. For the owner and admins.
+
+        Raises:
+            RequestRefused: also `group_full`, `invalid_field`. What earlier requests of the same
+                call added stays.
+        """
+        for some in _chunks(users):
+            await self._request(partial(_add, group, some), timeout)
+
+    async def remove_members(
+        self, group: str, users: Iterable[str], *, timeout: float | None = 30
+    ) -> None:
+        """Take `users` out, a hundred a request. For the owner; admins may remove members."""
+        for some in _chunks(users):
+            await self._request(partial(_remove, group, some), timeout)
+
+    async def leave_group(self, group: str, *, timeout: float | None = 30) -> None:
+        """Be a member no more.
+
+        Raises:
+            RequestRefused: also `owner_stays`.
+        """
+        await self._request(lambda id: frames.GroupLeave(id, group), timeout)
+
+    async def set_role(
+        self, group: str, user: str, role: Role, *, timeout: float | None = 30
+    ) -> None:
+        """Give a member a role. For the owner, who is an admin after making another one owner.
+
+        Raises:
+            RequestRefused: also `owner_stays`.
+        """
+        await self._request(lambda id: frames.GroupRole(id, group, user, role), timeout)
+
+    async def mute(
+        self,
+        group: str,
+        user: str | None = None,
+        *,
+        muted: bool = True,
+        timeout: float | None = 30,
+    ) -> None:
+        """Let `user` send no more to the group; None: nobody but the owner and admins.
+
+        `muted` False undoes it. For the owner and admins, of those below them.
+        """
+        await self._request(lambda id: frames.GroupMute(id, group, muted, user), timeout)
+
+    async def group(self, group: str, *, timeout: float | None = 30) -> Group:
+        """The group with all its members. For its members.
+
+        Raises:
+            ClientError: it changed again and again while it was read.
+        """
+        for _ in range(READS):
+            first = info = await self._group_page(group, "", timeout)
+            members = [*info.members]
+            while info.more and info.version == first.version:
+                info = await self._group_page(group, members[-1].user, timeout)
+                members += info.members
+            if info.version == first.version:
+                return _group(info, members)
+        raise ClientError("the group changed again and again while it was read")
+
+    async def _group_page(self, group: str, after: str, timeout: float | None) -> frames.GroupInfo:
+        result = await self._request(lambda id: frames.GroupGet(id, group, after), timeout)
+        if result.group is None:
+            raise ClientError("the server's ok does not tell the group")
+        return result.group
+
+    async def my_groups(self, *, timeout: float | None = 30) -> list[Group]:
+        """Every group this user is in, without their members, in the order of their ids."""
+        groups: list[Group] = []
+        after: str | None = ""
+        while after is not None:
+            result = await self._request(partial(_list, after), timeout)
+            groups += [_group(info, []) for info in result.groups or []]
+            after = result.after
+        return groups
+
+
+def _chunks(users: Iterable[str]) -> list[list[str]]:
+    """Each user once, no more in a list than a request may name."""
+    once = list(dict.fromkeys(users))
+    return [once[at : at + MAX_GROUP_CHANGE] for at in range(0, len(once), MAX_GROUP_CHANGE)]
+
+
+def _add(group: str, users: list[str], id: int) -> frames.GroupAdd:
+    return frames.GroupAdd(id, group, users)
+
+
+def _remove(group: str, users: list[str], id: int) -> frames.GroupRemove:
+    return frames.GroupRemove(id, group, users)
+
+
+def _list(after: str, id: int) -> frames.GroupList:
+    return frames.GroupList(id, after)
+
+
+def _group(info: frames.GroupInfo, members: list[GroupMember]) -> Group:
+    return Group(info.id, info.version, info.name, info.role, info.muted, info.size, tuple(members))

@@ -1,0 +1,185 @@
+"""Groups on two gateways: old lists of members, messages under way, gateways that die."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import redis
+
+from gateway.config import Settings
+from gateway.store.errors import Unavailable
+from tests.gateway.chat.grouping import created, done, read, refused, said, two_gateways
+from tests.harness import FakeClock
+
+
+async def test_a_repeated_send_adds_nothing(settings: Settings, clock: FakeClock) -> None:
+    """G2: on another gateway, also to members in many buckets."""
+    users = [f"u{n}" for n in range(50)]
+    async with two_gateways(settings, clock) as (one, two):
+        async with one.client("alice") as alice:
+            group = await created(alice, *users)
+            assert await said(alice, group, "once", "c1") == "ok"
+        async with two.client("alice") as alice:
+            assert await said(alice, group, "once", "c1") == "ok"
+        for user in users[:10]:
+            async with two.client(user) as client:
+                assert (await read(client))[1:] == ["once"]
+
+
+async def test_a_gateway_with_an_old_list_sends_by_the_new_one(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-11.2-6: two has the group in memory; one removes bob, adds carol, mutes dave."""
+    async with (
+        two_gateways(settings, clock) as (one, two),
+        one.client("alice") as alice,
+        two.client("alice", "d2") as other,
+        two.client("bob") as bob,
+        two.client("dave") as dave,
+        two.client("carol") as carol,
+    ):
+        group = await created(alice, "bob", "dave")
+        assert await said(other, group, "before") == "ok"
+        await done(alice, "remove", group, ["bob"])
+        assert await said(bob, group, "x") == "not_a_member"
+        assert await said(other, group, "after") == "ok"
+        await done(alice, "add", group, ["carol"])
+        assert await said(other, group, "with carol") == "ok"
+        await done(alice, "mute", group, True, "dave")
+        assert await said(dave, group, "x") == "muted"
+        assert (await read(bob))[1:] == ["before", "removed alice bob"]
+        assert await read(carol) == [
+            "added alice carol team",
+            "with carol",
+            "muted alice dave True",
+        ]
+
+
+async def test_a_message_that_was_under_way_does_not_reach_who_was_removed(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-11.2-6: two has read the list, and stalls; the removal is answered; then two goes on.
+
+    The list it goes by is as stale as can be. Bob's inbox itself refuses the message, and carol's,
+    in whichever bucket, takes it.
+    """
+    async with (
+        two_gateways(settings, clock) as (one, two),
+        one.client("alice") as alice,
+        two.client("alice", "d2") as other,
+        two.client("bob") as bob,
+        two.client("carol") as carol,
+    ):
+        group = await created(alice, "bob", "carol")
+        assert await said(other, group, "before") == "ok"
+        chat = two.worker._services.sending._groups
+        deliver, stalled = chat._inboxes.deliver_to, asyncio.Event()
+        gone_on = asyncio.Event()
+
+        def stall(*arguments: Any) -> asyncio.Future[int]:
+            async def later() -> int:
+                stalled.set()
+                await gone_on.wait()
+                return await deliver(*arguments)
+
+            return asyncio.ensure_future(later())
+
+        monkeypatch.setattr(chat._inboxes, "deliver_to", stall)
+        sending = asyncio.create_task(said(other, group, "late"))
+        await stalled.wait()
+        monkeypatch.undo()
+        await done(alice, "remove", group, ["bob"])
+        gone_on.set()
+        assert await sending == "ok"
+        assert (await read(bob))[1:] == ["before", "removed alice bob"]
+        assert "late" in await read(carol)
+        # Bob comes back: what is sent from then on reaches him, on either gateway.
+        await done(alice, "add", group, ["bob"])
+        assert await said(other, group, "again") == "ok"
+        assert await read(bob) == ["added alice bob team", "again"]
+
+
+async def test_a_notice_whose_gateway_died_is_delivered_before_the_next_message(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-11.3-2 and G10: one changes the group and tells nobody; two does both in order, once."""
+    async with two_gateways(settings, clock) as (one, two):
+        async with one.client("alice") as alice:
+            group = await created(alice, "bob")
+            store = one.worker._services.sending._groups._groups
+            monkeypatch.setattr(store, "_tell", lambda *_: None)
+            await done(alice, "rename", group, "crew")
+            await done(alice, "remove", group, ["bob"])
+            await done(alice, "add", group, ["carol"])
+        async with two.client("alice", "d2") as other, two.client("carol") as carol:
+            assert await said(other, group, "hello") == "ok"
+            assert await read(carol) == ["added alice carol crew", "hello"]
+        monkeypatch.undo()
+        async with one.client("bob") as bob, one.client("alice") as alice:
+            assert (await read(bob))[1:] == ["renamed alice crew", "removed alice bob"]
+            assert (await read(alice))[-4:] == [
+                "renamed alice crew",
+                "removed alice bob",
+                "added alice carol crew",
+                "hello",
+            ]
+
+
+async def test_the_sweeper_tells_what_a_dead_gateway_did_not(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-11.3-2: in a group that nobody sends to, too; and then it owes nothing."""
+    async with two_gateways(settings, clock) as (one, two), one.client("alice") as alice:
+        group = await created(alice, "bob")
+        store = one.worker._services.sending._groups._groups
+        monkeypatch.setattr(store, "_tell", lambda *_: None)
+        await done(alice, "rename", group, "crew")
+        clock.advance(14)
+        await two.worker._sweeper.sweep()
+        async with two.client("bob") as bob:
+            assert len(await read(bob)) == 1
+            clock.advance(2)
+            await two.worker._sweeper.sweep()
+            assert await read(bob) == ["renamed alice crew"]
+        with redis.Redis.from_url(settings.redis_url) as client:
+            assert not list(client.scan_iter("*grpnews*"))
+
+
+async def test_a_change_that_could_not_be_told_is_unavailable_and_then_done(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-11.3-2, HP-11.3-3: no ok before all are told; the repeat is ok, whoever told them."""
+    async with two_gateways(settings, clock) as (one, two), one.client("alice") as alice:
+        group = await created(alice, "bob")
+
+        def away(*_: Any) -> asyncio.Future[int]:
+            failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            failed.set_exception(Unavailable("test"))
+            return failed
+
+        inboxes = one.worker._services.inboxes
+        for name, by_another in (("crew", False), ("gang", True)):
+            monkeypatch.setattr(inboxes, "deliver_to", away)
+            assert await refused(alice, "rename", group, name) == "unavailable"
+            monkeypatch.undo()
+            if by_another:
+                async with two.client("bob") as bob:
+                    assert await said(bob, group, "hi") == "ok"
+            await done(alice, "rename", group, name)
+        async with two.client("bob", "d2") as bob:
+            told = ["created alice alice bob team", "renamed alice crew", "renamed alice gang"]
+            assert await read(bob) == [*told, "hi"]
+
+
+async def test_a_state_that_makes_no_sense_is_an_error_and_not_silence(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-4.6-1: every request gets its one answer, and the session goes on."""
+    async with two_gateways(settings, clock) as (one, _), one.client("alice") as alice:
+        group = await created(alice, "bob")
+        with redis.Redis.from_url(settings.redis_url) as store:
+            state = next(iter(store.scan_iter(f"*grp:*:{group}")))
+            store.hset(state, mapping={"u:bob": "?", "v": "9999999999999"})
+        assert await said(alice, group, "x") == "internal"

@@ -1,0 +1,150 @@
+"""Mirrors protocol/client/groups.py: the SDK's groups, against a real gateway."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from gateway.config import Settings
+from protocol import codes
+from protocol.client import Client, ClientError, RequestRefused, group_notice
+from protocol.frames import ClientFrame, GroupGet, GroupInfo, GroupMember, GroupNotice, Result
+from tests.harness import RunningWorker, running_worker
+
+
+@pytest.fixture
+async def gateway(settings: Settings) -> AsyncIterator[RunningWorker]:
+    """A gateway with an app of tier pro."""
+    async with running_worker(settings) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def client(gateway: RunningWorker, user: str) -> AsyncIterator[Client]:
+    """A client of `gateway`."""
+    async with Client(gateway.url, device="d1", token=gateway.token(user)) as connected:
+        yield connected
+
+
+async def refused(asking: Awaitable[object]) -> str:
+    """The name of the code that a request is refused with."""
+    with pytest.raises(RequestRefused) as caught:
+        await asking
+    return codes.ERRORS[caught.value.code].name
+
+
+async def test_a_group_from_its_beginning_to_its_end(gateway: RunningWorker) -> None:
+    """HP-11.3-1: every method, and what the others are told of it."""
+    async with client(gateway, "alice") as alice, client(gateway, "bob") as bob:
+        group = await alice.create_group("team", ["bob", "carol", "bob"], client_id="c1")
+        assert (group.name, group.role, group.muted, group.size) == ("team", "owner", False, 3)
+        assert group.members == (
+            GroupMember("alice", "owner", False),
+            GroupMember("bob", "member", False),
+            GroupMember("carol", "member", False),
+        )
+        assert await alice.create_group("team", client_id="c1") == group
+        await bob.send(group.address, "hi")
+        await alice.rename_group(group.id, "crew")
+        await alice.mute(group.id, "bob")
+        assert await refused(bob.send(group.address, "x")) == "muted"
+        await alice.mute(group.id, "bob", muted=False)
+        await alice.mute(group.id)
+        await alice.set_role(group.id, "bob", "admin")
+        await bob.add_members(group.id, ["dave"])
+        await bob.remove_members(group.id, ["carol"])
+        await bob.leave_group(group.id)
+        assert await refused(alice.leave_group(group.id)) == "owner_stays"
+        assert await refused(bob.group(group.id)) == "not_a_member"
+        (mine,) = await alice.my_groups()
+        assert (mine.id, mine.name, mine.muted, mine.size, mine.members) == (
+            group.id,
+            "crew",
+            True,
+            2,
+            (),
+        )
+        assert await bob.my_groups() == []
+        await alice.delete_group(group.id)
+        assert await alice.my_groups() == []
+        assert await refused(alice.group(group.id)) == "unknown_group"
+
+        told: list[GroupNotice] = []
+        async for message in alice.messages():
+            note = group_notice(message)
+            if note is None:
+                assert (message.sender, message.to, message.text) == ("bob", group.address, "hi")
+                continue
+            assert (message.sender, message.to, message.own) == ("", group.address, False)
+            told.append(note)
+            if note.change == "deleted":
+                break
+        first = group.version
+        assert told == [
+            GroupNotice(first, "alice", "created", ["alice", "bob", "carol"], "team"),
+            GroupNotice(first + 1, "alice", "renamed", name="crew"),
+            GroupNotice(first + 2, "alice", "muted", ["bob"], muted=True),
+            GroupNotice(first + 3, "alice", "muted", ["bob"], muted=False),
+            GroupNotice(first + 4, "alice", "muted", muted=True),
+            GroupNotice(first + 5, "alice", "role", ["bob"], role="admin"),
+            GroupNotice(first + 6, "bob", "added", ["dave"], "crew"),
+            GroupNotice(first + 7, "bob", "removed", ["carol"]),
+            GroupNotice(first + 8, "bob", "left", ["bob"]),
+            GroupNotice(first + 9, "alice", "deleted"),
+        ]
+
+
+async def test_more_than_a_request_and_more_than_a_page(gateway: RunningWorker) -> None:
+    """HP-11.5-1: 100 users a request, 500 members a page; HP-11.1-3: and 1,000 at most."""
+    users = [f"u{n:04}" for n in range(999)]
+    async with client(gateway, "alice") as alice:
+        group = await alice.create_group("all", users)
+        assert [member.user for member in group.members] == ["alice", *users]
+        assert await refused(alice.add_members(group.id, ["one-more"])) == "group_full"
+        await alice.remove_members(group.id, users[:150])
+        assert (await alice.group(group.id)).size == 850
+
+
+async def test_a_list_of_more_than_a_page(gateway: RunningWorker) -> None:
+    """HP-11.5-2: 100 groups a page."""
+    async with client(gateway, "alice") as alice:
+        made = {(await alice.create_group(f"n{n}")).id for n in range(101)}
+        assert [each.id for each in await alice.my_groups()] == sorted(made)
+
+
+def pages(versions: list[int]) -> Callable[..., Awaitable[Result]]:
+    """Answers to groupget: pages of one member, two a group, at these versions of it."""
+
+    async def request(
+        make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""
+    ) -> Result:
+        frame = make(1)
+        assert isinstance(frame, GroupGet)
+        user = "b" if frame.after else "a"
+        members = [GroupMember(user, "member", False)]
+        more = not frame.after
+        version = versions.pop(0)
+        return Result(group=GroupInfo(frame.group, version, "n", "member", False, 2, members, more))
+
+    return request
+
+
+async def test_a_group_that_changes_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HP-11.5-1: pages of two versions are never put together."""
+    reader = Client("ws://localhost", device="d1", token="t")
+    monkeypatch.setattr(reader, "_request", pages([1, 2, 2, 3, 3, 3]))
+    group = await reader.group("0" * 32)
+    assert (group.version, [member.user for member in group.members]) == (3, ["a", "b"])
+    monkeypatch.setattr(reader, "_request", pages(list(range(20))))
+    with pytest.raises(ClientError):
+        await reader.group("0" * 32)
+
+
+async def test_reprs_tell_no_names(gateway: RunningWorker) -> None:
+    """G7: a group in a log does not say what it is called, or who is in it."""
+    async with client(gateway, "alice") as alice:
+        group = await alice.create_group("secret", ["bob"])
+        assert "secret" not in repr(group)
+        assert "bob" not in repr(group)
