@@ -34,5 +34,11 @@ MAX_ID_CHARS: Final = 64
 MAX_KIND_CHARS: Final = 32
 """Longest kind of a message (``text``, ``image`` …), in characters."""
 
+MAX_PLATFORM_CHARS: Final = 32
+"""Longest platform of a device (``ios``, ``web`` …), in characters."""
+
+MAX_BLOCKS: Final = 1000
+"""Most users that one user blocks. A list of them fits one frame."""
+
 MAX_INTEGER: Final = 2**53 - 1
 """No integer on the wire is larger, so that a browser's numbers can hold it."""

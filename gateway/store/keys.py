@@ -30,6 +30,8 @@ class UserKeys:
     revoked: str
     due: str
     channel: str
+    blocks: str
+    blocked_by: str
 
 
 class Keys:
@@ -53,6 +55,10 @@ class Keys:
         """Remembers, in one bucket, that this message was stored there."""
         return f"{self._prefix}{{{bucket}}}:dup:{app_id}:{message_id.hex()}"
 
+    def rate(self, app_id: str, user: str) -> str:
+        """The token bucket of a user, or of the whole app where `user` is empty."""
+        return f"{self._prefix}{{{bucket_of(app_id, user)}}}:rate:{app_id}:{user}"
+
     def user(self, app_id: str, user: str) -> UserKeys:
         """All the names of one user."""
         bucket = bucket_of(app_id, user)
@@ -66,4 +72,6 @@ class Keys:
             revoked=f"{head}rev:{member}",
             due=f"{head}due",
             channel=f"{head}ch:{member}",
+            blocks=f"{head}blk:{member}",
+            blocked_by=f"{head}blkby:{member}",
         )

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from protocol.frames import (
     Ack,
+    Block,
+    Blocks,
     ClientFrame,
     Connect,
     Connected,
@@ -24,6 +26,7 @@ from protocol.frames import (
     Result,
     Send,
     ServerFrame,
+    Unblock,
 )
 
 request_ids = st.integers(1, 2**32 - 1)
@@ -50,6 +53,7 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
         st.none() | st.text(),
         st.none() | cursors,
         st.text(max_size=128),
+        st.text(max_size=32),
     ),
     st.builds(
         Send,
@@ -61,6 +65,9 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
     ),
     st.builds(Ack, counts),
     st.builds(Renew, request_ids, st.text()),
+    st.builds(Block, request_ids, st.text(min_size=1, max_size=64)),
+    st.builds(Unblock, request_ids, st.text(min_size=1, max_size=64)),
+    st.builds(Blocks, request_ids),
     st.just(Ping()),
     st.just(Pong()),
 )
@@ -82,7 +89,13 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(
         Ok,
         request_ids,
-        st.builds(Result, st.none() | st.binary(), st.none() | counts, st.none() | counts),
+        st.builds(
+            Result,
+            st.none() | st.binary(),
+            st.none() | counts,
+            st.none() | counts,
+            st.none() | st.lists(st.text()).map(tuple),
+        ),
     ),
     st.builds(
         Error,
