@@ -7,6 +7,7 @@ once, its frame is made once, and every session of the user gets the same bytes.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
@@ -45,6 +46,9 @@ class HubSession(Protocol):
 
     def on_event(self, event: events.Told) -> None:
         """Something else happened to the user."""
+
+    def doubt(self) -> None:
+        """Show the client nothing more until `check` has gone well."""
 
     def check(self) -> None:
         """Something may have been missed: compare with the store."""
@@ -106,7 +110,12 @@ class Hub:
         topic = self._topics.get(channel)
         if topic is None:
             return
-        event = events.parse(payload)
+        try:
+            event = events.parse(payload)
+        except (struct.error, UnicodeDecodeError):
+            # No gateway says such a thing. If it stood for a message, the next number tells.
+            _log.error("event_malformed", app=topic.app_id)
+            return
         if isinstance(event, events.Stored | events.Relayed):
             self._framed(topic, event)
         elif event is not None:
@@ -133,7 +142,10 @@ class Hub:
         """Have every session look for what it missed. Called when a connection to Redis returns."""
         if self._healing is not None:
             self._healing.cancel()
-        self._healing = asyncio.create_task(self._check(list(self.sessions())), name="hub-heal")
+        sessions = list(self.sessions())
+        for session in sessions:  # all of them now, before anything is heard
+            session.doubt()
+        self._healing = asyncio.create_task(self._check(sessions), name="hub-heal")
 
     async def _check(self, sessions: Iterable[HubSession]) -> None:
         for number, session in enumerate(sessions, 1):

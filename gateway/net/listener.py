@@ -49,9 +49,7 @@ class Listener:
         return Address(host, port)
 
     def _accept(self) -> WebSocketConnection:
-        connection = WebSocketConnection(self._services, self._origins, self._connections.discard)
-        self._connections.add(connection)
-        return connection
+        return WebSocketConnection(self._services, self._origins, self._connections)
 
     def sessions(self) -> Iterator[Session]:
         """The sessions whose connections are open, authenticated or not."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
-from collections.abc import Callable
 from typing import Final, cast
 
 import structlog
@@ -21,6 +20,7 @@ from websockets.typing import Origin, Subprotocol
 
 from gateway.session.services import Services
 from gateway.session.session import Session
+from protocol import codes
 from protocol.codes import CloseCode
 from protocol.limits import (
     CONNECT_TIMEOUT_S,
@@ -61,6 +61,8 @@ class WebSocketConnection(asyncio.Protocol):
     """Carries one `Session`. Implements `gateway.session.services.Wire`."""
 
     __slots__ = (
+        "_closing",
+        "_connections",
         "_fragments",
         "_loop",
         "_opened",
@@ -71,7 +73,6 @@ class WebSocketConnection(asyncio.Protocol):
         "_services",
         "_session",
         "_transport",
-        "_untrack",
         "_upgrade_size",
         "congested",
     )
@@ -80,15 +81,17 @@ class WebSocketConnection(asyncio.Protocol):
         self,
         services: Services,
         origins: Origins,
-        untrack: Callable[[WebSocketConnection], None],
+        connections: set[WebSocketConnection],
     ) -> None:
         self._services = services
         self._origins = origins
-        self._untrack = untrack
+        self._connections = connections
+        self._opened = services.clock.steady()  # TLS is still to come, and has no time of its own
         self._session: Session | None = None
         self._out: list[bytes] = []
         self._out_size = 0
-        self._fragments: list[bytes] = []
+        self._fragments: bytearray | None = None
+        self._closing = False
         self._upgrade_size = 0
         self.congested = False
 
@@ -97,6 +100,7 @@ class WebSocketConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open and, for WSS, TLS is done."""
         self._loop = asyncio.get_running_loop()
+        self._connections.add(self)
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._peer = ServerProtocol(
@@ -106,7 +110,6 @@ class WebSocketConnection(asyncio.Protocol):
             max_size=MAX_CONNECT_BYTES,
             logger=_quiet,
         )
-        self._opened = self._services.clock.steady()
         self._services.wheel.schedule(self, self._opened + CONNECT_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
@@ -120,12 +123,19 @@ class WebSocketConnection(asyncio.Protocol):
                 _log.info("upgrade_too_large")
                 self._transport.abort()
                 return
-        peer.receive_data(data)
-        for event in peer.events_received():
-            if isinstance(event, Frame):
-                self._frame(event)
-            elif isinstance(event, Request):
-                self._upgrade(event)
+        try:
+            peer.receive_data(data)
+            for event in peer.events_received():
+                if isinstance(event, Frame):
+                    self._frame(event)
+                elif isinstance(event, Request):
+                    self._upgrade(event)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must be told
+            _log.error("connection_failed", exc_info=error)
+            if self._session is None:
+                self._transport.abort()
+            else:
+                self._session.close(codes.INTERNAL_ERROR)
         self._answer()
 
     def eof_received(self) -> None:
@@ -136,7 +146,7 @@ class WebSocketConnection(asyncio.Protocol):
         """The socket is gone."""
         self._services.wheel.cancel(self)
         self._out.clear()
-        self._untrack(self)
+        self._connections.discard(self)
         if self._session is not None:
             self._session.disconnected()
 
@@ -166,12 +176,16 @@ class WebSocketConnection(asyncio.Protocol):
                 "Send it in the connect frame or in the Authorization header.\n",
             )
             return
+        authorization = request.headers.get_all("Authorization")
+        if len(authorization) > 1:
+            self._decline(http.HTTPStatus.BAD_REQUEST, "Send one Authorization header.\n")
+            return
         response = self._peer.accept(request)
         self._peer.send_response(response)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             _log.info("upgrade_refused", status=response.status_code)
             return
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, token = "".join(authorization).partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else None
         self._services.wheel.cancel(self)
         self._session = Session(self._services, self, bearer, self._opened)
@@ -191,11 +205,11 @@ class WebSocketConnection(asyncio.Protocol):
         elif frame.opcode is Opcode.TEXT:
             session.receive_text()
         elif frame.opcode is Opcode.BINARY:
-            self._fragments = [bytes(frame.data)]
-        elif frame.opcode is Opcode.CONT and self._fragments:
-            self._fragments.append(bytes(frame.data))
+            self._fragments = bytearray(frame.data)
+        elif frame.opcode is Opcode.CONT and self._fragments is not None:
+            self._fragments += frame.data
             if frame.fin:
-                message, self._fragments = b"".join(self._fragments), []
+                message, self._fragments = bytes(self._fragments), None
                 session.receive(message)
 
     def _answer(self) -> None:
@@ -205,9 +219,15 @@ class WebSocketConnection(asyncio.Protocol):
                 self.send(data)
             else:  # SEND_EOF: this side is done
                 self._flush()
-                self._transport.close()
-        if self._peer.close_expected():
-            self._give_up_later()
+                # To close with something unread resets the connection, and the reset may overtake
+                # the close frame. TLS has no half-close; there the transport sees to it.
+                if self._transport.can_write_eof():
+                    self._transport.write_eof()
+                else:
+                    self._transport.close()
+        if self._peer.close_expected() and not self._closing:
+            self._closing = True
+            self._wind_up()
 
     # -- Wire ------------------------------------------------------------------------------------
 
@@ -252,9 +272,11 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport.abort()
         return None
 
-    def _give_up_later(self) -> None:
-        # A throttled client's close frame could not be heard.
-        self.throttle(False)
+    def _wind_up(self) -> None:
+        if self._session is not None:
+            # Nothing may follow a close frame (RFC 6455 section 5.5.1).
+            self._session.disconnected()
+        self.throttle(False)  # or the client's own close frame would not be heard
         now = self._services.clock.steady()
         self._services.wheel.schedule(self, now + CLOSE_TIMEOUT_S)
 

@@ -11,21 +11,25 @@ import structlog
 
 def configure(level: str, format_: Literal["json", "console"]) -> None:
     """Set the process' logging up, once. `level` is debug, info, warning or error."""
-    renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer()
-        if format_ == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    # A traceback of our own fault is wanted; the values of its variables are not.
+    # A traceback of our own fault is wanted; the values of its variables, which both renderers
+    # would show if left alone, are not.
     traceback = structlog.processors.ExceptionRenderer(
         structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    )
+    renderers: list[structlog.types.Processor] = (
+        [traceback, structlog.processors.JSONRenderer()]
+        if format_ == "json"
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([traceback] if format_ == "json" else []),
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

@@ -13,7 +13,7 @@ import random
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -85,7 +85,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) ->
             await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 on_ready(starting.result())
-                await stopped
+                await worker.run_until(stopped)
         finally:
             for task in (starting, stopped):
                 task.cancel()
@@ -164,6 +164,14 @@ class Worker:
             wss=await self._listen(self._settings.wss_listen, secure=True),
             plain=await self._listen(self._settings.plain_listen, secure=False),
         )
+
+    async def run_until(self, stopped: asyncio.Task[Any]) -> None:
+        """Wait for `stopped`, or for a chore to fail: without heartbeats and expiries there is no
+        gateway, and whoever started it had better start it again. Raises what the chore raised."""
+        await asyncio.wait({stopped, *self._chores}, return_when=asyncio.FIRST_COMPLETED)
+        for chore in self._chores:
+            if chore.done():
+                chore.result()
 
     async def _listen(self, where: str | None, secure: bool) -> Address | None:
         if where is None:

@@ -21,12 +21,13 @@ from gateway.session.window import Window
 from gateway.store.errors import AppNotFound, Unavailable
 from gateway.store.inbox import DISPLACED, PAGE, Attached, Entry
 from protocol import codec, codes
-from protocol.frames import Lost
+from protocol.frames import Cursor, Lost
 from protocol.limits import WINDOW
 
 ACK_DELAY_S: Final = 0.05
 """Acknowledgements of this long go to the store together."""
 
+_NOWHERE: Final = Cursor("", 0, 0)
 _log = structlog.get_logger("session")
 
 
@@ -51,12 +52,14 @@ class Delivery:
         "_ack_timer",
         "_blocks",
         "_checking",
+        "_doubts",
         "_end",
         "_ended",
         "_reader",
         "_reading",
         "_saved",
         "_services",
+        "_settled",
         "_window",
         "_wire",
     )
@@ -80,6 +83,8 @@ class Delivery:
         self._ack_timer: asyncio.TimerHandle | None = None
         self._reading = False
         self._checking = False
+        self._doubts = 0
+        self._settled = 0
         self._ended = False
 
     # -- from the inbox to the client ----------------------------------------------------------
@@ -96,12 +101,7 @@ class Delivery:
     def stored(self, seq: int, ms: int, frame: bytes) -> None:
         """Number `seq` was stored; `frame` is its push."""
         window = self._window
-        if (
-            seq == window.sent + 1
-            and window.room
-            and not self._reading
-            and not self._wire.congested
-        ):
+        if seq == window.sent + 1 and self._can_push() and not self._reading:
             window.pushed(seq, ms)
             self._wire.send(frame)
             if window.behind:  # reading was put off
@@ -117,7 +117,12 @@ class Delivery:
             self._services.spawn(self._read(), self._fault)
 
     def _can_push(self) -> bool:
-        return self._window.room > 0 and not self._wire.congested and not self._ended
+        return (
+            self._window.room > 0
+            and not self._wire.congested
+            and self._doubts == self._settled
+            and not self._ended
+        )
 
     async def _read(self) -> None:
         reader, window = self._reader, self._window
@@ -195,6 +200,14 @@ class Delivery:
 
     # -- is it still right? --------------------------------------------------------------------
 
+    def doubt(self) -> None:
+        """Push nothing until `check` has found that the numbers still mean what they did.
+
+        Redis may have come back older. Then numbers this client has seen are given again, and the
+        one that follows its last would look as if nothing were missing between them.
+        """
+        self._doubts += 1
+
     def check(self, issued_ms: Callable[[], int]) -> None:
         """Compare with the store: after a reconnect, and now and then (a lost publish).
 
@@ -206,12 +219,17 @@ class Delivery:
 
     async def _check(self, issued_ms: Callable[[], int]) -> None:
         try:
-            checked = await self._compare(issued_ms)
+            while True:
+                doubts = self._doubts
+                checked = await self._compare(issued_ms)
+                if doubts == self._doubts:
+                    break  # else the answer may be older than the newest doubt
         except Unavailable:
             return  # the reconnect checks again
         finally:
             self._checking = False
         if checked is not None:
+            self._settled = doubts
             self._window.top = max(self._window.top, checked[0])
             self.catch_up()
             self._save_ack()
@@ -264,8 +282,12 @@ class Delivery:
             self._ack_timer.cancel()
             self._ack_timer = None
         acked = self._window.acked
-        if acked.seq <= self._saved and not closing:
-            return
+        if acked.seq <= self._saved:
+            if not closing:
+                return
+            # Where it began may lie behind a loss that the client was told of, or was about to be:
+            # only what it acknowledges itself may move its cursor.
+            acked = _NOWHERE
         reader = self._reader
         try:
             tier = self._services.directory.known(reader.app_id).tier

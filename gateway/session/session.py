@@ -172,7 +172,9 @@ class Session:
         self._finish()
 
     def _throttle(self) -> None:
-        self._wire.throttle(self._congested_since is not None or self._unanswered >= MAX_UNANSWERED)
+        if not self._closed():
+            congested = self._congested_since is not None
+            self._wire.throttle(congested or self._unanswered >= MAX_UNANSWERED)
 
     # -- connect -------------------------------------------------------------------------------
 
@@ -406,6 +408,11 @@ class Session:
     def on_app_deleted(self) -> None:
         """The app is gone, and with it everything it had."""
         self.close(codes.APP_DELETED)
+
+    def doubt(self) -> None:
+        """What was pushed may be void; `check` follows. See `Delivery.doubt`."""
+        if self._delivery is not None:
+            self._delivery.doubt()
 
     def check(self) -> None:
         """Compare with the store. A session that is still connecting reads the store anyway."""

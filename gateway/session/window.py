@@ -51,16 +51,12 @@ class Window:
         return Cursor(self.epoch, self.sent_ms, self.sent)
 
     def pushed(self, seq: int, ms: int) -> None:
-        """Number `seq`, the one after `sent`, goes out now."""
+        """Number `seq` goes out now: a message, or the news that all up to it is lost."""
         self.sent = seq
         self.sent_ms = ms
         if seq > self.top:
             self.top = seq
         self._in_flight.append((seq, ms))
-
-    def skipped(self, last: int, ms: int) -> None:
-        """Everything up to `last` is lost, and the client is told so; it may acknowledge it."""
-        self.pushed(last, ms)
 
     def ack(self, seq: int) -> bool:
         """Everything up to `seq` is dealt with. Returns False when it already was.

@@ -22,6 +22,7 @@ from gateway.store.errors import StoreError, Unavailable
 
 CONNECT_TIMEOUT_S: Final = 5.0
 SILENCE_LIMIT_S: Final = 5.0
+WATCH_S: Final = 1.0
 _FIRST_RETRY_S: Final = 0.1
 _LAST_RETRY_S: Final = 5.0
 
@@ -137,7 +138,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         loop = asyncio.get_running_loop()
         while not self._lost.is_set():
             try:
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(WATCH_S):
                     await self._lost.wait()
             except TimeoutError:
                 since = self._waiting_since
@@ -224,4 +225,6 @@ class RedisConnection(asyncio.Protocol, ABC):
 
 def _reason(error: Exception) -> str:
     """A word for the log. Error texts of redis-py may contain the URL, and so a password."""
-    return error.reason if isinstance(error, Unavailable) else type(error).__name__
+    if isinstance(error, Unavailable):
+        return error.reason
+    return type(error.__cause__ or error).__name__  # redis-py wraps a wrong password, too

@@ -224,4 +224,5 @@ class Link(RedisConnection):
 
     def _prod(self) -> None:
         if not self._pending:
-            self.call("PING")
+            # Nobody waits for it; if it is lost, asyncio need not say so.
+            self.call("PING").add_done_callback(asyncio.Future.exception)

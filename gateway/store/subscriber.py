@@ -99,7 +99,9 @@ class Subscriber(RedisConnection):
 
     def _on_reply(self, reply: Any) -> None:
         if isinstance(reply, list) and reply[0] == b"smessage":
-            self._on_message(reply[1], reply[2])
+            # Until all channels are back, `on_up` has not told anyone that something was missed.
+            if self.up:
+                self._on_message(reply[1], reply[2])
             return
         self._unanswered -= 1
         if isinstance(reply, hiredis.ReplyError):

@@ -41,6 +41,7 @@ class Connection(ClientConnection):
     _write_planned = False
     _heard = 0.0
     _silence_s = 0.0
+    _probe: bytes | None = None
     _closing = False
     _timer: asyncio.TimerHandle | None = None
 
@@ -108,17 +109,26 @@ class Connection(ClientConnection):
             self.fault = fault
             self.transport.abort()
 
-    def watch(self, silence_s: float) -> None:
-        """Drop the connection when nothing has been heard for `silence_s` seconds."""
+    def watch(self, silence_s: float, probe: bytes | None = None) -> None:
+        """Drop the connection when nothing has been heard for `silence_s` seconds.
+
+        `probe` is a frame to send half-way there, which the server must answer: it pings only
+        clients that are silent themselves.
+        """
         self._silence_s = silence_s
+        self._probe = probe
         self._heard = self.loop.time()
-        self._set_timer(self._heard + silence_s, self._check)
+        self._check()
 
     def _check(self) -> None:
+        now, halfway = self.loop.time(), self._heard + self._silence_s / 2
         until = self._heard + self._silence_s
-        if self.loop.time() >= until:
+        if now >= until:
             self.drop(f"nothing was heard for {self._silence_s:g} seconds")
+        elif self._probe is None or now < halfway:
+            self._set_timer(until if self._probe is None else halfway, self._check)
         else:
+            self.write(self._probe)
             self._set_timer(until, self._check)
 
     def _set_timer(self, when: float, action: Callable[[], None]) -> None:

@@ -33,6 +33,7 @@ SILENT_HEARTBEATS: Final = 2.5
 """Heartbeats of silence after which the connection is taken for dead."""
 
 _CLIENT: Final = f"homeport-python/{version('homeport')}"
+_PING: Final = encode(frames.Ping())
 _PONG: Final = encode(frames.Pong())
 
 GetToken = Callable[[], Awaitable[str]]
@@ -189,7 +190,7 @@ class Link:
     def _connect_answered(self, connection: Connection, frame: ServerFrame) -> None:
         if isinstance(frame, frames.Connected) and frame.id == self._connect_id:
             self._live_since = self._loop.time()
-            connection.watch(frame.heartbeat * SILENT_HEARTBEATS)
+            connection.watch(frame.heartbeat * SILENT_HEARTBEATS, _PING)
             self._tell(
                 Connected(
                     frame.resumed,

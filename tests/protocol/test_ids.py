@@ -86,7 +86,7 @@ def test_a_shifted_boundary_is_another_message() -> None:
 
 
 def test_new_client_ids_fit_and_differ() -> None:
-    """HP-3.3-1: within 64 characters, and never the same one twice."""
+    """HP-3.3-1, HP-3.3-3: within 64 characters, and never the same one twice."""
     made = [ids.new_client_id() for _ in range(1000)]
     assert len(set(made)) == 1000
     assert all(len(value) == 32 and set(value) <= set("0123456789abcdef") for value in made)

@@ -1,0 +1,1 @@
+"""The whole of Homeport: `homeport serve` processes, a real Valkey, the SDK, and violence."""

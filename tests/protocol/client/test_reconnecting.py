@@ -157,6 +157,15 @@ async def test_pings_are_answered_and_keep_the_connection(setting: Setting) -> N
     assert setting.delays == []
 
 
+async def test_a_client_that_hears_nothing_asks_before_it_gives_up(setting: Setting) -> None:
+    """HP-5.3-2: a server pings only a silent client, so one that just sends acks hears nothing."""
+    async with setting.live({"heartbeat": 0.2}) as (_, peer):
+        for _ in range(3):
+            await peer.expect(frames.Ping)
+            await peer.send(frames.Pong())
+    assert setting.delays == []
+
+
 async def test_a_server_that_closes_and_keeps_the_socket(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

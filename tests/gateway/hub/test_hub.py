@@ -1,0 +1,246 @@
+"""The hub: who is told what. With a subscriber that only takes notes, and no store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from gateway.hub.hub import HEAL_SLICE, Hub
+from gateway.security.sealing import UnknownKeyVersion
+from gateway.store import events
+from gateway.store.inbox import Inboxes
+from gateway.store.keys import Keys
+from gateway.store.link import Link
+from gateway.store.subscriber import Subscriber
+from tests.harness import eventually
+
+APP, OTHER = "02" + "a" * 30, "02" + "b" * 30
+
+
+class Notes:
+    """Takes the place of the subscriber."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.asked: list[tuple[str, str]] = []
+
+    def subscribe(self, channel: str) -> asyncio.Future[None]:
+        """See `Subscriber`."""
+        self.asked.append(("+", channel))
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+    def unsubscribe(self, channel: str) -> None:
+        """See `Subscriber`."""
+        self.asked.append(("-", channel))
+
+
+class Listening:
+    """A session that writes down what it is told."""
+
+    def __init__(self, user: str, app_id: str = APP) -> None:
+        self.user = user
+        self.app_id = app_id
+        self.told: list[Any] = []
+        self.leaves: Hub | None = None
+
+    def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
+        """See `HubSession`."""
+        self.told.append((seq, ms, frame))
+
+    def on_relayed(self, frame: bytes) -> None:
+        """See `HubSession`."""
+        self.told.append(frame)
+
+    def on_unreadable(self) -> None:
+        """See `HubSession`."""
+        self.told.append("unreadable")
+
+    def on_event(self, event: events.Event) -> None:
+        """See `HubSession`. An event may end the session."""
+        self.told.append(event)
+        if self.leaves is not None:
+            self.leaves.leave(self)
+
+    def doubt(self) -> None:
+        """See `HubSession`."""
+        self.told.append("doubt")
+
+    def check(self) -> None:
+        """See `HubSession`."""
+        self.told.append("check")
+
+    def on_app_deleted(self) -> None:
+        """See `HubSession`. As a real one does, it leaves."""
+        self.told.append("deleted")
+        if self.leaves is not None:
+            self.leaves.leave(self)
+
+
+class Made:
+    """Makes frames and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.error: Exception | None = None
+
+    def __call__(
+        self, app_id: str, user: str, channel: str, event: events.Stored | events.Relayed
+    ) -> bytes:
+        self.count += 1
+        if self.error is not None:
+            raise self.error
+        return f"{app_id}:{user}:".encode() + event.record
+
+
+@pytest.fixture
+def notes() -> Notes:
+    """What was asked of the subscriber."""
+    return Notes()
+
+
+@pytest.fixture
+def made() -> Made:
+    """The frames that were made."""
+    return Made()
+
+
+@pytest.fixture
+def hub(notes: Notes, made: Made) -> Hub:
+    """A hub between the two."""
+    inboxes = Inboxes(cast("Link", None), Keys("sg"))
+    return Hub(cast("Subscriber", notes), inboxes, made)
+
+
+def channel(user: str, app_id: str = APP) -> str:
+    """The channel of a user."""
+    return Keys("sg").user(app_id, user).channel
+
+
+def stored(seq: int) -> bytes:
+    """What the store publishes for a message."""
+    return b"\x01" + seq.to_bytes(8, "big") + (seq * 10).to_bytes(8, "big") + b"record"
+
+
+async def test_a_relayed_frame_reaches_every_session_that_is_here(hub: Hub, made: Made) -> None:
+    """G9: it is made once, and given to each; it has no number."""
+    here = [Listening("alice"), Listening("alice")]
+    for session in here:
+        hub.join(session)
+    channel = Inboxes(cast("Link", None), Keys("sg")).channel(APP, "alice")
+    hub.heard(channel.encode(), events.relayed(b"typing"))
+    assert [session.told for session in here] == [[f"{APP}:alice:typing".encode()]] * 2
+    assert made.count == 1
+
+
+async def test_a_channel_is_heard_while_someone_listens(hub: Hub, notes: Notes) -> None:
+    """One subscription a user, from the first session to the last."""
+    one, two = Listening("alice"), Listening("alice")
+    await hub.join(one)
+    await hub.join(two)
+    hub.leave(one)
+    hub.leave(one)
+    assert ("-", channel("alice")) not in notes.asked
+    hub.leave(two)
+    assert notes.asked[-1] == ("-", channel("alice"))
+    assert list(hub.sessions()) == []
+    hub.heard(channel("alice").encode(), stored(1))
+    assert (one.told, two.told) == ([], [])
+
+
+async def test_one_frame_is_made_for_all_devices_of_a_user(hub: Hub, made: Made) -> None:
+    """G3: the same bytes for each, and nothing for anyone else."""
+    devices = [Listening("alice") for _ in range(3)]
+    others = [Listening("bob"), Listening("alice", OTHER)]
+    for session in (*devices, *others):
+        await hub.join(session)
+    hub.heard(channel("alice").encode(), stored(7))
+    assert [session.told for session in devices] == [[(7, 70, f"{APP}:alice:record".encode())]] * 3
+    assert [session.told for session in others] == [[], []]
+    assert made.count == 1
+
+
+async def test_an_event_reaches_all_even_if_it_ends_some(hub: Hub) -> None:
+    """HP-5.5-4 and HP-6.4-2: a session that leaves while it is told hides none behind it."""
+    devices = [Listening("alice") for _ in range(3)]
+    for session in devices:
+        await hub.join(session)
+        session.leaves = hub
+    hub.heard(channel("alice").encode(), events.kicked(""))
+    assert [session.told for session in devices] == [[events.Kicked("")]] * 3
+    assert list(hub.sessions()) == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "event"),
+    [
+        (events.revoked(5), events.Revoked(5)),
+        (events.kicked("d1"), events.Kicked("d1")),
+        (b"\x04" + b"s" * 16 + b"d1", events.Attached("s" * 16, "d1")),
+    ],
+)
+async def test_events_are_handed_on(hub: Hub, payload: bytes, event: events.Event) -> None:
+    """HP-5.1-10, HP-5.5-4 and HP-6.4-2."""
+    session = Listening("alice")
+    await hub.join(session)
+    hub.heard(channel("alice").encode(), payload)
+    assert session.told == [event]
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x63", b"\x63 of a newer gateway"])
+async def test_what_a_newer_gateway_says_is_passed_over(hub: Hub, payload: bytes) -> None:
+    """G10: two versions may run side by side during an upgrade."""
+    session = Listening("alice")
+    await hub.join(session)
+    hub.heard(channel("alice").encode(), payload)
+    hub.heard(b"another channel", stored(1))
+    assert session.told == []
+
+
+async def test_a_message_without_its_key_is_said_to_each(hub: Hub, made: Made) -> None:
+    """G1: it is in the inbox, for a gateway that can read it."""
+    sessions = [Listening("alice"), Listening("alice")]
+    for session in sessions:
+        await hub.join(session)
+    made.error = UnknownKeyVersion(2)
+    hub.heard(channel("alice").encode(), stored(1))
+    assert [session.told for session in sessions] == [["unreadable"], ["unreadable"]]
+
+
+async def test_after_a_gap_all_doubt_at_once_and_all_are_checked(hub: Hub) -> None:
+    """G3 and G10: nobody hears anything between; others get the loop in between the checks."""
+    sessions = [Listening(f"u{n}") for n in range(HEAL_SLICE * 2 + 5)]
+    for session in sessions:
+        await hub.join(session)
+    hub.heal()
+    assert all(session.told == ["doubt"] for session in sessions)
+    turns = 0
+    while not all(session.told == ["doubt", "check"] for session in sessions):
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 3
+
+
+async def test_a_second_gap_starts_over(hub: Hub) -> None:
+    """G10: whoever came meanwhile is checked too."""
+    first, second = Listening("alice"), Listening("bob")
+    await hub.join(first)
+    hub.heal()
+    await hub.join(second)
+    hub.heal()
+    await eventually(lambda: "check" in first.told and "check" in second.told)
+    assert second.told == ["doubt", "check"]
+
+
+async def test_a_deleted_app_ends_its_own_sessions(hub: Hub) -> None:
+    """HP-5.5-5: and no other app's, while sessions leave as they are told."""
+    gone, others = [Listening("alice"), Listening("bob")], [Listening("alice", OTHER)]
+    for session in (*gone, *others):
+        await hub.join(session)
+        session.leaves = hub
+    hub.app_deleted(APP)
+    assert [session.told for session in gone] == [["deleted"]] * 2
+    assert list(hub.sessions()) == others

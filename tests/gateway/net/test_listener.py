@@ -1,0 +1,63 @@
+"""Listening sockets, and the connections that came through them."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.config import Address
+from gateway.net.listener import Listener
+from gateway.net.websocket import Origins
+from protocol import codes, frames
+from tests.gateway.net.raw import RawSocket, upgrade
+from tests.harness import RunningWorker, eventually
+
+
+async def test_after_stop_nobody_new_gets_in_and_those_who_are_stay(
+    running: RunningWorker,
+) -> None:
+    """G10: the first step of a drain."""
+    async with running.client("alice") as alice:
+        running.worker._listener.stop()
+        with pytest.raises(ConnectionRefusedError):
+            async with RawSocket.open(running.listening.plain):
+                pass
+        assert isinstance(await alice.say("alice", "x"), frames.Ok)
+
+
+async def test_abort_ends_what_is_open(running: RunningWorker) -> None:
+    """G10: the last step of a drain, for clients that do not answer."""
+    async with RawSocket.open(running.listening.plain) as raw:
+        await raw.open_session(running.token("alice"))
+        running.worker._listener.abort()
+        assert await raw.closed() is None
+    await eventually(lambda: running.worker._listener.open == 0)
+
+
+async def test_an_address_that_is_taken_is_refused(running: RunningWorker) -> None:
+    """The operator's fault, told at the start."""
+    listener = Listener(running.worker._services, Origins([], allow_missing=True))
+    assert running.listening.plain is not None
+    with pytest.raises(OSError, match="in use"):
+        await listener.listen(running.listening.plain, None)
+
+
+async def test_port_0_takes_a_free_one_on_ipv6_too(running: RunningWorker) -> None:
+    """And the address that it became is told."""
+    listener = Listener(running.worker._services, Origins([], allow_missing=True))
+    address = await listener.listen(Address("::1", 0), None)
+    assert address.host == "::1"
+    assert address.port > 0
+    listener.stop()
+
+
+async def test_sessions_are_those_whose_upgrade_is_done(running: RunningWorker) -> None:
+    """A connection without an upgrade is open, but no session."""
+    listener = running.worker._listener
+    async with RawSocket.open(running.listening.plain) as raw:
+        await eventually(lambda: listener.open == 1)
+        assert list(listener.sessions()) == []
+        raw.writer.write(upgrade())
+        await raw.response()
+        (session,) = listener.sessions()
+        session.close(codes.GOING_AWAY)
+        assert await raw.closed() == codes.GOING_AWAY.number

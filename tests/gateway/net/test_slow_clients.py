@@ -1,0 +1,193 @@
+"""Clients that are slow, silent or deaf hurt only themselves. Over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from websockets.frames import Opcode
+
+from protocol import codec, codes, frames
+from tests.gateway.net.raw import RawSocket, message, upgrade
+from tests.harness import (
+    RunningWorker,
+    eventually,
+)
+
+
+@pytest.mark.parametrize("sent", [0, 30, len(upgrade()) - 1])
+async def test_an_unfinished_upgrade_is_dropped_after_5_s(
+    running: RunningWorker, sent: int
+) -> None:
+    """G9, and the sentence after HP-5.1-10; another connection is not affected."""
+    async with (
+        RawSocket.open(running.listening.plain) as slow,
+        RawSocket.open(running.listening.plain) as in_time,
+    ):
+        slow.writer.write(upgrade()[:sent])
+        in_time.writer.write(upgrade()[:sent])
+        await eventually(lambda: running.worker._listener.open == 2)
+        running.pass_time(4.9)
+        in_time.writer.write(upgrade()[sent:])
+        assert (await in_time.response())[0] == 101
+        running.pass_time(0.5)
+        assert await slow.ended() == b""
+
+
+async def test_half_a_frame_is_no_connect(running: RunningWorker) -> None:
+    """HP-5.1-3: complete, so bytes that trickle in do not put the deadline off."""
+    connect = message(codec.encode(frames.Connect(1, "d1", running.token("alice"))))
+    async with RawSocket.open(running.listening.plain) as raw, running.client("bob") as bob:
+        raw.writer.write(upgrade())
+        await raw.response()
+        raw.writer.write(connect[: len(connect) // 2])
+        running.pass_time(4)
+        raw.writer.write(connect[len(connect) // 2 : -1])
+        running.pass_time(1.5)
+        assert await raw.closed() == codes.CONNECT_TIMEOUT.number
+        assert isinstance(await bob.say("bob", "x"), frames.Ok)
+
+
+async def test_a_client_that_ignores_the_close_is_dropped(running: RunningWorker) -> None:
+    """G9: 5 s after the close frame, however much it goes on saying."""
+    async with RawSocket.open(running.listening.plain) as raw:
+        await raw.open_session(running.token("alice"))
+        raw.writer.write(message(b"text", Opcode.TEXT))
+        assert await raw.closed() == codes.BAD_FRAME.number
+        for _ in range(4):
+            running.pass_time(1.4)
+            raw.writer.write(message(codec.encode(frames.Ping())))
+            await asyncio.sleep(0)  # let it arrive
+        await raw.ended()
+        await eventually(lambda: running.worker._listener.open == 0)
+
+
+async def test_a_client_that_does_not_read_is_closed_and_loses_nothing(
+    running: RunningWorker,
+) -> None:
+    """HP-5.5-3 and G9: memory bounded, 4003 after two heartbeats, and all still in the inbox."""
+    count, size = 250, 30_000
+    async with (
+        RawSocket.open(running.listening.plain, receive_buffer=4096) as slow,
+        running.client("alice") as alice,
+    ):
+        await slow.open_session(running.token("bob"))
+        slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        connection = next(
+            c
+            for c in running.worker._listener._connections
+            if c.session is not None and c.session.user == "bob"
+        )
+        for number in range(count):
+            answer = await alice.say("bob", "x" * size, f"c{number}")
+            assert isinstance(answer, frames.Ok)
+            await alice.send(frames.Ack(number + 1))
+        await eventually(lambda: connection.congested)
+        held = connection._transport.get_write_buffer_size() + connection._out_size
+        assert held < 64 * 1024 + 2 * size
+        running.pass_time(49)
+        assert connection.session is not None
+        assert "bob" in {session.user for session in running.worker._hub.sessions()}
+        running.pass_time(26)
+        assert {session.user for session in running.worker._hub.sessions()} == {"alice"}
+        assert isinstance(await alice.say("carol", "x"), frames.Ok)
+        slow.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        assert await slow.closed() == codes.SLOW_CONSUMER.number
+    async with running.client("bob") as bob:
+        assert bob.connected.lost is None
+        for number in range(1, count + 1):
+            assert (await bob.expect(frames.Push)).seq == number
+
+
+async def test_a_client_that_sends_and_does_not_read_is_not_read(running: RunningWorker) -> None:
+    """G9: what can't be answered is not taken in; and taken up again once it reads."""
+    ping = message(bytes(125), Opcode.PING) * 500
+    async with (
+        RawSocket.open(running.listening.plain, receive_buffer=4096) as raw,
+        running.client("alice") as alice,
+    ):
+        await raw.open_session(running.token("bob"))
+        raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        connection = next(
+            c
+            for c in running.worker._listener._connections
+            if c.session is not None and c.session.user == "bob"
+        )
+        transport: Any = connection._transport
+        while transport.is_reading():
+            raw.writer.write(ping)
+            await asyncio.sleep(0)
+        held = transport.get_write_buffer_size()
+        assert held < 1024 * 1024  # the pongs of one read from the socket
+        raw.writer.write(ping)
+        assert isinstance(await alice.say("alice", "x"), frames.Ok)
+        assert transport.get_write_buffer_size() <= held
+        raw.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        raw.writer.write(message(codec.encode(frames.Send(9, "c", "bob", "text", b"x"))))
+        answer: frames.ServerFrame | None = None
+        while not isinstance(answer, frames.Ok):
+            opcode, payload = await raw.frame()
+            answer = codec.decode_server(payload) if opcode == Opcode.BINARY else None
+
+
+async def test_sends_that_redis_does_not_answer_are_not_piled_up(
+    running: RunningWorker, store: Any
+) -> None:
+    """G9: past 256 unanswered ones the client is not read; then all are answered."""
+    async with RawSocket.open(running.listening.plain) as raw, running.client("bob") as bob:
+        await raw.open_session(running.token("alice"))
+        connection = next(
+            c
+            for c in running.worker._listener._connections
+            if c.session is not None and c.session.user == "alice"
+        )
+        transport: Any = connection._transport
+        store.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+        sent = 0
+        try:
+            while transport.is_reading():
+                sent += 1
+                send = frames.Send(sent, f"c{sent}", "carol", "text", b"x")
+                raw.writer.write(message(codec.encode(send)))
+                await asyncio.sleep(0)
+            assert sent >= 256
+            await bob.send(frames.Ping())
+            await bob.expect(frames.Pong)
+        finally:
+            store.execute_command("CLIENT", "UNPAUSE")
+        answered = 0
+        while answered < sent:
+            if isinstance(await raw.server_frame(), frames.Ok):
+                answered += 1
+
+
+async def test_a_client_that_leaves_with_sends_in_flight_leaves_no_trace(
+    running: RunningWorker, store: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G9 and G1: its answers go nowhere, its messages arrive."""
+    store.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+    try:
+        async with RawSocket.open(running.listening.plain) as raw:
+            # connecting writes: so it waits, and the sends behind it end the session
+            raw.writer.write(upgrade())
+            await raw.response()
+            raw.writer.write(message(codec.encode(frames.Connect(1, "d1", running.token("a")))))
+            await eventually(lambda: list(running.worker._hub.sessions()))
+        await eventually(lambda: running.worker._listener.open == 0)
+    finally:
+        store.execute_command("CLIENT", "UNPAUSE")
+    async with running.client("alice") as alice, running.client("alice", "d2") as other:
+        store.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+        try:
+            for number in range(300):
+                await other.send(frames.Send(number + 1, f"c{number}", "alice", "text", b"x"))
+            session = next(s for s in running.worker._listener.sessions() if s._who.device == "d2")
+            await eventually(lambda: session._unanswered >= 256)
+            other.websocket.transport.abort()
+        finally:
+            store.execute_command("CLIENT", "UNPAUSE")
+        await eventually(lambda: running.worker._listener.open == 1)
+        for number in range(1, 257):
+            assert (await alice.expect(frames.Push)).seq == number
+    assert caplog.records == []

@@ -1,0 +1,71 @@
+"""What the log shows, and what it never shows. In a process of its own, as it is set up once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+FAULTY = """
+import sys
+import structlog
+from gateway.runtime import logs
+
+logs.configure(sys.argv[1], sys.argv[2])
+log = structlog.get_logger("test")
+
+def fault(token):
+    body = token[::-1]
+    raise ValueError("what happened")
+
+log.debug("quiet")
+log.info("said", session="abc")
+try:
+    fault("".join(["sec", "ret"]))
+except ValueError as error:
+    log.error("fault", exc_info=error)
+"""
+
+
+def run(level: str, format_: str) -> str:
+    """What such a process writes to stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTY, level, format_], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    return done.stderr
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_a_traceback_shows_where_and_no_values(format_: str) -> None:
+    """G7 and G8: variables hold tokens and bodies, so a traceback must not show them."""
+    log = run("info", format_)
+    assert "what happened" in log
+    assert "fault" in log
+    assert "secret" not in log
+    assert "terces" not in log
+
+
+def test_json_is_one_object_a_line() -> None:
+    """For a machine: event, level and time are always there."""
+    said, fault = (json.loads(line) for line in run("info", "json").splitlines())
+    assert (said["event"], said["level"], said["session"]) == ("said", "info", "abc")
+    assert said["timestamp"].endswith("Z")
+    assert fault["exception"][0]["exc_type"] == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("level", "events"),
+    [("debug", ["quiet", "said", "fault"]), ("info", ["said", "fault"]), ("error", ["fault"])],
+)
+def test_the_level_is_held_to(level: str, events: list[str]) -> None:
+    """Nothing below it is written."""
+    lines = run(level, "json").splitlines()
+    assert [json.loads(line)["event"] for line in lines] == events
+
+
+def test_the_console_is_plain_where_it_is_no_terminal() -> None:
+    """No colours in a file."""
+    assert "\x1b[" not in run("info", "console")

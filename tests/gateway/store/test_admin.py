@@ -1,0 +1,218 @@
+"""Admin: what the command line does to a region, and what gateways hear of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from gateway.apps.app import UnknownTier, create_app
+from gateway.security.keyring import Keyring
+from gateway.security.sealing import Kind, Sealer, Tampered
+from gateway.store import events
+from gateway.store.admin import Admin
+from gateway.store.errors import AppNotFound, Unavailable, WrongKeys, WrongRegionStamp
+from gateway.store.keys import STAMP
+from tests.gateway.store.conftest import APP_ID, Servers, Store
+
+NOBODY = "02" + "e" * 30
+
+
+async def test_apps_are_kept_and_listed_oldest_first(store: Store) -> None:
+    """What was created is found again, by its id and in the list."""
+    async with store.admin() as admin:
+        later = create_app("later", "sg", "pro", "global", store.app.created_ms + 5)
+        between = create_app("between", "sg", "pro", "global", later.created_ms - 1)
+        await admin.create_app(later, store.clock.ms)
+        await admin.create_app(between, store.clock.ms)
+        assert await admin.list_apps() == [store.app, between, later]
+        assert await admin.get_app(later.id) == later
+        assert await admin.get_app(NOBODY) is None
+
+
+async def test_redis_does_not_see_an_apps_secrets(store: Store) -> None:
+    """G7: neither certificates nor the salt are in the clear, also after a rotation."""
+    async with store.admin() as admin:
+        rotated = await admin.rotate_certificate(APP_ID, store.clock.ms)
+    assert rotated.certificates[1] == store.app.certificates[0]
+    for secret in (*rotated.certificates, store.app.salt.hex()):
+        assert not store.holds(secret.encode())
+        assert not store.holds(bytes.fromhex(secret))
+
+
+async def test_a_record_copied_to_another_id_cannot_be_opened(store: Store) -> None:
+    """G6, G7: who can write to Redis can't pass one app's certificates off as another's."""
+    record: Any = store.raw.get(store.keys.app(APP_ID))
+    store.raw.set(store.keys.app(NOBODY), record)
+    async with store.admin() as admin:
+        with pytest.raises(Tampered):
+            await admin.get_app(NOBODY)
+
+
+async def test_changes_are_told_to_gateways_after_they_are_made(store: Store) -> None:
+    """A gateway that reads the app when it hears of a change sees the change."""
+    async with store.hearing(store.keys.apps_channel) as heard, store.admin() as admin:
+        await admin.set_tier(APP_ID, "pro", store.clock.ms)
+        assert (await heard.get())[1] == APP_ID.encode()
+        changed = await admin.get_app(APP_ID)
+        assert changed == replace(store.app, tier=changed.tier if changed else store.app.tier)
+        assert changed is not None
+        assert changed.tier.name == "pro"
+        await admin.rotate_certificate(APP_ID, store.clock.ms)
+        assert (await heard.get())[1] == APP_ID.encode()
+        await admin.delete_app(APP_ID)
+        assert (await heard.get())[1] == APP_ID.encode()
+        assert await admin.get_app(APP_ID) is None
+        assert await admin.list_apps() == []
+
+
+async def test_a_tier_change_and_a_deletion_make_every_inbox_due(store: Store) -> None:
+    """G4: the sweeper looks at all of the app's inboxes next, and at no other app's."""
+    users = [f"user{n}" for n in range(40)]
+    await store.deliver(*users)
+    other = store.keys.user(NOBODY, users[0])
+    store.raw.zadd(other.due, {other.member: 5_000_000})
+    async with store.admin() as admin:
+        await admin.set_tier(APP_ID, "basic", store.clock.ms)
+        assert {store.due(user) for user in users} == {0}
+        assert store.raw.zscore(other.due, other.member) == 5_000_000
+        assert store.due("nobody") is None
+        await store.sweeper().sweep()
+        assert 0 not in {store.due(user) for user in users}
+        await admin.delete_app(APP_ID)
+    assert {store.due(user) for user in users} == {0}
+
+
+async def test_a_deleted_apps_records_are_unreadable_at_once(store: Store) -> None:
+    """G7: the salt goes with the app, before the sweeper has come; no key file brings it back."""
+    sealer = Sealer(store.keyring)
+    message = ("d:ann:bob", b"m" * 16)
+    sealed = sealer.seal(APP_ID, store.app.salt, Kind.MESSAGE, *message, b"text", store.clock.ms)
+    await store.deliver("ann", record=sealed)
+    async with store.admin() as admin:
+        await admin.delete_app(APP_ID)
+    assert store.raw.get(store.keys.app(APP_ID)) is None
+    again = replace(create_app("test", "sg", "free", "global", store.clock.ms), id=APP_ID)
+    [entry] = await store.page("ann")
+    with pytest.raises(Tampered):  # the same id does not make it the same app
+        sealer.open(APP_ID, again.salt, Kind.MESSAGE, *message, entry.record)
+
+
+async def test_what_is_not_there_is_said(store: Store) -> None:
+    """An unknown app or tier is an error that tells what to do, and changes nothing."""
+    async with store.admin() as admin:
+        for attempt in (
+            admin.set_tier(NOBODY, "pro", 0),
+            admin.rotate_certificate(NOBODY, 0),
+            admin.delete_app(NOBODY),
+            admin.revoke(NOBODY, "ann", 0),
+            admin.kick(NOBODY, "ann"),
+        ):
+            with pytest.raises(AppNotFound, match="homeport app list") as missing:
+                await attempt
+            assert missing.value.app_id == NOBODY
+        with pytest.raises(UnknownTier, match="choose one of"):
+            await admin.set_tier(APP_ID, "gold", 0)
+        assert await admin.get_app(APP_ID) == store.app
+
+
+# -- revoke and kick -----------------------------------------------------------------------------
+
+
+async def test_an_earlier_revocation_never_undoes_a_later_one(store: Store) -> None:
+    """G8: two operators, or a repeated command, only ever revoke more."""
+    key = store.keys.user(APP_ID, "ann").revoked
+    now = store.clock.ms
+    async with store.hearing(store.inboxes.channel(APP_ID, "ann")) as heard, store.admin() as admin:
+        for before, stands in ((now, now), (now - 1, now), (now + 1, now + 1), (0, now + 1)):
+            await admin.revoke(APP_ID, "ann", before)
+            assert store.raw.get(key) == b"%d" % stands
+            assert events.parse((await heard.get())[1]) == events.Revoked(before)
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 0, 3600])
+async def test_a_revocation_is_remembered_as_long_as_such_tokens_live(
+    store: Store, ahead_s: int
+) -> None:
+    """G8: longer than the longest token issued before it, by Redis' own clock, then forgotten."""
+    seconds, _ = store.raw.time()
+    async with store.admin() as admin:
+        await admin.revoke(APP_ID, "ann", (seconds + ahead_s) * 1000)
+    left: Any = store.raw.pttl(store.keys.user(APP_ID, "ann").revoked)
+    longest = (max(0, ahead_s) + store.app.max_token_s + 60) * 1000
+    assert longest - 5000 < left <= longest
+
+
+async def test_a_kick_is_heard(store: Store) -> None:
+    """One device, or all of the user's."""
+    async with store.hearing(store.inboxes.channel(APP_ID, "ann")) as heard, store.admin() as admin:
+        await admin.kick(APP_ID, "ann", "phone")
+        await admin.kick(APP_ID, "ann")
+        assert events.parse((await heard.get())[1]) == events.Kicked("phone")
+        assert events.parse((await heard.get())[1]) == events.Kicked("")
+
+
+# -- the wall --------------------------------------------------------------------------------------
+
+
+async def test_another_regions_admin_is_refused(store: Store, tmp_path: Path) -> None:
+    """G6: nothing is read or written with the wrong region or keys."""
+    eu = Keyring.create(tmp_path / "eu.json", "eu")
+    before = sorted(store.raw.keys())
+    app = create_app("test", "eu", "free", "global", 0)
+    async with Admin.open(store.url, "eu", eu) as admin:
+        for attempt in (
+            admin.create_app(app, 0),
+            admin.list_apps(),
+            admin.get_app(app.id),
+            admin.delete_app(app.id),
+        ):
+            with pytest.raises(WrongRegionStamp):
+                await attempt
+    foreign = Keyring.create(tmp_path / "other.json", "sg")
+    async with Admin.open(store.url, "sg", foreign) as admin:
+        with pytest.raises(WrongKeys):
+            await admin.get_app(APP_ID)
+    assert sorted(store.raw.keys()) == before
+    assert set(store.raw.hgetall(STAMP)) == {b"region", b"key:1"}
+
+
+async def test_a_redis_that_is_away_is_said(keyring: Keyring, tmp_path: Path) -> None:
+    """The command line shows Unavailable, never the redis library's own errors."""
+    with pytest.raises(Unavailable):
+        async with Admin.open(f"unix://{tmp_path}/nothing.sock", "sg", keyring) as admin:
+            await admin.list_apps()
+
+
+async def test_facts(store: Store, tmp_path: Path) -> None:
+    """What `homeport doctor` goes by is what the server says."""
+    info: Any = store.raw.info("server")
+    seconds, micros = store.raw.time()
+    async with store.admin() as admin:
+        facts = await admin.facts(seconds + micros / 1e6 - 100)
+    assert facts.server == ("Valkey" if "valkey_version" in info else "Redis")
+    assert facts.version == info.get("valkey_version", info["redis_version"])
+    assert (facts.append_only, facts.append_fsync, facts.eviction) == (
+        False,
+        "everysec",
+        "noeviction",
+    )
+    assert (facts.replicas, facts.stamp_region, facts.stamp_problem) == (0, "sg", None)
+    assert 100 <= facts.clock_skew_s < 110
+    foreign = Keyring.create(tmp_path / "other.json", "sg")
+    async with Admin.open(store.url, "sg", foreign) as admin:
+        assert isinstance((await admin.facts(0)).stamp_problem, WrongKeys)
+
+
+async def test_facts_without_config_or_stamp(servers: Servers, keyring: Keyring) -> None:
+    """A managed Redis forbids CONFIG: what can't be known is None, and a fresh one stays fresh."""
+    server = servers("--rename-command", "CONFIG", "")
+    async with Admin.open(server.url, "sg", keyring) as admin:
+        facts = await admin.facts(0)
+    assert (facts.append_only, facts.append_fsync, facts.eviction) == (None, None, None)
+    assert (facts.stamp_region, facts.stamp_problem) == (None, None)
+    with redis.Redis.from_url(server.url) as raw:
+        assert raw.keys() == []

@@ -1,0 +1,179 @@
+"""The connection both the link and the subscriber are: it notices, lets go, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from gateway.store import connection as module
+from gateway.store import stamp
+from gateway.store.errors import StoreFault, Unavailable
+from gateway.store.keys import STAMP
+from gateway.store.link import Link
+from gateway.store.subscriber import Subscriber
+from tests.gateway.store.conftest import ScriptedRedis, Servers, linked, until
+
+IDENTITY = stamp.Identity("sg", {1: "a" * 16})
+
+
+async def test_it_names_itself(servers: Servers) -> None:
+    """An operator sees in CLIENT LIST which connections are Homeport's."""
+    server = servers()
+    subscriber = Subscriber(server.url, lambda *_: None)
+    async with linked(server.url):
+        await subscriber.start()
+        with redis.Redis.from_url(server.url) as raw:
+            clients: Any = raw.client_list()
+        assert {"homeport-link", "homeport-subscriber"} <= {c["name"] for c in clients}
+        await subscriber.aclose()
+
+
+async def test_start_waits_for_redis(servers: Servers) -> None:
+    """G10: a gateway that starts before its Redis waits; nobody has to start it again."""
+    server = servers()
+    server.stop()
+    link = Link(server.url, IDENTITY)
+    starting = asyncio.create_task(link.start())
+    with capture_logs() as logs:
+        await until(lambda: any(log["event"] == "redis_connect_failed" for log in logs))
+    assert not starting.done()
+    server.start()
+    async with asyncio.timeout(10):
+        await starting
+    assert link.up
+    await link.aclose()
+
+
+async def test_a_wrong_redis_at_the_start_is_the_operators_to_mend(servers: Servers) -> None:
+    """G6: start raises at once, rather than trying for ever, also for a stamp that is no stamp."""
+    server = servers()
+    with redis.Redis.from_url(server.url) as raw:
+        raw.set(STAMP, "no hash")
+    link = Link(server.url, IDENTITY)
+    with pytest.raises(StoreFault):
+        await link.start()
+    await link.aclose()
+
+
+async def test_a_silent_redis_is_left(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G10: a server that hangs with its connections open is noticed, by link and subscriber, also
+    when nobody asks it anything; what waits fails; and it is taken back when it answers again."""
+    monkeypatch.setattr(module, "SILENCE_LIMIT_S", 0.1)
+    monkeypatch.setattr(module, "WATCH_S", 0.02)
+    server = servers()
+    subscriber = Subscriber(server.url, lambda *_: None)
+    async with linked(server.url) as link:
+        await subscriber.start()
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            await until(lambda: not subscriber.up)  # by its own PING
+            call = link.call("PING")
+            with pytest.raises(Unavailable):
+                async with asyncio.timeout(10):
+                    await call
+            await until(lambda: not link.up)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await until(lambda: link.up and subscriber.up)
+        assert await link.call("PING") == b"PONG"
+        await subscriber.aclose()
+
+
+async def test_a_quiet_connection_is_not_a_silent_one(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing to do is no reason to reconnect."""
+    monkeypatch.setattr(module, "SILENCE_LIMIT_S", 0.1)
+    monkeypatch.setattr(module, "WATCH_S", 0.02)
+    server = servers()
+    with redis.Redis.from_url(server.url) as raw:
+
+        def pings() -> int:
+            stats: Any = raw.info("commandstats")
+            return int(stats["cmdstat_ping"]["calls"])
+
+        async with linked(server.url) as link:
+            ups: list[None] = []
+            link.on_up = lambda: ups.append(None)
+            before = pings()
+            await until(lambda: pings() > before + 20)
+            assert link.up
+            assert ups == []
+
+
+async def test_the_pauses_grow_to_a_bound_and_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G10: a region's gateways do not come back in step, nor hammer a Redis that is starting."""
+    bounds: list[float] = []
+
+    def uniform(low: float, high: float) -> float:
+        assert low == 0
+        bounds.append(high)
+        return 0.0
+
+    monkeypatch.setattr("gateway.store.connection.random.uniform", uniform)
+    link = Link(f"unix://{tmp_path}/nothing.sock", IDENTITY)
+    starting = asyncio.create_task(link.start())
+    await until(lambda: len(bounds) >= 8)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await link.aclose()
+    assert bounds[:8] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+async def test_a_connection_that_is_closed_at_once_is_retried(tmp_path: Path) -> None:
+    """G10: as behind a proxy whose Redis is away; it neither hangs nor gives up."""
+    redis_ = ScriptedRedis(tmp_path / "s.sock")
+    redis_.close_after_greeting = True
+    link = Link(redis_.url, IDENTITY)
+    async with redis_.serving():
+        starting = asyncio.create_task(link.start())
+        await until(lambda: redis_.connections >= 4)
+        assert not link.up
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        async with asyncio.timeout(10):
+            await link.aclose()
+
+
+async def test_what_is_not_redis_protocol_ends_the_connection(tmp_path: Path) -> None:
+    """G10: nothing is guessed from garbage; a new connection is made."""
+    redis_ = ScriptedRedis(tmp_path / "s.sock")
+    subscriber = Subscriber(redis_.url, lambda *_: None)
+    ups: list[None] = []
+    subscriber.on_up = lambda: ups.append(None)
+    async with redis_.serving():
+        await subscriber.start()
+        redis_.say(b"?garbage\r\n")
+        await until(lambda: bool(ups))
+        assert redis_.connections == 2
+        await subscriber.aclose()
+
+
+async def test_a_url_with_a_password(servers: Servers) -> None:
+    """User and password in the URL work; a wrong password is tried again and never logged."""
+    server = servers()
+    with redis.Redis.from_url(server.url) as raw:
+        raw.acl_setuser("homeport", True, passwords=["+s3cret-one"], categories=["+@all"], keys="*")
+        raw.acl_setuser("default", False, nopass=True)
+    wrong = server.url.replace("unix://", "unix://homeport:wr0ng-one@")
+    right = server.url.replace("unix://", "unix://homeport:s3cret-one@")
+    link = Link(wrong, IDENTITY)
+    starting = asyncio.create_task(link.start())
+    with capture_logs() as logs:
+        await until(lambda: any(log["event"] == "redis_connect_failed" for log in logs))
+    assert {log["reason"] for log in logs} == {"AuthenticationError"}
+    assert "wr0ng" not in str(logs)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await link.aclose()
+    async with linked(right) as link:
+        assert await link.call("ACL", "WHOAMI") == b"homeport"

@@ -1,0 +1,53 @@
+"""Events: the scripts in Lua and the functions here build the same bytes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.store import events
+from tests.gateway.store.conftest import Store, session
+
+names = st.from_regex(r"[A-Za-z0-9._@+\-]{1,64}", fullmatch=True)
+
+
+@given(st.integers(0, 2**53))
+def test_revoked_is_read_as_written(before_ms: int) -> None:
+    """G8: every gateway hears up to which time tokens are void."""
+    assert events.parse(events.revoked(before_ms)) == events.Revoked(before_ms)
+
+
+@given(names | st.just(""))
+def test_kicked_is_read_as_written(device: str) -> None:
+    """Every gateway hears which device is to go; the empty name means all."""
+    assert events.parse(events.kicked(device)) == events.Kicked(device)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00", b"\x7fabc", b"\xff"])
+def test_an_unknown_kind_is_passed_over(payload: bytes) -> None:
+    """G10: gateways of two versions serve a region while it is being upgraded."""
+    assert events.parse(payload) is None
+
+
+async def test_a_stored_message_is_published_as_it_is_stored(store: Store) -> None:
+    """G3: what a live session is pushed has the number and the time that the inbox gives it."""
+    record = bytes(range(256))
+    async with store.hearing(store.inboxes.channel(store.app.id, "ann")) as heard:
+        for _ in range(2):
+            await store.deliver("ann", record=record)
+        got = [events.parse((await heard.get())[1]) for _ in range(2)]
+    entries = await store.page("ann")
+    assert got == [events.Stored(e.seq, e.ms, e.record) for e in entries]
+    assert [e.seq for e in entries] == [1, 2]
+
+
+async def test_attaching_tells_the_session_before(store: Store) -> None:
+    """SPEC 5.5: the older session of a device hears that it was replaced, by whom and as which."""
+    async with store.hearing(store.inboxes.channel(store.app.id, "ann")) as heard:
+        await store.attach("ann", "phone", "one")
+        await store.attach("ann", "tablet", "other")  # another device: nobody is replaced
+        await store.attach("ann", "phone", "one")  # the same session: nor here
+        await store.attach("ann", "phone", "two")
+        assert events.parse((await heard.get())[1]) == events.Attached(session("two"), "phone")
+        assert heard.empty()

@@ -1,0 +1,385 @@
+"""Devices and their cursors: where each goes on, what it is told it lost, what its acks let go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.store.inbox import MAX_DEVICES, PAGE, Attached, Checked, Revoked
+from protocol.frames import Cursor
+from tests.gateway.store.conftest import Store, session
+
+
+def at(attached: Attached, seq: int) -> Cursor:
+    """The cursor of a client that has dealt with number `seq` of what attaching brought."""
+    ms = next(e.ms for e in attached.entries if e.seq == seq)
+    return Cursor(attached.cursor.epoch, ms, seq)
+
+
+def seqs(attached: Attached) -> list[int]:
+    """The numbers that attaching brought."""
+    return [entry.seq for entry in attached.entries]
+
+
+# -- attach --------------------------------------------------------------------------------------
+
+
+async def test_an_empty_inbox(store: Store) -> None:
+    """HP-7.2-6: a new device of a new user starts before number 1, and nothing is lost."""
+    attached = await store.attach("ann")
+    assert attached == Attached(Cursor(attached.cursor.epoch, 0, 0), 0, False, None, [])
+    assert len(attached.cursor.epoch) == 8
+    assert (await store.attach("ann")).cursor.epoch == attached.cursor.epoch
+
+
+async def test_a_new_device_starts_before_the_oldest_kept(store: Store) -> None:
+    """HP-7.2-6: everything that waits is its to read."""
+    await store.fill("ann", 3)
+    attached = await store.attach("ann")
+    assert (attached.cursor.seq, seqs(attached), attached.lost) == (0, [1, 2, 3], None)
+    assert attached.resumed is False
+
+
+async def test_a_new_device_is_not_told_of_what_the_others_acknowledged(store: Store) -> None:
+    """HP-7.2-6, G5: what left because everybody had it is no loss."""
+    await store.fill("ann", 5)
+    first = await store.attach("ann", "phone")
+    await store.ack("ann", at(first, 3))
+    attached = await store.attach("ann", "tablet")
+    assert (attached.cursor.seq, seqs(attached), attached.lost) == (3, [4, 5], None)
+
+
+async def test_without_a_cursor_the_servers_counts(store: Store) -> None:
+    """HP-7.2-6: a known device goes on after what it acknowledged."""
+    await store.fill("ann", 4)
+    await store.attach("ann", "other")
+    attached = await store.attach("ann")
+    await store.ack("ann", at(attached, 2))
+    again = await store.attach("ann")
+    assert (again.cursor, seqs(again), again.resumed) == (at(attached, 2), [3, 4], False)
+
+
+async def test_with_a_cursor_the_clients_counts(store: Store) -> None:
+    """HP-7.2-4, HP-7.2-7: the server goes on after it, says resumed, and takes it as an ack."""
+    await store.fill("ann", 4)
+    cursor = at(await store.attach("ann"), 3)
+    again = await store.attach("ann", cursor=cursor)
+    assert (again.cursor, seqs(again), again.resumed, again.lost) == (cursor, [4], True, None)
+    assert (await store.attach("ann")).cursor == cursor
+
+
+async def test_a_cursor_at_the_top_resumes_with_nothing(store: Store) -> None:
+    """HP-7.2-4: also when all is read, acknowledged and gone."""
+    await store.fill("ann", 2)
+    cursor = at(await store.attach("ann"), 2)
+    await store.ack("ann", cursor)
+    assert store.inbox("ann") == []
+    again = await store.attach("ann", cursor=cursor)
+    assert (again.cursor, seqs(again), again.resumed, again.lost) == (cursor, [], True, None)
+
+
+async def test_a_cursor_before_what_the_device_acknowledged(store: Store) -> None:
+    """HP-7.2-4, G5: a client restored from a backup reads again what is still kept, and is told
+    of the rest."""
+    await store.fill("ann", 5)
+    await store.attach("ann", "slow")
+    attached = await store.attach("ann")
+    await store.ack("ann", at(attached, 4))
+    again = await store.attach("ann", cursor=at(attached, 1))
+    assert (seqs(again), again.resumed, again.lost) == ([2, 3, 4, 5], True, None)
+    assert (await store.attach("ann")).cursor.seq == 4  # the server's own did not go back
+    await store.ack("ann", at(attached, 3), "slow")
+    again = await store.attach("ann", cursor=at(attached, 1))
+    assert (seqs(again), again.resumed, again.lost) == ([4, 5], False, (2, 3))
+
+
+async def test_a_cursor_of_another_epoch_is_ignored(store: Store) -> None:
+    """HP-7.2-5: as if there were none, and resumed is false."""
+    await store.fill("ann", 3)
+    attached = await store.attach("ann")
+    await store.ack("ann", at(attached, 1))
+    foreign = Cursor("ffffffff", attached.entries[2].ms, 3)
+    again = await store.attach("ann", cursor=foreign)
+    assert (again.cursor, seqs(again), again.resumed) == (at(attached, 1), [2, 3], False)
+
+
+async def test_only_a_page_is_read_at_once(store: Store) -> None:
+    """G9: attaching to a full inbox brings one page; the top tells that there is more."""
+    await store.fill("ann", PAGE + 10)
+    attached = await store.attach("ann")
+    assert (len(attached.entries), attached.top) == (PAGE, PAGE + 10)
+
+
+# -- loss ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", ["unknown device", "known device", "own cursor"])
+@pytest.mark.parametrize("why", ["cap", "age", "age, swept", "all by age"])
+async def test_what_was_lost_is_told_exactly(store: Store, known: str, why: str) -> None:
+    """G5, HP-7.4-1, HP-7.4-2: the range of what the device had not acknowledged, and the cursor
+    stands at its end."""
+    cursor, read = None, 0
+    await store.fill("ann", 4)
+    if known != "unknown device":
+        attached, read = await store.attach("ann"), 2
+        if known == "own cursor":
+            cursor = at(attached, 2)
+        else:
+            await store.ack("ann", at(attached, 2))
+    if why == "cap":
+        store.use_tier("free", inbox_cap=3)
+        await store.fill("ann", 6)
+        left = [8, 9, 10]
+    else:
+        await store.fill("ann", 3)
+        store.clock.advance(store.app.tier.retention_ms / 1000)
+        left = [] if why == "all by age" else [8, 9, 10]
+        await store.fill("ann", len(left))
+        if why == "age, swept":
+            await store.sweeper().sweep()
+    attached = await store.attach("ann", cursor=cursor)
+    assert (attached.lost, seqs(attached), attached.resumed) == ((read + 1, 7), left, False)
+    assert attached.cursor.seq == 7
+    # That cursor is a good one to come back with, for client and server.
+    again = await store.attach("ann", cursor=attached.cursor)
+    assert (again.cursor, again.lost, seqs(again), again.resumed) == (
+        attached.cursor,
+        None,
+        left,
+        True,
+    )
+    await store.ack("ann", attached.cursor)
+    assert (await store.attach("ann")).lost is None
+
+
+async def test_nothing_lost_is_not_told(store: Store) -> None:
+    """G5: a device that had everything hears of no loss, though all of it is past its time."""
+    await store.fill("ann", 3)
+    cursor = at(await store.attach("ann"), 3)
+    store.clock.advance(store.app.tier.retention_ms / 1000)
+    attached = await store.attach("ann", cursor=cursor)
+    assert (attached.lost, attached.resumed, attached.cursor) == (None, True, cursor)
+
+
+# -- Redis came back older -----------------------------------------------------------------------
+
+
+def photograph(store: Store) -> dict[bytes, Any]:
+    """All that Redis holds now."""
+    return {key: store.raw.dump(key) for key in store.raw.scan_iter(count=1000)}
+
+
+def roll_back(store: Store, photo: dict[bytes, Any]) -> None:
+    """Redis comes back as it was."""
+    store.raw.flushall()
+    for key, dump in photo.items():
+        store.raw.restore(key, 0, dump)
+
+
+@pytest.mark.parametrize("stored_since", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("clock_s", [1.0, -0.003])
+async def test_a_rolled_back_inbox_gets_a_new_epoch(
+    store: Store, stored_since: int, clock_s: float
+) -> None:
+    """G5, HP-7.2-5: numbers that a client has seen were given again, to others. It is not resumed
+    at its place, where it would silently skip them, even if a clock had run ahead before."""
+    await store.fill("ann", 4)
+    before = await store.attach("ann")
+    await store.ack("ann", at(before, 2))
+    photo = photograph(store)
+    store.clock.advance(0.005)
+    await store.fill("ann", 2)
+    newest = (await store.page("ann"))[-1]
+    roll_back(store, photo)
+    for n in range(stored_since):
+        store.clock.advance(clock_s if n == 0 else 0.001)
+        await store.deliver("ann", record=b"other%d" % n)
+    cursor = Cursor(before.cursor.epoch, newest.ms, newest.seq)
+    attached = await store.attach("ann", cursor=cursor)
+    assert attached.resumed is False
+    assert attached.cursor.epoch != before.cursor.epoch
+    assert seqs(attached) == [3, 4, *range(5, 5 + stored_since)]
+    assert attached.lost is None
+    # Every other device of the user learns it, by its own cursor or the check of its session.
+    other = await store.attach("ann", "tablet", cursor=at(before, 4))
+    assert (other.resumed, other.cursor.epoch) == (False, attached.cursor.epoch)
+
+
+async def test_an_ack_of_a_numbering_that_is_void_changes_nothing(store: Store) -> None:
+    """G5: a session that has not yet heard that Redis came back older must not move a cursor past
+    what is now there, nor trim it."""
+    await store.fill("ann", 2)
+    before = await store.attach("ann")
+    photo = photograph(store)
+    store.clock.advance(1)
+    await store.fill("ann", 2)
+    newest = (await store.page("ann"))[-1]
+    roll_back(store, photo)
+    late = Cursor(before.cursor.epoch, newest.ms, newest.seq)
+    row = store.meta("ann")["d:phone"]
+    await store.ack("ann", late)  # beyond the top
+    store.clock.advance(1)
+    await store.fill("ann", 2)
+    await store.ack("ann", late)  # such a number is there again, for another message
+    assert store.meta("ann")["d:phone"].split()[0] == row.split()[0]
+    attached = await store.attach("ann")
+    assert (seqs(attached), attached.lost) == ([1, 2, 3, 4], None)
+    await store.attach("ann", cursor=late)  # a new epoch begins
+    await store.ack("ann", at(before, 2))
+    assert [seq for seq, _ in store.inbox("ann")] == [1, 2, 3, 4]
+
+
+async def test_an_ack_after_redis_lost_everything_leaves_nothing(store: Store) -> None:
+    """What a late session says of an inbox that is not there makes no key that nobody sweeps."""
+    await store.fill("ann", 1)
+    before = await store.attach("ann")
+    store.raw.flushall()
+    await store.ack("ann", at(before, 1), closing=True)
+    assert store.raw.keys() == []
+
+
+@pytest.mark.parametrize("ms_off", [-1, 1, 10**12])
+@pytest.mark.parametrize("seq", [2, 9])
+async def test_a_made_up_cursor_trims_nothing(store: Store, ms_off: int, seq: int) -> None:
+    """HP-7.2-4: only a cursor that names a kept message is an ack."""
+    await store.fill("ann", 4)
+    attached = await store.attach("ann")
+    made_up = Cursor(attached.cursor.epoch, attached.entries[0].ms + ms_off, seq)
+    again = await store.attach("ann", cursor=made_up)
+    assert (again.resumed, seqs(again)) == (False, [1, 2, 3, 4])
+    assert (await store.attach("ann", "tablet")).cursor.seq == 0
+    assert [n for n, _ in store.inbox("ann")] == [1, 2, 3, 4]
+
+
+# -- devices ---------------------------------------------------------------------------------------
+
+
+async def test_the_device_unseen_longest_is_forgotten_past_64(store: Store) -> None:
+    """G9: a user's devices are bounded, and the newcomer is never the one to go."""
+    await store.fill("ann", 1)
+    for n in range(MAX_DEVICES):
+        await store.attach("ann", f"d{n}")
+        store.clock.advance(1)
+    await store.attach("ann", "d0")  # seen again: now d1 is the one unseen longest
+    store.clock.advance(-3600)  # the newcomer's clock is behind all others'
+    assert len(store.devices("ann")) == MAX_DEVICES
+    await store.attach("ann", "new")
+    assert store.devices("ann") == {"new", *(f"d{n}" for n in range(MAX_DEVICES) if n != 1)}
+
+
+async def test_a_revoked_token_does_not_attach(store: Store) -> None:
+    """HP-6.4-1, G8: issued before the time: refused, and nothing is written; at it: let in."""
+    now = store.clock.ms
+    async with store.admin() as admin:
+        await admin.revoke(store.app.id, "ann", now)
+    with pytest.raises(Revoked):
+        await store.attach("ann", issued_ms=now - 1)
+    assert store.meta("ann") == {}
+    assert (await store.attach("ann", issued_ms=now)).top == 0
+    assert (await store.attach("bob", issued_ms=now - 1)).top == 0
+
+
+# -- ack ---------------------------------------------------------------------------------------
+
+
+async def test_an_ack_is_cumulative_and_never_goes_back(store: Store) -> None:
+    """HP-7.3-1: a lower number, late or doubled, changes nothing."""
+    await store.fill("ann", 5)
+    await store.attach("ann", "other")
+    attached = await store.attach("ann")
+    for seq, stands in ((2, 2), (4, 4), (3, 4), (4, 4), (1, 4), (5, 5)):
+        await store.ack("ann", at(attached, seq))
+        assert (await store.attach("ann")).cursor.seq == stands
+
+
+async def test_only_what_all_known_devices_acknowledged_goes(store: Store) -> None:
+    """G4, HP-7.3-2: a message waits for the last of the user's devices."""
+    await store.fill("ann", 4)
+    a, b, c = [await store.attach("ann", device) for device in "abc"]
+    await store.ack("ann", at(a, 4), "a")
+    await store.ack("ann", at(b, 2), "b")
+    assert [seq for seq, _ in store.inbox("ann")] == [1, 2, 3, 4]
+    await store.ack("ann", at(c, 3), "c")
+    assert [seq for seq, _ in store.inbox("ann")] == [3, 4]
+    await store.ack("ann", at(b, 4), "b")
+    assert [seq for seq, _ in store.inbox("ann")] == [4]
+    await store.ack("ann", at(c, 4), "c")
+    assert store.inbox("ann") == []
+    await store.fill("ann", 1)
+    assert [e.seq for e in await store.page("ann")] == [5]  # HP-7.2-1: the count goes on
+
+
+async def test_a_device_unseen_for_the_tiers_time_holds_nothing_up(store: Store) -> None:
+    """G4: a phone in a drawer does not keep what the others have dealt with."""
+    await store.attach("ann", "drawer")
+    store.clock.advance(store.app.tier.retention_ms / 1000 - 0.001)
+    await store.fill("ann", 2)
+    attached = await store.attach("ann")
+    await store.ack("ann", at(attached, 1))
+    assert len(store.inbox("ann")) == 2
+    store.clock.advance(0.001)
+    await store.ack("ann", at(attached, 2))
+    assert store.inbox("ann") == []
+
+
+async def test_closing_gives_the_device_free(store: Store) -> None:
+    """SPEC 5.5: the session that comes next replaces nobody, and the acknowledged place stays."""
+    await store.fill("ann", 2)
+    attached = await store.attach("ann", name="one")
+    await store.ack("ann", at(attached, 1), name="one", closing=True)
+    assert (await store.check("ann", at(attached, 1))).holder == ""
+    async with store.hearing(store.inboxes.channel(store.app.id, "ann")) as heard:
+        assert (await store.attach("ann", name="two")).cursor.seq == 1
+        await store.deliver("ann")
+        assert (await heard.get())[1][0] == 1  # the message; before it nobody was replaced
+    # The replaced session's late goodbye does not give away what is another's now.
+    await store.ack("ann", at(attached, 2), name="one", closing=True)
+    assert (await store.check("ann", at(attached, 2))).holder == session("two")
+
+
+# -- check -----------------------------------------------------------------------------------
+
+
+async def test_check_tells_where_the_inbox_is(store: Store) -> None:
+    """G3: a session that missed a publish learns the top, its holder and the epoch."""
+    await store.fill("ann", 3)
+    attached = await store.attach("ann", name="one")
+    store.clock.advance(1)
+    await store.fill("ann", 1)
+    for seq in (1, 3):
+        assert await store.check("ann", at(attached, seq)) == Checked(
+            attached.cursor.epoch, 4, store.clock.ms, session("one"), 0
+        )
+    await store.attach("ann", name="two")
+    assert (await store.check("ann", at(attached, 3))).holder == session("two")
+    async with store.admin() as admin:
+        await admin.revoke(store.app.id, "ann", 1234)
+    assert (await store.check("ann", at(attached, 3))).revoked_before_ms == 1234
+
+
+async def test_check_finds_a_void_numbering(store: Store) -> None:
+    """G5: ahead of the top, given again, unknown device, or nothing there at all."""
+    await store.fill("ann", 2)
+    attached = await store.attach("ann")
+    ms, epoch = attached.entries[0].ms, attached.cursor.epoch
+    assert (await store.check("ann", Cursor(epoch, ms, 3))).epoch == ""
+    store.clock.advance(1)
+    await store.fill("ann", 1)
+    assert (await store.check("ann", Cursor(epoch, ms + 1, 3))).epoch == ""
+    assert (await store.check("ann", Cursor(epoch, ms, 2), "unknown")).epoch == ""
+    assert await store.check("bob", Cursor(epoch, ms, 2)) == Checked("", 0, 0, "", 0)
+    assert store.meta("bob") == {}  # asking leaves nothing behind
+
+
+async def test_check_keeps_a_connected_device_from_being_forgotten(store: Store) -> None:
+    """G4: a device that stays connected is not unseen, though it may never write."""
+    cursor = (await store.attach("ann", name="one")).cursor
+    row = store.meta("ann")["d:phone"]
+    store.clock.advance(3600)
+    await store.check("ann", cursor)
+    assert store.meta("ann")["d:phone"] == row  # once an hour is enough
+    store.clock.advance(0.001)
+    assert (await store.check("ann", cursor)).holder == session("one")
+    assert store.meta("ann")["d:phone"].split()[1] == str(store.clock.ms)
+    assert store.meta("ann")["u"] == str(store.clock.ms)

@@ -1,0 +1,216 @@
+"""The subscriber: heard means heard, from the confirmation on, and again after every reconnect."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from gateway.store.subscriber import BATCH, Subscriber
+from tests.gateway.store.conftest import ScriptedRedis, Servers, until
+
+Heard = list[tuple[bytes, bytes]]
+
+
+@contextlib.asynccontextmanager
+async def subscribing(url: str) -> AsyncIterator[tuple[Subscriber, Heard]]:
+    """A subscriber that is up, and what it hears."""
+    heard: Heard = []
+    subscriber = Subscriber(url, lambda *message: heard.append(message))
+    await subscriber.start()
+    try:
+        yield subscriber, heard
+    finally:
+        await subscriber.aclose()
+
+
+@pytest.fixture
+def raw(store_url: str) -> Any:
+    """A client to publish with."""
+    with redis.Redis.from_url(store_url) as client:
+        yield client
+
+
+def publish(raw: redis.Redis, channel: str, payload: str) -> int:
+    """SPUBLISH; returns how many heard it."""
+    return int(raw.execute_command("SPUBLISH", channel, payload))  # type: ignore[no-untyped-call]
+
+
+def subscribes(raw: redis.Redis) -> int:
+    """How many SSUBSCRIBE commands the server has had."""
+    stats: Any = raw.info("commandstats")
+    return int(stats.get("cmdstat_ssubscribe", {"calls": 0})["calls"])
+
+
+async def test_messages_come_in_order_and_whole(store_url: str, raw: redis.Redis) -> None:
+    """G3: every payload of a channel, in the order of publishing."""
+    async with subscribing(store_url) as (subscriber, heard):
+        await asyncio.gather(subscriber.subscribe("a"), subscriber.subscribe("b"))
+        for n in range(500):
+            assert publish(raw, "ab"[n % 2], str(n)) == 1
+        await until(lambda: len(heard) == 500)
+        assert heard == [(b"ab"[n % 2 : n % 2 + 1], str(n).encode()) for n in range(500)]
+
+
+async def test_subscriptions_of_one_turn_travel_together(store_url: str, raw: redis.Redis) -> None:
+    """A storm of connects is a few commands, and each future is its own channel's."""
+    before = subscribes(raw)
+    async with subscribing(store_url) as (subscriber, _):
+        await asyncio.gather(*(subscriber.subscribe(f"c{n}") for n in range(2 * BATCH + 1)))
+        assert subscribes(raw) - before == 3
+        assert all(publish(raw, f"c{n}", "x") == 1 for n in range(2 * BATCH + 1))
+
+
+async def test_a_second_subscription_is_done_at_once(store_url: str, raw: redis.Redis) -> None:
+    """A user's second device does not ask Redis again."""
+    async with subscribing(store_url) as (subscriber, _):
+        await subscriber.subscribe("a")
+        before = subscribes(raw)
+        assert subscriber.subscribe("a").done()
+        await asyncio.sleep(0)
+        assert subscribes(raw) == before
+
+
+async def test_unsubscribed_is_not_heard(store_url: str, raw: redis.Redis) -> None:
+    """The last session of a user that leaves takes its channel along."""
+    async with subscribing(store_url) as (subscriber, heard):
+        await asyncio.gather(subscriber.subscribe("a"), subscriber.subscribe("b"))
+        subscriber.unsubscribe("a")
+        await until(lambda: publish(raw, "a", "gone") == 0)
+        heard.clear()
+        publish(raw, "b", "still")
+        await until(lambda: heard == [(b"b", b"still")])
+
+
+async def test_changes_of_mind_within_one_turn(store_url: str, raw: redis.Redis) -> None:
+    """What counts is the last word, whatever came before it in the same turn of the loop."""
+    async with subscribing(store_url) as (subscriber, _):
+        gone = subscriber.subscribe("new, gone")
+        subscriber.unsubscribe("new, gone")
+        subscriber.unsubscribe("never had")
+        stays = subscriber.subscribe("new, stays")
+        subscriber.unsubscribe("new, stays")
+        again = subscriber.subscribe("new, stays")
+        async with asyncio.timeout(10):
+            await asyncio.gather(gone, stays, again)
+        assert publish(raw, "new, gone", "x") == 0
+        assert publish(raw, "new, stays", "x") == 1
+        subscriber.unsubscribe("new, stays")
+        back = subscriber.subscribe("new, stays")
+        await back
+        await subscriber.subscribe("other")
+        assert publish(raw, "new, stays", "x") == 1
+
+
+async def test_who_leaves_before_the_confirmation_leaves_nothing(store_url: str) -> None:
+    """G9: clients that connect and go at once do not add up in memory."""
+    async with subscribing(store_url) as (subscriber, _):
+        for n in range(100):
+            future = subscriber.subscribe(f"c{n}")
+            if n % 2:
+                await asyncio.sleep(0)  # it was asked for, and is not confirmed yet
+            subscriber.unsubscribe(f"c{n}")
+            assert future.done()
+        await subscriber.subscribe("last")
+        await until(lambda: not subscriber._owed())
+        held = (subscriber._waiters, subscriber._unconfirmed, subscriber._changed)
+        assert [len(each) for each in held] == [0, 0, 0]
+        assert subscriber._wanted == subscriber._asked == {b"last"}
+
+
+async def test_done_means_confirmed(servers: Servers) -> None:
+    """G3: a session reads its inbox after the future, so from then on nothing may be missed."""
+    server = servers()
+    async with subscribing(server.url) as (subscriber, heard):
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            waiting = subscriber.subscribe("a")
+            await asyncio.wait({waiting}, timeout=0.05)
+            assert not waiting.done()
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await waiting
+        with redis.Redis.from_url(server.url) as raw:
+            assert publish(raw, "a", "x") == 1
+        await until(lambda: heard == [(b"a", b"x")])
+
+
+async def test_the_last_confirmation_is_the_one(tmp_path: Path) -> None:
+    """G3: after unsubscribing and subscribing again, the first confirmation, which is late, does
+    not count: the unsubscription is still to come behind it."""
+    scripted = ScriptedRedis(tmp_path / "s.sock")
+    confirmed = b"*3\r\n$10\r\nssubscribe\r\n$1\r\na\r\n:1\r\n"
+    async with scripted.serving(), subscribing(scripted.url) as (subscriber, _):
+        subscriber.subscribe("a")
+        assert await scripted.commands.get() == [b"SSUBSCRIBE", b"a"]
+        subscriber.unsubscribe("a")
+        assert await scripted.commands.get() == [b"SUNSUBSCRIBE", b"a"]
+        waiting = subscriber.subscribe("a")
+        assert await scripted.commands.get() == [b"SSUBSCRIBE", b"a"]
+        scripted.say(confirmed)
+        await asyncio.wait({waiting}, timeout=0.05)
+        assert not waiting.done()
+        assert not subscriber.subscribe("a").done()
+        scripted.say(b"*3\r\n$12\r\nsunsubscribe\r\n$1\r\na\r\n:0\r\n", confirmed)
+        async with asyncio.timeout(10):
+            await waiting
+        assert subscriber.subscribe("a").done()
+
+
+async def test_everything_is_heard_again_after_a_reconnect(
+    store_url: str, raw: redis.Redis
+) -> None:
+    """G3, G10: Redis cuts pub/sub clients that it finds too slow; on_up tells to look for a gap
+    only when all channels are confirmed."""
+    async with subscribing(store_url) as (subscriber, _):
+        channels = [f"c{n}" for n in range(BATCH + 10)]
+        await asyncio.gather(*(subscriber.subscribe(channel) for channel in channels))
+        counts: list[list[int]] = []
+        subscriber.on_up = lambda: counts.append([publish(raw, c, "x") for c in channels])
+        subscriber.unsubscribe(channels.pop())
+        raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+        await until(lambda: bool(counts))
+        assert counts == [[1] * len(channels)]
+        assert publish(raw, f"c{BATCH + 9}", "x") == 0
+
+
+async def test_subscribing_while_redis_is_away(servers: Servers) -> None:
+    """G10: the future waits for the return; who gives up meanwhile is not subscribed."""
+    server = servers()
+    async with subscribing(server.url) as (subscriber, heard):
+        server.stop()
+        await until(lambda: not subscriber.up)
+        waiting, gone = subscriber.subscribe("a"), subscriber.subscribe("b")
+        subscriber.unsubscribe("b")
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        assert gone.done()
+        server.start()
+        async with asyncio.timeout(10):
+            await waiting
+        with redis.Redis.from_url(server.url) as raw:
+            assert publish(raw, "b", "x") == 0
+            assert publish(raw, "a", "x") == 1
+        await until(lambda: heard == [(b"a", b"x")])
+
+
+async def test_a_refused_subscription_makes_a_new_connection(tmp_path: Path) -> None:
+    """G10: a session is never left to believe that it hears."""
+    scripted = ScriptedRedis(tmp_path / "s.sock")
+    async with scripted.serving(), subscribing(scripted.url) as (subscriber, _):
+        waiting = subscriber.subscribe("a")
+        await scripted.commands.get()
+        scripted.say(b"-LOADING not yet\r\n")
+        assert await scripted.commands.get() == [b"SSUBSCRIBE", b"a"]
+        assert scripted.connections == 2
+        assert not waiting.done()
+        scripted.say(b"*3\r\n$10\r\nssubscribe\r\n$1\r\na\r\n:1\r\n")
+        async with asyncio.timeout(10):
+            await waiting

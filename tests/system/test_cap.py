@@ -1,0 +1,87 @@
+"""An inbox over its cap: the oldest go, and the device is told which."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.apps.tiers import TIERS
+from gateway.config import Settings
+from protocol import frames
+from protocol.client import Client
+from protocol.limits import WINDOW
+from tests.harness import RawClient, RunningWorker, running_worker
+
+CAP = TIERS["free"].inbox_cap
+OVER = 234
+
+
+async def _send(running: RunningWorker, count: int) -> None:
+    async with Client(running.url, device="d1", token=running.token("alice")) as alice:
+        await asyncio.gather(*(alice.send("bob", str(n)) for n in range(count)))
+
+
+async def _pushes(bob: RawClient, first: int, last: int) -> None:
+    """Expect the numbers `first` to `last`, and acknowledge each half window."""
+    for seq in range(first, last + 1):
+        push = await bob.expect(frames.Push)
+        assert push.seq == seq
+        if seq % (WINDOW // 2) == 0 or seq == last:
+            await bob.send(frames.Ack(seq))
+
+
+async def test_offline(settings: Settings) -> None:
+    """G5: 1,234 for an inbox of 1,000: `connected.lost` is 1 to 234, and the rest is there."""
+    async with running_worker(settings, tier="free") as running:
+        async with running.client("bob"):
+            pass
+        await _send(running, CAP + OVER)
+        async with RawClient.open(running.url) as bob:
+            connected = await bob.connect(running.token("bob"))
+            assert connected.lost == (1, OVER)
+            assert connected.cursor.seq == OVER
+            assert not connected.resumed
+            await _pushes(bob, OVER + 1, CAP + OVER)
+
+
+async def test_in_the_middle_of_a_session(settings: Settings) -> None:
+    """G5, G9, HP-7.4-2: a session with a full window is told what went while it was not looking."""
+    async with running_worker(settings, tier="free") as running, running.client("bob") as bob:
+        await _send(running, WINDOW + CAP + OVER)
+        for seq in range(1, WINDOW + 1):
+            assert (await bob.expect(frames.Push)).seq == seq
+        # All but the newest 1,000 are gone: of those not pushed, the first 234.
+        await bob.send(frames.Ack(WINDOW))
+        assert await bob.receive() == frames.Lost(WINDOW + 1, WINDOW + OVER)
+        await _pushes(bob, WINDOW + OVER + 1, WINDOW + OVER + CAP)
+
+
+async def test_a_device_that_had_acknowledged_lost_nothing(settings: Settings) -> None:
+    """G5: what the cap took was read before, so nothing is said."""
+    async with running_worker(settings, tier="free") as running:
+        async with running.client("bob") as bob:
+            await _send(running, OVER)
+            await _pushes(bob, 1, OVER)
+        await _send(running, CAP)
+        async with RawClient.open(running.url) as bob:
+            connected = await bob.connect(running.token("bob"))
+            assert (connected.lost, connected.cursor.seq) == (None, OVER)
+            await _pushes(bob, OVER + 1, OVER + CAP)
+
+
+async def test_a_loss_is_said_until_something_behind_it_is_acknowledged(settings: Settings) -> None:
+    """G5: a client without a cursor of its own may have gone before it heard of the loss.
+
+    A session that was told and then ended used to count as having acknowledged it.
+    """
+    async with running_worker(settings, tier="free") as running:
+        await _send(running, CAP + OVER)
+        for _ in range(2):
+            async with RawClient.open(running.url) as bob:
+                assert (await bob.connect(running.token("bob"))).lost == (1, OVER)
+                bob.websocket.transport.abort()
+        async with RawClient.open(running.url) as bob:
+            await bob.connect(running.token("bob"))
+            await _pushes(bob, OVER + 1, OVER + 1)
+        async with RawClient.open(running.url) as bob:
+            connected = await bob.connect(running.token("bob"))
+            assert (connected.lost, connected.cursor.seq) == (None, OVER + 1)
