@@ -20,7 +20,7 @@ class TokenBucket:
         self.change(rate, burst)
 
     def change(self, rate: float, burst: int) -> None:
-        """Hold to other numbers from now on."""
+        """Hold to other numbers from now on. When it is full again does not change."""
         self._interval = 1 / rate
         # How far off `full_at` may be where one token is left. A hundredth of a token more, because
         # sums of intervals are not exact.

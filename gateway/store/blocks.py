@@ -43,6 +43,10 @@ class BlockedBy:
         return cls(change, frozenset(users))
 
 
+NOBODY: Final = BlockedBy(0, frozenset())
+"""Of a user whom nobody ever blocked."""
+
+
 class Blocks:
     """The blocks of a region. Every method may raise `Unavailable` or `StoreFault`."""
 

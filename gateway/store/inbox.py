@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.apps.tiers import Tier
-from gateway.store.blocks import BlockedBy
+from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.errors import StoreError
 from gateway.store.keys import Keys, UserKeys
 from gateway.store.link import Link, script
@@ -75,7 +75,7 @@ class Attached:
     resumed: bool
     lost: tuple[int, int] | None
     entries: list[Entry]
-    blocked_by: BlockedBy
+    blocked_by: BlockedBy = NOBODY
 
 
 class Revoked(StoreError):
@@ -100,7 +100,7 @@ class Checked:
     top_ms: int
     holder: str
     revoked_before_ms: int
-    block_change: int
+    block_change: int = NOBODY.change
 
 
 class Inboxes:

@@ -48,7 +48,7 @@ def test_other_numbers_hold_at_once() -> None:
     bucket = TokenBucket(10, 5, 0.0)
     spend(bucket, 0.0)
     bucket.change(100, 1000)
-    assert spend(bucket, 0.0) == 950  # the half second that the five took to come back counts
+    assert spend(bucket, 0.0) == 950  # half a second of ten is spent
     bucket.change(10, 5)
     assert spend(bucket, 0.0) == 0
 
