@@ -4,17 +4,15 @@ in tests/gateway/store/test_devices.py."""
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 
 import pytest
 
-from gateway.apps.app import create_app
 from gateway.apps.tiers import TIERS
 from gateway.config import Settings
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
+from tests.harness import FakeClock, RawClient, RunningWorker, eventually, running_worker
 
 
 async def refused(running: RunningWorker, user: str, device: str, platform: str = "") -> None:
@@ -51,62 +49,65 @@ async def test_each_tier_has_its_number(settings: Settings, clock: FakeClock, ti
 
 async def test_the_oldest_of_the_platform_makes_room(settings: Settings, clock: FakeClock) -> None:
     """HP-19.1-2, HP-19.1-6: on another gateway; it may come back, and finds its messages."""
-    async with two_workers(settings, clock, "basic") as (one, two):
-        async with (
-            one.client("alice", "web1", platform="web") as web,
-            one.client("alice", "phone1", platform="ios") as first,
-        ):
-            await first.say("alice", "m1")
+    async with (
+        two_workers(settings, clock, "basic") as (one, two),
+        one.client("alice", "web1", platform="web") as web,
+        contextlib.AsyncExitStack() as stack,
+    ):
+
+        async def connect(worker: RunningWorker, device: str) -> RawClient:
             clock.advance(1)
-            async with (
-                two.client("alice", "phone2", platform="ios") as second,
-                two.client("alice", "phone3", platform="ios") as third,
-            ):
-                clock.advance(1)
-                async with two.client("alice", "phone4", platform="ios") as fourth:
-                    assert await first.closed() == codes.DEVICE_LIMIT.number
-                    for client in (web, second, third, fourth):
-                        assert isinstance(await client.say("alice", "here"), frames.Ok)
-                    clock.advance(1)
-                    async with one.client("alice", "phone1", platform="ios") as again:
-                        assert again.connected.cursor.seq == 0
-                        assert (await again.expect(frames.Push)).message.body == b"m1"
-                        ended = [await c.closed() for c in (second,)]
-                        assert ended == [codes.DEVICE_LIMIT.number]
+            return await stack.enter_async_context(worker.client("alice", device, platform="ios"))
+
+        first = await connect(one, "phone1")
+        await first.say("alice", "m1")
+        second, third = await connect(two, "phone2"), await connect(two, "phone3")
+        fourth = await connect(two, "phone4")
+        assert await first.closed() == codes.DEVICE_LIMIT.number
+        for client in (web, second, third, fourth):
+            assert isinstance(await client.say("alice", "here"), frames.Ok)
+        again = await connect(one, "phone1")
+        assert again.connected.cursor.seq == 0
+        assert (await again.expect(frames.Push)).message.body == b"m1"
+        assert await second.closed() == codes.DEVICE_LIMIT.number
 
 
 async def test_an_app_may_refuse_instead(settings: Settings, clock: FakeClock) -> None:
-    """HP-19.1-3, HP-19.1-5, HP-19.1-8: by its policy, from the next connect on."""
-    async with running_worker(settings, tier="free", clock=clock) as running:
+    """HP-19.1-3, HP-19.1-4, HP-19.1-5, HP-19.1-8: by its policy, from the next connect on."""
+    async with (
+        running_worker(settings, tier="free", clock=clock) as running,
+        running.client("alice", "d1") as first,
+        running.client("alice", "d2") as second,
+    ):
+        directory = running.worker._directory
         async with running.admin() as admin:
             await admin.set_device_policy(running.app.id, "refuse", clock.ms)
-        async with running.client("alice", "d1") as first, running.client("alice", "d2") as second:
-            await refused(running, "alice", "d3")
-            async with running.client("alice", "d1") as again:
-                assert await first.closed() == codes.REPLACED.number
-                for client in (again, second):
-                    assert isinstance(await client.say("alice", "here"), frames.Ok)
-            async with running.client("alice", "d3"):
-                pass
+            await eventually(lambda: directory.known(running.app.id).device_policy == "refuse")
+        await refused(running, "alice", "d3")
+        assert isinstance(await first.say("bob", "still here"), frames.Ok)
+        async with running.client("alice", "d1") as again:
+            assert await first.closed() == codes.REPLACED.number
+            for client in (again, second):
+                assert isinstance(await client.say("bob", "still here"), frames.Ok)
 
 
 async def test_a_lower_tier_closes_nobody(settings: Settings, clock: FakeClock) -> None:
     """HP-19.1-8: what is connected stays; who connects next counts."""
-    async with running_worker(settings, tier="basic", clock=clock) as running:
-        async with contextlib.AsyncExitStack() as stack:
-            clients = [
-                await stack.enter_async_context(running.client("alice", f"d{n}", platform=f"p{n}"))
-                for n in range(4)
-            ]
-            async with running.admin() as admin:
-                await admin.set_tier(running.app.id, "free", clock.ms)
-            # The gateway hears of the new tier before of anything that is said after it.
-            await clients[0].say("alice", "x")
-            for client in clients:
-                await client.until(frames.Push)
-            await refused(running, "alice", "d9", "p9")
-            for client in clients:
-                assert isinstance(await client.say("bob", "still here"), frames.Ok)
+    async with (
+        running_worker(settings, tier="basic", clock=clock) as running,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        clients = [
+            await stack.enter_async_context(running.client("alice", f"d{n}", platform=f"p{n}"))
+            for n in range(4)
+        ]
+        async with running.admin() as admin:
+            await admin.set_tier(running.app.id, "free", clock.ms)
+        directory = running.worker._directory
+        await eventually(lambda: directory.known(running.app.id).tier is TIERS["free"])
+        await refused(running, "alice", "d9", "p9")
+        for client in clients:
+            assert isinstance(await client.say("bob", "still here"), frames.Ok)
 
 
 async def test_a_missed_word_is_found_by_the_regular_check(
@@ -148,10 +149,3 @@ async def test_a_connected_device_is_seen_often_enough(
             seen.append(clock.ms - int(row.split(b" ")[1]))
         assert max(seen) < STALE_MS - 10_000
         assert sum(age == 0 for age in seen) <= 300 * 1000 / SEEN_MS + 1, "but not at each check"
-
-
-async def test_records_from_before_there_was_a_policy_mean_replace() -> None:
-    """HP-19.1-2: the default."""
-    app = create_app("chat", "sg", "free", "global", 0)
-    assert app.device_policy == "replace"
-    assert replace(app, device_policy="refuse") != app
