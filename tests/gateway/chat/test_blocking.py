@@ -28,7 +28,7 @@ async def two(settings: Settings, clock: FakeClock) -> AsyncIterator[Two]:
 async def ask(
     client: RawClient, kind: type[frames.Block] | type[frames.Unblock] | None, user: str = ""
 ) -> frames.Ok | frames.Error:
-    """Ask (for the list, where `kind` is None), and get the one answer; frames before it are passed over."""
+    """Ask, for the list where `kind` is None, and get the one answer, past frames before it."""
     request_id = client.request_id()
     frame = frames.Blocks(request_id) if kind is None else kind(request_id, user)
     await client.send(frame)
