@@ -114,6 +114,21 @@ BODY_TOO_LARGE: Final = ErrorCode(
 ACK_AHEAD: Final = ErrorCode(
     132, "ack_ahead", Retry.NEVER, "The acknowledged number was never sent on this connection."
 )
+BLOCKED: Final = ErrorCode(
+    133, "blocked", Retry.NEVER, "The recipient has blocked this user; nothing was stored."
+)
+RATE_LIMITED: Final = ErrorCode(
+    134, "rate_limited", Retry.LATER, "Too many requests at once. Repeat after `retry_after`."
+)
+TOO_MANY_DEVICES: Final = ErrorCode(
+    135,
+    "too_many_devices",
+    Retry.NEVER,
+    "As many devices of this user are connected as may be, and none makes room.",
+)
+TOO_MANY_BLOCKS: Final = ErrorCode(
+    136, "too_many_blocks", Retry.NEVER, "This user blocks as many others as may be; unblock one."
+)
 UNAVAILABLE: Final = ErrorCode(
     140,
     "unavailable",
@@ -176,6 +191,9 @@ HOME_ELSEWHERE: Final = CloseCode(
     4506, "home_elsewhere", "The app lives in another region; the error frame before says where."
 )
 APP_DELETED: Final = CloseCode(4507, "app_deleted", "The app was deleted.")
+DEVICE_LIMIT: Final = CloseCode(
+    4508, "device_limit", "A newer device of the same platform took this one's place."
+)
 
 ERRORS: Final[dict[int, ErrorCode]] = {
     value.number: value for value in list(globals().values()) if isinstance(value, ErrorCode)

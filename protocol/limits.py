@@ -39,6 +39,11 @@ MAX_GROUP_NAME_CHARS: Final = 128
 
 MAX_GROUP_CHANGE: Final = 100
 """Users in one request about a group's members; it keeps the notice that all get small."""
+MAX_PLATFORM_CHARS: Final = 32
+"""Longest platform of a device (``ios``, ``web`` …), in characters."""
+
+MAX_BLOCKS: Final = 1000
+"""Most users that one user blocks. A list of them fits one frame."""
 
 MAX_INTEGER: Final = 2**53 - 1
 """No integer on the wire is larger, so that a browser's numbers can hold it."""

@@ -6,6 +6,7 @@ Errors::
     +-- UnknownRegion     `region` is not in `REGIONS`
     +-- UnknownTier       `tier` is not in `TIERS`
     +-- UnknownAccount    `account` is neither "mainland" nor "global"
+    +-- UnknownPolicy     `policy` is neither "replace" nor "refuse"
     +-- MainlandOnly      an account of mainland China asked for a `region` other than cn
     +-- InvalidApp        another `field` has a wrong form
 """
@@ -23,6 +24,7 @@ from gateway.apps.regions import REGIONS, region_of
 from gateway.apps.tiers import TIERS, Tier
 
 ACCOUNTS: Final = ("mainland", "global")
+DEVICE_POLICIES: Final = ("replace", "refuse")
 DAY_S: Final = 24 * 60 * 60
 
 _CERTIFICATE: Final = re.compile(r"[0-9a-f]{64}")
@@ -50,6 +52,12 @@ class UnknownAccount(AppError):
     def __init__(self, account: str) -> None:
         super().__init__(f"no account kind {account!r}; choose one of {', '.join(ACCOUNTS)}")
         self.account = account
+
+
+class UnknownPolicy(AppError):
+    def __init__(self, policy: str) -> None:
+        super().__init__(f"no device policy {policy!r}; choose one of {', '.join(DEVICE_POLICIES)}")
+        self.policy = policy
 
 
 class MainlandOnly(AppError):
@@ -80,6 +88,9 @@ class App:
             the HMAC key of the app's tokens.
         created_ms: milliseconds since 1970.
         max_token_s: the longest life of a token, in seconds.
+        device_policy: what happens when a user has as many devices connected as the tier allows
+            and one more comes. "replace": it takes the place of the one of its platform that has
+            been connected longest, if there is one. "refuse": it is not let in.
 
     Raises:
         AppError: a field is wrong; see the module's table.
@@ -94,6 +105,7 @@ class App:
     certificates: tuple[str, ...] = field(repr=False)
     created_ms: int
     max_token_s: int = DAY_S
+    device_policy: str = "replace"
 
     def __post_init__(self) -> None:
         if self.region not in REGIONS:
@@ -114,10 +126,18 @@ class App:
             raise InvalidApp("certificates", "one or two, each of 64 hex digits")
         if self.max_token_s < 1:
             raise InvalidApp("max_token_s", "at least one second")
+        if self.device_policy not in DEVICE_POLICIES:
+            raise UnknownPolicy(self.device_policy)
 
 
 def create_app(
-    name: str, region: str, tier: str, account: str, now_ms: int, max_token_s: int = DAY_S
+    name: str,
+    region: str,
+    tier: str,
+    account: str,
+    now_ms: int,
+    max_token_s: int = DAY_S,
+    device_policy: str = "replace",
 ) -> App:
     """A new app, with a fresh id, salt and certificate.
 
@@ -127,9 +147,11 @@ def create_app(
         account: "mainland" or "global".
         now_ms: the time, in milliseconds since 1970.
         max_token_s: the longest life of its tokens, in seconds.
+        device_policy: "replace" or "refuse", see `App`.
 
     Raises:
-        UnknownRegion, UnknownTier, UnknownAccount, MainlandOnly, InvalidApp: see the module.
+        UnknownRegion, UnknownTier, UnknownAccount, UnknownPolicy, MainlandOnly, InvalidApp: see the
+            module.
     """
     if region not in REGIONS:
         raise UnknownRegion(region)
@@ -143,12 +165,18 @@ def create_app(
         certificates=(_new_certificate(),),
         created_ms=now_ms,
         max_token_s=max_token_s,
+        device_policy=device_policy,
     )
 
 
 def with_tier(app: App, tier_name: str) -> App:
     """`app` in another tier. Raises `UnknownTier`."""
     return replace(app, tier=_tier(tier_name))
+
+
+def with_device_policy(app: App, policy: str) -> App:
+    """`app` with another device policy. Raises `UnknownPolicy`."""
+    return replace(app, device_policy=policy)
 
 
 def with_new_certificate(app: App) -> App:
@@ -181,6 +209,7 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
     certificates: tuple[str, ...]
     created_ms: int
     max_token_s: int
+    device_policy: str = "replace"  # a record from before there was a choice
 
 
 def to_bytes(app: App) -> bytes:
@@ -196,6 +225,7 @@ def to_bytes(app: App) -> bytes:
             app.certificates,
             app.created_ms,
             app.max_token_s,
+            app.device_policy,
         )
     )
 

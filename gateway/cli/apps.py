@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.apps import app as apps
-from gateway.apps.app import ACCOUNTS, App
+from gateway.apps.app import ACCOUNTS, DEVICE_POLICIES, App
 from gateway.apps.tiers import TIERS
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import now_ms, show, utc
@@ -30,6 +30,7 @@ def _record(found: App) -> dict[str, object]:
         "account": found.account,
         "created": utc(found.created_ms / 1000),
         "max_token_s": found.max_token_s,
+        "device_policy": found.device_policy,
     }
 
 
@@ -38,6 +39,14 @@ def create(
     name: Annotated[str, typer.Argument(help="A name for people.")],
     tier: Annotated[str, typer.Option(metavar="|".join(TIERS))] = "free",
     account: Annotated[str, typer.Option(metavar="|".join(ACCOUNTS))] = "global",
+    device_policy: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(DEVICE_POLICIES),
+            help="When a user has as many devices connected as the tier allows: replace the oldest "
+            "of the same platform, or refuse the new one.",
+        ),
+    ] = "replace",
     config: Config = None,
     data: Data = None,
     as_json: Json = False,
@@ -49,7 +58,14 @@ def create(
     """
 
     async def run(place: Place) -> App:
-        made = apps.create_app(name, place.settings.region, tier, account, now_ms())
+        made = apps.create_app(
+            name,
+            place.settings.region,
+            tier,
+            account,
+            now_ms(),
+            device_policy=device_policy,
+        )
         async with place.admin() as admin:
             await admin.create_app(made, made.created_ms)
         return made
@@ -110,6 +126,28 @@ def set_tier(
         place.check_home(app_id)
         async with place.admin() as admin:
             return await admin.set_tier(app_id, tier, now_ms())
+
+    show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
+
+
+@app.command()
+def set_device_policy(
+    app_id: AppArgument,
+    policy: Annotated[str, typer.Argument(metavar="|".join(DEVICE_POLICIES))],
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Choose what happens when a user connects one device more than the tier allows.
+
+    replace: it takes the place of the oldest connected device of its platform, and is refused
+    where there is none. refuse: it is always refused. It counts for the next connect.
+    """
+
+    async def run(place: Place) -> App:
+        place.check_home(app_id)
+        async with place.admin() as admin:
+            return await admin.set_device_policy(app_id, policy, now_ms())
 
     show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
 

@@ -44,7 +44,7 @@ class HubSession(Protocol):
     def on_unreadable(self) -> None:
         """A message came whose key this process lacks."""
 
-    def on_event(self, event: events.Revoked | events.Kicked | events.Attached) -> None:
+    def on_event(self, event: events.Told) -> None:
         """Something else happened to the user."""
 
     def doubt(self) -> None:

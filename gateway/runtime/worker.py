@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.chat.blocking import Blocking
 from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
 from gateway.chat.sending import Sending
@@ -29,15 +30,18 @@ from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
 from gateway.session.clock import Clock
 from gateway.session.handshake import Handshake
+from gateway.session.limits import Limits
 from gateway.session.services import Services
 from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store import events, stamp
+from gateway.store.blocks import Blocks
 from gateway.store.directory import REFRESH_S, AppDirectory
 from gateway.store.errors import StampError, StoreError
 from gateway.store.groups import Groups
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
+from gateway.store.rates import Rates
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
 from protocol import codes
@@ -116,6 +120,7 @@ class Worker:
         self._subscriber = Subscriber(settings.redis_url, self._heard)
         self._apps_channel = keys.apps_channel
         inboxes = Inboxes(self._link, keys)
+        blocks = Blocks(self._link, keys)
         self._directory = AppDirectory(self._link, keys, sealer, self._app_deleted)
         self._records = Records(sealer)
         self._hub = Hub(self._subscriber, inboxes, self._frame)
@@ -133,7 +138,12 @@ class Worker:
             wheel=self._wheel,
             clock=self._clock,
             heartbeat_s=settings.heartbeat_s,
-            handlers={**group_chat.handlers()},
+            handlers={
+                **group_chat.handlers(),
+                **Blocking(blocks, self._clock.wall_ms).handlers(),
+            },
+            limits=Limits(Rates(self._link, keys), self._clock),
+            blocks=blocks,
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins)

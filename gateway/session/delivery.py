@@ -19,7 +19,7 @@ from gateway.security.sealing import UnknownKeyVersion
 from gateway.session.services import Services, Wire
 from gateway.session.window import Window
 from gateway.store.errors import AppNotFound, Unavailable
-from gateway.store.inbox import PAGE, Attached, Entry
+from gateway.store.inbox import DISPLACED, PAGE, Attached, Entry
 from protocol import codec, codes
 from protocol.frames import Cursor, Lost
 from protocol.limits import WINDOW
@@ -44,11 +44,13 @@ class Reader:
 class Delivery:
     """Delivers to `wire` what `attached` says is waiting, and what comes after it.
 
-    `end` closes the session with a code.
+    `end` closes the session with a code. `blocks` is told, at each check, the number of the last
+    change of who blocks the user.
     """
 
     __slots__ = (
         "_ack_timer",
+        "_blocks",
         "_checking",
         "_doubts",
         "_end",
@@ -69,11 +71,13 @@ class Delivery:
         reader: Reader,
         attached: Attached,
         end: Callable[[codes.CloseCode], None],
+        blocks: Callable[[int], None],
     ) -> None:
         self._services = services
         self._wire = wire
         self._reader = reader
         self._end = end
+        self._blocks = blocks
         self._window = Window(attached.cursor, attached.top)
         self._saved = attached.cursor.seq
         self._ack_timer: asyncio.TimerHandle | None = None
@@ -242,7 +246,9 @@ class Delivery:
         )
         if self._ended:
             return None
-        if checked.holder not in ("", reader.session):
+        if checked.holder == DISPLACED:
+            self._end(codes.DEVICE_LIMIT)
+        elif checked.holder not in ("", reader.session):
             self._end(codes.REPLACED)
         elif issued_ms is not None and issued_ms() < checked.revoked_before_ms:
             self._end(codes.REVOKED)
@@ -250,6 +256,7 @@ class Delivery:
             # Redis came back older than what was pushed. Connecting again sorts it out.
             self._end(codes.STORE_UNAVAILABLE)
         else:
+            self._blocks(checked.block_change)
             return checked.top, checked.top_ms
         return None
 

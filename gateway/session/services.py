@@ -15,7 +15,9 @@ from gateway.chat.sending import Sending
 from gateway.hub.hub import Hub
 from gateway.session.clock import Clock
 from gateway.session.handshake import Handshake
+from gateway.session.limits import Limits
 from gateway.session.wheel import Wheel
+from gateway.store.blocks import Blocks
 from gateway.store.directory import AppDirectory
 from gateway.store.inbox import Inboxes
 from protocol.codes import CloseCode
@@ -57,6 +59,8 @@ class Services:
     clock: Clock
     heartbeat_s: float
     handlers: Handlers
+    limits: Limits
+    blocks: Blocks
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(

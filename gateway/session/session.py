@@ -27,14 +27,16 @@ from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handler
 from gateway.security import tokens
 from gateway.security.sealing import SealError
+from gateway.session.blockers import Blockers
 from gateway.session.deadlines import Deadlines, Due
 from gateway.session.delivery import Delivery, Reader
 from gateway.session.handshake import close_code, refusal
+from gateway.session.limits import Allowance
 from gateway.session.services import Services, Wire
 from gateway.session.window import AckAhead
 from gateway.store import events
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
-from gateway.store.inbox import Revoked
+from gateway.store.inbox import Revoked, TooManyDevices
 from protocol import codec, codes, frames
 from protocol.ids import is_device_id
 from protocol.limits import CONNECT_TIMEOUT_S, DEDUPE_WINDOW_MS, WINDOW
@@ -63,7 +65,9 @@ class Session:
     """
 
     __slots__ = (
+        "_allowance",
         "_bearer",
+        "_blockers",
         "_checked_at",
         "_congested_since",
         "_deadlines",
@@ -96,6 +100,8 @@ class Session:
         self._reader: Reader | None = None
         self._delivery: Delivery | None = None
         self._deadlines: Deadlines | None = None
+        self._allowance: Allowance | None = None
+        self._blockers = Blockers()
         services.wheel.schedule(self, opened + CONNECT_TIMEOUT_S)
 
     @property
@@ -188,6 +194,8 @@ class Session:
             self._reject(frame.id, refused)
         except Revoked:
             self._reject(frame.id, Refused(codes.TOKEN_REVOKED))
+        except TooManyDevices:
+            self._reject(frame.id, Refused(codes.TOO_MANY_DEVICES))
         except TimeoutError:
             self._reject(frame.id, refusal(Unavailable("timeout")))
         except StoreError as error:
@@ -206,6 +214,8 @@ class Session:
         await services.hub.join(self)
         if self._closed():
             return
+        # Before attaching, so that what is left of its limits is known once that is answered.
+        self._allowance = services.limits.open(app, identity.user)
         attached = await services.inboxes.attach(
             app.id,
             app.tier,
@@ -215,12 +225,18 @@ class Session:
             identity.issued_s * 1000,
             frame.cursor,
             services.clock.wall_ms(),
+            frame.platform,
+            app.device_policy,
         )
-        delivery = Delivery(services, self._wire, reader, attached, self.close)
+        delivery = Delivery(
+            services, self._wire, reader, attached, self.close, self._compare_blocks
+        )
         if self._closed():
             delivery.stop()  # the client left meanwhile: give the device free again
             return
         self._delivery = delivery
+        if self._blockers.read(attached.blocked_by):
+            self._read_blocks()
         self._state = State.LIVE
         self._wire.authenticated()
         self._send(
@@ -244,7 +260,7 @@ class Session:
             self.check()
         deadlines = Deadlines(services.heartbeat_s, now, identity.expires_s, wall)
         self._deadlines = deadlines
-        services.wheel.schedule(self, deadlines.next_visit(now, wall))
+        services.wheel.schedule(self, self._next_visit(deadlines, now, wall))
 
     def _reject(self, request_id: int, refused: Refused) -> None:
         self._refuse(request_id, refused)
@@ -263,6 +279,8 @@ class Session:
     async def _answer(self, handler: Handler, frame: Any) -> None:
         try:
             caller = Caller(self._app(), self.user, self._who.device, self.id)
+            if self._allowance is not None:  # it is None once the session has ended
+                self._allowance.request(caller.app.tier)
             result = await handler(caller, frame)
         except Refused as refused:
             self._refuse(frame.id, refused)
@@ -287,8 +305,12 @@ class Session:
         self._refuse(frame.id, Refused(codes.ALREADY_CONNECTED))
 
     def _on_send(self, frame: frames.Send) -> None:
+        assert self._allowance is not None
         try:
-            mid, stored = self._services.sending.send(self._app(), self.user, frame)
+            app = self._app()
+            self._allowance.send(app.tier)
+            self._blockers.admit(frame.to)
+            mid, stored = self._services.sending.send(app, self.user, frame)
         except Refused as refused:
             self._refuse(frame.id, refused)
             return
@@ -335,7 +357,7 @@ class Session:
         self._identity = identity
         self._deadlines.renewed(identity.expires_s, wall)
         self._send(frames.Ok(frame.id, frames.Result(expires=identity.expires_s)))
-        self._services.wheel.schedule(self, self._deadlines.next_visit(now, wall))
+        self._services.wheel.schedule(self, self._next_visit(self._deadlines, now, wall))
 
     def _on_ping(self, _: frames.Ping) -> None:
         self._send(frames.Pong())
@@ -364,7 +386,7 @@ class Session:
         """A message came whose key this gateway lacks; another gateway may have it."""
         self.close(codes.STORE_UNAVAILABLE)
 
-    def on_event(self, event: events.Revoked | events.Kicked | events.Attached) -> None:
+    def on_event(self, event: events.Told) -> None:
         """Something else happened to the user."""
         assert self._identity is not None
         reader = self._who
@@ -374,6 +396,12 @@ class Session:
         elif isinstance(event, events.Kicked):
             if event.device in ("", reader.device):
                 self.close(codes.KICKED)
+        elif isinstance(event, events.BlockChanged):
+            if self._blockers.hear(event) and self._state is State.LIVE:
+                self._read_blocks()
+        elif isinstance(event, events.Displaced):
+            if event.session == self.id:
+                self.close(codes.DEVICE_LIMIT)
         elif event.device == reader.device and event.session != self.id:
             if self._state is State.LIVE:
                 self.close(codes.REPLACED)
@@ -394,6 +422,24 @@ class Session:
         if self._delivery is not None and self._state is State.LIVE:
             self._checked_at = self._services.clock.steady()
             self._delivery.check(self._issued_ms)
+
+    def _compare_blocks(self, change: int) -> None:
+        """The store is at this change of who blocks the user."""
+        if self._blockers.differs(change):
+            self._read_blocks()
+
+    def _read_blocks(self) -> None:
+        if self._blockers.begin():
+            self._services.spawn(self._read_blocks_now(), partial(self.close, codes.INTERNAL_ERROR))
+
+    async def _read_blocks_now(self) -> None:
+        try:
+            state = await self._services.blocks.blocked_by(self.app_id, self.user)
+        except Unavailable:
+            self._blockers.failed()  # the check after the reconnect reads them again
+            return
+        if self._blockers.read(state):
+            self._read_blocks()
 
     def _issued_ms(self) -> int:
         assert self._identity is not None
@@ -426,7 +472,11 @@ class Session:
                 return None
         if now - self._checked_at >= CHECK_INTERVAL_S:
             self.check()
-        return min(self._deadlines.next_visit(now, wall), too_slow)
+        return min(self._next_visit(self._deadlines, now, wall), too_slow)
+
+    def _next_visit(self, deadlines: Deadlines, now: float, wall: float) -> float:
+        # A heartbeat may be longer than a connected device may go unseen.
+        return min(deadlines.next_visit(now, wall), now + CHECK_INTERVAL_S)
 
     # -- to the client ---------------------------------------------------------------------------
 
@@ -459,6 +509,9 @@ class Session:
             self._services.hub.leave(self)
         if self._delivery is not None:
             self._delivery.stop()
+        if self._allowance is not None:
+            self._allowance.close()
+            self._allowance = None
 
 
 _ENDS: Final = {Due.SILENT: codes.PING_TIMEOUT, Due.EXPIRED: codes.SESSION_EXPIRED}

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.apps.app import App, with_new_certificate, with_tier
+from gateway.apps.app import App, with_device_policy, with_new_certificate, with_tier
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
@@ -96,6 +96,14 @@ class Admin:
         app = await self._change(app_id, lambda app: with_tier(app, tier), now_ms)
         await self._make_due(app_id)
         return app
+
+    async def set_device_policy(self, app_id: str, policy: str, now_ms: int) -> App:
+        """Say what happens when a user has too many devices; it counts for the next connect.
+
+        Raises:
+            AppNotFound, UnknownPolicy.
+        """
+        return await self._change(app_id, lambda app: with_device_policy(app, policy), now_ms)
 
     async def rotate_certificate(self, app_id: str, now_ms: int) -> App:
         """Give an app a new primary certificate; the old one stays valid as the secondary.

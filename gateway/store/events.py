@@ -12,6 +12,7 @@ from typing import Final
 
 _MESSAGE_HEAD: Final = struct.Struct(">BQQ")
 _REVOKED: Final = struct.Struct(">BQ")
+_BLOCK_CHANGED_HEAD: Final = struct.Struct(">BQB")
 SESSION_ID_CHARS: Final = 16
 
 
@@ -53,7 +54,26 @@ class Relayed:
     record: bytes
 
 
-Event = Stored | Revoked | Kicked | Attached | Relayed
+@dataclass(frozen=True, slots=True)
+class Displaced:
+    """Session `session` made room for a newer device."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockChanged:
+    """`by` blocks this user now, or no longer: change number `change`."""
+
+    change: int
+    blocked: bool
+    by: str
+
+
+Told = Revoked | Kicked | Attached | Displaced | BlockChanged
+"""What a session is told as it is; the others become frames."""
+
+Event = Stored | Relayed | Told
 
 
 def revoked(before_ms: int) -> bytes:
@@ -86,4 +106,9 @@ def parse(payload: bytes) -> Event | None:
         return Attached(text[:SESSION_ID_CHARS], text[SESSION_ID_CHARS:])
     if kind == 5:
         return Relayed(payload[1:])
+    if kind == 20:
+        return Displaced(payload[1:].decode())
+    if kind == 21:
+        _, change, blocked = _BLOCK_CHANGED_HEAD.unpack_from(payload)
+        return BlockChanged(change, bool(blocked), payload[_BLOCK_CHANGED_HEAD.size :].decode())
     return None

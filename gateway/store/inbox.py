@@ -4,7 +4,8 @@ An inbox is a Redis stream whose entry ids are ``<ms>-<seq>``. ``ms`` never goes
 dense: 1, 2, 3…, so that one id tells the time (for the retention) and the place (for holes). Next
 to it lies a hash: ``e`` epoch, ``q`` and ``t`` last seq and ms, ``f`` the last entry that every
 device has acknowledged, ``u`` last used, and for each device ``d:<device>``, which holds
-``<acknowledged id> <seen ms> <session>``.
+``<acknowledged id> <seen ms> <session> <connected ms> <platform>``. The session is empty while the
+device is not connected, and ``!`` after it made room for another.
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
 `Unavailable` or `StoreFault`.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.apps.tiers import Tier
+from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.errors import StoreError
 from gateway.store.keys import Keys, UserKeys
 from gateway.store.link import Link, script
@@ -37,6 +39,16 @@ EPOCH_CHARS: Final = 8
 
 MAX_DEVICES: Final = 64
 """Devices of one user whose cursors are kept; past it the one unseen longest is forgotten."""
+
+STALE_MS: Final = 120_000
+"""A device unseen for this long does not count as connected, whatever its killed gateway wrote."""
+
+SEEN_MS: Final = 45_000
+"""A connected device's row is refreshed by the first check after this long: two checks, which come
+every half minute or so, fit into `STALE_MS` with as much again to spare."""
+
+DISPLACED: Final = "!"
+"""Instead of a session: the device had to make room for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +75,15 @@ class Attached:
     resumed: bool
     lost: tuple[int, int] | None
     entries: list[Entry]
+    blocked_by: BlockedBy = NOBODY
 
 
 class Revoked(StoreError):
     """The token is older than the user's revocation time."""
+
+
+class TooManyDevices(StoreError):
+    """As many devices of the user are connected as may be, and none makes room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,8 @@ class Checked:
     """The state of a device by `Inboxes.check`.
 
     `epoch` is empty where the session's numbering is void; `holder` is the session that has the
-    device; `revoked_before_ms` is 0 where nothing was revoked.
+    device, or `DISPLACED`; `revoked_before_ms` is 0 where nothing was revoked; `block_change` is
+    `BlockedBy.change` as it is now.
     """
 
     epoch: str
@@ -82,6 +100,7 @@ class Checked:
     top_ms: int
     holder: str
     revoked_before_ms: int
+    block_change: int = NOBODY.change
 
 
 Audience = list[tuple[int, list[str], list[str]]]
@@ -171,17 +190,23 @@ class Inboxes:
         issued_ms: int,
         cursor: Cursor | None,
         now_ms: int,
+        platform: str = "",
+        device_policy: str = "replace",
     ) -> Attached:
         """Make `session` the one of `device`, and find where it goes on.
 
+        `device_policy` is `App.device_policy`; where a device of `platform` has to make room, its
+        session is told.
+
         Raises:
             Revoked: tokens issued at `issued_ms` are void.
+            TooManyDevices.
         """
         keys = self._keys.user(app_id, user)
         given = cursor or Cursor("", 0, 0)
         reply = await self._link.run(
             _ATTACH,
-            (keys.inbox, keys.meta, keys.revoked, keys.due, keys.channel),
+            (keys.inbox, keys.meta, keys.revoked, keys.due, keys.channel, keys.blocked_by),
             now_ms,
             tier.retention_ms,
             device,
@@ -194,12 +219,25 @@ class Inboxes:
             session[:EPOCH_CHARS],
             keys.member,
             MAX_DEVICES,
+            tier.devices,
+            device_policy,
+            platform,
+            STALE_MS,
         )
         if reply[0] == b"revoked":
             raise Revoked("the token was revoked")
-        _, epoch, top_ms, top, start_ms, start, resumed, raw = reply
+        if reply[0] == b"too many":
+            raise TooManyDevices("too many devices")
+        _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by = reply
         return _attached(
-            epoch.decode(), int(top_ms), int(top), int(start_ms), int(start), bool(resumed), raw
+            epoch.decode(),
+            int(top_ms),
+            int(top),
+            int(start_ms),
+            int(start),
+            bool(resumed),
+            raw,
+            BlockedBy.parse(blocked_by),
         )
 
     async def page(
@@ -245,15 +283,23 @@ class Inboxes:
     ) -> Checked:
         """Compare a live session, last given `given`, with what Redis holds."""
         keys = self._keys.user(app_id, user)
-        epoch, top_ms, top, holder, revoked = await self._link.run(
+        epoch, top_ms, top, holder, revoked, block_change = await self._link.run(
             _CHECK,
-            (keys.inbox, keys.meta, keys.revoked),
+            (keys.inbox, keys.meta, keys.revoked, keys.blocked_by),
             now_ms,
             device,
             given.ms,
             given.seq,
+            SEEN_MS,
         )
-        return Checked(epoch.decode(), int(top), int(top_ms), holder.decode(), int(revoked))
+        return Checked(
+            epoch.decode(),
+            int(top),
+            int(top_ms),
+            holder.decode(),
+            int(revoked),
+            int(block_change),
+        )
 
     def channel(self, app_id: str, user: str) -> str:
         """The pub/sub channel of a user."""
@@ -269,7 +315,14 @@ def _entries(raw: list[Any]) -> list[Entry]:
 
 
 def _attached(
-    epoch: str, top_ms: int, top: int, start_ms: int, start: int, resumed: bool, raw: list[Any]
+    epoch: str,
+    top_ms: int,
+    top: int,
+    start_ms: int,
+    start: int,
+    resumed: bool,
+    raw: list[Any],
+    blocked_by: BlockedBy,
 ) -> Attached:
     entries = _entries(raw)
     # Entries only ever go from the head, so what is missing between the cursor and the first that
@@ -277,9 +330,9 @@ def _attached(
     first_left = entries[0].seq if entries else top + 1
     if first_left == start + 1:
         cursor = Cursor(epoch, start_ms, start)
-        return Attached(cursor, top, resumed, None, entries)
+        return Attached(cursor, top, resumed, None, entries, blocked_by)
     before = Cursor(epoch, entries[0].ms if entries else top_ms, first_left - 1)
-    return Attached(before, top, False, (start + 1, first_left - 1), entries)
+    return Attached(before, top, False, (start + 1, first_left - 1), entries, blocked_by)
 
 
 def _earliest(calls: list[asyncio.Future[Any]]) -> asyncio.Future[int]:

@@ -33,6 +33,8 @@ class UserKeys:
     revoked: str
     due: str
     channel: str
+    blocks: str
+    blocked_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,10 @@ class Keys:
         bucket = bucket_of(app_id, user)
         return f"{self._prefix}{{{bucket}}}:out:{app_id}:{user}:{group_id}"
 
+    def rate(self, app_id: str, user: str) -> str:
+        """The token bucket of a user, or of the whole app where `user` is empty."""
+        return f"{self._prefix}{{{bucket_of(app_id, user)}}}:rate:{app_id}:{user}"
+
     def user(self, app_id: str, user: str) -> UserKeys:
         """All the names of one user."""
         bucket = bucket_of(app_id, user)
@@ -103,4 +109,6 @@ class Keys:
             revoked=f"{head}rev:{member}",
             due=f"{head}due",
             channel=f"{head}ch:{member}",
+            blocks=f"{head}blk:{member}",
+            blocked_by=f"{head}blkby:{member}",
         )

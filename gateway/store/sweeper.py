@@ -104,7 +104,11 @@ class Sweeper:
                     continue
                 keys = self._keys.user(app_id, user)
                 removed += await self._link.run(
-                    _SWEEP, (keys.inbox, keys.meta, keys.due), now, *kept, keys.member
+                    _SWEEP,
+                    (keys.inbox, keys.meta, keys.due, keys.blocks, keys.blocked_by),
+                    now,
+                    *kept,
+                    keys.member,
                 )
             if len(members) < BATCH:
                 return removed

@@ -19,9 +19,9 @@ from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
-from protocol.frames import ClientFrame, Cursor, Result, Send
+from protocol.frames import Block, Blocks, ClientFrame, Cursor, Result, Send, Unblock
 from protocol.ids import is_device_id, new_client_id
-from protocol.limits import PATH
+from protocol.limits import MAX_PLATFORM_CHARS, PATH
 
 
 class Client(GroupRequests):
@@ -41,6 +41,8 @@ class Client(GroupRequests):
             many clients can share. None: the system's CAs.
         auto_ack: acknowledge a message when the caller comes back for the next one. False: the
             caller acknowledges with `ack`.
+        platform: what the device runs on (``ios``, ``web`` …), at most 32 characters. Where a user
+            has too many devices, a new one takes the place of one of its own platform.
         on_event: called with each `Event`, soon after it happened, in order.
         sleep, random: for tests: what waits before a reconnect, and a random float in [0, 1).
 
@@ -59,6 +61,7 @@ class Client(GroupRequests):
         cursor: Cursor | CursorFile | None = None,
         cacert: Path | ssl.SSLContext | None = None,
         auto_ack: bool = True,
+        platform: str = "",
         on_event: Callable[[Event], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = system_random,
@@ -67,6 +70,8 @@ class Client(GroupRequests):
             raise ValueError("give either token or get_token")
         if not is_device_id(device):
             raise ValueError("device must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        if len(platform) > MAX_PLATFORM_CHARS:
+            raise ValueError(f"platform must be at most {MAX_PLATFORM_CHARS} characters")
         self._incoming = Incoming(cursor, auto_ack)
         self._outgoing = Outgoing(random)
         self._link = Link(
@@ -80,6 +85,7 @@ class Client(GroupRequests):
             on_event,
             sleep,
             random,
+            platform,
         )
         self._task: asyncio.Task[None] | None = None
 
@@ -171,6 +177,25 @@ class Client(GroupRequests):
         if result.id is None or result.time is None:
             raise ClientError("the server's ok says neither the message's id nor its time")
         return Sent(result.id, result.time)
+
+    async def block(self, user: str, *, timeout: float | None = 30) -> None:
+        """Have what `user` sends to this one refused, from now on and on all devices.
+
+        Blocking again changes nothing. A message that was under way may still come. Raises as
+        `send` does.
+        """
+        await self._request(lambda id: Block(id, user), timeout)
+
+    async def unblock(self, user: str, *, timeout: float | None = 30) -> None:
+        """Take a block back; there need not be one. Raises as `send` does."""
+        await self._request(lambda id: Unblock(id, user), timeout)
+
+    async def blocks(self, *, timeout: float | None = 30) -> tuple[str, ...]:
+        """Whom this user blocks, sorted. Raises as `send` does."""
+        result = await self._request(Blocks, timeout)
+        if result.blocks is None:
+            raise ClientError("the server's ok has no list of blocks")
+        return result.blocks
 
     async def _request(
         self, make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""

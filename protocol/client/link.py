@@ -58,10 +58,12 @@ class Link:
         on_event: Callable[[Event], None] | None,
         sleep: Callable[[float], Awaitable[None]],
         random: Callable[[], float],
+        platform: str = "",
     ) -> None:
         self._url = url
         self._tls = tls
         self._device = device
+        self._platform = platform
         self._token = token
         self._get_token = get_token
         self._incoming = incoming
@@ -129,7 +131,12 @@ class Link:
         connection.write(
             encode(
                 frames.Connect(
-                    self._connect_id, self._device, self._token, self._incoming.cursor, _CLIENT
+                    self._connect_id,
+                    self._device,
+                    self._token,
+                    self._incoming.cursor,
+                    _CLIENT,
+                    self._platform,
                 )
             )
         )

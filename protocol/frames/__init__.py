@@ -6,21 +6,23 @@ older peer skips what it does not know and a newer peer fills in what is missing
 
 Type numbers come in blocks, so that what is to come has its place:
 
-====== =====================================
-0-15   the connection itself
-16-31  messages and the inbox
-32-47  groups
-48-63  rooms
-64-79  signals and presence
-80-95  receipts
-96-111 history, recall, edit
-====== =====================================
+======= ====================================
+0-15    the connection itself
+16-31   messages and the inbox
+32-47   groups
+48-63   rooms
+64-79   signals and presence
+80-95   receipts
+96-111  history, recall, edit
+112-119 blocking and devices
+======= ====================================
 
 Each block has a module of its own; all names are here.
 """
 
 from __future__ import annotations
 
+from protocol.frames.blocking import Block, Blocks, Unblock
 from protocol.frames.connection import (
     Connect,
     Connected,
@@ -54,6 +56,8 @@ from protocol.frames.types import NO_REQUEST, Count, Cursor, Limits, RequestId
 __all__ = [
     "NO_REQUEST",
     "Ack",
+    "Block",
+    "Blocks",
     "ClientFrame",
     "Connect",
     "Connected",
@@ -87,6 +91,7 @@ __all__ = [
     "Result",
     "Send",
     "ServerFrame",
+    "Unblock",
 ]
 
 # One line a block, as far as it fits.
@@ -95,6 +100,7 @@ ClientFrame = (
     | Send | Ack
     | GroupCreate | GroupRename | GroupDelete | GroupAdd | GroupRemove | GroupLeave | GroupRole
     | GroupMute | GroupGet | GroupList
+    | Block | Unblock | Blocks
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway

@@ -8,17 +8,21 @@ from msgspec import Meta, Struct
 
 from protocol.frames.groups import GroupInfo
 from protocol.frames.types import Count, Cursor, Limits, RequestId, Seconds, ShortText
-from protocol.limits import MAX_ID_CHARS
+from protocol.limits import MAX_ID_CHARS, MAX_PLATFORM_CHARS
 
 
 class Connect(Struct, array_like=True, frozen=True, tag=1):
-    """Client to server, first of all. The answer is `Connected`, or `Error` and a close."""
+    """Client to server, first of all. The answer is `Connected`, or `Error` and a close.
+
+    ``platform`` is what the device runs on (``ios``, ``web`` …): any text, compared exactly.
+    """
 
     id: RequestId
     device: Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
     token: str | None = None
     cursor: Cursor | None = None
     client: ShortText = ""
+    platform: Annotated[str, Meta(max_length=MAX_PLATFORM_CHARS)] = ""
 
 
 class Connected(Struct, array_like=True, frozen=True, tag=2):
@@ -43,10 +47,11 @@ class Connected(Struct, array_like=True, frozen=True, tag=2):
 
 
 class Result(Struct, frozen=True, omit_defaults=True):
-    """What an `Ok` tells, a map. For a send: ``id`` and ``time``. For a renewal: ``expires``.
+    """What an `Ok` tells, a map.
 
-    For a new group: ``id``. For a group asked for: ``group``. For my groups: ``groups``, and
-    ``after``, to go on with, where others follow.
+    For a send: ``id`` and ``time``. For a renewal: ``expires``. For a new group: ``id``. For one
+    group: ``group``. For my groups: ``groups``, and ``after``, to go on with, where others follow.
+    For a list of blocks: ``blocks``, user ids.
     """
 
     id: bytes | None = None
@@ -55,6 +60,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
     group: GroupInfo | None = None
     groups: list[GroupInfo] | None = None
     after: str | None = None
+    blocks: tuple[str, ...] | None = None
 
 
 class Ok(Struct, array_like=True, frozen=True, tag=3):

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from protocol.frames import (
     Ack,
+    Block,
+    Blocks,
     ClientFrame,
     Connect,
     Connected,
@@ -36,6 +38,7 @@ from protocol.frames import (
     Result,
     Send,
     ServerFrame,
+    Unblock,
 )
 
 request_ids = st.integers(1, 2**32 - 1)
@@ -76,6 +79,7 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
         st.none() | st.text(),
         st.none() | cursors,
         st.text(max_size=128),
+        st.text(max_size=32),
     ),
     st.builds(
         Send,
@@ -99,6 +103,9 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
     st.builds(GroupMute, request_ids, group_ids, st.booleans(), st.none() | ids),
     st.builds(GroupGet, request_ids, group_ids, st.text(max_size=64)),
     st.builds(GroupList, request_ids, st.text(max_size=64)),
+    st.builds(Block, request_ids, st.text(min_size=1, max_size=64)),
+    st.builds(Unblock, request_ids, st.text(min_size=1, max_size=64)),
+    st.builds(Blocks, request_ids),
     st.just(Ping()),
     st.just(Pong()),
 )
@@ -128,6 +135,7 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
             st.none() | group_infos,
             st.none() | st.lists(group_infos, max_size=3),
             st.none() | st.text(),
+            st.none() | st.lists(st.text()).map(tuple),
         ),
     ),
     st.builds(

@@ -70,10 +70,14 @@ def test_the_arrays_inside_frames_are_the_code(kind: Any) -> None:
 
 
 def test_no_type_lies_outside_its_block() -> None:
-    """HP-4.5-1: this version uses only the first three blocks, up to 47."""
+    """HP-4.5-1: the blocks lie one behind the other, and each frame is in one of them."""
     blocks = [tuple(map(int, row[0].split("-"))) for row in _rows("4.5 ")]
-    assert blocks == [(0, 15), *((first, first + 15) for first in range(16, 112, 16))]
-    assert all(0 < _tag(kind) < 48 for kind in {*CLIENT, *SERVER})
+    assert blocks == [
+        (0, 15),
+        *((first, first + 15) for first in range(16, 112, 16)),
+        (112, 119),
+    ]
+    assert all(0 < _tag(kind) <= blocks[-1][1] for kind in {*CLIENT, *SERVER})
 
 
 def test_the_table_of_limits_is_the_code() -> None:
@@ -91,6 +95,8 @@ def test_the_table_of_limits_is_the_code() -> None:
     assert said["`kind`"] == str(limits.MAX_KIND_CHARS)
     assert said["name of a group"] == str(limits.MAX_GROUP_NAME_CHARS)
     assert said["users in one request about a group"] == str(limits.MAX_GROUP_CHANGE)
+    assert said["`platform`"] == str(limits.MAX_PLATFORM_CHARS)
+    assert said["users that one user blocks"] == str(limits.MAX_BLOCKS)
     assert (said["integer"], limits.MAX_INTEGER) == ("2^53", 2**53 - 1)
 
 

@@ -10,9 +10,9 @@ local known = redis.call('HMGET', KEYS[2], 'e', 'q', 'f', field)
 if known[1] ~= ARGV[5] then
   return 0
 end
-local acked, holder, moved = '0-0', ARGV[4], 0
+local acked, holder, moved, rest = '0-0', ARGV[4], 0, ''
 if known[4] then
-  acked, holder = string.match(known[4], '^(%S+) %S+ (%S*)$')
+  acked, holder, rest = string.match(known[4], '^(%S+) %S+ (%S*)(.*)$')
 end
 local given = ARGV[6] .. '-' .. ARGV[7]
 if seq > tonumber(string.match(acked, '-(%d+)$')) then
@@ -26,7 +26,7 @@ end
 if ARGV[8] == 'closing' and holder == ARGV[4] then
   holder = ''
 end
-redis.call('HSET', KEYS[2], 'u', ARGV[1], field, acked .. ' ' .. ARGV[1] .. ' ' .. holder)
+redis.call('HSET', KEYS[2], 'u', ARGV[1], field, acked .. ' ' .. ARGV[1] .. ' ' .. holder .. rest)
 if moved == 0 then
   return 0
 end

@@ -1,10 +1,13 @@
 -- A device connects: is it still let in, where does it stand, what waits for it.
 --
--- KEYS  1 inbox  2 meta  3 revoked  4 due list  5 channel
+-- KEYS  1 inbox  2 meta  3 revoked  4 due list  5 channel  6 blocked by
 -- ARGV  1 now ms  2 retention ms  3 device  4 session  5 token issued at, ms
 --       6 7 8 the client's own cursor: epoch (empty: none), ms, seq
 --       9 page size  10 epoch for a new inbox  11 member of the due list  12 most devices kept
--- Returns {'revoked'}, or {'ok', epoch, top ms, top seq, start ms, start seq, resumed, entries}.
+--       13 most devices connected at once  14 'replace' or 'refuse': what happens past that
+--       15 platform of this device  16 how long a connected device may go unseen, ms
+-- Returns {'revoked'}, {'too many'}, or {'ok', epoch, top ms, top seq, start ms, start seq, resumed,
+-- entries, blocked by (HGETALL)}.
 local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
 local device, session = ARGV[3], ARGV[4]
 
@@ -14,6 +17,35 @@ if before and tonumber(ARGV[5]) < tonumber(before) then
 end
 
 local field = 'd:' .. device
+
+-- Who is connected besides? A session whose gateway was killed is not, once it is unseen for long.
+local others, same = 0, {}
+local rows = redis.call('HGETALL', KEYS[2])
+for i = 1, #rows, 2 do
+  if string.sub(rows[i], 1, 2) == 'd:' and rows[i] ~= field then
+    local id, seen, holder, since, platform =
+      string.match(rows[i + 1], '^(%S+) (%S+) (%S*) ?(%d*) ?(.*)$')
+    if holder ~= '' and holder ~= '!' and tonumber(seen) > now - tonumber(ARGV[16]) then
+      others = others + 1
+      if platform == ARGV[15] then
+        table.insert(same, {
+          field = rows[i], holder = holder, since = tonumber(since) or 0,
+          row = id .. ' ' .. seen .. ' ! ' .. since .. ' ' .. platform,
+        })
+      end
+    end
+  end
+end
+local over = others + 1 - tonumber(ARGV[13])
+if over > 0 then
+  if ARGV[14] ~= 'replace' or #same < over then
+    return {'too many'}
+  end
+  table.sort(same, function(a, b)
+    return a.since < b.since or a.since == b.since and a.field < b.field
+  end)
+end
+
 local known = redis.call('HMGET', KEYS[2], 'e', 'q', 't', 'f', field)
 local epoch = known[1]
 local top_seq, top_ms = tonumber(known[2]) or 0, tonumber(known[3]) or 0
@@ -24,7 +56,7 @@ end
 -- A device that was never here, or was forgotten, begins after what all others have acknowledged.
 local acked, previous = known[4] or '0-0', ''
 if known[5] then
-  local id, _, holder = string.match(known[5], '^(%S+) (%S+) (%S*)$')
+  local id, _, holder = string.match(known[5], '^(%S+) (%S+) (%S*)')
   acked, previous = id, holder
 end
 
@@ -56,7 +88,12 @@ if ARGV[6] ~= '' and ARGV[6] == epoch then
 end
 
 redis.call('HSET', KEYS[2], 'e', epoch, 'u', ARGV[1],
-  field, acked .. ' ' .. ARGV[1] .. ' ' .. session)
+  field, acked .. ' ' .. ARGV[1] .. ' ' .. session .. ' ' .. ARGV[1] .. ' ' .. ARGV[15])
+for i = 1, over do
+  -- '!' keeps for the regular check what the word on the channel may not reach.
+  redis.call('HSET', KEYS[2], same[i].field, same[i].row)
+  redis.call('SPUBLISH', KEYS[5], '\20' .. same[i].holder)
+end
 redis.call('ZADD', KEYS[4], 'LT', now + retention, ARGV[11])
 if previous ~= '' and previous ~= session then
   redis.call('SPUBLISH', KEYS[5], '\4' .. session .. device)
@@ -87,4 +124,4 @@ end
 local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[9])
 local start_ms, start_seq = string.match(start, '^(%d+)-(%d+)$')
 return {'ok', epoch, string.format('%.0f', top_ms), string.format('%.0f', top_seq),
-  start_ms, start_seq, resumed, entries}
+  start_ms, start_seq, resumed, entries, redis.call('HGETALL', KEYS[6])}

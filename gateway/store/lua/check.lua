@@ -1,9 +1,10 @@
 -- Is a live session still right, and did it miss anything? Asked after any pub/sub gap.
 --
--- KEYS  1 inbox  2 meta  3 revoked
+-- KEYS  1 inbox  2 meta  3 revoked  4 blocked by
 -- ARGV  1 now ms  2 device  3 4 the last entry the session was given: ms, seq
--- Returns {epoch, top ms, top seq, holder of the device, revoked before ms}; the epoch is empty
--- where the numbering is no longer the one the session knows.
+--       5 how long the device may go unseen before it is written down again, ms
+-- Returns {epoch, top ms, top seq, holder of the device, revoked before ms, number of the last change
+-- of blocks}; the epoch is empty where the numbering is no longer the one the session knows.
 local field = 'd:' .. ARGV[2]
 local known = redis.call('HMGET', KEYS[2], 'e', 'q', 't', field)
 local epoch, top_seq = known[1] or '', tonumber(known[2]) or 0
@@ -15,14 +16,14 @@ if given_seq > top_seq or (after_seq and after_seq <= given_seq) then
 end
 local holder = ''
 if known[4] then
-  local id, seen, session = string.match(known[4], '^(%S+) (%S+) (%S*)$')
+  local id, seen, session, rest = string.match(known[4], '^(%S+) (%S+) (%S*)(.*)$')
   holder = session
-  -- A device that stays connected is not unseen. Once an hour is enough to say so.
-  if tonumber(ARGV[1]) - tonumber(seen) > 3600000 then
-    redis.call('HSET', KEYS[2], 'u', ARGV[1], field, id .. ' ' .. ARGV[1] .. ' ' .. session)
+  -- A device that stays connected is not unseen.
+  if tonumber(ARGV[1]) - tonumber(seen) > tonumber(ARGV[5]) then
+    redis.call('HSET', KEYS[2], 'u', ARGV[1], field, id .. ' ' .. ARGV[1] .. ' ' .. session .. rest)
   end
 else
   epoch = ''
 end
 return {epoch, known[3] or '0', string.format('%.0f', top_seq), holder,
-  redis.call('GET', KEYS[3]) or '0'}
+  redis.call('GET', KEYS[3]) or '0', redis.call('HGET', KEYS[4], '') or '0'}

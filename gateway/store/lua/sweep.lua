@@ -1,7 +1,7 @@
 -- Take out of one user's inbox what is past its time, forget devices unseen for as long, and note
 -- when to look again.
 --
--- KEYS  1 inbox  2 meta  3 due list
+-- KEYS  1 inbox  2 meta  3 due list  4 blocks  5 blocked by
 -- ARGV  1 now ms  2 retention ms  3 how long an unused profile is kept, ms  4 member of the due list
 -- Returns how many messages were removed.
 local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -15,6 +15,14 @@ if rest[1] and #rest <= 100 then
   redis.call('DEL', KEYS[1])
   for _, entry in ipairs(rest) do
     redis.call('XADD', KEYS[1], entry[1], 'm', entry[2][2])
+  end
+end
+
+-- Who was unblocked is kept only until a request that was overtaken can't come any more.
+local blockers = redis.call('HGETALL', KEYS[5])
+for i = 1, #blockers, 2 do
+  if string.sub(blockers[i + 1], 1, 1) == '-' then
+    redis.call('HDEL', KEYS[5], blockers[i])
   end
 end
 
@@ -43,8 +51,14 @@ if not due then
   due = last_used + tonumber(ARGV[3])
   if due <= now then
     redis.call('DEL', KEYS[1], KEYS[2])
-    redis.call('ZREM', KEYS[3], ARGV[4])
-    return removed
+    if tonumber(ARGV[3]) == 0 then -- the app is gone; else a block stays for good
+      redis.call('DEL', KEYS[4], KEYS[5])
+    end
+    if redis.call('EXISTS', KEYS[4], KEYS[5]) == 0 then
+      redis.call('ZREM', KEYS[3], ARGV[4])
+      return removed
+    end
+    due = now + tonumber(ARGV[3])
   end
 end
 redis.call('ZADD', KEYS[3], string.format('%.0f', due), ARGV[4])

@@ -16,11 +16,13 @@ from gateway.apps.app import (
     InvalidApp,
     MainlandOnly,
     UnknownAccount,
+    UnknownPolicy,
     UnknownRegion,
     UnknownTier,
     create_app,
     from_bytes,
     to_bytes,
+    with_device_policy,
     with_new_certificate,
     with_tier,
 )
@@ -168,3 +170,21 @@ def test_bytes_that_are_no_record_are_refused() -> None:
     for data in (b"", b"\xc1", b"\x91\x01", whole[:-1], whole + b"\0"):
         with pytest.raises(InvalidApp, match="record"):
             from_bytes(data)
+
+
+def test_a_device_policy_is_one_of_two() -> None:
+    """HP-19.1-2, HP-19.1-3: replace by default; a typo makes no app."""
+    app = make()
+    assert app.device_policy == "replace"
+    refusing = with_device_policy(app, "refuse")
+    assert from_bytes(to_bytes(refusing)) == refusing
+    with pytest.raises(UnknownPolicy, match="replace, refuse") as caught:
+        with_device_policy(app, "fight")
+    assert caught.value.policy == "fight"
+
+
+def test_a_record_from_before_there_was_a_policy_means_replace() -> None:
+    """HP-19.1-2: an older gateway's apps can be read."""
+    record = msgspec.msgpack.decode(to_bytes(make()))
+    del record["device_policy"]
+    assert from_bytes(msgspec.msgpack.encode(record)).device_policy == "replace"

@@ -45,6 +45,16 @@ def test_the_tier_changes(region: Region) -> None:
     assert region.run("app", "show", made["id"], "--json").json["tier"] == "basic"
 
 
+def test_the_device_policy_changes(region: Region) -> None:
+    """HP-19.1-8: an operator chooses it at the creation, or later."""
+    assert region.create()["device_policy"] == "replace"
+    made = region.create("--device-policy", "refuse")
+    assert made["device_policy"] == "refuse"
+    changed = region.run("app", "set-device-policy", made["id"], "replace", "--json").json
+    assert changed["device_policy"] == "replace"
+    assert region.run("app", "show", made["id"], "--json").json["device_policy"] == "replace"
+
+
 def test_rotation_keeps_the_certificate_before(region: Region) -> None:
     """G8: tokens of the old certificate stay good until the next rotation, then no more."""
     made = region.create()
@@ -72,6 +82,7 @@ def test_a_deleted_app_is_gone(region: Region) -> None:
     ("arguments", "code", "says"),
     [
         (["create", "shop", "--tier", "gold"], 2, "choose one of free, basic, pro, enterprise"),
+        (["create", "shop", "--device-policy", "fight"], 2, "choose one of replace, refuse"),
         (["create", "shop", "--account", "mars"], 2, "choose one of mainland, global"),
         (["create", "shop", "--account", "mainland"], 1, "may only create apps in cn"),
         (["create", ""], 2, "name"),
@@ -80,6 +91,7 @@ def test_a_deleted_app_is_gone(region: Region) -> None:
         (["show", "ff" + "0" * 30], 1, "no region known here"),
         (["show", "03" + "0" * 30], 3, "no app"),
         (["set-tier", "03" + "0" * 30, "free"], 3, "no app"),
+        (["set-device-policy", "03" + "0" * 30, "refuse"], 3, "no app"),
         (["rotate-certificate", "03" + "0" * 30], 3, "no app"),
         (["delete", "03" + "0" * 30, "--yes"], 3, "no app"),
     ],

@@ -17,6 +17,7 @@ COMMANDS = [
     "app list",
     "app show",
     "app set-tier",
+    "app set-device-policy",
     "app rotate-certificate",
     "app delete",
     "token new",

@@ -358,4 +358,4 @@ async def test_scripts_are_there_from_the_greeting_on(servers: Servers) -> None:
     """EVALSHA works at once on a fresh server."""
     server = servers()
     async with linked(server.url) as link:
-        assert (await link.run(CHECK, ("{1}i", "{1}m", "{1}r"), 1, "d", 0, 0))[2] == b"0"
+        assert (await link.run(CHECK, ("{1}i", "{1}m", "{1}r", "{1}b"), 1, "d", 0, 0, 1))[2] == b"0"

@@ -1,0 +1,59 @@
+"""Blocking: a user refuses what another sends.
+
+The sender's own session refuses, by what it knows of its user's blockers (`session.blockers`), so
+nothing is stored anywhere, and no send pays for a look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.chat.refused import Refused
+from gateway.chat.requests import Caller, Handlers
+from gateway.store.blocks import Blocks, TooManyBlocks
+from protocol import codes, frames
+from protocol.frames import Result
+from protocol.ids import is_user_id
+from protocol.limits import MAX_BLOCKS
+
+
+class Blocking:
+    """Answers block, unblock and blocks. `clock_ms` gives milliseconds since 1970."""
+
+    def __init__(self, blocks: Blocks, clock_ms: Callable[[], int]) -> None:
+        self._blocks = blocks
+        self._clock_ms = clock_ms
+
+    def handlers(self) -> Handlers:
+        """What this answers, by frame."""
+        return {
+            frames.Block: self._block,
+            frames.Unblock: self._unblock,
+            frames.Blocks: self._list,
+        }
+
+    async def _block(self, caller: Caller, frame: frames.Block) -> Result:
+        """Raises Refused: unknown_recipient, invalid_field, too_many_blocks."""
+        return await self._change(caller, frame.user, blocked=True)
+
+    async def _unblock(self, caller: Caller, frame: frames.Unblock) -> Result:
+        """Raises Refused: unknown_recipient, invalid_field."""
+        return await self._change(caller, frame.user, blocked=False)
+
+    async def _change(self, caller: Caller, other: str, blocked: bool) -> Result:
+        if not is_user_id(other):
+            raise Refused(codes.UNKNOWN_RECIPIENT, "`user` is not a user id.")
+        if other == caller.user:
+            raise Refused(codes.INVALID_FIELD, "`user` is the user who asks.")
+        try:
+            await self._blocks.change(
+                caller.app.id, caller.app.tier, caller.user, other, blocked, self._clock_ms()
+            )
+        except TooManyBlocks:
+            raise Refused(
+                codes.TOO_MANY_BLOCKS, f"This user blocks {MAX_BLOCKS} others already; unblock one."
+            ) from None
+        return Result()
+
+    async def _list(self, caller: Caller, _: frames.Blocks) -> Result:
+        return Result(blocks=await self._blocks.list(caller.app.id, caller.user))

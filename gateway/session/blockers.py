@@ -1,0 +1,72 @@
+"""Who blocks a session's user, as far as this session was told.
+
+It is read as the session attaches, and each change is heard on the user's channel. Changes are
+numbered without a hole, so a change that was missed shows, and the whole is read again.
+"""
+
+from __future__ import annotations
+
+from gateway.chat.refused import Refused
+from gateway.store.blocks import BlockedBy
+from gateway.store.events import BlockChanged
+from protocol import codes
+
+
+class Blockers:
+    """Starts while the first reading is under way: `read` ends it."""
+
+    __slots__ = ("_change", "_heard", "_users")
+
+    def __init__(self) -> None:
+        self._users: set[str] = set()
+        self._change = 0
+        self._heard: list[BlockChanged] | None = []  # while reading
+
+    def admit(self, recipient: str) -> None:
+        """Let the user send to `recipient`.
+
+        Raises:
+            Refused: blocked.
+        """
+        if recipient in self._users:
+            raise Refused(codes.BLOCKED)
+
+    def differs(self, change: int) -> bool:
+        """True when the store is at another change than this."""
+        return change != self._change
+
+    def begin(self) -> bool:
+        """Another reading begins; False where one is under way already."""
+        if self._heard is not None:
+            return False
+        self._heard = []
+        return True
+
+    def read(self, state: BlockedBy) -> bool:
+        """What the store holds, and on top of it what was heard meanwhile. Returns as `hear`."""
+        heard, self._heard = self._heard or [], None
+        self._users = set(state.users)
+        self._change = state.change
+        missed = False
+        for event in heard:
+            missed = self.hear(event) or missed
+        return missed
+
+    def failed(self) -> None:
+        """The reading failed: whatever comes next, it is to be read again."""
+        self._heard = None
+        self._change = -1
+
+    def hear(self, event: BlockChanged) -> bool:
+        """Take in a change; returns True when one before it was missed, so `begin` and read."""
+        if self._heard is not None:
+            self._heard.append(event)
+        if event.change <= self._change:
+            return False
+        missed = event.change > self._change + 1
+        self._change = event.change
+        if event.blocked:
+            self._users.add(event.by)
+        else:
+            self._users.discard(event.by)
+        return missed

@@ -1,0 +1,102 @@
+"""Who blocks whom. Each block is written twice, because the two users' buckets differ.
+
+The blocker's half is the list that is shown, and gives each change a version. The blocked user's
+half is what that user's sessions go by: they read it as they attach, hear of each change on the
+user's channel, and compare its change number now and then. So a send needs no look-up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.apps.tiers import Tier
+from gateway.store.errors import StoreError
+from gateway.store.keys import Keys
+from gateway.store.link import Link, script
+from protocol.limits import MAX_BLOCKS
+
+_BLOCK: Final = script("block")
+_BLOCKED_BY: Final = script("blocked_by")
+
+
+class TooManyBlocks(StoreError):
+    """The user blocks `MAX_BLOCKS` others already."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedBy:
+    """Who blocks a user, as of change number `change` (0: nobody ever did)."""
+
+    change: int
+    users: frozenset[str]
+
+    @classmethod
+    def parse(cls, flat: list[bytes]) -> BlockedBy:
+        """Read the hash, as HGETALL gives it."""
+        change, users = 0, []
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            if not name:
+                change = int(value)
+            elif not value.startswith(b"-"):  # else unblocked since
+                users.append(name.decode())
+        return cls(change, frozenset(users))
+
+
+NOBODY: Final = BlockedBy(0, frozenset())
+"""Of a user whom nobody ever blocked."""
+
+
+class Blocks:
+    """The blocks of a region. Every method may raise `Unavailable` or `StoreFault`."""
+
+    def __init__(self, link: Link, keys: Keys) -> None:
+        self._link = link
+        self._keys = keys
+
+    async def change(
+        self, app_id: str, tier: Tier, user: str, other: str, blocked: bool, now_ms: int
+    ) -> None:
+        """Have `user` block `other`, or no longer; both halves are written when this returns.
+
+        Where it raises, one of them may be: do it again.
+
+        Raises:
+            TooManyBlocks.
+        """
+        flag, look_at = int(blocked), now_ms + tier.retention_ms
+        mine, theirs = self._keys.user(app_id, user), self._keys.user(app_id, other)
+        version, *changed = await self._link.run(
+            _BLOCK,
+            (mine.blocks, mine.due),
+            other,
+            flag,
+            now_ms,
+            MAX_BLOCKS,
+            look_at,
+            mine.member,
+            durable=True,
+        )
+        if version == b"-1":
+            raise TooManyBlocks("too many blocks")
+        await self._link.run(
+            _BLOCKED_BY,
+            (theirs.blocked_by, theirs.due, theirs.channel),
+            user,
+            version,
+            flag,
+            *changed,
+            look_at,
+            theirs.member,
+            durable=True,
+        )
+
+    async def list(self, app_id: str, user: str) -> tuple[str, ...]:
+        """Whom `user` blocks, by name."""
+        names = await self._link.call("HKEYS", self._keys.user(app_id, user).blocks)
+        return tuple(sorted(name.decode() for name in names if name))
+
+    async def blocked_by(self, app_id: str, user: str) -> BlockedBy:
+        """Who blocks `user`."""
+        flat: list[Any] = await self._link.call("HGETALL", self._keys.user(app_id, user).blocked_by)
+        return BlockedBy.parse(flat)
