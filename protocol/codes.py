@@ -114,6 +114,9 @@ BODY_TOO_LARGE: Final = ErrorCode(
 ACK_AHEAD: Final = ErrorCode(
     132, "ack_ahead", Retry.NEVER, "The acknowledged number was never sent on this connection."
 )
+RATE_LIMITED: Final = ErrorCode(
+    134, "rate_limited", Retry.LATER, "Too many of these at once; wait `retry_after`."
+)
 UNAVAILABLE: Final = ErrorCode(
     140,
     "unavailable",
@@ -122,6 +125,18 @@ UNAVAILABLE: Final = ErrorCode(
 )
 INTERNAL: Final = ErrorCode(
     141, "internal", Retry.LATER, "A fault of the server; it is in the server's log."
+)
+NOT_IN_ROOM: Final = ErrorCode(
+    180, "not_in_room", Retry.NEVER, "Only who is in the room may do this; join it first."
+)
+ROOM_READ_ONLY: Final = ErrorCode(
+    181, "room_read_only", Retry.NEVER, "Only the room's admins may write there."
+)
+NOT_ROOM_CREATOR: Final = ErrorCode(
+    182, "not_room_creator", Retry.NEVER, "Only who created the room may set who writes there."
+)
+TOO_MANY_ROOMS: Final = ErrorCode(
+    183, "too_many_rooms", Retry.NEVER, "This session is in 100 rooms; leave one first."
 )
 
 GOING_AWAY: Final = CloseCode(4000, "going_away", "This gateway is being drained; reconnect.")

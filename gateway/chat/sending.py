@@ -9,21 +9,27 @@ from gateway.apps.app import App
 from gateway.chat.addressing import conversation_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
+from gateway.chat.rooms import Rooms
 from gateway.store.inbox import Inboxes
 from protocol import codes
-from protocol.frames import Message, Send
+from protocol.frames import Message, Roomsend, Send
 from protocol.ids import message_id
 
 
 class Sending:
     """Accepts messages. `clock_ms` gives milliseconds since 1970."""
 
-    def __init__(self, inboxes: Inboxes, records: Records, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, inboxes: Inboxes, rooms: Rooms, records: Records, clock_ms: Callable[[], int]
+    ) -> None:
         self._inboxes = inboxes
+        self._rooms = rooms
         self._records = records
         self._clock_ms = clock_ms
 
-    def send(self, app: App, user: str, frame: Send) -> tuple[bytes, asyncio.Future[int]]:
+    def send(
+        self, app: App, user: str, frame: Send | Roomsend
+    ) -> tuple[bytes, asyncio.Future[int]]:
         """Seal `frame` and store it for its recipient and for the sender's own devices.
 
         Returns the message id, and a future of the time at which the message was first accepted, in
@@ -33,6 +39,8 @@ class Sending:
         Raises:
             Refused: unknown_recipient, body_too_large. The future: Unavailable, StoreFault.
         """
+        if isinstance(frame, Roomsend) or frame.to.startswith("r:"):
+            return self._rooms.send(app, user, frame)
         conversation = conversation_of(user, frame.to)
         if len(frame.body) > app.tier.max_body:
             raise Refused(

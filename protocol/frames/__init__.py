@@ -34,6 +34,16 @@ from protocol.frames.connection import (
     Result,
 )
 from protocol.frames.messages import Ack, Lost, Message, Push, Send
+from protocol.frames.rooms import (
+    Priority,
+    Roomjoin,
+    Roomleave,
+    Roompush,
+    Roomsend,
+    Roomset,
+    Roomstate,
+)
+from protocol.frames.signals import Signal, Signaled
 from protocol.frames.types import NO_REQUEST, Count, Cursor, Limits, RequestId
 
 __all__ = [
@@ -53,20 +63,33 @@ __all__ = [
     "Ok",
     "Ping",
     "Pong",
+    "Priority",
     "Push",
     "Renew",
     "RequestId",
     "Result",
+    "Roomjoin",
+    "Roomleave",
+    "Roompush",
+    "Roomsend",
+    "Roomset",
+    "Roomstate",
     "Send",
     "ServerFrame",
+    "Signal",
+    "Signaled",
 ]
 
 # One line a block.
 ClientFrame = (
     Connect | Renew | Ping | Pong
     | Send | Ack
+    | Roomjoin | Roomleave | Roomset | Roomsend
+    | Signal
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
     | Push | Lost
+    | Roompush | Roomstate
+    | Signaled
 )  # fmt: skip

@@ -42,11 +42,17 @@ class Connected(Struct, array_like=True, frozen=True, tag=2):
 
 
 class Result(Struct, frozen=True, omit_defaults=True):
-    """What an `Ok` tells, a map. For a send: ``id`` and ``time``. For a renewal: ``expires``."""
+    """What an `Ok` tells, a map. For a send: ``id`` and ``time``. For a renewal: ``expires``.
+
+    For joining a room: ``epoch`` and ``seq``, after which its numbers go on, and ``members``.
+    """
 
     id: bytes | None = None
     time: Count | None = None
     expires: Count | None = None
+    epoch: str | None = None
+    seq: Count | None = None
+    members: Count | None = None
 
 
 class Ok(Struct, array_like=True, frozen=True, tag=3):
