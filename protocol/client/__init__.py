@@ -29,8 +29,18 @@ from protocol.client.errors import (
     TokenRefused,
     WrongRegion,
 )
-from protocol.client.events import Connected, Disconnected, Event, Lost, Reset, TokenExpiring
+from protocol.client.events import (
+    Connected,
+    Disconnected,
+    Event,
+    Lost,
+    Reset,
+    RoomGap,
+    Signal,
+    TokenExpiring,
+)
 from protocol.client.message import Message, Sent
+from protocol.client.rooms import Room, RoomMessage
 from protocol.frames import Cursor
 
 __all__ = [
@@ -39,11 +49,15 @@ __all__ = [
     "CursorFile",
     "Message",
     "Sent",
+    "Room",
+    "RoomMessage",
     "Event",
     "Connected",
     "Disconnected",
     "Lost",
     "Reset",
+    "RoomGap",
+    "Signal",
     "TokenExpiring",
     "ClientError",
     "RequestRefused",
