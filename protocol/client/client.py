@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from random import random as system_random
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from protocol.client.cursor import CursorFile
@@ -20,7 +20,6 @@ from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
 from protocol.client.rooms import Room, Rooms
 from protocol.frames import ClientFrame, Cursor, Result, Roomset, Send, Signal
-from protocol.frames.rooms import Writers
 from protocol.ids import is_device_id, is_user_id, new_client_id
 from protocol.limits import MAX_LAST, MAX_SIGNAL_BYTES, PATH
 
@@ -196,7 +195,7 @@ class Client:
     async def set_room(
         self,
         room: str,
-        write: Writers,
+        write: Literal["everyone", "admins"],
         *,
         admins: Sequence[str] = (),
         timeout: float | None = 30,

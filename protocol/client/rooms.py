@@ -210,6 +210,7 @@ class Room:
 
     def connected(self) -> None:
         """Join again, if it was joined before; an unanswered join is repeated by itself."""
+        self._joined.clear()
         if self._epoch and self._joining is None:
             self._joining = asyncio.create_task(self._rejoin())
 

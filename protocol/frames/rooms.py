@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
@@ -12,7 +12,8 @@ from protocol.frames.types import Count, RequestId
 from protocol.limits import MAX_ID_CHARS, MAX_KIND_CHARS, MAX_LAST, MAX_ROOM_ADMINS
 
 RoomId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
-Writers = Literal["everyone", "admins"]
+# Not a Literal: the decoder's text for one repeats what the client wrote.
+Writers = Annotated[str, Meta(pattern=r"^(everyone|admins)\Z")]
 
 
 class Priority(IntEnum):

@@ -94,7 +94,7 @@ def either(store_url: str, tmp_path: Path) -> Settings:
 
 
 async def test_a_message_reaches_everyone_in_the_room(either: Settings, clock: FakeClock) -> None:
-    """HP-15.1-2, HP-15.2-1, HP-15.2-2: on two gateways, the sender too, numbered from 1, once."""
+    """HP-3.5-3, HP-15.1-2, HP-15.2-1, HP-15.2-2: the sender too, on two gateways, once."""
     async with (
         two_workers(either, clock) as (one, two),
         one.client("alice") as alice,
@@ -262,7 +262,7 @@ async def test_who_left_hears_nothing(running: RunningWorker) -> None:
         (lambda: frames.Send(5, "c", "r:a b", "text", b"x"), codes.UNKNOWN_RECIPIENT),
         (lambda: Roomsend(5, "c", "r:lobby", "text", bytes(32769)), codes.BODY_TOO_LARGE),
         (lambda: Roomsend(5, "c", "r:lobby", "text", b"x", 3), codes.INVALID_FIELD),
-        (lambda: Roomset(5, "lobby", "nobody"), codes.INVALID_FIELD),  # type: ignore[arg-type]
+        (lambda: Roomset(5, "lobby", "nobody"), codes.INVALID_FIELD),
     ],
 )
 async def test_misuse_is_refused_and_the_connection_stays(
