@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from gateway.config import Settings
+from gateway.net.websocket import WebSocketConnection
 from protocol import codes, frames
 from protocol.frames import Priority, Roomjoin, Roomleave, Roompush, Roomsend, Roomset, Roomstate
 from tests.harness import (
@@ -555,41 +556,65 @@ async def test_a_session_that_ends_leaves_nothing_behind(running: RunningWorker)
     assert not any(b"r:lobby" in name for name in running.worker._subscriber._wanted)
 
 
-async def test_a_slow_reader_misses_by_priority_and_sees_it(
+def connection_of(running: RunningWorker, user: str) -> WebSocketConnection:
+    """The gateway's end of a user's only connection."""
+    [found] = [
+        each
+        for each in running.worker._listener._connections
+        if each.session is not None and each.session.user == user
+    ]
+    return found
+
+
+async def test_a_slow_reader_misses_by_priority(
     running: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HP-15.6-3, G5, G9: low first, then normal, then high; memory is bounded; others miss
-    nothing; the next push shows the hole."""
+    """HP-15.6-3, G5: low at once, normal when more waits, high last; the numbers show the holes."""
     async with running.client("alice") as alice, running.client("slow") as slow:
         await join(alice)
-        await join(slow, last=0)
-        [connection] = [
-            each
-            for each in running.worker._listener._connections
-            if each.session is not None and each.session.user == "slow"
+        await join(slow)
+        waiting = 0
+        monkeypatch.setattr(WebSocketConnection, "waiting", property(lambda _: waiting))
+        connection = connection_of(running, "slow")
+        connection.congested = True
+        for waiting in (1, 128 * 1024, 128 * 1024 + 1, 256 * 1024, 256 * 1024 + 1):  # noqa: B007
+            for priority in Priority:
+                await write(alice, "x", priority=priority)
+        connection.congested = False
+        await write(alice, "after", priority=Priority.LOW)
+        pushes = [await push_to(slow) for _ in range(7)]
+        assert [(push.seq, push.priority) for push in pushes] == [
+            *((2, 1), (3, 2), (5, 1), (6, 2), (9, 2), (12, 2)),
+            (16, 0),
         ]
+        assert [seq for seq, _ in await pushed(alice, 16)] == list(range(1, 17))
+
+
+async def test_a_reader_who_stops_costs_little_memory(running: RunningWorker) -> None:
+    """HP-15.6-3, G9: what waits for it is bounded, others miss nothing, and it goes on later."""
+    async with running.client("alice") as alice, running.client("slow") as slow:
+        await join(alice)
+        await join(slow)
+        connection = connection_of(running, "slow")
         slow.websocket.transport.pause_reading()
-        body, seq = "x" * 32_000, 0
-        while not connection.congested:
+        body, seq, congested, most = "x" * 32_000, 0, 0, 0
+        while congested < 20:
             seq += 1
-            await write(alice, body)
-        kept = []
-        for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH) * 12:
-            before = connection.waiting
-            seq += 1
-            await write(alice, body, priority=priority)
-            if connection.waiting > before:
-                kept.append((seq, priority))
-        assert connection.waiting < 256 * 1024 + 33_000
-        assert {priority for _, priority in kept} == {Priority.NORMAL, Priority.HIGH}
-        last = {
-            p: max(n for n, kind in kept if kind is p) for p in (Priority.NORMAL, Priority.HIGH)
-        }
-        assert last[Priority.NORMAL] < last[Priority.HIGH] < seq
+            await write(alice, body, priority=Priority.HIGH)
+            most = max(most, connection.waiting)
+            congested += connection.congested
+        assert most <= 256 * 1024 + 2 * 33_000
+        assert [n for n, _ in await pushed(alice, seq)] == list(range(1, seq + 1))
         slow.websocket.transport.resume_reading()
+        seen: list[int] = []
+
+        async def read() -> None:
+            while not seen or seen[-1] <= seq:
+                seen.append((await push_to(slow)).seq)
+
+        reading = asyncio.create_task(read())
         await eventually(lambda: not connection.congested)
         await write(alice, "after", priority=Priority.LOW)
-        seen: list[int] = []
-        while not seen or seen[-1] < seq + 1:
-            seen.append((await slow.until(Roompush)).seq)
-        assert [n for n in seen if n > kept[0][0] - 1] == [n for n, _ in kept] + [seq + 1]
+        await reading
+        assert seen == sorted(set(seen))
+        assert len(seen) < seq + 1
