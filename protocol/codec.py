@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from protocol import codes
-from protocol.frames import NO_REQUEST, ClientFrame, Message, Push, ServerFrame
+from protocol.frames import NO_REQUEST, ClientFrame, Message, Push, Roompush, ServerFrame
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _client_decoder: Final[msgspec.msgpack.Decoder[ClientFrame]] = msgspec.msgpack.Decoder(ClientFrame)
@@ -116,6 +116,14 @@ assert encode(Push(1, 2, Message(b"", "", "", 0, "", b"")))[:4] == _PUSH_HEAD + 
 def push_bytes(seq: int, ms: int, message: bytes) -> bytes:
     """A `Push` around an already encoded `Message`, which is copied in and not decoded."""
     return b"%b%b%b%b" % (_PUSH_HEAD, encode(seq), encode(ms), message)
+
+
+_ROOMPUSH_HEAD: Final = bytes([0x94, Roompush.__struct_config__.tag])  # type: ignore[list-item]
+
+
+def roompush_bytes(seq: int, priority: int, message: bytes) -> bytes:
+    """A `Roompush` around an already encoded `Message`."""
+    return b"%b%b%b%b" % (_ROOMPUSH_HEAD, encode(seq), encode(priority), message)
 
 
 def websocket_binary(payload: bytes) -> bytes:

@@ -156,6 +156,18 @@ MUTED: Final = ErrorCode(
 OWNER_STAYS: Final = ErrorCode(
     155, "owner_stays", Retry.NEVER, "The owner can't leave; hand the group over first."
 )
+NOT_IN_ROOM: Final = ErrorCode(
+    180, "not_in_room", Retry.NEVER, "Only who is in the room may do this; join it first."
+)
+ROOM_READ_ONLY: Final = ErrorCode(
+    181, "room_read_only", Retry.NEVER, "Only the room's admins may write there."
+)
+NOT_ROOM_CREATOR: Final = ErrorCode(
+    182, "not_room_creator", Retry.NEVER, "Only who created the room may set who writes there."
+)
+TOO_MANY_ROOMS: Final = ErrorCode(
+    183, "too_many_rooms", Retry.NEVER, "This session is in 100 rooms; leave one first."
+)
 
 GOING_AWAY: Final = CloseCode(4000, "going_away", "This gateway is being drained; reconnect.")
 STORE_UNAVAILABLE: Final = CloseCode(

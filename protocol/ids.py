@@ -62,3 +62,9 @@ def is_group_id(value: str) -> bool:
 def direct_conversation(a: str, b: str) -> str:
     """The name of two users' conversation, the same from both ends: ``d:<lower>:<higher>``."""
     return f"d:{a}:{b}" if a <= b else f"d:{b}:{a}"
+
+
+def room_of(to: str) -> str | None:
+    """The room that ``r:<room id>`` means, or None: room ids have the form of user ids."""
+    room = to[2:]
+    return room if to.startswith("r:") and is_user_id(room) else None

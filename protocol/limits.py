@@ -44,6 +44,23 @@ MAX_PLATFORM_CHARS: Final = 32
 
 MAX_BLOCKS: Final = 1000
 """Most users that one user blocks. A list of them fits one frame."""
+MAX_LAST: Final = 200
+"""Most messages that a room keeps for those who join."""
+
+MAX_ROOMS: Final = 100
+"""Most rooms that one session is in."""
+
+MAX_ROOM_ADMINS: Final = 100
+"""Most admins of a room, besides its creator."""
+
+MAX_SIGNAL_BYTES: Final = 4096
+"""Largest body of a signal, in bytes."""
+
+SIGNAL_RATE: Final = 10
+"""Signals a second that a session may send on."""
+
+SIGNAL_BURST: Final = 20
+"""Signals that a session may send at once."""
 
 MAX_INTEGER: Final = 2**53 - 1
 """No integer on the wire is larger, so that a browser's numbers can hold it."""

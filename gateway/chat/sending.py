@@ -11,9 +11,10 @@ from gateway.chat.groups import PREFIX as GROUP
 from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
+from gateway.chat.rooms import Rooms
 from gateway.store.inbox import Inboxes
 from protocol import codes
-from protocol.frames import Message, Send
+from protocol.frames import Message, Roomsend, Send
 from protocol.ids import message_id
 
 
@@ -25,14 +26,18 @@ class Sending:
         inboxes: Inboxes,
         records: Records,
         groups: GroupChat,
+        rooms: Rooms,
         clock_ms: Callable[[], int],
     ) -> None:
         self._inboxes = inboxes
+        self._rooms = rooms
         self._records = records
         self._groups = groups
         self._clock_ms = clock_ms
 
-    def send(self, app: App, user: str, frame: Send) -> tuple[bytes, asyncio.Future[int]]:
+    def send(
+        self, app: App, user: str, frame: Send | Roomsend
+    ) -> tuple[bytes, asyncio.Future[int]]:
         """Seal `frame` and store it for its recipient and for the sender's own devices.
 
         Returns the message id, and a future of the time at which the message was first accepted, in
@@ -45,6 +50,8 @@ class Sending:
         """
         if frame.kind.startswith("homeport."):
             raise Refused(codes.INVALID_FIELD, "A kind that begins with homeport. is the server's.")
+        if isinstance(frame, Roomsend) or frame.to.startswith("r:"):
+            return self._rooms.send(app, user, frame)
         if len(frame.body) > app.tier.max_body:
             raise Refused(
                 codes.BODY_TOO_LARGE,

@@ -35,6 +35,11 @@ class HubSession(Protocol):
     def app_id(self) -> str: ...
     @property
     def user(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    def on_room(self, frame: bytes, priority: int) -> bool:
+        """Send a room's `frame`; False where the client does not keep up and misses it."""
+
     def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
         """Number `seq` was stored; `frame` is what to send for it."""
 
@@ -100,6 +105,12 @@ class Hub:
             del self._topics[channel.encode()]
             self._subscriber.unsubscribe(channel)
 
+    def find(self, app_id: str, user: str, session_id: str) -> HubSession | None:
+        """The session with this id, if it is here."""
+        topic = self._topics.get(self._inboxes.channel(app_id, user).encode())
+        sessions = () if topic is None else topic.sessions
+        return next((session for session in sessions if session.id == session_id), None)
+
     def sessions(self) -> Iterator[HubSession]:
         """Every session that has joined."""
         for topic in self._topics.values():
@@ -118,7 +129,7 @@ class Hub:
             return
         if isinstance(event, events.Stored | events.Relayed):
             self._framed(topic, event)
-        elif event is not None:
+        elif event is not None and not isinstance(event, events.RoomMessage):
             for session in tuple(topic.sessions):  # an event may end sessions
                 session.on_event(event)
 

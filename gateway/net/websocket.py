@@ -240,6 +240,11 @@ class WebSocketConnection(asyncio.Protocol):
         if self._out_size > WRITE_HIGH_WATER:
             self._flush()  # so that the transport can say, before more is made, that it is too much
 
+    @property
+    def waiting(self) -> int:
+        """See `Wire`."""
+        return self._out_size + self._transport.get_write_buffer_size()
+
     def _flush(self) -> None:
         if self._out:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)

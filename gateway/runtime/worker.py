@@ -20,9 +20,14 @@ import structlog
 from gateway.chat.blocking import Blocking
 from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
+from gateway.chat.relay import Relay
+from gateway.chat.room_records import RoomRecords
+from gateway.chat.rooms import Rooms
 from gateway.chat.sending import Sending
+from gateway.chat.signals import Signals
 from gateway.config import Address, Settings
 from gateway.hub.hub import Hub
+from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
 from gateway.net.tls import TLSError, server_context
 from gateway.net.websocket import Origins
@@ -42,6 +47,7 @@ from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.rates import Rates
+from gateway.store.rooms import RoomStore
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
 from protocol import codes
@@ -124,6 +130,13 @@ class Worker:
         self._directory = AppDirectory(self._link, keys, sealer, self._app_deleted)
         self._records = Records(sealer)
         self._hub = Hub(self._subscriber, inboxes, self._frame)
+        self._room_records = RoomRecords(sealer)
+        room_store = RoomStore(self._link, keys)
+        self._rooms = RoomHub(
+            self._subscriber, room_store, self._hub.find, self._room_frame, self._clock.wall_ms
+        )
+        rooms = Rooms(room_store, self._room_records, self._rooms, self._clock.wall_ms)
+        relay = Relay(self._link, inboxes, self._records, self._clock.wall_ms)
         self._wheel = Wheel(self._clock.steady())
         groups = Groups(self._link, keys, inboxes, self._clock.wall_ms)
         group_chat = GroupChat(groups, inboxes, self._records, self._clock.wall_ms)
@@ -133,17 +146,20 @@ class Worker:
             directory=self._directory,
             inboxes=inboxes,
             records=self._records,
-            sending=Sending(inboxes, self._records, group_chat, self._clock.wall_ms),
+            sending=Sending(inboxes, self._records, group_chat, rooms, self._clock.wall_ms),
             hub=self._hub,
             wheel=self._wheel,
             clock=self._clock,
             heartbeat_s=settings.heartbeat_s,
             handlers={
                 **group_chat.handlers(),
+                **rooms.handlers(),
                 **Blocking(blocks, self._clock.wall_ms).handlers(),
             },
             limits=Limits(Rates(self._link, keys), self._clock),
             blocks=blocks,
+            rooms=self._rooms,
+            signals=Signals(relay, room_store, self._records, self._clock.wall_ms),
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins)
@@ -164,6 +180,7 @@ class Worker:
             asyncio.create_task(self._turn_wheel(), name="wheel"),
             asyncio.create_task(self._sweeper.run(), name="sweeper"),
             asyncio.create_task(self._refresh_apps(), name="apps"),
+            asyncio.create_task(self._rooms.run(), name="rooms"),
         ]
         return Listening(
             wss=await self._listen(self._settings.wss_listen, secure=True),
@@ -215,6 +232,7 @@ class Worker:
         for chore in [*self._chores, *self._services.tasks]:
             chore.cancel()
         await asyncio.gather(*self._chores, *self._services.tasks, return_exceptions=True)
+        await self._rooms.aclose()
         # The last acknowledgements stand before this in the line.
         with contextlib.suppress(StoreError):
             await self._link.call("PING")
@@ -227,7 +245,7 @@ class Worker:
     def _heard(self, channel: bytes, payload: bytes) -> None:
         if channel == self._apps_channel.encode():
             self._services.spawn(self._directory.reload(payload.decode()), _nothing_to_undo)
-        else:
+        elif not self._rooms.heard(channel, payload):
             self._hub.heard(channel, payload)
 
     def _heal(self) -> None:
@@ -245,6 +263,14 @@ class Worker:
         if isinstance(event, events.Relayed):
             return self._records.relayed(app, channel, event.record)
         return self._records.frame(app, user, event.seq, event.ms, event.record)
+
+    def _room_frame(
+        self, app_id: str, room: str, channel: str, event: events.RoomMessage | events.Relayed
+    ) -> bytes | None:
+        app = self._directory.known(app_id)
+        if isinstance(event, events.Relayed):
+            return self._records.relayed(app, channel, event.record)
+        return self._room_records.frame(app, room, event.seq, event.record)
 
     # -- chores ----------------------------------------------------------------------------------
 

@@ -12,7 +12,9 @@ import structlog
 from gateway.chat.records import Records
 from gateway.chat.requests import Handlers
 from gateway.chat.sending import Sending
+from gateway.chat.signals import Signals
 from gateway.hub.hub import Hub
+from gateway.hub.rooms import RoomHub
 from gateway.session.clock import Clock
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
@@ -31,6 +33,10 @@ class Wire(Protocol):
     @property
     def congested(self) -> bool:
         """True while the client does not read fast enough for what was already sent."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that were sent and that the client has not made room for yet."""
 
     def send(self, frame: bytes) -> None:
         """Send one WebSocket frame, with everything else of this turn of the loop."""
@@ -61,6 +67,8 @@ class Services:
     handlers: Handlers
     limits: Limits
     blocks: Blocks
+    rooms: RoomHub
+    signals: Signals
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(

@@ -25,9 +25,11 @@ import structlog
 from gateway.apps.app import App
 from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handler
+from gateway.chat.rooms import refused as room_refused
 from gateway.security import tokens
 from gateway.security.sealing import SealError
 from gateway.session.blockers import Blockers
+from gateway.session.bucket import TokenBucket
 from gateway.session.deadlines import Deadlines, Due
 from gateway.session.delivery import Delivery, Reader
 from gateway.session.handshake import close_code, refusal
@@ -37,13 +39,28 @@ from gateway.session.window import AckAhead
 from gateway.store import events
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.inbox import Revoked, TooManyDevices
+from gateway.store.rooms import RoomRefused
 from protocol import codec, codes, frames
 from protocol.ids import is_device_id
-from protocol.limits import CONNECT_TIMEOUT_S, DEDUPE_WINDOW_MS, WINDOW
+from protocol.limits import (
+    CONNECT_TIMEOUT_S,
+    DEDUPE_WINDOW_MS,
+    SIGNAL_BURST,
+    SIGNAL_RATE,
+    WINDOW,
+)
 
 CHECK_INTERVAL_S: Final = 30.0
 MAX_UNANSWERED: Final = 256
 """Sends in flight to the store; past it the client is not read until some are answered."""
+
+ROOM_WAITING: Final = {
+    frames.Priority.LOW: 0,
+    frames.Priority.NORMAL: 128 * 1024,
+    frames.Priority.HIGH: 256 * 1024,
+}
+"""Bytes waiting for a client that has fallen behind past which room messages of a priority are
+dropped for it."""
 
 _log = structlog.get_logger("session")
 
@@ -78,6 +95,7 @@ class Session:
         "_reader",
         "_recheck",
         "_services",
+        "_signals",
         "_state",
         "_unanswered",
         "_wire",
@@ -102,6 +120,7 @@ class Session:
         self._deadlines: Deadlines | None = None
         self._allowance: Allowance | None = None
         self._blockers = Blockers()
+        self._signals: TokenBucket | None = None  # made at the first signal
         services.wheel.schedule(self, opened + CONNECT_TIMEOUT_S)
 
     @property
@@ -304,12 +323,13 @@ class Session:
     def _on_connect(self, frame: frames.Connect) -> None:
         self._refuse(frame.id, Refused(codes.ALREADY_CONNECTED))
 
-    def _on_send(self, frame: frames.Send) -> None:
+    def _on_send(self, frame: frames.Send | frames.Roomsend) -> None:
         assert self._allowance is not None
         try:
             app = self._app()
             self._allowance.send(app.tier)
-            self._blockers.admit(frame.to)
+            if isinstance(frame, frames.Send):
+                self._blockers.admit(frame.to)
             mid, stored = self._services.sending.send(app, self.user, frame)
         except Refused as refused:
             self._refuse(frame.id, refused)
@@ -325,6 +345,8 @@ class Session:
         error = stored.exception()
         if error is None:
             self._send(frames.Ok(request_id, frames.Result(id=mid, time=stored.result())))
+        elif isinstance(error, RoomRefused):
+            self._refuse(request_id, room_refused(error))
         elif isinstance(error, StoreError):
             self._refuse(request_id, refusal(error))
         elif isinstance(error, Refused):
@@ -332,6 +354,29 @@ class Session:
         else:
             _log.error("send_failed", session=self.id, exc_info=error)
             self._refuse(request_id, Refused(codes.INTERNAL))
+
+    def _on_signal(self, frame: frames.Signal) -> None:
+        now = self._services.clock.steady()
+        if self._signals is None:
+            self._signals = TokenBucket(SIGNAL_RATE, SIGNAL_BURST, now)
+        wait = self._signals.wait(now)
+        if wait:
+            self._refuse(frames.NO_REQUEST, Refused(codes.RATE_LIMITED, retry_after=wait))
+            return
+        self._signals.take(now)
+        self._asked()
+        self._services.spawn(self._pass_on(frame), partial(self.close, codes.INTERNAL_ERROR))
+
+    async def _pass_on(self, frame: frames.Signal) -> None:
+        try:
+            self._blockers.admit(frame.to)
+            await self._services.signals.signal(self._app(), self.user, frame)
+        except Refused as refused:
+            self._refuse(frames.NO_REQUEST, refused)
+        except StoreError as error:
+            self._refuse(frames.NO_REQUEST, refusal(error))
+        finally:
+            self._answered()
 
     def _on_ack(self, frame: frames.Ack) -> None:
         assert self._delivery is not None
@@ -381,6 +426,16 @@ class Session:
         """A frame for whoever is here now: a client that does not keep up misses it."""
         if self._state is State.LIVE and not self._wire.congested:
             self._wire.send(frame)
+
+    def on_room(self, frame: bytes, priority: int) -> bool:
+        """A room's frame: what a client that does not keep up misses goes by its priority."""
+        wire = self._wire
+        if self._state is not State.LIVE or (
+            wire.congested and wire.waiting > ROOM_WAITING[frames.Priority(priority)]
+        ):
+            return False
+        wire.send(frame)
+        return True
 
     def on_unreadable(self) -> None:
         """A message came whose key this gateway lacks; another gateway may have it."""
@@ -507,6 +562,7 @@ class Session:
         self._services.wheel.cancel(self)
         if self._reader is not None:
             self._services.hub.leave(self)
+            self._services.rooms.gone(self.id)
         if self._delivery is not None:
             self._delivery.stop()
         if self._allowance is not None:
@@ -519,6 +575,8 @@ _ENDS: Final = {Due.SILENT: codes.PING_TIMEOUT, Due.EXPIRED: codes.SESSION_EXPIR
 _HANDLERS: Final[dict[type, Callable[[Session, Any], None]]] = {
     frames.Connect: Session._on_connect,
     frames.Send: Session._on_send,
+    frames.Roomsend: Session._on_send,
+    frames.Signal: Session._on_signal,
     frames.Ack: Session._on_ack,
     frames.Renew: Session._on_renew,
     frames.Ping: Session._on_ping,

@@ -1,4 +1,4 @@
-"""What travels on a user's pub/sub channel.
+"""What travels on a user's or a room's pub/sub channel.
 
 One byte tells the kind, the rest follows it; the scripts in ``lua/`` build the same bytes. Nothing
 that a user wrote is in the clear here: a message's record is sealed.
@@ -13,6 +13,7 @@ from typing import Final
 _MESSAGE_HEAD: Final = struct.Struct(">BQQ")
 _REVOKED: Final = struct.Struct(">BQ")
 _BLOCK_CHANGED_HEAD: Final = struct.Struct(">BQB")
+_ROOM_HEAD: Final = struct.Struct(">BQ")
 SESSION_ID_CHARS: Final = 16
 
 
@@ -70,10 +71,18 @@ class BlockChanged:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class RoomMessage:
+    """Number `seq` of a room. `record` begins with a byte, the priority; the rest is sealed."""
+
+    seq: int
+    record: bytes
+
+
 Told = Revoked | Kicked | Attached | Displaced | BlockChanged
 """What a session is told as it is; the others become frames."""
 
-Event = Stored | Relayed | Told
+Event = Stored | Relayed | RoomMessage | Told
 
 
 def revoked(before_ms: int) -> bytes:
@@ -106,6 +115,9 @@ def parse(payload: bytes) -> Event | None:
         return Attached(text[:SESSION_ID_CHARS], text[SESSION_ID_CHARS:])
     if kind == 5:
         return Relayed(payload[1:])
+    if kind == 6:
+        _, seq = _ROOM_HEAD.unpack_from(payload)
+        return RoomMessage(seq, payload[_ROOM_HEAD.size :])
     if kind == 20:
         return Displaced(payload[1:].decode())
     if kind == 21:

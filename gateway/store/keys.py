@@ -48,6 +48,24 @@ class GroupKeys:
     due: str
 
 
+@dataclass(frozen=True, slots=True)
+class RoomKeys:
+    """The names that belong to one room.
+
+    `log` and `meta` are spelled as a user's inbox and hash are, and `member` as a user's in the
+    due list, so that the sweeper keeps the times of a room too. No user id has a colon.
+    """
+
+    bucket: int
+    member: str
+    log: str
+    meta: str
+    due: str
+    channel: str
+    seats: str
+    users: str
+
+
 class Keys:
     """Spells the names of one region."""
 
@@ -111,4 +129,19 @@ class Keys:
             channel=f"{head}ch:{member}",
             blocks=f"{head}blk:{member}",
             blocked_by=f"{head}blkby:{member}",
+        )
+
+    def room(self, app_id: str, room: str) -> RoomKeys:
+        """All the names of one room."""
+        like = self.user(app_id, f"r:{room}")
+        head = f"{self._prefix}{{{like.bucket}}}:"
+        return RoomKeys(
+            bucket=like.bucket,
+            member=like.member,
+            log=like.inbox,
+            meta=like.meta,
+            due=like.due,
+            channel=like.channel,
+            seats=f"{head}seats:{like.member}",
+            users=f"{head}users:{like.member}",
         )

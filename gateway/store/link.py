@@ -61,9 +61,16 @@ SCRIPTS: Final[list[Script]] = []
 """Every script, loaded on each connect."""
 
 
-def script(name: str) -> Script:
-    """The script in ``lua/<name>.lua``. Each module that runs one names it once, at its top."""
-    text = resources.files("gateway.store").joinpath("lua", f"{name}.lua").read_text()
+def script(name: str, *, after: str | None = None) -> Script:
+    """The script in ``lua/<name>.lua``. Each module that runs one names it once, at its top.
+
+    `after` names a file of local functions that the script uses; Redis has no other way to share
+    them.
+    """
+    folder = resources.files("gateway.store").joinpath("lua")
+    text = "".join(
+        folder.joinpath(f"{each}.lua").read_text() for each in (after, name) if each is not None
+    )
     loaded = Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - Redis' own choice
     SCRIPTS.append(loaded)
     return loaded

@@ -29,9 +29,19 @@ from protocol.client.errors import (
     TokenRefused,
     WrongRegion,
 )
-from protocol.client.events import Connected, Disconnected, Event, Lost, Reset, TokenExpiring
+from protocol.client.events import (
+    Connected,
+    Disconnected,
+    Event,
+    Lost,
+    Reset,
+    RoomGap,
+    Signal,
+    TokenExpiring,
+)
 from protocol.client.groups import Group, group_notice
 from protocol.client.message import Message, Sent
+from protocol.client.rooms import Room, RoomMessage
 from protocol.frames import Cursor, GroupMember, GroupNotice
 
 __all__ = [
@@ -44,11 +54,15 @@ __all__ = [
     "GroupMember",
     "GroupNotice",
     "group_notice",
+    "Room",
+    "RoomMessage",
     "Event",
     "Connected",
     "Disconnected",
     "Lost",
     "Reset",
+    "RoomGap",
+    "Signal",
     "TokenExpiring",
     "ClientError",
     "RequestRefused",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from random import random as system_random
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from protocol.client.cursor import CursorFile
@@ -19,9 +19,20 @@ from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
-from protocol.frames import Block, Blocks, ClientFrame, Cursor, Result, Send, Unblock
-from protocol.ids import is_device_id, new_client_id
-from protocol.limits import MAX_PLATFORM_CHARS, PATH
+from protocol.client.rooms import Room, Rooms
+from protocol.frames import (
+    Block,
+    Blocks,
+    ClientFrame,
+    Cursor,
+    Result,
+    Roomset,
+    Send,
+    Signal,
+    Unblock,
+)
+from protocol.ids import is_device_id, is_user_id, new_client_id
+from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES, PATH
 
 
 class Client(GroupRequests):
@@ -74,6 +85,7 @@ class Client(GroupRequests):
             raise ValueError(f"platform must be at most {MAX_PLATFORM_CHARS} characters")
         self._incoming = Incoming(cursor, auto_ack)
         self._outgoing = Outgoing(random)
+        self._rooms = Rooms(self._request, on_event)
         self._link = Link(
             _endpoint(url),
             _tls_context(url, cacert),
@@ -82,6 +94,7 @@ class Client(GroupRequests):
             get_token,
             self._incoming,
             self._outgoing,
+            self._rooms,
             on_event,
             sleep,
             random,
@@ -132,6 +145,7 @@ class Client(GroupRequests):
             self._incoming.flush()
         finally:
             self._incoming.close(None)
+            self._rooms.close(None)
             self._outgoing.close(ClientClosed("the client was closed"))
             self._task.cancel()
             try:
@@ -197,6 +211,54 @@ class Client(GroupRequests):
             raise ClientError("the server's ok has no list of blocks")
         return result.blocks
 
+    def room(self, room: str, *, last: int = 10) -> Room:
+        """A live chat room, joined as ``async with client.room("lobby") as room``.
+
+        Its messages are at most once: what is missed while the connection is away, or because this
+        client reads too slowly, is told as a `RoomGap`. After a reconnect up to 200 come again.
+
+        Args:
+            room: the room's id, which has the form of a user id. It is made when first joined.
+            last: how many of the last messages to begin with, 0 to 200.
+
+        Raises:
+            ValueError: an argument makes no sense.
+        """
+        if not is_user_id(room):
+            raise ValueError("room must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        if not 0 <= last <= MAX_LAST:
+            raise ValueError(f"last must be 0 to {MAX_LAST}")
+        return self._rooms.make(room, last)
+
+    async def set_room(
+        self,
+        room: str,
+        write: Literal["everyone", "admins"],
+        *,
+        admins: Sequence[str] = (),
+        timeout: float | None = 30,
+    ) -> None:
+        """Create a room, or change who may write there: ``everyone`` in it, or ``admins``.
+
+        The creator may always write. Raises as `send` does; `RequestRefused` where the room is
+        another user's, or was made by joining it.
+        """
+        await self._request(lambda id: Roomset(id, room, write, tuple(admins)), timeout)
+
+    def signal(self, to: str, kind: str, body: str | bytes = b"") -> bool:
+        """Tell something that matters only now (typing, a call): to a user, or ``r:<room id>``.
+
+        It comes as a `Signal` event to whoever is connected, and is never stored nor repeated. The
+        server's no is logged only. Returns false where there is no connection to write it to.
+
+        Raises:
+            ValueError: the body is over 4096 bytes.
+        """
+        data = body.encode() if isinstance(body, str) else body
+        if len(data) > MAX_SIGNAL_BYTES:
+            raise ValueError(f"the body of a signal is {MAX_SIGNAL_BYTES} bytes at most")
+        return self._link.pass_on(Signal(to, kind, data))
+
     async def _request(
         self, make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""
     ) -> Result:
@@ -231,6 +293,7 @@ class Client(GroupRequests):
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The link gave up: so must everything that waits for it."""
         if not task.cancelled() and (end := task.exception()) is not None:
+            self._rooms.close(end)
             self._outgoing.close(end)
             self._incoming.close(end)
 

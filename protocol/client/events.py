@@ -65,4 +65,29 @@ class TokenExpiring:
     expires: int
 
 
-Event = Connected | Disconnected | Lost | Reset | TokenExpiring
+@dataclass(frozen=True, slots=True)
+class RoomGap:
+    """Messages of a room did not come, and will not: ``missed`` of them, None if nobody knows."""
+
+    room: str
+    missed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """``sender`` signals to ``to``: the connected user, or ``r:<room id>``. It is stored nowhere.
+
+    ``kind`` and ``body`` are as the sender gave them.
+    """
+
+    sender: str
+    to: str
+    kind: str
+    body: bytes
+
+    def __repr__(self) -> str:
+        # Events end up in logs; bodies and user ids must not.
+        return f"<Signal kind={self.kind!r} {len(self.body)} bytes>"
+
+
+Event = Connected | Disconnected | Lost | Reset | TokenExpiring | RoomGap | Signal

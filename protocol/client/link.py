@@ -20,10 +20,11 @@ from protocol.client import ending
 from protocol.client.backoff import CAP_S, full_jitter
 from protocol.client.connection import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S, Connection, dial
 from protocol.client.errors import ClientClosed, ConnectFailed, error_name
-from protocol.client.events import Connected, Disconnected, Event, TokenExpiring
+from protocol.client.events import Connected, Disconnected, Event, Signal, TokenExpiring
 from protocol.client.inbox import OutOfOrder
 from protocol.client.incoming import Incoming
 from protocol.client.outgoing import Outgoing
+from protocol.client.rooms import Rooms
 from protocol.codec import FrameError, UnknownType, decode_server, encode
 from protocol.frames import NO_REQUEST, ServerFrame
 
@@ -55,6 +56,7 @@ class Link:
         get_token: GetToken | None,
         incoming: Incoming,
         outgoing: Outgoing,
+        rooms: Rooms,
         on_event: Callable[[Event], None] | None,
         sleep: Callable[[float], Awaitable[None]],
         random: Callable[[], float],
@@ -68,6 +70,7 @@ class Link:
         self._get_token = get_token
         self._incoming = incoming
         self._outgoing = outgoing
+        self._rooms = rooms
         self._on_event = on_event
         self._sleep = sleep
         self._random = random
@@ -165,6 +168,7 @@ class Link:
         self._renewing = None
         self._incoming.disconnected()
         self._outgoing.disconnected()
+        self._rooms.disconnected()
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None
@@ -204,6 +208,7 @@ class Link:
             for event in self._incoming.connected(connection, frame):
                 self._tell(event)
             self._outgoing.connected(connection, frame.limits.dedupe_ms)
+            self._rooms.connected()
             if not self.live.done():
                 self.live.set_result(None)
         elif isinstance(frame, frames.Error) and frame.id in (self._connect_id, NO_REQUEST):
@@ -228,6 +233,10 @@ class Link:
             case frames.Lost():
                 for event in self._incoming.lost(frame):
                     self._tell(event)
+            case frames.Roompush() | frames.Roomstate():
+                self._rooms.receive(frame)
+            case frames.Signaled(sender, to, kind, body):
+                self._tell(Signal(sender, to, kind, body))
             case frames.Ping():
                 connection.write(_PONG)
             case frames.Pong():
@@ -240,6 +249,13 @@ class Link:
                 self._back_at = self._loop.time() + seconds
             case _:
                 connection.drop(f"the server sent a {type(frame).__name__} out of place")
+
+    def pass_on(self, frame: frames.Signal) -> bool:
+        """Write what is not worth repeating; false where there is no live connection."""
+        if self._connection is None or self._live_since is None:
+            return False
+        self._connection.write(encode(frame))
+        return True
 
     async def _renew(self, get_token: GetToken) -> None:
         try:

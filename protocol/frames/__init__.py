@@ -51,6 +51,16 @@ from protocol.frames.groups import (
     GroupRole,
 )
 from protocol.frames.messages import Ack, Lost, Message, Push, Send
+from protocol.frames.rooms import (
+    Priority,
+    Roomjoin,
+    Roomleave,
+    Roompush,
+    Roomsend,
+    Roomset,
+    Roomstate,
+)
+from protocol.frames.signals import Signal, Signaled
 from protocol.frames.types import NO_REQUEST, Count, Cursor, Limits, RequestId
 
 __all__ = [
@@ -85,13 +95,22 @@ __all__ = [
     "Ok",
     "Ping",
     "Pong",
+    "Priority",
     "Push",
     "Renew",
     "RequestId",
     "Result",
+    "Roomjoin",
+    "Roomleave",
+    "Roompush",
+    "Roomsend",
+    "Roomset",
+    "Roomstate",
     "Send",
     "ServerFrame",
     "Unblock",
+    "Signal",
+    "Signaled",
 ]
 
 # One line a block, as far as it fits.
@@ -101,8 +120,12 @@ ClientFrame = (
     | GroupCreate | GroupRename | GroupDelete | GroupAdd | GroupRemove | GroupLeave | GroupRole
     | GroupMute | GroupGet | GroupList
     | Block | Unblock | Blocks
+    | Roomjoin | Roomleave | Roomset | Roomsend
+    | Signal
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
     | Push | Lost
+    | Roompush | Roomstate
+    | Signaled
 )  # fmt: skip

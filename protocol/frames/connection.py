@@ -52,6 +52,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
     For a send: ``id`` and ``time``. For a renewal: ``expires``. For a new group: ``id``. For one
     group: ``group``. For my groups: ``groups``, and ``after``, to go on with, where others follow.
     For a list of blocks: ``blocks``, user ids.
+    For joining a room: ``epoch`` and ``seq``, after which its numbers go on, and ``members``.
     """
 
     id: bytes | None = None
@@ -61,6 +62,9 @@ class Result(Struct, frozen=True, omit_defaults=True):
     groups: list[GroupInfo] | None = None
     after: str | None = None
     blocks: tuple[str, ...] | None = None
+    epoch: str | None = None
+    seq: Count | None = None
+    members: Count | None = None
 
 
 class Ok(Struct, array_like=True, frozen=True, tag=3):

@@ -36,8 +36,16 @@ from protocol.frames import (
     Push,
     Renew,
     Result,
+    Roomjoin,
+    Roomleave,
+    Roompush,
+    Roomsend,
+    Roomset,
+    Roomstate,
     Send,
     ServerFrame,
+    Signal,
+    Signaled,
     Unblock,
 )
 
@@ -108,6 +116,37 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
     st.builds(Blocks, request_ids),
     st.just(Ping()),
     st.just(Pong()),
+    st.builds(
+        Roomjoin,
+        request_ids,
+        st.text(min_size=1, max_size=64),
+        st.integers(0, 200),
+        st.text(max_size=32),
+        counts,
+    ),
+    st.builds(Roomleave, request_ids, st.text(min_size=1, max_size=64)),
+    st.builds(
+        Roomset,
+        request_ids,
+        st.text(min_size=1, max_size=64),
+        st.sampled_from(["everyone", "admins"]),
+        st.lists(st.text(), max_size=100).map(tuple),
+    ),
+    st.builds(
+        Roomsend,
+        request_ids,
+        st.text(min_size=1, max_size=64),
+        st.text(min_size=1, max_size=128),
+        st.text(min_size=1, max_size=32),
+        st.binary(max_size=2000),
+        st.integers(0, 2),
+    ),
+    st.builds(
+        Signal,
+        st.text(min_size=1, max_size=128),
+        st.text(min_size=1, max_size=32),
+        st.binary(max_size=2000),
+    ),
 )
 
 server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
@@ -136,6 +175,9 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
             st.none() | st.lists(group_infos, max_size=3),
             st.none() | st.text(),
             st.none() | st.lists(st.text()).map(tuple),
+            st.none() | st.text(),
+            st.none() | counts,
+            st.none() | counts,
         ),
     ),
     st.builds(
@@ -152,4 +194,7 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(Goaway, seconds),
     st.builds(Push, counts, counts, messages),
     st.builds(Lost, counts, counts),
+    st.builds(Roompush, counts, st.integers(0, 2), messages),
+    st.builds(Roomstate, st.text(), counts, counts),
+    st.builds(Signaled, st.text(), st.text(), st.text(), st.binary(max_size=2000)),
 )

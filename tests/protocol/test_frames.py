@@ -97,6 +97,11 @@ def test_the_table_of_limits_is_the_code() -> None:
     assert said["users in one request about a group"] == str(limits.MAX_GROUP_CHANGE)
     assert said["`platform`"] == str(limits.MAX_PLATFORM_CHARS)
     assert said["users that one user blocks"] == str(limits.MAX_BLOCKS)
+    assert said["last messages of a room"] == str(limits.MAX_LAST)
+    assert said["rooms of a session"] == str(limits.MAX_ROOMS)
+    assert said["admins of a room"] == str(limits.MAX_ROOM_ADMINS)
+    assert said["body of a signal"] == str(limits.MAX_SIGNAL_BYTES)
+    assert said["signals of a session"] == str(limits.SIGNAL_BURST)
     assert (said["integer"], limits.MAX_INTEGER) == ("2^53", 2**53 - 1)
 
 

@@ -144,7 +144,7 @@ async def test_each_request_gets_exactly_one_answer(running: RunningWorker) -> N
         assert not isinstance(await alice.receive(), frames.Ok | frames.Error)
 
 
-@pytest.mark.parametrize("to", ["g:team", "r:lobby", "d:alice:bob", "x:", ":", "a b", "böb", "/"])
+@pytest.mark.parametrize("to", ["g:team", "d:alice:bob", "x:", ":", "a b", "böb", "/"])
 async def test_other_forms_of_recipients_are_unknown(running: RunningWorker, to: str) -> None:
     """HP-3.5-2: and the connection is kept."""
     async with running.client("alice") as alice:

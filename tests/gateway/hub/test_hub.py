@@ -46,10 +46,16 @@ class Listening:
         self.app_id = app_id
         self.told: list[Any] = []
         self.leaves: Hub | None = None
+        self.id = "0" * 16
 
     def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
         """See `HubSession`."""
         self.told.append((seq, ms, frame))
+
+    def on_room(self, frame: bytes, priority: int) -> bool:
+        """See `HubSession`; rooms have tests of their own."""
+        self.told.append((frame, priority))
+        return True
 
     def on_relayed(self, frame: bytes) -> None:
         """See `HubSession`."""

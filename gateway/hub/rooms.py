@@ -1,0 +1,342 @@
+"""The hub's rooms: which sessions of this process are in which room, and the fan-out to them.
+
+One publish is read once, opened once and framed once a process; every session gets the same bytes.
+A room of thousands is written to in slices, so that others' latency holds; each room keeps its own
+order. A session that does not keep up, and a room whose fan-out does not, miss messages by their
+priority; whoever missed one sees the hole in the numbers, at the next push or `Roomstate`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import structlog
+
+from gateway.security.sealing import UnknownKeyVersion
+from gateway.store import events
+from gateway.store.errors import AppNotFound, StoreError
+from gateway.store.rooms import KEEP_EVERY_S, RoomEntry, RoomStore
+from gateway.store.subscriber import Subscriber
+from protocol import codec
+from protocol.frames import Priority, Roomstate
+from protocol.limits import MAX_LAST
+
+SLICE: Final = 256
+"""Sessions written to between two turns of the loop."""
+
+KEEP_BATCH: Final = 500
+"""Seats kept by one call of the script."""
+
+BACKLOG: Final = {Priority.LOW: 256, Priority.NORMAL: 512, Priority.HIGH: 1024}
+"""Messages of one room waiting for their fan-out past which those of a priority are dropped."""
+
+_log = structlog.get_logger("hub")
+
+RoomFramer = Callable[[str, str, str, events.RoomMessage | events.Relayed], bytes | None]
+"""Makes the WebSocket frame of an event for (app id, room, channel); None: nothing to send."""
+
+
+class SessionGone(StoreError):
+    """The session ended; nobody hears this."""
+
+
+class RoomSession(Protocol):
+    """What a room asks of a session. None of it may block or raise."""
+
+    @property
+    def id(self) -> str: ...
+    def on_room(self, frame: bytes, priority: int) -> bool:
+        """Send `frame`, or, where the client does not keep up, drop it and return False."""
+
+    def on_relayed(self, frame: bytes) -> None:
+        """Send `frame` if the client keeps up."""
+
+
+class Seat:
+    """A session in a room. `sent` is the last number that it was given or knows to be past.
+
+    Until the seat is open, `waiting` holds what comes, because the room's last messages go first.
+    """
+
+    __slots__ = ("_session", "name", "sent", "waiting")
+
+    def __init__(self, session: RoomSession, name: str) -> None:
+        self._session = session
+        self.name = name
+        self.sent = 0
+        self.waiting: deque[tuple[int, int, bytes]] | None = deque(maxlen=MAX_LAST)
+
+    def push(self, seq: int, priority: int, frame: bytes) -> None:
+        """Give the session number `seq`, unless it is past."""
+        if self.waiting is not None:
+            self.waiting.append((seq, priority, frame))
+        elif seq > self.sent and self._session.on_room(frame, priority):
+            self.sent = seq
+
+    def relay(self, frame: bytes) -> None:
+        """Give the session something that has no number."""
+        if self.waiting is None:
+            self._session.on_relayed(frame)
+
+    def tell(self, seq: int, frame: bytes) -> None:
+        """Give the session the state of the room, in which numbers up to `seq` are past."""
+        if self.waiting is None and self._session.on_room(frame, Priority.HIGH):
+            self.sent = max(self.sent, seq)
+
+
+class Room:
+    """One room with sessions here. `top` is the highest number heard."""
+
+    __slots__ = (
+        "app_id",
+        "backlog",
+        "channel",
+        "id",
+        "members",
+        "past",
+        "seats",
+        "task",
+        "top",
+    )
+
+    def __init__(self, app_id: str, id: str, channel: str) -> None:
+        self.app_id = app_id
+        self.id = id
+        self.channel = channel
+        self.seats: dict[str, Seat] = {}  # by session id
+        self.top = 0
+        self.past = 0
+        self.members = 0
+        self.backlog: deque[tuple[events.RoomMessage | events.Relayed, bytes]] = deque()
+        self.task: asyncio.Task[None] | None = None
+
+
+class RoomHub:
+    """One a process.
+
+    `find` gives the session of (app id, user, session id); `make_frame` opens a record and frames
+    it; `clock_ms` gives milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        store: RoomStore,
+        find: Callable[[str, str, str], RoomSession | None],
+        make_frame: RoomFramer,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._subscriber = subscriber
+        self._store = store
+        self._find = find
+        self._make_frame = make_frame
+        self._clock_ms = clock_ms
+        self._rooms: dict[bytes, Room] = {}
+        self._of: dict[str, dict[str, Room]] = {}  # session id, room id
+        self._written = 0  # in this turn of the loop
+
+    # -- seats -----------------------------------------------------------------------------------
+
+    def rooms_of(self, session_id: str) -> frozenset[str]:
+        """The rooms that a session is in."""
+        return frozenset(self._of.get(session_id, ()))
+
+    def top(self, app_id: str, room_id: str) -> int:
+        """The highest number of a room that was heard here; 0 where nobody here is in it."""
+        room = self._rooms.get(self._store.channel(app_id, room_id).encode())
+        return 0 if room is None else room.top
+
+    def enter(
+        self, app_id: str, user: str, session_id: str, room_id: str, name: str
+    ) -> tuple[Seat, asyncio.Future[None]]:
+        """Make a seat that is not open yet, or the one there is so again.
+
+        The future is done once Redis has confirmed the channel.
+
+        Raises:
+            SessionGone: it ended before it got here.
+        """
+        session = self._find(app_id, user, session_id)
+        if session is None:
+            raise SessionGone
+        channel = self._store.channel(app_id, room_id)
+        room = self._rooms.get(channel.encode())
+        if room is None:
+            room = self._rooms[channel.encode()] = Room(app_id, room_id, channel)
+        seat = room.seats.get(session.id)
+        if seat is None:
+            seat = room.seats[session.id] = Seat(session, name)
+            self._of.setdefault(session.id, {})[room_id] = room
+        elif seat.waiting is None:
+            seat.waiting = deque(maxlen=MAX_LAST)
+        return seat, self._subscriber.subscribe(channel)
+
+    def holds(self, session_id: str, room_id: str, seat: Seat) -> bool:
+        """False where the seat was left or its session ended."""
+        room = self._of.get(session_id, {}).get(room_id)
+        return room is not None and room.seats.get(session_id) is seat
+
+    def open(
+        self, session_id: str, room_id: str, seat: Seat, start: int, entries: Sequence[RoomEntry]
+    ) -> None:
+        """Give the seat the room's last messages, which follow number `start`, and go on."""
+        if not self.holds(session_id, room_id, seat):
+            return
+        room = self._of[session_id][room_id]
+        waiting, seat.waiting, seat.sent = seat.waiting or (), None, start
+        for entry in entries:
+            frame = self._frame(room, events.RoomMessage(entry.seq, entry.record))
+            if frame is not None:
+                seat.push(entry.seq, entry.record[0], frame)
+            room.top = max(room.top, entry.seq)
+        for seq, priority, frame in waiting:
+            seat.push(seq, priority, frame)
+
+    def leave(self, session_id: str, room_id: str) -> None:
+        """Give the session nothing more of this room."""
+        room = self._of.get(session_id, {}).pop(room_id, None)
+        if room is None:
+            return
+        if not self._of[session_id]:
+            del self._of[session_id]
+        del room.seats[session_id]
+        if not room.seats:
+            del self._rooms[room.channel.encode()]
+            room.backlog.clear()
+            self._subscriber.unsubscribe(room.channel)
+
+    def gone(self, session_id: str) -> None:
+        """The session ended: its seats are kept a while, for it to come back to."""
+        for room_id, room in tuple(self._of.get(session_id, {}).items()):
+            name = room.seats[session_id].name
+            self.leave(session_id, room_id)
+            away = self._store.away(room.app_id, room_id, name, self._clock_ms())
+            away.add_done_callback(_noted)
+
+    # -- fan-out ---------------------------------------------------------------------------------
+
+    def heard(self, channel: bytes, payload: bytes) -> bool:
+        """Take an event from the subscriber; False where the channel is not a room's."""
+        room = self._rooms.get(channel)
+        if room is None:
+            return False
+        event = events.parse(payload)
+        if isinstance(event, events.RoomMessage):
+            room.top = max(room.top, event.seq)
+        elif not isinstance(event, events.Relayed):
+            return True
+        if room.task is None and self._written + len(room.seats) <= SLICE:
+            self._spend(len(room.seats))
+            frame = self._frame(room, event)
+            if frame is not None:
+                for seat in tuple(room.seats.values()):
+                    _give(seat, event, frame)
+        else:
+            self._queue(room, event)
+        return True
+
+    def _spend(self, writes: int) -> None:
+        """Count what was written in this turn: a burst in small rooms is a large fan-out too."""
+        if self._written == 0:
+            asyncio.get_running_loop().call_soon(self._new_turn)
+        self._written += writes
+
+    def _new_turn(self) -> None:
+        self._written = 0
+
+    def _queue(self, room: Room, event: events.RoomMessage | events.Relayed) -> None:
+        priority = Priority.LOW
+        if isinstance(event, events.RoomMessage) and event.record:
+            priority = Priority(min(event.record[0], Priority.HIGH))
+        if len(room.backlog) >= BACKLOG[priority]:
+            return
+        frame = self._frame(room, event)
+        if frame is None:
+            return
+        room.backlog.append((event, frame))
+        if room.task is None:
+            room.task = asyncio.create_task(self._fan_out(room), name="room-fan-out")
+
+    async def _fan_out(self, room: Room) -> None:
+        written = 0
+        try:
+            while room.backlog:
+                event, frame = room.backlog.popleft()
+                for session_id, seat in tuple(room.seats.items()):
+                    if written >= SLICE:
+                        written = 0
+                        await asyncio.sleep(0)
+                    if session_id in room.seats:
+                        _give(seat, event, frame)
+                        written += 1
+        finally:
+            room.task = None
+
+    def _frame(self, room: Room, event: events.RoomMessage | events.Relayed) -> bytes | None:
+        try:
+            return self._make_frame(room.app_id, room.id, room.channel, event)
+        except (UnknownKeyVersion, AppNotFound) as error:
+            _log.error("room_event_unreadable", reason=type(error).__name__)
+            return None
+
+    # -- keeping seats ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the seats of this process' sessions, every `KEEP_EVERY_S`. Never returns."""
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            await self.keep()
+
+    async def keep(self) -> None:
+        """Keep every seat; tell each room's sessions how many members there are, and what is past.
+
+        If Redis is away, the next time makes up.
+        """
+        for room in tuple(self._rooms.values()):
+            try:
+                await self._keep(room)
+            except StoreError as error:
+                _log.warning("room_seats_put_off", reason=type(error).__name__)
+
+    async def _keep(self, room: Room) -> None:
+        taken = [(id, seat) for id, seat in room.seats.items() if seat.waiting is None]
+        if not taken:
+            return
+        members = top = 0
+        for start in range(0, len(taken), KEEP_BATCH):
+            batch = taken[start : start + KEEP_BATCH]
+            # Only those who have not left while an earlier batch was on its way.
+            names = [seat.name for id, seat in batch if room.seats.get(id) is seat]
+            members, top = await self._store.keep(room.app_id, room.id, names, self._clock_ms())
+        # Numbers of the last time, not of now: what was just published may still be on its way.
+        past, room.past, changed = room.past, top, members != room.members
+        room.members = members
+        frame = codec.websocket_binary(codec.encode(Roomstate(room.id, past, members)))
+        for number, (session_id, seat) in enumerate(tuple(room.seats.items()), 1):
+            if session_id in room.seats and (changed or seat.sent < past):
+                seat.tell(past, frame)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+
+    async def aclose(self) -> None:
+        """Give up what still waits for its fan-out."""
+        tasks = [room.task for room in self._rooms.values() if room.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _give(seat: Seat, event: events.RoomMessage | events.Relayed, frame: bytes) -> None:
+    if isinstance(event, events.RoomMessage):
+        seat.push(event.seq, event.record[0], frame)
+    else:
+        seat.relay(frame)
+
+
+def _noted(call: asyncio.Future[Any]) -> None:
+    """A seat that could not be noted as away ends by itself, a little later."""
+    if not call.cancelled() and call.exception() is not None:
+        _log.info("room_away_not_noted")

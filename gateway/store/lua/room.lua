@@ -1,0 +1,40 @@
+-- What the scripts of rooms share.
+--
+-- seats: sorted set, one member `<user>:<device>` a seat; its score is the ms at which the seat is
+-- given up unless it is kept. users: hash, user -> how many seats, so that a user with two devices
+-- is one member. Both are changed here only.
+local function give_up(seats, users, seat)
+  redis.call('ZREM', seats, seat)
+  local user = string.match(seat, '^[^:]+')
+  if redis.call('HINCRBY', users, user, -1) <= 0 then
+    redis.call('HDEL', users, user)
+  end
+end
+
+local function take(seats, users, seat, ends, ttl)
+  if redis.call('ZADD', seats, ends, seat) == 1 then
+    redis.call('HINCRBY', users, string.match(seat, '^[^:]+'), 1)
+  end
+  redis.call('PEXPIRE', seats, ttl)
+  redis.call('PEXPIRE', users, ttl)
+end
+
+-- Seats whose time is over; bounded, so that a mass exit does not hold Redis up.
+local function reap(seats, users, now)
+  for _, seat in ipairs(redis.call('ZRANGEBYSCORE', seats, '-inf', now, 'LIMIT', 0, 5000)) do
+    give_up(seats, users, seat)
+  end
+end
+
+-- Why a user may not write in a room, or nil.
+local function barred(meta, users, user)
+  if redis.call('HEXISTS', users, user) == 0 then
+    return 'not_in_room'
+  end
+  local policy = redis.call('HMGET', meta, 'w', 'a', 'o')
+  if policy[1] == 'admins' and policy[3] ~= user
+    and not string.find(' ' .. (policy[2] or '') .. ' ', ' ' .. user .. ' ', 1, true) then
+    return 'room_read_only'
+  end
+end
+

@@ -1,0 +1,230 @@
+"""Rooms in Redis: who has a seat, the last messages, who may write.
+
+A room's hash holds ``e`` epoch, ``q`` and ``t`` last seq and ms, ``u`` last used, and where it was
+created with a policy ``o`` its creator, ``w`` and ``a`` who may write. Its log is a capped stream
+with entry ids ``<ms>-<seq>``. The sweeper treats both like an inbox that has no devices.
+
+Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
+`Unavailable` or `StoreFault`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.apps.tiers import Tier
+from gateway.store.errors import StoreError
+from gateway.store.inbox import EPOCH_CHARS
+from gateway.store.keys import Keys
+from gateway.store.link import Link, script
+from protocol.limits import DEDUPE_WINDOW_MS, MAX_LAST
+
+_JOIN: Final = script("room_join", after="room")
+_SEATS: Final = script("room_seats", after="room")
+_SEND: Final = script("room_send", after="room")
+_SIGNAL: Final = script("room_signal", after="room")
+_SET: Final = script("room_set")
+
+AWAY_MS: Final = 120_000
+"""How long a seat outlives its connection."""
+
+KEEP_EVERY_S: Final = 30.0
+"""How often a gateway says which seats are still taken; so a killed one's go after `AWAY_MS`, and
+this much later at most."""
+
+_KEPT_MS: Final = AWAY_MS + int(KEEP_EVERY_S * 1000)
+_TTL_MS: Final = 10 * 60 * 1000
+
+
+class RoomRefused(StoreError):
+    """The room does not let the user do this: `reason` is the name of an error code."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"refused: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEntry:
+    """One of a room's last messages. `record` is as in `events.RoomMessage`."""
+
+    seq: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Where a room stood as a session took its seat: its `entries`, oldest first, end at `top`."""
+
+    epoch: str
+    top: int
+    members: int
+    entries: list[RoomEntry]
+
+
+class RoomStore:
+    """The rooms of a region."""
+
+    def __init__(self, link: Link, keys: Keys) -> None:
+        self._link = link
+        self._keys = keys
+
+    def channel(self, app_id: str, room: str) -> str:
+        """The pub/sub channel of a room."""
+        return self._keys.room(app_id, room).channel
+
+    async def join(
+        self,
+        app_id: str,
+        tier: Tier,
+        room: str,
+        seat: str,
+        session: str,
+        last: int,
+        epoch: str,
+        after: int,
+        now_ms: int,
+    ) -> Joined:
+        """Take a seat, ``<user>:<device>``; `epoch` and `after` tell what the client has."""
+        keys = self._keys.room(app_id, room)
+        found, top, members, raw = await self._link.run(
+            _JOIN,
+            (keys.meta, keys.log, keys.seats, keys.users, keys.due),
+            now_ms,
+            tier.retention_ms,
+            seat,
+            now_ms + _KEPT_MS,
+            _TTL_MS,
+            last,
+            epoch,
+            after,
+            session[:EPOCH_CHARS],
+            keys.member,
+        )
+        entries = [RoomEntry(int(at.partition(b"-")[2]), field[1]) for at, field in reversed(raw)]
+        return Joined(found.decode(), int(top), int(members), entries)
+
+    async def keep(
+        self, app_id: str, room: str, seats: Sequence[str], now_ms: int
+    ) -> tuple[int, int]:
+        """These seats are taken still; returns how many members there are, and the last number."""
+        members, top = await self._seats(app_id, room, "keep", seats, now_ms, now_ms + _KEPT_MS)
+        return int(members), int(top)
+
+    def away(self, app_id: str, room: str, seat: str, now_ms: int) -> asyncio.Future[Any]:
+        """The seat's connection ended: it is given up in `AWAY_MS`."""
+        return self._seats(app_id, room, "away", (seat,), now_ms, now_ms + AWAY_MS)
+
+    def leave(self, app_id: str, room: str, seat: str, now_ms: int) -> asyncio.Future[Any]:
+        """The seat is given up now."""
+        return self._seats(app_id, room, "leave", (seat,), now_ms, now_ms)
+
+    def _seats(
+        self, app_id: str, room: str, verb: str, seats: Sequence[str], now_ms: int, ends_ms: int
+    ) -> asyncio.Future[Any]:
+        keys = self._keys.room(app_id, room)
+        names = (keys.meta, keys.seats, keys.users)
+        return self._link.run(_SEATS, names, now_ms, verb, ends_ms, _TTL_MS, *seats)
+
+    def send(
+        self,
+        app_id: str,
+        tier: Tier,
+        room: str,
+        user: str,
+        message_id: bytes,
+        record: bytes,
+        heard: int,
+        now_ms: int,
+    ) -> asyncio.Future[int]:
+        """Publish `record` as the room's next number, unless this message id already was.
+
+        `heard` is the highest number known here. The future holds the time at which the message was
+        first published; it raises `RoomRefused` where the user may not write.
+        """
+        keys = self._keys.room(app_id, room)
+        call = self._link.run(
+            _SEND,
+            (
+                self._keys.dedupe(keys.bucket, app_id, message_id),
+                keys.meta,
+                keys.log,
+                keys.seats,
+                keys.users,
+                keys.due,
+                keys.channel,
+            ),
+            now_ms,
+            tier.retention_ms,
+            MAX_LAST,
+            DEDUPE_WINDOW_MS,
+            user,
+            record,
+            heard,
+            message_id.hex()[:EPOCH_CHARS],
+            keys.member,
+        )
+        return _unless_refused(call)
+
+    async def set(
+        self,
+        app_id: str,
+        tier: Tier,
+        room: str,
+        user: str,
+        write: str,
+        admins: Sequence[str],
+        session: str,
+        now_ms: int,
+    ) -> None:
+        """Create the room, or change who may write.
+
+        Raises:
+            RoomRefused: somebody else's, or nobody's.
+        """
+        keys = self._keys.room(app_id, room)
+        reply = await self._link.run(
+            _SET,
+            (keys.meta, keys.due),
+            now_ms,
+            tier.retention_ms,
+            user,
+            write,
+            " ".join(admins),
+            session[:EPOCH_CHARS],
+            keys.member,
+        )
+        if reply != b"ok":
+            raise RoomRefused(reply.decode())
+
+    async def signal(self, app_id: str, room: str, user: str, event: bytes, now_ms: int) -> None:
+        """Tell the event to whoever is in the room now.
+
+        Raises:
+            RoomRefused: the user may not.
+        """
+        keys = self._keys.room(app_id, room)
+        names = (keys.meta, keys.seats, keys.users, keys.channel)
+        reply = await self._link.run(_SIGNAL, names, now_ms, user, event)
+        if reply != b"ok":
+            raise RoomRefused(reply.decode())
+
+
+def _unless_refused(call: asyncio.Future[Any]) -> asyncio.Future[int]:
+    """A future of the call's time. Not a coroutine: a message costs no task."""
+    result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def done(call: asyncio.Future[Any]) -> None:
+        error = call.exception()
+        if error is None and not call.result().isdigit():
+            error = RoomRefused(call.result().decode())
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(int(call.result()))
+
+    call.add_done_callback(done)
+    return result

@@ -1,0 +1,352 @@
+"""Rooms of the client: what `Client.room` gives, and the rooms that are open.
+
+A room is left alone by the inbox: its messages are not acknowledged, and one that was missed is
+gone. The numbers tell how many; the caller hears of it as a `RoomGap`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Final, Literal, Protocol, Self
+
+from msgspec import Struct
+
+from protocol import codes, frames
+from protocol.client.errors import ClientError, RequestRefused, SendTimeout
+from protocol.client.events import Event, RoomGap
+from protocol.client.message import Sent
+from protocol.ids import new_client_id
+from protocol.limits import MAX_LAST
+
+BUFFER: Final = 1000
+"""Messages of a room that wait for the caller; past it the oldest goes, and is told as a gap."""
+
+LEAVE_TIMEOUT_S: Final = 5.0
+
+PriorityName = Literal["low", "normal", "high"]
+
+
+class Request(Protocol):
+    """`Client._request`."""
+
+    def __call__(
+        self, make: Callable[[int], frames.ClientFrame], timeout: float | None, client_id: str = ""
+    ) -> Awaitable[frames.Result]: ...
+
+
+class RoomMessage(Struct, frozen=True):
+    """One message of a room.
+
+    Attributes:
+        id: 16 bytes, the same for everyone who got the message.
+        sender: a user id.
+        room: the room's id.
+        time: when the gateway accepted it, in milliseconds since 1970.
+        kind: what the body is; ``text`` is UTF-8.
+        body: as the sender gave it.
+        seq: its number in the room.
+        priority: ``low``, ``normal`` or ``high``.
+    """
+
+    id: bytes
+    sender: str
+    room: str
+    time: int
+    kind: str
+    body: bytes
+    seq: int
+    priority: PriorityName
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8.
+
+        Raises:
+            UnicodeDecodeError: it is not.
+        """
+        return self.body.decode()
+
+    def __repr__(self) -> str:
+        return f"<RoomMessage {self.id.hex()} seq={self.seq} {len(self.body)} bytes>"
+
+
+_PRIORITIES: Final[tuple[PriorityName, ...]] = ("low", "normal", "high")
+
+
+class Room:
+    """A room as ``async with client.room(...) as room``; iterate over it for its messages.
+
+    It is joined again after each reconnect. It ends with the client, or when the server does not
+    let it be joined again.
+    """
+
+    def __init__(self, rooms: Rooms, id: str, last: int, request: Request) -> None:
+        self.id = id
+        self._rooms = rooms
+        self._last = last
+        self._request = request
+        self._members = 0
+        self._epoch = ""
+        self._received = 0
+        self._joined = asyncio.Event()
+        self._joining: asyncio.Task[None] | None = None
+        self._early: list[frames.Roompush | frames.Roomstate] = []
+        self._queue: deque[RoomMessage] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._end: BaseException | None = None
+        self._stopped = False
+
+    @property
+    def members(self) -> int:
+        """How many users are in the room, as told last: at joining, and when it has changed,
+        within half a minute."""
+        return self._members
+
+    async def __aenter__(self) -> Self:
+        """Join.
+
+        Raises:
+            RequestRefused: the server said no.
+            SendTimeout: no answer in 30 seconds.
+            ClientClosed: the client has ended.
+            RuntimeError: this client is in the room already.
+        """
+        self._rooms.add(self)
+        try:
+            await self._join(30)
+        except BaseException:
+            self._rooms.remove(self)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave; where the server can't be told, it finds out in two minutes."""
+        self._rooms.remove(self)
+        if self._joining is not None:
+            self._joining.cancel()
+        self.close(None)
+        with contextlib.suppress(ClientError):
+            await self._request(lambda id: frames.Roomleave(id, self.id), LEAVE_TIMEOUT_S)
+
+    async def send(
+        self,
+        body: str | bytes,
+        *,
+        kind: str | None = None,
+        priority: PriorityName = "normal",
+        client_id: str | None = None,
+        timeout: float | None = 30,
+    ) -> Sent:
+        """Send a message to the room and wait until it is published.
+
+        Arguments and errors are those of `Client.send`. A reader who falls behind misses messages
+        of ``low`` priority first and of ``high`` last.
+
+        Raises:
+            ValueError: no such priority.
+        """
+        if priority not in _PRIORITIES:
+            raise ValueError("priority must be low, normal or high")
+        name = client_id or new_client_id()
+        data = body.encode() if isinstance(body, str) else body
+        kind = kind or ("text" if isinstance(body, str) else "binary")
+        to, level = f"r:{self.id}", _PRIORITIES.index(priority)
+
+        def make(id: int) -> frames.Roomsend:
+            return frames.Roomsend(id, name, to, kind, data, level)
+
+        try:
+            async with asyncio.timeout(timeout):
+                await self._seated()
+                try:
+                    result = await self._request(make, None, name)
+                except RequestRefused as refused:
+                    # After a long time away the send may get there before the seat is taken again.
+                    if refused.code != codes.NOT_IN_ROOM.number or self._joining is None:
+                        raise
+                    await self._seated()
+                    result = await self._request(make, None, name)
+        except TimeoutError:
+            raise SendTimeout(name) from None
+        if result.id is None or result.time is None:
+            raise ClientError("the server's ok says neither the message's id nor its time")
+        return Sent(result.id, result.time)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> RoomMessage:
+        """Wait for the next message. Safe to cancel.
+
+        Raises:
+            RuntimeError: another task is waiting here.
+            StopAsyncIteration: the room was left, or the client closed.
+            ClientError: the client has ended, or could not join again.
+        """
+        if self._waiter is not None:
+            raise RuntimeError("another task is already waiting for this room's messages")
+        while not self._queue:
+            if self._stopped:
+                raise StopAsyncIteration
+            if self._end is not None:
+                raise self._end
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._queue.popleft()
+
+    # --- what the connection brings -----------------------------------------------------------
+
+    def connected(self) -> None:
+        """Join again, if it was joined before; an unanswered join is repeated by itself."""
+        self._joined.clear()
+        if self._epoch and self._joining is None:
+            self._joining = asyncio.create_task(self._rejoin())
+
+    def disconnected(self) -> None:
+        """Nothing comes until the room is joined again."""
+        self._joined.clear()
+
+    def receive(self, frame: frames.Roompush | frames.Roomstate) -> None:
+        """Take in a frame. One that came in the same read as the answer to the join waits for
+        whoever asked for it."""
+        if not self._joined.is_set():
+            self._early.append(frame)
+        elif isinstance(frame, frames.Roomstate):
+            self._members = frame.members
+            self._past(frame.seq)
+        elif frame.seq > self._received:
+            self._past(frame.seq - 1)
+            self._received = frame.seq
+            self._put(frame)
+
+    def close(self, end: BaseException | None) -> None:
+        """Nothing will come any more; iterating raises `end`, or stops."""
+        self._end = end
+        self._stopped = end is None
+        self._joined.set()  # whoever waits to send finds out
+        self._wake()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    async def _seated(self) -> None:
+        await self._joined.wait()
+        if self._end is not None:
+            raise self._end
+
+    async def _join(self, timeout: float | None) -> None:
+        last, epoch, after = MAX_LAST if self._epoch else self._last, self._epoch, self._received
+        result = await self._request(
+            lambda id: frames.Roomjoin(id, self.id, last, epoch, after), timeout
+        )
+        if result.epoch is None or result.seq is None or result.members is None:
+            raise ClientError("the server's ok says nothing about the room")
+        if self._epoch == result.epoch:
+            self._past(result.seq)
+        else:
+            if self._epoch:
+                self._rooms.tell(RoomGap(self.id, None))
+            self._epoch, self._received = result.epoch, result.seq
+        self._members = result.members
+        self._joined.set()
+        early, self._early = self._early, []
+        for frame in early:
+            self.receive(frame)
+
+    async def _rejoin(self) -> None:
+        try:
+            await self._join(None)
+        except ClientError as error:
+            self.close(error)
+        finally:
+            self._joining = None
+
+    def _past(self, seq: int) -> None:
+        """Numbers up to `seq` will not come any more."""
+        if seq > self._received:
+            self._rooms.tell(RoomGap(self.id, seq - self._received))
+            self._received = seq
+
+    def _put(self, frame: frames.Roompush) -> None:
+        inner = frame.message
+        self._queue.append(
+            RoomMessage(
+                inner.id,
+                inner.sender,
+                self.id,
+                inner.time,
+                inner.kind,
+                inner.body,
+                frame.seq,
+                _PRIORITIES[frame.priority],
+            )
+        )
+        if len(self._queue) > BUFFER:
+            self._queue.popleft()
+            self._rooms.tell(RoomGap(self.id, 1))
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Rooms:
+    """The open rooms of one client."""
+
+    def __init__(self, request: Request, on_event: Callable[[Event], None] | None) -> None:
+        self._request = request
+        self._on_event = on_event
+        self._rooms: dict[str, Room] = {}
+        self._loop = asyncio.get_running_loop()
+
+    def make(self, id: str, last: int) -> Room:
+        """A room that is not joined yet."""
+        return Room(self, id, last, self._request)
+
+    def add(self, room: Room) -> None:
+        """Raises RuntimeError where there is one with this id."""
+        if self._rooms.setdefault(room.id, room) is not room:
+            raise RuntimeError("this client is in the room already")
+
+    def remove(self, room: Room) -> None:
+        """Give it nothing more."""
+        self._rooms.pop(room.id, None)
+
+    def connected(self) -> None:
+        """Join every room again."""
+        for room in self._rooms.values():
+            room.connected()
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        for room in self._rooms.values():
+            room.disconnected()
+
+    def receive(self, frame: frames.Roompush | frames.Roomstate) -> None:
+        """Hand a frame to its room; what is for one that was just left is dropped."""
+        id = frame.room if isinstance(frame, frames.Roomstate) else frame.message.to[2:]
+        room = self._rooms.get(id)
+        if room is not None:
+            room.receive(frame)
+
+    def close(self, end: BaseException | None) -> None:
+        """The client has ended."""
+        for room in tuple(self._rooms.values()):
+            room.close(end)
+
+    def tell(self, event: Event) -> None:
+        """Through the loop, as the client's other events."""
+        if self._on_event is not None:
+            self._loop.call_soon(self._on_event, event)

@@ -1,0 +1,91 @@
+"""Frames of rooms: types 48 to 63."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from protocol.frames.messages import Message
+from protocol.frames.types import Count, RequestId
+from protocol.limits import MAX_ID_CHARS, MAX_KIND_CHARS, MAX_LAST, MAX_ROOM_ADMINS
+
+RoomId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
+# Not a Literal: the decoder's text for one repeats what the client wrote.
+Writers = Annotated[str, Meta(pattern=r"^(everyone|admins)\Z")]
+
+
+class Priority(IntEnum):
+    """Of a room message: what a reader who falls behind misses first is LOW."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+
+
+PriorityField = Annotated[int, Meta(ge=0, le=2)]
+
+
+class Roomjoin(Struct, array_like=True, frozen=True, tag=48):
+    """Client to server: take a seat. The answer is `Ok` with ``epoch``, ``seq`` and ``members``.
+
+    Pushes follow from number ``seq`` + 1: first the last ``last`` messages that are kept, then what
+    comes. A client that was here gives the ``epoch`` and the number ``after`` which it has missed
+    messages; of those up to ``after`` none is pushed again.
+    """
+
+    id: RequestId
+    room: RoomId
+    last: Annotated[int, Meta(ge=0, le=MAX_LAST)] = 10
+    epoch: Annotated[str, Meta(max_length=32)] = ""
+    after: Count = 0
+
+
+class Roomleave(Struct, array_like=True, frozen=True, tag=49):
+    """Client to server: give the seat up. The answer is `Ok`, also where there was none."""
+
+    id: RequestId
+    room: RoomId
+
+
+class Roomset(Struct, array_like=True, frozen=True, tag=50):
+    """Client to server: create a room, or change who may write there. The answer is `Ok`.
+
+    The creator may always write; ``admins`` are user ids.
+    """
+
+    id: RequestId
+    room: RoomId
+    write: Writers
+    admins: Annotated[tuple[str, ...], Meta(max_length=MAX_ROOM_ADMINS)] = ()
+
+
+class Roomsend(Struct, array_like=True, frozen=True, tag=51):
+    """Client to server: a `Send` to a room with a priority. The answer is that of a `Send`."""
+
+    id: RequestId
+    client_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
+    to: Annotated[str, Meta(min_length=1, max_length=128)]
+    kind: Annotated[str, Meta(min_length=1, max_length=MAX_KIND_CHARS)]
+    body: bytes
+    priority: PriorityField = 1
+
+
+class Roompush(Struct, array_like=True, frozen=True, tag=52):
+    """Server to client: number ``seq`` of the room that ``message.to`` names."""
+
+    seq: Count
+    priority: PriorityField
+    message: Message
+
+
+class Roomstate(Struct, array_like=True, frozen=True, tag=53):
+    """Server to client: the room has ``members`` users, and its numbers up to ``seq`` are past.
+
+    What of those was not pushed is gone.
+    """
+
+    room: str
+    seq: Count
+    members: Count

@@ -1,0 +1,620 @@
+"""Rooms, over real sockets and a real store. SPEC.md section 15."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pytest
+import redis
+
+from gateway.config import Settings
+from gateway.net.websocket import WebSocketConnection
+from protocol import codes, frames
+from protocol.frames import Priority, Roomjoin, Roomleave, Roompush, Roomsend, Roomset, Roomstate
+from tests.harness import (
+    FakeClock,
+    RawClient,
+    RunningWorker,
+    eventually,
+    make_settings,
+    running_worker,
+)
+
+TWO_MINUTES = 120.0
+_passed: WeakKeyDictionary[RawClient, deque[Roompush]] = WeakKeyDictionary()
+
+
+async def ask(client: RawClient, make: Any, *fields: Any, **more: Any) -> frames.Ok | frames.Error:
+    """Send a request and return its answer; room pushes before it are for `pushed`."""
+    request_id = client.request_id()
+    await client.send(make(request_id, *fields, **more))
+    while True:
+        frame = await client.receive()
+        if isinstance(frame, Roompush):
+            _passed.setdefault(client, deque()).append(frame)
+        if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
+            return frame
+
+
+async def join(client: RawClient, room: str = "lobby", **fields: Any) -> frames.Result:
+    """Take a seat."""
+    answer = await ask(client, Roomjoin, room, **fields)
+    assert isinstance(answer, frames.Ok), answer
+    return answer.result
+
+
+async def write(
+    client: RawClient, text: str, room: str = "lobby", priority: int = 1, name: str | None = None
+) -> frames.Ok | frames.Error:
+    """Send to a room and return the answer."""
+    name = name or os.urandom(8).hex()
+    return await ask(client, Roomsend, name, f"r:{room}", "text", text.encode(), priority)
+
+
+async def push_to(client: RawClient) -> Roompush:
+    """The next room push."""
+    passed = _passed.get(client)
+    return passed.popleft() if passed else await client.until(Roompush)
+
+
+async def pushed(client: RawClient, count: int = 1) -> list[tuple[int, str]]:
+    """The next room pushes as (seq, text)."""
+    found = [await push_to(client) for _ in range(count)]
+    return [(push.seq, push.message.body.decode()) for push in found]
+
+
+def code(answer: frames.Ok | frames.Error) -> int:
+    """The code of a refusal."""
+    assert isinstance(answer, frames.Error), answer
+    return answer.code
+
+
+@contextlib.asynccontextmanager
+async def two_workers(
+    settings: Settings, clock: FakeClock
+) -> AsyncIterator[tuple[RunningWorker, RunningWorker]]:
+    """Two gateways of one region, with one app."""
+    async with (
+        running_worker(settings, clock=clock) as one,
+        running_worker(settings, clock=clock, app=one.app) as two,
+    ):
+        yield one, two
+
+
+@pytest.fixture
+def either(store_url: str, tmp_path: Path) -> Settings:
+    """Settings of a gateway, on Valkey and on the oldest Redis."""
+    return make_settings(store_url, tmp_path)
+
+
+async def test_a_message_reaches_everyone_in_the_room(either: Settings, clock: FakeClock) -> None:
+    """HP-3.5-3, HP-15.1-2, HP-15.2-1, HP-15.2-2: the sender too, on two gateways, once."""
+    async with (
+        two_workers(either, clock) as (one, two),
+        one.client("alice") as alice,
+        one.client("bob") as bob,
+        two.client("carol") as carol,
+        two.client("outside") as outside,
+    ):
+        for client in (alice, bob, carol):
+            result = await join(client)
+            assert result.seq == 0
+        assert result.members == 3
+        first = await write(alice, "hello", priority=Priority.HIGH)
+        assert isinstance(first, frames.Ok)
+        answer = await ask(carol, frames.Send, "c", "r:lobby", "text", b"hi")
+        assert isinstance(answer, frames.Ok)
+        for client in (alice, bob, carol):
+            push = await push_to(client)
+            assert (push.seq, push.priority) == (1, Priority.HIGH)
+            assert (push.message.id, push.message.to) == (first.result.id, "r:lobby")
+            push = await push_to(client)
+            assert (push.seq, push.priority, push.message.sender) == (2, Priority.NORMAL, "carol")
+        await outside.send(frames.Ping())
+        await outside.expect(frames.Pong)  # and nothing before
+
+
+async def test_the_answer_comes_before_the_first_push(running: RunningWorker) -> None:
+    """HP-15.1-2: ok with epoch, seq and members; then the last messages, then what comes."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        await join(alice)
+        for number in range(1, 16):
+            assert isinstance(await write(alice, str(number)), frames.Ok)
+        await bob.send(Roomjoin(9, "lobby"))
+        answer = await bob.expect(frames.Ok)
+        assert (answer.result.seq, answer.result.members) == (5, 2)
+        assert [await bob.expect(Roompush) for _ in range(10)]
+        await write(alice, "16")
+        assert await pushed(bob) == [(16, "16")]
+
+
+@pytest.mark.parametrize(("last", "first"), [(0, 251), (3, 248), (200, 51)])
+async def test_the_last_messages_are_two_hundred_at_most(
+    running: RunningWorker, store: Any, last: int, first: int
+) -> None:
+    """HP-15.3-1: as many as asked for, of the 200 that are kept."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        await join(alice)
+        for number in range(250):
+            await write(alice, str(number + 1))
+        result = await join(bob, last=last)
+        assert result.seq == first - 1
+        wanted = [(n, str(n)) for n in range(first, 251)]
+        assert await pushed(bob, len(wanted)) == wanted
+        [log] = store.keys("*inbox*r:lobby")
+        assert store.xlen(log) == 200
+
+
+async def test_last_is_at_most_200(running: RunningWorker) -> None:
+    """HP-15.3-1: more is an invalid field, and the connection stays."""
+    async with running.client("alice") as alice:
+        await alice.send(Roomjoin(7, "lobby", 201))
+        error = await alice.expect(frames.Error)
+        assert (error.id, error.code) == (7, codes.INVALID_FIELD.number)
+        await join(alice, last=200)
+
+
+async def test_who_was_here_gets_what_it_missed(running: RunningWorker) -> None:
+    """HP-15.3-2: nothing up to `after` again; with another epoch as if nothing had been said."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        await join(alice)
+        for number in range(1, 6):
+            await write(alice, str(number))
+        epoch = (await join(alice, last=0)).epoch
+        result = await join(bob, last=200, epoch=epoch, after=3)
+        assert result.seq == 3
+        assert await pushed(bob, 2) == [(4, "4"), (5, "5")]
+        assert (await join(bob, last=200, epoch=epoch, after=5)).seq == 5
+        assert (await join(bob, last=200, epoch="other", after=3)).seq == 0
+        assert await pushed(bob, 1) == [(1, "1")]
+
+
+async def test_nothing_is_told_past_the_tiers_time(
+    settings: Settings, clock: FakeClock, store: Any
+) -> None:
+    """HP-15.3-3, G4: not on join, and the sweeper removes it from Redis."""
+    async with running_worker(settings, clock=clock, tier="free") as running:
+        async with running.client("alice") as alice:
+            await join(alice)
+            await write(alice, "old")
+        running.clock = clock
+        clock.advance(3 * 24 * 3600)
+        async with running.client("bob") as bob:
+            result = await join(bob)
+            assert result.seq == 1
+            await write(bob, "new")
+            assert await pushed(bob) == [(2, "new")]
+        [log] = store.keys("*inbox*r:lobby")
+        assert store.xlen(log) == 2
+        await running.worker._sweeper.sweep()
+        assert store.xlen(log) == 1
+        clock.advance(181 * 24 * 3600)
+        for _ in range(2):  # the last message goes, then the unused room
+            await running.worker._sweeper.sweep()
+            clock.advance(181 * 24 * 3600)
+        # The seats have times of their own, which are the store's clock's.
+        left = store.keys("*r:lobby")
+        assert {name.split(b":")[3] for name in left} == {b"seats", b"users"}
+        assert all(0 < store.ttl(name) <= 600 for name in left)
+
+
+async def test_a_repeated_send_adds_nothing(settings: Settings, clock: FakeClock) -> None:
+    """HP-15.2-4, G2: also by way of another gateway; the same id and time come back."""
+    async with (
+        two_workers(settings, clock) as (one, two),
+        one.client("alice", "d1") as alice,
+        two.client("alice", "d2") as again,
+        two.client("bob") as bob,
+    ):
+        for client in (alice, again, bob):
+            await join(client)
+        first = await write(alice, "once", name="c1")
+        clock.advance(5)
+        assert isinstance(first, frames.Ok)
+        second = await write(again, "once", name="c1")
+        assert isinstance(second, frames.Ok)
+        assert second.result == first.result
+        await write(alice, "twice")
+        assert await pushed(bob, 2) == [(1, "once"), (2, "twice")]
+
+
+async def test_only_who_is_in_the_room_sends(running: RunningWorker) -> None:
+    """HP-15.2-3: not before joining and not after leaving; one of the user's devices is enough."""
+    async with running.client("alice", "d1") as alice, running.client("alice", "d2") as other:
+        assert code(await write(alice, "x")) == codes.NOT_IN_ROOM.number
+        await join(alice)
+        assert isinstance(await write(other, "from the other device"), frames.Ok)
+        assert isinstance(await ask(alice, Roomleave, "lobby"), frames.Ok)
+        assert code(await write(alice, "x")) == codes.NOT_IN_ROOM.number
+        assert isinstance(await ask(alice, Roomleave, "lobby"), frames.Ok)  # HP-15.1-4
+        await join(alice)
+        assert (await pushed(alice))[0][1] == "from the other device"
+
+
+async def test_who_left_hears_nothing(running: RunningWorker) -> None:
+    """HP-15.1-4: not even with another seat of this room on the same gateway."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        await join(alice)
+        await join(bob)
+        await ask(bob, Roomleave, "lobby")
+        await write(alice, "secret")
+        assert (await join(alice)).members == 1
+        await bob.send(frames.Ping())
+        await bob.expect(frames.Pong)
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (lambda: Roomjoin(5, "a b"), codes.INVALID_FIELD),
+        (lambda: Roomjoin(5, "r:lobby"), codes.INVALID_FIELD),
+        (lambda: Roomleave(5, "a/b"), codes.INVALID_FIELD),
+        (lambda: Roomset(5, "a b", "admins"), codes.INVALID_FIELD),
+        (lambda: Roomset(5, "lobby", "admins", ("a b",)), codes.INVALID_FIELD),
+        (lambda: Roomsend(5, "c", "bob", "text", b"x"), codes.UNKNOWN_RECIPIENT),
+        (lambda: Roomsend(5, "c", "r:", "text", b"x"), codes.UNKNOWN_RECIPIENT),
+        (lambda: frames.Send(5, "c", "r:a b", "text", b"x"), codes.UNKNOWN_RECIPIENT),
+        (lambda: Roomsend(5, "c", "r:lobby", "text", bytes(32769)), codes.BODY_TOO_LARGE),
+        (lambda: Roomsend(5, "c", "r:lobby", "text", b"x", 3), codes.INVALID_FIELD),
+        (lambda: Roomset(5, "lobby", "nobody"), codes.INVALID_FIELD),
+    ],
+)
+async def test_misuse_is_refused_and_the_connection_stays(
+    running: RunningWorker, make: Any, wrong: codes.ErrorCode
+) -> None:
+    """HP-15.1-1, HP-15.2-1, HP-15.4-1: each with its own code and the request's id."""
+    async with running.client("alice") as alice:
+        await alice.send(make())
+        error = await alice.expect(frames.Error)
+        assert (error.id, error.code) == (5, wrong.number)
+        await join(alice)
+
+
+async def test_a_session_is_in_a_hundred_rooms_at_most(running: RunningWorker) -> None:
+    """HP-15.1-5: joining one of them again is no further one; leaving one makes place."""
+    async with running.client("alice") as alice:
+        for number in range(100):
+            await join(alice, f"room-{number}")
+        assert code(await ask(alice, Roomjoin, "one-more")) == codes.TOO_MANY_ROOMS.number
+        await join(alice, "room-0")
+        await ask(alice, Roomleave, "room-0")
+        await join(alice, "one-more")
+
+
+async def test_admins_only(running: RunningWorker) -> None:
+    """HP-15.4-1, HP-15.4-2, HP-15.4-3: the creator and admins write, others only read."""
+    async with (
+        running.client("alice") as alice,
+        running.client("bob") as bob,
+        running.client("eve") as eve,
+    ):
+        assert isinstance(await ask(alice, Roomset, "news", "admins", ("bob",)), frames.Ok)
+        for client in (alice, bob, eve):
+            await join(client, "news")
+        assert isinstance(await write(alice, "1", "news"), frames.Ok)
+        assert isinstance(await write(bob, "2", "news"), frames.Ok)
+        assert code(await write(eve, "3", "news")) == codes.ROOM_READ_ONLY.number
+        answer = await ask(eve, Roomset, "news", "everyone")
+        assert code(answer) == codes.NOT_ROOM_CREATOR.number
+        answer = await ask(bob, Roomset, "news", "everyone")
+        assert code(answer) == codes.NOT_ROOM_CREATOR.number
+        assert isinstance(await ask(alice, Roomset, "news", "everyone"), frames.Ok)
+        assert isinstance(await write(eve, "3", "news"), frames.Ok)
+
+
+async def test_an_admin_is_a_whole_user_id(running: RunningWorker) -> None:
+    """HP-15.4-2: part of an admin's id, or a pattern that fits it, is nobody."""
+    async with running.client("alice") as alice, contextlib.AsyncExitStack() as stack:
+        await ask(alice, Roomset, "news", "admins", ("bobby", "b.b"))
+        for name in ("bob", "bobb", "by", "bab", "."):
+            client = await stack.enter_async_context(running.client(name))
+            await join(client, "news")
+            assert code(await write(client, "x", "news")) == codes.ROOM_READ_ONLY.number
+
+
+async def test_a_room_made_by_joining_is_nobodys(running: RunningWorker) -> None:
+    """HP-15.4-3: so that whoever comes first can't lock the others out."""
+    async with running.client("alice") as alice:
+        await join(alice)
+        answer = await ask(alice, Roomset, "lobby", "admins")
+        assert code(answer) == codes.NOT_ROOM_CREATOR.number
+
+
+async def test_the_count_is_of_users(running: RunningWorker) -> None:
+    """HP-15.5-1: two devices are one member, until both have left."""
+    async with (
+        running.client("alice", "d1") as one,
+        running.client("alice", "d2") as two,
+        running.client("bob") as bob,
+    ):
+        await join(one)
+        await join(two)
+        assert (await join(bob)).members == 2
+        await ask(one, Roomleave, "lobby")
+        assert (await join(bob)).members == 2
+        await ask(two, Roomleave, "lobby")
+        assert (await join(bob)).members == 1
+
+
+async def test_a_seat_is_kept_for_two_minutes(either: Settings, clock: FakeClock) -> None:
+    """HP-15.5-2: offline that long, and no longer, a user is a member and may be back."""
+    async with running_worker(either, clock=clock) as running, running.client("bob") as bob:
+        await join(bob)
+        async with running.client("alice") as alice:
+            await join(alice)
+        while running.worker._listener.open > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        clock.advance(TWO_MINUTES - 0.001)
+        await running.worker._rooms.keep()
+        assert (await bob.until(Roomstate)).members == 2
+        clock.advance(0.001)
+        await running.worker._rooms.keep()
+        assert (await bob.until(Roomstate)).members == 1
+        async with running.client("alice") as alice:
+            assert code(await write(alice, "x")) == codes.NOT_IN_ROOM.number
+
+
+async def test_who_comes_back_in_time_has_not_left(running: RunningWorker) -> None:
+    """HP-15.5-2: a send that is repeated on the next connection is not refused."""
+    assert running.clock is not None
+    async with running.client("alice") as alice:
+        await join(alice)
+    running.clock.advance(TWO_MINUTES - 1)
+    async with running.client("alice") as alice:
+        assert isinstance(await write(alice, "back"), frames.Ok)
+
+
+async def test_a_live_seat_is_kept_as_long_as_its_session(running: RunningWorker) -> None:
+    """HP-15.5-2: an hour without a word changes nothing."""
+    assert running.clock is not None
+    async with running.client("alice") as alice:
+        await join(alice)
+        for _ in range(120):
+            running.clock.advance(30)
+            await running.worker._rooms.keep()
+        assert isinstance(await write(alice, "still here"), frames.Ok)
+
+
+async def test_a_killed_gateways_seats_are_given_up(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-15.5-2, G10: nobody says that they are away; after two and a half minutes they are."""
+    async with two_workers(settings, clock) as (one, two), two.client("bob") as bob:
+        async with one.client("alice") as alice:
+            await join(alice)
+            await join(bob)
+            # What a killed process does: nothing.
+            monkeypatch.setattr(one.worker._rooms, "gone", lambda session_id: None)
+        for _ in range(4):
+            clock.advance(30)
+            await two.worker._rooms.keep()
+        assert (await join(bob)).members == 2
+        clock.advance(30)
+        await two.worker._rooms.keep()
+        assert (await bob.until(Roomstate)).members == 1
+
+
+async def test_a_change_of_the_count_is_told(settings: Settings, clock: FakeClock) -> None:
+    """HP-15.5-3: within the time that seats are kept anew, to everyone, also elsewhere."""
+    async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
+        await join(alice)
+        async with two.client("bob") as bob:
+            await join(bob)
+            await one.worker._rooms.keep()
+            assert await alice.until(Roomstate) == Roomstate("lobby", 0, 2)
+            await one.worker._rooms.keep()  # no change: nothing is said
+            await ask(bob, Roomleave, "lobby")
+            await one.worker._rooms.keep()
+            assert await alice.expect(Roomstate) == Roomstate("lobby", 0, 1)
+
+
+async def test_a_dropped_publish_is_seen_by_the_next(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-15.6-1, G5: at most once live; numbers show what is missing."""
+    async with (
+        two_workers(settings, clock) as (one, two),
+        one.client("alice") as alice,
+        two.client("bob") as bob,
+    ):
+        await join(alice)
+        await join(bob)
+        await write(alice, "1")
+        assert await pushed(bob) == [(1, "1")]
+        with monkeypatch.context() as patch:
+            patch.setattr(two.worker._rooms, "heard", lambda channel, payload: True)
+            await write(alice, "2")
+            async with two.client("carol") as carol:  # whose join comes behind the publish
+                await join(carol)
+                assert await pushed(carol, 2) == [(1, "1"), (2, "2")]
+        await write(alice, "3")
+        assert await pushed(bob) == [(3, "3")]
+
+
+async def test_a_dropped_publish_is_told_in_a_quiet_room(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-15.6-2: where no push follows, the room's state names the number; at the second look,
+    because the first may be ahead of a push on its way."""
+    async with (
+        two_workers(settings, clock) as (one, two),
+        one.client("alice") as alice,
+        two.client("bob") as bob,
+    ):
+        await join(alice)
+        await join(bob)
+        await two.worker._rooms.keep()
+        assert await bob.until(Roomstate) == Roomstate("lobby", 0, 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(two.worker._rooms, "heard", lambda channel, payload: True)
+            await write(alice, "lost")
+            async with two.client("carol") as carol:
+                await join(carol)
+                await pushed(carol)
+                await two.worker._rooms.keep()
+                assert await bob.expect(Roomstate) == Roomstate("lobby", 0, 3)
+                await two.worker._rooms.keep()
+                assert await bob.expect(Roomstate) == Roomstate("lobby", 1, 3)
+                await two.worker._rooms.keep()  # it is told once
+                await write(alice, "2")
+                await carol.send(frames.Ping())
+                await carol.until(frames.Pong)
+        await bob.send(frames.Ping())
+        await bob.expect(frames.Pong)
+
+
+async def test_a_store_that_came_back_older_gives_no_number_twice(
+    running: RunningWorker, store: Any
+) -> None:
+    """HP-15.2-2: who has heard 3 must not take another 3 for a repetition of it."""
+    async with running.client("alice") as alice:
+        await join(alice)
+        for number in ("1", "2", "3"):
+            await write(alice, number)
+        [meta] = store.keys("*dev*r:lobby")
+        store.hset(meta, "q", "1")
+        await write(alice, "4")
+        assert (await pushed(alice, 4))[-1] == (4, "4")
+
+
+async def test_the_store_sees_no_message(running: RunningWorker, store: Any) -> None:
+    """G7: neither in the log nor on the channel."""
+    [server] = [running.redis_url]
+    with redis.Redis.from_url(server) as listening:
+        async with running.client("alice") as alice:
+            await join(alice)
+            channel = running.worker._rooms._store.channel(running.app.id, "lobby")
+            pubsub = listening.pubsub()
+            pubsub.ssubscribe(channel)
+            await write(alice, "the secret text")
+            heard = [pubsub.handle_message(pubsub.parse_response()) for _ in range(2)]
+            [log] = store.keys("*inbox*r:lobby")
+            for each in (heard[1]["data"], store.xrange(log)[0][1][b"m"]):
+                assert len(each) > 50
+                assert b"secret" not in each
+            pubsub.close()
+
+
+async def test_a_record_of_another_room_does_not_open(running: RunningWorker, store: Any) -> None:
+    """G7, HP-15.6-1: what was copied across is not shown, and leaves a hole."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        await join(alice, "one")
+        await join(alice, "two")
+        await write(alice, "1", "one")
+        await write(alice, "2", "one")
+        await write(alice, "mine", "two")
+        [one], [two] = store.keys("*inbox*r:one"), store.keys("*inbox*r:two")
+        entries = store.xrange(one)
+        [(at, _)] = store.xrange(two)
+        store.delete(two)
+        store.xadd(two, {"m": entries[0][1][b"m"]}, id=at)
+        await join(bob, "two")
+        await write(alice, "next", "two")
+        assert await pushed(bob) == [(2, "next")]
+
+
+async def test_while_the_store_is_away_requests_are_put_off(
+    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-15.1-3, HP-7.1-6: unavailable with retry_after; the connection stays."""
+    async with running.client("alice") as alice:
+        await join(alice)
+        with monkeypatch.context() as patch:
+            patch.setattr(running.worker._link, "up", False)
+            for answer in (
+                await ask(alice, Roomjoin, "other"),
+                await write(alice, "x"),
+                await ask(alice, Roomset, "other", "everyone"),
+                await ask(alice, Roomleave, "lobby"),
+            ):
+                assert code(answer) == codes.UNAVAILABLE.number
+                assert isinstance(answer, frames.Error)
+                assert answer.retry_after
+            await running.worker._rooms.keep()  # is put off too
+        assert isinstance(await ask(alice, Roomleave, "lobby"), frames.Ok)
+        await join(alice)
+        assert isinstance(await write(alice, "x"), frames.Ok)
+
+
+async def test_a_session_that_ends_leaves_nothing_behind(running: RunningWorker) -> None:
+    """G9: no room, no subscription."""
+    hub = running.worker._rooms
+    async with running.client("alice") as alice:
+        await join(alice)
+        assert hub._rooms
+    async with asyncio.timeout(10):
+        while running.worker._listener.open:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert (hub._rooms, hub._of) == ({}, {})
+    assert not any(b"r:lobby" in name for name in running.worker._subscriber._wanted)
+
+
+def connection_of(running: RunningWorker, user: str) -> WebSocketConnection:
+    """The gateway's end of a user's only connection."""
+    [found] = [
+        each
+        for each in running.worker._listener._connections
+        if each.session is not None and each.session.user == user
+    ]
+    return found
+
+
+async def test_a_slow_reader_misses_by_priority(
+    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-15.6-3, G5: low at once, normal when more waits, high last; the numbers show the holes."""
+    async with running.client("alice") as alice, running.client("slow") as slow:
+        await join(alice)
+        await join(slow)
+        waiting = 0
+        monkeypatch.setattr(WebSocketConnection, "waiting", property(lambda _: waiting))
+        connection = connection_of(running, "slow")
+        connection.congested = True
+        for waiting in (1, 128 * 1024, 128 * 1024 + 1, 256 * 1024, 256 * 1024 + 1):  # noqa: B007
+            for priority in Priority:
+                await write(alice, "x", priority=priority)
+        connection.congested = False
+        await write(alice, "after", priority=Priority.LOW)
+        pushes = [await push_to(slow) for _ in range(7)]
+        assert [(push.seq, push.priority) for push in pushes] == [
+            *((2, 1), (3, 2), (5, 1), (6, 2), (9, 2), (12, 2)),
+            (16, 0),
+        ]
+        assert [seq for seq, _ in await pushed(alice, 16)] == list(range(1, 17))
+
+
+async def test_a_reader_who_stops_costs_little_memory(running: RunningWorker) -> None:
+    """HP-15.6-3, G9: what waits for it is bounded, others miss nothing, and it goes on later."""
+    async with running.client("alice") as alice, running.client("slow") as slow:
+        await join(alice)
+        await join(slow)
+        connection = connection_of(running, "slow")
+        slow.websocket.transport.pause_reading()
+        body, seq, congested, most = "x" * 32_000, 0, 0, 0
+        while congested < 20:
+            seq += 1
+            await write(alice, body, priority=Priority.HIGH)
+            most = max(most, connection.waiting)
+            congested += connection.congested
+        assert most <= 256 * 1024 + 2 * 33_000
+        assert [n for n, _ in await pushed(alice, seq)] == list(range(1, seq + 1))
+        slow.websocket.transport.resume_reading()
+        seen: list[int] = []
+
+        async def read() -> None:
+            while not seen or seen[-1] <= seq:
+                seen.append((await push_to(slow)).seq)
+
+        reading = asyncio.create_task(read())
+        await eventually(lambda: not connection.congested)
+        await write(alice, "after", priority=Priority.LOW)
+        await reading
+        assert seen == sorted(set(seen))
+        assert len(seen) < seq + 1

@@ -1,0 +1,286 @@
+"""The fan-out of rooms, with sessions that only note what they get."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any
+
+from gateway.hub import rooms
+from gateway.hub.rooms import BACKLOG, SLICE, RoomHub, SessionGone
+from gateway.store import events
+from protocol.frames import Priority
+
+
+class Heard:
+    """A session. `turns` notes in which turn of the loop each frame came."""
+
+    def __init__(self, id: str, now: list[int]) -> None:
+        self.id = id
+        self.frames: list[bytes] = []
+        self.turns: list[int] = []
+        self.full = False
+        self._now = now
+
+    def on_room(self, frame: bytes, priority: int) -> bool:
+        """Take it, unless full."""
+        if self.full:
+            return False
+        self.frames.append(frame)
+        self.turns.append(self._now[0])
+        return True
+
+    def on_relayed(self, frame: bytes) -> None:
+        """Take it."""
+        self.frames.append(frame)
+
+
+class Ears:
+    """A subscriber that confirms at once."""
+
+    def __init__(self) -> None:
+        self.wanted: list[str] = []
+
+    def subscribe(self, channel: str) -> asyncio.Future[None]:
+        """Done."""
+        self.wanted.append(channel)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+    def unsubscribe(self, channel: str) -> None:
+        """Done."""
+        while channel in self.wanted:
+            self.wanted.remove(channel)
+
+
+class Store:
+    """Names channels, and notes who is away."""
+
+    def __init__(self) -> None:
+        self.kept: list[list[str]] = []
+
+    def channel(self, app_id: str, room: str) -> str:
+        """The room's own."""
+        return f"ch:{room}"
+
+    def away(self, *_: Any) -> asyncio.Future[Any]:
+        """Done."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+    async def keep(self, app_id: str, room: str, seats: list[str], now_ms: int) -> tuple[int, int]:
+        """Note it."""
+        self.kept.append(list(seats))
+        await asyncio.sleep(0)
+        return 7, 0
+
+
+class Setting:
+    """A hub, and sessions in its rooms."""
+
+    def __init__(self) -> None:
+        self.turn = [0]
+        self.sessions: dict[str, Heard] = {}
+        self.made = 0
+        self.store = Store()
+        self.ears = Ears()
+        fake: Any = self.ears
+        store: Any = self.store
+        self.hub = RoomHub(fake, store, self._find, self._frame, lambda: 0)
+
+    def _find(self, app_id: str, user: str, session_id: str) -> Heard | None:
+        return self.sessions.get(session_id)
+
+    def _frame(self, app: str, room: str, channel: str, event: Any) -> bytes:
+        self.made += 1
+        return event.record[1:] if isinstance(event, events.RoomMessage) else event.record
+
+    def fill(self, room: str, count: int) -> list[Heard]:
+        """Sessions in a room, whose seats are open."""
+        found = []
+        for number in range(count):
+            session = Heard(f"{room}-{number}", self.turn)
+            self.sessions[session.id] = session
+            seat, _ = self.hub.enter("app", "u", session.id, room, f"u{number}:d")
+            self.hub.open(session.id, room, seat, 0, [])
+            found.append(session)
+        return found
+
+    def publish(self, room: str, seq: int, priority: int = Priority.NORMAL) -> None:
+        """Number `seq` is heard."""
+        payload = struct.pack(">BQB", 6, seq, priority) + b"%d" % seq
+        assert self.hub.heard(f"ch:{room}".encode(), payload)
+
+    async def run(self, turns: int) -> None:
+        """Let the loop turn."""
+        for _ in range(turns):
+            self.turn[0] += 1
+            await asyncio.sleep(0)
+
+
+async def test_two_hundred_sessions_get_a_rooms_messages_in_order() -> None:
+    """HP-15.2-2: however its messages were spread over turns; framed once each."""
+    setting = Setting()
+    sessions = setting.fill("lobby", 200)
+    for seq in range(1, 101):
+        setting.publish("lobby", seq)
+        if seq % 7 == 0:
+            await setting.run(1)
+    await setting.run(200)
+    expected = [b"%d" % seq for seq in range(1, 101)]
+    assert all(session.frames == expected for session in sessions)
+    assert setting.made == 100
+
+
+async def test_a_large_fan_out_yields() -> None:
+    """G9: others get their turn every few hundred writes; the order holds."""
+    setting = Setting()
+    large, small = setting.fill("large", 2000), setting.fill("small", 2)
+    for seq in (1, 2, 3):
+        setting.publish("large", seq)
+    setting.publish("small", 1)
+    assert [len(each.frames) for each in small] == [1, 1]
+    await setting.run(40)
+    assert all(each.frames == [b"1", b"2", b"3"] for each in large)
+    written: dict[int, int] = {}
+    for each in large:
+        for turn in each.turns:
+            written[turn] = written.get(turn, 0) + 1
+    assert max(written.values()) <= SLICE
+    assert len(written) >= 3 * 2000 // SLICE
+
+
+async def test_a_burst_in_small_rooms_yields_too() -> None:
+    """G9: one read may bring hundreds of messages."""
+    setting = Setting()
+    sessions = setting.fill("lobby", 100)
+    for seq in range(1, 51):
+        setting.publish("lobby", seq)
+    assert sum(len(each.frames) for each in sessions) <= SLICE
+    await setting.run(50)
+    assert all(len(each.frames) == 50 for each in sessions)
+
+
+async def test_who_leaves_during_a_fan_out_gets_no_more() -> None:
+    """HP-15.1-4: not even what was heard before."""
+    setting = Setting()
+    sessions = setting.fill("lobby", 600)
+    setting.publish("lobby", 1)
+    await setting.run(1)
+    setting.hub.leave("lobby-599", "lobby")
+    await setting.run(10)
+    assert sessions[599].frames == []
+    assert all(each.frames == [b"1"] for each in sessions[:599])
+
+
+async def test_who_joins_during_a_fan_out_gets_nothing_twice() -> None:
+    """HP-15.2-2: what was told with the last messages is not pushed again."""
+    setting = Setting()
+    setting.fill("lobby", 600)
+    for seq in (1, 2, 3):
+        setting.publish("lobby", seq)
+    late = setting.sessions["late"] = Heard("late", setting.turn)
+    seat, _ = setting.hub.enter("app", "u", "late", "lobby", "late:d")
+    setting.hub.open("late", "lobby", seat, 2, [])
+    await setting.run(20)
+    assert late.frames == [b"3"]
+
+
+async def test_what_comes_while_joining_waits() -> None:
+    """HP-15.1-2: behind the answer and the last messages, in order, and at most 200."""
+    setting = Setting()
+    setting.fill("lobby", 1)
+    late = setting.sessions["late"] = Heard("late", setting.turn)
+    seat, _ = setting.hub.enter("app", "u", "late", "lobby", "late:d")
+    for seq in range(1, 251):
+        setting.publish("lobby", seq)
+        await setting.run(1)
+    assert late.frames == []
+    setting.hub.open("late", "lobby", seat, 100, [])
+    assert late.frames == [b"%d" % seq for seq in range(101, 251)]
+
+
+async def test_a_backlog_drops_by_priority() -> None:
+    """HP-15.6-3: low first, then normal, then high; what is dropped is not even opened."""
+    setting = Setting()
+    [session, *_] = setting.fill("lobby", 300)
+    seq = 0
+    for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
+        for _ in range(BACKLOG[Priority.HIGH]):
+            seq += 1
+            setting.publish("lobby", seq, priority)
+    await setting.run(3 * BACKLOG[Priority.HIGH])
+    kept = [int(frame) for frame in session.frames]
+    size = BACKLOG[Priority.HIGH]
+    counts = [sum(n * size < seq <= (n + 1) * size for seq in kept) for n in range(3)]
+    low, normal, high = (BACKLOG[p] for p in Priority)
+    assert counts == [low, normal - low, high - normal]
+    assert kept == sorted(kept)
+    assert setting.made == sum(counts)
+
+
+async def test_one_that_is_full_does_not_hold_others_up() -> None:
+    """G9, HP-15.6-1: and gets the next one once it has room."""
+    setting = Setting()
+    slow, fast = setting.fill("lobby", 2)
+    slow.full = True
+    setting.publish("lobby", 1)
+    slow.full = False
+    setting.publish("lobby", 2)
+    assert (slow.frames, fast.frames) == ([b"2"], [b"1", b"2"])
+
+
+async def test_a_number_is_pushed_once() -> None:
+    """HP-15.2-2: a publish that comes twice, or late, is dropped."""
+    setting = Setting()
+    [session] = setting.fill("lobby", 1)
+    for seq in (1, 3, 3, 2, 4):
+        setting.publish("lobby", seq)
+    assert session.frames == [b"1", b"3", b"4"]
+
+
+async def test_seats_are_kept_in_batches_without_those_who_left() -> None:
+    """HP-15.5-2: one who leaves while others are kept must not be seated again."""
+    setting = Setting()
+    setting.fill("lobby", rooms.KEEP_BATCH + 2)
+    keeping = asyncio.create_task(setting.hub.keep())
+    await asyncio.sleep(0)
+    setting.hub.leave(f"lobby-{rooms.KEEP_BATCH}", "lobby")
+    await keeping
+    assert [len(batch) for batch in setting.store.kept] == [rooms.KEEP_BATCH, 1]
+
+
+async def test_an_empty_room_is_not_heard() -> None:
+    """G9: nothing of it stays, and its channel is given up."""
+    setting = Setting()
+    setting.fill("lobby", 600)
+    setting.publish("lobby", 1)
+    for id in tuple(setting.sessions):
+        setting.hub.gone(id)
+    await setting.run(3)
+    assert not setting.hub.heard(b"ch:lobby", b"\x06")
+    assert (setting.hub._rooms, setting.hub._of, setting.ears.wanted) == ({}, {}, [])
+    assert setting.hub.rooms_of("lobby-1") == frozenset()
+
+
+async def test_closing_stops_a_fan_out() -> None:
+    """No task outlives the hub."""
+    setting = Setting()
+    setting.fill("lobby", 600)
+    setting.publish("lobby", 1)
+    await setting.hub.aclose()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert [task for task in others if task.get_name() == "room-fan-out"] == []
+
+
+async def test_a_session_that_is_gone_can_not_enter() -> None:
+    """G9: it would never leave."""
+    setting = Setting()
+    try:
+        setting.hub.enter("app", "u", "nobody", "lobby", "u:d")
+    except SessionGone:
+        assert setting.hub._rooms == {}
+    else:
+        raise AssertionError("it entered")

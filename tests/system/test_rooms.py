@@ -1,0 +1,88 @@
+"""Rooms and signals from end to end: the SDK, real sockets, two gateways of one region."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.config import Settings
+from protocol.client import Client, Event, RoomGap, Signal
+from tests.gateway.chat.test_rooms import two_workers
+from tests.harness import FakeClock, RunningWorker
+
+
+def client(worker: RunningWorker, user: str, events: asyncio.Queue[Event]) -> Client:
+    """A client of `user` that comes back at once."""
+
+    async def no_wait(_: float) -> None:
+        await asyncio.sleep(0)
+
+    return Client(
+        worker.url,
+        device="d1",
+        token=worker.token(user),
+        on_event=events.put_nowait,
+        sleep=no_wait,
+    )
+
+
+async def next_of(events: asyncio.Queue[Event], kind: type[Event]) -> Event:
+    """The next event of a kind."""
+    while True:
+        event = await events.get()
+        if isinstance(event, kind):
+            return event
+
+
+async def test_two_people_in_a_room(settings: Settings, clock: FakeClock) -> None:
+    """HP-15.2-1, HP-16.1-1: across gateways, with a signal beside it."""
+    alices: asyncio.Queue[Event] = asyncio.Queue()
+    bobs: asyncio.Queue[Event] = asyncio.Queue()
+    async with (
+        asyncio.timeout(20),
+        two_workers(settings, clock) as (one, two),
+        client(one, "alice", alices) as alice,
+        client(two, "bob", bobs) as bob,
+    ):
+        async with alice.room("lobby") as hers:
+            await hers.send("first")
+            async with bob.room("lobby") as his:
+                assert (await anext(his)).text == "first"
+                await his.send("second", priority="high")
+                assert [(await anext(hers)).text for _ in range(2)] == ["first", "second"]
+                assert his.members == 2
+                assert alice.signal("r:lobby", "typing")
+                assert await next_of(bobs, Signal) == Signal("alice", "r:lobby", "typing", b"")
+        assert alice.signal("bob", "call", "ring")
+        assert await next_of(bobs, Signal) == Signal("alice", "bob", "call", b"ring")
+
+
+async def test_a_cut_connection_misses_nothing_that_is_still_kept(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-15.3-2, HP-15.6-4: up to 200 come again; the rest is told as a gap."""
+    alices: asyncio.Queue[Event] = asyncio.Queue()
+    bobs: asyncio.Queue[Event] = asyncio.Queue()
+    async with (
+        asyncio.timeout(40),
+        two_workers(settings, clock) as (one, two),
+        client(one, "alice", alices) as alice,
+        client(two, "bob", bobs) as bob,
+        alice.room("lobby") as hers,
+        bob.room("lobby") as his,
+    ):
+        for count, gap in ((50, 0), (230, 30)):
+            # His connection is lost as far as he is concerned, and held back until then.
+            back = asyncio.Event()
+            monkeypatch.setattr(bob._link, "_sleep", lambda _, back=back: back.wait())
+            connection = bob._link._connection
+            assert connection is not None
+            connection.transport.abort()
+            await connection.wait_closed()
+            sent = [await hers.send(str(n)) for n in range(count)]
+            back.set()
+            got = [(await anext(his)).id for _ in range(count - gap)]
+            assert got == [each.id for each in sent][gap:]
+            if gap:
+                assert await next_of(bobs, RoomGap) == RoomGap("lobby", gap)
