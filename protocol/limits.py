@@ -34,5 +34,14 @@ MAX_ID_CHARS: Final = 64
 MAX_KIND_CHARS: Final = 32
 """Longest kind of a message (``text``, ``image`` …), in characters."""
 
+MAX_MENTIONS: Final = 50
+"""Most users that one message mentions."""
+
+MAX_TTL_S: Final = 2**32 - 1
+"""Longest time to live that a sender may ask for, in seconds; the tier's time bounds it anyway."""
+
+MAX_HISTORY_PAGE: Final = 100
+"""Most messages in one page of a conversation's history."""
+
 MAX_INTEGER: Final = 2**53 - 1
 """No integer on the wire is larger, so that a browser's numbers can hold it."""

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.apps.app import App
 from gateway.chat.addressing import conversation_of
+from gateway.chat.options import expires_ms, extra_of, options_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
+from gateway.store import events
 from gateway.store.inbox import Inboxes
+from gateway.store.log import Logs
 from protocol import codes
-from protocol.frames import Message, Send
+from protocol.frames import Message, Send, Transient
 from protocol.ids import message_id
 
 
 class Sending:
     """Accepts messages. `clock_ms` gives milliseconds since 1970."""
 
-    def __init__(self, inboxes: Inboxes, records: Records, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, inboxes: Inboxes, logs: Logs, records: Records, clock_ms: Callable[[], int]
+    ) -> None:
         self._inboxes = inboxes
+        self._logs = logs
         self._records = records
         self._clock_ms = clock_ms
 
     def send(self, app: App, user: str, frame: Send) -> tuple[bytes, asyncio.Future[int]]:
-        """Seal `frame` and store it for its recipient and for the sender's own devices.
+        """Seal `frame` and store it for its recipient, the sender's own devices and the history.
 
         Returns the message id, and a future of the time at which the message was first accepted, in
         milliseconds; until the future is done nothing is promised (G1). Messages of one session
         reach an inbox in the order of these calls (G3).
 
         Raises:
-            Refused: unknown_recipient, body_too_large. The future: Unavailable, StoreFault.
+            Refused: unknown_recipient, body_too_large, invalid_field. The future: Unavailable,
+                StoreFault.
         """
         conversation = conversation_of(user, frame.to)
         if len(frame.body) > app.tier.max_body:
@@ -39,12 +46,31 @@ class Sending:
                 codes.BODY_TOO_LARGE,
                 f"The body is over this app's limit of {app.tier.max_body} bytes.",
             )
+        options = options_of(frame)
         now_ms = self._clock_ms()
         mid = message_id(app.id, user, frame.client_id)
-        message = Message(mid, user, frame.to, now_ms, frame.kind, frame.body)
+        extra = extra_of(options, now_ms)
+        message = Message(mid, user, frame.to, now_ms, frame.kind, frame.body, extra)
         # Sender first, and once where someone writes to himself.
         users = (user, frame.to) if frame.to != user else (user,)
-        stored = self._inboxes.deliver(
-            app.id, app.tier, mid, users, self._records.make(app, message, conversation), now_ms
+        if options.online_only:
+            return mid, self._tell(app, users, message)
+        record = self._records.make(app, message, conversation)
+        expires = expires_ms(options, now_ms)
+        kept = (
+            [self._logs.add(app.id, app.tier, conversation, mid, record, now_ms, expires)]
+            if options.history
+            else []
         )
-        return mid, stored
+        return mid, self._inboxes.deliver(
+            app.id, app.tier, mid, users, record, now_ms, expires, also=kept
+        )
+
+    def _tell(self, app: App, users: Sequence[str], message: Message) -> asyncio.Future[int]:
+        """To whoever of `users` is connected now; sealed for each one's channel."""
+        frame = Transient(message)
+        payloads = {}
+        for user in users:
+            channel = self._inboxes.channel(app.id, user)
+            payloads[user] = events.relayed(self._records.relay(app, channel, frame, message.time))
+        return self._inboxes.tell(app.id, message.id, payloads, message.time)

@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from gateway.chat.history import Histories
 from gateway.chat.records import Records
 from gateway.chat.sending import Sending
 from gateway.config import Address, Settings
@@ -36,6 +37,7 @@ from gateway.store.errors import StampError, StoreError
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
+from gateway.store.log import Logs
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
 from protocol import codes
@@ -114,6 +116,7 @@ class Worker:
         self._subscriber = Subscriber(settings.redis_url, self._heard)
         self._apps_channel = keys.apps_channel
         inboxes = Inboxes(self._link, keys)
+        logs = Logs(self._link, keys)
         self._directory = AppDirectory(self._link, keys, sealer, self._app_deleted)
         self._records = Records(sealer)
         self._hub = Hub(self._subscriber, inboxes, self._frame)
@@ -124,12 +127,14 @@ class Worker:
             directory=self._directory,
             inboxes=inboxes,
             records=self._records,
-            sending=Sending(inboxes, self._records, self._clock.wall_ms),
+            sending=Sending(inboxes, logs, self._records, self._clock.wall_ms),
             hub=self._hub,
             wheel=self._wheel,
             clock=self._clock,
             heartbeat_s=settings.heartbeat_s,
-            handlers={},
+            handlers={
+                **Histories(logs, self._records, self._clock.wall_ms).handlers(),
+            },
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins)

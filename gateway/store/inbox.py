@@ -13,8 +13,9 @@ Times are milliseconds since 1970 and are passed in. Every method may raise, or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Any, Final
 
 from gateway.apps.tiers import Tier
@@ -28,6 +29,7 @@ _DELIVER: Final = script("deliver")
 _ATTACH: Final = script("attach")
 _ACK: Final = script("ack")
 _CHECK: Final = script("check")
+_ONCE: Final = script("once")
 
 PAGE: Final = 128
 """Entries read at once while catching up."""
@@ -41,11 +43,19 @@ MAX_DEVICES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message of an inbox. `record` is sealed."""
+    """One message of an inbox or a log. `record` is sealed.
+
+    `expires_ms` is when the message's own time to live ends; None: when the tier's does.
+    """
 
     seq: int
     ms: int
     record: bytes
+    expires_ms: int | None = None
+
+    def expired(self, now_ms: int) -> bool:
+        """True from the millisecond on in which its own time to live is over."""
+        return self.expires_ms is not None and self.expires_ms <= now_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +109,13 @@ class Inboxes:
         users: Sequence[str],
         record: bytes,
         now_ms: int,
+        expires_ms: int | None = None,
+        also: Sequence[asyncio.Future[Any]] = (),
     ) -> asyncio.Future[int]:
         """Store `record` in the inbox of each of `users`, unless this message id already was.
+
+        `expires_ms` is when the message's own time to live ends. `also` are other calls that store
+        the message and answer as these do: the future waits for them too.
 
         One call a bucket, all in one round trip. The future holds the time at which the message was
         first stored. Commands go out in the order of the calls to this method.
@@ -115,6 +130,7 @@ class Inboxes:
                 (
                     self._keys.dedupe(bucket, app_id, message_id),
                     members[0].due,
+                    self._keys.ttl(bucket),
                     *(name for m in members for name in (m.inbox, m.meta, m.channel)),
                 ),
                 now_ms,
@@ -123,12 +139,37 @@ class Inboxes:
                 DEDUPE_WINDOW_MS,
                 record,
                 message_id.hex()[:EPOCH_CHARS],
+                "" if expires_ms is None else expires_ms,
                 *(m.member for m in members),
                 durable=True,
             )
             for bucket, members in buckets.items()
         ]
-        return _earliest(calls)
+        return _earliest([*calls, *also])
+
+    def tell(
+        self, app_id: str, message_id: bytes, payloads: Mapping[str, bytes], now_ms: int
+    ) -> asyncio.Future[int]:
+        """Publish a payload on each user's channel, unless this message id already was.
+
+        Nothing is stored but that. The future is as that of `deliver`.
+        """
+        buckets: dict[int, list[UserKeys]] = {}
+        names = {self._keys.user(app_id, user): payload for user, payload in payloads.items()}
+        for keys in names:
+            buckets.setdefault(keys.bucket, []).append(keys)
+        return _earliest(
+            [
+                self._link.run(
+                    _ONCE,
+                    (self._keys.dedupe(bucket, app_id, message_id), *(m.channel for m in members)),
+                    now_ms,
+                    DEDUPE_WINDOW_MS,
+                    *(names[m] for m in members),
+                )
+                for bucket, members in buckets.items()
+            ]
+        )
 
     async def attach(
         self,
@@ -167,9 +208,8 @@ class Inboxes:
         if reply[0] == b"revoked":
             raise Revoked("the token was revoked")
         _, epoch, top_ms, top, start_ms, start, resumed, raw = reply
-        return _attached(
-            epoch.decode(), int(top_ms), int(top), int(start_ms), int(start), bool(resumed), raw
-        )
+        start_at = Cursor(epoch.decode(), int(start_ms), int(start))
+        return _attached(start_at, int(top_ms), int(top), bool(resumed), parse_entries(raw), now_ms)
 
     async def page(
         self, app_id: str, tier: Tier, user: str, after: Cursor, now_ms: int, count: int
@@ -178,7 +218,7 @@ class Inboxes:
         youngest = now_ms - tier.retention_ms + 1
         start = f"({after.ms}-{after.seq}" if after.ms >= youngest else f"{youngest}-0"
         inbox = self._keys.user(app_id, user).inbox
-        return _entries(await self._link.call("XRANGE", inbox, start, "+", "COUNT", count))
+        return parse_entries(await self._link.call("XRANGE", inbox, start, "+", "COUNT", count))
 
     def ack(
         self,
@@ -229,26 +269,31 @@ class Inboxes:
         return self._keys.user(app_id, user).channel
 
 
-def _entries(raw: list[Any]) -> list[Entry]:
+def parse_entries(raw: list[Any]) -> list[Entry]:
+    """Entries of a stream as Redis tells them: ``[id, [m, record]]``, or ``x`` and a time too."""
     entries = []
     for entry_id, fields in raw:
         ms, _, seq = entry_id.partition(b"-")
-        entries.append(Entry(int(seq), int(ms), fields[1]))
+        expires = int(fields[3]) if len(fields) > 2 else None
+        entries.append(Entry(int(seq), int(ms), fields[1], expires))
     return entries
 
 
 def _attached(
-    epoch: str, top_ms: int, top: int, start_ms: int, start: int, resumed: bool, raw: list[Any]
+    start: Cursor, top_ms: int, top: int, resumed: bool, entries: list[Entry], now_ms: int
 ) -> Attached:
-    entries = _entries(raw)
-    # Entries only ever go from the head, so what is missing between the cursor and the first that
-    # is left was dropped; where none is left, everything up to the top was.
-    first_left = entries[0].seq if entries else top + 1
-    if first_left == start + 1:
-        cursor = Cursor(epoch, start_ms, start)
-        return Attached(cursor, top, resumed, None, entries)
-    before = Cursor(epoch, entries[0].ms if entries else top_ms, first_left - 1)
-    return Attached(before, top, False, (start + 1, first_left - 1), entries)
+    left = list(dropwhile(lambda entry: entry.expired(now_ms), entries))
+    # What is missing between the cursor and the first that is left was dropped; where none is left,
+    # everything read here was, or everything up to the top.
+    if left:
+        ms, gone = left[0].ms, left[0].seq - 1
+    elif entries:
+        ms, gone = entries[-1].ms, entries[-1].seq
+    else:
+        ms, gone = top_ms, top
+    if gone == start.seq:
+        return Attached(start, top, resumed, None, left)
+    return Attached(Cursor(start.epoch, ms, gone), top, False, (start.seq + 1, gone), left)
 
 
 def _earliest(calls: list[asyncio.Future[Any]]) -> asyncio.Future[int]:

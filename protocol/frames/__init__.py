@@ -33,7 +33,8 @@ from protocol.frames.connection import (
     Renew,
     Result,
 )
-from protocol.frames.messages import Ack, Lost, Message, Push, Send
+from protocol.frames.history import Entry, Forget, History, Place, Transient
+from protocol.frames.messages import Ack, Extra, Lost, Message, Options, Push, Send
 from protocol.frames.types import NO_REQUEST, Count, Cursor, Limits, RequestId
 
 __all__ = [
@@ -44,14 +45,20 @@ __all__ = [
     "Connected",
     "Count",
     "Cursor",
+    "Entry",
     "Error",
     "Expiring",
+    "Extra",
+    "Forget",
     "Goaway",
+    "History",
     "Limits",
     "Lost",
     "Message",
     "Ok",
+    "Options",
     "Ping",
+    "Place",
     "Pong",
     "Push",
     "Renew",
@@ -59,14 +66,17 @@ __all__ = [
     "Result",
     "Send",
     "ServerFrame",
+    "Transient",
 ]
 
 # One line a block.
 ClientFrame = (
     Connect | Renew | Ping | Pong
     | Send | Ack
+    | History | Forget
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
     | Push | Lost
+    | Transient
 )  # fmt: skip

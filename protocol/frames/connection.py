@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from protocol.frames.history import Entry, Place
 from protocol.frames.types import Count, Cursor, Limits, RequestId, Seconds, ShortText
 from protocol.limits import MAX_ID_CHARS
 
@@ -42,11 +43,16 @@ class Connected(Struct, array_like=True, frozen=True, tag=2):
 
 
 class Result(Struct, frozen=True, omit_defaults=True):
-    """What an `Ok` tells, a map. For a send: ``id`` and ``time``. For a renewal: ``expires``."""
+    """What an `Ok` tells, a map. For a send: ``id`` and ``time``. For a renewal: ``expires``.
+
+    For a page of history: ``history``, and ``next`` where the following page begins.
+    """
 
     id: bytes | None = None
     time: Count | None = None
     expires: Count | None = None
+    history: tuple[Entry, ...] | None = None
+    next: Place | None = None
 
 
 class Ok(Struct, array_like=True, frozen=True, tag=3):

@@ -1,7 +1,8 @@
 -- Store one message in every inbox of one bucket that it goes to, once, and tell who is online.
 --
--- KEYS  1 dedupe  2 due list  then, for each inbox: inbox, meta, channel
+-- KEYS  1 dedupe  2 due list  3 ttl list  then, for each inbox: inbox, meta, channel
 -- ARGV  1 now ms  2 retention ms  3 inbox cap  4 dedupe window ms  5 record  6 epoch for a new inbox
+--       7 when the message's own time to live ends, ms, or ''
 --       then, for each inbox: its member of the due list
 -- Returns the time in ms at which the message was first stored here: now, or that of an earlier try.
 local now, retention, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -10,8 +11,8 @@ local record = ARGV[5]
 -- A script that fails is not rolled back. So what may fail comes before the dedupe mark, which would
 -- make the next try believe that this one had stored the message.
 local states, held = {}, {}
-for i = 7, #ARGV do
-  local at = 3 * (i - 6)
+for i = 8, #ARGV do
+  local at = 3 * (i - 7) + 1
   states[i] = redis.call('HMGET', KEYS[at + 1], 'e', 'q', 't')
   held[i] = redis.call('XLEN', KEYS[at]) + 1
 end
@@ -22,8 +23,8 @@ if first then
   return first
 end
 
-for i = 7, #ARGV do
-  local at = 3 * (i - 6)
+for i = 8, #ARGV do
+  local at = 3 * (i - 7) + 1
   local inbox, meta, channel, known = KEYS[at], KEYS[at + 1], KEYS[at + 2], states[i]
   local seq, ms = (tonumber(known[2]) or 0) + 1, tonumber(known[3]) or 0
   if ms < now then
@@ -31,7 +32,13 @@ for i = 7, #ARGV do
   end
   -- Numbers travel as text of all their digits: tostring() would round a time to 14.
   local seq_text, ms_text = string.format('%.0f', seq), string.format('%.0f', ms)
-  redis.call('XADD', inbox, ms_text .. '-' .. seq_text, 'm', record)
+  local id = ms_text .. '-' .. seq_text
+  if ARGV[7] == '' then
+    redis.call('XADD', inbox, id, 'm', record)
+  else
+    redis.call('XADD', inbox, id, 'm', record, 'x', ARGV[7])
+    redis.call('ZADD', KEYS[3], ARGV[7], ARGV[i] .. ' ' .. id)
+  end
   if known[1] then
     redis.call('HSET', meta, 'q', seq_text, 't', ms_text)
   else
