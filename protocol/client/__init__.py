@@ -29,15 +29,24 @@ from protocol.client.errors import (
     TokenRefused,
     WrongRegion,
 )
-from protocol.client.events import Connected, Disconnected, Event, Lost, Reset, TokenExpiring
+from protocol.client.events import (
+    Connected,
+    Disconnected,
+    Event,
+    Lost,
+    Reset,
+    TokenExpiring,
+    Transient,
+)
 from protocol.client.message import Message, Sent
-from protocol.frames import Cursor
+from protocol.frames import Cursor, Place
 
 __all__ = [
     "Client",
     "Cursor",
     "CursorFile",
     "Message",
+    "Place",
     "Sent",
     "Event",
     "Connected",
@@ -45,6 +54,7 @@ __all__ = [
     "Lost",
     "Reset",
     "TokenExpiring",
+    "Transient",
     "ClientError",
     "RequestRefused",
     "SendTimeout",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from random import random as system_random
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 from urllib.parse import urlsplit
 
+from protocol.client import history as histories
 from protocol.client.cursor import CursorFile
 from protocol.client.errors import ClientClosed, ClientError
 from protocol.client.events import Event
@@ -18,9 +19,11 @@ from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
-from protocol.frames import ClientFrame, Cursor, Result, Send
+from protocol.frames import ClientFrame, Cursor, Options, Place, Result, Send
 from protocol.ids import is_device_id, new_client_id
 from protocol.limits import PATH
+
+_NO_OPTIONS: Final = Options()
 
 
 class Client:
@@ -141,6 +144,11 @@ class Client:
         *,
         kind: str | None = None,
         client_id: str | None = None,
+        mentions: Sequence[str] = (),
+        reply: bytes | None = None,
+        history: bool = True,
+        online_only: bool = False,
+        ttl: int | None = None,
         timeout: float | None = 30,
     ) -> Sent:
         """Send a message and wait until it is accepted, so stored for everyone it is for.
@@ -153,6 +161,12 @@ class Client:
             body: text, or bytes that the gateway does not look at.
             kind: what the body is. None: ``text`` for str, ``binary`` for bytes.
             client_id: the message's name among the sender's own; None: a fresh one.
+            mentions: ids of users it speaks of, 50 at most.
+            reply: the id of the message it answers.
+            history: False keeps it out of the conversation's history.
+            online_only: only for who is connected now; kept in no inbox and no history. It comes
+                as the event `Transient`.
+            ttl: its own time to live, whole seconds; the tier's time bounds it.
             timeout: seconds to wait for an answer, reconnects included; None: no limit.
 
         Raises:
@@ -164,10 +178,51 @@ class Client:
             kind = "text" if isinstance(body, str) else "binary"
         data = body.encode() if isinstance(body, str) else body
         name = client_id or new_client_id()
-        result = await self._request(lambda id: Send(id, name, to, kind, data), timeout, name)
+        asked = Options(tuple(mentions), reply, history, online_only, ttl)
+        options = None if asked == _NO_OPTIONS else asked
+        result = await self._request(
+            lambda id: Send(id, name, to, kind, data, options), timeout, name
+        )
         if result.id is None or result.time is None:
             raise ClientError("the server's ok says neither the message's id nor its time")
         return Sent(result.id, result.time)
+
+    def history(
+        self,
+        peer: str,
+        *,
+        limit: int | None = None,
+        before: Place | None = None,
+        after: Place | None = None,
+        timeout: float | None = 30,
+    ) -> AsyncIterator[Message]:
+        """The messages with `peer` that are still kept, also those read on other devices.
+
+        Newest first, from before ``before``; or oldest first, from after ``after``. Pages are
+        fetched as the iteration gets there, each within ``timeout`` seconds. A message's `place` is
+        what to give as ``before`` or ``after``. Iterating raises as `send` does.
+
+        Args:
+            peer: a user id, as ``to`` of a send.
+            limit: most messages; None: all.
+            before, after: where to begin; one of them at most.
+        """
+        return histories.read(
+            lambda make: self._request(make, timeout),
+            lambda: self._incoming.user,
+            peer,
+            limit,
+            before,
+            after,
+        )
+
+    async def delete_conversation(self, peer: str, *, timeout: float | None = 30) -> None:
+        """Delete the history with `peer`, for this user on all devices; `peer` keeps theirs.
+
+        What comes after the call began stays. Messages that wait in the inbox still come. Raises as
+        `send` does; ``timeout`` is for each of its two requests.
+        """
+        await histories.delete(lambda make: self._request(make, timeout), peer)
 
     async def _request(
         self, make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""

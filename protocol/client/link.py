@@ -20,9 +20,10 @@ from protocol.client import ending
 from protocol.client.backoff import CAP_S, full_jitter
 from protocol.client.connection import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S, Connection, dial
 from protocol.client.errors import ClientClosed, ConnectFailed, error_name
-from protocol.client.events import Connected, Disconnected, Event, TokenExpiring
+from protocol.client.events import Connected, Disconnected, Event, TokenExpiring, Transient
 from protocol.client.inbox import OutOfOrder
 from protocol.client.incoming import Incoming
+from protocol.client.message import Message
 from protocol.client.outgoing import Outgoing
 from protocol.codec import FrameError, UnknownType, decode_server, encode
 from protocol.frames import NO_REQUEST, ServerFrame
@@ -220,6 +221,8 @@ class Link:
             case frames.Lost():
                 for event in self._incoming.lost(frame):
                     self._tell(event)
+            case frames.Transient(message=message):
+                self._tell(Transient(Message.of(message, self._incoming.user, 0, message.time)))
             case frames.Ping():
                 connection.write(_PONG)
             case frames.Pong():
