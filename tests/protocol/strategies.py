@@ -10,20 +10,27 @@ from protocol.frames import (
     Connect,
     Connected,
     Cursor,
+    Entry,
     Error,
     Expiring,
+    Extra,
+    Forget,
     Goaway,
+    History,
     Limits,
     Lost,
     Message,
     Ok,
+    Options,
     Ping,
+    Place,
     Pong,
     Push,
     Renew,
     Result,
     Send,
     ServerFrame,
+    Transient,
 )
 
 request_ids = st.integers(1, 2**32 - 1)
@@ -32,15 +39,30 @@ seconds = st.floats(0, 2**53 - 1)
 
 cursors = st.builds(Cursor, st.text(max_size=32), counts, counts)
 limits = st.builds(Limits, counts, counts, counts)
+message_ids = st.binary(min_size=16, max_size=16)
+options = st.builds(
+    Options,
+    st.lists(st.text(min_size=1, max_size=64), max_size=50).map(tuple),
+    st.none() | message_ids,
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.integers(1, 2**32 - 1),
+)
+extras = st.builds(
+    Extra, st.lists(st.text()).map(tuple), st.none() | message_ids, st.none() | counts
+)
+places = st.builds(Place, counts, counts)
 messages = st.builds(
     Message,
-    st.binary(min_size=16, max_size=16),
+    message_ids,
     st.text(),
     st.text(),
     counts,
     st.text(),
     st.binary(max_size=2000),
+    st.none() | extras,
 )
+entries = st.builds(Entry, places, messages)
 
 client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
     st.builds(
@@ -58,7 +80,17 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
         st.text(min_size=1, max_size=128),
         st.text(min_size=1, max_size=32),
         st.binary(max_size=2000),
+        st.none() | options,
     ),
+    st.builds(
+        History,
+        request_ids,
+        st.text(min_size=1, max_size=128),
+        st.integers(1, 100),
+        st.none() | places,
+        st.none() | places,
+    ),
+    st.builds(Forget, request_ids, st.text(min_size=1, max_size=128), places),
     st.builds(Ack, counts),
     st.builds(Renew, request_ids, st.text()),
     st.just(Ping()),
@@ -82,7 +114,14 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(
         Ok,
         request_ids,
-        st.builds(Result, st.none() | st.binary(), st.none() | counts, st.none() | counts),
+        st.builds(
+            Result,
+            st.none() | st.binary(),
+            st.none() | counts,
+            st.none() | counts,
+            history=st.none() | st.lists(entries, max_size=3).map(tuple),
+            next=st.none() | places,
+        ),
     ),
     st.builds(
         Error,
@@ -98,4 +137,5 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(Goaway, seconds),
     st.builds(Push, counts, counts, messages),
     st.builds(Lost, counts, counts),
+    st.builds(Transient, messages),
 )

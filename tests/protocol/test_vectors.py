@@ -45,16 +45,23 @@ def _written_out(value: Any) -> Any:
     return value
 
 
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    """`fields` without the keys of `result` that say nothing; a vector may leave them out."""
+    if "result" not in fields:
+        return fields
+    return fields | {"result": {k: v for k, v in fields["result"].items() if v is not None}}
+
+
 def _same(raw: Any, expected: Any) -> bool:
     """Compare what an untyped MessagePack gives with a vector's fields.
 
-    Arrays of fields are compared place by place as far as they go: what is missing is a default and
-    what is more is unknown.
+    Arrays of fields are compared place by place as far as they go, and maps by the keys they have:
+    what is missing is a default and what is more is unknown.
     """
     if isinstance(expected, dict) and isinstance(raw, list):
         return all(_same(a, b) for a, b in zip(raw, expected.values(), strict=False))
     if isinstance(expected, dict) and isinstance(raw, dict):
-        return all(_same(raw.get(key), inner) for key, inner in expected.items())
+        return all(_same(raw[key], inner) for key, inner in expected.items() if key in raw)
     if isinstance(expected, list) and isinstance(raw, list):
         return len(raw) == len(expected) and all(map(_same, raw, expected))
     if isinstance(raw, bytes):
@@ -69,7 +76,7 @@ def test_our_codec_decodes_a_golden_frame(vector: dict[str, Any]) -> None:
     frame = vectors.decode(vector)
     assert type(frame).__name__.lower() == vector["frame"]
     assert frame.__struct_config__.tag == vector["type"]
-    assert _plain(frame) == _written_out(vector["fields"])
+    assert _present(_plain(frame)) == _present(_written_out(vector["fields"]))
 
 
 @pytest.mark.parametrize("vector", GOLDEN, ids=_name)
