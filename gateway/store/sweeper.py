@@ -1,7 +1,8 @@
 """The sweeper: what is past its time leaves Redis within a minute, read or not.
 
 Reading already hides it to the millisecond (`Inboxes.page`); this is about the sealed bytes. In an
-inbox of more than 100 messages Redis frees them block by block, so a few may go later (sweep.lua).
+inbox or log of more than 100 messages (1,000 for a message's own time to live) Redis frees them
+block by block, so a few may go later (sweep.lua, erase.lua).
 
 Each bucket has a due list, so an inbox or a log nobody touches is found without looking at the
 others, and a ttl list of the entries whose own time to live is shorter. One gateway of the region
@@ -140,8 +141,6 @@ class Sweeper:
                     if ":" in name
                     else self._keys.user(app_id, name).inbox
                 )
-                # As numbers: "9-1" comes before "10-2".
-                ids.sort(key=lambda entry_id: int(entry_id.partition("-")[2]))
                 removed += await self._link.run(_ERASE, (key, ttl), stream, *ids)
             if len(members) < BATCH:
                 return removed
