@@ -240,4 +240,4 @@ async def test_sweeping_leaves_other_ends_as_they_are(running: RunningWorker) ->
             assert (await bob.expect(frames.Push)).message.body == b"ten"
         running.clock.advance(0.001)
         async with running.client("bob", "late") as bob:
-            assert bob.connected.lost == (1, 2)
+            assert bob.connected.lost == (2, 2)
