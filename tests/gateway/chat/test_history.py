@@ -224,7 +224,7 @@ async def test_changes_of_the_app_reach_its_logs(running: RunningWorker, change:
 
 
 async def test_deleting_is_for_oneself(running: RunningWorker) -> None:
-    """HP-13.3-1, HP-13.3-2, HP-13.3-3: on all devices of the user, not for the peer, not for later ones."""
+    """HP-13.3-1, HP-13.3-2, HP-13.3-3: for all of the user's devices; not the peer, not later."""
     async with running.client("alice") as alice, running.client("bob") as bob:
         for text in "abc":
             await alice.say("bob", text)
