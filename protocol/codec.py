@@ -21,6 +21,7 @@ from protocol.frames import NO_REQUEST, ClientFrame, Message, Push, Roompush, Se
 _encoder: Final = msgspec.msgpack.Encoder()
 _client_decoder: Final[msgspec.msgpack.Decoder[ClientFrame]] = msgspec.msgpack.Decoder(ClientFrame)
 _server_decoder: Final[msgspec.msgpack.Decoder[ServerFrame]] = msgspec.msgpack.Decoder(ServerFrame)
+_message_decoder: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
 _outline_decoder: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 _ENUM_VALUE: Final = re.compile(r"Invalid enum value .*(?= - at )", re.DOTALL)
@@ -58,6 +59,10 @@ class InvalidField(FrameError):
 
 encode = _encoder.encode
 """Encode any frame or a `Message`; returns its bytes."""
+
+
+decode_message = _message_decoder.decode
+"""Decode what `encode` made of a `Message`. For a gateway's own bytes, which were sealed."""
 
 
 def decode_client(data: bytes) -> ClientFrame:

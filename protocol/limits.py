@@ -39,11 +39,13 @@ MAX_GROUP_NAME_CHARS: Final = 128
 
 MAX_GROUP_CHANGE: Final = 100
 """Users in one request about a group's members; it keeps the notice that all get small."""
+
 MAX_PLATFORM_CHARS: Final = 32
 """Longest platform of a device (``ios``, ``web`` …), in characters."""
 
 MAX_BLOCKS: Final = 1000
 """Most users that one user blocks. A list of them fits one frame."""
+
 MAX_LAST: Final = 200
 """Most messages that a room keeps for those who join."""
 
@@ -61,6 +63,15 @@ SIGNAL_RATE: Final = 10
 
 SIGNAL_BURST: Final = 20
 """Signals that a session may send at once."""
+
+MAX_MENTIONS: Final = 50
+"""Most users that one message mentions."""
+
+MAX_TTL_S: Final = 2**32 - 1
+"""Longest time to live that a sender may ask for, in seconds; the tier's time bounds it anyway."""
+
+MAX_HISTORY_PAGE: Final = 100
+"""Most messages in one page of a conversation's history."""
 
 MAX_INTEGER: Final = 2**53 - 1
 """No integer on the wire is larger, so that a browser's numbers can hold it."""

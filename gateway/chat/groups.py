@@ -71,9 +71,12 @@ class GroupChat:
 
     # -- sending -----------------------------------------------------------------------------------
 
-    def send(self, app: App, message: Message) -> asyncio.Future[int]:
+    def send(
+        self, app: App, message: Message, expires_ms: int | None = None
+    ) -> asyncio.Future[int]:
         """Store `message` for every member of the group that it is for.
 
+        `expires_ms` is when the message's own time to live ends.
         As `Inboxes.deliver`; messages to one group leave in the order of these calls (G3).
 
         Raises:
@@ -82,13 +85,14 @@ class GroupChat:
         group = _id(message.to)
         accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         current = self._groups.current(app, group)
-        current.add_done_callback(partial(self._fan_out, app, message, accepted))
+        current.add_done_callback(partial(self._fan_out, app, message, expires_ms, accepted))
         return accepted
 
     def _fan_out(
         self,
         app: App,
         message: Message,
+        expires_ms: int | None,
         accepted: asyncio.Future[int],
         current: asyncio.Future[Group | None],
     ) -> None:
@@ -103,6 +107,7 @@ class GroupChat:
                 self._records.make(app, message, message.to),
                 message.time,
                 group.version,
+                expires_ms,
             )
         except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
             accepted.set_exception(error)

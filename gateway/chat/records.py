@@ -52,30 +52,42 @@ class Records:
             Tampered: changed, or moved here from another inbox, app or region.
             UnknownKeyVersion: this gateway lacks the key.
         """
-        if len(record) <= _ID_BYTES:
-            raise Tampered
-        end = _ID_BYTES + 1 + record[_ID_BYTES]
-        try:
-            conversation = record[_ID_BYTES + 1 : end].decode()
-        except UnicodeDecodeError:
-            raise Tampered from None
+        conversation = _conversation(record)
         # The seal binds the record to its conversation; this binds the conversation to the inbox.
         kind, _, members = conversation.partition(":")
         if kind == "g":  # who is in it changes, so it may be in any inbox of the app
-            return self._open_shared(app, conversation, record, end)
+            return self._open_shared(app, conversation, record)
         if kind != "d" or user not in members.split(":"):
             raise Tampered
+        return self._open(app, conversation, record)
+
+    def kept(self, app: App, conversation: str, record: bytes) -> bytes:
+        """The encoded `Message` in a record that was found in a conversation's log.
+
+        Raises:
+            Tampered, UnknownKeyVersion: as `open`.
+        """
+        if _conversation(record) != conversation:
+            raise Tampered
+        return self._open(app, conversation, record)
+
+    def _open(self, app: App, conversation: str, record: bytes) -> bytes:
         return self._sealer.open(
-            app.id, app.salt, Kind.MESSAGE, conversation, record[:_ID_BYTES], record[end:]
+            app.id,
+            app.salt,
+            Kind.MESSAGE,
+            conversation,
+            record[:_ID_BYTES],
+            record[_ID_BYTES + 1 + record[_ID_BYTES] :],
         )
 
-    def _open_shared(self, app: App, conversation: str, record: bytes, end: int) -> bytes:
+    def _open_shared(self, app: App, conversation: str, record: bytes) -> bytes:
         """Open what many users here get within a moment, once for all of them."""
         mid = record[:_ID_BYTES]
         known = self._shared.get((app.id, mid))
         if known is not None and known[0] == record:
             return known[1]
-        message = self._sealer.open(app.id, app.salt, Kind.MESSAGE, conversation, mid, record[end:])
+        message = self._open(app, conversation, record)
         while len(self._shared) >= SHARED:
             self._shared.popitem(last=False)
         self._shared[app.id, mid] = (record, message)
@@ -131,3 +143,13 @@ class Records:
             _log.error("record_tampered", app=app.id)
             return codec.websocket_binary(codec.encode(Lost(seq, seq)))
         return codec.websocket_binary(codec.push_bytes(seq, ms, message))
+
+
+def _conversation(record: bytes) -> str:
+    """What conversation a record says it is of. Raises `Tampered` where that can't be read."""
+    if len(record) <= _ID_BYTES:
+        raise Tampered
+    try:
+        return record[_ID_BYTES + 1 : _ID_BYTES + 1 + record[_ID_BYTES]].decode()
+    except UnicodeDecodeError:
+        raise Tampered from None

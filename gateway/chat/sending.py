@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.apps.app import App
 from gateway.chat.addressing import conversation_of
 from gateway.chat.groups import PREFIX as GROUP
 from gateway.chat.groups import GroupChat
+from gateway.chat.options import ROOM, expires_ms, extra_of, options_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
 from gateway.chat.rooms import Rooms
+from gateway.store import events
 from gateway.store.inbox import Inboxes
+from gateway.store.log import Logs
 from protocol import codes
-from protocol.frames import Message, Roomsend, Send
+from protocol.frames import Message, Roomsend, Send, Transient
 from protocol.ids import message_id
 
 
@@ -24,12 +27,14 @@ class Sending:
     def __init__(
         self,
         inboxes: Inboxes,
+        logs: Logs,
         records: Records,
         groups: GroupChat,
         rooms: Rooms,
         clock_ms: Callable[[], int],
     ) -> None:
         self._inboxes = inboxes
+        self._logs = logs
         self._rooms = rooms
         self._records = records
         self._groups = groups
@@ -38,7 +43,7 @@ class Sending:
     def send(
         self, app: App, user: str, frame: Send | Roomsend
     ) -> tuple[bytes, asyncio.Future[int]]:
-        """Seal `frame` and store it for its recipient and for the sender's own devices.
+        """Seal `frame` and store it for its recipient, the sender's own devices and the history.
 
         Returns the message id, and a future of the time at which the message was first accepted, in
         milliseconds; until the future is done nothing is promised (G1). Messages of one session
@@ -50,7 +55,10 @@ class Sending:
         """
         if frame.kind.startswith("homeport."):
             raise Refused(codes.INVALID_FIELD, "A kind that begins with homeport. is the server's.")
-        if isinstance(frame, Roomsend) or frame.to.startswith("r:"):
+        if isinstance(frame, Roomsend):
+            return self._rooms.send(app, user, frame)
+        options = options_of(frame)
+        if frame.to.startswith(ROOM):
             return self._rooms.send(app, user, frame)
         if len(frame.body) > app.tier.max_body:
             raise Refused(
@@ -59,13 +67,32 @@ class Sending:
             )
         now_ms = self._clock_ms()
         mid = message_id(app.id, user, frame.client_id)
-        message = Message(mid, user, frame.to, now_ms, frame.kind, frame.body)
+        ends = expires_ms(options, now_ms)
+        message = Message(
+            mid, user, frame.to, now_ms, frame.kind, frame.body, extra_of(options, ends)
+        )
         if frame.to.startswith(GROUP):
-            return mid, self._groups.send(app, message)
+            return mid, self._groups.send(app, message, ends)
         conversation = conversation_of(user, frame.to)
         # Sender first, and once where someone writes to himself.
         users = (user, frame.to) if frame.to != user else (user,)
-        stored = self._inboxes.deliver(
-            app.id, app.tier, mid, users, self._records.make(app, message, conversation), now_ms
+        if options.online_only:
+            return mid, self._tell(app, users, message)
+        record = self._records.make(app, message, conversation)
+        kept = (
+            [self._logs.add(app.id, app.tier, conversation, mid, record, now_ms, ends)]
+            if options.history
+            else []
         )
-        return mid, stored
+        return mid, self._inboxes.deliver(
+            app.id, app.tier, mid, users, record, now_ms, ends, also=kept
+        )
+
+    def _tell(self, app: App, users: Sequence[str], message: Message) -> asyncio.Future[int]:
+        """To whoever of `users` is connected now; sealed for each one's channel."""
+        frame = Transient(message)
+        payloads = {}
+        for user in users:
+            channel = self._inboxes.channel(app.id, user)
+            payloads[user] = events.relayed(self._records.relay(app, channel, frame, message.time))
+        return self._inboxes.tell(app.id, message.id, payloads, message.time)

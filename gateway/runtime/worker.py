@@ -19,6 +19,7 @@ import structlog
 
 from gateway.chat.blocking import Blocking
 from gateway.chat.groups import GroupChat
+from gateway.chat.history import Histories
 from gateway.chat.records import Records
 from gateway.chat.relay import Relay
 from gateway.chat.room_records import RoomRecords
@@ -46,6 +47,7 @@ from gateway.store.groups import Groups
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
+from gateway.store.log import Logs
 from gateway.store.rates import Rates
 from gateway.store.rooms import RoomStore
 from gateway.store.subscriber import Subscriber
@@ -126,6 +128,7 @@ class Worker:
         self._subscriber = Subscriber(settings.redis_url, self._heard)
         self._apps_channel = keys.apps_channel
         inboxes = Inboxes(self._link, keys)
+        logs = Logs(self._link, keys)
         blocks = Blocks(self._link, keys)
         self._directory = AppDirectory(self._link, keys, sealer, self._app_deleted)
         self._records = Records(sealer)
@@ -146,7 +149,7 @@ class Worker:
             directory=self._directory,
             inboxes=inboxes,
             records=self._records,
-            sending=Sending(inboxes, self._records, group_chat, rooms, self._clock.wall_ms),
+            sending=Sending(inboxes, logs, self._records, group_chat, rooms, self._clock.wall_ms),
             hub=self._hub,
             wheel=self._wheel,
             clock=self._clock,
@@ -155,6 +158,7 @@ class Worker:
                 **group_chat.handlers(),
                 **rooms.handlers(),
                 **Blocking(blocks, self._clock.wall_ms).handlers(),
+                **Histories(logs, self._records, self._clock.wall_ms).handlers(),
             },
             limits=Limits(Rates(self._link, keys), self._clock),
             blocks=blocks,

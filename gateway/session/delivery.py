@@ -154,11 +154,15 @@ class Delivery:
     def _push_entries(self, entries: list[Entry]) -> None:
         reader, window = self._reader, self._window
         app = self._services.directory.known(reader.app_id)
+        now_ms, gone = self._services.clock.wall_ms(), None
         for entry in entries:
             if entry.seq <= window.sent:
                 continue
             if not self._can_push():
                 return
+            if entry.expired(now_ms):
+                gone = entry
+                continue
             if entry.seq > window.sent + 1:
                 self._say_lost(entry.seq - 1, entry.ms)
             frame = self._services.records.frame(
@@ -166,6 +170,9 @@ class Delivery:
             )
             window.pushed(entry.seq, entry.ms)
             self._wire.send(frame)
+            gone = None
+        if gone is not None:  # else the next message says that it is lost
+            self._say_lost(gone.seq, gone.ms)
 
     async def _nothing_left(self) -> None:
         """Something was announced and is not there: it went by age or cap, or Redis lost it."""

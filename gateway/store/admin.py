@@ -126,6 +126,7 @@ class Admin:
         await self._redis.srem(self._keys.apps, app_id)
         await self._tell(app_id)
         await self._make_due(app_id)
+        await self._make_due(app_id, self._keys.ttl)
 
     async def revoke(self, app_id: str, user: str, before_ms: int) -> None:
         """Void the user's tokens issued before `before_ms`, and end the sessions they opened.
@@ -220,9 +221,9 @@ class Admin:
     async def _publish(self, channel: str, payload: bytes) -> Any:
         return await self._redis.execute_command("SPUBLISH", channel, payload)
 
-    async def _make_due(self, app_id: str) -> None:
-        """Have the sweeper look at every inbox of the app in its next round."""
+    async def _make_due(self, app_id: str, of: Callable[[int], str] | None = None) -> None:
+        """Have the sweeper look at every inbox and log of the app in its next round."""
         for bucket in range(BUCKETS):
-            due = self._keys.due(bucket)
+            due = (of or self._keys.due)(bucket)
             async for member, _ in self._redis.zscan_iter(due, match=f"{app_id}:*", count=1000):
                 await self._redis.zadd(due, {member: 0}, xx=True)

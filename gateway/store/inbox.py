@@ -14,8 +14,9 @@ Times are milliseconds since 1970 and are passed in. Every method may raise, or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Any, Final
 
 from gateway.apps.tiers import Tier
@@ -30,6 +31,7 @@ _DELIVER: Final = script("deliver")
 _ATTACH: Final = script("attach")
 _ACK: Final = script("ack")
 _CHECK: Final = script("check")
+_ONCE: Final = script("once")
 
 PAGE: Final = 128
 """Entries read at once while catching up."""
@@ -53,11 +55,19 @@ DISPLACED: Final = "!"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message of an inbox. `record` is sealed."""
+    """One message of an inbox or a log. `record` is sealed.
+
+    `expires_ms` is when the message's own time to live ends; None: when the tier's does.
+    """
 
     seq: int
     ms: int
     record: bytes
+    expires_ms: int | None = None
+
+    def expired(self, now_ms: int) -> bool:
+        """True from the millisecond on in which its own time to live is over."""
+        return self.expires_ms is not None and self.expires_ms <= now_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +132,26 @@ class Inboxes:
         users: Sequence[str],
         record: bytes,
         now_ms: int,
+        expires_ms: int | None = None,
+        also: Sequence[asyncio.Future[Any]] = (),
     ) -> asyncio.Future[int]:
         """Store `record` in the inbox of each of `users`, unless this message id already was.
+
+        `expires_ms` is when the message's own time to live ends. `also` are other calls that store
+        the message and answer as these do: the future waits for them too.
 
         One call a bucket, all in one round trip. The future holds the time at which the message was
         first stored. Commands go out in the order of the calls to this method.
         """
         return self.deliver_to(
-            self.audience(app_id, users), app_id, tier, message_id, record, now_ms
+            self.audience(app_id, users),
+            app_id,
+            tier,
+            message_id,
+            record,
+            now_ms,
+            expires_ms=expires_ms,
+            also=also,
         )
 
     def audience(self, app_id: str, users: Iterable[str], group_id: str = "") -> Audience:
@@ -140,7 +162,7 @@ class Inboxes:
             buckets.setdefault(keys.bucket, []).append(keys)
         audience = []
         for bucket, members in buckets.items():
-            names = [members[0].due]
+            names = [members[0].due, self._keys.ttl(bucket)]
             for m in members:
                 names += (m.inbox, m.meta, m.channel)
             if group_id:
@@ -157,6 +179,8 @@ class Inboxes:
         record: bytes,
         now_ms: int,
         version: int | str = "",
+        expires_ms: int | None = None,
+        also: Sequence[asyncio.Future[Any]] = (),
     ) -> asyncio.Future[int]:
         """As `deliver`. For a group, `version` is that of the membership that `audience` is.
 
@@ -173,12 +197,37 @@ class Inboxes:
                 record,
                 message_id.hex()[:EPOCH_CHARS],
                 version,
+                "" if expires_ms is None else expires_ms,
                 *members,
                 durable=True,
             )
             for bucket, names, members in audience
         ]
-        return _earliest(calls)
+        return _earliest([*calls, *also])
+
+    def tell(
+        self, app_id: str, message_id: bytes, payloads: Mapping[str, bytes], now_ms: int
+    ) -> asyncio.Future[int]:
+        """Publish a payload on each user's channel, unless this message id already was.
+
+        Nothing is stored but that. The future is as that of `deliver`.
+        """
+        buckets: dict[int, list[UserKeys]] = {}
+        names = {self._keys.user(app_id, user): payload for user, payload in payloads.items()}
+        for keys in names:
+            buckets.setdefault(keys.bucket, []).append(keys)
+        return _earliest(
+            [
+                self._link.run(
+                    _ONCE,
+                    (self._keys.dedupe(bucket, app_id, message_id), *(m.channel for m in members)),
+                    now_ms,
+                    DEDUPE_WINDOW_MS,
+                    *(names[m] for m in members),
+                )
+                for bucket, members in buckets.items()
+            ]
+        )
 
     async def attach(
         self,
@@ -230,14 +279,13 @@ class Inboxes:
             raise TooManyDevices("too many devices")
         _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by = reply
         return _attached(
-            epoch.decode(),
+            Cursor(epoch.decode(), int(start_ms), int(start)),
             int(top_ms),
             int(top),
-            int(start_ms),
-            int(start),
             bool(resumed),
-            raw,
+            parse_entries(raw),
             BlockedBy.parse(blocked_by),
+            now_ms,
         )
 
     async def page(
@@ -247,7 +295,7 @@ class Inboxes:
         youngest = now_ms - tier.retention_ms + 1
         start = f"({after.ms}-{after.seq}" if after.ms >= youngest else f"{youngest}-0"
         inbox = self._keys.user(app_id, user).inbox
-        return _entries(await self._link.call("XRANGE", inbox, start, "+", "COUNT", count))
+        return parse_entries(await self._link.call("XRANGE", inbox, start, "+", "COUNT", count))
 
     def ack(
         self,
@@ -306,33 +354,38 @@ class Inboxes:
         return self._keys.user(app_id, user).channel
 
 
-def _entries(raw: list[Any]) -> list[Entry]:
+def parse_entries(raw: list[Any]) -> list[Entry]:
+    """Entries of a stream as Redis tells them: ``[id, [m, record]]``, or ``x`` and a time too."""
     entries = []
     for entry_id, fields in raw:
         ms, _, seq = entry_id.partition(b"-")
-        entries.append(Entry(int(seq), int(ms), fields[1]))
+        expires = int(fields[3]) if len(fields) > 2 else None
+        entries.append(Entry(int(seq), int(ms), fields[1], expires))
     return entries
 
 
 def _attached(
-    epoch: str,
+    start: Cursor,
     top_ms: int,
     top: int,
-    start_ms: int,
-    start: int,
     resumed: bool,
-    raw: list[Any],
+    entries: list[Entry],
     blocked_by: BlockedBy,
+    now_ms: int,
 ) -> Attached:
-    entries = _entries(raw)
-    # Entries only ever go from the head, so what is missing between the cursor and the first that
-    # is left was dropped; where none is left, everything up to the top was.
-    first_left = entries[0].seq if entries else top + 1
-    if first_left == start + 1:
-        cursor = Cursor(epoch, start_ms, start)
-        return Attached(cursor, top, resumed, None, entries, blocked_by)
-    before = Cursor(epoch, entries[0].ms if entries else top_ms, first_left - 1)
-    return Attached(before, top, False, (start + 1, first_left - 1), entries, blocked_by)
+    left = list(dropwhile(lambda entry: entry.expired(now_ms), entries))
+    # What is missing between the cursor and the first that is left was dropped; where none is left,
+    # everything read here was, or everything up to the top.
+    if left:
+        ms, gone = left[0].ms, left[0].seq - 1
+    elif entries:
+        ms, gone = entries[-1].ms, entries[-1].seq
+    else:
+        ms, gone = top_ms, top
+    if gone == start.seq:
+        return Attached(start, top, resumed, None, left, blocked_by)
+    before = Cursor(start.epoch, ms, gone)
+    return Attached(before, top, False, (start.seq + 1, gone), left, blocked_by)
 
 
 def _earliest(calls: list[asyncio.Future[Any]]) -> asyncio.Future[int]:

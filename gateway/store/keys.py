@@ -14,11 +14,16 @@ BUCKETS: Final = 256
 STAMP: Final = "hp:region"
 GROUP_DUE: Final = "group:"
 """Begins a group's place in a due list, after the app; a user id has no colon."""
+LOG_DUE: Final = "d:"
+"""Begins a log's place in a due or ttl list, after the app: logs are of direct conversations."""
 
 
-def bucket_of(app_id: str, user: str) -> int:
-    """The bucket of a user, 0-255: CRC-32 of ``<app>:<user>``, modulo 256. Never changes."""
-    return zlib.crc32(f"{app_id}:{user}".encode()) % BUCKETS
+def bucket_of(app_id: str, name: str) -> int:
+    """The bucket of a user or a conversation, 0-255: CRC-32 of ``<app>:<name>``, modulo 256.
+
+    Never changes.
+    """
+    return zlib.crc32(f"{app_id}:{name}".encode()) % BUCKETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,21 @@ class RoomKeys:
     users: str
 
 
+@dataclass(frozen=True, slots=True)
+class LogKeys:
+    """The names that belong to one conversation's log. `member` is its own in the due list.
+
+    It begins with `LOG_DUE` after the app, so it is no user's there, no room's and no group's.
+    """
+
+    bucket: int
+    member: str
+    log: str
+    meta: str
+    due: str
+    ttl: str
+
+
 class Keys:
     """Spells the names of one region."""
 
@@ -80,8 +100,14 @@ class Keys:
         return f"{self._prefix}app:{app_id}"
 
     def due(self, bucket: int) -> str:
-        """The due list of a bucket: sorted set, member ``<app>:<user>``, score in ms since 1970."""
+        """The due list of a bucket: sorted set, score in ms since 1970, member ``<app>:<user>``
+        for an inbox and ``<app>:<conversation>`` for a log."""
         return f"{self._prefix}{{{bucket}}}:due"
+
+    def ttl(self, bucket: int) -> str:
+        """Entries that end before their tier's time: sorted set, score in ms since 1970, member
+        ``<member of the due list> <entry id>``."""
+        return f"{self._prefix}{{{bucket}}}:ttl"
 
     def dedupe(self, bucket: int, app_id: str, message_id: bytes) -> str:
         """Remembers, in one bucket, that this message was stored there."""
@@ -112,6 +138,24 @@ class Keys:
     def rate(self, app_id: str, user: str) -> str:
         """The token bucket of a user, or of the whole app where `user` is empty."""
         return f"{self._prefix}{{{bucket_of(app_id, user)}}}:rate:{app_id}:{user}"
+
+    def log_dedupe(self, bucket: int, app_id: str, message_id: bytes) -> str:
+        """As `dedupe`, for a log: its bucket may be an inbox's too."""
+        return f"{self._prefix}{{{bucket}}}:dupl:{app_id}:{message_id.hex()}"
+
+    def log(self, app_id: str, conversation: str) -> LogKeys:
+        """All the names of one conversation's log."""
+        bucket = bucket_of(app_id, conversation)
+        member = f"{app_id}:{conversation}"
+        head = f"{self._prefix}{{{bucket}}}:"
+        return LogKeys(
+            bucket=bucket,
+            member=member,
+            log=f"{head}log:{member}",
+            meta=f"{head}logmeta:{member}",
+            due=f"{head}due",
+            ttl=f"{head}ttl",
+        )
 
     def user(self, app_id: str, user: str) -> UserKeys:
         """All the names of one user."""

@@ -1,10 +1,12 @@
 """The sweeper: what is past its time leaves Redis within a minute, read or not.
 
 Reading already hides it to the millisecond (`Inboxes.page`); this is about the sealed bytes. In an
-inbox of more than 100 messages Redis frees them block by block, so a few may go later (sweep.lua).
+inbox or log of more than 100 messages (1,000 for a message's own time to live) Redis frees them
+block by block, so a few may go later (sweep.lua, erase.lua).
 
-Each bucket has a due list, so an inbox nobody touches is found without looking at the others. One
-gateway of the region sweeps at a time, by a lease.
+Each bucket has a due list, so an inbox or a log nobody touches is found without looking at the
+others, and a ttl list of the entries whose own time to live is shorter. One gateway of the region
+sweeps at a time, by a lease.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.groups import Groups
-from gateway.store.keys import BUCKETS, GROUP_DUE, Keys
+from gateway.store.keys import BUCKETS, GROUP_DUE, LOG_DUE, Keys
 from gateway.store.link import Link, script
 
 _SWEEP: Final = script("sweep")
+_SWEEP_LOG: Final = script("sweep_log")
+_ERASE: Final = script("erase")
 
 INTERVAL_S: Final = 10.0
 LEASE_MS: Final = 30_000
@@ -80,7 +84,10 @@ class Sweeper:
         Raises:
             Unavailable: Redis went away; what is left is swept next time.
         """
-        removed = await asyncio.gather(*(self._sweep_bucket(b) for b in range(BUCKETS)))
+        removed = await asyncio.gather(
+            *(self._sweep_bucket(b) for b in range(BUCKETS)),
+            *(self._erase_expired(b) for b in range(BUCKETS)),
+        )
         return sum(removed)
 
     async def _sweep_bucket(self, bucket: int) -> int:
@@ -92,9 +99,9 @@ class Sweeper:
             )
             times: dict[str, tuple[int, int] | None] = {}
             for member in members:
-                app_id, _, user = member.decode().partition(":")
-                if user.startswith(GROUP_DUE):
-                    passed_over += not await self._group(app_id, user.removeprefix(GROUP_DUE))
+                app_id, _, name = member.decode().partition(":")
+                if name.startswith(GROUP_DUE):
+                    passed_over += not await self._group(app_id, name.removeprefix(GROUP_DUE))
                     continue
                 if app_id not in times:
                     times[app_id] = await self._times(app_id)
@@ -102,14 +109,50 @@ class Sweeper:
                 if kept is None:
                     passed_over += 1
                     continue
-                keys = self._keys.user(app_id, user)
-                removed += await self._link.run(
-                    _SWEEP,
-                    (keys.inbox, keys.meta, keys.due, keys.blocks, keys.blocked_by),
-                    now,
-                    *kept,
-                    keys.member,
+                removed += await self._sweep_one(app_id, name, now, *kept)
+            if len(members) < BATCH:
+                return removed
+
+    async def _sweep_one(
+        self, app_id: str, name: str, now: int, retention_ms: int, profile_ms: int
+    ) -> int:
+        """Sweep a log, or an inbox: a user's, or a room's, which is kept like one."""
+        if name.startswith(LOG_DUE):
+            log = self._keys.log(app_id, name)
+            removed = await self._link.run(
+                _SWEEP_LOG, (log.log, log.meta, log.due), now, retention_ms, log.member
+            )
+        else:
+            keys = self._keys.user(app_id, name)
+            removed = await self._link.run(
+                _SWEEP,
+                (keys.inbox, keys.meta, keys.due, keys.blocks, keys.blocked_by),
+                now,
+                retention_ms,
+                profile_ms,
+                keys.member,
+            )
+        return int(removed)
+
+    async def _erase_expired(self, bucket: int) -> int:
+        """Entries whose own time to live is over."""
+        ttl, now, removed = self._keys.ttl(bucket), self._clock_ms(), 0
+        while True:
+            members = await self._link.call(
+                "ZRANGE", ttl, "-inf", now, "BYSCORE", "LIMIT", 0, BATCH
+            )
+            streams: dict[str, list[str]] = {}
+            for member in members:
+                stream, _, entry_id = member.decode().partition(" ")
+                streams.setdefault(stream, []).append(entry_id)
+            for stream, ids in streams.items():
+                app_id, _, name = stream.partition(":")
+                key = (
+                    self._keys.log(app_id, name).log
+                    if name.startswith(LOG_DUE)
+                    else self._keys.user(app_id, name).inbox
                 )
+                removed += await self._link.run(_ERASE, (key, ttl), stream, *ids)
             if len(members) < BATCH:
                 return removed
 

@@ -38,17 +38,19 @@ from protocol.client.events import (
     RoomGap,
     Signal,
     TokenExpiring,
+    Transient,
 )
 from protocol.client.groups import Group, group_notice
 from protocol.client.message import Message, Sent
 from protocol.client.rooms import Room, RoomMessage
-from protocol.frames import Cursor, GroupMember, GroupNotice
+from protocol.frames import Cursor, GroupMember, GroupNotice, Place
 
 __all__ = [
     "Client",
     "Cursor",
     "CursorFile",
     "Message",
+    "Place",
     "Sent",
     "Group",
     "GroupMember",
@@ -64,6 +66,7 @@ __all__ = [
     "RoomGap",
     "Signal",
     "TokenExpiring",
+    "Transient",
     "ClientError",
     "RequestRefused",
     "SendTimeout",

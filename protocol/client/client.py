@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from random import random as system_random
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
+from protocol.client import history as histories
 from protocol.client.cursor import CursorFile
 from protocol.client.errors import ClientClosed, ClientError
 from protocol.client.events import Event
@@ -25,6 +26,8 @@ from protocol.frames import (
     Blocks,
     ClientFrame,
     Cursor,
+    Options,
+    Place,
     Result,
     Roomset,
     Send,
@@ -33,6 +36,8 @@ from protocol.frames import (
 )
 from protocol.ids import is_device_id, is_user_id, new_client_id
 from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES, PATH
+
+_NO_OPTIONS: Final = Options()
 
 
 class Client(GroupRequests):
@@ -162,6 +167,11 @@ class Client(GroupRequests):
         *,
         kind: str | None = None,
         client_id: str | None = None,
+        mentions: Sequence[str] = (),
+        reply: bytes | None = None,
+        history: bool = True,
+        online_only: bool = False,
+        ttl: int | None = None,
         timeout: float | None = 30,
     ) -> Sent:
         """Send a message and wait until it is accepted, so stored for everyone it is for.
@@ -176,6 +186,12 @@ class Client(GroupRequests):
             body: text, or bytes that the gateway does not look at.
             kind: what the body is. None: ``text`` for str, ``binary`` for bytes.
             client_id: the message's name among the sender's own; None: a fresh one.
+            mentions: ids of users it speaks of, 50 at most.
+            reply: the id of the message it answers.
+            history: False keeps it out of the conversation's history.
+            online_only: only for who is connected now; kept in no inbox and no history. It comes
+                as the event `Transient`.
+            ttl: its own time to live, whole seconds; the tier's time bounds it.
             timeout: seconds to wait for an answer, reconnects included; None: no limit.
 
         Raises:
@@ -187,7 +203,11 @@ class Client(GroupRequests):
             kind = "text" if isinstance(body, str) else "binary"
         data = body.encode() if isinstance(body, str) else body
         name = client_id or new_client_id()
-        result = await self._request(lambda id: Send(id, name, to, kind, data), timeout, name)
+        asked = Options(tuple(mentions), reply, history, online_only, ttl)
+        options = None if asked == _NO_OPTIONS else asked
+        result = await self._request(
+            lambda id: Send(id, name, to, kind, data, options), timeout, name
+        )
         if result.id is None or result.time is None:
             raise ClientError("the server's ok says neither the message's id nor its time")
         return Sent(result.id, result.time)
@@ -258,6 +278,43 @@ class Client(GroupRequests):
         if len(data) > MAX_SIGNAL_BYTES:
             raise ValueError(f"the body of a signal is {MAX_SIGNAL_BYTES} bytes at most")
         return self._link.pass_on(Signal(to, kind, data))
+
+    def history(
+        self,
+        peer: str,
+        *,
+        limit: int | None = None,
+        before: Place | None = None,
+        after: Place | None = None,
+        timeout: float | None = 30,
+    ) -> AsyncIterator[Message]:
+        """The messages with `peer` that are still kept, also those read on other devices.
+
+        Newest first, from before ``before``; or oldest first, from after ``after``. Pages are
+        fetched as the iteration gets there, each within ``timeout`` seconds. A message's `place` is
+        what to give as ``before`` or ``after``. Iterating raises as `send` does.
+
+        Args:
+            peer: a user id, as ``to`` of a send.
+            limit: most messages; None: all.
+            before, after: where to begin; one of them at most.
+        """
+        return histories.read(
+            lambda make: self._request(make, timeout),
+            lambda: self._incoming.user,
+            peer,
+            limit,
+            before,
+            after,
+        )
+
+    async def delete_conversation(self, peer: str, *, timeout: float | None = 30) -> None:
+        """Delete the history with `peer`, for this user on all devices; `peer` keeps theirs.
+
+        What comes after the call began stays. Messages that wait in the inbox still come. Raises as
+        `send` does; ``timeout`` is for each of its two requests.
+        """
+        await histories.delete(lambda make: self._request(make, timeout), peer)
 
     async def _request(
         self, make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from protocol.client.message import Message
 from protocol.frames import Limits
 
 
@@ -90,4 +91,11 @@ class Signal:
         return f"<Signal kind={self.kind!r} {len(self.body)} bytes>"
 
 
-Event = Connected | Disconnected | Lost | Reset | TokenExpiring | RoomGap | Signal
+@dataclass(frozen=True, slots=True)
+class Transient:
+    """A message that was sent with ``online_only``: in no inbox, so not among `Client.messages`."""
+
+    message: Message
+
+
+Event = Connected | Disconnected | Lost | Reset | TokenExpiring | RoomGap | Signal | Transient

@@ -32,11 +32,12 @@ class Inbox:
 
     Attributes:
         cursor: what the caller has acknowledged, or None before the first connection.
+        user: who is connected, "" before that.
     """
 
     def __init__(self, cursor: Cursor | None) -> None:
         self.cursor = cursor
-        self._user = ""
+        self.user = ""
         self._queue: deque[Message] = deque()
         self._received = self._handed = cursor.seq if cursor else 0
         self._taken: Message | None = None
@@ -55,7 +56,7 @@ class Inbox:
             # What waits in the queue stays: those messages are real, and may not come again.
             self.cursor = start
             self._received = self._handed = min(start.seq, first - 1)
-        self._user = frame.user
+        self.user = frame.user
         self._acked = start.seq
         self._due = max(start.seq, last) + 1
         events += self._skip_to(self._due)
@@ -74,22 +75,8 @@ class Inbox:
         if seq <= self._received:
             return False
         self._received = seq
-        inner = frame.message
         assert self.cursor is not None, "the connection's owner calls connected() first"
-        self._queue.append(
-            Message(
-                inner.id,
-                inner.sender,
-                inner.to,
-                inner.time,
-                inner.kind,
-                inner.body,
-                seq,
-                frame.ms,
-                self.cursor.epoch,
-                inner.sender == self._user,
-            )
-        )
+        self._queue.append(Message.of(frame.message, self.user, seq, frame.ms, self.cursor.epoch))
         return True
 
     def lost(self, frame: frames.Lost) -> list[Lost]:

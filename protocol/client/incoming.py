@@ -40,6 +40,11 @@ class Incoming:
         """The last acknowledged position."""
         return self._inbox.cursor
 
+    @property
+    def user(self) -> str:
+        """Who is connected; "" before the first connection."""
+        return self._inbox.user
+
     # --- what the connection brings -----------------------------------------------------------
 
     def connected(self, connection: Connection, frame: frames.Connected) -> list[Reset | Lost]:

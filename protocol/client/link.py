@@ -20,9 +20,17 @@ from protocol.client import ending
 from protocol.client.backoff import CAP_S, full_jitter
 from protocol.client.connection import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S, Connection, dial
 from protocol.client.errors import ClientClosed, ConnectFailed, error_name
-from protocol.client.events import Connected, Disconnected, Event, Signal, TokenExpiring
+from protocol.client.events import (
+    Connected,
+    Disconnected,
+    Event,
+    Signal,
+    TokenExpiring,
+    Transient,
+)
 from protocol.client.inbox import OutOfOrder
 from protocol.client.incoming import Incoming
+from protocol.client.message import Message
 from protocol.client.outgoing import Outgoing
 from protocol.client.rooms import Rooms
 from protocol.codec import FrameError, UnknownType, decode_server, encode
@@ -237,6 +245,8 @@ class Link:
                 self._rooms.receive(frame)
             case frames.Signaled(sender, to, kind, body):
                 self._tell(Signal(sender, to, kind, body))
+            case frames.Transient(message=message):
+                self._tell(Transient(Message.of(message, self._incoming.user, 0, message.time)))
             case frames.Ping():
                 connection.write(_PONG)
             case frames.Pong():

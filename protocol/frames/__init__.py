@@ -50,7 +50,8 @@ from protocol.frames.groups import (
     GroupRename,
     GroupRole,
 )
-from protocol.frames.messages import Ack, Lost, Message, Push, Send
+from protocol.frames.history import Entry, Forget, History, Place, Transient
+from protocol.frames.messages import Ack, Extra, Lost, Message, Options, Push, Send
 from protocol.frames.rooms import (
     Priority,
     Roomjoin,
@@ -73,8 +74,11 @@ __all__ = [
     "Connected",
     "Count",
     "Cursor",
+    "Entry",
     "Error",
     "Expiring",
+    "Extra",
+    "Forget",
     "Goaway",
     "GroupAdd",
     "GroupCreate",
@@ -89,11 +93,14 @@ __all__ = [
     "GroupRemove",
     "GroupRename",
     "GroupRole",
+    "History",
     "Limits",
     "Lost",
     "Message",
     "Ok",
+    "Options",
     "Ping",
+    "Place",
     "Pong",
     "Priority",
     "Push",
@@ -111,6 +118,7 @@ __all__ = [
     "Unblock",
     "Signal",
     "Signaled",
+    "Transient",
 ]
 
 # One line a block, as far as it fits.
@@ -122,10 +130,12 @@ ClientFrame = (
     | Block | Unblock | Blocks
     | Roomjoin | Roomleave | Roomset | Roomsend
     | Signal
+    | History | Forget
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
     | Push | Lost
     | Roompush | Roomstate
     | Signaled
+    | Transient
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from protocol.frames.groups import GroupInfo
+from protocol.frames.history import Entry, Place
 from protocol.frames.types import Count, Cursor, Limits, RequestId, Seconds, ShortText
 from protocol.limits import MAX_ID_CHARS, MAX_PLATFORM_CHARS
 
@@ -53,6 +54,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
     group: ``group``. For my groups: ``groups``, and ``after``, to go on with, where others follow.
     For a list of blocks: ``blocks``, user ids.
     For joining a room: ``epoch`` and ``seq``, after which its numbers go on, and ``members``.
+    For a page of history: ``history``, and ``next`` where the following page begins.
     """
 
     id: bytes | None = None
@@ -65,6 +67,8 @@ class Result(Struct, frozen=True, omit_defaults=True):
     epoch: str | None = None
     seq: Count | None = None
     members: Count | None = None
+    history: tuple[Entry, ...] | None = None
+    next: Place | None = None
 
 
 class Ok(Struct, array_like=True, frozen=True, tag=3):

@@ -7,7 +7,26 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from protocol.frames.types import Count, RequestId
-from protocol.limits import MAX_ID_CHARS, MAX_KIND_CHARS
+from protocol.limits import MAX_ID_CHARS, MAX_KIND_CHARS, MAX_MENTIONS, MAX_TTL_S
+
+MessageId = Annotated[bytes, Meta(min_length=16, max_length=16)]
+UserId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
+Mentions = Annotated[tuple[UserId, ...], Meta(max_length=MAX_MENTIONS)]
+
+
+class Options(Struct, frozen=True, omit_defaults=True):
+    """What a sender asks for with a message, a map.
+
+    ``mentions`` are users it speaks of, ``reply`` the id of the message it answers. ``history``
+    false keeps it out of the conversation's history, ``online_only`` out of every inbox too.
+    ``ttl`` is its own time to live, in seconds; the tier's time bounds it.
+    """
+
+    mentions: Mentions = ()
+    reply: MessageId | None = None
+    history: bool = True
+    online_only: bool = False
+    ttl: Annotated[int, Meta(ge=1, le=MAX_TTL_S)] | None = None
 
 
 class Send(Struct, array_like=True, frozen=True, tag=16):
@@ -23,6 +42,18 @@ class Send(Struct, array_like=True, frozen=True, tag=16):
     to: Annotated[str, Meta(min_length=1, max_length=128)]
     kind: Annotated[str, Meta(min_length=1, max_length=MAX_KIND_CHARS)]
     body: bytes
+    options: Options | None = None
+
+
+class Extra(Struct, frozen=True, omit_defaults=True):
+    """What a message says beside its body, a map; see `Options`.
+
+    ``expires`` is when its own time to live ends, in milliseconds since 1970.
+    """
+
+    mentions: tuple[str, ...] = ()
+    reply: bytes | None = None
+    expires: Count | None = None
 
 
 class Message(Struct, array_like=True, frozen=True):
@@ -38,6 +69,7 @@ class Message(Struct, array_like=True, frozen=True):
     time: Count
     kind: str
     body: bytes
+    extra: Extra | None = None
 
 
 class Push(Struct, array_like=True, frozen=True, tag=17):

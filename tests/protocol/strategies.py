@@ -12,8 +12,11 @@ from protocol.frames import (
     Connect,
     Connected,
     Cursor,
+    Entry,
     Error,
     Expiring,
+    Extra,
+    Forget,
     Goaway,
     GroupAdd,
     GroupCreate,
@@ -27,11 +30,14 @@ from protocol.frames import (
     GroupRemove,
     GroupRename,
     GroupRole,
+    History,
     Limits,
     Lost,
     Message,
     Ok,
+    Options,
     Ping,
+    Place,
     Pong,
     Push,
     Renew,
@@ -46,6 +52,7 @@ from protocol.frames import (
     ServerFrame,
     Signal,
     Signaled,
+    Transient,
     Unblock,
 )
 
@@ -69,15 +76,30 @@ group_infos = st.builds(
 
 cursors = st.builds(Cursor, st.text(max_size=32), counts, counts)
 limits = st.builds(Limits, counts, counts, counts)
+message_ids = st.binary(min_size=16, max_size=16)
+options = st.builds(
+    Options,
+    st.lists(st.text(min_size=1, max_size=64), max_size=50).map(tuple),
+    st.none() | message_ids,
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.integers(1, 2**32 - 1),
+)
+extras = st.builds(
+    Extra, st.lists(st.text()).map(tuple), st.none() | message_ids, st.none() | counts
+)
+places = st.builds(Place, counts, counts)
 messages = st.builds(
     Message,
-    st.binary(min_size=16, max_size=16),
+    message_ids,
     st.text(),
     st.text(),
     counts,
     st.text(),
     st.binary(max_size=2000),
+    st.none() | extras,
 )
+entries = st.builds(Entry, places, messages)
 
 client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
     st.builds(
@@ -96,7 +118,17 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
         st.text(min_size=1, max_size=128),
         st.text(min_size=1, max_size=32),
         st.binary(max_size=2000),
+        st.none() | options,
     ),
+    st.builds(
+        History,
+        request_ids,
+        st.text(min_size=1, max_size=128),
+        st.integers(1, 100),
+        st.none() | places,
+        st.none() | places,
+    ),
+    st.builds(Forget, request_ids, st.text(min_size=1, max_size=128), places),
     st.builds(Ack, counts),
     st.builds(Renew, request_ids, st.text()),
     st.builds(
@@ -178,6 +210,8 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
             st.none() | st.text(),
             st.none() | counts,
             st.none() | counts,
+            history=st.none() | st.lists(entries, max_size=3).map(tuple),
+            next=st.none() | places,
         ),
     ),
     st.builds(
@@ -197,4 +231,5 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(Roompush, counts, st.integers(0, 2), messages),
     st.builds(Roomstate, st.text(), counts, counts),
     st.builds(Signaled, st.text(), st.text(), st.text(), st.binary(max_size=2000)),
+    st.builds(Transient, messages),
 )

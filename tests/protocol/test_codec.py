@@ -234,7 +234,7 @@ def test_push_bytes_is_a_push(seq: int, ms: int, message: Message) -> None:
 @given(frames.counts, st.lists(_values, max_size=3))
 def test_a_message_of_a_later_release_passes_through(seq: int, more: list[Any]) -> None:
     """HP-4.3-1: fields unknown here reach the client, and an old client skips them."""
-    known = [bytes(16), "alice", "bob", 5, "text", b"hi"]
+    known = [bytes(16), "alice", "bob", 5, "text", b"hi", None]
     built = codec.push_bytes(seq, 7, msgpack.packb([*known, *more]))
     assert msgpack.unpackb(built, strict_map_key=False)[3] == [*known, *more]
     assert codec.decode_server(built) == Push(

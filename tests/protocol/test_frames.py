@@ -16,12 +16,16 @@ from protocol.frames import (
     Connect,
     Connected,
     Cursor,
+    Entry,
     Error,
+    Extra,
     GroupInfo,
     GroupMember,
     Limits,
     Message,
     Ok,
+    Options,
+    Place,
     Push,
     Send,
     ServerFrame,
@@ -61,7 +65,9 @@ def test_the_table_of_frames_is_the_code() -> None:
     assert in_spec == in_code
 
 
-@pytest.mark.parametrize("kind", [Cursor, Limits, Message, GroupInfo, GroupMember])
+@pytest.mark.parametrize(
+    "kind", [Cursor, Limits, Message, GroupInfo, GroupMember, Extra, Options, Place, Entry]
+)
 def test_the_arrays_inside_frames_are_the_code(kind: Any) -> None:
     """SPEC.md section 4.6, second table."""
     row = re.search(rf"^\| {kind.__name__.lower()} \| (.*) \|$", SPEC, re.MULTILINE)
@@ -115,7 +121,8 @@ def test_the_largest_send_fits_a_message() -> None:
     """SPEC.md section 2.3: the largest tier's body, with every other field as long as it may be."""
     wide = "\U0001f600"
     body = bytes(64 * 1024)
-    send = Send(2**32 - 1, wide * 64, wide * 128, wide * 32, body)
+    options = Options(("u" * 64,) * limits.MAX_MENTIONS, bytes(16), False, True, limits.MAX_TTL_S)
+    send = Send(2**32 - 1, wide * 64, wide * 128, wide * 32, body, options)
     assert len(encode(send)) <= limits.MAX_FRAME_BYTES
 
 

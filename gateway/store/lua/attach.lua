@@ -63,18 +63,26 @@ end
 -- Nothing past its time is read, even if it is still here: the first ms that is young enough.
 local youngest = now - retention + 1
 local start, resumed = acked, 0
+-- Is it past its time, and here only until the sweeper comes?
+local function over_already(entry)
+  local expires = entry[2][4]
+  return tonumber(string.match(entry[1], '^(%d+)')) < youngest
+    or expires and tonumber(expires) <= now
+end
 if ARGV[6] ~= '' and ARGV[6] == epoch then
   local given, given_seq = ARGV[7] .. '-' .. ARGV[8], tonumber(ARGV[8])
   local there = redis.call('XRANGE', KEYS[1], given, given)[1]
-  -- Numbers are dense and go from the head only. So the given one must be here if an earlier one
-  -- is, and must be older than all that is here otherwise.
-  local first = redis.call('XRANGE', KEYS[1], string.format('%.0f', youngest), '+', 'COUNT', 1)[1]
-  local first_ms, first_seq = top_ms, top_seq + 1
-  if first then
-    first_ms, first_seq = string.match(first[1], '^(%d+)-(%d+)$')
-    first_ms, first_seq = tonumber(first_ms), tonumber(first_seq)
-  end
-  if there or (given_seq < first_seq and tonumber(ARGV[7]) <= first_ms) then
+  -- Times and numbers grow together, and an entry goes from the head, or alone when its own time to
+  -- live ends. So the given one must be here, or be between what lies before it and after it. What
+  -- is over is passed over with the time of what follows it: it then lies before its own number.
+  local before_it = redis.call('XREVRANGE', KEYS[1], given, '-', 'COUNT', 1)[1]
+  local after_it = redis.call('XRANGE', KEYS[1], '(' .. given, '+', 'COUNT', 1)[1]
+  local before_seq = before_it and tonumber(string.match(before_it[1], '-(%d+)$')) or 0
+  local fits = given_seq <= top_seq and tonumber(ARGV[7]) <= top_ms
+    and (not before_it or before_seq < given_seq
+      or before_seq == given_seq and over_already(before_it))
+    and (not after_it or tonumber(string.match(after_it[1], '-(%d+)$')) > given_seq)
+  if there or fits then
     start, resumed = given, 1
     -- Only what is really there counts as acknowledged: a made-up cursor must not trim.
     if there and given_seq > tonumber(string.match(acked, '-(%d+)$')) then

@@ -1,8 +1,9 @@
 -- Store one message in every inbox of one bucket that it goes to, once, and tell who is online.
 --
--- KEYS  1 dedupe  2 due list  then, for each inbox: inbox, meta, channel
+-- KEYS  1 dedupe  2 due list  3 ttl list  then, for each inbox: inbox, meta, channel
 -- ARGV  1 now ms  2 retention ms  3 inbox cap  4 dedupe window ms  5 record  6 epoch for a new inbox
 --       7 '' or, for a message to a group, the version of the membership it goes by
+--       8 when the message's own time to live ends, ms, or ''
 --       then, for each inbox: its member of the due list
 -- For a group there follow KEYS: for each inbox, the version since which its user is out (fence).
 -- Returns the time in ms at which the message was first stored here: now, or that of an earlier try.
@@ -12,13 +13,13 @@ local record = ARGV[5]
 -- A script that fails is not rolled back. So what may fail comes before the dedupe mark, which would
 -- make the next try believe that this one had stored the message.
 local states, held, out = {}, {}, {}
-for i = 8, #ARGV do
-  local at = 3 * (i - 7)
+for i = 9, #ARGV do
+  local at = 3 * (i - 8) + 1
   states[i] = redis.call('HMGET', KEYS[at + 1], 'e', 'q', 't')
   held[i] = redis.call('XLEN', KEYS[at]) + 1
   if ARGV[7] ~= '' then
     -- Who was removed meanwhile gets nothing, however old the sender's list of members is.
-    local since = redis.call('GET', KEYS[2 + 3 * (#ARGV - 7) + i - 7])
+    local since = redis.call('GET', KEYS[3 + 3 * (#ARGV - 8) + i - 8])
     out[i] = since and tonumber(ARGV[7]) < tonumber(since)
   end
 end
@@ -30,7 +31,7 @@ if first then
 end
 
 local function store(i)
-  local at = 3 * (i - 7)
+  local at = 3 * (i - 8) + 1
   local inbox, meta, channel, known = KEYS[at], KEYS[at + 1], KEYS[at + 2], states[i]
   local seq, ms = (tonumber(known[2]) or 0) + 1, tonumber(known[3]) or 0
   if ms < now then
@@ -38,7 +39,13 @@ local function store(i)
   end
   -- Numbers travel as text of all their digits: tostring() would round a time to 14.
   local seq_text, ms_text = string.format('%.0f', seq), string.format('%.0f', ms)
-  redis.call('XADD', inbox, ms_text .. '-' .. seq_text, 'm', record)
+  local id = ms_text .. '-' .. seq_text
+  if ARGV[8] == '' then
+    redis.call('XADD', inbox, id, 'm', record)
+  else
+    redis.call('XADD', inbox, id, 'm', record, 'x', ARGV[8])
+    redis.call('ZADD', KEYS[3], ARGV[8], ARGV[i] .. ' ' .. id)
+  end
   if known[1] then
     redis.call('HSET', meta, 'q', seq_text, 't', ms_text)
   else
@@ -51,7 +58,7 @@ local function store(i)
   end
   redis.call('SPUBLISH', channel, struct.pack('>BI8I8', 1, seq, ms) .. record)
 end
-for i = 8, #ARGV do
+for i = 9, #ARGV do
   if not out[i] then
     store(i)
   end

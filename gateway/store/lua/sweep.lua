@@ -14,7 +14,7 @@ local rest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 101)
 if rest[1] and #rest <= 100 then
   redis.call('DEL', KEYS[1])
   for _, entry in ipairs(rest) do
-    redis.call('XADD', KEYS[1], entry[1], 'm', entry[2][2])
+    redis.call('XADD', KEYS[1], entry[1], unpack(entry[2]))
   end
 end
 

@@ -156,6 +156,18 @@ def test_everything_printed_is_good(tmp_path: Path) -> None:
         assert [json.loads(line)["seq"] for line in listed.out.splitlines()] == [1, 2, 3, 4]
 
 
+def test_history_is_read_again_and_again(tmp_path: Path) -> None:
+    """HP-13.1-2: what was listened to is still history, from both ends, the oldest first."""
+    with started(tmp_path) as dev:
+        for text in ("one", "two", "three"):
+            assert dev.homeport("send", text, "--as", "alice", "--to", "bob").code == 0
+        assert dev.homeport("listen", "--as", "bob", "--count", "3").code == 0
+        shown = dev.homeport("history", "--as", "bob", "--with", "alice").out.splitlines()
+        assert [line.rpartition(": ")[2] for line in shown] == ["one", "two", "three"]
+        last = dev.homeport("history", "--as", "alice", "--with", "bob", "--limit", "2", "--json")
+        assert [json.loads(line)["text"] for line in last.out.splitlines()] == ["two", "three"]
+
+
 def test_both_listeners_are_on_loopback_only(tmp_path: Path) -> None:
     """A gateway for trying out must not be open to the network."""
     with started(tmp_path) as dev:

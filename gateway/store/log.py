@@ -1,0 +1,111 @@
+"""The log of a conversation: what was said in it, for whoever reads its history.
+
+A log is a Redis stream whose entry ids are ``<ms>-<seq>``, like an inbox's; next to it lies a hash:
+``q`` and ``t`` last seq and ms, and ``w:<user>`` the entry up to which the user deleted the
+conversation. A log's bucket is that of the conversation, not of any user.
+
+Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
+`Unavailable` or `StoreFault`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.apps.tiers import Tier
+from gateway.store.inbox import Entry, parse_entries
+from gateway.store.keys import Keys
+from gateway.store.link import Link, script
+from protocol.frames import Place
+from protocol.limits import DEDUPE_WINDOW_MS
+
+_LOG: Final = script("log")
+_HISTORY: Final = script("history")
+_FORGET: Final = script("forget")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries of a log in reading order. `next` is where reading goes on; None at the end."""
+
+    entries: list[Entry]
+    next: Place | None
+
+
+class Logs:
+    """The logs of a region."""
+
+    def __init__(self, link: Link, keys: Keys) -> None:
+        self._link = link
+        self._keys = keys
+
+    def add(
+        self,
+        app_id: str,
+        tier: Tier,
+        conversation: str,
+        message_id: bytes,
+        record: bytes,
+        now_ms: int,
+        expires_ms: int | None = None,
+    ) -> asyncio.Future[Any]:
+        """Keep `record`, unless this message id already is; see `Inboxes.deliver`."""
+        keys = self._keys.log(app_id, conversation)
+        return self._link.run(
+            _LOG,
+            (
+                self._keys.log_dedupe(keys.bucket, app_id, message_id),
+                keys.due,
+                keys.ttl,
+                keys.log,
+                keys.meta,
+            ),
+            now_ms,
+            tier.retention_ms,
+            DEDUPE_WINDOW_MS,
+            record,
+            keys.member,
+            "" if expires_ms is None else expires_ms,
+            durable=True,
+        )
+
+    async def page(
+        self,
+        app_id: str,
+        tier: Tier,
+        conversation: str,
+        user: str,
+        now_ms: int,
+        count: int,
+        *,
+        before: Place | None = None,
+        after: Place | None = None,
+    ) -> Page:
+        """Up to `count` entries that are within their time and that `user` has not deleted.
+
+        Newest first and before `before`, or oldest first and after `after` where that is given.
+        """
+        keys = self._keys.log(app_id, conversation)
+        place = before if after is None else after
+        raw = await self._link.run(
+            _HISTORY,
+            (keys.log, keys.meta),
+            now_ms,
+            tier.retention_ms,
+            user,
+            "before" if after is None else "after",
+            "" if place is None else f"{place.ms}-{place.seq}",
+            count + 1,
+        )
+        entries = parse_entries(raw)
+        more = len(entries) > count
+        entries = entries[:count]
+        last = Place(entries[-1].ms, entries[-1].seq) if more else None
+        return Page([entry for entry in entries if not entry.expired(now_ms)], last)
+
+    async def forget(self, app_id: str, conversation: str, user: str, upto: Place) -> None:
+        """Hide everything up to `upto` from `user`; what is kept later is not hidden."""
+        keys = self._keys.log(app_id, conversation)
+        await self._link.run(_FORGET, (keys.log, keys.meta), user, upto.ms, upto.seq, durable=True)

@@ -1,0 +1,61 @@
+"""Frames of message options and history: types 96 to 111."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from protocol.frames.messages import Message
+from protocol.frames.types import Count, RequestId
+from protocol.limits import MAX_HISTORY_PAGE
+
+Peer = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class Place(Struct, array_like=True, frozen=True):
+    """Where a message stands in its conversation: ``[ms, seq]``; later ones are greater.
+
+    ``ms`` is when it was kept, in milliseconds since 1970, ``seq`` its number in the conversation.
+    """
+
+    ms: Count
+    seq: Count
+
+
+class Entry(Struct, array_like=True, frozen=True):
+    """A message of a conversation's history, and its place there."""
+
+    place: Place
+    message: Message
+
+
+class Transient(Struct, array_like=True, frozen=True, tag=96):
+    """Server to client: a message that is in no inbox, for whoever is connected now."""
+
+    message: Message
+
+
+class History(Struct, array_like=True, frozen=True, tag=97):
+    """Client to server: a page of the conversation with ``peer``.
+
+    Newest first, from before ``before``; or oldest first, from after ``after``; not both. The
+    answer is `Ok` with ``history``, and ``next`` where there may be more.
+    """
+
+    id: RequestId
+    peer: Peer
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_PAGE)] = 50
+    before: Place | None = None
+    after: Place | None = None
+
+
+class Forget(Struct, array_like=True, frozen=True, tag=98):
+    """Client to server: hide history with ``peer`` up to ``upto``, for this user only.
+
+    The answer is `Ok`.
+    """
+
+    id: RequestId
+    peer: Peer
+    upto: Place

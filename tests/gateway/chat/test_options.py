@@ -1,0 +1,309 @@
+"""Options of a send: what reaches whom, and what is kept how long. Over real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from protocol import codes, frames
+from protocol.frames import Options
+from tests.gateway.chat.grouping import created
+from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker
+
+
+@pytest.fixture
+async def running(store_url: str, tmp_path: Path, clock: FakeClock) -> AsyncIterator[RunningWorker]:
+    """A gateway on each of both stores, because the scripts are involved."""
+    async with running_worker(make_settings(store_url, tmp_path), clock=clock) as running:
+        yield running
+
+
+async def send(
+    client: RawClient, to: str, text: str, name: str = "", **options: Any
+) -> frames.Ok | frames.Error:
+    """Send with options; frames before the answer are passed over."""
+    id = client.request_id()
+    asked = Options(**options)
+    await client.send(frames.Send(id, name or f"c{id}", to, "text", text.encode(), asked))
+    while True:
+        frame = await client.receive()
+        if isinstance(frame, frames.Ok | frames.Error) and frame.id == id:
+            return frame
+
+
+def dump(running: RunningWorker) -> bytes:
+    """All bytes of all values in the store, as Redis would save them."""
+    with redis.Redis.from_url(running.redis_url) as client:
+        client.config_set("rdbcompression", "no")
+        found = b"".join(client.dump(key) or b"" for key in client.scan_iter(count=1000))
+        client.config_set("rdbcompression", "yes")
+        return found
+
+
+def records(running: RunningWorker) -> list[bytes]:
+    """The sealed records in all streams."""
+    with redis.Redis.from_url(running.redis_url) as client:
+        streams = client.scan_iter(count=1000, _type="stream")
+        return [fields[b"m"] for key in streams for _, fields in client.xrange(key)]
+
+
+async def test_mentions_and_reply_travel_inside(running: RunningWorker) -> None:
+    """HP-12.1-1 and G7: to every recipient, and sealed in the store."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        answer = await send(alice, "bob", "hi", mentions=("carol-mentioned",), reply=b"r" * 16)
+        assert isinstance(answer, frames.Ok)
+        plain = await bob.expect(frames.Push)
+        assert plain.message.extra == frames.Extra(("carol-mentioned",), b"r" * 16)
+        await alice.say("bob", "nothing special")
+        assert (await bob.expect(frames.Push)).message.extra is None
+    assert b"carol-mentioned" not in dump(running)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"mentions": ("not a user",)}, {"mentions": ("g:x",)}, {"online_only": True, "ttl": 5}],
+    ids=str,
+)
+async def test_options_that_make_no_sense(running: RunningWorker, options: Any) -> None:
+    """HP-12.1-2, HP-12.3-4: refused as a whole, and the connection is kept."""
+    async with running.client("alice") as alice:
+        answer = await send(alice, "bob", "x", **options)
+        assert isinstance(answer, frames.Error)
+        assert answer.code == codes.INVALID_FIELD.number
+        assert isinstance(await alice.say("bob", "y"), frames.Ok)
+    async with running.client("bob") as bob:
+        assert (await bob.expect(frames.Push)).message.body == b"y"
+
+
+async def test_options_to_a_group_reach_its_members(running: RunningWorker) -> None:
+    """HP-12.1-1, HP-12.2-1: a time to live is one for each member; ``history`` changes nothing."""
+    assert running.clock is not None
+    async with running.client("alice") as alice:
+        group = await created(alice, "bob")
+        answer = await send(alice, f"g:{group}", "x", reply=b"r" * 16, ttl=5, history=False)
+        assert isinstance(answer, frames.Ok)
+    expires = running.clock.ms + 5000
+    async with running.client("bob", "early") as bob:
+        await bob.expect(frames.Push)
+        told = (await bob.expect(frames.Push)).message.extra
+        assert told == frames.Extra((), b"r" * 16, expires)
+    assert len(set(records(running))) == 2
+    running.clock.advance(5)
+    await running.worker._sweeper.sweep()
+    assert len(set(records(running))) == 1
+    async with running.client("bob", "late") as bob:
+        assert (await bob.expect(frames.Push)).seq == 1
+        assert await bob.expect(frames.Lost) == frames.Lost(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("to", "options"),
+    [
+        ("group", {"online_only": True}),
+        ("r:lobby", {"mentions": ("bob",)}),
+        ("r:lobby", {"online_only": True}),
+        ("r:lobby", {"history": False}),
+    ],
+    ids=str,
+)
+async def test_options_that_groups_and_rooms_lack(
+    running: RunningWorker, to: str, options: Any
+) -> None:
+    """HP-12.1-3: refused as a whole; a map that asks for nothing is fine."""
+    async with running.client("alice") as alice:
+        if to == "group":
+            to = f"g:{await created(alice, 'bob')}"
+        else:
+            await alice.send(frames.Roomjoin(alice.request_id(), "lobby"))
+            await alice.expect(frames.Ok)
+        answer = await send(alice, to, "x", **options)
+        assert isinstance(answer, frames.Error)
+        assert answer.code == codes.INVALID_FIELD.number
+        assert isinstance(await send(alice, to, "y"), frames.Ok)
+
+
+async def test_a_time_to_live_ends_to_the_millisecond(running: RunningWorker) -> None:
+    """HP-12.2-1, HP-12.2-3 and G5: the number is told as lost, and its neighbours come."""
+    assert running.clock is not None
+    async with running.client("alice") as alice:
+        await alice.say("bob", "first")
+        await send(alice, "bob", "short", ttl=5)
+        await alice.say("bob", "last")
+    expires = running.clock.ms + 5000
+    running.clock.advance(4.999)
+    async with running.client("bob", "early") as bob:
+        pushes = [await bob.expect(frames.Push) for _ in range(3)]
+        assert [push.message.body for push in pushes] == [b"first", b"short", b"last"]
+        assert pushes[1].message.extra == frames.Extra(expires=expires)
+    running.clock.advance(0.001)
+    async with running.client("bob", "late") as bob:
+        assert bob.connected.lost is None
+        assert (await bob.expect(frames.Push)).seq == 1
+        assert await bob.expect(frames.Lost) == frames.Lost(2, 2)
+        assert (await bob.expect(frames.Push)).seq == 3
+
+
+@pytest.mark.parametrize("swept", [False, True], ids=["kept", "swept"])
+async def test_a_cursor_behind_what_ended_is_good(running: RunningWorker, swept: bool) -> None:
+    """HP-7.2-4, HP-12.2-3: the cursor that tells of the loss can be come back with."""
+    assert running.clock is not None
+    async with running.client("alice") as alice:
+        await send(alice, "bob", "short", ttl=5)
+        running.clock.advance(5)
+        await alice.say("bob", "last")
+    if swept:
+        await running.worker._sweeper.sweep()
+    async with running.client("bob", "d") as bob:
+        assert bob.connected.lost == (1, 1)
+        cursor = bob.connected.cursor
+    async with running.client("bob", "d", cursor=cursor) as bob:
+        assert (bob.connected.resumed, bob.connected.cursor) == (True, cursor)
+        assert (await bob.expect(frames.Push)).seq == 2
+
+
+@pytest.mark.parametrize("swept", [False, True], ids=["kept", "swept"])
+async def test_ended_messages_at_both_ends_of_an_inbox(running: RunningWorker, swept: bool) -> None:
+    """HP-12.2-3, HP-7.2-7, HP-7.4-2: at the head and at the top, in the store or gone from it."""
+    assert running.clock is not None
+    async with running.client("bob", "d1"):
+        pass
+    async with running.client("alice") as alice:
+        for text in "ab":
+            await send(alice, "bob", text, ttl=5)
+        await alice.say("bob", "c")
+        for text in "de":
+            await send(alice, "bob", text, ttl=5)
+    running.clock.advance(5)
+    if swept:
+        await running.worker._sweeper.sweep()
+    async with running.client("bob", "d1") as bob:
+        assert bob.connected.lost == (1, 2)
+        assert bob.connected.cursor.seq == 2
+        assert not bob.connected.resumed
+        assert (await bob.expect(frames.Push)).message.body == b"c"
+        assert await bob.expect(frames.Lost) == frames.Lost(4, 5)
+        async with running.client("alice", "d2") as alice:
+            await alice.say("bob", "f")
+        assert (await bob.expect(frames.Push)).seq == 6
+
+
+async def test_a_cursor_on_an_ended_message_is_still_good(running: RunningWorker) -> None:
+    """HP-7.2-4 and HP-12.2-3: its hole between older and newer ones is no other numbering."""
+    assert running.clock is not None
+    async with running.client("bob", "d1") as bob:
+        async with running.client("alice") as alice:
+            await alice.say("bob", "1")
+            running.clock.advance(1)
+            await send(alice, "bob", "2", ttl=5)
+            running.clock.advance(1)
+            await alice.say("bob", "3")
+        pushes = [await bob.expect(frames.Push) for _ in range(3)]
+        epoch = bob.connected.cursor.epoch
+    running.clock.advance(5)
+    await running.worker._sweeper.sweep()
+    cursor = frames.Cursor(epoch, pushes[1].ms, 2)
+    async with running.client("bob", "d2", cursor=cursor) as other:
+        assert (other.connected.resumed, other.connected.cursor) == (True, cursor)
+        assert (await other.expect(frames.Push)).seq == 3
+    for wrong in (frames.Cursor(epoch, pushes[1].ms, 3), frames.Cursor(epoch, pushes[1].ms, 9)):
+        async with running.client("bob", "d3", cursor=wrong) as other:
+            assert not other.connected.resumed
+
+
+async def test_a_long_ttl_is_the_tiers(running: RunningWorker) -> None:
+    """HP-12.2-2: pro keeps 90 days, whatever the message says."""
+    assert running.clock is not None
+    async with running.client("alice") as alice:
+        await send(alice, "bob", "x", ttl=2**32 - 1)
+    running.clock.advance(90 * 24 * 3600 - 0.001)
+    async with running.client("bob", "d1") as bob:
+        await bob.expect(frames.Push)
+    running.clock.advance(0.001)
+    async with running.client("bob", "d2") as bob:
+        assert bob.connected.lost == (1, 1)
+
+
+@pytest.mark.parametrize("others", [0, 5, 150], ids=str)
+async def test_the_bytes_of_an_ended_message_go(running: RunningWorker, others: int) -> None:
+    """HP-12.2-4: from inboxes and log, also from the middle of a block, and no others with it."""
+    assert running.clock is not None
+    async with running.client("alice") as alice:
+        for number in range(others):
+            await alice.say("bob", f"before {number}")
+        before = set(records(running))
+        await send(alice, "bob", "short", ttl=5)
+        (ended,) = set(records(running)) - before
+        for number in range(others):
+            await alice.say("bob", f"after {number}")
+    kept = sorted(records(running))
+    assert dump(running).count(ended) == 3
+    await running.worker._sweeper.sweep()
+    assert sorted(records(running)) == kept  # not before its time
+    running.clock.advance(5)
+    assert await running.worker._sweeper.sweep() == 3
+    assert ended not in dump(running)
+    assert sorted(records(running)) == [each for each in kept if each != ended]
+    async with running.client("alice", "d2") as alice:
+        await alice.say("bob", "goes on")
+        assert isinstance(await alice.say("bob", "and on"), frames.Ok)
+
+
+async def test_online_only_reaches_who_is_there(running: RunningWorker) -> None:
+    """HP-12.3-1 and HP-12.3-2: all sessions of both, no number, and nothing is stored."""
+    async with (
+        running.client("alice") as alice,
+        running.client("alice", "d2") as other,
+        running.client("bob") as bob,
+    ):
+        answer = await send(alice, "bob", "psst", online_only=True)
+        assert isinstance(answer, frames.Ok)
+        assert answer.result.id is not None
+        for client in (other, bob):
+            message = (await client.expect(frames.Transient)).message
+            assert (message.id, message.body, message.sender) == (
+                answer.result.id,
+                b"psst",
+                "alice",
+            )
+            assert message.time == answer.result.time
+        assert isinstance(await send(alice, "nobody", "psst", online_only=True), frames.Ok)
+        assert records(running) == []
+        await alice.say("bob", "kept")
+        assert (await bob.expect(frames.Push)).seq == 1
+
+
+async def test_online_only_is_told_once(running: RunningWorker) -> None:
+    """HP-12.3-3 and G2: a repetition answers the same, and is not sent again."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        first = await send(alice, "bob", "psst", "same", online_only=True)
+        again = await send(alice, "bob", "psst", "same", online_only=True)
+        assert isinstance(first, frames.Ok)
+        assert isinstance(again, frames.Ok)
+        assert first.result == again.result
+        await bob.expect(frames.Transient)
+        await alice.say("bob", "after")
+        await bob.expect(frames.Push)  # and no other transient before it
+
+
+async def test_sweeping_leaves_other_ends_as_they_are(running: RunningWorker) -> None:
+    """HP-12.2-1: where the sweeper writes a stream anew, what is left still ends in time."""
+    assert running.clock is not None
+    async with running.client("alice") as alice:
+        await send(alice, "bob", "five", ttl=5)
+        await send(alice, "bob", "ten", ttl=10)
+        running.clock.advance(5)
+        await running.worker._sweeper.sweep()
+        async with running.admin() as admin:
+            await admin.set_tier(running.app.id, "basic", running.clock.ms)
+        await running.worker._sweeper.sweep()
+        assert len(set(records(running))) == 1
+        running.clock.advance(4.999)
+        async with running.client("bob", "early") as bob:
+            assert (await bob.expect(frames.Push)).message.body == b"ten"
+        running.clock.advance(0.001)
+        async with running.client("bob", "late") as bob:
+            assert bob.connected.lost == (1, 2)
