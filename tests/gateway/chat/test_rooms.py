@@ -95,7 +95,7 @@ def either(store_url: str, tmp_path: Path) -> Settings:
 
 
 async def test_a_message_reaches_everyone_in_the_room(either: Settings, clock: FakeClock) -> None:
-    """HP-3.5-3, HP-15.1-2, HP-15.2-1, HP-15.2-2: the sender too, on two gateways, once."""
+    """HP-3.5-4, HP-15.1-2, HP-15.2-1, HP-15.2-2: the sender too, on two gateways, once."""
     async with (
         two_workers(either, clock) as (one, two),
         one.client("alice") as alice,
