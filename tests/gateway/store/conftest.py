@@ -22,6 +22,7 @@ from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
 from gateway.store.admin import Admin
 from gateway.store.directory import AppDirectory
+from gateway.store.groups import Groups
 from gateway.store.inbox import Attached, Checked, Entry, Inboxes
 from gateway.store.keys import Keys, bucket_of
 from gateway.store.link import Link
@@ -175,7 +176,8 @@ class Store:
         """A sweeper as a gateway that knows no app yet has it."""
         sealer = Sealer(self.keyring)
         directory = AppDirectory(self.link, self.keys, sealer, lambda _: None)
-        return Sweeper(self.link, self.keys, directory, lambda: self.clock.ms)
+        groups = Groups(self.link, self.keys, Inboxes(self.link, self.keys), lambda: self.clock.ms)
+        return Sweeper(self.link, self.keys, directory, groups, lambda: self.clock.ms)
 
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:
