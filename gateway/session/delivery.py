@@ -27,7 +27,6 @@ from protocol.limits import WINDOW
 ACK_DELAY_S: Final = 0.05
 """Acknowledgements of this long go to the store together."""
 
-_NOWHERE: Final = Cursor("", 0, 0)
 _log = structlog.get_logger("session")
 
 
@@ -294,7 +293,7 @@ class Delivery:
                 return
             # Where it began may lie behind a loss that the client was told of, or was about to be:
             # only what it acknowledges itself may move its cursor.
-            acked = _NOWHERE
+            acked = Cursor(self._window.epoch, 0, 0)
         reader = self._reader
         try:
             tier = self._services.directory.known(reader.app_id).tier

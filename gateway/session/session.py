@@ -24,36 +24,25 @@ import structlog
 
 from gateway.apps.app import App
 from gateway.chat.refused import Refused
-from gateway.chat.requests import Caller, Handler
-from gateway.chat.rooms import refused as room_refused
 from gateway.security import tokens
-from gateway.security.sealing import SealError
-from gateway.session.blockers import Blockers
-from gateway.session.bucket import TokenBucket
 from gateway.session.deadlines import Deadlines, Due
 from gateway.session.delivery import Delivery, Reader
 from gateway.session.handshake import close_code, refusal
-from gateway.session.limits import Allowance
+from gateway.session.requests import Requests
 from gateway.session.services import Services, Wire
 from gateway.session.window import AckAhead
 from gateway.store import events
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.inbox import Revoked, TooManyDevices
-from gateway.store.rooms import RoomRefused
 from protocol import codec, codes, frames
 from protocol.ids import is_device_id
 from protocol.limits import (
     CONNECT_TIMEOUT_S,
     DEDUPE_WINDOW_MS,
-    SIGNAL_BURST,
-    SIGNAL_RATE,
     WINDOW,
 )
 
 CHECK_INTERVAL_S: Final = 30.0
-MAX_UNANSWERED: Final = 256
-"""Sends in flight to the store; past it the client is not read until some are answered."""
-
 ROOM_WAITING: Final = {
     frames.Priority.LOW: 0,
     frames.Priority.NORMAL: 128 * 1024,
@@ -82,9 +71,7 @@ class Session:
     """
 
     __slots__ = (
-        "_allowance",
         "_bearer",
-        "_blockers",
         "_checked_at",
         "_congested_since",
         "_deadlines",
@@ -94,10 +81,9 @@ class Session:
         "_opened",
         "_reader",
         "_recheck",
+        "_requests",
         "_services",
-        "_signals",
         "_state",
-        "_unanswered",
         "_wire",
         "id",
     )
@@ -111,16 +97,13 @@ class Session:
         self._state = State.OPENED
         self._checked_at = opened
         self._congested_since: float | None = None
-        self._unanswered = 0
         self._early_top = 0
         self._recheck = False
         self._identity: tokens.Identity | None = None
         self._reader: Reader | None = None
         self._delivery: Delivery | None = None
         self._deadlines: Deadlines | None = None
-        self._allowance: Allowance | None = None
-        self._blockers = Blockers()
-        self._signals: TokenBucket | None = None  # made at the first signal
+        self._requests: Requests | None = None
         services.wheel.schedule(self, opened + CONNECT_TIMEOUT_S)
 
     @property
@@ -135,8 +118,8 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """True when no send waits for its answer."""
-        return self._unanswered == 0
+        """True when no request waits for its answer."""
+        return self._requests is None or self._requests.open == 0
 
     def _closed(self) -> bool:
         return self._state is State.CLOSED
@@ -160,19 +143,19 @@ class Session:
             self.close(codes.BAD_FRAME, str(error))
             return
         except codec.FrameError as error:
-            self._refuse(error.request_id, Refused(error.code, str(error)))
+            self.refuse(error.request_id, Refused(error.code, str(error)))
             return
         if self._state is State.LIVE:
             handler = _HANDLERS.get(type(frame))
             if handler is not None:
                 handler(self, frame)
-            else:
-                self._request(frame)
+            elif self._requests is not None:
+                self._requests.handle(frame)
         elif isinstance(frame, frames.Connect) and self._state is State.OPENED:
             self._connect(frame)
         else:
             request_id = getattr(frame, "id", frames.NO_REQUEST)
-            self._refuse(request_id, Refused(codes.NOT_CONNECTED))
+            self.refuse(request_id, Refused(codes.NOT_CONNECTED))
             self.close(codes.CONNECT_EXPECTED)
 
     def receive_text(self) -> None:
@@ -183,7 +166,7 @@ class Session:
         """The client fell behind, or caught up, in reading."""
         # Not to read what can't be answered keeps the answers' memory bounded too.
         self._congested_since = None if writable else self._services.clock.steady()
-        self._throttle()
+        self.throttle()
         if writable and self._delivery is not None:
             self._delivery.catch_up()
 
@@ -191,16 +174,17 @@ class Session:
         """The connection is gone."""
         self._finish()
 
-    def _throttle(self) -> None:
+    def throttle(self) -> None:
+        """Read the client only while it reads us, and not too many requests are open."""
         if not self._closed():
-            congested = self._congested_since is not None
-            self._wire.throttle(congested or self._unanswered >= MAX_UNANSWERED)
+            asks_too_much = self._requests is not None and self._requests.too_many
+            self._wire.throttle(self._congested_since is not None or asks_too_much)
 
     # -- connect -------------------------------------------------------------------------------
 
     def _connect(self, frame: frames.Connect) -> None:
         if not is_device_id(frame.device):
-            self._refuse(frame.id, Refused(codes.INVALID_FIELD, "`device` has a wrong form."))
+            self.refuse(frame.id, Refused(codes.INVALID_FIELD, "`device` has a wrong form."))
             return
         self._state = State.CHECKING
         self._services.spawn(self._open(frame), partial(self.close, codes.INTERNAL_ERROR))
@@ -229,12 +213,12 @@ class Session:
         self._bearer = None
         self._identity = identity
         self._reader = reader = Reader(app.id, identity.user, frame.device, self.id)
+        # Before attaching, so that what is left of its limits is known once that is answered.
+        self._requests = requests = Requests(services, self, reader, app)
         # First the channel, then the inbox: what is stored in between is heard, or read, or both.
         await services.hub.join(self)
         if self._closed():
             return
-        # Before attaching, so that what is left of its limits is known once that is answered.
-        self._allowance = services.limits.open(app, identity.user)
         attached = await services.inboxes.attach(
             app.id,
             app.tier,
@@ -248,17 +232,16 @@ class Session:
             app.device_policy,
         )
         delivery = Delivery(
-            services, self._wire, reader, attached, self.close, self._compare_blocks
+            services, self._wire, reader, attached, self.close, requests.compare_blocks
         )
         if self._closed():
             delivery.stop()  # the client left meanwhile: give the device free again
             return
         self._delivery = delivery
-        if self._blockers.read(attached.blocked_by):
-            self._read_blocks()
+        requests.attached(attached.blocked_by)
         self._state = State.LIVE
         self._wire.authenticated()
-        self._send(
+        self.send(
             frames.Connected(
                 id=frame.id,
                 session=self.id,
@@ -282,108 +265,20 @@ class Session:
         services.wheel.schedule(self, self._next_visit(deadlines, now, wall))
 
     def _reject(self, request_id: int, refused: Refused) -> None:
-        self._refuse(request_id, refused)
+        self.refuse(request_id, refused)
         self.close(close_code(refused))
 
-    # -- requests of a live session --------------------------------------------------------------
-
-    def _request(self, frame: Any) -> None:
-        """Answer a request that is not on the hot path, in a task of its own."""
-        handler = self._services.handlers[type(frame)]
-        self._asked()
-        self._services.spawn(
-            self._answer(handler, frame), partial(self.close, codes.INTERNAL_ERROR)
-        )
-
-    async def _answer(self, handler: Handler, frame: Any) -> None:
-        try:
-            caller = Caller(self._app(), self.user, self._who.device, self.id)
-            if self._allowance is not None:  # it is None once the session has ended
-                self._allowance.request(caller.app.tier)
-            result = await handler(caller, frame)
-        except Refused as refused:
-            self._refuse(frame.id, refused)
-        except (StoreError, SealError) as error:
-            self._refuse(frame.id, refusal(error))
-        else:
-            self._send(frames.Ok(frame.id, result))
-        finally:
-            self._answered()
-
-    def _asked(self) -> None:
-        self._unanswered += 1
-        if self._unanswered == MAX_UNANSWERED:
-            self._throttle()
-
-    def _answered(self) -> None:
-        self._unanswered -= 1
-        if self._unanswered == MAX_UNANSWERED // 2:
-            self._throttle()
+    # -- frames of a live session that ask for nothing in the store ------------------------------
 
     def _on_connect(self, frame: frames.Connect) -> None:
-        self._refuse(frame.id, Refused(codes.ALREADY_CONNECTED))
-
-    def _on_send(self, frame: frames.Send | frames.Roomsend) -> None:
-        assert self._allowance is not None
-        try:
-            app = self._app()
-            self._allowance.send(app.tier)
-            if isinstance(frame, frames.Send):
-                self._blockers.admit(frame.to)
-            mid, stored = self._services.sending.send(app, self.user, frame)
-        except Refused as refused:
-            self._refuse(frame.id, refused)
-            return
-        except AppNotFound:
-            self._refuse(frame.id, Refused(codes.UNKNOWN_APP))
-            return
-        self._asked()
-        stored.add_done_callback(partial(self._sent, frame.id, mid))
-
-    def _sent(self, request_id: int, mid: bytes, stored: asyncio.Future[int]) -> None:
-        self._answered()
-        error = stored.exception()
-        if error is None:
-            self._send(frames.Ok(request_id, frames.Result(id=mid, time=stored.result())))
-        elif isinstance(error, RoomRefused):
-            self._refuse(request_id, room_refused(error))
-        elif isinstance(error, StoreError):
-            self._refuse(request_id, refusal(error))
-        elif isinstance(error, Refused):
-            self._refuse(request_id, error)
-        else:
-            _log.error("send_failed", session=self.id, exc_info=error)
-            self._refuse(request_id, Refused(codes.INTERNAL))
-
-    def _on_signal(self, frame: frames.Signal) -> None:
-        now = self._services.clock.steady()
-        if self._signals is None:
-            self._signals = TokenBucket(SIGNAL_RATE, SIGNAL_BURST, now)
-        wait = self._signals.wait(now)
-        if wait:
-            self._refuse(frames.NO_REQUEST, Refused(codes.RATE_LIMITED, retry_after=wait))
-            return
-        self._signals.take(now)
-        self._asked()
-        self._services.spawn(self._pass_on(frame), partial(self.close, codes.INTERNAL_ERROR))
-
-    async def _pass_on(self, frame: frames.Signal) -> None:
-        try:
-            self._blockers.admit(frame.to)
-            await self._services.signals.signal(self._app(), self.user, frame)
-        except Refused as refused:
-            self._refuse(frames.NO_REQUEST, refused)
-        except StoreError as error:
-            self._refuse(frames.NO_REQUEST, refusal(error))
-        finally:
-            self._answered()
+        self.refuse(frame.id, Refused(codes.ALREADY_CONNECTED))
 
     def _on_ack(self, frame: frames.Ack) -> None:
         assert self._delivery is not None
         try:
             self._delivery.ack(frame.seq)
         except AckAhead as error:
-            self._refuse(frames.NO_REQUEST, Refused(codes.ACK_AHEAD, f"The last was {error.sent}."))
+            self.refuse(frames.NO_REQUEST, Refused(codes.ACK_AHEAD, f"The last was {error.sent}."))
 
     def _on_renew(self, frame: frames.Renew) -> None:
         assert self._identity is not None
@@ -394,18 +289,18 @@ class Session:
                 frame.token, self._app(), self._identity, wall
             )
         except Refused as refused:
-            self._refuse(frame.id, refused)
+            self.refuse(frame.id, refused)
             return
         except AppNotFound:
-            self._refuse(frame.id, Refused(codes.UNKNOWN_APP))
+            self.refuse(frame.id, Refused(codes.UNKNOWN_APP))
             return
         self._identity = identity
         self._deadlines.renewed(identity.expires_s, wall)
-        self._send(frames.Ok(frame.id, frames.Result(expires=identity.expires_s)))
+        self.send(frames.Ok(frame.id, frames.Result(expires=identity.expires_s)))
         self._services.wheel.schedule(self, self._next_visit(self._deadlines, now, wall))
 
     def _on_ping(self, _: frames.Ping) -> None:
-        self._send(frames.Pong())
+        self.send(frames.Pong())
 
     def _on_pong(self, _: frames.Pong) -> None:
         """Being heard is all there is to it."""
@@ -452,8 +347,8 @@ class Session:
             if event.device in ("", reader.device):
                 self.close(codes.KICKED)
         elif isinstance(event, events.BlockChanged):
-            if self._blockers.hear(event) and self._state is State.LIVE:
-                self._read_blocks()
+            if self._requests is not None:
+                self._requests.hear(event, live=self._state is State.LIVE)
         elif isinstance(event, events.Displaced):
             if event.session == self.id:
                 self.close(codes.DEVICE_LIMIT)
@@ -478,24 +373,6 @@ class Session:
             self._checked_at = self._services.clock.steady()
             self._delivery.check(self._issued_ms)
 
-    def _compare_blocks(self, change: int) -> None:
-        """The store is at this change of who blocks the user."""
-        if self._blockers.differs(change):
-            self._read_blocks()
-
-    def _read_blocks(self) -> None:
-        if self._blockers.begin():
-            self._services.spawn(self._read_blocks_now(), partial(self.close, codes.INTERNAL_ERROR))
-
-    async def _read_blocks_now(self) -> None:
-        try:
-            state = await self._services.blocks.blocked_by(self.app_id, self.user)
-        except Unavailable:
-            self._blockers.failed()  # the check after the reconnect reads them again
-            return
-        if self._blockers.read(state):
-            self._read_blocks()
-
     def _issued_ms(self) -> int:
         assert self._identity is not None
         return self._identity.issued_s * 1000
@@ -519,9 +396,9 @@ class Session:
         wall = self._services.clock.wall()
         for due in self._deadlines.visit(now, wall, listening=congested is None):
             if due is Due.PING:
-                self._send(frames.Ping())
+                self.send(frames.Ping())
             elif due is Due.EXPIRING:
-                self._send(frames.Expiring(self._identity.expires_s))
+                self.send(frames.Expiring(self._identity.expires_s))
             else:
                 self.close(_ENDS[due])
                 return None
@@ -535,18 +412,20 @@ class Session:
 
     # -- to the client ---------------------------------------------------------------------------
 
-    def _send(self, frame: frames.ServerFrame) -> None:
+    def send(self, frame: frames.ServerFrame) -> None:
+        """Send a frame, unless the session has ended."""
         if not self._closed():
             self._wire.send(codec.websocket_binary(codec.encode(frame)))
 
-    def _refuse(self, request_id: int, refused: Refused) -> None:
+    def refuse(self, request_id: int, refused: Refused) -> None:
+        """Answer a request with an error; id 0 answers none."""
         _log.info("refused", session=self.id, code=refused.code.name)
-        self._send(refused.frame(request_id))
+        self.send(refused.frame(request_id))
 
     def go_away(self, reconnect_in: float) -> None:
         """This gateway is leaving; `reconnect_in` is in seconds."""
         if self._state is State.LIVE:
-            self._send(frames.Goaway(reconnect_in))
+            self.send(frames.Goaway(reconnect_in))
 
     def close(self, code: codes.CloseCode, reason: str = "") -> None:
         """End the session. `reason` must hold nothing the client wrote."""
@@ -565,18 +444,14 @@ class Session:
             self._services.rooms.gone(self.id)
         if self._delivery is not None:
             self._delivery.stop()
-        if self._allowance is not None:
-            self._allowance.close()
-            self._allowance = None
+        if self._requests is not None:
+            self._requests.end()
 
 
 _ENDS: Final = {Due.SILENT: codes.PING_TIMEOUT, Due.EXPIRED: codes.SESSION_EXPIRED}
 
 _HANDLERS: Final[dict[type, Callable[[Session, Any], None]]] = {
     frames.Connect: Session._on_connect,
-    frames.Send: Session._on_send,
-    frames.Roomsend: Session._on_send,
-    frames.Signal: Session._on_signal,
     frames.Ack: Session._on_ack,
     frames.Renew: Session._on_renew,
     frames.Ping: Session._on_ping,

@@ -229,7 +229,7 @@ async def test_redis_never_sees_a_message(running: RunningWorker, store: Any) ->
     assert any("EVALSHA" in command for command in seen)
     assert not any("a-secret" in command for command in seen)
     for key in store.scan_iter():
-        assert b"a-secret" not in store.dump(key)
+        assert b"a-secret" not in (store.dump(key) or b"")  # what limits a rate ends soon
 
 
 async def test_while_the_store_is_away_a_send_is_refused_and_its_retry_adds_one(

@@ -183,7 +183,7 @@ async def test_a_client_that_leaves_with_sends_in_flight_leaves_no_trace(
             for number in range(300):
                 await other.send(frames.Send(number + 1, f"c{number}", "alice", "text", b"x"))
             session = next(s for s in running.worker._listener.sessions() if s._who.device == "d2")
-            await eventually(lambda: session._unanswered >= 256)
+            await eventually(lambda: session._requests is not None and session._requests.too_many)
             other.websocket.transport.abort()
         finally:
             store.execute_command("CLIENT", "UNPAUSE")

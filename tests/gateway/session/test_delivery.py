@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from gateway.store.keys import Keys
 from protocol import codes, frames
 from protocol.limits import WINDOW
 from tests.gateway.session.talking import note, pushes, quiet, send_many
-from tests.harness import RawClient, RunningWorker
+from tests.harness import RawClient, RunningWorker, eventually
 
 
 class Dropped:
@@ -36,6 +37,17 @@ class Dropped:
         """Wait until they are."""
         async with asyncio.timeout(10):
             await self._done.wait()
+
+
+async def test_a_device_is_free_again_when_its_session_ends(
+    running: RunningWorker, store: Any
+) -> None:
+    """HP-5.1-10: a session that had nothing new to acknowledge was once left as the device's
+    holder, because its last word named no epoch."""
+    row = Keys("sg").user(running.app.id, "bob").meta, "d:d1"
+    async with running.client("bob", "d1") as bob:
+        assert bob.connected.session.encode() in store.hget(*row)
+    await eventually(lambda: bob.connected.session.encode() not in store.hget(*row))
 
 
 # -- order -------------------------------------------------------------------------------------
