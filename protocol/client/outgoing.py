@@ -38,7 +38,7 @@ class Outgoing:
         if self._end is not None:
             raise self._end
         now = self._loop.time()
-        send = self._sends.add_request(make, client_id, now, timeout)
+        send = self._sends.add(make, client_id, now, timeout)
         outcome: asyncio.Future[frames.Result] = self._loop.create_future()
         self._outcomes[send.id] = outcome
         self._wake_by(send.deadline)

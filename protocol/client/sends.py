@@ -10,7 +10,7 @@ from protocol import codes
 from protocol.client.backoff import full_jitter
 from protocol.client.errors import RequestRefused, may_repeat
 from protocol.codec import encode
-from protocol.frames import ClientFrame, Error, Send
+from protocol.frames import ClientFrame, Error
 from protocol.limits import MAX_FRAME_BYTES
 
 LAST_ID: Final = 2**32 - 1
@@ -76,25 +76,17 @@ class PendingSends:
                 return self._last_id
 
     def add(
-        self, to: str, kind: str, body: bytes, client_id: str, now: float, timeout: float | None
-    ) -> PendingSend:
-        """Put a send in, to be written at once.
-
-        Raises:
-            RequestRefused: `codes.BODY_TOO_LARGE`, where the server would end the connection.
-        """
-        return self.add_request(
-            lambda id: Send(id, client_id, to, kind, body), client_id, now, timeout
-        )
-
-    def add_request(
         self,
         make: Callable[[int], ClientFrame],
         client_id: str,
         now: float,
         timeout: float | None,
     ) -> PendingSend:
-        """Put any request in, as `make` makes it for its id. Raises as `add` does."""
+        """Put a request in, as `make` makes it for its id, to be written at once.
+
+        Raises:
+            RequestRefused: `codes.BODY_TOO_LARGE`, where the server would end the connection.
+        """
         id = self.next_id()
         frame = encode(make(id))
         if len(frame) > MAX_FRAME_BYTES:
