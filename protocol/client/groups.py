@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -67,7 +68,7 @@ def group_notice(message: Message) -> GroupNotice | None:
         return None
 
 
-class GroupRequests:
+class GroupRequests(ABC):
     """What `Client` can ask about groups.
 
     Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
@@ -76,13 +77,14 @@ class GroupRequests:
     for each request that it takes.
     """
 
+    @abstractmethod
     async def _request(
         self,
         make: Callable[[int], frames.ClientFrame],
         timeout: float | None,
         client_id: str = "",
     ) -> Result:
-        raise NotImplementedError
+        """Ask one request; see `Client`."""
 
     async def create_group(
         self,
