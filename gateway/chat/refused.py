@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.apps.app import App
 from protocol import codes
 from protocol.frames import Error
 
@@ -27,3 +28,15 @@ class Refused(Exception):
     def frame(self, request_id: int) -> Error:
         """The answer to request `request_id`."""
         return Error(request_id, self.code.number, str(self), self.retry_after, self.details)
+
+
+def check_body(app: App, body: bytes) -> None:
+    """Hold a message's body against the limit of the app's tier.
+
+    Raises:
+        Refused: body_too_large.
+    """
+    if len(body) > app.tier.max_body:
+        raise Refused(
+            codes.BODY_TOO_LARGE, f"The body is over this app's limit of {app.tier.max_body} bytes."
+        )

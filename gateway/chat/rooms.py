@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from gateway.apps.app import App
-from gateway.chat.refused import Refused
+from gateway.chat.refused import Refused, check_body
 from gateway.chat.requests import Caller, Handlers
 from gateway.chat.room_records import RoomRecords
 from gateway.store.errors import StoreError, Unavailable
@@ -160,11 +160,7 @@ class Rooms:
         room = room_of(frame.to)
         if room is None:
             raise Refused(codes.UNKNOWN_RECIPIENT)
-        if len(frame.body) > app.tier.max_body:
-            raise Refused(
-                codes.BODY_TOO_LARGE,
-                f"The body is over this app's limit of {app.tier.max_body} bytes.",
-            )
+        check_body(app, frame.body)
         now_ms = self._clock_ms()
         mid = message_id(app.id, user, frame.client_id)
         message = Message(mid, user, frame.to, now_ms, frame.kind, frame.body)

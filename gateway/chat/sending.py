@@ -11,7 +11,7 @@ from gateway.chat.groups import PREFIX as GROUP
 from gateway.chat.groups import GroupChat
 from gateway.chat.options import ROOM, expires_ms, extra_of, options_of
 from gateway.chat.records import Records
-from gateway.chat.refused import Refused
+from gateway.chat.refused import Refused, check_body
 from gateway.chat.rooms import Rooms
 from gateway.store import events
 from gateway.store.inbox import Inboxes
@@ -60,11 +60,7 @@ class Sending:
         options = options_of(frame)
         if frame.to.startswith(ROOM):
             return self._rooms.send(app, user, frame)
-        if len(frame.body) > app.tier.max_body:
-            raise Refused(
-                codes.BODY_TOO_LARGE,
-                f"The body is over this app's limit of {app.tier.max_body} bytes.",
-            )
+        check_body(app, frame.body)
         now_ms = self._clock_ms()
         mid = message_id(app.id, user, frame.client_id)
         ends = expires_ms(options, now_ms)
