@@ -123,6 +123,15 @@ UNAVAILABLE: Final = ErrorCode(
 INTERNAL: Final = ErrorCode(
     141, "internal", Retry.LATER, "A fault of the server; it is in the server's log."
 )
+MARK_AHEAD: Final = ErrorCode(
+    160,
+    "mark_ahead",
+    Retry.NEVER,
+    "The watermark is above the time of the newest message of the conversation.",
+)
+NO_CONVERSATION: Final = ErrorCode(
+    161, "no_conversation", Retry.NEVER, "You have no message in a conversation with this peer."
+)
 
 GOING_AWAY: Final = CloseCode(4000, "going_away", "This gateway is being drained; reconnect.")
 STORE_UNAVAILABLE: Final = CloseCode(

@@ -34,5 +34,14 @@ MAX_ID_CHARS: Final = 64
 MAX_KIND_CHARS: Final = 32
 """Longest kind of a message (``text``, ``image`` …), in characters."""
 
+MAX_UNREAD: Final = 1000
+"""Unread messages are counted up to this; it stands for itself and for any more."""
+
+MAX_UNREAD_ROWS: Final = 200
+"""Most conversations that one answer to ``unread`` names."""
+
+MAX_RECEIPT_ROWS: Final = 100
+"""Most people that one answer to ``receipts`` names, and most that are told of a receipt live."""
+
 MAX_INTEGER: Final = 2**53 - 1
 """No integer on the wire is larger, so that a browser's numbers can hold it."""

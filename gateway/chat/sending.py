@@ -9,7 +9,8 @@ from gateway.apps.app import App
 from gateway.chat.addressing import conversation_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
-from gateway.store.inbox import Inboxes
+from gateway.chat.times import Times
+from gateway.store.inbox import Inboxes, Place
 from protocol import codes
 from protocol.frames import Message, Send
 from protocol.ids import message_id
@@ -22,6 +23,7 @@ class Sending:
         self._inboxes = inboxes
         self._records = records
         self._clock_ms = clock_ms
+        self._times = Times(clock_ms)
 
     def send(self, app: App, user: str, frame: Send) -> tuple[bytes, asyncio.Future[int]]:
         """Seal `frame` and store it for its recipient and for the sender's own devices.
@@ -39,12 +41,18 @@ class Sending:
                 codes.BODY_TOO_LARGE,
                 f"The body is over this app's limit of {app.tier.max_body} bytes.",
             )
-        now_ms = self._clock_ms()
+        time = self._times.next(app.id, conversation)
         mid = message_id(app.id, user, frame.client_id)
-        message = Message(mid, user, frame.to, now_ms, frame.kind, frame.body)
+        message = Message(mid, user, frame.to, time, frame.kind, frame.body)
         # Sender first, and once where someone writes to himself.
         users = (user, frame.to) if frame.to != user else (user,)
         stored = self._inboxes.deliver(
-            app.id, app.tier, mid, users, self._records.make(app, message, conversation), now_ms
+            app.id,
+            app.tier,
+            mid,
+            users,
+            self._records.make(app, message, conversation),
+            self._clock_ms(),
+            Place(conversation, user, time),
         )
         return mid, stored

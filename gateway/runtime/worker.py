@@ -17,7 +17,9 @@ from typing import Final
 
 import structlog
 
+from gateway.chat.receipts import DirectMembers, Receipts
 from gateway.chat.records import Records
+from gateway.chat.relay import Relay
 from gateway.chat.sending import Sending
 from gateway.config import Address, Settings
 from gateway.hub.hub import Hub
@@ -36,6 +38,7 @@ from gateway.store.errors import StampError, StoreError
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
+from gateway.store.receipts import ReceiptStore
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
 from protocol import codes
@@ -119,6 +122,8 @@ class Worker:
         self._hub = Hub(self._subscriber, inboxes, self._frame)
         self._wheel = Wheel(self._clock.steady())
         self._sweeper = Sweeper(self._link, keys, self._directory, self._clock.wall_ms)
+        relay = Relay(self._link, inboxes, self._records, self._clock.wall_ms)
+        receipts = Receipts(ReceiptStore(self._link, keys), relay, DirectMembers())
         self._services = Services(
             handshake=Handshake(settings.region, settings.directory, self._directory),
             directory=self._directory,
@@ -129,7 +134,7 @@ class Worker:
             wheel=self._wheel,
             clock=self._clock,
             heartbeat_s=settings.heartbeat_s,
-            handlers={},
+            handlers=receipts.handlers(),
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins)

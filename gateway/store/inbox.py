@@ -22,7 +22,7 @@ from gateway.store.errors import StoreError
 from gateway.store.keys import Keys, UserKeys
 from gateway.store.link import Link, script
 from protocol.frames import Cursor
-from protocol.limits import DEDUPE_WINDOW_MS
+from protocol.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
 
 _DELIVER: Final = script("deliver")
 _ATTACH: Final = script("attach")
@@ -35,6 +35,9 @@ PAGE: Final = 128
 EPOCH_CHARS: Final = 8
 """An epoch is the beginning of the id, as good as random, of what first needed it."""
 
+PROFILE_MS: Final = 180 * 24 * 60 * 60 * 1000
+"""How long an unused inbox keeps its numbering, and an unused conversation its receipts."""
+
 MAX_DEVICES: Final = 64
 """Devices of one user whose cursors are kept; past it the one unseen longest is forgotten."""
 
@@ -46,6 +49,15 @@ class Entry:
     seq: int
     ms: int
     record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message stands: its conversation, its sender, and its `time` there."""
+
+    conversation: str
+    sender: str
+    time: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +111,19 @@ class Inboxes:
         users: Sequence[str],
         record: bytes,
         now_ms: int,
+        place: Place | None = None,
     ) -> asyncio.Future[int]:
         """Store `record` in the inbox of each of `users`, unless this message id already was.
 
-        One call a bucket, all in one round trip. The future holds the time at which the message was
-        first stored. Commands go out in the order of the calls to this method.
+        One call a bucket, all in one round trip. The future holds the message's time, or that of
+        the first try that was stored. Commands go out in the order of the calls to this method.
+        With a `place`, it is counted as unread for everyone but its sender; its time is `now_ms`
+        without one.
         """
+        time, conversation, sender = now_ms, "", ""
+        if place is not None:
+            time, conversation = place.time, place.conversation
+            sender = self._keys.user(app_id, place.sender).member
         buckets: dict[int, list[UserKeys]] = {}
         for user in users:
             keys = self._keys.user(app_id, user)
@@ -115,7 +134,7 @@ class Inboxes:
                 (
                     self._keys.dedupe(bucket, app_id, message_id),
                     members[0].due,
-                    *(name for m in members for name in (m.inbox, m.meta, m.channel)),
+                    *(name for m in members for name in m.delivered(conversation)),
                 ),
                 now_ms,
                 tier.retention_ms,
@@ -123,6 +142,11 @@ class Inboxes:
                 DEDUPE_WINDOW_MS,
                 record,
                 message_id.hex()[:EPOCH_CHARS],
+                time,
+                conversation,
+                sender,
+                MAX_UNREAD,
+                PROFILE_MS,
                 *(m.member for m in members),
                 durable=True,
             )

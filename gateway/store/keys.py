@@ -30,6 +30,17 @@ class UserKeys:
     revoked: str
     due: str
     channel: str
+    talks: str
+    unread: str
+
+    def waiting(self, conversation: str) -> str:
+        """List: the times of the unread messages of a conversation, as they came."""
+        return f"{self.unread}:{conversation}"
+
+    def delivered(self, conversation: str) -> tuple[str, ...]:
+        """What a delivery touches."""
+        waiting = self.waiting(conversation)
+        return self.inbox, self.meta, self.channel, self.talks, self.unread, waiting
 
 
 class Keys:
@@ -53,6 +64,11 @@ class Keys:
         """Remembers, in one bucket, that this message was stored there."""
         return f"{self._prefix}{{{bucket}}}:dup:{app_id}:{message_id.hex()}"
 
+    def marks(self, app_id: str, conversation: str) -> str:
+        """The watermarks of a conversation's people: hash of user to ``<delivered> <read>``."""
+        bucket = bucket_of(app_id, conversation)
+        return f"{self._prefix}{{{bucket}}}:marks:{app_id}:{conversation}"
+
     def user(self, app_id: str, user: str) -> UserKeys:
         """All the names of one user."""
         bucket = bucket_of(app_id, user)
@@ -66,4 +82,6 @@ class Keys:
             revoked=f"{head}rev:{member}",
             due=f"{head}due",
             channel=f"{head}ch:{member}",
+            talks=f"{head}talk:{member}",
+            unread=f"{head}unr:{member}",
         )

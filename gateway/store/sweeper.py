@@ -20,6 +20,7 @@ from gateway.apps.app import AppError
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.inbox import PROFILE_MS
 from gateway.store.keys import BUCKETS, Keys
 from gateway.store.link import Link, script
 
@@ -28,9 +29,6 @@ _SWEEP: Final = script("sweep")
 INTERVAL_S: Final = 10.0
 LEASE_MS: Final = 30_000
 BATCH: Final = 100
-PROFILE_MS: Final = 180 * 24 * 60 * 60 * 1000
-"""How long an unused inbox keeps its numbering."""
-
 _log = structlog.get_logger("store")
 
 
@@ -94,7 +92,11 @@ class Sweeper:
                     continue
                 keys = self._keys.user(app_id, user)
                 removed += await self._link.run(
-                    _SWEEP, (keys.inbox, keys.meta, keys.due), now, *kept, keys.member
+                    _SWEEP,
+                    (keys.inbox, keys.meta, keys.due, keys.talks, keys.unread),
+                    now,
+                    *kept,
+                    keys.member,
                 )
             if len(members) < BATCH:
                 return removed

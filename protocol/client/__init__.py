@@ -29,8 +29,17 @@ from protocol.client.errors import (
     TokenRefused,
     WrongRegion,
 )
-from protocol.client.events import Connected, Disconnected, Event, Lost, Reset, TokenExpiring
+from protocol.client.events import (
+    Connected,
+    Disconnected,
+    Event,
+    Lost,
+    Receipt,
+    Reset,
+    TokenExpiring,
+)
 from protocol.client.message import Message, Sent
+from protocol.client.receipts import Reached, Unread
 from protocol.frames import Cursor
 
 __all__ = [
@@ -45,6 +54,9 @@ __all__ = [
     "Lost",
     "Reset",
     "TokenExpiring",
+    "Receipt",
+    "Reached",
+    "Unread",
     "ClientError",
     "RequestRefused",
     "SendTimeout",

@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 
 from protocol.client.cursor import CursorFile
 from protocol.client.errors import ClientClosed, ClientError
-from protocol.client.events import Event
+from protocol.client.events import Event, Receipt
 from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
-from protocol.frames import ClientFrame, Cursor, Result, Send
+from protocol.client.receipts import Marks, Reached, Unread
+from protocol.frames import ClientFrame, Cursor, Receipts, Result, Send
+from protocol.frames import Unread as UnreadRequest
 from protocol.ids import is_device_id, new_client_id
 from protocol.limits import PATH
 
@@ -66,8 +68,9 @@ class Client:
             raise ValueError("give either token or get_token")
         if not is_device_id(device):
             raise ValueError("device must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
-        self._incoming = Incoming(cursor, auto_ack)
         self._outgoing = Outgoing(random)
+        self._marks = Marks(self._outgoing)
+        self._incoming = Incoming(cursor, auto_ack, self._marks.delivered)
         self._link = Link(
             _endpoint(url),
             _tls_context(url, cacert),
@@ -112,7 +115,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Send what is acknowledged, save the cursor file, close the connection.
+        """Send what is acknowledged and marked, save the cursor file, close the connection.
 
         Sends that still wait raise `ClientClosed`; `messages` ends.
 
@@ -122,7 +125,10 @@ class Client:
         if self._task is None:
             return
         try:
+            marked = self._marks.flush()
             self._incoming.flush()
+            if marked:
+                await asyncio.sleep(0)  # marks are written in the next turn
         finally:
             self._incoming.close(None)
             self._outgoing.close(ClientClosed("the client was closed"))
@@ -194,6 +200,42 @@ class Client:
             ValueError: this client has not handed out that number yet.
         """
         self._incoming.ack(message)
+
+    def mark_read(self, message: Message) -> None:
+        """Tell that the user has read `message` and all before it in its conversation.
+
+        It leaves by itself within a second, together with what else is to be told of that
+        conversation, and is repeated after a reconnect; at the latest it leaves with `close`. To
+        say it again, or of an earlier message, changes nothing. (That messages were delivered is
+        told without being asked, as `messages` hands them out.)
+        """
+        self._marks.read(message)
+
+    async def unread(self, timeout: float | None = 30) -> Unread:
+        """Count the unread messages of others, by peer; conversations without any are left out.
+
+        Raises as `send` does.
+        """
+        result = await self._request(UnreadRequest, timeout)
+        unread = Unread(result.unread or ())
+        unread.more = bool(result.more)
+        return unread
+
+    async def receipts(self, peer: str, timeout: float | None = 30) -> list[Receipt]:
+        """How far everyone else has got in the conversation with `peer`; who has not is left out.
+
+        At most 100, those who have read furthest. Raises as `send` does.
+        """
+        result = await self._request(lambda id: Receipts(id, peer), timeout)
+        return [Receipt(peer, *row) for row in result.receipts or ()]
+
+    async def reached(self, message: Message, timeout: float | None = 30) -> Reached:
+        """How many others of its conversation got and read `message`. Raises as `send` does."""
+        peer, time = message.peer, message.time
+        result = await self._request(lambda id: Receipts(id, peer, time), timeout)
+        if result.reached is None:
+            raise ClientError("the server's ok does not say how far the message has got")
+        return Reached(*result.reached)
 
     @property
     def cursor(self) -> Cursor | None:

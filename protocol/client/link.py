@@ -20,7 +20,7 @@ from protocol.client import ending
 from protocol.client.backoff import CAP_S, full_jitter
 from protocol.client.connection import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S, Connection, dial
 from protocol.client.errors import ClientClosed, ConnectFailed, error_name
-from protocol.client.events import Connected, Disconnected, Event, TokenExpiring
+from protocol.client.events import Connected, Disconnected, Event, Receipt, TokenExpiring
 from protocol.client.inbox import OutOfOrder
 from protocol.client.incoming import Incoming
 from protocol.client.outgoing import Outgoing
@@ -220,6 +220,8 @@ class Link:
             case frames.Lost():
                 for event in self._incoming.lost(frame):
                     self._tell(event)
+            case frames.Receipt(peer=peer, user=user, delivered=delivered, read=read):
+                self._tell(Receipt(peer, user, delivered, read))
             case frames.Ping():
                 connection.write(_PONG)
             case frames.Pong():

@@ -34,6 +34,11 @@ class Message(Struct, frozen=True):
     own: bool
 
     @property
+    def peer(self) -> str:
+        """The conversation, as `Client.send` calls it: the other user. Empty for a notice."""
+        return self.to if self.own or ":" in self.to else self.sender
+
+    @property
     def text(self) -> str:
         """The body as UTF-8.
 

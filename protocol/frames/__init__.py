@@ -34,6 +34,7 @@ from protocol.frames.connection import (
     Result,
 )
 from protocol.frames.messages import Ack, Lost, Message, Push, Send
+from protocol.frames.receipts import Mark, Receipt, Receipts, Unread
 from protocol.frames.types import NO_REQUEST, Count, Cursor, Limits, RequestId
 
 __all__ = [
@@ -49,24 +50,30 @@ __all__ = [
     "Goaway",
     "Limits",
     "Lost",
+    "Mark",
     "Message",
     "Ok",
     "Ping",
     "Pong",
     "Push",
+    "Receipt",
+    "Receipts",
     "Renew",
     "RequestId",
     "Result",
     "Send",
     "ServerFrame",
+    "Unread",
 ]
 
 # One line a block.
 ClientFrame = (
     Connect | Renew | Ping | Pong
     | Send | Ack
+    | Mark | Receipts | Unread
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
     | Push | Lost
+    | Receipt
 )  # fmt: skip

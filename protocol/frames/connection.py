@@ -42,11 +42,20 @@ class Connected(Struct, array_like=True, frozen=True, tag=2):
 
 
 class Result(Struct, frozen=True, omit_defaults=True):
-    """What an `Ok` tells, a map. For a send: ``id`` and ``time``. For a renewal: ``expires``."""
+    """What an `Ok` tells, a map. For a send: ``id`` and ``time``. For a renewal: ``expires``.
+
+    For receipts: ``receipts``, an array of ``[user, delivered, read]``, and ``reached``, which is
+    ``[people, delivered, read]`` as numbers of people. For unread: ``unread``, an array of
+    ``[peer, count]``, and ``more``, true where it does not hold every conversation.
+    """
 
     id: bytes | None = None
     time: Count | None = None
     expires: Count | None = None
+    receipts: list[tuple[str, Count, Count]] | None = None
+    reached: tuple[Count, Count, Count] | None = None
+    unread: list[tuple[str, Count]] | None = None
+    more: bool | None = None
 
 
 class Ok(Struct, array_like=True, frozen=True, tag=3):
