@@ -15,15 +15,19 @@ from protocol.frames import (
     Goaway,
     Limits,
     Lost,
+    Mark,
     Message,
     Ok,
     Ping,
     Pong,
     Push,
+    Receipt,
+    Receipts,
     Renew,
     Result,
     Send,
     ServerFrame,
+    Unread,
 )
 
 request_ids = st.integers(1, 2**32 - 1)
@@ -60,6 +64,9 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
         st.binary(max_size=2000),
     ),
     st.builds(Ack, counts),
+    st.builds(Mark, request_ids, st.text(min_size=1, max_size=128), counts, counts),
+    st.builds(Receipts, request_ids, st.text(min_size=1, max_size=128), counts),
+    st.builds(Unread, request_ids),
     st.builds(Renew, request_ids, st.text()),
     st.just(Ping()),
     st.just(Pong()),
@@ -82,7 +89,16 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(
         Ok,
         request_ids,
-        st.builds(Result, st.none() | st.binary(), st.none() | counts, st.none() | counts),
+        st.builds(
+            Result,
+            st.none() | st.binary(),
+            st.none() | counts,
+            st.none() | counts,
+            st.none() | st.lists(st.tuples(st.text(), counts, counts)),
+            st.none() | st.tuples(counts, counts, counts),
+            st.none() | st.lists(st.tuples(st.text(), counts)),
+            st.none() | st.booleans(),
+        ),
     ),
     st.builds(
         Error,
@@ -98,4 +114,5 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(Goaway, seconds),
     st.builds(Push, counts, counts, messages),
     st.builds(Lost, counts, counts),
+    st.builds(Receipt, st.text(), st.text(), counts, counts),
 )

@@ -45,6 +45,13 @@ def _written_out(value: Any) -> Any:
     return value
 
 
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    """`fields` without the keys of `result` that have nothing to say; a vector may leave them out."""
+    if "result" not in fields:
+        return fields
+    return fields | {"result": {k: v for k, v in fields["result"].items() if v is not None}}
+
+
 def _same(raw: Any, expected: Any) -> bool:
     """Compare what an untyped MessagePack gives with a vector's fields.
 
@@ -69,7 +76,7 @@ def test_our_codec_decodes_a_golden_frame(vector: dict[str, Any]) -> None:
     frame = vectors.decode(vector)
     assert type(frame).__name__.lower() == vector["frame"]
     assert frame.__struct_config__.tag == vector["type"]
-    assert _plain(frame) == _written_out(vector["fields"])
+    assert _present(_plain(frame)) == _present(_written_out(vector["fields"]))
 
 
 @pytest.mark.parametrize("vector", GOLDEN, ids=_name)
