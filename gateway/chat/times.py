@@ -20,15 +20,17 @@ class Times:
         self._clock_ms = clock_ms
         self._given: dict[tuple[str, str], int] = {}
         self._highest = 0
+        self._floor = 0  # what was forgotten is not above it
 
     def next(self, app_id: str, conversation: str) -> int:
         """A time for a message: now, and above any that this conversation was given here."""
         now = self._clock_ms()
         if now > self._highest or len(self._given) >= MAX_REMEMBERED:
-            # Whatever was given is past, so it can't come again. Nearly every call ends up here.
+            # Nearly every call ends up here: what was given is past.
             self._given.clear()
+            self._floor = self._highest
         key = (app_id, conversation)
-        time = max(now, self._given.get(key, 0) + 1)
+        time = max(now, self._given.get(key, self._floor) + 1)
         self._given[key] = time
         self._highest = max(self._highest, time)
         return time

@@ -46,7 +46,7 @@ def _written_out(value: Any) -> Any:
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:
-    """`fields` without the keys of `result` that have nothing to say; a vector may leave them out."""
+    """`fields` without the keys of `result` that say nothing; a vector may leave them out."""
     if "result" not in fields:
         return fields
     return fields | {"result": {k: v for k, v in fields["result"].items() if v is not None}}
