@@ -45,14 +45,15 @@ class Peer:
             self._marks.append(frame)
 
     async def mark(self) -> frames.Mark:
-        """The client's next mark; no other frame may come before it."""
-        if self._marks:
-            return self._marks.pop(0)
-        data = await self.ws.recv()
-        assert isinstance(data, bytes)
-        frame = decode_client(data)
-        assert isinstance(frame, frames.Mark), frame
-        return frame
+        """The client's next mark; nothing but acks may come before it."""
+        while not self._marks:
+            data = await self.ws.recv()
+            assert isinstance(data, bytes)
+            frame = decode_client(data)
+            assert isinstance(frame, frames.Mark | Ack), frame
+            if isinstance(frame, frames.Mark):
+                return frame
+        return self._marks.pop(0)
 
     async def expect(self, kind: type[_F]) -> _F:
         """The client's next frame, which must be a `kind`."""

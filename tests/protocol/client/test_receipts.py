@@ -84,7 +84,7 @@ async def test_reading_is_marked_as_far_as_it_got(setting: Setting) -> None:
 @pytest.mark.usefixtures("never")
 async def test_the_rest_leaves_before_the_close(setting: Setting) -> None:
     """What was read just before the end is told."""
-    async with setting.live() as (client, peer):
+    async with setting.live(auto_ack=False) as (client, peer):
         await peer.push(1, 2)
         for message in await take(client, 2):
             client.mark_read(message)
@@ -106,7 +106,7 @@ async def test_a_mark_without_an_answer_is_repeated_after_a_reconnect(setting: S
         await peer.accept()
         assert await peer.mark() == first
         await peer.send(frames.Ok(first.id))
-        await peer.push(2)
+        await peer.push(1, 2)  # the first was not acknowledged
         await take(client, 1)
         assert (await peer.mark()).delivered == 2
 
