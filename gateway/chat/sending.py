@@ -68,7 +68,7 @@ class Sending:
             mid, user, frame.to, now_ms, frame.kind, frame.body, extra_of(options, ends)
         )
         if frame.to.startswith(GROUP):
-            return mid, self._groups.send(app, message, ends)
+            return mid, self._groups.send(app, message, ends, options.history)
         conversation = conversation_of(user, frame.to)
         # Sender first, and once where someone writes to himself.
         users = (user, frame.to) if frame.to != user else (user,)

@@ -142,7 +142,7 @@ class Worker:
         relay = Relay(self._link, inboxes, self._records, self._clock.wall_ms)
         self._wheel = Wheel(self._clock.steady())
         groups = Groups(self._link, keys, inboxes, self._clock.wall_ms)
-        group_chat = GroupChat(groups, inboxes, self._records, self._clock.wall_ms)
+        group_chat = GroupChat(groups, inboxes, logs, self._records, self._clock.wall_ms)
         self._sweeper = Sweeper(self._link, keys, self._directory, groups, self._clock.wall_ms)
         self._services = Services(
             handshake=Handshake(settings.region, settings.directory, self._directory),
@@ -158,7 +158,7 @@ class Worker:
                 **group_chat.handlers(),
                 **rooms.handlers(),
                 **Blocking(blocks, self._clock.wall_ms).handlers(),
-                **Histories(logs, self._records, self._clock.wall_ms).handlers(),
+                **Histories(logs, group_chat, self._records, self._clock.wall_ms).handlers(),
             },
             limits=Limits(Rates(self._link, keys), self._clock),
             blocks=blocks,
