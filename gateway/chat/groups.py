@@ -23,6 +23,7 @@ from gateway.store.errors import Unavailable
 from gateway.store.group_state import Group
 from gateway.store.groups import Groups
 from gateway.store.inbox import Inboxes, Talk
+from gateway.store.log import Logs
 from protocol import codec, codes, frames
 from protocol.frames import GroupInfo, GroupMember, Message, Result
 from protocol.ids import group_id, is_group_id
@@ -46,11 +47,13 @@ class GroupChat:
         self,
         groups: Groups,
         inboxes: Inboxes,
+        logs: Logs,
         records: Records,
         clock_ms: Callable[[], int],
     ) -> None:
         self._groups = groups
         self._inboxes = inboxes
+        self._logs = logs
         self._records = records
         self._clock_ms = clock_ms
 
@@ -72,9 +75,9 @@ class GroupChat:
     # -- sending -----------------------------------------------------------------------------------
 
     def send(
-        self, app: App, message: Message, expires_ms: int | None = None
+        self, app: App, message: Message, expires_ms: int | None = None, history: bool = True
     ) -> asyncio.Future[int]:
-        """Store `message` for every member of the group that it is for.
+        """Store `message` for every member of the group that it is for, and the history if asked.
 
         `expires_ms` is when the message's own time to live ends.
         As `Inboxes.deliver`; messages to one group leave in the order of these calls (G3).
@@ -85,7 +88,9 @@ class GroupChat:
         group = _id(message.to)
         accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         current = self._groups.current(app, group)
-        current.add_done_callback(partial(self._fan_out, app, message, expires_ms, accepted))
+        current.add_done_callback(
+            partial(self._fan_out, app, message, expires_ms, history, accepted)
+        )
         return accepted
 
     def _fan_out(
@@ -93,22 +98,32 @@ class GroupChat:
         app: App,
         message: Message,
         expires_ms: int | None,
+        history: bool,
         accepted: asyncio.Future[int],
         current: asyncio.Future[Group | None],
     ) -> None:
         # Not a task: the order in which these run is the order of the messages.
         try:
             group = rules.may_send(current.result(), message.sender)
+            record = self._records.make(app, message, message.to)
+            kept = []
+            if history:
+                kept.append(
+                    self._logs.add(
+                        app.id, app.tier, message.to, message.id, record, message.time, expires_ms
+                    )
+                )
             stored = self._inboxes.deliver_to(
                 group.audience,
                 app.id,
                 app.tier,
                 message.id,
-                self._records.make(app, message, message.to),
+                record,
                 message.time,
                 Talk(message.to, message.sender),
                 group.version,
                 expires_ms,
+                also=kept,
             )
         except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
             accepted.set_exception(error)

@@ -72,7 +72,7 @@ class Sending:
             mid, user, frame.to, time, frame.kind, frame.body, extra_of(options, ends)
         )
         if grouped:
-            return mid, self._groups.send(app, message, ends)
+            return mid, self._groups.send(app, message, ends, options.history)
         # Sender first, and once where someone writes to himself.
         users = (user, frame.to) if frame.to != user else (user,)
         if options.online_only:

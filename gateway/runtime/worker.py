@@ -144,7 +144,7 @@ class Worker:
         relay = Relay(self._link, inboxes, self._records, self._clock.wall_ms)
         self._wheel = Wheel(self._clock.steady())
         groups = Groups(self._link, keys, inboxes, self._clock.wall_ms)
-        group_chat = GroupChat(groups, inboxes, self._records, self._clock.wall_ms)
+        group_chat = GroupChat(groups, inboxes, logs, self._records, self._clock.wall_ms)
         self._sweeper = Sweeper(self._link, keys, self._directory, groups, self._clock.wall_ms)
         receipts = Receipts(ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms)
         self._services = Services(
@@ -161,7 +161,7 @@ class Worker:
                 **group_chat.handlers(),
                 **rooms.handlers(),
                 **Blocking(blocks, self._clock.wall_ms).handlers(),
-                **Histories(logs, self._records, self._clock.wall_ms).handlers(),
+                **Histories(logs, group_chat, self._records, self._clock.wall_ms).handlers(),
                 **receipts.handlers(),
             },
             limits=Limits(Rates(self._link, keys), self._clock),

@@ -14,8 +14,8 @@ BUCKETS: Final = 256
 STAMP: Final = "hp:region"
 GROUP_DUE: Final = "group:"
 """Begins a group's place in a due list, after the app; a user id has no colon."""
-LOG_DUE: Final = "d:"
-"""Begins a log's place in a due or ttl list, after the app: logs are of direct conversations."""
+LOG_DUE: Final = ("d:", "g:")
+"""One begins a log's place in a due or ttl list, after the app: direct conversations, groups."""
 
 
 def bucket_of(app_id: str, name: str) -> int:
@@ -85,7 +85,8 @@ class RoomKeys:
 class LogKeys:
     """The names that belong to one conversation's log. `member` is its own in the due list.
 
-    It begins with `LOG_DUE` after the app, so it is no user's there, no room's and no group's.
+    It begins with one of `LOG_DUE` after the app, so it is no user's there and no room's, and it is
+    not what stands for a group itself. A group's log lies in the group's bucket.
     """
 
     bucket: int

@@ -293,14 +293,15 @@ class Client(GroupRequests, ReceiptRequests):
         after: Place | None = None,
         timeout: float | None = 30,
     ) -> AsyncIterator[Message]:
-        """The messages with `peer` that are still kept, also those read on other devices.
+        """The messages with `peer`, a user or a group, that are still kept, read already or not.
 
         Newest first, from before ``before``; or oldest first, from after ``after``. Pages are
         fetched as the iteration gets there, each within ``timeout`` seconds. A message's `place` is
         what to give as ``before`` or ``after``. Iterating raises as `send` does.
 
         Args:
-            peer: a user id, as ``to`` of a send.
+            peer: a user id, or a group's `Group.address`; all of a group's history is shown to
+                whoever is a member now.
             limit: most messages; None: all.
             before, after: where to begin; one of them at most.
         """
@@ -314,10 +315,10 @@ class Client(GroupRequests, ReceiptRequests):
         )
 
     async def delete_conversation(self, peer: str, *, timeout: float | None = 30) -> None:
-        """Delete the history with `peer`, for this user on all devices; `peer` keeps theirs.
+        """Delete the history with `peer`, a user or a group, for this user on all devices.
 
-        What comes after the call began stays. Messages that wait in the inbox still come. Raises as
-        `send` does; ``timeout`` is for each of its two requests.
+        Others keep theirs. What comes after the call began stays. Messages that wait in the inbox
+        still come. Raises as `send` does; ``timeout`` is for each of its two requests.
         """
         await histories.delete(lambda make: self._request(make, timeout), peer)
 

@@ -78,11 +78,11 @@ async def test_a_message_that_was_under_way_does_not_reach_who_was_removed(
         deliver, stalled = chat._inboxes.deliver_to, asyncio.Event()
         gone_on = asyncio.Event()
 
-        def stall(*arguments: Any) -> asyncio.Future[int]:
+        def stall(*arguments: Any, **options: Any) -> asyncio.Future[int]:
             async def later() -> int:
                 stalled.set()
                 await gone_on.wait()
-                return await deliver(*arguments)
+                return await deliver(*arguments, **options)
 
             return asyncio.ensure_future(later())
 
