@@ -24,7 +24,7 @@ from protocol import codec, codes
 from protocol.frames import Cursor, Lost
 from protocol.limits import WINDOW
 
-ACK_DELAY_S: Final = 0.05
+ACK_DELAY_S: Final = 0.5
 """Acknowledgements of this long go to the store together."""
 
 _log = structlog.get_logger("session")
