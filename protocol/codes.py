@@ -156,6 +156,9 @@ MUTED: Final = ErrorCode(
 OWNER_STAYS: Final = ErrorCode(
     155, "owner_stays", Retry.NEVER, "The owner can't leave; hand the group over first."
 )
+GROUP_TOO_LARGE: Final = ErrorCode(
+    156, "group_too_large", Retry.NEVER, "A group of more than 1,000 members takes no signals."
+)
 NOT_IN_ROOM: Final = ErrorCode(
     180, "not_in_room", Retry.NEVER, "Only who is in the room may do this; join it first."
 )

@@ -64,6 +64,9 @@ SIGNAL_RATE: Final = 10
 SIGNAL_BURST: Final = 20
 """Signals that a session may send at once."""
 
+MAX_SIGNAL_MEMBERS: Final = 1000
+"""Largest group that takes signals, in members."""
+
 MAX_MENTIONS: Final = 50
 """Most users that one message mentions."""
 

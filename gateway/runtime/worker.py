@@ -172,7 +172,7 @@ class Worker:
             limits=Limits(Rates(self._link, keys), self._clock),
             blocks=blocks,
             rooms=self._rooms,
-            signals=Signals(relay, room_store, self._records, self._clock.wall_ms),
+            signals=Signals(relay, room_store, groups, self._records, self._clock.wall_ms),
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins)
@@ -274,7 +274,7 @@ class Worker:
     ) -> bytes | None:
         app = self._directory.known(app_id)
         if isinstance(event, events.Relayed):
-            return self._records.relayed(app, channel, event.record)
+            return self._records.relayed(app, channel, event.record, event.group)
         return self._records.frame(app, user, event.seq, event.ms, event.record)
 
     def _room_frame(

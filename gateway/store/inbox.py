@@ -130,6 +130,12 @@ Audience = list[tuple[int, list[str], list[str]]]
 """By bucket: its number, the names of keys and channels, the inboxes' members of the due list."""
 
 
+def channels_and_fences(names: list[str], members: list[str]) -> list[str]:
+    """Of the names of one bucket of a group's `Audience`: every channel, then every fence."""
+    fences = 2 + 3 * len(members)
+    return [*names[4:fences:3], *names[fences : fences + len(members)]]
+
+
 class Inboxes:
     """The inboxes of a region."""
 
@@ -238,6 +244,8 @@ class Inboxes:
             )
         for call in also:
             call.add_done_callback(stored.also)
+        if not audience and not also:
+            stored.future.set_result(now_ms)
         return stored.future
 
     def tell(

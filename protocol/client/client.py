@@ -271,9 +271,10 @@ class Client(GroupRequests, ReceiptRequests):
         await self._request(lambda id: Roomset(id, room, write, tuple(admins)), timeout)
 
     def signal(self, to: str, kind: str, body: str | bytes = b"") -> bool:
-        """Tell something that matters only now (typing, a call): to a user, or ``r:<room id>``.
+        """Tell something that matters only now (typing, a call).
 
-        It comes as a `Signal` event to whoever is connected, and is never stored nor repeated. The
+        To a user, ``r:<room id>``, or ``g:<group id>``. It comes as a `Signal` event to whoever is
+        connected, in a room or a group to this client too, and is never stored nor repeated. The
         server's no is logged only. Returns false where there is no connection to write it to.
 
         Raises:

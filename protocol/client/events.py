@@ -76,9 +76,9 @@ class RoomGap:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """``sender`` signals to ``to``: the connected user, or ``r:<room id>``. It is stored nowhere.
+    """``sender`` signals to ``to``: the connected user, ``r:<room id>`` or ``g:<group id>``.
 
-    ``kind`` and ``body`` are as the sender gave them.
+    It is stored nowhere. ``kind`` and ``body`` are as the sender gave them.
     """
 
     sender: str
