@@ -94,6 +94,7 @@ class Keys:
         self.apps = f"{self._prefix}apps"
         self.apps_channel = f"{self._prefix}{{apps}}:changed"
         self.sweeper = f"{self._prefix}sweeper"
+        self.gateways = f"{self._prefix}gateways"
 
     def app(self, app_id: str) -> str:
         """The sealed record of an app."""
@@ -174,6 +175,10 @@ class Keys:
             blocks=f"{head}blk:{member}",
             blocked_by=f"{head}blkby:{member}",
         )
+
+    def presence_channel(self, app_id: str, user: str) -> str:
+        """In the user's bucket: heard where somebody watches the user."""
+        return f"{self._prefix}{{{bucket_of(app_id, user)}}}:pres:{app_id}:{user}"
 
     def room(self, app_id: str, room: str) -> RoomKeys:
         """All the names of one room."""

@@ -20,6 +20,7 @@ from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
+from protocol.client.presence import PresenceRequests, Watches
 from protocol.client.rooms import Room, Rooms
 from protocol.frames import (
     Block,
@@ -40,7 +41,7 @@ from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES, PATH
 _NO_OPTIONS: Final = Options()
 
 
-class Client(GroupRequests):
+class Client(GroupRequests, PresenceRequests):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
     Made inside a running event loop and used as ``async with``: it enters when the first connection
@@ -91,6 +92,7 @@ class Client(GroupRequests):
         self._incoming = Incoming(cursor, auto_ack)
         self._outgoing = Outgoing(random)
         self._rooms = Rooms(self._request, on_event)
+        self._watches = Watches(self._request, on_event)
         self._link = Link(
             _endpoint(url),
             _tls_context(url, cacert),
@@ -100,6 +102,7 @@ class Client(GroupRequests):
             self._incoming,
             self._outgoing,
             self._rooms,
+            self._watches,
             on_event,
             sleep,
             random,

@@ -98,4 +98,32 @@ class Transient:
     message: Message
 
 
-Event = Connected | Disconnected | Lost | Reset | TokenExpiring | RoomGap | Signal | Transient
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """How ``user`` is: ``online``, ``away`` or ``offline``, and the user's status text.
+
+    ``since`` is when an offline user was last here, in milliseconds since 1970; 0 where nobody
+    knows, and for a user who is not offline.
+    """
+
+    user: str
+    state: str
+    status: str
+    since: int
+
+    def __repr__(self) -> str:
+        # Events end up in logs; user ids and what users write must not.
+        return f"<Presence {self.state}>"
+
+
+Event = (
+    Connected
+    | Disconnected
+    | Lost
+    | Reset
+    | TokenExpiring
+    | RoomGap
+    | Signal
+    | Transient
+    | Presence
+)

@@ -52,6 +52,14 @@ from protocol.frames.groups import (
 )
 from protocol.frames.history import Entry, Forget, History, Place, Transient
 from protocol.frames.messages import Ack, Extra, Lost, Message, Options, Push, Send
+from protocol.frames.presence import (
+    Presence,
+    PresenceGet,
+    PresenceSet,
+    PresenceSubscribe,
+    PresenceUnsubscribe,
+    UserPresence,
+)
 from protocol.frames.rooms import (
     Priority,
     Roomjoin,
@@ -102,6 +110,11 @@ __all__ = [
     "Ping",
     "Place",
     "Pong",
+    "Presence",
+    "PresenceGet",
+    "PresenceSet",
+    "PresenceSubscribe",
+    "PresenceUnsubscribe",
     "Priority",
     "Push",
     "Renew",
@@ -119,6 +132,7 @@ __all__ = [
     "Signal",
     "Signaled",
     "Transient",
+    "UserPresence",
 ]
 
 # One line a block, as far as it fits.
@@ -130,6 +144,7 @@ ClientFrame = (
     | Block | Unblock | Blocks
     | Roomjoin | Roomleave | Roomset | Roomsend
     | Signal
+    | PresenceSet | PresenceSubscribe | PresenceUnsubscribe | PresenceGet
     | History | Forget
 )  # fmt: skip
 ServerFrame = (
@@ -137,5 +152,6 @@ ServerFrame = (
     | Push | Lost
     | Roompush | Roomstate
     | Signaled
+    | Presence
     | Transient
 )  # fmt: skip

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from protocol.frames.groups import GroupInfo
 from protocol.frames.history import Entry, Place
+from protocol.frames.presence import UserPresence
 from protocol.frames.types import Count, Cursor, Limits, RequestId, Seconds, ShortText
 from protocol.limits import MAX_ID_CHARS, MAX_PLATFORM_CHARS
 
@@ -55,6 +56,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
     For a list of blocks: ``blocks``, user ids.
     For joining a room: ``epoch`` and ``seq``, after which its numbers go on, and ``members``.
     For a page of history: ``history``, and ``next`` where the following page begins.
+    For presence: ``presence``, how each user is.
     """
 
     id: bytes | None = None
@@ -69,6 +71,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
     members: Count | None = None
     history: tuple[Entry, ...] | None = None
     next: Place | None = None
+    presence: tuple[UserPresence, ...] | None = None
 
 
 class Ok(Struct, array_like=True, frozen=True, tag=3):
