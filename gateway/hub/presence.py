@@ -21,9 +21,9 @@ from gateway.hub.rooms import SessionGone
 from gateway.hub.watchers import Timer, Topic, Watcher, WatchingSession
 from gateway.store.errors import StoreError, Unavailable
 from gateway.store.presence import (
+    CAME,
     GONE,
     RENEW_S,
-    SET,
     Found,
     PresenceStore,
     TooManySubscriptions,
@@ -224,9 +224,12 @@ class PresenceHub:
         now = self._steady()
         if payload == GONE:
             self._schedule(topic, now + AWAY_S)
-        elif payload == SET or topic.shown is None or topic.shown.state != "online":
-            self._schedule(topic, max(now, topic.next_at))
-        # Else one more device of a user who is online came, or the one that was gone is back.
+            return True
+        if payload == CAME:
+            topic.offline_from = None
+            if topic.shown is not None and topic.shown.state == "online":
+                return True  # one more device, or the one that was gone is back
+        self._schedule(topic, max(now, topic.next_at))
         return True
 
     def heal(self) -> None:
