@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,9 +76,12 @@ async def told(client: RawClient, *gateways: RunningWorker, seconds: float = 0.3
 async def settled(*gateways: RunningWorker) -> None:
     """What is to be read is read."""
     for gateway in gateways:
-        hub = gateway.worker._presence
         await gateway.worker._link.call("PING")
-        await eventually(lambda hub=hub: hub._reading is None)
+        await eventually(partial(_has_read, gateway))
+
+
+def _has_read(gateway: RunningWorker) -> bool:
+    return gateway.worker._presence._reading is None
 
 
 async def nothing_for(client: RawClient, gateway: RunningWorker, seconds: float) -> None:
