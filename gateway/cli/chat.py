@@ -192,11 +192,11 @@ async def _listen(target: Target, device: str, count: int | None, as_json: bool)
         if isinstance(event, Lost):
             if as_json:
                 show({"lost": [event.first, event.last]}, as_json)
-            _note(f"lost: messages {event.first} to {event.last} are no longer kept")
+            note(f"lost: messages {event.first} to {event.last} are no longer kept")
         elif isinstance(event, Reset):
-            _note("the inbox was made anew; its numbers begin again")
+            note("the inbox was made anew; its numbers begin again")
         elif isinstance(event, Disconnected) and event.retry_in is not None:
-            _note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
+            note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
 
     async with target.client(device, on_event) as client:
         left = count
@@ -212,23 +212,28 @@ async def _listen(target: Target, device: str, count: int | None, as_json: bool)
                     return
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """Tell a person something that is not output."""
     typer.echo(f"homeport: {text}", err=True)
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """One line, in which nothing another user wrote can steer the terminal."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
 
 
+def moment(ms: int) -> str:
+    """Local time, for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000))
+
+
 def line(message: Message) -> str:
     """A message for people: local time, sender, text."""
-    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(message.time / 1000))
     text = _text(message)
     shown = f"[{message.kind}, {len(message.body)} bytes]" if text is None else text
-    return _visible(f"{moment} {message.sender}: {shown}")
+    return visible(f"{moment(message.time)} {message.sender}: {shown}")
 
 
 def _text(message: Message) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import apps, chat, config_cmd, dev, doctor, history, keys, serve, tokens
+from gateway.cli import apps, chat, config_cmd, dev, doctor, history, keys, presence, serve, tokens
 from gateway.cli.errors import EPILOG, Boundary
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(serve.serve)
 app.command()(chat.send)
 app.command()(chat.listen)
 app.command()(history.history)
+app.command()(presence.presence)
 app.add_typer(apps.app, name="app")
 app.add_typer(tokens.app, name="token")
 app.command()(tokens.kick)

@@ -71,7 +71,12 @@ def test_a_record_has_all_of_a_message() -> None:
 )
 def test_options_that_do_not_fit_are_wrong_usage(options: list[str], says: str) -> None:
     """Exit code 2 before anything is connected."""
-    for command in (["send", "hi", "--to", "bob"], ["listen"], ["history", "--with", "bob"]):
+    for command in (
+        ["send", "hi", "--to", "bob"],
+        ["listen"],
+        ["history", "--with", "bob"],
+        ["presence", "bob"],
+    ):
         ran = run(*command, *options)
         assert ran.code == 2
         assert says in ran.err
