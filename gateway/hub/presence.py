@@ -20,14 +20,7 @@ from gateway.hub.alive import Alive
 from gateway.hub.rooms import SessionGone
 from gateway.hub.watchers import Timer, Topic, Watcher, WatchingSession
 from gateway.store.errors import StoreError, Unavailable
-from gateway.store.presence import (
-    CAME,
-    GONE,
-    RENEW_S,
-    Found,
-    PresenceStore,
-    TooManySubscriptions,
-)
+from gateway.store.presence import CAME, GONE, RENEW_S, Found, PresenceStore, TooManySubscriptions
 from gateway.store.subscriber import Subscriber
 from protocol import codec
 from protocol.frames import Presence, Priority, UserPresence
@@ -305,7 +298,8 @@ class PresenceHub:
         else:
             status = self._open_status(topic.app_id, topic.user, found.status)
         fresh = self._presence(topic.user, found, status)
-        if before is not None and (before.state, before.status) != (fresh.state, status):
+        changed = before is not None and (before.state, before.status) != (fresh.state, status)
+        if changed:
             due = topic.next_at
             if fresh.state == "offline":
                 if topic.offline_from is None:
@@ -319,7 +313,6 @@ class PresenceHub:
                 self._schedule(topic, due)
                 return False
             topic.next_at = now + CHANGE_EVERY_S
-        changed = before is not None and (before.state, before.status) != (fresh.state, status)
         topic.shown, topic.sealed, topic.offline_from = fresh, found.status, None
         self._schedule(topic, now + REFRESH_S)
         return changed

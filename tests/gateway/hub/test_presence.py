@@ -234,6 +234,21 @@ async def test_two_changes_are_five_seconds_apart(setting: Setting) -> None:
     assert len(setting.store.reads) < 10
 
 
+async def test_a_change_that_is_found_by_chance_waits_too(setting: Setting) -> None:
+    """HP-20.2-4: whatever made the gateway look, pub/sub that came back or a gateway's death."""
+    setting.store.here("bob", GATEWAY)
+    watcher = await setting.watch("1", "bob")
+    for away in (True, False, True):
+        setting.store.here("bob", GATEWAY, away=away)
+        setting.hub.heal()
+        await setting.pass_time(1)
+    assert [each.state for each in watcher.told] == ["away"]
+    setting.store.here("bob", GATEWAY)
+    setting.hub.heal()
+    await setting.pass_time(CHANGE_EVERY_S)
+    assert [each.state for each in watcher.told] == ["away", "online"]
+
+
 async def test_a_storm_reads_in_batches_and_tells_nobody(setting: Setting) -> None:
     """HP-20.2-3: a thousand users drop and are back: no frame, and some readings of many."""
     users = [f"u{number}" for number in range(1000)]
