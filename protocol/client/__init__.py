@@ -35,6 +35,7 @@ from protocol.client.events import (
     Event,
     Lost,
     Presence,
+    Receipt,
     Reset,
     RoomGap,
     Signal,
@@ -43,6 +44,7 @@ from protocol.client.events import (
 )
 from protocol.client.groups import Group, group_notice
 from protocol.client.message import Message, Sent
+from protocol.client.receipts import Reached, Unread
 from protocol.client.rooms import Room, RoomMessage
 from protocol.frames import Cursor, GroupMember, GroupNotice, Place
 
@@ -69,6 +71,9 @@ __all__ = [
     "TokenExpiring",
     "Transient",
     "Presence",
+    "Receipt",
+    "Reached",
+    "Unread",
     "ClientError",
     "RequestRefused",
     "SendTimeout",

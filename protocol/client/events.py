@@ -116,6 +116,20 @@ class Presence:
         return f"<Presence {self.state}>"
 
 
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """``user`` got and read the conversation with ``peer`` up to these messages' ``time``.
+
+    A message is read when its ``time`` is at or below ``read``; so too ``delivered``. 0: none yet.
+    ``user`` may be oneself, on another device.
+    """
+
+    peer: str
+    user: str
+    delivered: int
+    read: int
+
+
 Event = (
     Connected
     | Disconnected
@@ -126,4 +140,5 @@ Event = (
     | Signal
     | Transient
     | Presence
+    | Receipt
 )

@@ -60,6 +60,7 @@ from protocol.frames.presence import (
     PresenceUnsubscribe,
     UserPresence,
 )
+from protocol.frames.receipts import Counts, Mark, Reach, Receipt, Receipts, Unread
 from protocol.frames.rooms import (
     Priority,
     Roomjoin,
@@ -81,6 +82,7 @@ __all__ = [
     "Connect",
     "Connected",
     "Count",
+    "Counts",
     "Cursor",
     "Entry",
     "Error",
@@ -104,6 +106,7 @@ __all__ = [
     "History",
     "Limits",
     "Lost",
+    "Mark",
     "Message",
     "Ok",
     "Options",
@@ -117,6 +120,9 @@ __all__ = [
     "PresenceUnsubscribe",
     "Priority",
     "Push",
+    "Reach",
+    "Receipt",
+    "Receipts",
     "Renew",
     "RequestId",
     "Result",
@@ -133,6 +139,7 @@ __all__ = [
     "Signaled",
     "Transient",
     "UserPresence",
+    "Unread",
 ]
 
 # One line a block, as far as it fits.
@@ -146,6 +153,7 @@ ClientFrame = (
     | Signal
     | PresenceSet | PresenceSubscribe | PresenceUnsubscribe | PresenceGet
     | History | Forget
+    | Mark | Receipts | Unread
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
@@ -154,4 +162,5 @@ ServerFrame = (
     | Signaled
     | Presence
     | Transient
+    | Receipt
 )  # fmt: skip

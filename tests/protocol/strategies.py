@@ -11,6 +11,7 @@ from protocol.frames import (
     ClientFrame,
     Connect,
     Connected,
+    Counts,
     Cursor,
     Entry,
     Error,
@@ -33,6 +34,7 @@ from protocol.frames import (
     History,
     Limits,
     Lost,
+    Mark,
     Message,
     Ok,
     Options,
@@ -45,6 +47,9 @@ from protocol.frames import (
     PresenceSubscribe,
     PresenceUnsubscribe,
     Push,
+    Reach,
+    Receipt,
+    Receipts,
     Renew,
     Result,
     Roomjoin,
@@ -59,6 +64,7 @@ from protocol.frames import (
     Signaled,
     Transient,
     Unblock,
+    Unread,
     UserPresence,
 )
 
@@ -138,6 +144,9 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
     ),
     st.builds(Forget, request_ids, st.text(min_size=1, max_size=128), places),
     st.builds(Ack, counts),
+    st.builds(Mark, request_ids, st.text(min_size=1, max_size=128), counts, counts),
+    st.builds(Receipts, request_ids, st.text(min_size=1, max_size=128), counts),
+    st.builds(Unread, request_ids),
     st.builds(Renew, request_ids, st.text()),
     st.builds(
         GroupCreate, request_ids, ids, st.text(min_size=1, max_size=128), st.lists(ids, max_size=9)
@@ -233,6 +242,14 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
             | st.lists(
                 st.builds(UserPresence, st.text(), presence_states, st.text(), counts), max_size=3
             ).map(tuple),
+            receipts=st.none()
+            | st.builds(
+                Reach,
+                st.lists(st.tuples(st.text(), counts, counts)),
+                st.tuples(counts, counts, counts),
+            ),
+            unread=st.none()
+            | st.builds(Counts, st.lists(st.tuples(st.text(), counts)), st.booleans()),
         ),
     ),
     st.builds(
@@ -254,4 +271,5 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(Signaled, st.text(), st.text(), st.text(), st.binary(max_size=2000)),
     st.builds(Transient, messages),
     st.builds(Presence, st.text(), presence_states, st.text(), counts),
+    st.builds(Receipt, st.text(), st.text(), counts, counts),
 )
