@@ -478,14 +478,24 @@ async def test_the_users_of_a_gateway_that_died(
         monkeypatch.undo()
 
 
-async def test_the_profile_takes_the_presence_along(running: RunningWorker, store: Any) -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_the_profile_takes_the_presence_along(
+    running: RunningWorker, store: Any, deleted: bool
+) -> None:
     """HP-20.1-4: 180 days unused, or the app deleted: nothing is left."""
     async with running.client("bob") as bob:
         await ask(bob, PresenceSet, "away", "gone fishing")
     keys = running.worker._services.inboxes._keys.user(running.app.id, "bob")
+    await eventually(lambda: not list(running.worker._hub.sessions()))
     assert {b"p", b"a:d1"} <= set(store.hkeys(keys.meta))
     assert running.clock is not None
-    for days in (91, 91, 181):
-        running.clock.advance(days * 24 * 3600)
+    if deleted:
+        async with running.admin() as admin:
+            await admin.delete_app(running.app.id)
         await running.worker._sweeper.sweep()
+    else:
+        for days in (91, 91):
+            assert store.exists(keys.meta)
+            running.clock.advance(days * 24 * 3600)
+            await running.worker._sweeper.sweep()
     assert not store.exists(keys.meta)
