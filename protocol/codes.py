@@ -171,6 +171,12 @@ NOT_ROOM_CREATOR: Final = ErrorCode(
 TOO_MANY_ROOMS: Final = ErrorCode(
     183, "too_many_rooms", Retry.NEVER, "This session is in 100 rooms; leave one first."
 )
+TOO_MANY_SUBSCRIPTIONS: Final = ErrorCode(
+    190,
+    "too_many_subscriptions",
+    Retry.NEVER,
+    "This session would be told of more than 500 users' presence; unsubscribe from some first.",
+)
 
 GOING_AWAY: Final = CloseCode(4000, "going_away", "This gateway is being drained; reconnect.")
 STORE_UNAVAILABLE: Final = CloseCode(

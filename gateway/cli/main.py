@@ -13,6 +13,7 @@ from gateway.cli import (
     groups,
     history,
     keys,
+    presence,
     rooms,
     serve,
     tokens,
@@ -35,6 +36,7 @@ app.command()(chat.listen)
 app.command()(history.history)
 app.add_typer(groups.app, name="group")
 app.add_typer(rooms.app, name="room")
+app.command()(presence.presence)
 app.add_typer(apps.app, name="app")
 app.add_typer(tokens.app, name="token")
 app.command()(tokens.kick)

@@ -18,16 +18,20 @@ def visible(text: str) -> str:
     )
 
 
+def moment(ms: int) -> str:
+    """Local time, for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000))
+
+
 def line(message: Message | RoomMessage) -> str:
     """A message for people: local time, sender, text; where it is to a group, the group too."""
-    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(message.time / 1000))
     text = _text(message)
     shown = f"[{message.kind}, {len(message.body)} bytes]" if text is None else text
     said = f"{message.sender}: {shown}"
     if isinstance(message, Message) and message.to.startswith("g:"):
         notice = group_notice(message)
         said = f"{message.to} {said if notice is None else _told(notice)}"
-    return visible(f"{moment} {said}")
+    return visible(f"{moment(message.time)} {said}")
 
 
 def record(message: Message | RoomMessage) -> dict[str, object]:

@@ -297,7 +297,15 @@ class Inboxes:
         given = cursor or Cursor("", 0, 0)
         reply = await self._link.run(
             _ATTACH,
-            (keys.inbox, keys.meta, keys.revoked, keys.due, keys.channel, keys.blocked_by),
+            (
+                keys.inbox,
+                keys.meta,
+                keys.revoked,
+                keys.due,
+                keys.channel,
+                keys.blocked_by,
+                self._keys.presence_channel(app_id, user),
+            ),
             now_ms,
             tier.retention_ms,
             device,
@@ -355,9 +363,10 @@ class Inboxes:
         A cursor of another numbering than the inbox' own changes nothing.
         """
         keys = self._keys.user(app_id, user)
+        told = (self._keys.presence_channel(app_id, user),) if closing else ()
         return self._link.run(
             _ACK,
-            (keys.inbox, keys.meta),
+            (keys.inbox, keys.meta, *told),
             now_ms,
             tier.retention_ms,
             device,

@@ -106,6 +106,7 @@ class Keys:
         # Every message asks for the names of the same few: a name costs more to spell than to keep.
         self.user = lru_cache(CACHED)(self._user)
         self.log = lru_cache(CACHED)(self._log)
+        self.gateways = f"{self._prefix}gateways"
 
     def app(self, app_id: str) -> str:
         """The sealed record of an app."""
@@ -196,6 +197,10 @@ class Keys:
             blocked_by=f"{head}blkby:{member}",
             unread=f"{head}unr:{member}",
         )
+
+    def presence_channel(self, app_id: str, user: str) -> str:
+        """In the user's bucket: heard where somebody watches the user."""
+        return f"{self._prefix}{{{bucket_of(app_id, user)}}}:pres:{app_id}:{user}"
 
     def room(self, app_id: str, room: str) -> RoomKeys:
         """All the names of one room."""

@@ -20,6 +20,7 @@ from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
+from protocol.client.presence import PresenceRequests, Watches
 from protocol.client.receipts import Marks, ReceiptRequests
 from protocol.client.rooms import Room, Rooms
 from protocol.frames import (
@@ -41,7 +42,7 @@ from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES, PATH
 _NO_OPTIONS: Final = Options()
 
 
-class Client(GroupRequests, ReceiptRequests):
+class Client(GroupRequests, PresenceRequests, ReceiptRequests):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
     Made inside a running event loop and used as ``async with``: it enters when the first connection
@@ -91,6 +92,7 @@ class Client(GroupRequests, ReceiptRequests):
             raise ValueError(f"platform must be at most {MAX_PLATFORM_CHARS} characters")
         self._outgoing = Outgoing(random)
         self._rooms = Rooms(self._request, on_event)
+        self._watches = Watches(self._request, on_event)
         self._marks = Marks(self._outgoing)
         self._incoming = Incoming(cursor, auto_ack, self._marks.delivered)
         self._link = Link(
@@ -102,6 +104,7 @@ class Client(GroupRequests, ReceiptRequests):
             self._incoming,
             self._outgoing,
             self._rooms,
+            self._watches,
             on_event,
             sleep,
             random,

@@ -52,6 +52,14 @@ from protocol.frames.groups import (
 )
 from protocol.frames.history import Entry, Forget, History, Place, Transient
 from protocol.frames.messages import Ack, Extra, Lost, Message, Options, Push, Send
+from protocol.frames.presence import (
+    Presence,
+    PresenceGet,
+    PresenceSet,
+    PresenceSubscribe,
+    PresenceUnsubscribe,
+    UserPresence,
+)
 from protocol.frames.receipts import Counts, Mark, Reach, Receipt, Receipts, Unread
 from protocol.frames.rooms import (
     Priority,
@@ -105,6 +113,11 @@ __all__ = [
     "Ping",
     "Place",
     "Pong",
+    "Presence",
+    "PresenceGet",
+    "PresenceSet",
+    "PresenceSubscribe",
+    "PresenceUnsubscribe",
     "Priority",
     "Push",
     "Reach",
@@ -125,6 +138,7 @@ __all__ = [
     "Signal",
     "Signaled",
     "Transient",
+    "UserPresence",
     "Unread",
 ]
 
@@ -137,6 +151,7 @@ ClientFrame = (
     | Block | Unblock | Blocks
     | Roomjoin | Roomleave | Roomset | Roomsend
     | Signal
+    | PresenceSet | PresenceSubscribe | PresenceUnsubscribe | PresenceGet
     | History | Forget
     | Mark | Receipts | Unread
 )  # fmt: skip
@@ -145,6 +160,7 @@ ServerFrame = (
     | Push | Lost
     | Roompush | Roomstate
     | Signaled
+    | Presence
     | Transient
     | Receipt
 )  # fmt: skip

@@ -26,6 +26,7 @@ CHATS = (
     ["room", "join", "lobby"],
     ["room", "send", "lobby", "hi"],
     ["room", "members", "lobby"],
+    ["presence", "bob"],
 )
 
 
