@@ -1,9 +1,9 @@
 """The hub's rooms: which sessions of this process are in which room, and the fan-out to them.
 
-One publish is read once, opened once and framed once a process; every session gets the same bytes.
-A room of thousands is written to in slices, so that others' latency holds; each room keeps its own
-order. A session that does not keep up, and a room whose fan-out does not, miss messages by their
-priority; whoever missed one sees the hole in the numbers, at the next push or `Roomstate`.
+One publish is read once, opened once and framed once a process; every session gets the same bytes,
+by `gateway.hub.fanout`. A session that does not keep up, and a room whose fan-out does not, miss
+messages by their priority; whoever missed one sees the hole in the numbers, at the next push or
+`Roomstate`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
+from gateway.hub.fanout import SLICE, FanOut, RoomSession, Said, Seat, Turns
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.errors import AppNotFound, StoreError
@@ -24,14 +25,8 @@ from protocol import codec
 from protocol.frames import Priority, Roomstate
 from protocol.limits import MAX_LAST
 
-SLICE: Final = 256
-"""Sessions written to between two turns of the loop."""
-
 KEEP_BATCH: Final = 500
 """Seats kept by one call of the script."""
-
-BACKLOG: Final = {Priority.LOW: 256, Priority.NORMAL: 512, Priority.HIGH: 1024}
-"""Messages of one room waiting for their fan-out past which those of a priority are dropped."""
 
 _log = structlog.get_logger("hub")
 
@@ -43,66 +38,21 @@ class SessionGone(StoreError):
     """The session ended; nobody hears this."""
 
 
-class RoomSession(Protocol):
-    """What a room asks of a session. None of it may block or raise."""
-
-    @property
-    def id(self) -> str: ...
-    def on_room(self, frame: bytes, priority: int) -> bool:
-        """Send `frame`, or, where the client does not keep up, drop it and return False."""
-
-    def on_relayed(self, frame: bytes) -> None:
-        """Send `frame` if the client keeps up."""
-
-
-class Seat:
-    """A session in a room. `sent` is the last number that it was given or knows to be past.
-
-    Until the seat is open, `waiting` holds what comes, because the room's last messages go first.
-    """
-
-    __slots__ = ("_session", "name", "sent", "waiting")
-
-    def __init__(self, session: RoomSession, name: str) -> None:
-        self._session = session
-        self.name = name
-        self.sent = 0
-        self.waiting: deque[tuple[int, int, bytes]] | None = deque(maxlen=MAX_LAST)
-
-    def push(self, seq: int, priority: int, frame: bytes) -> None:
-        """Give the session number `seq`, unless it is past."""
-        if self.waiting is not None:
-            self.waiting.append((seq, priority, frame))
-        elif seq > self.sent and self._session.on_room(frame, priority):
-            self.sent = seq
-
-    def relay(self, frame: bytes) -> None:
-        """Give the session something that has no number."""
-        if self.waiting is None:
-            self._session.on_relayed(frame)
-
-    def tell(self, seq: int, frame: bytes) -> None:
-        """Give the session the state of the room, in which numbers up to `seq` are past."""
-        if self.waiting is None and self._session.on_room(frame, Priority.HIGH):
-            self.sent = max(self.sent, seq)
-
-
 class Room:
     """One room with sessions here. `top` is the highest number heard."""
 
     __slots__ = (
         "app_id",
-        "backlog",
         "channel",
+        "fan_out",
         "id",
         "members",
         "past",
         "seats",
-        "task",
         "top",
     )
 
-    def __init__(self, app_id: str, id: str, channel: str) -> None:
+    def __init__(self, app_id: str, id: str, channel: str, turns: Turns) -> None:
         self.app_id = app_id
         self.id = id
         self.channel = channel
@@ -110,8 +60,7 @@ class Room:
         self.top = 0
         self.past = 0
         self.members = 0
-        self.backlog: deque[tuple[events.RoomMessage | events.Relayed, bytes]] = deque()
-        self.task: asyncio.Task[None] | None = None
+        self.fan_out = FanOut(self.seats, turns)
 
 
 class RoomHub:
@@ -136,7 +85,7 @@ class RoomHub:
         self._clock_ms = clock_ms
         self._rooms: dict[bytes, Room] = {}
         self._of: dict[str, dict[str, Room]] = {}  # session id, room id
-        self._written = 0  # in this turn of the loop
+        self._turns = Turns()
 
     # -- seats -----------------------------------------------------------------------------------
 
@@ -165,7 +114,7 @@ class RoomHub:
         channel = self._store.channel(app_id, room_id)
         room = self._rooms.get(channel.encode())
         if room is None:
-            room = self._rooms[channel.encode()] = Room(app_id, room_id, channel)
+            room = self._rooms[channel.encode()] = Room(app_id, room_id, channel, self._turns)
         seat = room.seats.get(session.id)
         if seat is None:
             seat = room.seats[session.id] = Seat(session, name)
@@ -190,10 +139,10 @@ class RoomHub:
         for entry in entries:
             frame = self._frame(room, events.RoomMessage(entry.seq, entry.record))
             if frame is not None:
-                seat.push(entry.seq, entry.record[0], frame)
+                seat.push(Said(entry.seq, entry.record[0], frame))
             room.top = max(room.top, entry.seq)
-        for seq, priority, frame in waiting:
-            seat.push(seq, priority, frame)
+        for said in waiting:
+            seat.push(said)
 
     def leave(self, session_id: str, room_id: str) -> None:
         """Give the session nothing more of this room."""
@@ -205,7 +154,7 @@ class RoomHub:
         del room.seats[session_id]
         if not room.seats:
             del self._rooms[room.channel.encode()]
-            room.backlog.clear()
+            room.fan_out.stop()
             self._subscriber.unsubscribe(room.channel)
 
     def gone(self, session_id: str) -> None:
@@ -224,56 +173,18 @@ class RoomHub:
         if room is None:
             return False
         event = events.parse(payload)
+        seq, priority = 0, int(Priority.LOW)  # a signal's
         if isinstance(event, events.RoomMessage):
             room.top = max(room.top, event.seq)
+            if event.record:
+                seq, priority = event.seq, min(event.record[0], Priority.HIGH)
         elif not isinstance(event, events.Relayed):
             return True
-        if room.task is None and self._written + len(room.seats) <= SLICE:
-            self._spend(len(room.seats))
+        if room.fan_out.takes(priority):
             frame = self._frame(room, event)
             if frame is not None:
-                for seat in tuple(room.seats.values()):
-                    _give(seat, event, frame)
-        else:
-            self._queue(room, event)
+                room.fan_out.add(Said(seq, priority, frame))
         return True
-
-    def _spend(self, writes: int) -> None:
-        """Count what was written in this turn: a burst in small rooms is a large fan-out too."""
-        if self._written == 0:
-            asyncio.get_running_loop().call_soon(self._new_turn)
-        self._written += writes
-
-    def _new_turn(self) -> None:
-        self._written = 0
-
-    def _queue(self, room: Room, event: events.RoomMessage | events.Relayed) -> None:
-        priority = Priority.LOW
-        if isinstance(event, events.RoomMessage) and event.record:
-            priority = Priority(min(event.record[0], Priority.HIGH))
-        if len(room.backlog) >= BACKLOG[priority]:
-            return
-        frame = self._frame(room, event)
-        if frame is None:
-            return
-        room.backlog.append((event, frame))
-        if room.task is None:
-            room.task = asyncio.create_task(self._fan_out(room), name="room-fan-out")
-
-    async def _fan_out(self, room: Room) -> None:
-        written = 0
-        try:
-            while room.backlog:
-                event, frame = room.backlog.popleft()
-                for session_id, seat in tuple(room.seats.items()):
-                    if written >= SLICE:
-                        written = 0
-                        await asyncio.sleep(0)
-                    if session_id in room.seats:
-                        _give(seat, event, frame)
-                        written += 1
-        finally:
-            room.task = None
 
     def _frame(self, room: Room, event: events.RoomMessage | events.Relayed) -> bytes | None:
         try:
@@ -321,19 +232,10 @@ class RoomHub:
             if number % SLICE == 0:
                 await asyncio.sleep(0)
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Give up what still waits for its fan-out."""
-        tasks = [room.task for room in self._rooms.values() if room.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _give(seat: Seat, event: events.RoomMessage | events.Relayed, frame: bytes) -> None:
-    if isinstance(event, events.RoomMessage):
-        seat.push(event.seq, event.record[0], frame)
-    else:
-        seat.relay(frame)
+        for room in self._rooms.values():
+            room.fan_out.stop()
 
 
 def _noted(call: asyncio.Future[Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import aiofastnet
 
 from gateway.config import Address
+from gateway.net.outbound import Outbound
 from gateway.net.websocket import Origins, WebSocketConnection
 from gateway.session.services import Services
 from gateway.session.session import Session
@@ -26,6 +27,7 @@ class Listener:
         self._origins = origins
         self._servers: list[Any] = []
         self._connections: set[WebSocketConnection] = set()
+        self._outbound = Outbound()
 
     async def listen(self, address: Address, tls: ssl.SSLContext | None) -> Address:
         """Listen on `address`, with TLS when `tls` is given; port 0 takes a free one.
@@ -49,7 +51,7 @@ class Listener:
         return Address(host, port)
 
     def _accept(self) -> WebSocketConnection:
-        return WebSocketConnection(self._services, self._origins, self._connections)
+        return WebSocketConnection(self._services, self._origins, self._connections, self._outbound)
 
     def sessions(self) -> Iterator[Session]:
         """The sessions whose connections are open, authenticated or not."""

@@ -18,6 +18,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
+from gateway.net.outbound import Outbound
 from gateway.session.services import Services
 from gateway.session.session import Session
 from protocol import codes
@@ -64,11 +65,11 @@ class WebSocketConnection(asyncio.Protocol):
         "_closing",
         "_connections",
         "_fragments",
-        "_loop",
         "_opened",
         "_origins",
         "_out",
         "_out_size",
+        "_outbound",
         "_peer",
         "_services",
         "_session",
@@ -82,10 +83,12 @@ class WebSocketConnection(asyncio.Protocol):
         services: Services,
         origins: Origins,
         connections: set[WebSocketConnection],
+        outbound: Outbound,
     ) -> None:
         self._services = services
         self._origins = origins
         self._connections = connections
+        self._outbound = outbound
         self._opened = services.clock.steady()  # TLS is still to come, and has no time of its own
         self._session: Session | None = None
         self._out: list[bytes] = []
@@ -99,7 +102,6 @@ class WebSocketConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open and, for WSS, TLS is done."""
-        self._loop = asyncio.get_running_loop()
         self._connections.add(self)
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
@@ -218,7 +220,7 @@ class WebSocketConnection(asyncio.Protocol):
             if data:
                 self.send(data)
             else:  # SEND_EOF: this side is done
-                self._flush()
+                self.flush()
                 # To close with something unread resets the connection, and the reset may overtake
                 # the close frame. TLS has no half-close; there the transport sees to it.
                 if self._transport.can_write_eof():
@@ -234,18 +236,19 @@ class WebSocketConnection(asyncio.Protocol):
     def send(self, frame: bytes) -> None:
         """See `Wire`."""
         if not self._out:
-            self._loop.call_soon(self._flush)
+            self._outbound.add(self)
         self._out.append(frame)
         self._out_size += len(frame)
         if self._out_size > WRITE_HIGH_WATER:
-            self._flush()  # so that the transport can say, before more is made, that it is too much
+            self.flush()  # so that the transport can say, before more is made, that it is too much
 
     @property
     def waiting(self) -> int:
         """See `Wire`."""
         return self._out_size + self._transport.get_write_buffer_size()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what this turn of the loop has collected."""
         if self._out:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             self._out.clear()

@@ -267,7 +267,7 @@ class Worker:
         for chore in [*self._chores, *self._services.tasks]:
             chore.cancel()
         await asyncio.gather(*self._chores, *self._services.tasks, return_exceptions=True)
-        await self._rooms.aclose()
+        self._rooms.close()
         await self._presence.aclose()
         # The last acknowledgements stand before this in the line.
         with contextlib.suppress(StoreError):

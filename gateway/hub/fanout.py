@@ -1,0 +1,201 @@
+"""The fan-out of rooms: what was heard goes to every session of a room here, in slices.
+
+What comes for a room within `PACE_S` leaves together: the frames are joined once, and each session
+gets one write. So a room in which hundreds speak at once costs no more writes than one of a hundred
+messages a second, and a room that is read as it is written waits for nothing.
+
+A room of thousands is written to in slices, so that others' latency holds; each room keeps its own
+order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Final, NamedTuple, Protocol
+
+from protocol.frames import Priority
+from protocol.limits import MAX_LAST
+
+PACE_S: Final = 0.01
+"""A room's messages leave at most every so many seconds."""
+
+MAX_JOINED: Final = 64 * 1024
+"""Bytes of frames that are joined at most; past it each is offered alone, so that a session that
+does not keep up is seen in time."""
+
+SLICE: Final = 256
+"""Sessions written to between two turns of the loop."""
+
+BACKLOG: Final = {Priority.LOW: 256, Priority.NORMAL: 512, Priority.HIGH: 1024}
+"""Messages of one room waiting for their fan-out past which those of a priority are dropped."""
+
+
+class RoomSession(Protocol):
+    """What a room asks of a session. None of it may block or raise."""
+
+    @property
+    def id(self) -> str: ...
+    def on_room(self, frame: bytes, priority: int) -> bool:
+        """Send `frame`, or, where the client does not keep up, drop it and return False."""
+
+    def on_relayed(self, frame: bytes) -> None:
+        """Send `frame` if the client keeps up."""
+
+
+class Said(NamedTuple):
+    """One frame for a room. `seq` is 0 where it has no number: a signal."""
+
+    seq: int
+    priority: int
+    frame: bytes
+
+
+class Batch:
+    """What leaves together: `joined` where a client that keeps up can get it in one write."""
+
+    __slots__ = ("first", "items", "joined", "last", "lowest")
+
+    def __init__(self, items: list[Said]) -> None:
+        self.items = items
+        numbers = [said.seq for said in items if said.seq]
+        self.first = numbers[0] if numbers else 2**63
+        self.last = numbers[-1] if numbers else 0
+        self.lowest = min(said.priority for said in items)
+        rising = all(a < b for a, b in pairwise(numbers))
+        size = sum(len(said.frame) for said in items)
+        together = rising and (len(items) == 1 or size <= MAX_JOINED)
+        self.joined = b"".join([said.frame for said in items]) if together else None
+
+
+class Seat:
+    """A session in a room. `sent` is the last number that it was given or knows to be past.
+
+    Until the seat is open, `waiting` holds what comes, because the room's last messages go first.
+    """
+
+    __slots__ = ("_session", "name", "sent", "waiting")
+
+    def __init__(self, session: RoomSession, name: str) -> None:
+        self._session = session
+        self.name = name
+        self.sent = 0
+        self.waiting: deque[Said] | None = deque(maxlen=MAX_LAST)
+
+    def give(self, batch: Batch) -> None:
+        """Give the session what is new to it; what it can't keep up with goes by its priority."""
+        if (
+            self.sent < batch.first
+            and self.waiting is None
+            and batch.joined is not None
+            and self._session.on_room(batch.joined, batch.lowest)
+        ):
+            if batch.last:
+                self.sent = batch.last
+            return
+        for said in batch.items:
+            self.push(said)
+
+    def push(self, said: Said) -> None:
+        """Give the session one frame, unless its number is past."""
+        if self.waiting is not None:
+            if said.seq:
+                self.waiting.append(said)
+        elif not said.seq:
+            self._session.on_relayed(said.frame)
+        elif said.seq > self.sent and self._session.on_room(said.frame, said.priority):
+            self.sent = said.seq
+
+    def tell(self, seq: int, frame: bytes) -> None:
+        """Give the session the state of the room, in which numbers up to `seq` are past."""
+        if self.waiting is None and self._session.on_room(frame, Priority.HIGH):
+            self.sent = max(self.sent, seq)
+
+
+class Turns:
+    """Shares each turn of the loop among the rooms that have something to write, in their order."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[int], int]] = deque()
+
+    def ask(self, step: Callable[[int], int]) -> None:
+        """Have `step` called, with how many writes it may do; it returns how many it did."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._run)
+        self._waiting.append(step)
+
+    def _run(self) -> None:
+        left, waiting = SLICE, self._waiting
+        self._waiting = deque()  # whoever is not done asks for the next turn
+        while waiting and left > 0:
+            left -= waiting.popleft()(left)
+        if waiting:
+            if not self._waiting:
+                asyncio.get_running_loop().call_soon(self._run)
+            self._waiting.extendleft(reversed(waiting))
+
+
+class FanOut:
+    """One room's messages on their way to `seats`, which are by session id."""
+
+    __slots__ = ("_backlog", "_batch", "_planned", "_seats", "_started", "_takers", "_turns")
+
+    def __init__(self, seats: dict[str, Seat], turns: Turns) -> None:
+        self._seats = seats
+        self._turns = turns
+        self._backlog: list[Said] = []
+        self._batch: Batch | None = None
+        self._takers: Iterator[tuple[str, Seat]] = iter(())
+        self._started = float("-inf")
+        self._planned = False
+
+    def takes(self, priority: int) -> bool:
+        """False where so much waits already that a frame of `priority` is dropped."""
+        return len(self._backlog) < BACKLOG[Priority(priority)]
+
+    def add(self, said: Said) -> None:
+        """Let a frame go to every seat, soon."""
+        self._backlog.append(said)
+        if not self._planned:
+            self._plan()
+
+    def stop(self) -> None:
+        """Give up what waits."""
+        self._backlog.clear()
+        self._batch = None
+
+    def _plan(self) -> None:
+        self._planned = True
+        loop = asyncio.get_running_loop()
+        wait = self._started + PACE_S - loop.time()
+        if wait > 0:
+            loop.call_later(wait, self._turns.ask, self._step)
+        else:
+            self._turns.ask(self._step)
+
+    def _step(self, most: int) -> int:
+        if self._batch is None:
+            self._planned = bool(self._backlog)
+            if not self._planned:  # it was stopped meanwhile
+                return 0
+            self._started = asyncio.get_running_loop().time()
+            self._batch, self._backlog = Batch(self._backlog), []
+            self._takers = iter(tuple(self._seats.items()))
+        batch, seats, written = self._batch, self._seats, 0
+        for session_id, seat in self._takers:
+            if session_id in seats:  # it may have left since
+                seat.give(batch)
+                written += 1
+                if written == most:
+                    self._turns.ask(self._step)
+                    return written
+        self._batch = None
+        if self._backlog:
+            self._plan()
+        else:
+            self._planned = False
+        return written
