@@ -73,5 +73,8 @@ MAX_TTL_S: Final = 2**32 - 1
 MAX_HISTORY_PAGE: Final = 100
 """Most messages in one page of a conversation's history."""
 
+MAX_EDITS: Final = 10
+"""How often one message may be edited."""
+
 MAX_INTEGER: Final = 2**53 - 1
 """No integer on the wire is larger, so that a browser's numbers can hold it."""

@@ -52,6 +52,7 @@ from protocol.frames.groups import (
 )
 from protocol.frames.history import Entry, Forget, History, Place, Transient
 from protocol.frames.messages import Ack, Extra, Lost, Message, Options, Push, Send
+from protocol.frames.recalls import Edit, EditNotice, Recall, RecallNotice
 from protocol.frames.rooms import (
     Priority,
     Roomjoin,
@@ -74,6 +75,8 @@ __all__ = [
     "Connected",
     "Count",
     "Cursor",
+    "Edit",
+    "EditNotice",
     "Entry",
     "Error",
     "Expiring",
@@ -104,6 +107,8 @@ __all__ = [
     "Pong",
     "Priority",
     "Push",
+    "Recall",
+    "RecallNotice",
     "Renew",
     "RequestId",
     "Result",
@@ -130,7 +135,7 @@ ClientFrame = (
     | Block | Unblock | Blocks
     | Roomjoin | Roomleave | Roomset | Roomsend
     | Signal
-    | History | Forget
+    | History | Forget | Recall | Edit
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
