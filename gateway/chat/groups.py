@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
 
@@ -22,7 +22,7 @@ from gateway.chat.requests import Caller, Handlers
 from gateway.store.errors import Unavailable
 from gateway.store.group_state import Group
 from gateway.store.groups import Groups
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import Inboxes, Talk
 from gateway.store.log import Logs
 from protocol import codec, codes, frames
 from protocol.frames import GroupInfo, GroupMember, Message, Result
@@ -120,6 +120,7 @@ class GroupChat:
                 message.id,
                 record,
                 message.time,
+                Talk(message.to, message.sender),
                 group.version,
                 expires_ms,
                 also=kept,
@@ -137,6 +138,15 @@ class GroupChat:
         """
         rules.me_in(await self._groups.current(caller.app, _id(peer)), caller.user)
         return peer
+
+    async def members(self, caller: Caller, peer: str) -> Collection[str]:
+        """The members of the group that `peer`, ``g:<id>``, names, the caller among them.
+
+        Raises:
+            Refused: unknown_recipient, unknown_group, not_a_member.
+        """
+        group, _ = rules.me_in(await self._groups.current(caller.app, _id(peer)), caller.user)
+        return group.members
 
     # -- changes -----------------------------------------------------------------------------------
 

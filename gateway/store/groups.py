@@ -187,7 +187,7 @@ class Groups:
             state.get(b"q") == b"1",
             members,
             state.get(b"gone", b"").decode(),
-            self._inboxes.audience(app_id, members, group_id),
+            self._inboxes.audience(app_id, members, f"g:{group_id}"),
         )
 
     def _keep(self, app_id: str, watch: _Watch, group: Group | None) -> None:
@@ -251,13 +251,13 @@ class Groups:
             calls += self._place(app.id, group_id, news)
             calls.append(
                 self._inboxes.deliver_to(
-                    self._inboxes.audience(app.id, news.users, group_id),
+                    self._inboxes.audience(app.id, news.users, f"g:{group_id}"),
                     app.id,
                     app.tier,
                     news.message_id,
                     news.record,
                     self._clock_ms(),
-                    news.version,
+                    version=news.version,
                 )
             )
         if not calls:

@@ -40,6 +40,16 @@ class UserKeys:
     channel: str
     blocks: str
     blocked_by: str
+    unread: str
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """What the sweeper's script of a user takes."""
+        return self.inbox, self.meta, self.due, self.blocks, self.blocked_by, self.unread
+
+    def waiting(self, conversation: str) -> str:
+        """List: the times of the unread messages of a conversation, as they came."""
+        return f"{self.unread}:{conversation}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +168,11 @@ class Keys:
             ttl=f"{head}ttl",
         )
 
+    def marks(self, app_id: str, conversation: str) -> str:
+        """The watermarks of a conversation's people: hash of user to ``<delivered> <read>``."""
+        bucket = bucket_of(app_id, conversation)
+        return f"{self._prefix}{{{bucket}}}:marks:{app_id}:{conversation}"
+
     def user(self, app_id: str, user: str) -> UserKeys:
         """All the names of one user."""
         bucket = bucket_of(app_id, user)
@@ -174,6 +189,7 @@ class Keys:
             channel=f"{head}ch:{member}",
             blocks=f"{head}blk:{member}",
             blocked_by=f"{head}blkby:{member}",
+            unread=f"{head}unr:{member}",
         )
 
     def room(self, app_id: str, room: str) -> RoomKeys:

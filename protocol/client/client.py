@@ -20,6 +20,7 @@ from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
+from protocol.client.receipts import Marks, ReceiptRequests
 from protocol.client.rooms import Room, Rooms
 from protocol.frames import (
     Block,
@@ -40,7 +41,7 @@ from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES, PATH
 _NO_OPTIONS: Final = Options()
 
 
-class Client(GroupRequests):
+class Client(GroupRequests, ReceiptRequests):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
     Made inside a running event loop and used as ``async with``: it enters when the first connection
@@ -88,9 +89,10 @@ class Client(GroupRequests):
             raise ValueError("device must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
         if len(platform) > MAX_PLATFORM_CHARS:
             raise ValueError(f"platform must be at most {MAX_PLATFORM_CHARS} characters")
-        self._incoming = Incoming(cursor, auto_ack)
         self._outgoing = Outgoing(random)
         self._rooms = Rooms(self._request, on_event)
+        self._marks = Marks(self._outgoing)
+        self._incoming = Incoming(cursor, auto_ack, self._marks.delivered)
         self._link = Link(
             _endpoint(url),
             _tls_context(url, cacert),
@@ -137,7 +139,7 @@ class Client(GroupRequests):
         await self.close()
 
     async def close(self) -> None:
-        """Send what is acknowledged, save the cursor file, close the connection.
+        """Send what is acknowledged and marked, save the cursor file, close the connection.
 
         Sends that still wait raise `ClientClosed`; `messages` ends.
 
@@ -147,7 +149,10 @@ class Client(GroupRequests):
         if self._task is None:
             return
         try:
+            marked = self._marks.flush()
             self._incoming.flush()
+            if marked:
+                await asyncio.sleep(0)  # marks are written in the next turn
         finally:
             self._incoming.close(None)
             self._rooms.close(None)

@@ -53,6 +53,7 @@ from protocol.frames.groups import (
 from protocol.frames.history import Entry, Forget, History, Place, Transient
 from protocol.frames.messages import Ack, Extra, Lost, Message, Options, Push, Send
 from protocol.frames.recalls import Edit, EditNotice, Recall, RecallNotice
+from protocol.frames.receipts import Counts, Mark, Reach, Receipt, Receipts, Unread
 from protocol.frames.rooms import (
     Priority,
     Roomjoin,
@@ -74,6 +75,7 @@ __all__ = [
     "Connect",
     "Connected",
     "Count",
+    "Counts",
     "Cursor",
     "Edit",
     "EditNotice",
@@ -99,6 +101,7 @@ __all__ = [
     "History",
     "Limits",
     "Lost",
+    "Mark",
     "Message",
     "Ok",
     "Options",
@@ -109,6 +112,9 @@ __all__ = [
     "Push",
     "Recall",
     "RecallNotice",
+    "Reach",
+    "Receipt",
+    "Receipts",
     "Renew",
     "RequestId",
     "Result",
@@ -124,6 +130,7 @@ __all__ = [
     "Signal",
     "Signaled",
     "Transient",
+    "Unread",
 ]
 
 # One line a block, as far as it fits.
@@ -136,6 +143,8 @@ ClientFrame = (
     | Roomjoin | Roomleave | Roomset | Roomsend
     | Signal
     | History | Forget | Recall | Edit
+    | History | Forget
+    | Mark | Receipts | Unread
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
@@ -143,4 +152,5 @@ ServerFrame = (
     | Roompush | Roomstate
     | Signaled
     | Transient
+    | Receipt
 )  # fmt: skip

@@ -154,7 +154,7 @@ async def test_a_change_that_could_not_be_told_is_unavailable_and_then_done(
     async with two_gateways(settings, clock) as (one, two), one.client("alice") as alice:
         group = await created(alice, "bob")
 
-        def away(*_: Any) -> asyncio.Future[int]:
+        def away(*_: Any, **__: Any) -> asyncio.Future[int]:
             failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             failed.set_exception(Unavailable("test"))
             return failed
