@@ -20,6 +20,7 @@ import structlog
 from gateway.chat.blocking import Blocking
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import Histories
+from gateway.chat.recalls import Recalls
 from gateway.chat.receipts import Receipts
 from gateway.chat.records import Records
 from gateway.chat.relay import Relay
@@ -51,6 +52,7 @@ from gateway.store.link import Link
 from gateway.store.log import Logs
 from gateway.store.rates import Rates
 from gateway.store.receipts import ReceiptStore
+from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
@@ -162,6 +164,13 @@ class Worker:
                 **rooms.handlers(),
                 **Blocking(blocks, self._clock.wall_ms).handlers(),
                 **Histories(logs, group_chat, self._records, self._clock.wall_ms).handlers(),
+                **Recalls(
+                    Replacing(self._link, keys),
+                    inboxes,
+                    group_chat,
+                    self._records,
+                    self._clock.wall_ms,
+                ).handlers(),
                 **receipts.handlers(),
             },
             limits=Limits(Rates(self._link, keys), self._clock),

@@ -18,7 +18,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gateway.apps.tiers import Tier
 from gateway.store.errors import Unavailable
@@ -187,7 +187,7 @@ class Replacing:
             while begun < ATTEMPTS:
                 begun += 1
                 copy = f"{where.stream}:{secrets.token_hex(8)}"
-                reply = [_MORE]
+                reply: list[Any] = [_MORE]
                 while reply[0] == _MORE:
                     reply = await self._link.run(
                         _COPY,
