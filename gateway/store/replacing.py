@@ -4,10 +4,10 @@ A changed message keeps its place and its number; its entry says how often it wa
 so that a later change is never undone by an earlier one, and a repetition changes nothing.
 
 Redis only marks an entry that is taken out of a stream, until the block of entries that it is in
-goes. So a stream of up to `AT_ONCE` entries is written anew, in one step; a longer log is copied in
-slices. A longer inbox is not worth that: there are many of them, of users who were away for long.
-From it a recalled message is taken out, which its devices are told as lost, and an edited one stays
-as it was sent; the notice that follows says what became of it.
+goes. So a stream of up to `AT_ONCE` entries is written anew, in one step; a longer one is copied in
+slices. Of a large group that would be too much, where many were away for long: from a longer inbox
+of one of its members a recalled message is taken out, which their devices are told as lost, and an
+edited one stays as it was sent; the notice that follows says what became of it.
 
 Every method may raise `Unavailable` or `StoreFault`.
 """
@@ -38,16 +38,20 @@ LOOK: Final = 500
 """Entries that are looked at to find a message."""
 
 SLACK_MS: Final = 1000
-"""How much earlier than its time says a message may stand in a stream."""
+"""How much earlier than its time says a message may stand in a stream: by its own it never does,
+but a send that was repeated may have another time in another stream."""
 
 COPY_MS: Final = 60_000
 """How long Redis keeps a copy that nobody goes on with."""
+
+COPIED: Final = 20
+"""Inboxes of a conversation up to which longer ones are copied."""
 
 BUCKETS_AT_ONCE: Final = 4
 """Calls of one request that are under way; others' commands get their turn between them."""
 
 ATTEMPTS: Final = 20
-"""How often a copy is begun while others write the same log anew."""
+"""How often a copy is begun while others write the same stream anew."""
 
 _UNEXPECTED, _DONE, _TOO_LONG, _LEFT = range(4)
 _MORE, _BEGIN_ANEW = 2, 3
@@ -56,12 +60,11 @@ _MORE, _BEGIN_ANEW = 2, 3
 @dataclass(frozen=True, slots=True)
 class Where:
     """A log or an inbox: the stream, the hash beside it, and the mark that says that its bucket has
-    stored the message. `log` is true of a log."""
+    stored the message."""
 
     stream: str
     meta: str
     dedupe: str
-    log: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +111,22 @@ class Replacing:
         for user in users:
             keys = self._keys.user(app_id, user)
             dedupe = self._keys.dedupe(keys.bucket, app_id, message_id)
-            places.append(Where(keys.inbox, keys.meta, dedupe, log=False))
+            places.append(Where(keys.inbox, keys.meta, dedupe))
         for where in places:
-            raw = await self._link.run(
-                _FIND, (where.stream,), message_id, max(0, time_ms - SLACK_MS), LOOK
+            raw = await self._find(where, message_id, time_ms) or await self._find(
+                where, message_id, max(0, time_ms - SLACK_MS)
             )
             for entry in parse_entries([raw] if raw else []):
                 if entry.ms > now_ms - tier.retention_ms and not entry.expired(now_ms):
                     return Found(where, entry)
         return None
 
+    async def _find(self, where: Where, message_id: bytes, from_ms: int) -> Any:
+        return await self._link.run(_FIND, (where.stream,), message_id, from_ms, LOOK)
+
     async def swap(self, where: Where, changed: Changed, expected: int) -> bool:
         """Change the message in one place; False where it is not at change `expected` there."""
-        return await self._replace([where], changed, expected)
+        return await self._replace([where], changed, expected, copy=True)
 
     async def spread(
         self, app_id: str, conversation: str, audience: Audience, changed: Changed
@@ -129,19 +135,21 @@ class Replacing:
         mid = changed.message_id
         turns = asyncio.Semaphore(BUCKETS_AT_ONCE)
 
-        async def replace(places: list[Where]) -> None:
+        async def replace(places: list[Where], copy: bool) -> None:
             async with turns:
-                await self._replace(places, changed, None)
+                await self._replace(places, changed, None, copy)
 
-        calls = [replace([self._log(app_id, conversation, mid)])]
+        few = sum(len(members) for _, _, members in audience) <= COPIED
+        calls = [replace([self._log(app_id, conversation, mid)], copy=True)]
         for bucket, names, members in audience:
             dedupe = self._keys.dedupe(bucket, app_id, mid)
             calls.append(
                 replace(
                     [
-                        Where(names[2 + 3 * at], names[3 + 3 * at], dedupe, log=False)
+                        Where(names[2 + 3 * at], names[3 + 3 * at], dedupe)
                         for at in range(len(members))
-                    ]
+                    ],
+                    copy=few,
                 )
             )
         await asyncio.gather(*calls)
@@ -149,14 +157,14 @@ class Replacing:
     def _log(self, app_id: str, conversation: str, message_id: bytes) -> Where:
         keys = self._keys.log(app_id, conversation)
         dedupe = self._keys.log_dedupe(keys.bucket, app_id, message_id)
-        return Where(keys.log, keys.meta, dedupe, log=True)
+        return Where(keys.log, keys.meta, dedupe)
 
     async def _replace(
-        self, places: Sequence[Where], changed: Changed, expected: int | None
+        self, places: Sequence[Where], changed: Changed, expected: int | None, copy: bool
     ) -> bool:
-        """In streams of one bucket; logs and inboxes don't come together."""
+        """In streams of one bucket with one mark; `copy` says what becomes of long ones."""
         left = places
-        too_long = "copy" if places[0].log else "delete" if changed.final else ""
+        too_long = "copy" if copy else "delete" if changed.final else ""
         while left:
             replies = await self._link.run(
                 _REPLACE,
@@ -180,7 +188,7 @@ class Replacing:
         return True
 
     async def _copy(self, where: Where, changed: Changed, expected: int | None) -> bool:
-        """As `_replace`, for one long log."""
+        """As `_replace`, for one long stream."""
         # One at a time: Redis has others to serve too.
         async with self._copying:
             writing, begun = "0", 0
@@ -204,4 +212,4 @@ class Replacing:
                 if reply[0] != _BEGIN_ANEW:
                     return bool(reply[0] == _DONE)
                 writing = reply[1].decode()
-        raise Unavailable("log_contention")
+        raise Unavailable("stream_contention")
