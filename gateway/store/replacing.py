@@ -41,8 +41,8 @@ SLACK_MS: Final = 1000
 """How much earlier than its time says a message may stand in a stream: by its own it never does,
 but a send that was repeated may have another time in another stream."""
 
-COPY_MS: Final = 60_000
-"""How long Redis keeps a copy that nobody goes on with."""
+COPY_MS: Final = 10_000
+"""How long Redis keeps a copy that nobody goes on with: it holds what others take out meanwhile."""
 
 COPIED: Final = 20
 """Inboxes of a conversation up to which longer ones are copied."""

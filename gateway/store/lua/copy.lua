@@ -9,6 +9,7 @@
 -- stream was written anew meanwhile: begin with that one.
 local writing = redis.call('HGET', KEYS[2], 'g') or '0'
 if writing ~= ARGV[1] then
+  redis.call('UNLINK', KEYS[3]) -- it holds what was taken out of the stream
   return {3, writing}
 end
 local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]

@@ -363,3 +363,23 @@ async def test_a_cursor_in_an_inbox_that_was_written_anew_is_good(gateway: Runni
             assert bob.connected.lost is None
             texts = [*"012", "recalled by alice", *"45", "told recalled by alice"]
             assert await pushed(bob, 7 - push.seq) == texts[push.seq :]
+
+
+async def test_a_cursor_that_names_an_edited_message_by_another_time(
+    gateway: RunningWorker,
+) -> None:
+    """HP-7.2-4: it is of a numbering that was lost; an edited message is not one that has ended."""
+    clock = gateway.clock
+    assert clock is not None
+    async with gateway.client("alice") as alice:
+        message = await sent(alice, "bob", "teh")
+        clock.advance(10)
+        await sent(alice, "bob", "next")
+        assert await edit(alice, "bob", message, "the") == "ok"
+    async with gateway.client("bob", "d1") as bob:
+        push = await bob.expect(frames.Push)
+        epoch = bob.connected.cursor.epoch
+    for ms, resumed in ((push.ms, True), (push.ms + 5, False)):
+        cursor = frames.Cursor(epoch, ms, push.seq)
+        async with gateway.client("bob", "d2", cursor=cursor) as bob:
+            assert bob.connected.resumed is resumed

@@ -219,6 +219,8 @@ async def test_what_happens_while_a_log_is_copied(
     assert not store.holds(records[-200][16:])
     if meanwhile is not _all_gone:
         assert store.raw.keys(f"{key}:*") == []
+    # Only a hole is a reason to begin anew: a log that is swept would never be done.
+    assert next(calls) - 1 <= (6 if meanwhile is _hole else 3)
 
 
 async def test_another_change_while_a_log_is_copied(
@@ -227,7 +229,8 @@ async def test_another_change_while_a_log_is_copied(
     """HP-13.4-1: two copies of one log are made; neither brings back what the other took out."""
     records = await keep(store, LONG)
     calls, run = count(1), store.link.run
-    one, two = (change(records[at][:16], 1, store.clock.ms) for at in (-400, -200))
+    one = change(records[-400][:16], 1, store.clock.ms)
+    two = change(records[900][:16], 1, store.clock.ms - 10_000)  # in a slice copied already
     other: list[asyncio.Task[None]] = []
 
     def slowly(script: Any, *arguments: Any, **options: Any) -> Any:
@@ -246,7 +249,7 @@ async def test_another_change_while_a_log_is_copied(
     assert {one.record, two.record} <= after
     assert len(after) == LONG
     assert not store.holds(records[-400][16:])
-    assert not store.holds(records[-200][16:])
+    assert not store.holds(records[900][16:])
 
 
 async def test_a_copy_that_nobody_goes_on_with_goes_by_itself(
