@@ -47,8 +47,8 @@ COPY_MS: Final = 10_000
 COPIED: Final = 20
 """Inboxes of a conversation up to which longer ones are copied."""
 
-BUCKETS_AT_ONCE: Final = 4
-"""Calls of one request that are under way; others' commands get their turn between them."""
+BUCKETS_AT_ONCE: Final = 2
+"""Calls of this process that are under way; others' commands get their turn between them."""
 
 ATTEMPTS: Final = 20
 """How often a copy is begun while others write the same stream anew."""
@@ -94,6 +94,7 @@ class Replacing:
         self._link = link
         self._keys = keys
         self._copying = asyncio.Lock()
+        self._turns = asyncio.Semaphore(BUCKETS_AT_ONCE)
 
     async def find(
         self,
@@ -133,10 +134,9 @@ class Replacing:
     ) -> None:
         """Change the message in the log and in each inbox, where it is at an earlier change."""
         mid = changed.message_id
-        turns = asyncio.Semaphore(BUCKETS_AT_ONCE)
 
         async def replace(places: list[Where], copy: bool) -> None:
-            async with turns:
+            async with self._turns:
                 await self._replace(places, changed, None, copy)
 
         few = sum(len(members) for _, _, members in audience) <= COPIED
