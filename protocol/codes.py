@@ -156,6 +156,9 @@ MUTED: Final = ErrorCode(
 OWNER_STAYS: Final = ErrorCode(
     155, "owner_stays", Retry.NEVER, "The owner can't leave; hand the group over first."
 )
+GROUP_TOO_LARGE: Final = ErrorCode(
+    156, "group_too_large", Retry.NEVER, "A group of more than 1,000 members takes no signals."
+)
 UNKNOWN_MESSAGE: Final = ErrorCode(
     170, "unknown_message", Retry.NEVER, "No such message there, not any more, or it was recalled."
 )
@@ -180,6 +183,12 @@ NOT_ROOM_CREATOR: Final = ErrorCode(
 )
 TOO_MANY_ROOMS: Final = ErrorCode(
     183, "too_many_rooms", Retry.NEVER, "This session is in 100 rooms; leave one first."
+)
+TOO_MANY_SUBSCRIPTIONS: Final = ErrorCode(
+    190,
+    "too_many_subscriptions",
+    Retry.NEVER,
+    "This session would be told of more than 500 users' presence; unsubscribe from some first.",
 )
 
 GOING_AWAY: Final = CloseCode(4000, "going_away", "This gateway is being drained; reconnect.")

@@ -59,6 +59,12 @@ def is_group_id(value: str) -> bool:
     return _APP.fullmatch(value) is not None
 
 
+def group_of(to: str) -> str | None:
+    """The group that ``g:<group id>`` means, or None."""
+    group = to[2:]
+    return group if to.startswith("g:") and is_group_id(group) else None
+
+
 def direct_conversation(a: str, b: str) -> str:
     """The name of two users' conversation, the same from both ends: ``d:<lower>:<higher>``."""
     return f"d:{a}:{b}" if a <= b else f"d:{b}:{a}"

@@ -64,6 +64,21 @@ SIGNAL_RATE: Final = 10
 SIGNAL_BURST: Final = 20
 """Signals that a session may send at once."""
 
+MAX_SIGNAL_MEMBERS: Final = 1000
+"""Largest group that takes signals, in members."""
+
+MAX_STATUS_CHARS: Final = 128
+"""Longest status text of a user, in characters."""
+
+MAX_PRESENCE_USERS: Final = 100
+"""Users in one request about presence; so their states, with the longest texts, fit one frame."""
+
+MAX_SUBSCRIPTIONS: Final = 500
+"""Most users whose presence one session is told of."""
+
+MAX_SUBSCRIPTION_S: Final = 24 * 60 * 60
+"""Longest time that a subscription to a user's presence lasts, in seconds."""
+
 MAX_MENTIONS: Final = 50
 """Most users that one message mentions."""
 

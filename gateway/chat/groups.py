@@ -26,7 +26,7 @@ from gateway.store.inbox import Inboxes, Talk
 from gateway.store.log import Logs
 from protocol import codec, codes, frames
 from protocol.frames import GroupInfo, GroupMember, Message, Result
-from protocol.ids import group_id, is_group_id
+from protocol.ids import group_id, group_of
 
 PREFIX: Final = "g:"
 """Begins the name of a group where a recipient or a conversation is meant."""
@@ -285,8 +285,8 @@ class GroupChat:
 
 
 def _id(recipient: str) -> str:
-    group = recipient.removeprefix(PREFIX)
-    if not recipient.startswith(PREFIX) or not is_group_id(group):
+    group = group_of(recipient)
+    if group is None:
         raise Refused(codes.UNKNOWN_RECIPIENT)
     return group
 

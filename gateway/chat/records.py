@@ -8,6 +8,7 @@ and puts the push's head before it, without decoding it.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -19,7 +20,7 @@ from protocol.frames import Lost, Message, ServerFrame
 
 _ID_BYTES: Final = 16
 SHARED: Final = 64
-"""Group messages whose opened form is kept, for the other members who get them."""
+"""Messages and signals to groups whose opened form is kept, for the other members who get them."""
 
 _log = structlog.get_logger("chat")
 
@@ -56,7 +57,11 @@ class Records:
         # The seal binds the record to its conversation; this binds the conversation to the inbox.
         kind, _, members = conversation.partition(":")
         if kind == "g":  # who is in it changes, so it may be in any inbox of the app
-            return self._open_shared(app, conversation, record)
+            return self._once(
+                (app.id, record[:_ID_BYTES]),
+                record,
+                lambda: self._open(app, conversation, record),
+            )
         if kind != "d" or user not in members.split(":"):
             raise Tampered
         return self._open(app, conversation, record)
@@ -81,17 +86,16 @@ class Records:
             record[_ID_BYTES + 1 + record[_ID_BYTES] :],
         )
 
-    def _open_shared(self, app: App, conversation: str, record: bytes) -> bytes:
+    def _once(self, name: tuple[str, bytes], record: bytes, open_: Callable[[], bytes]) -> bytes:
         """Open what many users here get within a moment, once for all of them."""
-        mid = record[:_ID_BYTES]
-        known = self._shared.get((app.id, mid))
+        known = self._shared.get(name)
         if known is not None and known[0] == record:
             return known[1]
-        message = self._open(app, conversation, record)
+        opened = open_()
         while len(self._shared) >= SHARED:
             self._shared.popitem(last=False)
-        self._shared[app.id, mid] = (record, message)
-        return message
+        self._shared[name] = (record, opened)
+        return opened
 
     def seal_group_name(self, app: App, group_id: str, name: str, now_ms: int) -> bytes:
         """A group's name as the store holds it."""
@@ -109,20 +113,34 @@ class Records:
             app.id, app.salt, Kind.GROUP, f"g:{group_id}", b"", sealed
         ).decode()
 
-    def relay(self, app: App, channel: str, frame: ServerFrame, now_ms: int) -> bytes:
-        """Seal a frame for whoever hears `channel`; it opens there only."""
+    def relay(self, app: App, place: str, frame: ServerFrame, now_ms: int) -> bytes:
+        """Seal a frame for whoever hears the channel `place`, or is in the group ``g:<id>``.
+
+        It opens there only.
+        """
         return self._sealer.seal(
-            app.id, app.salt, Kind.RELAY, channel, b"", codec.encode(frame), now_ms
+            app.id, app.salt, Kind.RELAY, place, b"", codec.encode(frame), now_ms
         )
 
-    def relayed(self, app: App, channel: str, record: bytes) -> bytes | None:
+    def relayed(self, app: App, channel: str, record: bytes, group_id: str = "") -> bytes | None:
         """What `relay` sealed, as one WebSocket frame; None where it was tampered with.
+
+        What it sealed for a group is opened once for all members here.
 
         Raises:
             UnknownKeyVersion: as `open`.
         """
+        place = f"g:{group_id}" if group_id else channel
+
+        def open_() -> bytes:
+            return self._sealer.open(app.id, app.salt, Kind.RELAY, place, b"", record)
+
         try:
-            frame = self._sealer.open(app.id, app.salt, Kind.RELAY, channel, b"", record)
+            if group_id:
+                name = (app.id, place.encode() + record[-_ID_BYTES:])
+                frame = self._once(name, record, open_)
+            else:
+                frame = open_()
         except Tampered:
             _log.error("relay_tampered", app=app.id)
             return None

@@ -16,7 +16,6 @@ from gateway.chat.rooms import Rooms
 from gateway.chat.times import Times
 from gateway.store import events
 from gateway.store.inbox import Inboxes, Talk
-from gateway.store.log import Logs
 from protocol import codes
 from protocol.frames import Message, Roomsend, Send, Transient
 from protocol.ids import message_id
@@ -28,14 +27,12 @@ class Sending:
     def __init__(
         self,
         inboxes: Inboxes,
-        logs: Logs,
         records: Records,
         groups: GroupChat,
         rooms: Rooms,
         clock_ms: Callable[[], int],
     ) -> None:
         self._inboxes = inboxes
-        self._logs = logs
         self._rooms = rooms
         self._records = records
         self._groups = groups
@@ -78,11 +75,6 @@ class Sending:
         if options.online_only:
             return mid, self._tell(app, users, message)
         record = self._records.make(app, message, conversation)
-        kept = (
-            [self._logs.add(app.id, app.tier, conversation, mid, record, time, ends)]
-            if options.history
-            else []
-        )
         return mid, self._inboxes.deliver(
             app.id,
             app.tier,
@@ -92,7 +84,7 @@ class Sending:
             time,
             Talk(conversation, user),
             ends,
-            also=kept,
+            history=options.history,
         )
 
     def _tell(self, app: App, users: Sequence[str], message: Message) -> asyncio.Future[int]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Self, TypeVar
 
 import typer
 
 from gateway.cli.errors import CommandError, ExitCode
+from gateway.cli.messages import line, record
 from gateway.cli.output import show
 from gateway.cli.place import Data, Json, recipient, user_id
 from gateway.runtime import devfolder
@@ -23,14 +23,14 @@ from protocol.client import (
     Disconnected,
     Event,
     Lost,
-    Message,
     RequestRefused,
     Reset,
-    Sent,
 )
 from protocol.codes import ERRORS, Retry
 
 SEND_TIMEOUT_S: Final = 15.0
+
+_T = TypeVar("_T")
 
 As = Annotated[
     str | None,
@@ -127,14 +127,37 @@ def send(
     as_json: Json = False,
 ) -> None:
     """Send one message. Done when the gateway has said that it is kept."""
-    sent = asyncio.run(_send(Target.find(user, url, token, cacert, data), device, to, text))
+    sent = asyncio.run(
+        ask(
+            Target.find(user, url, token, cacert, data),
+            device,
+            lambda client: client.send(to, text, timeout=None),
+            SEND_TIMEOUT_S,
+            "not known to be sent",
+        )
+    )
     if as_json:
         show({"id": sent.id.hex(), "time": sent.time}, as_json)
     else:
         typer.echo(f"ok {sent.id.hex()}")
 
 
-async def _send(target: Target, device: str, to: str, text: str) -> Sent:
+async def ask(
+    target: Target,
+    device: str,
+    question: Callable[[Client], Awaitable[_T]],
+    within_s: float,
+    otherwise: str,
+) -> _T:
+    """Connect, ask, and leave; returns what `question` does.
+
+    Nothing that comes to this device is acknowledged: it is not shown to anybody, and the inbox
+    keeps it for the first device that reads.
+
+    Raises:
+        CommandError: refused; or not answered in time, which is what `otherwise` says.
+        ClientError: the gateway does not let this client in.
+    """
     trouble = "no answer"
 
     def on_event(event: Event) -> None:
@@ -143,16 +166,11 @@ async def _send(target: Target, device: str, to: str, text: str) -> Sent:
             trouble = event.reason
 
     try:
-        # Nothing that comes to this device is acknowledged: it is not shown to anybody, and the
-        # inbox keeps it for the first device that reads.
-        async with (
-            asyncio.timeout(SEND_TIMEOUT_S),
-            target.client(device, on_event) as client,
-        ):
-            return await client.send(to, text, timeout=None)
+        async with asyncio.timeout(within_s), target.client(device, on_event) as client:
+            return await question(client)
     except TimeoutError:
         raise CommandError(
-            f"not known to be sent after {SEND_TIMEOUT_S:.0f} s: {trouble}", ExitCode.UNAVAILABLE
+            f"{otherwise} after {within_s:.0f} s: {trouble}", ExitCode.UNAVAILABLE
         ) from None
     except RequestRefused as refused:
         known = ERRORS.get(refused.code)
@@ -192,11 +210,11 @@ async def _listen(target: Target, device: str, count: int | None, as_json: bool)
         if isinstance(event, Lost):
             if as_json:
                 show({"lost": [event.first, event.last]}, as_json)
-            _note(f"lost: messages {event.first} to {event.last} are no longer kept")
+            note(f"lost: messages {event.first} to {event.last} are no longer kept")
         elif isinstance(event, Reset):
-            _note("the inbox was made anew; its numbers begin again")
+            note("the inbox was made anew; its numbers begin again")
         elif isinstance(event, Disconnected) and event.retry_in is not None:
-            _note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
+            note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
 
     async with target.client(device, on_event) as client:
         left = count
@@ -212,44 +230,6 @@ async def _listen(target: Target, device: str, count: int | None, as_json: bool)
                     return
 
 
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """Say something beside the output, on stderr."""
     typer.echo(f"homeport: {text}", err=True)
-
-
-def _visible(text: str) -> str:
-    """One line, in which nothing another user wrote can steer the terminal."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
-def line(message: Message) -> str:
-    """A message for people: local time, sender, text."""
-    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(message.time / 1000))
-    text = _text(message)
-    shown = f"[{message.kind}, {len(message.body)} bytes]" if text is None else text
-    return _visible(f"{moment} {message.sender}: {shown}")
-
-
-def _text(message: Message) -> str | None:
-    if message.kind != "text":
-        return None
-    try:
-        return message.text
-    except UnicodeDecodeError:
-        return None
-
-
-def record(message: Message) -> dict[str, object]:
-    """A message for scripts; a body that is not text is base64 (RFC 4648 section 4)."""
-    text = _text(message)
-    body = {"body_base64": base64.b64encode(message.body).decode()}
-    return {
-        "seq": message.seq,
-        "id": message.id.hex(),
-        "time": message.time,
-        "from": message.sender,
-        "to": message.to,
-        "kind": message.kind,
-        **(body if text is None else {"text": text}),
-    }

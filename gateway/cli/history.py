@@ -9,10 +9,10 @@ import typer
 
 from gateway.cli import chat
 from gateway.cli.chat import As, CaCert, Device, Target, Token, Url
-from gateway.cli.errors import CommandError, ExitCode
+from gateway.cli.messages import line, record
 from gateway.cli.output import show
 from gateway.cli.place import Data, Json, recipient
-from protocol.client import Disconnected, Event
+from protocol.client import Client, Message
 
 TIMEOUT_S: Final = 30.0
 
@@ -37,26 +37,14 @@ def history(
 
     With --json, one object a line.
     """
-    asyncio.run(_history(Target.find(user, url, token, cacert, data), device, peer, limit, as_json))
 
+    async def messages(client: Client) -> list[Message]:
+        return [each async for each in client.history(peer, limit=limit, timeout=None)]
 
-async def _history(target: Target, device: str, peer: str, limit: int, as_json: bool) -> None:
-    trouble = "no answer"
-
-    def on_event(event: Event) -> None:
-        nonlocal trouble
-        if isinstance(event, Disconnected):
-            trouble = event.reason
-
-    try:
-        async with asyncio.timeout(TIMEOUT_S), target.client(device, on_event) as client:
-            messages = [each async for each in client.history(peer, limit=limit, timeout=None)]
-    except TimeoutError:
-        raise CommandError(
-            f"no whole answer after {TIMEOUT_S:.0f} s: {trouble}", ExitCode.UNAVAILABLE
-        ) from None
-    for message in reversed(messages):
+    target = Target.find(user, url, token, cacert, data)
+    found = asyncio.run(chat.ask(target, device, messages, TIMEOUT_S, "no whole answer"))
+    for message in reversed(found):
         if as_json:
-            show(chat.record(message), as_json)
+            show(record(message), as_json)
         else:
-            typer.echo(chat.line(message))
+            typer.echo(line(message))

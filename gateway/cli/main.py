@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import apps, chat, config_cmd, dev, doctor, history, keys, serve, tokens
+from gateway.cli import (
+    apps,
+    chat,
+    config_cmd,
+    dev,
+    doctor,
+    groups,
+    history,
+    keys,
+    presence,
+    rooms,
+    serve,
+    tokens,
+)
 from gateway.cli.errors import EPILOG, Boundary
 
 app = typer.Typer(
@@ -21,6 +34,9 @@ app.command()(serve.serve)
 app.command()(chat.send)
 app.command()(chat.listen)
 app.command()(history.history)
+app.add_typer(groups.app, name="group")
+app.add_typer(rooms.app, name="room")
+app.command()(presence.presence)
 app.add_typer(apps.app, name="app")
 app.add_typer(tokens.app, name="token")
 app.command()(tokens.kick)

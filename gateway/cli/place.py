@@ -23,7 +23,7 @@ from gateway.runtime import devfolder
 from gateway.runtime.devfolder import DevState
 from gateway.security.keyring import Keyring
 from gateway.store.errors import Unavailable
-from protocol.ids import is_app_id, is_group_id, is_user_id
+from protocol.ids import group_of, is_app_id, is_user_id
 
 if TYPE_CHECKING:
     from gateway.store.admin import Admin
@@ -36,7 +36,7 @@ def _user(value: str | None) -> str | None:
 
 
 def _recipient(value: str | None) -> str | None:
-    if value is not None and value.startswith("g:") and is_group_id(value[2:]):
+    if value is not None and group_of(value) is not None:
         return value
     return _user(value)
 

@@ -40,6 +40,9 @@ class HubSession(Protocol):
     def on_room(self, frame: bytes, priority: int) -> bool:
         """Send a room's `frame`; False where the client does not keep up and misses it."""
 
+    def blocked_by(self, user: str) -> bool:
+        """True where `user` blocks the session's user."""
+
     def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
         """Number `seq` was stored; `frame` is what to send for it."""
 
@@ -116,22 +119,23 @@ class Hub:
         for topic in self._topics.values():
             yield from topic.sessions
 
-    def heard(self, channel: bytes, payload: bytes) -> None:
-        """Take an event from the subscriber."""
+    def heard(self, channel: bytes, payload: bytes) -> bool:
+        """Take an event from the subscriber; False where the channel is not a user's."""
         topic = self._topics.get(channel)
         if topic is None:
-            return
+            return False
         try:
             event = events.parse(payload)
         except (struct.error, UnicodeDecodeError):
             # No gateway says such a thing. If it stood for a message, the next number tells.
             _log.error("event_malformed", app=topic.app_id)
-            return
+            return True
         if isinstance(event, events.Stored | events.Relayed):
             self._framed(topic, event)
         elif event is not None and not isinstance(event, events.RoomMessage):
             for session in tuple(topic.sessions):  # an event may end sessions
                 session.on_event(event)
+        return True
 
     def _framed(self, topic: _Topic, event: events.Stored | events.Relayed) -> None:
         try:

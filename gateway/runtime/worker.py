@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
+import secrets
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import structlog
 from gateway.chat.blocking import Blocking
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import Histories
+from gateway.chat.presence import PresenceChat, Statuses
 from gateway.chat.recalls import Recalls
 from gateway.chat.receipts import Receipts
 from gateway.chat.records import Records
@@ -30,6 +33,7 @@ from gateway.chat.sending import Sending
 from gateway.chat.signals import Signals
 from gateway.config import Address, Settings
 from gateway.hub.hub import Hub
+from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
 from gateway.net.tls import TLSError, server_context
@@ -44,12 +48,13 @@ from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store import events, stamp
 from gateway.store.blocks import Blocks
 from gateway.store.directory import REFRESH_S, AppDirectory
-from gateway.store.errors import StampError, StoreError
+from gateway.store.errors import AppNotFound, StampError, StoreError
 from gateway.store.groups import Groups
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.log import Logs
+from gateway.store.presence import GATEWAY_CHARS, PresenceStore
 from gateway.store.rates import Rates
 from gateway.store.receipts import ReceiptStore
 from gateway.store.replacing import Replacing
@@ -57,6 +62,9 @@ from gateway.store.rooms import RoomStore
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
 from protocol import codes
+
+GC_THRESHOLD: Final = 10_000
+"""New objects after which Python looks for cycles among them; about a millisecond's work."""
 
 RECONNECT_SPREAD_S: Final = 5.0
 """Over how long the clients of a leaving gateway spread their return."""
@@ -99,6 +107,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) ->
             await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 on_ready(starting.result())
+                _calm_garbage_collector()
                 await worker.run_until(stopped)
         finally:
             for task in (starting, stopped):
@@ -145,6 +154,19 @@ class Worker:
         rooms = Rooms(room_store, self._room_records, self._rooms, self._clock.wall_ms)
         relay = Relay(self._link, inboxes, self._records, self._clock.wall_ms)
         self._wheel = Wheel(self._clock.steady())
+        gateway = secrets.token_hex(GATEWAY_CHARS // 2)
+        self._statuses = Statuses(sealer)
+        presence_store = PresenceStore(self._link, keys, gateway)
+        self._presence = PresenceHub(
+            self._subscriber,
+            presence_store,
+            self._wheel,
+            self._hub.find,
+            self._status,
+            self._clock.wall_ms,
+            self._clock.steady,
+        )
+        presence = PresenceChat(presence_store, self._statuses, self._presence, self._clock.wall_ms)
         groups = Groups(self._link, keys, inboxes, self._clock.wall_ms)
         group_chat = GroupChat(groups, inboxes, logs, self._records, self._clock.wall_ms)
         self._sweeper = Sweeper(self._link, keys, self._directory, groups, self._clock.wall_ms)
@@ -154,7 +176,7 @@ class Worker:
             directory=self._directory,
             inboxes=inboxes,
             records=self._records,
-            sending=Sending(inboxes, logs, self._records, group_chat, rooms, self._clock.wall_ms),
+            sending=Sending(inboxes, self._records, group_chat, rooms, self._clock.wall_ms),
             hub=self._hub,
             wheel=self._wheel,
             clock=self._clock,
@@ -163,6 +185,7 @@ class Worker:
                 **group_chat.handlers(),
                 **rooms.handlers(),
                 **Blocking(blocks, self._clock.wall_ms).handlers(),
+                **presence.handlers(),
                 **Histories(logs, group_chat, self._records, self._clock.wall_ms).handlers(),
                 **Recalls(
                     Replacing(self._link, keys),
@@ -176,7 +199,9 @@ class Worker:
             limits=Limits(Rates(self._link, keys), self._clock),
             blocks=blocks,
             rooms=self._rooms,
-            signals=Signals(relay, room_store, self._records, self._clock.wall_ms),
+            signals=Signals(relay, room_store, groups, self._records, self._clock.wall_ms),
+            presence=self._presence,
+            gateway=gateway,
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins)
@@ -184,7 +209,7 @@ class Worker:
 
     async def start(self) -> Listening:
         """Connect to Redis, check that it is ours, and listen."""
-        self._link.on_up = self._hub.heal
+        self._link.on_up = self._link_is_back
         self._subscriber.on_up = self._heal
         try:
             await self._link.start()
@@ -193,11 +218,13 @@ class Worker:
             await self._subscriber.subscribe(self._apps_channel)
         except StampError as error:
             raise StartError(str(error)) from error
+        await self._presence.renew()  # before anybody is here
         self._chores = [
             asyncio.create_task(self._turn_wheel(), name="wheel"),
             asyncio.create_task(self._sweeper.run(), name="sweeper"),
             asyncio.create_task(self._refresh_apps(), name="apps"),
             asyncio.create_task(self._rooms.run(), name="rooms"),
+            asyncio.create_task(self._presence.run(), name="presence"),
         ]
         return Listening(
             wss=await self._listen(self._settings.wss_listen, secure=True),
@@ -250,6 +277,7 @@ class Worker:
             chore.cancel()
         await asyncio.gather(*self._chores, *self._services.tasks, return_exceptions=True)
         await self._rooms.aclose()
+        await self._presence.aclose()
         # The last acknowledgements stand before this in the line.
         with contextlib.suppress(StoreError):
             await self._link.call("PING")
@@ -262,13 +290,19 @@ class Worker:
     def _heard(self, channel: bytes, payload: bytes) -> None:
         if channel == self._apps_channel.encode():
             self._services.spawn(self._directory.reload(payload.decode()), _nothing_to_undo)
-        elif not self._rooms.heard(channel, payload):
-            self._hub.heard(channel, payload)
+        elif not self._rooms.heard(channel, payload) and not self._hub.heard(channel, payload):
+            self._presence.heard(channel, payload)
 
     def _heal(self) -> None:
         """Pub/sub was away: anything may have been missed."""
         self._hub.heal()
+        self._presence.heal()
         self._services.spawn(self._directory.reload_all(), _nothing_to_undo)
+
+    def _link_is_back(self) -> None:
+        """Redis was away: so may be what it was told, and this gateway's lease."""
+        self._hub.heal()
+        self._services.spawn(self._presence.renew(), _nothing_to_undo)
 
     def _app_deleted(self, app_id: str) -> None:
         self._hub.app_deleted(app_id)
@@ -278,7 +312,7 @@ class Worker:
     ) -> bytes | None:
         app = self._directory.known(app_id)
         if isinstance(event, events.Relayed):
-            return self._records.relayed(app, channel, event.record)
+            return self._records.relayed(app, channel, event.record, event.group)
         return self._records.frame(app, user, event.seq, event.ms, event.record)
 
     def _room_frame(
@@ -288,6 +322,12 @@ class Worker:
         if isinstance(event, events.Relayed):
             return self._records.relayed(app, channel, event.record)
         return self._room_records.frame(app, room, event.seq, event.record)
+
+    def _status(self, app_id: str, user: str, sealed: bytes) -> str:
+        try:
+            return self._statuses.open(self._directory.known(app_id), user, sealed)
+        except AppNotFound:
+            return ""
 
     # -- chores ----------------------------------------------------------------------------------
 
@@ -300,6 +340,14 @@ class Worker:
         while True:
             await asyncio.sleep(REFRESH_S)
             await self._directory.reload_all()
+
+
+def _calm_garbage_collector() -> None:
+    """What a started process consists of stays, so it need not be looked through again and again;
+    and a busy turn of the loop has more than Python's 700 objects in hand, none of them garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
 async def _until(condition: Callable[[], bool]) -> None:

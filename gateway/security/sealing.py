@@ -54,6 +54,7 @@ class Kind(IntEnum):
     APP = 2
     RELAY = 3
     GROUP = 4
+    STATUS = 8
 
 
 class SealError(Exception):

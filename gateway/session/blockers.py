@@ -31,6 +31,10 @@ class Blockers:
         if recipient in self._users:
             raise Refused(codes.BLOCKED)
 
+    def __contains__(self, user: str) -> bool:
+        """True where `user` blocks the session's user."""
+        return user in self._users
+
     def differs(self, change: int) -> bool:
         """True when the store is at another change than this."""
         return change != self._change

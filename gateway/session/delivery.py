@@ -19,13 +19,18 @@ from gateway.security.sealing import UnknownKeyVersion
 from gateway.session.services import Services, Wire
 from gateway.session.window import Window
 from gateway.store.errors import AppNotFound, Unavailable
-from gateway.store.inbox import DISPLACED, PAGE, Attached, Entry
+from gateway.store.inbox import DISPLACED, PAGE, STALE_MS, Attached, Entry
 from protocol import codec, codes
 from protocol.frames import Cursor, Lost
 from protocol.limits import WINDOW
 
-ACK_DELAY_S: Final = 0.05
+ACK_DELAY_S: Final = 0.5
 """Acknowledgements of this long go to the store together."""
+
+FREE_EVERY_S: Final = 5.0
+FREE_TRIES: Final = STALE_MS // 5000
+"""While the store is away, a session that ended gives its device free again and again, until its
+row counts no more anyway: else the user would seem to be here for so long."""
 
 _log = structlog.get_logger("session")
 
@@ -283,7 +288,7 @@ class Delivery:
         if self._window.room >= WINDOW // 2:
             self.catch_up()
 
-    def _save_ack(self, closing: bool = False) -> None:
+    def _save_ack(self, closing: bool = False, tries: int = FREE_TRIES) -> None:
         if self._ack_timer is not None:
             self._ack_timer.cancel()
             self._ack_timer = None
@@ -315,6 +320,9 @@ class Delivery:
             if call.exception() is not None:
                 # The next acknowledgement, or the check after the reconnect, says it again.
                 self._saved = min(self._saved, before)
+                if closing and tries:
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(FREE_EVERY_S, self._save_ack, True, tries - 1)
 
         saving.add_done_callback(saved)
 

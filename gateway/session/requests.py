@@ -169,11 +169,17 @@ class Requests:
         """What attaching read; the first thing that is known of it."""
         if self._blockers.read(blocked_by):
             self._read_blocks()
+        self._services.presence.blocks_changed(self._reader.session)
 
     def hear(self, event: BlockChanged, live: bool) -> None:
         """Somebody blocks the user, or no longer. `live` is false while attaching still reads."""
         if self._blockers.hear(event) and live:
             self._read_blocks()
+        self._services.presence.blocks_changed(self._reader.session)
+
+    def blocked_by(self, user: str) -> bool:
+        """True where `user` blocks this user, as far as is known."""
+        return user in self._blockers
 
     def compare_blocks(self, change: int) -> None:
         """The store is at this change of who blocks the user."""

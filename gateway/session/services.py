@@ -14,6 +14,7 @@ from gateway.chat.requests import Handlers
 from gateway.chat.sending import Sending
 from gateway.chat.signals import Signals
 from gateway.hub.hub import Hub
+from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.session.clock import Clock
 from gateway.session.handshake import Handshake
@@ -53,7 +54,7 @@ class Wire(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Made once, by the worker. `heartbeat_s` is in seconds."""
+    """Made once, by the worker. `heartbeat_s` is in seconds; `gateway` ends the sessions' ids."""
 
     handshake: Handshake
     directory: AppDirectory
@@ -69,6 +70,8 @@ class Services:
     blocks: Blocks
     rooms: RoomHub
     signals: Signals
+    presence: PresenceHub
+    gateway: str
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(

@@ -34,6 +34,7 @@ from gateway.session.window import AckAhead
 from gateway.store import events
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.inbox import Revoked, TooManyDevices
+from gateway.store.presence import GATEWAY_CHARS
 from protocol import codec, codes, frames
 from protocol.ids import is_device_id
 from protocol.limits import (
@@ -89,7 +90,9 @@ class Session:
     )
 
     def __init__(self, services: Services, wire: Wire, bearer: str | None, opened: float) -> None:
-        self.id = secrets.token_hex(events.SESSION_ID_CHARS // 2)
+        # A gateway's sessions are told from others' by the end of their ids (`store.presence`).
+        self.id = secrets.token_hex(events.SESSION_ID_CHARS // 2)[:-GATEWAY_CHARS]
+        self.id += services.gateway
         self._services = services
         self._wire = wire
         self._bearer = bearer
@@ -332,6 +335,10 @@ class Session:
         wire.send(frame)
         return True
 
+    def blocked_by(self, user: str) -> bool:
+        """True where `user` blocks this session's user, as far as it was told."""
+        return self._requests is not None and self._requests.blocked_by(user)
+
     def on_unreadable(self) -> None:
         """A message came whose key this gateway lacks; another gateway may have it."""
         self.close(codes.STORE_UNAVAILABLE)
@@ -442,6 +449,7 @@ class Session:
         if self._reader is not None:
             self._services.hub.leave(self)
             self._services.rooms.gone(self.id)
+            self._services.presence.gone(self.id)
         if self._delivery is not None:
             self._delivery.stop()
         if self._requests is not None:

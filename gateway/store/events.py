@@ -13,6 +13,7 @@ from typing import Final
 _MESSAGE_HEAD: Final = struct.Struct(">BQQ")
 _REVOKED: Final = struct.Struct(">BQ")
 _BLOCK_CHANGED_HEAD: Final = struct.Struct(">BQB")
+_GROUP_BYTES: Final = 16
 _ROOM_HEAD: Final = struct.Struct(">BQ")
 SESSION_ID_CHARS: Final = 16
 
@@ -50,9 +51,13 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """A frame for whoever is here now; it is stored nowhere. `record` is sealed."""
+    """A frame for whoever is here now; it is stored nowhere.
+
+    `record` is sealed for the channel, or, where `group` is a group's id, for that group.
+    """
 
     record: bytes
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,11 @@ def relayed(record: bytes) -> bytes:
     return b"\x05" + record
 
 
+def relayed_to_group(group_id: str, record: bytes) -> bytes:
+    """The bytes of a `Relayed` that is the same on every member's channel."""
+    return b"\x1e" + bytes.fromhex(group_id) + record
+
+
 def parse(payload: bytes) -> Event | None:
     """Read an event; None for a kind that a newer gateway of the region may have sent."""
     kind = payload[0] if payload else 0
@@ -123,4 +133,7 @@ def parse(payload: bytes) -> Event | None:
     if kind == 21:
         _, change, blocked = _BLOCK_CHANGED_HEAD.unpack_from(payload)
         return BlockChanged(change, bool(blocked), payload[_BLOCK_CHANGED_HEAD.size :].decode())
+    if kind == 30:
+        at = 1 + _GROUP_BYTES
+        return Relayed(payload[at:], payload[1:at].hex())
     return None

@@ -30,7 +30,7 @@ from gateway.store.group_state import (
     fields_of,
     member_of,
 )
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import Inboxes, channels_and_fences
 from gateway.store.keys import Keys
 from gateway.store.link import Link, script
 from protocol.limits import DEDUPE_WINDOW_MS
@@ -39,6 +39,7 @@ _READ: Final = script("group_read")
 _CHANGE: Final = script("group_change")
 _TOLD: Final = script("group_told")
 _MEMBER: Final = script("group_member")
+_SIGNAL: Final = script("group_signal")
 
 CACHED_MEMBERS: Final = 100_000
 """Members of all groups kept in memory, about half a KiB each."""
@@ -323,6 +324,18 @@ class Groups:
             _log.warning("group_notice_put_off", reason=type(error).__name__)
             return False
         return True
+
+    # -- telling without storing -----------------------------------------------------------------
+
+    async def signal(self, group: Group, event: bytes) -> None:
+        """Tell the event to whichever members are connected now; one call a bucket."""
+        calls = (
+            self._link.run(
+                _SIGNAL, tuple(channels_and_fences(names, members)), group.version, event
+            )
+            for _, names, members in group.audience
+        )
+        await asyncio.gather(*calls)
 
     # -- a user's groups -------------------------------------------------------------------------
 

@@ -22,12 +22,12 @@ from typing import Any, Final
 from gateway.apps.tiers import Tier
 from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.errors import StoreError
-from gateway.store.keys import Keys, UserKeys
+from gateway.store.keys import Keys, LogKeys, UserKeys
 from gateway.store.link import Link, script
 from protocol.frames import Cursor
 from protocol.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
 
-_DELIVER: Final = script("deliver")
+_DELIVER: Final = script("deliver", after="keep")
 _ATTACH: Final = script("attach")
 _ACK: Final = script("ack")
 _CHECK: Final = script("check")
@@ -130,6 +130,12 @@ Audience = list[tuple[int, list[str], list[str]]]
 """By bucket: its number, the names of keys and channels, the inboxes' members of the due list."""
 
 
+def channels_and_fences(names: list[str], members: list[str]) -> list[str]:
+    """Of the names of one bucket of a group's `Audience`: every channel, then every fence."""
+    fences = 2 + 3 * len(members)
+    return [*names[4:fences:3], *names[fences : fences + len(members)]]
+
+
 class Inboxes:
     """The inboxes of a region."""
 
@@ -147,13 +153,13 @@ class Inboxes:
         now_ms: int,
         talk: Talk = NO_TALK,
         expires_ms: int | None = None,
-        also: Sequence[asyncio.Future[Any]] = (),
+        history: bool = False,
     ) -> asyncio.Future[int]:
         """Store `record` in the inbox of each of `users`, unless this message id already was.
 
         `talk` says where it counts as unread, for all but its sender. `expires_ms` is when the
-        message's own time to live ends. `also` are other calls that store the message and answer
-        as these do: the future waits for them too.
+        message's own time to live ends. With `history` it is kept in the log of `talk` too, a
+        direct conversation between `users`.
 
         One call a bucket, all in one round trip. The future holds the time at which the message was
         first stored. Commands go out in the order of the calls to this method.
@@ -167,7 +173,7 @@ class Inboxes:
             now_ms,
             talk,
             expires_ms=expires_ms,
-            also=also,
+            log=self._keys.log(app_id, talk.conversation) if history else None,
         )
 
     def audience(self, app_id: str, users: Iterable[str], conversation: str = "") -> Audience:
@@ -201,34 +207,46 @@ class Inboxes:
         talk: Talk = NO_TALK,
         version: int | str = "",
         expires_ms: int | None = None,
+        log: LogKeys | None = None,
         also: Sequence[asyncio.Future[Any]] = (),
     ) -> asyncio.Future[int]:
         """As `deliver`. For a group, `version` is that of the membership that `audience` is.
 
-        Who is out of the group since a later version than that is passed over.
+        Who is out of the group since a later version than that is passed over. A `log` gets the
+        message where it lies in a bucket of `audience`. `also` are other calls that store the
+        message and answer as these do: the future waits for them too.
         """
-        sender = f"{app_id}:{talk.sender}"
-        calls = [
-            self._link.run(
+        stored = _Stored(len(audience) + len(also))
+        sender, epoch = f"{app_id}:{talk.sender}", message_id.hex()[:EPOCH_CHARS]
+        expires = "" if expires_ms is None else expires_ms
+        for bucket, names, members in audience:
+            keys, kept = (self._keys.dedupe(bucket, app_id, message_id), *names), ""
+            if log is not None and log.bucket == bucket:
+                keys, kept = (*keys, log.log, log.meta), log.member
+            self._link.run_then(
+                stored,
                 _DELIVER,
-                (self._keys.dedupe(bucket, app_id, message_id), *names),
+                keys,
                 now_ms,
                 tier.retention_ms,
                 tier.inbox_cap,
                 DEDUPE_WINDOW_MS,
                 record,
-                message_id.hex()[:EPOCH_CHARS],
+                epoch,
                 version,
-                "" if expires_ms is None else expires_ms,
+                expires,
                 talk.conversation,
                 sender,
                 MAX_UNREAD,
+                kept,
                 *members,
                 durable=True,
             )
-            for bucket, names, members in audience
-        ]
-        return _earliest([*calls, *also])
+        for call in also:
+            call.add_done_callback(stored.also)
+        if not audience and not also:
+            stored.future.set_result(now_ms)
+        return stored.future
 
     def tell(
         self, app_id: str, message_id: bytes, payloads: Mapping[str, bytes], now_ms: int
@@ -241,18 +259,17 @@ class Inboxes:
         names = {self._keys.user(app_id, user): payload for user, payload in payloads.items()}
         for keys in names:
             buckets.setdefault(keys.bucket, []).append(keys)
-        return _earliest(
-            [
-                self._link.run(
-                    _ONCE,
-                    (self._keys.dedupe(bucket, app_id, message_id), *(m.channel for m in members)),
-                    now_ms,
-                    DEDUPE_WINDOW_MS,
-                    *(names[m] for m in members),
-                )
-                for bucket, members in buckets.items()
-            ]
-        )
+        stored = _Stored(len(buckets))
+        for bucket, members in buckets.items():
+            self._link.run_then(
+                stored,
+                _ONCE,
+                (self._keys.dedupe(bucket, app_id, message_id), *(m.channel for m in members)),
+                now_ms,
+                DEDUPE_WINDOW_MS,
+                *(names[m] for m in members),
+            )
+        return stored.future
 
     async def attach(
         self,
@@ -280,7 +297,15 @@ class Inboxes:
         given = cursor or Cursor("", 0, 0)
         reply = await self._link.run(
             _ATTACH,
-            (keys.inbox, keys.meta, keys.revoked, keys.due, keys.channel, keys.blocked_by),
+            (
+                keys.inbox,
+                keys.meta,
+                keys.revoked,
+                keys.due,
+                keys.channel,
+                keys.blocked_by,
+                self._keys.presence_channel(app_id, user),
+            ),
             now_ms,
             tier.retention_ms,
             device,
@@ -338,9 +363,10 @@ class Inboxes:
         A cursor of another numbering than the inbox' own changes nothing.
         """
         keys = self._keys.user(app_id, user)
+        told = (self._keys.presence_channel(app_id, user),) if closing else ()
         return self._link.run(
             _ACK,
-            (keys.inbox, keys.meta),
+            (keys.inbox, keys.meta, *told),
             now_ms,
             tier.retention_ms,
             device,
@@ -415,29 +441,33 @@ def _attached(
     return Attached(before, top, False, (start.seq + 1, gone), left, blocked_by)
 
 
-def _earliest(calls: list[asyncio.Future[Any]]) -> asyncio.Future[int]:
-    """A future of the smallest of the calls' answers, or of the first error.
+class _Stored:
+    """Takes the answers of `calls` calls; its future holds the earliest time, or the first error.
 
-    Half of what asyncio.gather costs, and every message pays for it.
+    Called by the link itself: a future for each call is what cost most of a send here.
     """
-    result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    left = len(calls)
-    earliest: int | None = None
 
-    def done(call: asyncio.Future[Any]) -> None:
-        nonlocal left, earliest
-        left -= 1
+    __slots__ = ("_earliest", "_left", "future")
+
+    def __init__(self, calls: int) -> None:
+        self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._left = calls
+        self._earliest: int | None = None
+
+    def __call__(self, reply: Any) -> None:
+        self._left -= 1
+        if self.future.done():
+            return
+        if isinstance(reply, Exception):
+            self.future.set_exception(reply)
+            return
+        time = int(reply)
+        if self._earliest is None or time < self._earliest:
+            self._earliest = time
+        if self._left == 0:
+            self.future.set_result(self._earliest)
+
+    def also(self, call: asyncio.Future[Any]) -> None:
+        """Take the answer of a call that has a future of its own."""
         error = call.exception()
-        if result.done():
-            return
-        if error is not None:
-            result.set_exception(error)
-            return
-        time = int(call.result())
-        earliest = time if earliest is None or time < earliest else earliest
-        if left == 0:
-            result.set_result(earliest)
-
-    for call in calls:
-        call.add_done_callback(done)
-    return result
+        self(call.result() if error is None else error)

@@ -7,11 +7,13 @@ one slot, on one Redis and on Redis Cluster alike. There are 256 buckets a regio
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 BUCKETS: Final = 256
 STAMP: Final = "hp:region"
+CACHED: Final = 4096
+"""Users, and conversations, whose names are kept in memory; about 1 KB each."""
 GROUP_DUE: Final = "group:"
 """Begins a group's place in a due list, after the app; a user id has no colon."""
 LOG_DUE: Final = ("d:", "g:")
@@ -26,8 +28,7 @@ def bucket_of(app_id: str, name: str) -> int:
     return zlib.crc32(f"{app_id}:{name}".encode()) % BUCKETS
 
 
-@dataclass(frozen=True, slots=True)
-class UserKeys:
+class UserKeys(NamedTuple):
     """The names that belong to one user. `member` stands for the user in the bucket's due list."""
 
     user: str
@@ -52,8 +53,7 @@ class UserKeys:
         return f"{self.unread}:{conversation}"
 
 
-@dataclass(frozen=True, slots=True)
-class GroupKeys:
+class GroupKeys(NamedTuple):
     """The names that belong to one group. `member` stands for it in the bucket's due list."""
 
     bucket: int
@@ -63,8 +63,7 @@ class GroupKeys:
     due: str
 
 
-@dataclass(frozen=True, slots=True)
-class RoomKeys:
+class RoomKeys(NamedTuple):
     """The names that belong to one room.
 
     `log` and `meta` are spelled as a user's inbox and hash are, and `member` as a user's in the
@@ -81,8 +80,7 @@ class RoomKeys:
     users: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogKeys:
+class LogKeys(NamedTuple):
     """The names that belong to one conversation's log. `member` is its own in the due list.
 
     It begins with one of `LOG_DUE` after the app, so it is no user's there and no room's, and it is
@@ -105,6 +103,10 @@ class Keys:
         self.apps = f"{self._prefix}apps"
         self.apps_channel = f"{self._prefix}{{apps}}:changed"
         self.sweeper = f"{self._prefix}sweeper"
+        # Every message asks for the names of the same few: a name costs more to spell than to keep.
+        self.user = lru_cache(CACHED)(self._user)
+        self.log = lru_cache(CACHED)(self._log)
+        self.gateways = f"{self._prefix}gateways"
 
     def app(self, app_id: str) -> str:
         """The sealed record of an app."""
@@ -154,9 +156,13 @@ class Keys:
         """As `dedupe`, for a log: its bucket may be an inbox's too."""
         return f"{self._prefix}{{{bucket}}}:dupl:{app_id}:{message_id.hex()}"
 
-    def log(self, app_id: str, conversation: str) -> LogKeys:
-        """All the names of one conversation's log."""
-        bucket = bucket_of(app_id, conversation)
+    def _log(self, app_id: str, conversation: str) -> LogKeys:
+        """All the names of one conversation's log.
+
+        Of a direct one it lies with its first user, so that one script stores a message in both.
+        """
+        kind, _, rest = conversation.partition(":")
+        bucket = bucket_of(app_id, rest.partition(":")[0] if kind == "d" else conversation)
         member = f"{app_id}:{conversation}"
         head = f"{self._prefix}{{{bucket}}}:"
         return LogKeys(
@@ -173,7 +179,7 @@ class Keys:
         bucket = bucket_of(app_id, conversation)
         return f"{self._prefix}{{{bucket}}}:marks:{app_id}:{conversation}"
 
-    def user(self, app_id: str, user: str) -> UserKeys:
+    def _user(self, app_id: str, user: str) -> UserKeys:
         """All the names of one user."""
         bucket = bucket_of(app_id, user)
         member = f"{app_id}:{user}"
@@ -191,6 +197,10 @@ class Keys:
             blocked_by=f"{head}blkby:{member}",
             unread=f"{head}unr:{member}",
         )
+
+    def presence_channel(self, app_id: str, user: str) -> str:
+        """In the user's bucket: heard where somebody watches the user."""
+        return f"{self._prefix}{{{bucket_of(app_id, user)}}}:pres:{app_id}:{user}"
 
     def room(self, app_id: str, room: str) -> RoomKeys:
         """All the names of one room."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from typing import Any, Final
 
@@ -76,13 +78,17 @@ def script(name: str, *, after: str | None = None) -> Script:
     return loaded
 
 
+Then = Callable[[Any], None]
+"""Takes the answer to one command: what Redis replied, or a `StoreError`. Must not raise."""
+
+
 class _Held:
     """A durable command's answer, kept back until the replicas have confirmed its batch."""
 
-    __slots__ = ("future", "reply")
+    __slots__ = ("reply", "then")
 
-    def __init__(self, future: asyncio.Future[Any]) -> None:
-        self.future = future
+    def __init__(self, then: Then) -> None:
+        self.then = then
         self.reply: Any = None
 
 
@@ -111,7 +117,7 @@ class Link(RedisConnection):
         super().__init__(url, "link")
         self._identity = identity
         self._replicas = replicas
-        self._pending: deque[asyncio.Future[Any] | _Held | _Barrier] = deque()
+        self._pending: deque[Then | _Held | _Barrier] = deque()
         self._held: list[_Held] = []
         self._barrier: _Barrier | None = None
 
@@ -122,26 +128,8 @@ class Link(RedisConnection):
         `Unavailable` when Redis is away, busy, or goes away before it answers, and `StoreFault`
         when it refuses the command.
         """
-        if self.up:
-            return self._ask(command, durable)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        future.set_exception(Unavailable("not_connected"))
-        return future
-
-    def _ask(
-        self, command: tuple[str | bytes | int, ...], durable: bool = False
-    ) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if len(self._pending) >= MAX_PENDING:
-            future.set_exception(Unavailable("busy", retry_after=2.0))
-        elif durable and self._replicas:
-            held = _Held(future)
-            self._held.append(held)
-            self._pending.append(held)
-            self._write(pack(command))
-        else:
-            self._pending.append(future)
-            self._write(pack(command))
+        self._send(partial(_settle, future), command, durable)
         return future
 
     def run(
@@ -154,6 +142,37 @@ class Link(RedisConnection):
         """Call one of `SCRIPTS`. As `call`."""
         return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments, durable=durable)
 
+    def run_then(
+        self,
+        then: Then,
+        script: Script,
+        keys: tuple[str, ...],
+        *arguments: str | bytes | int,
+        durable: bool = False,
+    ) -> None:
+        """As `run`, and hand the answer to `then`; where Redis is away, before this returns."""
+        self._send(then, ("EVALSHA", script.sha, len(keys), *keys, *arguments), durable)
+
+    def _send(self, then: Then, command: tuple[str | bytes | int, ...], durable: bool) -> None:
+        if not self.up:
+            then(Unavailable("not_connected"))
+        else:
+            self._ask(then, command, durable)
+
+    def _ask(
+        self, then: Then, command: tuple[str | bytes | int, ...], durable: bool = False
+    ) -> None:
+        if len(self._pending) >= MAX_PENDING:
+            then(Unavailable("busy", retry_after=2.0))
+            return
+        if durable and self._replicas:
+            held = _Held(then)
+            self._held.append(held)
+            self._pending.append(held)
+        else:
+            self._pending.append(then)
+        self._write(pack(command))
+
     def publish(self, channel: str, payload: bytes) -> asyncio.Future[Any]:
         """Tell whoever hears `channel` now. As `call`; the answer does not count the hearers."""
         return self.call("SPUBLISH", channel, payload)
@@ -161,9 +180,13 @@ class Link(RedisConnection):
     # -- RedisConnection ---------------------------------------------------------------------
 
     async def _greet(self) -> None:
-        loads = [self._ask(("SCRIPT", "LOAD", script.text)) for script in SCRIPTS]
-        await asyncio.gather(*loads)
-        await stamp.check(lambda *command: self._ask(command), self._identity)
+        def ask(*command: str | bytes | int) -> asyncio.Future[Any]:
+            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self._ask(partial(_settle, future), command)
+            return future
+
+        await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS))
+        await stamp.check(ask, self._identity)
 
     def _flush(self) -> None:
         if self._held and self._barrier is None:
@@ -175,12 +198,14 @@ class Link(RedisConnection):
 
     def _on_reply(self, reply: Any) -> None:
         waiter = self._pending.popleft()
+        if isinstance(reply, hiredis.ReplyError):
+            reply = self._error(reply)
         if isinstance(waiter, _Held):
             waiter.reply = reply
         elif isinstance(waiter, _Barrier):
             self._release(waiter, reply)
         else:
-            self._settle(waiter, reply)
+            waiter(reply)
 
     def _release(self, barrier: _Barrier, reply: Any) -> None:
         self._barrier = None
@@ -188,20 +213,7 @@ class Link(RedisConnection):
             self._flush()
         enough = isinstance(reply, int) and reply >= self._replicas
         for held in barrier.held:
-            if enough:
-                self._settle(held.future, held.reply)
-            else:
-                self._settle(held.future, Unavailable("replicas"))
-
-    def _settle(self, future: asyncio.Future[Any], reply: Any) -> None:
-        if future.done():  # its caller was cancelled
-            return
-        if isinstance(reply, hiredis.ReplyError):
-            future.set_exception(self._error(reply))
-        elif isinstance(reply, StoreError):
-            future.set_exception(reply)
-        else:
-            future.set_result(reply)
+            held.then(held.reply if enough else Unavailable("replicas"))
 
     def _error(self, reply: hiredis.ReplyError) -> StoreError:
         # Only the first word: the rest of a script's error may quote keys.
@@ -224,12 +236,21 @@ class Link(RedisConnection):
         if barrier is not None:
             held = [*barrier.held, *held]  # these may have left the line, answered but not released
         for waiter in [*held, *pending]:
-            if isinstance(waiter, asyncio.Future):
-                self._settle(waiter, gone)
-            elif isinstance(waiter, _Held):
-                self._settle(waiter.future, gone)
+            if isinstance(waiter, _Held):
+                waiter.then(gone)
+            elif not isinstance(waiter, _Barrier):
+                waiter(gone)
 
     def _prod(self) -> None:
         if not self._pending:
             # Nobody waits for it; if it is lost, asyncio need not say so.
             self.call("PING").add_done_callback(asyncio.Future.exception)
+
+
+def _settle(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():  # its caller was cancelled, or it stood in two lines
+        return
+    if isinstance(reply, StoreError):
+        future.set_exception(reply)
+    else:
+        future.set_result(reply)

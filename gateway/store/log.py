@@ -22,7 +22,7 @@ from gateway.store.link import Link, script
 from protocol.frames import Place
 from protocol.limits import DEDUPE_WINDOW_MS
 
-_LOG: Final = script("log")
+_LOG: Final = script("log", after="keep")
 _HISTORY: Final = script("history")
 _FORGET: Final = script("forget")
 
@@ -55,23 +55,22 @@ class Logs:
         now_ms: int,
         expires_ms: int | None = None,
     ) -> asyncio.Future[Any]:
-        """Keep `record`, unless this message id already is; see `Inboxes.deliver`.
+        """Keep a group's `record`, unless this message id already is; see `Inboxes.deliver`.
 
-        Of a group that is no more, nothing is kept.
+        Of a group that is no more, nothing is kept. Messages of a direct conversation are kept by
+        `Inboxes.deliver` itself.
         """
         keys = self._keys.log(app_id, conversation)
-        names = [
-            self._keys.log_dedupe(keys.bucket, app_id, message_id),
-            keys.due,
-            keys.ttl,
-            keys.log,
-            keys.meta,
-        ]
-        if conversation.startswith(_GROUP):
-            names.append(self._keys.group(app_id, conversation.removeprefix(_GROUP)).state)
         return self._link.run(
             _LOG,
-            tuple(names),
+            (
+                self._keys.log_dedupe(keys.bucket, app_id, message_id),
+                keys.due,
+                keys.ttl,
+                keys.log,
+                keys.meta,
+                self._keys.group(app_id, conversation.removeprefix(_GROUP)).state,
+            ),
             now_ms,
             tier.retention_ms,
             DEDUPE_WINDOW_MS,

@@ -20,6 +20,7 @@ from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
+from protocol.client.presence import PresenceRequests, Watches
 from protocol.client.recalls import RecallRequests
 from protocol.client.receipts import Marks, ReceiptRequests
 from protocol.client.rooms import Room, Rooms
@@ -42,7 +43,7 @@ from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES, PATH
 _NO_OPTIONS: Final = Options()
 
 
-class Client(GroupRequests, ReceiptRequests, RecallRequests):
+class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
     Made inside a running event loop and used as ``async with``: it enters when the first connection
@@ -92,6 +93,7 @@ class Client(GroupRequests, ReceiptRequests, RecallRequests):
             raise ValueError(f"platform must be at most {MAX_PLATFORM_CHARS} characters")
         self._outgoing = Outgoing(random)
         self._rooms = Rooms(self._request, on_event)
+        self._watches = Watches(self._request, on_event)
         self._marks = Marks(self._outgoing)
         self._incoming = Incoming(cursor, auto_ack, self._marks.delivered)
         self._link = Link(
@@ -103,6 +105,7 @@ class Client(GroupRequests, ReceiptRequests, RecallRequests):
             self._incoming,
             self._outgoing,
             self._rooms,
+            self._watches,
             on_event,
             sleep,
             random,
@@ -272,9 +275,10 @@ class Client(GroupRequests, ReceiptRequests, RecallRequests):
         await self._request(lambda id: Roomset(id, room, write, tuple(admins)), timeout)
 
     def signal(self, to: str, kind: str, body: str | bytes = b"") -> bool:
-        """Tell something that matters only now (typing, a call): to a user, or ``r:<room id>``.
+        """Tell something that matters only now (typing, a call).
 
-        It comes as a `Signal` event to whoever is connected, and is never stored nor repeated. The
+        To a user, ``r:<room id>``, or ``g:<group id>``. It comes as a `Signal` event to whoever is
+        connected, in a room or a group to this client too, and is never stored nor repeated. The
         server's no is logged only. Returns false where there is no connection to write it to.
 
         Raises:

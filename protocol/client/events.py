@@ -76,9 +76,9 @@ class RoomGap:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """``sender`` signals to ``to``: the connected user, or ``r:<room id>``. It is stored nowhere.
+    """``sender`` signals to ``to``: the connected user, ``r:<room id>`` or ``g:<group id>``.
 
-    ``kind`` and ``body`` are as the sender gave them.
+    It is stored nowhere. ``kind`` and ``body`` are as the sender gave them.
     """
 
     sender: str
@@ -99,6 +99,24 @@ class Transient:
 
 
 @dataclass(frozen=True, slots=True)
+class Presence:
+    """How ``user`` is: ``online``, ``away`` or ``offline``, and the user's status text.
+
+    ``since`` is when an offline user was last here, in milliseconds since 1970; 0 where nobody
+    knows, and for a user who is not offline.
+    """
+
+    user: str
+    state: str
+    status: str
+    since: int
+
+    def __repr__(self) -> str:
+        # Events end up in logs; user ids and what users write must not.
+        return f"<Presence {self.state}>"
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """``user`` got and read the conversation with ``peer`` up to these messages' ``time``.
 
@@ -113,5 +131,14 @@ class Receipt:
 
 
 Event = (
-    Connected | Disconnected | Lost | Reset | TokenExpiring | RoomGap | Signal | Transient | Receipt
+    Connected
+    | Disconnected
+    | Lost
+    | Reset
+    | TokenExpiring
+    | RoomGap
+    | Signal
+    | Transient
+    | Presence
+    | Receipt
 )

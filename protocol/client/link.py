@@ -33,6 +33,7 @@ from protocol.client.inbox import OutOfOrder
 from protocol.client.incoming import Incoming
 from protocol.client.message import Message
 from protocol.client.outgoing import Outgoing
+from protocol.client.presence import Watches
 from protocol.client.rooms import Rooms
 from protocol.codec import FrameError, UnknownType, decode_server, encode
 from protocol.frames import NO_REQUEST, ServerFrame
@@ -66,6 +67,7 @@ class Link:
         incoming: Incoming,
         outgoing: Outgoing,
         rooms: Rooms,
+        watches: Watches,
         on_event: Callable[[Event], None] | None,
         sleep: Callable[[float], Awaitable[None]],
         random: Callable[[], float],
@@ -80,6 +82,7 @@ class Link:
         self._incoming = incoming
         self._outgoing = outgoing
         self._rooms = rooms
+        self._watches = watches
         self._on_event = on_event
         self._sleep = sleep
         self._random = random
@@ -178,6 +181,7 @@ class Link:
         self._incoming.disconnected()
         self._outgoing.disconnected()
         self._rooms.disconnected()
+        self._watches.disconnected()
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None
@@ -218,6 +222,7 @@ class Link:
                 self._tell(event)
             self._outgoing.connected(connection, frame.limits.dedupe_ms)
             self._rooms.connected()
+            self._watches.connected()
             if not self.live.done():
                 self.live.set_result(None)
         elif isinstance(frame, frames.Error) and frame.id in (self._connect_id, NO_REQUEST):
@@ -244,6 +249,8 @@ class Link:
                     self._tell(event)
             case frames.Roompush() | frames.Roomstate():
                 self._rooms.receive(frame)
+            case frames.Presence():
+                self._watches.receive(frame)
             case frames.Signaled(sender, to, kind, body):
                 self._tell(Signal(sender, to, kind, body))
             case frames.Transient(message=message):

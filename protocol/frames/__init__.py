@@ -52,6 +52,14 @@ from protocol.frames.groups import (
 )
 from protocol.frames.history import Entry, Forget, History, Place, Transient
 from protocol.frames.messages import Ack, Extra, Lost, Message, Options, Push, Send
+from protocol.frames.presence import (
+    Presence,
+    PresenceGet,
+    PresenceSet,
+    PresenceSubscribe,
+    PresenceUnsubscribe,
+    UserPresence,
+)
 from protocol.frames.recalls import Edit, EditNotice, Recall, RecallNotice
 from protocol.frames.receipts import Counts, Mark, Reach, Receipt, Receipts, Unread
 from protocol.frames.rooms import (
@@ -108,6 +116,11 @@ __all__ = [
     "Ping",
     "Place",
     "Pong",
+    "Presence",
+    "PresenceGet",
+    "PresenceSet",
+    "PresenceSubscribe",
+    "PresenceUnsubscribe",
     "Priority",
     "Push",
     "Recall",
@@ -130,6 +143,7 @@ __all__ = [
     "Signal",
     "Signaled",
     "Transient",
+    "UserPresence",
     "Unread",
 ]
 
@@ -143,6 +157,7 @@ ClientFrame = (
     | Roomjoin | Roomleave | Roomset | Roomsend
     | Signal
     | History | Forget | Recall | Edit
+    | PresenceSet | PresenceSubscribe | PresenceUnsubscribe | PresenceGet
     | History | Forget
     | Mark | Receipts | Unread
 )  # fmt: skip
@@ -151,6 +166,7 @@ ServerFrame = (
     | Push | Lost
     | Roompush | Roomstate
     | Signaled
+    | Presence
     | Transient
     | Receipt
 )  # fmt: skip

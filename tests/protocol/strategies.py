@@ -42,6 +42,11 @@ from protocol.frames import (
     Ping,
     Place,
     Pong,
+    Presence,
+    PresenceGet,
+    PresenceSet,
+    PresenceSubscribe,
+    PresenceUnsubscribe,
     Push,
     Reach,
     Recall,
@@ -62,6 +67,7 @@ from protocol.frames import (
     Transient,
     Unblock,
     Unread,
+    UserPresence,
 )
 
 request_ids = st.integers(1, 2**32 - 1)
@@ -113,6 +119,8 @@ messages = st.builds(
     st.none() | extras,
 )
 entries = st.builds(Entry, places, messages)
+presence_users = st.lists(ids, min_size=1, max_size=100).map(tuple)
+presence_states = st.sampled_from(["online", "away", "offline"])
 
 client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
     st.builds(
@@ -204,6 +212,15 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
         st.text(min_size=1, max_size=32),
         st.binary(max_size=2000),
     ),
+    st.builds(
+        PresenceSet,
+        request_ids,
+        st.sampled_from(["online", "away"]),
+        st.none() | st.text(max_size=128),
+    ),
+    st.builds(PresenceSubscribe, request_ids, presence_users, st.integers(1, 86_400)),
+    st.builds(PresenceUnsubscribe, request_ids, presence_users),
+    st.builds(PresenceGet, request_ids, presence_users),
 )
 
 server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
@@ -237,6 +254,10 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
             st.none() | counts,
             history=st.none() | st.lists(entries, max_size=3).map(tuple),
             next=st.none() | places,
+            presence=st.none()
+            | st.lists(
+                st.builds(UserPresence, st.text(), presence_states, st.text(), counts), max_size=3
+            ).map(tuple),
             receipts=st.none()
             | st.builds(
                 Reach,
@@ -265,5 +286,6 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(Roomstate, st.text(), counts, counts),
     st.builds(Signaled, st.text(), st.text(), st.text(), st.binary(max_size=2000)),
     st.builds(Transient, messages),
+    st.builds(Presence, st.text(), presence_states, st.text(), counts),
     st.builds(Receipt, st.text(), st.text(), counts, counts),
 )

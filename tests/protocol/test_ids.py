@@ -98,3 +98,20 @@ def test_a_conversation_has_one_name_from_both_ends(a: str, b: str) -> None:
     lower, higher = sorted([a, b])
     assert ids.direct_conversation(a, b) == f"d:{lower}:{higher}"
     assert ids.direct_conversation(b, a) == f"d:{lower}:{higher}"
+
+
+@pytest.mark.parametrize(
+    ("to", "group"),
+    [
+        ("g:" + "0f" * 16, "0f" * 16),
+        ("g:" + "0F" * 16, None),
+        ("g:" + "0f" * 16 + "\n", None),
+        ("g:" + "0f" * 15, None),
+        ("r:" + "0f" * 16, None),
+        ("0f" * 16, None),
+        ("g:", None),
+    ],
+)
+def test_what_names_a_group(to: str, group: str | None) -> None:
+    """HP-3.5-3: ``g:`` and 32 lower-case hexadecimal digits, and nothing else."""
+    assert ids.group_of(to) == group

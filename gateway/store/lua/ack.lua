@@ -1,6 +1,6 @@
 -- A device has dealt with everything up to an entry; what all devices have dealt with goes.
 --
--- KEYS  1 inbox  2 meta
+-- KEYS  1 inbox  2 meta  3 where ARGV 8 says closing: presence channel
 -- ARGV  1 now ms  2 retention ms  3 device  4 session  5 6 7 acknowledged epoch, ms, seq
 --       8 'closing' or ''
 -- Returns 1 when this device's cursor moved.
@@ -25,6 +25,7 @@ if seq > tonumber(string.match(acked, '-(%d+)$')) then
 end
 if ARGV[8] == 'closing' and holder == ARGV[4] then
   holder = ''
+  redis.call('SPUBLISH', KEYS[3], 'g')
 end
 redis.call('HSET', KEYS[2], 'u', ARGV[1], field, acked .. ' ' .. ARGV[1] .. ' ' .. holder .. rest)
 if moved == 0 then

@@ -1,6 +1,7 @@
 -- A device connects: is it still let in, where does it stand, what waits for it.
 --
 -- KEYS  1 inbox  2 meta  3 revoked  4 due list  5 channel  6 blocked by
+--       7 presence channel
 -- ARGV  1 now ms  2 retention ms  3 device  4 session  5 token issued at, ms
 --       6 7 8 the client's own cursor: epoch (empty: none), ms, seq
 --       9 page size  10 epoch for a new inbox  11 member of the due list  12 most devices kept
@@ -103,6 +104,7 @@ for i = 1, over do
   redis.call('SPUBLISH', KEYS[5], '\20' .. same[i].holder)
 end
 redis.call('ZADD', KEYS[4], 'LT', now + retention, ARGV[11])
+redis.call('SPUBLISH', KEYS[7], 'c')
 if previous ~= '' and previous ~= session then
   redis.call('SPUBLISH', KEYS[5], '\4' .. session .. device)
 end

@@ -48,8 +48,10 @@ end
 if not due then
   -- No message and no device: only the numbering is left, so that a late device can be told the
   -- truth about what it missed. It goes when the profile's time is over.
-  due = last_used + tonumber(ARGV[3])
-  if due <= now then
+  local over = last_used + tonumber(ARGV[3])
+  -- Deliveries count on it to be looked at before the next message is past its time.
+  due = math.min(over, now + retention)
+  if over <= now then
     redis.call('DEL', KEYS[1], KEYS[2], KEYS[6])
     if tonumber(ARGV[3]) == 0 then -- the app is gone; else a block stays for good
       redis.call('DEL', KEYS[4], KEYS[5])

@@ -1,4 +1,4 @@
-"""What `send` and `listen` make of their options, and of what other users write."""
+"""What the chat commands make of their options."""
 
 from __future__ import annotations
 
@@ -6,53 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.chat import line, record
-from protocol.client import Message
 from tests.gateway.cli.conftest import run
 
-
-def message(body: bytes, kind: str = "text") -> Message:
-    """A message from alice to bob."""
-    return Message(b"\1" * 16, "alice", "bob", 1_767_323_045_678, kind, body, 7, 0, "e", own=False)
-
-
-def test_a_line_is_time_sender_and_text() -> None:
-    """What a person reads."""
-    assert line(message(b"hello")).endswith(" alice: hello")
-
-
-@pytest.mark.parametrize(
-    ("body", "shown"),
-    [
-        ("\x1b[2J\x1b]0;owned\x07", r"\x1b[2J\x1b]0;owned\x07"),
-        ("one\ntwo\r", r"one\ntwo\r"),
-        ("\u202eright to left", r"\u202eright to left"),
-        ("grüße 你好 🙂", "grüße 你好 🙂"),
-    ],
+GROUP = "g:" + "0" * 32
+CHATS = (
+    ["send", "hi", "--to", "bob"],
+    ["listen"],
+    ["history", "--with", "bob"],
+    ["group", "create", "team", "bob"],
+    ["group", "rename", GROUP, "crew"],
+    ["group", "delete", GROUP],
+    ["group", "add", GROUP, "bob"],
+    ["group", "remove", GROUP, "bob"],
+    ["group", "leave", GROUP],
+    ["group", "role", GROUP, "bob", "admin"],
+    ["group", "mute", GROUP, "bob", "--off"],
+    ["group", "list"],
+    ["group", "show", GROUP],
+    ["room", "join", "lobby"],
+    ["room", "send", "lobby", "hi"],
+    ["room", "members", "lobby"],
+    ["presence", "bob"],
 )
-def test_a_message_can_not_steer_the_terminal(body: str, shown: str) -> None:
-    """Control characters are shown, not obeyed, and a message is one line."""
-    assert line(message(body.encode())).endswith(f" alice: {shown}")
-
-
-def test_what_is_not_text_is_summed_up() -> None:
-    """Another kind, or a text that is not UTF-8, is named and counted."""
-    assert line(message(b"\xff\xfe", "image")).endswith(" alice: [image, 2 bytes]")
-    assert line(message(b"\xff\xfe")).endswith(" alice: [text, 2 bytes]")
-
-
-def test_a_record_has_all_of_a_message() -> None:
-    """A script gets the number, the id and the body, as text or as base64."""
-    assert record(message(b"hello")) == {
-        "seq": 7,
-        "id": "01" * 16,
-        "time": 1_767_323_045_678,
-        "from": "alice",
-        "to": "bob",
-        "kind": "text",
-        "text": "hello",
-    }
-    assert record(message(b"\xff\xfe", "image"))["body_base64"] == "//4="
 
 
 @pytest.mark.parametrize(
@@ -71,17 +46,42 @@ def test_a_record_has_all_of_a_message() -> None:
 )
 def test_options_that_do_not_fit_are_wrong_usage(options: list[str], says: str) -> None:
     """Exit code 2 before anything is connected."""
-    for command in (["send", "hi", "--to", "bob"], ["listen"], ["history", "--with", "bob"]):
+    for command in CHATS:
         ran = run(*command, *options)
         assert ran.code == 2
         assert says in ran.err
 
 
-def test_without_a_dev_folder_the_text_says_so(tmp_path: Path) -> None:
-    """Exit code 3."""
-    ran = run("listen", "--as", "bob", "--data", tmp_path)
+@pytest.mark.parametrize("command", CHATS, ids=" ".join)
+def test_without_a_dev_folder_the_text_says_so(tmp_path: Path, command: list[str]) -> None:
+    """Exit code 3: the arguments are right, and there is no gateway here."""
+    ran = run(*command, "--as", "bob", "--data", tmp_path)
     assert ran.code == 3
     assert str(tmp_path) in ran.err
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["group", "show", "g:" + "A" * 32], "32 lower-case hex digits"),
+        (["group", "delete", "team"], "32 lower-case hex digits"),
+        (["group", "create", "team", "bob", "a b"], "A-Z a-z 0-9"),
+        (["group", "add", GROUP], "USER"),
+        (["group", "add", GROUP, "bob", "a:b"], "A-Z a-z 0-9"),
+        (["group", "role", GROUP, "bob", "boss"], "boss"),
+        (["group", "mute", GROUP, "a b"], "A-Z a-z 0-9"),
+        (["room", "join", "r:lobby"], "A-Z a-z 0-9"),
+        (["room", "join", "lobby", "--last", "201"], "--last"),
+        (["room", "send", "lobby", "hi", "--priority", "urgent"], "urgent"),
+        (["room", "members", "a b"], "A-Z a-z 0-9"),
+    ],
+    ids=str,
+)
+def test_arguments_that_make_no_sense_are_wrong_usage(command: list[str], says: str) -> None:
+    """Exit code 2, and what is wrong."""
+    ran = run(*command, "--as", "alice")
+    assert ran.code == 2
+    assert says in ran.err
 
 
 @pytest.mark.parametrize("to", ["g:", "g:x", "g:" + "A" * 32, "r:" + "0" * 32, "a b"])

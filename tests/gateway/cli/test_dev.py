@@ -168,6 +168,37 @@ def test_history_is_read_again_and_again(tmp_path: Path) -> None:
         assert [json.loads(line)["text"] for line in last.out.splitlines()] == ["two", "three"]
 
 
+def test_presence_is_shown_once_or_watched(tmp_path: Path) -> None:
+    """HP-20.2-1, HP-20.2-2: how users are, and each change until Ctrl-C."""
+    with started(tmp_path) as dev:
+        shown = dev.homeport("presence", "--as", "alice", "bob", "alice")
+        assert shown.out.splitlines() == ["bob offline", "alice online"]
+        at = ["--data", str(dev.folder)]
+        watching = subprocess.Popen(
+            [PROGRAM, "presence", "--as", "alice", "bob", "--watch", "--json", *at],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        listening = None
+        try:
+            assert watching.stdout is not None
+            assert json.loads(watching.stdout.readline()) == {
+                "user": "bob",
+                "state": "offline",
+                "status": "",
+                "since": 0,
+            }
+            listening = subprocess.Popen([PROGRAM, "listen", "--as", "bob", *at])
+            assert json.loads(watching.stdout.readline())["state"] == "online"
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(60) == 0
+        finally:
+            for process in (watching, listening):
+                if process is not None:
+                    process.kill()
+                    process.communicate()
+
+
 def test_both_listeners_are_on_loopback_only(tmp_path: Path) -> None:
     """A gateway for trying out must not be open to the network."""
     with started(tmp_path) as dev:

@@ -11,6 +11,20 @@ COMMANDS = [
     "serve",
     "send",
     "listen",
+    "history",
+    "group create",
+    "group rename",
+    "group delete",
+    "group add",
+    "group remove",
+    "group leave",
+    "group role",
+    "group mute",
+    "group list",
+    "group show",
+    "room join",
+    "room send",
+    "room members",
     "kick",
     "doctor",
     "app create",
@@ -40,7 +54,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert ran.out.split("\n\n")[1].endswith(".")
 
 
-@pytest.mark.parametrize("group", ["", "app", "token", "keys", "config"])
+@pytest.mark.parametrize("group", ["", "group", "room", "app", "token", "keys", "config"])
 def test_exit_codes_are_documented(group: str) -> None:
     """A script's author finds what the exit codes mean."""
     ran = run(*group.split(), "--help")

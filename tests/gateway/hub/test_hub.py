@@ -48,6 +48,10 @@ class Listening:
         self.leaves: Hub | None = None
         self.id = "0" * 16
 
+    def blocked_by(self, user: str) -> bool:
+        """Nobody does."""
+        return False
+
     def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
         """See `HubSession`."""
         self.told.append((seq, ms, frame))

@@ -129,6 +129,7 @@ async def _answered_and_kept(gateway: Gateway, connected: bool, some: list[dict[
             await client.connect(gateway.hostile)
 
 
+@pytest.mark.timeout(300)  # some 23,000 exchanges; more with each frame of the protocol
 def test_hostile_input_is_refused_and_leaves_nothing_behind(gateway: Gateway) -> None:
     """HP-4.2-1 to HP-4.2-5, HP-4.4-1, HP-2.3-3 and HP-2.3-4, for every hostile vector.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.session import delivery
 from gateway.store.keys import Keys
 from protocol import codes, frames
 from protocol.limits import WINDOW
@@ -46,6 +47,20 @@ async def test_a_device_is_free_again_when_its_session_ends(
     holder, because its last word named no epoch."""
     row = Keys("sg").user(running.app.id, "bob").meta, "d:d1"
     async with running.client("bob", "d1") as bob:
+        assert bob.connected.session.encode() in store.hget(*row)
+    await eventually(lambda: bob.connected.session.encode() not in store.hget(*row))
+
+
+async def test_a_session_that_ended_while_the_store_was_away_frees_its_device(
+    running: RunningWorker, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-20.3-2: once the store is back; or its user would seem to be here for two minutes."""
+    monkeypatch.setattr(delivery, "FREE_EVERY_S", 0.01)
+    row = Keys("sg").user(running.app.id, "bob").meta, "d:d1"
+    with monkeypatch.context() as away:
+        async with running.client("bob", "d1") as bob:
+            away.setattr(running.worker._link, "up", False)
+        await eventually(lambda: not list(running.worker._hub.sessions()))
         assert bob.connected.session.encode() in store.hget(*row)
     await eventually(lambda: bob.connected.session.encode() not in store.hget(*row))
 

@@ -24,6 +24,14 @@ def test_kicked_is_read_as_written(device: str) -> None:
     assert events.parse(events.kicked(device)) == events.Kicked(device)
 
 
+@given(st.binary(min_size=16, max_size=16), st.binary(max_size=200))
+def test_what_is_told_to_a_group_is_read_as_written(group: bytes, record: bytes) -> None:
+    """HP-16.1-7: the same bytes on each member's channel name the group that opens them."""
+    payload = events.relayed_to_group(group.hex(), record)
+    assert events.parse(payload) == events.Relayed(record, group.hex())
+    assert events.parse(events.relayed(record)) == events.Relayed(record)
+
+
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\x7fabc", b"\xff"])
 def test_an_unknown_kind_is_passed_over(payload: bytes) -> None:
     """G10: gateways of two versions serve a region while it is being upgraded."""

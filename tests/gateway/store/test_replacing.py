@@ -17,7 +17,8 @@ from gateway.store.replacing import AT_ONCE, Changed, Found, Replacing
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, message_id
 
-TALK = "d:ann:bob"
+GROUP = "0" * 32
+TALK = f"g:{GROUP}"
 LONG = 2 * AT_ONCE + 300
 
 
@@ -39,16 +40,22 @@ async def deliver(store: Store, user: str, how_many: int, size: int = 24) -> lis
     return [record for _, record in messages]
 
 
-async def keep(store: Store, how_many: int, talk: str = TALK) -> list[bytes]:
+def logs_of(store: Store) -> Logs:
+    """The logs of a region in which the group of `TALK` is."""
+    store.raw.hset(store.keys.group(store.app.id, GROUP).state, "v", "1")
+    return Logs(store.link, store.keys)
+
+
+async def keep(store: Store, how_many: int) -> list[bytes]:
     """Keep messages in a conversation's log, the last 400 of them now; returns their records."""
-    logs, messages = Logs(store.link, store.keys), [made() for _ in range(how_many)]
+    logs, messages = logs_of(store), [made() for _ in range(how_many)]
     store.clock.advance(10)
     await asyncio.gather(
         *(
             logs.add(
                 store.app.id,
                 store.app.tier,
-                talk,
+                TALK,
                 mid,
                 record,
                 store.clock.ms - 10_000 * (at < how_many - 400),
@@ -122,7 +129,7 @@ async def test_an_earlier_change_never_undoes_a_later_one(store: Store) -> None:
     """HP-13.4-9: whatever comes when, in an inbox and in a log."""
     mid, record = made()
     await store.deliver("ann", record=record, mid=mid)
-    logs = Logs(store.link, store.keys)
+    logs = logs_of(store)
     await logs.add(store.app.id, store.app.tier, TALK, mid, record, store.clock.ms)
     log = store.keys.log(store.app.id, TALK).log
     for number, stays in ((2, 2), (1, 2), (2, 2), (11, 11), (10, 11)):
@@ -338,7 +345,7 @@ async def test_where_a_message_is_looked_for(store: Store) -> None:
     there = await found(store, record, ("ann", "bob"))
     assert there is not None
     assert there.where.stream == inbox(store, "bob")
-    logs = Logs(store.link, store.keys)
+    logs = logs_of(store)
     await logs.add(store.app.id, store.app.tier, TALK, record[:16], record, store.clock.ms)
     there = await found(store, record, ("bob",))
     assert there is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -9,7 +10,7 @@ import pytest
 
 from gateway.config import Settings
 from protocol import codes
-from protocol.client import Client, ClientError, RequestRefused, group_notice
+from protocol.client import Client, ClientError, Event, RequestRefused, Signal, group_notice
 from protocol.frames import ClientFrame, GroupGet, GroupInfo, GroupMember, GroupNotice, Result
 from tests.harness import RunningWorker, running_worker
 
@@ -148,3 +149,18 @@ async def test_reprs_tell_no_names(gateway: RunningWorker) -> None:
         group = await alice.create_group("secret", ["bob"])
         assert "secret" not in repr(group)
         assert "bob" not in repr(group)
+
+
+async def test_a_signal_to_a_group(gateway: RunningWorker) -> None:
+    """HP-16.1-7: an event of every member's clients; a no comes to nobody but the log."""
+    heard: asyncio.Queue[Event] = asyncio.Queue()
+    bob = Client(gateway.url, device="d1", token=gateway.token("bob"), on_event=heard.put_nowait)
+    async with client(gateway, "alice") as alice, bob, client(gateway, "mallory") as mallory:
+        group = await alice.create_group("team", ["bob"])
+        assert mallory.signal(group.address, "typing")
+        with pytest.raises(RequestRefused, match="not_a_member"):
+            await mallory.send(group.address, "so the signal before it was refused")
+        assert alice.signal(group.address, "typing", "x")
+        while not isinstance(event := await heard.get(), Signal):
+            pass
+        assert event == Signal("alice", group.address, "typing", b"x")

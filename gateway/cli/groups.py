@@ -1,0 +1,291 @@
+"""`homeport group`: make groups and change them, as one of their members."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, TypeVar
+
+import typer
+
+from gateway.cli import chat
+from gateway.cli.chat import As, CaCert, Device, Target, Token, Url
+from gateway.cli.errors import EPILOG
+from gateway.cli.messages import visible
+from gateway.cli.output import show
+from gateway.cli.place import Data, Json, user_id
+from protocol.client import Client, Group
+from protocol.frames.groups import Role
+from protocol.ids import group_of
+
+TIMEOUT_S: Final = 15.0
+
+app = typer.Typer(
+    no_args_is_help=True, epilog=EPILOG, help="Make groups, change them, see who is in them."
+)
+
+_T = TypeVar("_T")
+
+
+def _group(value: str) -> str:
+    group = group_of(value) or group_of(f"g:{value}")
+    if group is None:
+        raise typer.BadParameter("a group is g: and 32 lower-case hex digits")
+    return group
+
+
+def _user_ids(values: list[str] | None) -> list[str] | None:
+    for value in values or []:
+        user_id(value)
+    return values
+
+
+GroupArgument = Annotated[
+    str,
+    typer.Argument(metavar="GROUP", callback=_group, help="As `group create` and `list` print it."),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="What its members see.")]
+Users = Annotated[list[str], typer.Argument(metavar="USER", callback=_user_ids)]
+Member = Annotated[str, typer.Argument(metavar="USER", callback=user_id)]
+OWN_DEVICE: Final = "cli-group"
+
+
+def _ask(target: Target, device: str, question: Callable[[Client], Awaitable[_T]]) -> _T:
+    return asyncio.run(chat.ask(target, device, question, TIMEOUT_S, "not known to be done"))
+
+
+def _change(target: Target, device: str, change: Callable[[Client], Awaitable[None]]) -> None:
+    _ask(target, device, change)
+    typer.echo("ok")
+
+
+@app.command()
+def create(
+    name: Name,
+    members: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="USER", callback=_user_ids, help="Members beside yourself."),
+    ] = None,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = OWN_DEVICE,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make a group that you own. Prints only what `send --to` takes."""
+    made = _ask(
+        Target.find(user, url, token, cacert, data),
+        device,
+        lambda client: client.create_group(name, members or [], timeout=None),
+    )
+    if as_json:
+        show(_record(made), as_json)
+    else:
+        typer.echo(made.address)
+
+
+@app.command()
+def rename(
+    group: GroupArgument,
+    name: Name,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = OWN_DEVICE,
+    data: Data = None,
+) -> None:
+    """Call a group something else. For its owner and admins."""
+    _change(
+        Target.find(user, url, token, cacert, data),
+        device,
+        lambda client: client.rename_group(group, name, timeout=None),
+    )
+
+
+@app.command()
+def delete(
+    group: GroupArgument,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = OWN_DEVICE,
+    data: Data = None,
+) -> None:
+    """End a group. For its owner."""
+    _change(
+        Target.find(user, url, token, cacert, data),
+        device,
+        lambda client: client.delete_group(group, timeout=None),
+    )
+
+
+@app.command()
+def add(
+    group: GroupArgument,
+    users: Users,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = OWN_DEVICE,
+    data: Data = None,
+) -> None:
+    """Make users members. For the owner and admins."""
+    _change(
+        Target.find(user, url, token, cacert, data),
+        device,
+        lambda client: client.add_members(group, users, timeout=None),
+    )
+
+
+@app.command()
+def remove(
+    group: GroupArgument,
+    users: Users,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = OWN_DEVICE,
+    data: Data = None,
+) -> None:
+    """Take members out. For the owner; admins may remove members."""
+    _change(
+        Target.find(user, url, token, cacert, data),
+        device,
+        lambda client: client.remove_members(group, users, timeout=None),
+    )
+
+
+@app.command()
+def leave(
+    group: GroupArgument,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = OWN_DEVICE,
+    data: Data = None,
+) -> None:
+    """Be a member no more. The owner hands the group over first."""
+    _change(
+        Target.find(user, url, token, cacert, data),
+        device,
+        lambda client: client.leave_group(group, timeout=None),
+    )
+
+
+@app.command()
+def role(
+    group: GroupArgument,
+    member: Member,
+    role: Annotated[Role, typer.Argument(metavar="owner|admin|member")],
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = OWN_DEVICE,
+    data: Data = None,
+) -> None:
+    """Give a member a role. For the owner, who is an admin after making another one owner."""
+    _change(
+        Target.find(user, url, token, cacert, data),
+        device,
+        lambda client: client.set_role(group, member, role, timeout=None),
+    )
+
+
+@app.command()
+def mute(
+    group: GroupArgument,
+    member: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="USER", callback=user_id, help="Default: everyone but owner and admins."
+        ),
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Let them send again.")] = False,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = OWN_DEVICE,
+    data: Data = None,
+) -> None:
+    """Let a member, or all members, send no more. For the owner and admins."""
+    _change(
+        Target.find(user, url, token, cacert, data),
+        device,
+        lambda client: client.mute(group, member, muted=not off, timeout=None),
+    )
+
+
+@app.command("list")
+def list_(
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = OWN_DEVICE,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """List the groups you are in. With --json, one object a line."""
+    found = _ask(
+        Target.find(user, url, token, cacert, data),
+        device,
+        lambda client: client.my_groups(timeout=None),
+    )
+    if as_json:
+        for one in found:
+            show(_record(one), as_json)
+    elif not found:
+        typer.echo("no groups; `homeport group create NAME USER...` makes one", err=True)
+    else:
+        typer.echo(f"{'GROUP':<34}  {'ROLE':<6}  {'MEMBERS':>7}  NAME")
+        for one in found:
+            typer.echo(f"{one.address}  {one.role:<6}  {one.size:>7}  {visible(one.name)}")
+
+
+@app.command("show")
+def show_(
+    group: GroupArgument,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = OWN_DEVICE,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show a group and all its members. For its members."""
+    found = _ask(
+        Target.find(user, url, token, cacert, data),
+        device,
+        lambda client: client.group(group, timeout=None),
+    )
+    if as_json:
+        members = [
+            {"user": each.user, "role": each.role, "muted": each.muted} for each in found.members
+        ]
+        show(_record(found) | {"members": members}, as_json)
+        return
+    show(_record(found) | {"name": visible(found.name)}, as_json)
+    for each in found.members:
+        typer.echo(f"{each.role:<6}  {each.user}" + ("  muted" if each.muted else ""))
+
+
+def _record(group: Group) -> dict[str, object]:
+    """What is shown of a group in any case."""
+    return {
+        "group": group.address,
+        "name": group.name,
+        "role": group.role,
+        "size": group.size,
+        "muted": group.muted,
+        "version": group.version,
+    }

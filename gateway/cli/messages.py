@@ -1,0 +1,85 @@
+"""Messages as commands print them: a line for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any
+
+import msgspec
+
+from protocol.client import GroupNotice, Message, RoomMessage, group_notice
+
+
+def visible(text: str) -> str:
+    """One line, in which nothing another user wrote can steer the terminal."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def moment(ms: int) -> str:
+    """Local time, for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000))
+
+
+def line(message: Message | RoomMessage) -> str:
+    """A message for people: local time, sender, text; where it is to a group, the group too."""
+    text = _text(message)
+    shown = f"[{message.kind}, {len(message.body)} bytes]" if text is None else text
+    said = f"{message.sender}: {shown}"
+    if isinstance(message, Message) and message.to.startswith("g:"):
+        notice = group_notice(message)
+        said = f"{message.to} {said if notice is None else _told(notice)}"
+    return visible(f"{moment(message.time)} {said}")
+
+
+def record(message: Message | RoomMessage) -> dict[str, object]:
+    """A message for scripts; a body that is not text is base64 (RFC 4648 section 4)."""
+    text = _text(message)
+    found: dict[str, object] = {
+        "seq": message.seq,
+        "id": message.id.hex(),
+        "time": message.time,
+        "from": message.sender,
+    }
+    notice = None
+    if isinstance(message, Message):
+        found["to"] = message.to
+        notice = group_notice(message)
+    else:
+        found |= {"room": message.room, "priority": message.priority}
+    found["kind"] = message.kind
+    if notice is not None:
+        found["notice"] = msgspec.to_builtins(notice)
+    elif text is None:
+        found["body_base64"] = base64.b64encode(message.body).decode()
+    else:
+        found["text"] = text
+    return found
+
+
+def _text(message: Message | RoomMessage) -> str | None:
+    if message.kind != "text":
+        return None
+    try:
+        return message.text
+    except UnicodeDecodeError:
+        return None
+
+
+def _told(notice: GroupNotice) -> str:
+    """A change of a group, in words."""
+    users = ", ".join(notice.users)
+    un = "un" if notice.muted is False else ""
+    words: dict[Any, str] = {
+        "created": f"created {notice.name!r} with {users}",
+        "renamed": f"renamed it {notice.name!r}",
+        "deleted": "deleted it",
+        "added": f"added {users}",
+        "removed": f"removed {users}",
+        "left": "left",
+        "role": f"made {users} {notice.role}",
+        "muted": f"{un}muted {users or 'everyone'}",
+    }
+    return f"{notice.by} {words.get(notice.change, notice.change)}"

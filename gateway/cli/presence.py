@@ -1,0 +1,107 @@
+"""`homeport presence`: who is online."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final
+
+import typer
+
+from gateway.cli.chat import As, CaCert, Device, Target, Token, Url, note
+from gateway.cli.errors import CommandError, ExitCode
+from gateway.cli.messages import moment, visible
+from gateway.cli.output import show
+from gateway.cli.place import Data, Json, user_id
+from protocol.client import Disconnected, Event, Presence
+from protocol.limits import MAX_SUBSCRIPTION_S, MAX_SUBSCRIPTIONS
+
+TIMEOUT_S: Final = 30.0
+
+
+def _users(users: list[str]) -> list[str]:
+    for user in users:
+        user_id(user)
+    if len(set(users)) > MAX_SUBSCRIPTIONS:
+        raise typer.BadParameter(f"{MAX_SUBSCRIPTIONS} users at most")
+    return users
+
+
+def presence(
+    users: Annotated[list[str], typer.Argument(metavar="USER...", callback=_users)],
+    user: As = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and print each change; Ctrl-C ends it.")
+    ] = False,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = "cli-presence",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Print whether users are online, away or offline.
+
+    You are online while it runs. With --json, one object a line.
+    """
+    target = Target.find(user, url, token, cacert, data)
+    try:
+        asyncio.run(_presence(target, device, users, watch, as_json))
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+
+
+async def _presence(
+    target: Target, device: str, users: list[str], watch: bool, as_json: bool
+) -> None:
+    trouble = "no answer"
+
+    def on_event(event: Event) -> None:
+        nonlocal trouble
+        if isinstance(event, Presence):
+            _print(event, as_json)
+        elif isinstance(event, Disconnected):
+            trouble = event.reason
+            if watch and event.retry_in is not None:
+                note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
+
+    try:
+        async with asyncio.timeout(TIMEOUT_S) as first, target.client(device, on_event) as client:
+            if watch:
+                found = await client.watch_presence(users, expires=MAX_SUBSCRIPTION_S, timeout=None)
+            else:
+                found = await client.presence(users, timeout=None)
+            for state in found.values():
+                _print(state, as_json)
+            first.reschedule(None)
+            while watch:
+                await asyncio.sleep(MAX_SUBSCRIPTION_S / 2)
+                await client.watch_presence(users, expires=MAX_SUBSCRIPTION_S)
+    except TimeoutError:
+        raise CommandError(
+            f"no whole answer after {TIMEOUT_S:.0f} s: {trouble}", ExitCode.UNAVAILABLE
+        ) from None
+
+
+def _print(state: Presence, as_json: bool) -> None:
+    if as_json:
+        show(record(state), as_json)
+    else:
+        typer.echo(line(state))
+
+
+def line(state: Presence) -> str:
+    """A user's presence for people."""
+    since = f" since {moment(state.since)}" if state.since else ""
+    status = f": {state.status}" if state.status else ""
+    return visible(f"{state.user} {state.state}{since}{status}")
+
+
+def record(state: Presence) -> dict[str, object]:
+    """A user's presence for scripts."""
+    return {
+        "user": state.user,
+        "state": state.state,
+        "status": state.status,
+        "since": state.since,
+    }

@@ -1,0 +1,141 @@
+"""`homeport room`: listen to a live room, send to it, count who is there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final
+
+import typer
+
+from gateway.cli import chat
+from gateway.cli.chat import As, CaCert, Device, Target, Token, Url, note
+from gateway.cli.errors import EPILOG
+from gateway.cli.messages import line, record
+from gateway.cli.output import show
+from gateway.cli.place import Data, Json, user_id
+from protocol.client import Client, Disconnected, Event, RoomGap, Sent
+from protocol.client.rooms import PriorityName
+from protocol.limits import MAX_LAST
+
+TIMEOUT_S: Final = 15.0
+
+app = typer.Typer(
+    no_args_is_help=True, epilog=EPILOG, help="Live rooms: listen, send, count who is there."
+)
+
+RoomArgument = Annotated[
+    str, typer.Argument(metavar="ROOM", callback=user_id, help="Made when first joined.")
+]
+
+
+@app.command()
+def join(
+    room: RoomArgument,
+    user: As = None,
+    last: Annotated[
+        int, typer.Option(min=0, max=MAX_LAST, metavar="N", help="Begin with the last N messages.")
+    ] = 10,
+    count: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="End after N messages.")
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = "cli-room",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Be in a room and print its messages as they come; Ctrl-C leaves.
+
+    A room keeps its last 200 messages and no queues: what was missed is gone, and is said to be.
+    With --json, one object a line; a hole is one too, with `missed` set to the number of messages,
+    or to null where nobody knows.
+    """
+    target = Target.find(user, url, token, cacert, data)
+    try:
+        asyncio.run(_join(target, device, room, last, count, as_json))
+    except KeyboardInterrupt:
+        if count is not None:
+            raise
+
+
+async def _join(
+    target: Target, device: str, room_id: str, last: int, count: int | None, as_json: bool
+) -> None:
+    def on_event(event: Event) -> None:
+        if isinstance(event, RoomGap):
+            if as_json:
+                show({"missed": event.missed}, as_json)
+            many = "an unknown number of" if event.missed is None else event.missed
+            note(f"missed: {many} messages of the room are gone")
+        elif isinstance(event, Disconnected) and event.retry_in is not None:
+            note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
+
+    async with target.client(device, on_event) as client, client.room(room_id, last=last) as room:
+        left = count
+        async for message in room:
+            if as_json:
+                show(record(message), as_json)
+            else:
+                typer.echo(line(message))
+            if left is not None:
+                left -= 1
+                if left == 0:
+                    return
+
+
+@app.command()
+def send(
+    room: RoomArgument,
+    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    priority: Annotated[
+        PriorityName,
+        typer.Option(
+            metavar="low|normal|high", help="Who falls behind misses low ones first, high last."
+        ),
+    ] = "normal",
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = "cli-room-send",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Send one message to a room, which you are in for that long. Done when it is published."""
+
+    async def say(client: Client) -> Sent:
+        async with client.room(room, last=0) as joined:
+            return await joined.send(text, priority=priority, timeout=None)
+
+    target = Target.find(user, url, token, cacert, data)
+    sent = asyncio.run(chat.ask(target, device, say, TIMEOUT_S, "not known to be sent"))
+    if as_json:
+        show({"id": sent.id.hex(), "time": sent.time}, as_json)
+    else:
+        typer.echo(f"ok {sent.id.hex()}")
+
+
+@app.command()
+def members(
+    room: RoomArgument,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = "cli-room-count",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Print how many users are in a room, you among them: who asks is in it for that long."""
+
+    async def count(client: Client) -> int:
+        async with client.room(room, last=0) as joined:
+            return joined.members
+
+    target = Target.find(user, url, token, cacert, data)
+    found = asyncio.run(chat.ask(target, device, count, TIMEOUT_S, "not known to be in the room"))
+    if as_json:
+        show({"room": room, "members": found}, as_json)
+    else:
+        typer.echo(found)

@@ -1,0 +1,114 @@
+"""Who watches whom: the topics and the watchers of `gateway.hub.presence`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+from typing import Final, Protocol
+
+from protocol.frames import UserPresence
+
+BEHIND_S: Final = 1.0
+"""Until a client that did not keep up is tried again."""
+
+
+class WatchingSession(Protocol):
+    """What presence asks of a session. None of it may block or raise."""
+
+    @property
+    def id(self) -> str: ...
+    def on_room(self, frame: bytes, priority: int) -> bool:
+        """Send `frame`, or, where the client does not keep up, drop it and return False."""
+
+    def blocked_by(self, user: str) -> bool:
+        """True where `user` blocks the session's user."""
+
+
+class Visited(Protocol):
+    """As `gateway.session.wheel.Visited`."""
+
+    def visit(self, now: float) -> float | None: ...
+
+
+class Timer(Protocol):
+    """`gateway.session.wheel.Wheel`."""
+
+    def schedule(self, visited: Visited, due: float) -> None: ...
+    def cancel(self, visited: Visited) -> None: ...
+
+
+class Topic:
+    """One watched user. `shown` is what watchers were told last; None before the first reading."""
+
+    __slots__ = (
+        "_queue",
+        "app_id",
+        "channel",
+        "confirmed",
+        "due",
+        "holds",
+        "next_at",
+        "offline_from",
+        "sealed",
+        "shown",
+        "user",
+        "watchers",
+    )
+
+    def __init__(
+        self,
+        app_id: str,
+        user: str,
+        channel: str,
+        confirmed: asyncio.Future[None],
+        queue: Callable[[Topic], None],
+    ) -> None:
+        self.app_id = app_id
+        self.user = user
+        self.channel = channel
+        self.confirmed = confirmed
+        self.watchers: dict[Watcher, None] = {}
+        self.holds = 0  # requests that need it and are not done
+        self.shown: UserPresence | None = None
+        self.sealed = b""  # the status of `shown`
+        self.due = inf
+        self.next_at = 0.0
+        self.offline_from: float | None = None
+        self._queue = queue
+
+    def visit(self, now: float) -> float | None:
+        """Have it read."""
+        self.due = inf
+        self._queue(self)
+        return None
+
+
+class Watcher:
+    """One session that watches users.
+
+    `expires` is by topic, in steady seconds. The session was told that those in `hidden` are
+    offline, because they block its user; those in `behind` it has not been told the last of.
+    """
+
+    __slots__ = ("_visited", "behind", "expires", "hidden", "session")
+
+    def __init__(
+        self, session: WatchingSession, visited: Callable[[Watcher, float], float | None]
+    ) -> None:
+        self.session = session
+        self.expires: dict[Topic, float] = {}
+        self.hidden: set[Topic] = set()
+        self.behind: set[Topic] = set()
+        self._visited = visited
+
+    def visit(self, now: float) -> float | None:
+        """See `PresenceHub`."""
+        return self._visited(self, now)
+
+    def next_visit(self, now: float) -> float | None:
+        """When something is due; None: nothing is watched any more."""
+        if not self.expires:
+            return None
+        first = min(self.expires.values())
+        return min(first, now + BEHIND_S) if self.behind else first

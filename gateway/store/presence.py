@@ -1,0 +1,139 @@
+"""Who is here, as Redis knows it: read from what connecting writes anyway.
+
+A device's row in its user's hash (`inbox`) names the session that holds the device, and the end of
+a session's id names its gateway (`GATEWAY_CHARS`). A gateway lives while its lease does, one for
+all its sessions. So a user is here who has a row of a living gateway; nothing is written for it.
+Beside the rows lie ``a:<device>`` for each device that said it is away, and ``p``, the user's
+status text, sealed. They go with the hash.
+
+A user's presence channel carries one byte, which tells to look again: `CAME`, `GONE` or `SET`. The
+scripts publish them. Only gateways where somebody watches the user hear it.
+
+Times are milliseconds since 1970. Every method may raise `Unavailable` or `StoreFault`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from gateway.store.errors import StoreError, Unavailable
+from gateway.store.events import SESSION_ID_CHARS
+from gateway.store.inbox import STALE_MS
+from gateway.store.keys import Keys
+from gateway.store.link import Link, script
+
+_GATEWAYS: Final = script("gateways")
+_SET: Final = script("presence_set")
+
+CAME: Final = b"c"
+"""A device connected."""
+GONE: Final = b"g"
+"""A device's connection ended."""
+SET: Final = b"s"
+"""The user set state or status."""
+
+GATEWAY_CHARS: Final = 6
+"""As many characters at the end of a session's id name its gateway."""
+
+LEASE_MS: Final = 20_000
+"""How long a gateway that says nothing still lives."""
+
+RENEW_S: Final = 4.0
+"""How often it says so. A killed one is known to be dead after `LEASE_MS` and this, at the most."""
+
+
+class TooManySubscriptions(StoreError):
+    """The session would be told of more than `MAX_SUBSCRIPTIONS` users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that a session holds, by its row; `seen_ms` is when the row was last written."""
+
+    gateway: str
+    seen_ms: int
+    away: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What Redis holds of a user. `seen_ms` is 0 for one who was never here."""
+
+    devices: tuple[Device, ...]
+    seen_ms: int
+    status: bytes
+
+    def state(self, alive: frozenset[str], now_ms: int) -> Literal["online", "away", "offline"]:
+        """How the user is, where the gateways `alive` live.
+
+        A row that nobody has written for `STALE_MS` is that of a session whose end Redis was not
+        told, because it was away.
+        """
+        here = [d for d in self.devices if d.gateway in alive and d.seen_ms > now_ms - STALE_MS]
+        if not here:
+            return "offline"
+        return "away" if all(device.away for device in here) else "online"
+
+
+class PresenceStore:
+    """The presence of a region's users, and the lease of the gateway `gateway`."""
+
+    def __init__(self, link: Link, keys: Keys, gateway: str) -> None:
+        self._link = link
+        self._keys = keys
+        self._gateway = gateway
+
+    def channel(self, app_id: str, user: str) -> str:
+        """The presence channel of a user."""
+        return self._keys.presence_channel(app_id, user)
+
+    async def renew(self, lease_ms: int = LEASE_MS) -> frozenset[str]:
+        """This gateway lives for `lease_ms`, or no more where that is 0; returns who lives."""
+        return _names(await self._lease(lease_ms))
+
+    def _lease(self, lease_ms: int) -> asyncio.Future[Any]:
+        return self._link.run(_GATEWAYS, (self._keys.gateways,), self._gateway, lease_ms)
+
+    async def read(self, users: Sequence[tuple[str, str]]) -> tuple[list[Found], frozenset[str]]:
+        """What there is of each (app id, user), and which gateways live, in one round trip."""
+        calls = [self._link.call("HGETALL", self._keys.user(*user).meta) for user in users]
+        # Last, or a gateway that has just started would have rows here and no lease.
+        *hashes, alive = await asyncio.gather(*calls, self._lease(LEASE_MS))
+        return [_found(flat) for flat in hashes], _names(alive)
+
+    async def set(
+        self, app_id: str, user: str, device: str, state: str, status: bytes | None
+    ) -> None:
+        """A connected device is ``online`` or ``away``; None leaves the status, empty clears it."""
+        keys = self._keys.user(app_id, user)
+        done = await self._link.run(
+            _SET,
+            (keys.meta, self.channel(app_id, user)),
+            device,
+            state,
+            "" if status is None else "1",
+            status or b"",
+            durable=True,
+        )
+        if not done:  # Redis came back without the row; connecting again brings it
+            raise Unavailable("device_unknown")
+
+
+def _names(raw: list[bytes]) -> frozenset[str]:
+    return frozenset(name.decode() for name in raw)
+
+
+def _found(flat: list[bytes]) -> Found:
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    devices, seen = [], 0
+    for name, row in fields.items():
+        if not name.startswith(b"d:"):
+            continue
+        _, at, holder, *_ = row.decode().split(" ")
+        seen = max(seen, int(at))
+        if len(holder) == SESSION_ID_CHARS:
+            devices.append(Device(holder[-GATEWAY_CHARS:], int(at), b"a:" + name[2:] in fields))
+    return Found(tuple(devices), seen, fields.get(b"p", b""))

@@ -1,0 +1,76 @@
+"""Frames of presence: types 72 to 79."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from protocol.frames.types import Count, RequestId
+from protocol.limits import (
+    MAX_ID_CHARS,
+    MAX_PRESENCE_USERS,
+    MAX_STATUS_CHARS,
+    MAX_SUBSCRIPTION_S,
+)
+
+Users = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)], ...],
+    Meta(min_length=1, max_length=MAX_PRESENCE_USERS),
+]
+# Not a Literal: the decoder's text for one repeats what the client wrote.
+DeviceState = Annotated[str, Meta(pattern=r"^(online|away)\Z")]
+State = Annotated[str, Meta(pattern=r"^(online|away|offline)\Z")]
+
+
+class PresenceSet(Struct, array_like=True, frozen=True, tag=72):
+    """Client to server: what this device is while it is connected. The answer is `Ok`.
+
+    ``status`` is the user's text on all devices; empty clears it, None leaves it as it is.
+    """
+
+    id: RequestId
+    state: DeviceState
+    status: Annotated[str, Meta(max_length=MAX_STATUS_CHARS)] | None = None
+
+
+class PresenceSubscribe(Struct, array_like=True, frozen=True, tag=73):
+    """Client to server: tell me of these users for ``expires`` seconds.
+
+    The answer is `Ok` with ``presence``, how they are now; a `Presence` follows for each change.
+    """
+
+    id: RequestId
+    users: Users
+    expires: Annotated[int, Meta(ge=1, le=MAX_SUBSCRIPTION_S)] = 3600
+
+
+class PresenceUnsubscribe(Struct, array_like=True, frozen=True, tag=74):
+    """Client to server: tell me of these users no more. The answer is `Ok`."""
+
+    id: RequestId
+    users: Users
+
+
+class UserPresence(Struct, array_like=True, frozen=True):
+    """How a user is: ``[user, state, status, since]``.
+
+    ``since`` is when an offline user was last here, in milliseconds; 0 where that is not known, or
+    the user is not offline.
+    """
+
+    user: str
+    state: State
+    status: str
+    since: Count
+
+
+class Presence(UserPresence, array_like=True, frozen=True, tag=75):
+    """Server to client: a user changed."""
+
+
+class PresenceGet(Struct, array_like=True, frozen=True, tag=76):
+    """Client to server: how are these users now? The answer is `Ok` with ``presence``."""
+
+    id: RequestId
+    users: Users
