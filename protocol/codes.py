@@ -159,6 +159,19 @@ OWNER_STAYS: Final = ErrorCode(
 GROUP_TOO_LARGE: Final = ErrorCode(
     156, "group_too_large", Retry.NEVER, "A group of more than 1,000 members takes no signals."
 )
+UNKNOWN_MESSAGE: Final = ErrorCode(
+    170, "unknown_message", Retry.NEVER, "No such message there, not any more, or it was recalled."
+)
+RECALL_TOO_LATE: Final = ErrorCode(
+    171, "recall_too_late", Retry.NEVER, "The time to recall or edit the message is over."
+)
+EDIT_LIMIT: Final = ErrorCode(
+    172, "edit_limit", Retry.NEVER, "The message was edited as often as may be."
+)
+NOT_YOURS: Final = ErrorCode(
+    173, "not_yours", Retry.NEVER, "Another user sent the message; only they may do this."
+)
+NOT_TEXT: Final = ErrorCode(174, "not_text", Retry.NEVER, "Only a message of kind text is edited.")
 NOT_IN_ROOM: Final = ErrorCode(
     180, "not_in_room", Retry.NEVER, "Only who is in the room may do this; join it first."
 )

@@ -96,5 +96,8 @@ MAX_UNREAD_ROWS: Final = 200
 MAX_RECEIPT_ROWS: Final = 100
 """Most people that one answer to ``receipts`` names, and most that are told of a receipt live."""
 
+MAX_EDITS: Final = 10
+"""How often one message may be edited."""
+
 MAX_INTEGER: Final = 2**53 - 1
 """No integer on the wire is larger, so that a browser's numbers can hold it."""

@@ -26,6 +26,8 @@ from gateway.apps.tiers import TIERS, Tier
 ACCOUNTS: Final = ("mainland", "global")
 DEVICE_POLICIES: Final = ("replace", "refuse")
 DAY_S: Final = 24 * 60 * 60
+RECALL_S: Final = 120
+MAX_RECALL_S: Final = 7 * DAY_S
 
 _CERTIFICATE: Final = re.compile(r"[0-9a-f]{64}")
 _SALT_BYTES: Final = 32
@@ -91,6 +93,8 @@ class App:
         device_policy: what happens when a user has as many devices connected as the tier allows
             and one more comes. "replace": it takes the place of the one of its platform that has
             been connected longest, if there is one. "refuse": it is not let in.
+        recall_s: how long after it was sent a message may be recalled or edited, in seconds; 0:
+            not at all.
 
     Raises:
         AppError: a field is wrong; see the module's table.
@@ -106,6 +110,7 @@ class App:
     created_ms: int
     max_token_s: int = DAY_S
     device_policy: str = "replace"
+    recall_s: int = RECALL_S
 
     def __post_init__(self) -> None:
         if self.region not in REGIONS:
@@ -128,6 +133,8 @@ class App:
             raise InvalidApp("max_token_s", "at least one second")
         if self.device_policy not in DEVICE_POLICIES:
             raise UnknownPolicy(self.device_policy)
+        if not 0 <= self.recall_s <= MAX_RECALL_S:
+            raise InvalidApp("recall_s", f"0 to {MAX_RECALL_S} seconds")
 
 
 def create_app(
@@ -179,6 +186,11 @@ def with_device_policy(app: App, policy: str) -> App:
     return replace(app, device_policy=policy)
 
 
+def with_recall(app: App, recall_s: int) -> App:
+    """`app` with another time to recall and edit, in seconds. Raises `InvalidApp`."""
+    return replace(app, recall_s=recall_s)
+
+
 def with_new_certificate(app: App) -> App:
     """`app` with a fresh primary certificate; the old primary stays on as the secondary.
 
@@ -210,6 +222,7 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
     created_ms: int
     max_token_s: int
     device_policy: str = "replace"  # a record from before there was a choice
+    recall_s: int = RECALL_S
 
 
 def to_bytes(app: App) -> bytes:
@@ -226,6 +239,7 @@ def to_bytes(app: App) -> bytes:
             app.created_ms,
             app.max_token_s,
             app.device_policy,
+            app.recall_s,
         )
     )
 

@@ -20,7 +20,7 @@ from gateway.chat.records import Records
 from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handlers
 from gateway.store.errors import Unavailable
-from gateway.store.group_state import Group
+from gateway.store.group_state import Group, Member
 from gateway.store.groups import Groups
 from gateway.store.inbox import Inboxes, Talk
 from gateway.store.log import Logs
@@ -136,8 +136,16 @@ class GroupChat:
         Raises:
             Refused: unknown_recipient, unknown_group, not_a_member.
         """
-        rules.me_in(await self._groups.current(caller.app, _id(peer)), caller.user)
+        await self.member(caller, peer)
         return peer
+
+    async def member(self, caller: Caller, peer: str) -> tuple[Group, Member]:
+        """The group that `peer`, ``g:<id>``, names, and the caller's place in it.
+
+        Raises:
+            Refused: unknown_recipient, unknown_group, not_a_member.
+        """
+        return rules.me_in(await self._groups.current(caller.app, _id(peer)), caller.user)
 
     async def members(self, caller: Caller, peer: str) -> Collection[str]:
         """The members of the group that `peer`, ``g:<id>``, names, the caller among them.
@@ -145,7 +153,7 @@ class GroupChat:
         Raises:
             Refused: unknown_recipient, unknown_group, not_a_member.
         """
-        group, _ = rules.me_in(await self._groups.current(caller.app, _id(peer)), caller.user)
+        group, _ = await self.member(caller, peer)
         return group.members
 
     # -- changes -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.apps import app as apps
-from gateway.apps.app import ACCOUNTS, DEVICE_POLICIES, App
+from gateway.apps.app import ACCOUNTS, DEVICE_POLICIES, MAX_RECALL_S, App
 from gateway.apps.tiers import TIERS
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import now_ms, show, utc
@@ -31,6 +31,7 @@ def _record(found: App) -> dict[str, object]:
         "created": utc(found.created_ms / 1000),
         "max_token_s": found.max_token_s,
         "device_policy": found.device_policy,
+        "recall_s": found.recall_s,
     }
 
 
@@ -148,6 +149,24 @@ def set_device_policy(
         place.check_home(app_id)
         async with place.admin() as admin:
             return await admin.set_device_policy(app_id, policy, now_ms())
+
+    show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
+
+
+@app.command()
+def set_recall(
+    app_id: AppArgument,
+    seconds: Annotated[int, typer.Argument(metavar="SECONDS", min=0, max=MAX_RECALL_S)],
+    config: Config = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Choose for how long a message may be recalled or edited; 0: not at all. It counts at once."""
+
+    async def run(place: Place) -> App:
+        place.check_home(app_id)
+        async with place.admin() as admin:
+            return await admin.set_recall(app_id, seconds, now_ms())
 
     show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
 

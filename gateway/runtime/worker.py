@@ -23,6 +23,7 @@ from gateway.chat.blocking import Blocking
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import Histories
 from gateway.chat.presence import PresenceChat, Statuses
+from gateway.chat.recalls import Recalls
 from gateway.chat.receipts import Receipts
 from gateway.chat.records import Records
 from gateway.chat.relay import Relay
@@ -56,6 +57,7 @@ from gateway.store.log import Logs
 from gateway.store.presence import GATEWAY_CHARS, PresenceStore
 from gateway.store.rates import Rates
 from gateway.store.receipts import ReceiptStore
+from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
@@ -185,6 +187,13 @@ class Worker:
                 **Blocking(blocks, self._clock.wall_ms).handlers(),
                 **presence.handlers(),
                 **Histories(logs, group_chat, self._records, self._clock.wall_ms).handlers(),
+                **Recalls(
+                    Replacing(self._link, keys),
+                    inboxes,
+                    group_chat,
+                    self._records,
+                    self._clock.wall_ms,
+                ).handlers(),
                 **receipts.handlers(),
             },
             limits=Limits(Rates(self._link, keys), self._clock),

@@ -127,6 +127,8 @@ class Requests:
         try:
             caller = Caller(self._app(), reader.user, reader.device, reader.session)
             self._allowance.request(caller.app.tier)
+            if isinstance(frame, frames.Edit):  # which says something new
+                self._blockers.admit(frame.peer)
             result = await handler(caller, frame)
         except Refused as refused:
             self._asker.refuse(frame.id, refused)

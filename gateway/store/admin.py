@@ -10,7 +10,13 @@ from typing import Any, Final, Self
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.apps.app import App, with_device_policy, with_new_certificate, with_tier
+from gateway.apps.app import (
+    App,
+    with_device_policy,
+    with_new_certificate,
+    with_recall,
+    with_tier,
+)
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
@@ -104,6 +110,14 @@ class Admin:
             AppNotFound, UnknownPolicy.
         """
         return await self._change(app_id, lambda app: with_device_policy(app, policy), now_ms)
+
+    async def set_recall(self, app_id: str, recall_s: int, now_ms: int) -> App:
+        """Say for how many seconds a message may be recalled or edited; 0: not at all.
+
+        Raises:
+            AppNotFound, InvalidApp.
+        """
+        return await self._change(app_id, lambda app: with_recall(app, recall_s), now_ms)
 
     async def rotate_certificate(self, app_id: str, now_ms: int) -> App:
         """Give an app a new primary certificate; the old one stays valid as the secondary.

@@ -406,11 +406,13 @@ class Inboxes:
 
 
 def parse_entries(raw: list[Any]) -> list[Entry]:
-    """Entries of a stream as Redis tells them: ``[id, [m, record]]``, or ``x`` and a time too."""
+    """Entries of a stream as Redis tells them: ``[id, [m, record]]``; then ``x`` and a time, where
+    there is one, and ``e`` and a number, where the message was changed (`gateway.store.replacing`).
+    """
     entries = []
     for entry_id, fields in raw:
         ms, _, seq = entry_id.partition(b"-")
-        expires = int(fields[3]) if len(fields) > 2 else None
+        expires = int(fields[3]) if len(fields) > 2 and fields[2] == b"x" else None
         entries.append(Entry(int(seq), int(ms), fields[1], expires))
     return entries
 

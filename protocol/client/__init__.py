@@ -44,9 +44,17 @@ from protocol.client.events import (
 )
 from protocol.client.groups import Group, group_notice
 from protocol.client.message import Message, Sent
+from protocol.client.recalls import edit_notice, recall_notice
 from protocol.client.receipts import Reached, Unread
 from protocol.client.rooms import Room, RoomMessage
-from protocol.frames import Cursor, GroupMember, GroupNotice, Place
+from protocol.frames import (
+    Cursor,
+    EditNotice,
+    GroupMember,
+    GroupNotice,
+    Place,
+    RecallNotice,
+)
 
 __all__ = [
     "Client",
@@ -59,6 +67,10 @@ __all__ = [
     "GroupMember",
     "GroupNotice",
     "group_notice",
+    "EditNotice",
+    "RecallNotice",
+    "edit_notice",
+    "recall_notice",
     "Room",
     "RoomMessage",
     "Event",

@@ -21,6 +21,7 @@ from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
 from protocol.client.presence import PresenceRequests, Watches
+from protocol.client.recalls import RecallRequests
 from protocol.client.receipts import Marks, ReceiptRequests
 from protocol.client.rooms import Room, Rooms
 from protocol.frames import (
@@ -42,7 +43,7 @@ from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES, PATH
 _NO_OPTIONS: Final = Options()
 
 
-class Client(GroupRequests, PresenceRequests, ReceiptRequests):
+class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
     Made inside a running event loop and used as ``async with``: it enters when the first connection
@@ -218,7 +219,7 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests):
         )
         if result.id is None or result.time is None:
             raise ClientError("the server's ok says neither the message's id nor its time")
-        return Sent(result.id, result.time)
+        return Sent(result.id, result.time, to)
 
     async def block(self, user: str, *, timeout: float | None = 30) -> None:
         """Have what `user` sends to this one refused, from now on and on all devices.

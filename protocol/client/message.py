@@ -31,6 +31,8 @@ class Message(Struct, frozen=True):
         mentions: ids of users it speaks of.
         reply: the id of the message it answers, or None.
         expires: when its own time to live ends, in milliseconds since 1970, or None.
+        edits: how often its sender edited it.
+        edited: when they last did, in milliseconds since 1970, or None.
     """
 
     id: bytes
@@ -46,6 +48,8 @@ class Message(Struct, frozen=True):
     mentions: tuple[str, ...] = ()
     reply: bytes | None = None
     expires: int | None = None
+    edits: int = 0
+    edited: int | None = None
 
     @classmethod
     def of(cls, inner: frames.Message, user: str, seq: int, ms: int, epoch: str = "") -> Self:
@@ -65,6 +69,8 @@ class Message(Struct, frozen=True):
             extra.mentions,
             extra.reply,
             extra.expires,
+            extra.edits,
+            extra.edited,
         )
 
     @property
@@ -94,7 +100,9 @@ class Message(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An accepted message: its ``id`` (16 bytes) and ``time`` (milliseconds since 1970)."""
+    """An accepted message: its ``id`` (16 bytes), ``time`` (milliseconds since 1970), and to whom
+    it was sent, as `Client.send` was told."""
 
     id: bytes
     time: int
+    peer: str

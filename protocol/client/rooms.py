@@ -179,7 +179,7 @@ class Room:
             raise SendTimeout(name) from None
         if result.id is None or result.time is None:
             raise ClientError("the server's ok says neither the message's id nor its time")
-        return Sent(result.id, result.time)
+        return Sent(result.id, result.time, to)
 
     def __aiter__(self) -> Self:
         return self

@@ -60,6 +60,7 @@ from protocol.frames.presence import (
     PresenceUnsubscribe,
     UserPresence,
 )
+from protocol.frames.recalls import Edit, EditNotice, Recall, RecallNotice
 from protocol.frames.receipts import Counts, Mark, Reach, Receipt, Receipts, Unread
 from protocol.frames.rooms import (
     Priority,
@@ -84,6 +85,8 @@ __all__ = [
     "Count",
     "Counts",
     "Cursor",
+    "Edit",
+    "EditNotice",
     "Entry",
     "Error",
     "Expiring",
@@ -120,6 +123,8 @@ __all__ = [
     "PresenceUnsubscribe",
     "Priority",
     "Push",
+    "Recall",
+    "RecallNotice",
     "Reach",
     "Receipt",
     "Receipts",
@@ -151,6 +156,7 @@ ClientFrame = (
     | Block | Unblock | Blocks
     | Roomjoin | Roomleave | Roomset | Roomsend
     | Signal
+    | History | Forget | Recall | Edit
     | PresenceSet | PresenceSubscribe | PresenceUnsubscribe | PresenceGet
     | History | Forget
     | Mark | Receipts | Unread

@@ -48,12 +48,15 @@ class Send(Struct, array_like=True, frozen=True, tag=16):
 class Extra(Struct, frozen=True, omit_defaults=True):
     """What a message says beside its body, a map; see `Options`.
 
-    ``expires`` is when its own time to live ends, in milliseconds since 1970.
+    ``expires`` is when its own time to live ends, in milliseconds since 1970. ``edits`` says how
+    often the sender edited it, ``edited`` when they last did, in milliseconds since 1970.
     """
 
     mentions: tuple[str, ...] = ()
     reply: bytes | None = None
     expires: Count | None = None
+    edits: Count = 0
+    edited: Count | None = None
 
 
 class Message(Struct, array_like=True, frozen=True):

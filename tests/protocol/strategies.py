@@ -13,6 +13,7 @@ from protocol.frames import (
     Connected,
     Counts,
     Cursor,
+    Edit,
     Entry,
     Error,
     Expiring,
@@ -48,6 +49,7 @@ from protocol.frames import (
     PresenceUnsubscribe,
     Push,
     Reach,
+    Recall,
     Receipt,
     Receipts,
     Renew,
@@ -98,7 +100,12 @@ options = st.builds(
     st.none() | st.integers(1, 2**32 - 1),
 )
 extras = st.builds(
-    Extra, st.lists(st.text()).map(tuple), st.none() | message_ids, st.none() | counts
+    Extra,
+    st.lists(st.text()).map(tuple),
+    st.none() | message_ids,
+    st.none() | counts,
+    counts,
+    st.none() | counts,
 )
 places = st.builds(Place, counts, counts)
 messages = st.builds(
@@ -143,6 +150,15 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
         st.none() | places,
     ),
     st.builds(Forget, request_ids, st.text(min_size=1, max_size=128), places),
+    st.builds(Recall, request_ids, st.text(min_size=1, max_size=128), message_ids, counts),
+    st.builds(
+        Edit,
+        request_ids,
+        st.text(min_size=1, max_size=128),
+        message_ids,
+        counts,
+        st.binary(max_size=2000),
+    ),
     st.builds(Ack, counts),
     st.builds(Mark, request_ids, st.text(min_size=1, max_size=128), counts, counts),
     st.builds(Receipts, request_ids, st.text(min_size=1, max_size=128), counts),

@@ -149,7 +149,7 @@ def _assert_tells_no_value(told: str) -> None:
         assert secret not in told
 
 
-@given(st.sampled_from([*range(1, 10), *range(16, 20), 99]), st.lists(_values, max_size=11))
+@given(st.sampled_from([*range(1, 10), *range(16, 20), 126]), st.lists(_values, max_size=11))
 def test_no_error_text_tells_a_value(kind: int, fields: list[Any]) -> None:
     """HP-4.2-4: a token or a body in the wrong place must not reach a log by way of an error."""
     _assert_tells_no_value(_told_of(msgpack.packb([kind, *fields])))
@@ -174,7 +174,7 @@ def test_no_error_text_tells_a_value_of_one_wrong_field(golden: list[Any]) -> No
 @pytest.mark.parametrize(
     ("data", "error", "code"),
     [
-        ("9163", codec.UnknownType, codes.UNKNOWN_TYPE),
+        ("917e", codec.UnknownType, codes.UNKNOWN_TYPE),
         ("9212ff", codec.InvalidField, codes.INVALID_FIELD),
     ],
 )
@@ -187,7 +187,7 @@ def test_answerable_errors_carry_the_code_to_answer_with(
     assert caught.value.code is code
 
 
-@given(st.integers(1, 2**32 - 1), st.sampled_from([1, 7, 16, 99]))
+@given(st.integers(1, 2**32 - 1), st.sampled_from([1, 7, 16, 126]))
 def test_the_request_id_is_found_in_a_faulty_request(request_id: int, kind: int) -> None:
     """HP-4.2-3: so that a client can tell which request it got wrong."""
     with pytest.raises(codec.FrameError) as caught:

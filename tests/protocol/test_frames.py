@@ -116,6 +116,7 @@ def test_the_table_of_limits_is_the_code() -> None:
     )
     assert said["conversations in an answer to unread"] == str(limits.MAX_UNREAD_ROWS)
     assert said["unread messages counted"] == str(limits.MAX_UNREAD)
+    assert said["edits of one message"] == str(limits.MAX_EDITS)
     assert (said["integer"], limits.MAX_INTEGER) == ("2^53", 2**53 - 1)
 
 

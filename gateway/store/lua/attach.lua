@@ -66,7 +66,7 @@ local youngest = now - retention + 1
 local start, resumed = acked, 0
 -- Is it past its time, and here only until the sweeper comes?
 local function over_already(entry)
-  local expires = entry[2][4]
+  local expires = entry[2][3] == 'x' and entry[2][4]
   return tonumber(string.match(entry[1], '^(%d+)')) < youngest
     or expires and tonumber(expires) <= now
 end

@@ -24,6 +24,7 @@ from gateway.apps.app import (
     to_bytes,
     with_device_policy,
     with_new_certificate,
+    with_recall,
     with_tier,
 )
 from gateway.apps.regions import REGIONS, region_of
@@ -188,3 +189,17 @@ def test_a_record_from_before_there_was_a_policy_means_replace() -> None:
     record = msgspec.msgpack.decode(to_bytes(make()))
     del record["device_policy"]
     assert from_bytes(msgspec.msgpack.encode(record)).device_policy == "replace"
+
+
+def test_the_time_to_recall_is_a_week_at_most() -> None:
+    """HP-13.4-6: two minutes by default, for a record from before there was a choice too."""
+    app = make()
+    assert app.recall_s == 120
+    assert from_bytes(to_bytes(with_recall(app, 0))).recall_s == 0
+    assert with_recall(app, 7 * 24 * 3600).recall_s == 604_800
+    for wrong in (-1, 604_801):
+        with pytest.raises(InvalidApp, match="recall_s"):
+            with_recall(app, wrong)
+    record = msgspec.msgpack.decode(to_bytes(app))
+    del record["recall_s"]
+    assert from_bytes(msgspec.msgpack.encode(record)).recall_s == 120

@@ -55,6 +55,20 @@ def test_the_device_policy_changes(region: Region) -> None:
     assert region.run("app", "show", made["id"], "--json").json["device_policy"] == "replace"
 
 
+def test_the_time_to_recall_changes(region: Region) -> None:
+    """HP-13.4-6: an operator chooses it; 0 is never, and more than a week is wrong usage."""
+    made = region.create()
+    assert made["recall_s"] == 120
+    changed = region.run("app", "set-recall", made["id"], "0", "--json").json
+    assert changed["recall_s"] == 0
+    assert (
+        region.run("app", "set-recall", made["id"], "604800", "--json").json["recall_s"] == 604800
+    )
+    for wrong in ("-1", "604801", "soon"):
+        assert region.run("app", "set-recall", made["id"], wrong).code == 2
+    assert region.run("app", "show", made["id"], "--json").json["recall_s"] == 604800
+
+
 def test_rotation_keeps_the_certificate_before(region: Region) -> None:
     """G8: tokens of the old certificate stay good until the next rotation, then no more."""
     made = region.create()

@@ -175,7 +175,7 @@ async def test_a_text_message_is_refused(running: RunningWorker, connected: bool
 
 def unknown_frame(size: int) -> bytes:
     """A whole frame of an unknown type, of exactly `size` bytes."""
-    head = bytes.fromhex("926306") if size < 10 else bytes.fromhex("936306c6")
+    head = bytes.fromhex("927e06") if size < 10 else bytes.fromhex("937e06c6")
     body = size - len(head) - 4
     return head + body.to_bytes(4, "big") + bytes(body)
 

@@ -44,7 +44,7 @@ async def test_a_frame_that_is_refused_is_a_sign_of_life(running: RunningWorker)
     """HP-5.3-1: a frame of any type."""
     async with running.client("alice") as client:
         running.pass_time(20)
-        await client.send(bytes.fromhex("9163"))  # type 99
+        await client.send(bytes.fromhex("917e"))  # type 126
         await client.expect(frames.Error)
         running.pass_time(10)
         await client.send(frames.Ping())

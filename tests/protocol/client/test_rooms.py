@@ -98,7 +98,7 @@ async def test_sending_to_a_room(setting: Setting) -> None:
         assert asked == Roomsend(asked.id, "c1", "r:lobby", "text", b"hi", 0)
         assert not sending.done()
         await peer.send(frames.Ok(asked.id, frames.Result(id=b"m" * 16, time=7)))
-        assert await sending == Sent(b"m" * 16, 7)
+        assert await sending == Sent(b"m" * 16, 7, "r:lobby")
         with pytest.raises(ValueError, match="priority"):
             await room.send("hi", priority="urgent")  # type: ignore[arg-type]
         sending = asyncio.create_task(room.send(b"\xff"))

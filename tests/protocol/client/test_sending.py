@@ -20,7 +20,7 @@ async def test_send_resolves_on_ok(setting: Setting) -> None:
         assert frame == Send(frame.id, "c1", "bob", "text", "héllo".encode())
         assert not sending.done()
         await peer.ok(frame, time=77)
-        assert await sending == Sent(b"m" * 16, 77)
+        assert await sending == Sent(b"m" * 16, 77, "bob")
 
 
 async def test_bytes_are_binary_and_kinds_are_free(setting: Setting) -> None:

@@ -1,0 +1,77 @@
+"""Recalling and editing what was sent, and what a client is told of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from protocol import frames
+from protocol.client.message import Message, Sent
+from protocol.frames import EditNotice, RecallNotice, Result
+from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
+
+_T = TypeVar("_T")
+
+
+def recall_notice(message: Message) -> RecallNotice | None:
+    """What `message` tells of a message that was recalled; None where it is none of these.
+
+    It comes twice: as a message from "", for who has the recalled one already, and in the place of
+    the recalled one, with its id and sender. Either may come first, or alone.
+    """
+    return _told(message, RECALL_KIND, RecallNotice)
+
+
+def edit_notice(message: Message) -> EditNotice | None:
+    """What `message` tells of a message that was edited; None where it is no such notice.
+
+    The edited message itself, where it comes later, has the new text and counts its ``edits``; a
+    notice with a lower count than one already shown is old. After a recall none counts any more.
+    """
+    return _told(message, EDIT_KIND, EditNotice)
+
+
+def _told(message: Message, kind: str, type_: type[_T]) -> _T | None:
+    if message.kind != kind:
+        return None
+    try:
+        return msgspec.msgpack.decode(message.body, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+class RecallRequests(ABC):
+    """What `Client` can do to a message that was sent.
+
+    Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
+    raises `RequestRefused` with the codes `unknown_message`, `recall_too_late`, `not_yours` and
+    those it names, and `SendTimeout` and `ClientClosed` as `Client.send` does.
+    """
+
+    @abstractmethod
+    async def _request(
+        self, make: Callable[[int], frames.ClientFrame], timeout: float | None, client_id: str = ""
+    ) -> Result:
+        """Ask one request; see `Client`."""
+
+    async def recall(self, message: Message | Sent, *, timeout: float | None = 30) -> None:
+        """Take a message back from everyone; for its sender, and a group's owner and admins.
+
+        It is gone from the server when this returns. Devices that have it already are told, see
+        `recall_notice`.
+        """
+        peer, id_, time = message.peer, message.id, message.time
+        await self._request(lambda id: frames.Recall(id, peer, id_, time), timeout)
+
+    async def edit(self, message: Message | Sent, text: str, *, timeout: float | None = 30) -> None:
+        """Give a text message of this user another text; devices are told, see `edit_notice`.
+
+        Raises:
+            RequestRefused: also `not_text`, `edit_limit`, and those of a send.
+        """
+        peer, id_, time = message.peer, message.id, message.time
+        body = text.encode()
+        await self._request(lambda id: frames.Edit(id, peer, id_, time, body), timeout)

@@ -1,0 +1,98 @@
+"""Mirrors protocol/client/recalls.py: recall, edit, and what is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from protocol import codec, codes, frames
+from protocol.client import (
+    EditNotice,
+    Message,
+    RecallNotice,
+    RequestRefused,
+    Sent,
+    edit_notice,
+    recall_notice,
+)
+from protocol.frames import Edit, Extra, Ok, Recall
+from tests.protocol.client.conftest import Setting
+
+ID = bytes(range(16))
+
+
+def shown(kind: str, body: bytes, sender: str = "alice", to: str = "bob") -> Message:
+    """What bob is shown."""
+    return Message.of(frames.Message(ID, sender, to, 900, kind, body), "bob", 1, 1)
+
+
+async def test_what_was_sent_is_recalled_and_edited(setting: Setting) -> None:
+    """HP-13.4-1: by what a send returns, after a reconnect with the same request again."""
+    async with setting.live() as (client, peer):
+        recalling = asyncio.create_task(client.recall(Sent(ID, 900, "g:team")))
+        asked = await peer.expect(Recall)
+        assert asked == Recall(asked.id, "g:team", ID, 900)
+        peer.cut()
+        peer = await setting.server.peer()
+        await peer.accept()
+        again = await peer.expect(Recall)
+        assert again == Recall(again.id, "g:team", ID, 900)
+        await peer.send(Ok(again.id))
+        await recalling
+        editing = asyncio.create_task(client.edit(Sent(ID, 900, "bob"), "né"))
+        edit = await peer.expect(Edit)
+        assert edit == Edit(edit.id, "bob", ID, 900, "né".encode())
+        await peer.send(frames.Error(edit.id, codes.EDIT_LIMIT.number, "no"))
+        with pytest.raises(RequestRefused) as caught:
+            await editing
+        assert caught.value.code == codes.EDIT_LIMIT.number
+
+
+@pytest.mark.parametrize(
+    ("sender", "to", "user", "expected"),
+    [
+        ("alice", "bob", "alice", "bob"),
+        ("bob", "alice", "alice", "bob"),
+        ("alice", "alice", "alice", "alice"),
+        ("bob", "g:team", "alice", "g:team"),
+    ],
+)
+async def test_a_message_names_its_conversation(
+    setting: Setting, sender: str, to: str, user: str, expected: str
+) -> None:
+    """HP-13.4-4: one's own, another's in a group (for its admins), and one to oneself."""
+    async with setting.live() as (client, peer):
+        inner = frames.Message(ID, sender, to, 900, "text", b"x")
+        recalling = asyncio.create_task(client.recall(Message.of(inner, user, 1, 1)))
+        asked = await peer.expect(Recall)
+        assert (asked.peer, asked.message, asked.time) == (expected, ID, 900)
+        await peer.send(Ok(asked.id))
+        await recalling
+
+
+def test_what_a_recall_tells() -> None:
+    """HP-13.4-2, HP-13.4-3: from the notice, and from what stands in the message's place."""
+    note = RecallNotice(ID, "alice", 900, "carol")
+    for sender in ("", "alice"):
+        assert recall_notice(shown("homeport.recall", codec.encode(note), sender)) == note
+    assert recall_notice(shown("text", codec.encode(note))) is None
+    assert edit_notice(shown("homeport.recall", codec.encode(note))) is None
+
+
+def test_what_an_edit_tells() -> None:
+    """HP-13.4-2, HP-13.4-3: from the notice; the message itself counts its edits."""
+    note = EditNotice(ID, "alice", 900, 2, 950, b"new")
+    assert edit_notice(shown("homeport.edit", codec.encode(note), "")) == note
+    assert recall_notice(shown("homeport.edit", codec.encode(note), "")) is None
+    inner = frames.Message(ID, "alice", "bob", 900, "text", b"new", Extra(edits=2, edited=950))
+    message = Message.of(inner, "bob", 1, 1)
+    assert (message.text, message.edits, message.edited) == ("new", 2, 950)
+    assert (shown("text", b"x").edits, shown("text", b"x").edited) == (0, None)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", b"\x91\x01", b"\xa3\xff\xff\xff"])
+def test_a_notice_that_says_too_little_is_none(body: bytes) -> None:
+    """HP-4.2-5: a newer server, or a broken one, does not break the program."""
+    assert recall_notice(shown("homeport.recall", body, "")) is None
+    assert edit_notice(shown("homeport.edit", body, "")) is None
