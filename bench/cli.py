@@ -1,0 +1,141 @@
+"""The command line: ``python -m bench …`` and ``homeport bench …``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench import result, show, slo
+from bench.options import BenchError, options_for
+from bench.result import Result
+from bench.run import run
+from bench.scenarios import SCENARIOS
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Load a Homeport gateway, and measure. Without --url, one is started for it.",
+    epilog="Exit codes: 0 done; 1 failed, or an SLO was not met; 2 wrong usage.",
+)
+
+_N = Annotated[int | None, typer.Option(metavar="N")]
+_Seconds = Annotated[float | None, typer.Option(metavar="SECONDS")]
+_PerSecond = Annotated[float | None, typer.Option(metavar="PER_S")]
+_FileOut = Annotated[Path | None, typer.Option(metavar="FILE", dir_okay=False)]
+_Names = Annotated[list[str] | None, typer.Option()]
+
+
+def _command(name: str) -> Callable[..., None]:
+    def command(
+        url: Annotated[
+            list[str] | None, typer.Option(help="A gateway; repeatable. Else one is started.")
+        ] = None,
+        tls: Annotated[
+            bool | None, typer.Option("--tls/--plain", help="How to speak to one that is started.")
+        ] = None,
+        clients: _N = None,
+        ramp: Annotated[
+            float | None, typer.Option(metavar="PER_S", help="Connections a second; 0: all.")
+        ] = None,
+        rate: Annotated[
+            float | None, typer.Option(metavar="PER_S", help="Messages a second, in all.")
+        ] = None,
+        duration: _Seconds = None,
+        warmup: _Seconds = None,
+        size: Annotated[int | None, typer.Option(metavar="BYTES", help="Of a body.")] = None,
+        rooms: Annotated[int | None, typer.Option(metavar="N", help="Or groups.")] = None,
+        members: Annotated[int | None, typer.Option(metavar="N", help="Of each room.")] = None,
+        procs: Annotated[int | None, typer.Option(metavar="N", help="Generator processes.")] = None,
+        ack_every: Annotated[
+            float | None,
+            typer.Option(metavar="SECONDS", help="Between acks; 0: after each read, as the SDK."),
+        ] = None,
+        source_ip: Annotated[
+            list[str] | None, typer.Option(help="Connect from here; repeatable.")
+        ] = None,
+        start_id: Annotated[
+            int | None, typer.Option(metavar="N", help="Number of the first user.")
+        ] = None,
+        token_file: Annotated[
+            str | None, typer.Option(metavar="FILE", help="One token a line.")
+        ] = None,
+        app_id: Annotated[
+            str | None, typer.Option("--app", metavar="ID", help="With --certificate: sign tokens.")
+        ] = None,
+        certificate: Annotated[str | None, typer.Option(metavar="HEX")] = None,
+        cacert: Annotated[str | None, typer.Option(metavar="FILE", help="The CA to trust.")] = None,
+        seed: _N = None,
+        slo_text: Annotated[
+            str, typer.Option("--slo", metavar="TERMS", help='Like "p99<50ms,loss=0".')
+        ] = "",
+        json: _FileOut = None,
+        csv: _FileOut = None,
+        hdr: Annotated[
+            Path | None, typer.Option(metavar="DIR", help="Write .hgrm files there.")
+        ] = None,
+        html: _FileOut = None,
+    ) -> None:
+        given: dict[str, Any] = {
+            "urls": tuple(url) if url else None,
+            "tls": tls,
+            "clients": clients,
+            "ramp": ramp,
+            "rate": rate,
+            "duration": duration,
+            "warmup": warmup,
+            "size": size,
+            "rooms": rooms,
+            "members": members,
+            "procs": procs,
+            "ack_every": ack_every,
+            "source_ips": tuple(source_ip) if source_ip else None,
+            "start_id": start_id,
+            "token_file": token_file,
+            "app": app_id,
+            "certificate": certificate,
+            "cacert": cacert,
+            "seed": seed,
+        }
+        terms = slo.parse(slo_text) if slo_text else []
+        results = []
+        options = options_for(name, given)
+        results.append(run(name, SCENARIOS[name], options))
+        show.show(results[-1])
+        _keep(results, json, csv, hdr, html)
+        failed = [line for one in results for line in slo.failures(terms, one)]
+        for line in failed:
+            typer.echo(f"SLO FAILED  {line}", err=True)
+        if failed:
+            raise typer.Exit(1)
+
+    command.__doc__ = SCENARIOS[name].__doc__
+    return command
+
+
+def _keep(
+    results: list[Result], json: Path | None, csv: Path | None, hdr: Path | None, html: Path | None
+) -> None:
+    if json is not None:
+        result.save(json, results)
+    if csv is not None:
+        show.write_csv(csv, results)
+    if hdr is not None:
+        show.write_hdr(hdr, results)
+
+
+for _name in SCENARIOS:
+    app.command(_name)(_command(_name))
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    try:
+        app(prog_name="bench")
+    except BenchError as error:
+        typer.echo(f"bench: {error}", err=True)
+        raise SystemExit(1) from None

@@ -1,0 +1,48 @@
+"""Rooms: one message to many sockets, against a bare send() loop of the same frame."""
+
+from __future__ import annotations
+
+from bench.baseline import send_loop_us
+from bench.client import KIND
+from bench.result import Result
+from bench.run import Run, member
+from protocol import codec, frames
+
+BASELINE_S = 3.0
+
+
+def run(here: Run) -> Result:
+    """In ``--rooms`` rooms of ``--members`` members, one of each room's sends to it.
+
+    ``--rate`` is that of all rooms together.
+    """
+    options = here.options
+    users = here.users(options.rooms * options.members)
+    people = []
+    for index, (user, token) in enumerate(users):
+        first = index - index % options.members
+        room = f"bench-{options.start_id + first}-{options.seed}"
+        sends_to = f"r:{room}" if index == first else ""
+        people.append(member(index, user, token, sends_to=sends_to, hears=(first,), room=room))
+    here.start(people)
+    here.connect()
+    here.prepare()
+    window = here.load()
+    outcomes = here.settle(here.answers())
+    here.cost(window, "delivery", window.delivered)
+    if "gateway us per delivery" in here.figures:
+        here.monitor.phase = "a bare send() loop"
+        floor = send_loop_us(
+            options.members, _frame_size(people[0].user, people[0].sends_to, options.size),
+            options.rate / options.rooms, min(BASELINE_S, options.duration),
+        )  # fmt: skip
+        here.figures["send() loop us per delivery"] = floor
+        here.figures["gateway CPU to a bare send() loop"] = (
+            here.figures["gateway us per delivery"] / floor
+        )
+    return here.result("delivery", window.delivered, outcomes)
+
+
+def _frame_size(sender: str, room: str, size: int) -> int:
+    message = frames.Message(bytes(16), sender, room, 2**41, KIND, bytes(size))
+    return len(codec.websocket_binary(codec.roompush_bytes(1000, 1, codec.encode(message))))
