@@ -12,7 +12,7 @@ from bench import result, show, slo
 from bench.options import BenchError, options_for
 from bench.result import Result
 from bench.run import run
-from bench.scenarios import SCENARIOS
+from bench.scenarios import ALL, SCENARIOS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -103,9 +103,14 @@ def _command(name: str) -> Callable[..., None]:
         }
         terms = slo.parse(slo_text) if slo_text else []
         results = []
-        options = options_for(name, given)
-        results.append(run(name, SCENARIOS[name], options))
-        show.show(results[-1])
+        wanted = ALL if name == "all" else ((name, name, {}),)
+        if url:  # there is no choice of how to speak to it
+            wanted = tuple(one for one in wanted if one[0] == one[1])
+        for label, scenario, own in wanted:
+            chosen = {key: value for key, value in given.items() if value is not None}
+            options = options_for(scenario, own | chosen)
+            results.append(run(scenario, SCENARIOS[scenario], options, label))
+            show.show(results[-1])
         _keep(results, json, csv, hdr, html)
         failed = [line for one in results for line in slo.failures(terms, one)]
         for line in failed:
@@ -113,7 +118,9 @@ def _command(name: str) -> Callable[..., None]:
         if failed:
             raise typer.Exit(1)
 
-    command.__doc__ = SCENARIOS[name].__doc__
+    command.__doc__ = "Run all of them, one after the other."
+    if name != "all":
+        command.__doc__ = SCENARIOS[name].__doc__
     return command
 
 
@@ -128,7 +135,7 @@ def _keep(
         show.write_hdr(hdr, results)
 
 
-for _name in SCENARIOS:
+for _name in (*SCENARIOS, "all"):
     app.command(_name)(_command(_name))
 
 

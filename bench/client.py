@@ -170,6 +170,8 @@ class Client(WebSocketClient):
                 # Its own direct message comes back to a sender too; nobody waits for that one.
                 if due >= total.from_ns and (kind == _ROOMPUSH or sender != self.who.index):
                     total.delivery.append(now - due)
+            else:
+                self._other(data[start:end])
             if kind == _PUSH:
                 self._last, self._last_at = data, start
                 self._pushes += 1

@@ -14,6 +14,7 @@ from bench.result import Sample
 from bench.worker import Mark
 
 EVERY_S: Final = 1.0
+MOST_SAMPLES: Final = 4000
 TELL_EVERY_S: Final = 5.0
 """Between two lines of progress where they do not go to a terminal."""
 
@@ -27,6 +28,7 @@ class Monitor:
         self._console = Console(stderr=True, highlight=False)
         self._status = self._console.status(name) if self._console.is_terminal else None
         self._begin = time.monotonic()
+        self._every = EVERY_S
         self._sampled = 0.0
         self._told = 0.0
         self._marks: list[float] = []
@@ -48,6 +50,7 @@ class Monitor:
         """Measuring begins and ends then, in monotonic nanoseconds: exact samples, in `marked`."""
         self._begin = begin_ns / 1e9
         self._marks = [begin_ns / 1e9, end_ns / 1e9]
+        self._every = EVERY_S
         self.series.clear()
         self.marked.clear()
 
@@ -57,9 +60,12 @@ class Monitor:
         if self._marks and now >= self._marks[0]:
             self._marks.pop(0)
             self.marked.append(self.sample(counts))
-        if now - self._sampled >= EVERY_S:
+        if now - self._sampled >= self._every:
             self._sampled = now
             self.series.append(self.sample(counts))
+            if len(self.series) > MOST_SAMPLES:  # hours: half as many, twice as far apart
+                del self.series[1::2]
+                self._every *= 2
             self._show(now)
 
     def sample(self, counts: Mark) -> Sample:

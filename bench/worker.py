@@ -74,11 +74,16 @@ class Mark(Struct, frozen=True):
 
 
 class Connected(Struct, frozen=True):
-    """How connecting went. `took_s` is from the first that was due to the last that was there."""
+    """How connecting went.
+
+    `took_s` is from the first that was due to the last that was there; `first_ns` is when the
+    first was there. `resumed` counts TLS sessions that were taken up.
+    """
 
     opened: int
     refused: dict[str, int]
     took_s: float
+    first_ns: int
     times: bytes
     resumed: int
 
@@ -119,13 +124,16 @@ class Worker:
         """
         todo = [c for c in self._clients if c.who.late == late and not c.connected]
         refused: Counter[str] = Counter()
+        first_ns = 0
         resumed_before = self._dialer.resumed
         started = time.monotonic_ns()
 
         async def one(client: Client, due: int) -> None:
             try:
                 await self._connect(client, resume)
-                self._connecting.append(time.monotonic_ns() - due)
+                self._connecting.append((now := time.monotonic_ns()) - due)
+                nonlocal first_ns
+                first_ns = first_ns or now
             except (BenchError, OSError, TimeoutError) as error:
                 refused[str(error) or type(error).__name__] += 1
 
@@ -154,6 +162,7 @@ class Worker:
             opened=len(todo) - refused.total(),
             refused=dict(refused),
             took_s=(time.monotonic_ns() - (begin if ramp else started)) / _NS,
+            first_ns=first_ns,
             times=self._connecting.encoded(),
             resumed=self._dialer.resumed - resumed_before,
         )
@@ -259,6 +268,7 @@ class Worker:
                 "delivery": total.delivery.encoded(),
                 "answer": total.answer.encoded(),
                 "send lag": self._lag.encoded(),
+                "reconnect": self._connecting.encoded(),
             },
             last_ns=total.last_ns,
         )
