@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import result, show, slo
-from bench.options import BenchError, options_for
+from bench.options import BenchError, UsageError, options_for
 from bench.result import Result
 from bench.run import run
 from bench.scenarios import ALL, SCENARIOS
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Load a Homeport gateway, and measure. Without --url, one is started for it.",
-    epilog="Exit codes: 0 done; 1 failed, or an SLO was not met; 2 wrong usage.",
+    epilog="Exit codes: 0 done; 1 failed, or an SLO was not met; 2 wrong usage; 130 interrupted.",
 )
 
 _N = Annotated[int | None, typer.Option(metavar="N")]
@@ -133,16 +133,38 @@ def _keep(
         show.write_csv(csv, results)
     if hdr is not None:
         show.write_hdr(hdr, results)
+    if html is not None:
+        from bench.report import page  # matplotlib takes a second
+
+        html.write_text(page(results))
+
+
+@app.command()
+def report(
+    first: Annotated[Path, typer.Argument(metavar="A.json")],
+    second: Annotated[Path | None, typer.Argument(metavar="B.json")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE")] = Path("bench.html"),
+) -> None:
+    """Make one HTML page of what --json wrote: plots, and with B a table of differences."""
+    from bench.report import page
+
+    out.write_text(page(result.load(first), None if second is None else result.load(second)))
+    typer.echo(out)
 
 
 for _name in (*SCENARIOS, "all"):
     app.command(_name)(_command(_name))
 
 
-def main() -> None:
-    """Run the command line; never returns."""
+def main(arguments: list[str] | None = None, name: str = "bench") -> None:
+    """Run the command line, with the process' own arguments unless some are given; never returns.
+
+    `name` is what the help calls the command.
+    """
     try:
-        app(prog_name="bench")
+        app(arguments, prog_name=name)
     except BenchError as error:
         typer.echo(f"bench: {error}", err=True)
-        raise SystemExit(1) from None
+        raise SystemExit(2 if isinstance(error, UsageError) else 1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -27,7 +27,7 @@ class Monitor:
         self._place = place
         self._console = Console(stderr=True, highlight=False)
         self._status = self._console.status(name) if self._console.is_terminal else None
-        self._begin = time.monotonic()
+        self.begin_s = time.monotonic()
         self._every = EVERY_S
         self._sampled = 0.0
         self._told = 0.0
@@ -48,10 +48,8 @@ class Monitor:
 
     def measure_from(self, begin_ns: int, end_ns: int) -> None:
         """Measuring begins and ends then, in monotonic nanoseconds: exact samples, in `marked`."""
-        self._begin = begin_ns / 1e9
+        self.begin_s = begin_ns / 1e9
         self._marks = [begin_ns / 1e9, end_ns / 1e9]
-        self._every = EVERY_S
-        self.series.clear()
         self.marked.clear()
 
     def turn(self, counts: Mark) -> None:
@@ -79,7 +77,7 @@ class Monitor:
         redis = proc.usage(self._place.redis_pid) if self._place.redis_pid else None
         idle, all_cores = proc.machine_cpu()
         return Sample(
-            at_s=time.monotonic() - self._begin,
+            at_s=time.monotonic(),
             gateway_cpu_s=gateway_cpu,
             gateway_rss=gateway_rss,
             redis_cpu_s=redis.cpu_s if redis else 0.0,

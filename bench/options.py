@@ -11,6 +11,10 @@ class BenchError(Exception):
     """The bench can't go on; the text says why and what to do."""
 
 
+class UsageError(BenchError):
+    """The command line makes no sense; the text says what would."""
+
+
 class Options(Struct, frozen=True, kw_only=True):
     """One scenario's options.
 
@@ -68,16 +72,16 @@ def options_for(scenario: str, given: dict[str, Any]) -> Options:
     """A scenario's options: `given` ones, where not None, over its defaults.
 
     Raises:
-        BenchError: they make no sense together.
+        UsageError: they make no sense together.
     """
     chosen = {key: value for key, value in given.items() if value is not None}
     options = Options(**DEFAULTS[scenario] | chosen)
     if options.size < 24:
-        raise BenchError("--size must be 24 or more: a body carries its sender, number and time")
+        raise UsageError("--size must be 24 or more: a body carries its sender, number and time")
     if options.urls and not (options.token_file or (options.app and options.certificate)):
-        raise BenchError("--url needs --token-file, or --app with --certificate, to sign tokens")
+        raise UsageError("--url needs --token-file, or --app with --certificate, to sign tokens")
     if options.procs < 1 or options.clients < 1 or options.rooms < 1 or options.members < 1:
-        raise BenchError("--procs, --clients, --rooms and --members are 1 or more")
+        raise UsageError("--procs, --clients, --rooms and --members are 1 or more")
     if options.duration <= 0:
-        raise BenchError("--duration must be more than 0")
+        raise UsageError("--duration must be more than 0")
     return options

@@ -143,6 +143,7 @@ class Run:
         ]
         generators = Generators(self._setups, self.monitor.turn)
         self._generators = self._stack.enter_context(generators)
+        self._generators.call("ready")
 
     def connect(
         self, *, name: str = "connect", late: bool = False, resume: bool = False
@@ -306,7 +307,10 @@ class Run:
             closes=dict(closes),
             latency=self.latency,
             figures=self.figures,
-            series=list(self.monitor.series),
+            series=[
+                msgspec.structs.replace(one, at_s=one.at_s - self.monitor.begin_s)
+                for one in self.monitor.series
+            ],
             warnings=self.warnings,
         )
 

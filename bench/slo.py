@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from bench.options import BenchError
+from bench.options import UsageError
 from bench.record import SHOWN
 from bench.result import Result
 
@@ -47,18 +47,18 @@ def parse(text: str) -> list[Term]:
     the table shows it, without one.
 
     Raises:
-        BenchError: it has another form.
+        UsageError: it has another form.
     """
     terms = []
     for part in text.split(","):
         match = _TERM.fullmatch(part.lower())
         if match is None:
-            raise BenchError(f'--slo has conditions like "p99<50ms,loss=0"; this is none: {part}')
+            raise UsageError(f'--slo has conditions like "p99<50ms,loss=0"; this is none: {part}')
         term = Term(
             part.strip(), match["name"], match["sign"], float(match["number"]), match["unit"]
         )
         if (_percentile(term.name) is not None) != bool(term.unit):
-            raise BenchError(f"in --slo, a latency has a unit (us, ms, s) and nothing else: {part}")
+            raise UsageError(f"in --slo, a latency has a unit (us, ms, s) and nothing else: {part}")
         terms.append(term)
     return terms
 

@@ -174,7 +174,7 @@ class TlsPipe:
         context: ssl.SSLContext,
         host: str,
         session: ssl.SSLSession | None,
-        write: Callable[[bytes], None],
+        write: Callable[[bytes], object],
         on_ready: Callable[[], None],
         on_plain: Callable[[bytes], None],
     ) -> None:

@@ -117,6 +117,9 @@ class Worker:
 
     # -- commands --------------------------------------------------------------------------------
 
+    async def ready(self) -> None:
+        """Nothing but an answer: the process is up, so that nothing due is late from the start."""
+
     async def connect(self, ramp: float, begin: int, late: bool, resume: bool) -> Connected:
         """Connect the clients that are `late`, or those that are not, `ramp` a second.
 

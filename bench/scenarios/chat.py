@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.options import BenchError
+from bench.options import UsageError
 from bench.result import Result
 from bench.run import Run, member
 
@@ -10,7 +10,7 @@ from bench.run import Run, member
 def run(here: Run) -> Result:
     """Half of ``--clients`` send, each to another one of the other half, ``--rate`` in all."""
     if here.options.clients < 2:
-        raise BenchError("chat needs --clients of 2 or more")
+        raise UsageError("chat needs --clients of 2 or more")
     users = here.users(here.options.clients // 2 * 2)
     people = []
     for index, (user, token) in enumerate(users):

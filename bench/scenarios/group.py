@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.options import BenchError
+from bench.options import UsageError
 from bench.result import Result
 from bench.run import Run, member
 
@@ -14,7 +14,7 @@ def run(here: Run) -> Result:
     """
     options = here.options
     if options.members < 2:
-        raise BenchError("group needs --members of 2 or more")
+        raise UsageError("group needs --members of 2 or more")
     users = here.users(options.rooms * options.members)
     people = []
     for index, (user, token) in enumerate(users):

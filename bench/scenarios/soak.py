@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.options import BenchError
+from bench.options import UsageError
 from bench.result import Result
 from bench.run import Run, member
 
@@ -15,7 +15,7 @@ def run(here: Run) -> Result:
     """
     options = here.options
     if options.clients < 2:
-        raise BenchError("soak needs --clients of 2 or more")
+        raise UsageError("soak needs --clients of 2 or more")
     pairs = options.clients // 2 * 2
     users = here.users(pairs + options.members)
     room = f"bench-soak-{options.start_id}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import apps, chat, config_cmd, dev, doctor, history, keys, serve, tokens
+from gateway.cli import apps, bench, chat, config_cmd, dev, doctor, history, keys, serve, tokens
 from gateway.cli.errors import EPILOG, Boundary
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command()(tokens.kick)
 app.add_typer(keys.app, name="keys")
 app.add_typer(config_cmd.app, name="config")
 app.command()(doctor.doctor)
+app.command(context_settings=bench.OPTIONS)(bench.bench)
 
 
 def main() -> None:
