@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bench import result, show, slo
+from bench.compare.peers import PEERS, missing
 from bench.options import BenchError, UsageError, options_for
+from bench.place import Place
 from bench.result import Result
 from bench.run import run
-from bench.scenarios import ALL, SCENARIOS
+from bench.scenarios import ALL, COMPARED, SCENARIOS
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -103,14 +106,14 @@ def _command(name: str) -> Callable[..., None]:
         }
         terms = slo.parse(slo_text) if slo_text else []
         results = []
-        wanted = ALL if name == "all" else ((name, name, {}),)
-        if url:  # there is no choice of how to speak to it
-            wanted = tuple(one for one in wanted if one[0] == one[1])
-        for label, scenario, own in wanted:
-            chosen = {key: value for key, value in given.items() if value is not None}
+        chosen = {key: value for key, value in given.items() if value is not None}
+        for label, scenario, own, place in _jobs(name, bool(url)):
             options = options_for(scenario, own | chosen)
-            results.append(run(scenario, SCENARIOS[scenario], options, label))
+            opening = place() if place is not None else None
+            results.append(run(scenario, SCENARIOS[scenario], options, label, opening))
             show.show(results[-1])
+        if name == "compare":
+            show.side_by_side(results)
         _keep(results, json, csv, hdr, html)
         failed = [line for one in results for line in slo.failures(terms, one)]
         for line in failed:
@@ -118,10 +121,32 @@ def _command(name: str) -> Callable[..., None]:
         if failed:
             raise typer.Exit(1)
 
-    command.__doc__ = "Run all of them, one after the other."
-    if name != "all":
-        command.__doc__ = SCENARIOS[name].__doc__
+    command.__doc__ = _HELP.get(name) or SCENARIOS[name].__doc__
     return command
+
+
+_HELP = {
+    "all": "Run all of them, one after the other.",
+    "compare": "Run fanout and chat, also on NATS and on Socket.IO where they are installed.",
+}
+
+_Job = tuple[str, str, dict[str, Any], Callable[[], AbstractContextManager[Place]] | None]
+
+
+def _jobs(name: str, elsewhere: bool) -> list[_Job]:
+    """What a command runs: label, scenario, own options, and a place that is not Homeport."""
+    if name == "compare":
+        jobs: list[_Job] = [(scenario, scenario, {}, None) for scenario in COMPARED]
+        for peer, place in PEERS.items():
+            if (lack := missing(peer)) is not None:
+                typer.echo(f"{peer} is skipped: {lack}", err=True)
+            else:
+                jobs += [(f"{one}, {peer}", one, {}, place) for one in COMPARED]
+        return jobs
+    if name == "all":
+        # Where the address is given, there is no choice of how to speak to it.
+        return [(*one, None) for one in ALL if not elsewhere or one[0] == one[1]]
+    return [(name, name, {}, None)]
 
 
 def _keep(
@@ -152,7 +177,7 @@ def report(
     typer.echo(out)
 
 
-for _name in (*SCENARIOS, "all"):
+for _name in (*SCENARIOS, *_HELP):
     app.command(_name)(_command(_name))
 
 

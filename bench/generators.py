@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from bench import worker
+from bench.commands import Mark, Setup
 from bench.options import BenchError
-from bench.worker import Mark, Setup
 
 POLL_S: Final = 0.05
 

@@ -9,9 +9,9 @@ from typing import Final
 from rich.console import Console
 
 from bench import proc
+from bench.commands import Mark
 from bench.place import Place
 from bench.result import Sample
-from bench.worker import Mark
 
 EVERY_S: Final = 1.0
 MOST_SAMPLES: Final = 4000

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Self
 
 _TFD_TIMER_ABSTIME: Final = 1
+_NS: Final = 1_000_000_000
 _BURST: Final = 64
 """Late calls after which others get a turn."""
 
@@ -56,7 +58,7 @@ class Pace:
         if moment <= time.monotonic_ns():
             return
         self._woken = self._loop.create_future()
-        when = _Itimerspec(_Timespec(0, 0), _Timespec(*divmod(moment, 1_000_000_000)))
+        when = _Itimerspec(_Timespec(0, 0), _Timespec(*divmod(moment, _NS)))
         if self._libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(when), None) != 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime")
         await self._woken
@@ -73,3 +75,12 @@ class Pace:
                 if late % _BURST == 0:
                     await asyncio.sleep(0)
             call(moment)
+
+
+def moments(begin: int, until: int, rate: float) -> Iterator[int]:
+    """When each message is due: evenly, from the open schedule and not from what was sent."""
+    for number in itertools.count():
+        moment = begin + int(number / rate * _NS)
+        if moment >= until:
+            return
+        yield moment

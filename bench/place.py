@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
 from protocol.limits import PATH
 
+HOMEPORT: Final = "homeport"
 REGION: Final = "sg"
 START_TIMEOUT_S: Final = 30.0
 LARGEST_INBOX: Final = "enterprise"
@@ -38,7 +39,11 @@ LARGEST_INBOX: Final = "enterprise"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Gateways, and the processes whose CPU can be seen. `start_s` is of a gateway of our own."""
+    """Gateways, or a peer, and the processes whose CPU can be seen.
+
+    `start_s` is of a gateway of our own. `speaks` names the protocol, see `bench.worker.SPEAKS`;
+    `versions` are a peer's own.
+    """
 
     urls: tuple[str, ...]
     cacert: str | None
@@ -47,9 +52,13 @@ class Place:
     gateway_pids: tuple[int, ...]
     redis_pid: int | None
     start_s: float | None = None
+    speaks: str = HOMEPORT
+    versions: dict[str, str] = field(default_factory=dict)
 
     def token(self, user: str) -> str:
-        """A token for `user`, good for a day."""
+        """A token for `user`, good for a day; empty where a peer asks for none."""
+        if self.speaks != HOMEPORT:
+            return ""
         assert self.app is not None
         assert self.certificate is not None
         region = region_of(self.app)

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -17,6 +17,7 @@ import msgspec
 
 from bench import result
 from bench.client import Who
+from bench.commands import Connected, Mark, Outcome, Setup
 from bench.generators import Generators, total
 from bench.ledger import Sent
 from bench.monitor import Monitor
@@ -24,7 +25,6 @@ from bench.options import BenchError, Options
 from bench.place import Place, open_place, user_of
 from bench.record import Latency, merged
 from bench.result import Result, Sample
-from bench.worker import Connected, Mark, Outcome, Setup
 
 _NS: Final = 1_000_000_000
 _SOON_NS: Final = 200_000_000
@@ -64,11 +64,18 @@ class Window:
 
 
 class Run:
-    """A context manager: the place and, once `start` was called, the generators."""
+    """A context manager: the place, that of `options` unless given, and then the generators."""
 
-    def __init__(self, scenario: str, options: Options, label: str = "") -> None:
+    def __init__(
+        self,
+        scenario: str,
+        options: Options,
+        label: str,
+        place: AbstractContextManager[Place] | None = None,
+    ) -> None:
+        self._opening = place or open_place(options)
         self.scenario = scenario
-        self.label = label or scenario
+        self.label = label
         self.options = options
         self.random = random.Random(options.seed)
         self.place: Place
@@ -83,7 +90,7 @@ class Run:
         self._setups: list[Setup] = []
 
     def __enter__(self) -> Self:
-        self.place = self._stack.enter_context(open_place(self.options))
+        self.place = self._stack.enter_context(self._opening)
         self.monitor = Monitor(self.label, self.place)
         self.monitor.start()
         self._stack.callback(self.monitor.stop)
@@ -138,6 +145,7 @@ class Run:
                 size=options.size,
                 ack_every=options.ack_every,
                 seed=options.seed,
+                speaks=self.place.speaks,
             )
             for number in range(procs)
         ]
@@ -298,7 +306,7 @@ class Run:
             | {"certificate": None},  # a secret has no place in a report
             started=self._started.strftime("%Y-%m-%dT%H:%M:%SZ"),
             machine=result.machine(),
-            versions=result.versions(),
+            versions=result.versions() | self.place.versions,
             operation=operation,
             operations=operations,
             window_s=self.options.duration,
@@ -319,9 +327,15 @@ Scenario = Callable[[Run], Result]
 """What runs in a `Run` that was entered. One a module of `bench.scenarios`."""
 
 
-def run(scenario: str, work: Scenario, options: Options, label: str = "") -> Result:
-    """Run one scenario."""
-    with Run(scenario, options, label) as here:
+def run(
+    scenario: str,
+    work: Scenario,
+    options: Options,
+    label: str,
+    place: AbstractContextManager[Place] | None = None,
+) -> Result:
+    """Run one scenario, in the place that `options` say unless another is given."""
+    with Run(scenario, options, label, place) as here:
         return work(here)
 
 

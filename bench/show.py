@@ -41,6 +41,31 @@ def show(result: Result) -> None:
         console.print(f"[bold red]{warning}[/bold red]")
 
 
+def side_by_side(results: list[Result]) -> None:
+    """Print what an operation cost the server and its Redis, a line each result."""
+    table = Table(
+        "", "server us", "Redis us", "both us", "p50 ms", "p99 ms", "lost", box=None, pad_edge=False
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for result in results:
+        server = result.figures.get(f"gateway us per {result.operation}")
+        redis = result.figures.get(f"redis us per {result.operation}", 0.0)
+        latency = result.latency.get("delivery")
+        table.add_row(
+            f"{result.label}, per {result.operation}",
+            "" if server is None else number(server),
+            number(redis),
+            "" if server is None else number(server + redis),
+            "" if latency is None else ms(latency.percentiles["p50"]),
+            "" if latency is None else ms(latency.percentiles["p99"]),
+            str(result.counts["lost"]),
+        )
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+
+
 def _told(result: Result) -> str:
     options = result.options
     size = (

@@ -31,3 +31,6 @@ ALL: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
 )
 """What ``all`` runs: label, scenario, and what differs from its defaults. With them it measures
 every target of the gateway, in some six minutes."""
+
+COMPARED: Final = ("fanout", "chat")
+"""What ``compare`` has the peers do too."""

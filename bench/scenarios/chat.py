@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.options import UsageError
+from bench.place import HOMEPORT
 from bench.result import Result
 from bench.run import Run, member
 
@@ -16,7 +17,9 @@ def run(here: Run) -> Result:
     for index, (user, token) in enumerate(users):
         sender = index - index % 2
         sends_to = users[index + 1][0] if index == sender else ""
-        people.append(member(index, user, token, sends_to=sends_to, hears=(sender,)))
+        # A peer does not bring a sender's own messages back.
+        hears = (sender,) if not sends_to or here.place.speaks == HOMEPORT else ()
+        people.append(member(index, user, token, sends_to=sends_to, hears=hears))
     here.start(people)
     here.connect()
     window = here.load()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.baseline import send_loop_us
 from bench.client import KIND
+from bench.place import HOMEPORT
 from bench.result import Result
 from bench.run import Run, member
 from protocol import codec, frames
@@ -30,7 +31,7 @@ def run(here: Run) -> Result:
     window = here.load()
     outcomes = here.settle(here.answers())
     here.cost(window, "delivery", window.delivered)
-    if "gateway us per delivery" in here.figures:
+    if here.place.gateway_pids and here.place.speaks == HOMEPORT:
         here.monitor.phase = "a bare send() loop"
         floor = send_loop_us(
             options.members, _frame_size(people[0].user, people[0].sends_to, options.size),
