@@ -114,6 +114,8 @@ def _command(name: str) -> Callable[..., None]:
             show.show(results[-1])
         if name == "compare":
             show.side_by_side(results)
+        if name == "all":
+            show.targets(results)
         _keep(results, json, csv, hdr, html)
         failed = [line for one in results for line in slo.failures(terms, one)]
         for line in failed:

@@ -59,7 +59,7 @@ class Options(Struct, frozen=True, kw_only=True):
 DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "conn": {"clients": 10_000, "ramp": 500, "duration": 60, "warmup": 2, "rate": 0},
     "fanout": {"rooms": 1, "members": 1000, "rate": 50},
-    "chat": {"clients": 200, "rate": 3500},
+    "chat": {"clients": 200, "rate": 2000},
     "group": {"rooms": 1, "members": 1000, "rate": 10},
     "offline": {"clients": 1, "rate": 5000, "duration": 2, "warmup": 0},
     "storm": {"clients": 1000, "ramp": 0, "tls": True, "duration": 2, "warmup": 0, "rate": 0},

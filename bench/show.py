@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bench.record import SHOWN, decoded
 from bench.result import Result, Sample
+from bench.targets import judged
 
 
 def show(result: Result) -> None:
@@ -61,6 +62,20 @@ def side_by_side(results: list[Result]) -> None:
             "" if latency is None else ms(latency.percentiles["p99"]),
             str(result.counts["lost"]),
         )
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+
+
+def targets(results: list[Result]) -> None:
+    """Print the gateway's targets and what was found."""
+    table = Table("target", "found", "", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for target, value in judged(results):
+        sign = ">=" if target.least else "<="
+        met = "" if target.met(value) else "[bold red]missed[/bold red]"
+        table.add_row(f"{target.name} {sign} {number(target.limit)}", number(value), met)
     console = Console(highlight=False)
     console.print()
     console.print(table)

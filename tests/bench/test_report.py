@@ -9,9 +9,10 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
-from bench import result
+from bench import readme, result
 from bench.options import BenchError
 from bench.report import page
+from bench.targets import judged
 from tests.bench.results import make_result
 
 
@@ -79,3 +80,33 @@ def test_memory_is_drawn_by_connections() -> None:
         for number, one in enumerate(opened.series)
     ]
     assert len(re.findall(r"<svg", page([opened]))) == 3
+
+
+def test_targets_are_judged_by_what_was_found() -> None:
+    """One that is met, one that is missed; what was not measured is not judged."""
+    fanout = make_result()
+    burst = make_result("fanout, burst", cost=4.75)
+    told = {target.name: (value, target.met(value)) for target, value in judged([fanout, burst])}
+    assert told == {
+        "room of 1,000, 50 msg/s: CPU to a bare send() loop": (1.2, True),
+        "room of 100, 500 msg/s: CPU per delivery to the first": (0.5, False),
+    }
+
+
+def test_the_readme_gets_tables_and_plots() -> None:
+    """What `bench.readme` writes: targets, peers, and pictures that are pictures."""
+    result = make_result()
+    result.figures["machine idle"] = 0.25
+    text = readme.tables([result], [result])
+    assert "| room of 1,000, 50 msg/s: CPU to a bare send() loop | <= 1.250 | 1.200 |" in text
+    assert "| fanout, per delivery | 9.500 |  | 1.500 | 7.003 | 25% | 0 |" in text
+    names = [name for name, _ in readme.draw([result])]
+    assert names == ["fanout-latency.svg", "fanout-over-time.svg"]
+
+
+def test_the_readme_of_the_bench_is_whole() -> None:
+    """Its marks are there, once, and each picture that it shows."""
+    text = readme.README.read_text()
+    assert len(re.findall("<!-- results: (?:begin|end) -->", text)) == 2
+    for name in re.findall(r"\]\((plots/[^)]*)\)", text):
+        assert (readme.README.parent / name).is_file()

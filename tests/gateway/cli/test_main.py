@@ -13,6 +13,8 @@ COMMANDS = [
     "listen",
     "kick",
     "doctor",
+    "bench chat",
+    "bench report",
     "app create",
     "app list",
     "app show",
