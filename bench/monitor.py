@@ -32,7 +32,7 @@ class Monitor:
         self._sampled = 0.0
         self._told = 0.0
         self._marks: list[float] = []
-        self.phase = "starting"
+        self._phase = "starting"
         self.series: list[Sample] = []
         self.marked: list[Sample] = []
 
@@ -45,6 +45,11 @@ class Monitor:
         """Clear the live line."""
         if self._status is not None:
             self._status.stop()
+
+    def enter(self, phase: str) -> None:
+        """Say what goes on from now on."""
+        self._phase = phase
+        self._tell(f"{self._name}: {phase}")
 
     def measure_from(self, begin_ns: int, end_ns: int) -> None:
         """Measuring begins and ends then, in monotonic nanoseconds: exact samples, in `marked`."""
@@ -90,7 +95,7 @@ class Monitor:
         )
 
     def _show(self, now: float) -> None:
-        line = f"{self._name}: {self.phase}"
+        line = f"{self._name}: {self._phase}"
         if len(self.series) >= 2:
             before, last = self.series[-2:]
             passed = last.at_s - before.at_s
@@ -105,8 +110,12 @@ class Monitor:
                 )
             busy = (last.generator_cpu_s - before.generator_cpu_s) / passed
             line += f", generator {busy:.0%}"
+        if self._status is not None or now - self._told >= TELL_EVERY_S:
+            self._tell(line)
+
+    def _tell(self, line: str) -> None:
+        self._told = time.monotonic()
         if self._status is not None:
             self._status.update(line)
-        elif now - self._told >= TELL_EVERY_S:
-            self._told = now
+        else:
             print(line, file=sys.stderr, flush=True)

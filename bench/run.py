@@ -157,7 +157,7 @@ class Run:
         self, *, name: str = "connect", late: bool = False, resume: bool = False
     ) -> list[Connected]:
         """Open the connections, by ``--ramp``."""
-        self.monitor.phase = "connecting"
+        self.monitor.enter("connecting")
         begin = time.monotonic_ns() + _SOON_NS
         ramp = self.options.ramp / len(self._setups)
         found: list[Connected] = self._generators.call("connect", ramp, begin, late, resume)
@@ -175,7 +175,7 @@ class Run:
 
     def prepare(self) -> None:
         """Join rooms, create groups."""
-        self.monitor.phase = "preparing"
+        self.monitor.enter("preparing")
         self._generators.call("prepare")
 
     def load(self) -> Window:
@@ -185,7 +185,7 @@ class Run:
         measured = begin + int(options.warmup * _NS)
         until = measured + int(options.duration * _NS)
         self.monitor.measure_from(measured, until)
-        self.monitor.phase = "loading" if options.rate else "holding"
+        self.monitor.enter("loading" if options.rate else "holding")
         senders = [
             sum(1 for who in setup.who if who.sends_to or who.group) for setup in self._setups
         ]
@@ -217,13 +217,13 @@ class Run:
 
     def answers(self) -> dict[int, Sent]:
         """Wait for the answers to all sends; who sent what."""
-        self.monitor.phase = "waiting for answers"
+        self.monitor.enter("waiting for answers")
         parts: list[dict[int, Sent]] = self._generators.call("answers")
         return {index: sent for part in parts for index, sent in part.items()}
 
     def settle(self, sent: dict[int, Sent]) -> list[Outcome]:
         """Wait for all deliveries; everything that was counted."""
-        self.monitor.phase = "settling"
+        self.monitor.enter("settling")
         outcomes: list[Outcome] = self._generators.call("settle", sent)
         return outcomes
 

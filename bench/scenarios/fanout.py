@@ -32,7 +32,7 @@ def run(here: Run) -> Result:
     outcomes = here.settle(here.answers())
     here.cost(window, "delivery", window.delivered)
     if here.place.gateway_pids and here.place.speaks == HOMEPORT:
-        here.monitor.phase = "a bare send() loop"
+        here.monitor.enter("a bare send() loop")
         floor = send_loop_us(
             options.members, _frame_size(people[0].user, people[0].sends_to, options.size),
             options.rate / options.rooms, min(BASELINE_S, options.duration),
