@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -117,8 +118,7 @@ class Run:
         options = self.options
         if options.token_file is not None:
             try:
-                with open(options.token_file, encoding="ascii") as file:  # noqa: PTH123
-                    lines = [line.strip() for line in file if line.strip()]
+                lines = Path(options.token_file).read_text("ascii").split()
             except OSError as error:
                 raise BenchError(f"{options.token_file} can't be read: {error.strerror}") from None
             if len(lines) < count:

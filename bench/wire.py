@@ -128,9 +128,7 @@ class WebSocketClient:
             if length >= 126:
                 if length > 127:
                     raise WireFault("a frame of the server is masked")
-                start += 2 if length == 126 else 8
-                if start > size:
-                    break
+                start += 2 if length == 126 else 8  # past `size` where it has not all come
                 length = int.from_bytes(data[at + 2 : start], "big")
             end = start + length
             if end > size:

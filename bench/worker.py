@@ -1,7 +1,7 @@
 """A generator process: its clients, and the commands that the bench gives it.
 
 Commands come over a pipe as (name, arguments) and are answered with ("done", result) or ("failed",
-text). Meanwhile ("tick", `Tick`) goes the other way four times a second.
+text). Meanwhile ("tick", `Mark`) goes the other way four times a second.
 """
 
 from __future__ import annotations
