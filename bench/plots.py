@@ -51,7 +51,7 @@ def latency(results: Sequence[tuple[str, Result]]) -> str | None:
         return None
     axes.set_xscale("log")
     axes.set_yticks([_nines(at) for at in _TAIL], [f"{at:g} %" for at in _TAIL])
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left")
     return _svg(figure)
 
 
@@ -79,7 +79,7 @@ def over_time(results: Sequence[tuple[str, Result]]) -> str | None:
     cores.set_xlabel("s")
     for axes in (rates, cores):
         if axes.lines:
-            axes.legend(loc="upper right")
+            axes.legend(loc="best")
         axes.set_ylim(bottom=0)
     return _svg(figure)
 
