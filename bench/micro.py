@@ -29,7 +29,7 @@ from gateway.chat.records import Records
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import Inboxes, Talk
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.stamp import Identity
@@ -113,7 +113,8 @@ async def with_store(url: str) -> dict[str, float]:
         def deliver() -> Awaitable[object]:
             now_ms = time.time_ns() // 1_000_000
             users = ("alice", "bob")
-            return inboxes.deliver(APP.id, APP.tier, os.urandom(16), users, record, now_ms)
+            talk = Talk(CONVERSATION, "alice")
+            return inboxes.deliver(APP.id, APP.tier, os.urandom(16), users, record, now_ms, talk)
 
         result: dict[str, float] = {}
         for name, step, count in (

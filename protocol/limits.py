@@ -72,6 +72,14 @@ MAX_TTL_S: Final = 2**32 - 1
 
 MAX_HISTORY_PAGE: Final = 100
 """Most messages in one page of a conversation's history."""
+MAX_UNREAD: Final = 1000
+"""Unread messages are counted up to this; it stands for itself and for any more."""
+
+MAX_UNREAD_ROWS: Final = 200
+"""Most conversations that one answer to ``unread`` names."""
+
+MAX_RECEIPT_ROWS: Final = 100
+"""Most people that one answer to ``receipts`` names, and most that are told of a receipt live."""
 
 MAX_INTEGER: Final = 2**53 - 1
 """No integer on the wire is larger, so that a browser's numbers can hold it."""

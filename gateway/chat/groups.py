@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
 
@@ -22,7 +22,8 @@ from gateway.chat.requests import Caller, Handlers
 from gateway.store.errors import Unavailable
 from gateway.store.group_state import Group
 from gateway.store.groups import Groups
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import Inboxes, Talk
+from gateway.store.log import Logs
 from protocol import codec, codes, frames
 from protocol.frames import GroupInfo, GroupMember, Message, Result
 from protocol.ids import group_id, is_group_id
@@ -46,11 +47,13 @@ class GroupChat:
         self,
         groups: Groups,
         inboxes: Inboxes,
+        logs: Logs,
         records: Records,
         clock_ms: Callable[[], int],
     ) -> None:
         self._groups = groups
         self._inboxes = inboxes
+        self._logs = logs
         self._records = records
         self._clock_ms = clock_ms
 
@@ -72,9 +75,9 @@ class GroupChat:
     # -- sending -----------------------------------------------------------------------------------
 
     def send(
-        self, app: App, message: Message, expires_ms: int | None = None
+        self, app: App, message: Message, expires_ms: int | None = None, history: bool = True
     ) -> asyncio.Future[int]:
-        """Store `message` for every member of the group that it is for.
+        """Store `message` for every member of the group that it is for, and the history if asked.
 
         `expires_ms` is when the message's own time to live ends.
         As `Inboxes.deliver`; messages to one group leave in the order of these calls (G3).
@@ -85,7 +88,9 @@ class GroupChat:
         group = _id(message.to)
         accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         current = self._groups.current(app, group)
-        current.add_done_callback(partial(self._fan_out, app, message, expires_ms, accepted))
+        current.add_done_callback(
+            partial(self._fan_out, app, message, expires_ms, history, accepted)
+        )
         return accepted
 
     def _fan_out(
@@ -93,21 +98,32 @@ class GroupChat:
         app: App,
         message: Message,
         expires_ms: int | None,
+        history: bool,
         accepted: asyncio.Future[int],
         current: asyncio.Future[Group | None],
     ) -> None:
         # Not a task: the order in which these run is the order of the messages.
         try:
             group = rules.may_send(current.result(), message.sender)
+            record = self._records.make(app, message, message.to)
+            kept = []
+            if history:
+                kept.append(
+                    self._logs.add(
+                        app.id, app.tier, message.to, message.id, record, message.time, expires_ms
+                    )
+                )
             stored = self._inboxes.deliver_to(
                 group.audience,
                 app.id,
                 app.tier,
                 message.id,
-                self._records.make(app, message, message.to),
+                record,
                 message.time,
+                Talk(message.to, message.sender),
                 group.version,
                 expires_ms,
+                also=kept,
             )
         except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
             accepted.set_exception(error)
@@ -122,6 +138,15 @@ class GroupChat:
         """
         rules.me_in(await self._groups.current(caller.app, _id(peer)), caller.user)
         return peer
+
+    async def members(self, caller: Caller, peer: str) -> Collection[str]:
+        """The members of the group that `peer`, ``g:<id>``, names, the caller among them.
+
+        Raises:
+            Refused: unknown_recipient, unknown_group, not_a_member.
+        """
+        group, _ = rules.me_in(await self._groups.current(caller.app, _id(peer)), caller.user)
+        return group.members
 
     # -- changes -----------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from typing import Final
 import structlog
 
 from gateway.chat.addressing import conversation_of
+from gateway.chat.groups import PREFIX as GROUP
+from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handlers
@@ -30,11 +32,14 @@ class Histories:
     """Answers `History` and `Forget`. `clock_ms` gives milliseconds since 1970.
 
     Who may read a conversation is decided by its name: a caller names it by its other end, and
-    `conversation_of` makes a name that the caller is in.
+    `conversation_of` makes a name that the caller is in. For a group it is the membership now.
     """
 
-    def __init__(self, logs: Logs, records: Records, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, logs: Logs, groups: GroupChat, records: Records, clock_ms: Callable[[], int]
+    ) -> None:
         self._logs = logs
+        self._groups = groups
         self._records = records
         self._clock_ms = clock_ms
 
@@ -46,11 +51,12 @@ class Histories:
         """A page of a conversation.
 
         Raises:
-            Refused: unknown_recipient, invalid_field. Unavailable, StoreFault, UnknownKeyVersion.
+            Refused: invalid_field, and as `_conversation`. Unavailable, StoreFault,
+                UnknownKeyVersion.
         """
         if frame.before is not None and frame.after is not None:
             raise Refused(codes.INVALID_FIELD, "`before` and `after` don't go together.")
-        conversation = conversation_of(caller.user, frame.peer)
+        conversation = await self._conversation(caller, frame.peer)
         page = await self._logs.page(
             caller.app.id,
             caller.app.tier,
@@ -80,8 +86,14 @@ class Histories:
         """Hide a conversation from the caller, up to a place.
 
         Raises:
-            Refused: unknown_recipient. Unavailable, StoreFault.
+            Refused: as `_conversation`. Unavailable, StoreFault.
         """
-        conversation = conversation_of(caller.user, frame.peer)
+        conversation = await self._conversation(caller, frame.peer)
         await self._logs.forget(caller.app.id, conversation, caller.user, frame.upto)
         return Result()
+
+    async def _conversation(self, caller: Caller, peer: str) -> str:
+        """Raises `Refused`: unknown_recipient; of a group also unknown_group, not_a_member."""
+        if peer.startswith(GROUP):
+            return await self._groups.conversation(caller, peer)
+        return conversation_of(caller.user, peer)

@@ -13,8 +13,9 @@ from gateway.chat.options import ROOM, expires_ms, extra_of, options_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused, check_body
 from gateway.chat.rooms import Rooms
+from gateway.chat.times import Times
 from gateway.store import events
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import Inboxes, Talk
 from gateway.store.log import Logs
 from protocol import codes
 from protocol.frames import Message, Roomsend, Send, Transient
@@ -39,6 +40,7 @@ class Sending:
         self._records = records
         self._groups = groups
         self._clock_ms = clock_ms
+        self._times = Times(clock_ms)
 
     def send(
         self, app: App, user: str, frame: Send | Roomsend
@@ -61,27 +63,36 @@ class Sending:
         if frame.to.startswith(ROOM):
             return self._rooms.send(app, user, frame)
         check_body(app, frame.body)
-        now_ms = self._clock_ms()
+        grouped = frame.to.startswith(GROUP)
+        conversation = frame.to if grouped else conversation_of(user, frame.to)
+        time = self._times.next(app.id, conversation)
         mid = message_id(app.id, user, frame.client_id)
-        ends = expires_ms(options, now_ms)
+        ends = expires_ms(options, self._clock_ms())
         message = Message(
-            mid, user, frame.to, now_ms, frame.kind, frame.body, extra_of(options, ends)
+            mid, user, frame.to, time, frame.kind, frame.body, extra_of(options, ends)
         )
-        if frame.to.startswith(GROUP):
-            return mid, self._groups.send(app, message, ends)
-        conversation = conversation_of(user, frame.to)
+        if grouped:
+            return mid, self._groups.send(app, message, ends, options.history)
         # Sender first, and once where someone writes to himself.
         users = (user, frame.to) if frame.to != user else (user,)
         if options.online_only:
             return mid, self._tell(app, users, message)
         record = self._records.make(app, message, conversation)
         kept = (
-            [self._logs.add(app.id, app.tier, conversation, mid, record, now_ms, ends)]
+            [self._logs.add(app.id, app.tier, conversation, mid, record, time, ends)]
             if options.history
             else []
         )
         return mid, self._inboxes.deliver(
-            app.id, app.tier, mid, users, record, now_ms, ends, also=kept
+            app.id,
+            app.tier,
+            mid,
+            users,
+            record,
+            time,
+            Talk(conversation, user),
+            ends,
+            also=kept,
         )
 
     def _tell(self, app: App, users: Sequence[str], message: Message) -> asyncio.Future[int]:

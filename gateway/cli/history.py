@@ -1,4 +1,4 @@
-"""`homeport history`: what two users said to each other."""
+"""`homeport history`: what was said in a conversation, with a user or in a group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.cli import chat
 from gateway.cli.chat import As, CaCert, Device, Target, Token, Url
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.output import show
-from gateway.cli.place import Data, Json, user_id
+from gateway.cli.place import Data, Json, recipient
 from protocol.client import Disconnected, Event
 
 TIMEOUT_S: Final = 30.0
@@ -19,7 +19,10 @@ TIMEOUT_S: Final = 30.0
 
 def history(
     peer: Annotated[
-        str, typer.Option("--with", metavar="USER", help="The other user.", callback=user_id)
+        str,
+        typer.Option(
+            "--with", metavar="PEER", help="A user, or g: and a group's id.", callback=recipient
+        ),
     ],
     user: As = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="The last N messages.")] = 50,
@@ -30,7 +33,10 @@ def history(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Print the last messages with a user, the oldest first. With --json, one object a line."""
+    """Print the last messages of a conversation, the oldest first.
+
+    With --json, one object a line.
+    """
     asyncio.run(_history(Target.find(user, url, token, cacert, data), device, peer, limit, as_json))
 
 

@@ -20,6 +20,7 @@ import structlog
 from gateway.chat.blocking import Blocking
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import Histories
+from gateway.chat.receipts import Receipts
 from gateway.chat.records import Records
 from gateway.chat.relay import Relay
 from gateway.chat.room_records import RoomRecords
@@ -49,6 +50,7 @@ from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.log import Logs
 from gateway.store.rates import Rates
+from gateway.store.receipts import ReceiptStore
 from gateway.store.rooms import RoomStore
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
@@ -142,8 +144,9 @@ class Worker:
         relay = Relay(self._link, inboxes, self._records, self._clock.wall_ms)
         self._wheel = Wheel(self._clock.steady())
         groups = Groups(self._link, keys, inboxes, self._clock.wall_ms)
-        group_chat = GroupChat(groups, inboxes, self._records, self._clock.wall_ms)
+        group_chat = GroupChat(groups, inboxes, logs, self._records, self._clock.wall_ms)
         self._sweeper = Sweeper(self._link, keys, self._directory, groups, self._clock.wall_ms)
+        receipts = Receipts(ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms)
         self._services = Services(
             handshake=Handshake(settings.region, settings.directory, self._directory),
             directory=self._directory,
@@ -158,7 +161,8 @@ class Worker:
                 **group_chat.handlers(),
                 **rooms.handlers(),
                 **Blocking(blocks, self._clock.wall_ms).handlers(),
-                **Histories(logs, self._records, self._clock.wall_ms).handlers(),
+                **Histories(logs, group_chat, self._records, self._clock.wall_ms).handlers(),
+                **receipts.handlers(),
             },
             limits=Limits(Rates(self._link, keys), self._clock),
             blocks=blocks,

@@ -187,7 +187,7 @@ class Groups:
             state.get(b"q") == b"1",
             members,
             state.get(b"gone", b"").decode(),
-            self._inboxes.audience(app_id, members, group_id),
+            self._inboxes.audience(app_id, members, f"g:{group_id}"),
         )
 
     def _keep(self, app_id: str, watch: _Watch, group: Group | None) -> None:
@@ -216,23 +216,25 @@ class Groups:
     ) -> bool:
         """Make `before` into `version` by `change`; False where it is no longer as `before` was.
 
-        `record` is the notice for all members, those who come and those who go by it too. `settled`
-        delivers it.
+        With a group that is deleted goes its log. `record` is the notice for all members, those
+        who come and those who go by it too. `settled` delivers it.
         """
         keys = self._keys.group(app.id, group_id)
+        log = self._keys.log(app.id, f"g:{group_id}")
         old = before.members if before is not None else {}
         left = [user for user, member in change.members.items() if member is None]
         joined = [u for u, m in change.members.items() if m is not None and u not in old]
         news = _News(version, message_id, record, [*old, *joined], joined, left)
         done = await self._link.run(
             _CHANGE,
-            (keys.state, keys.pending, keys.due),
+            (keys.state, keys.pending, keys.due, log.log, log.meta),
             before.version if before is not None else 0,
             version,
             b"%d:%b" % (version, msgpack.encode(news)),
             self._clock_ms() + TAKEOVER_MS,
             keys.member,
             DEDUPE_WINDOW_MS if change.deleted_by is not None else "",
+            log.member,
             *fields_of(change),
             durable=True,
         )
@@ -249,13 +251,13 @@ class Groups:
             calls += self._place(app.id, group_id, news)
             calls.append(
                 self._inboxes.deliver_to(
-                    self._inboxes.audience(app.id, news.users, group_id),
+                    self._inboxes.audience(app.id, news.users, f"g:{group_id}"),
                     app.id,
                     app.tier,
                     news.message_id,
                     news.record,
                     self._clock_ms(),
-                    news.version,
+                    version=news.version,
                 )
             )
         if not calls:

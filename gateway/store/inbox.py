@@ -25,7 +25,7 @@ from gateway.store.errors import StoreError
 from gateway.store.keys import Keys, UserKeys
 from gateway.store.link import Link, script
 from protocol.frames import Cursor
-from protocol.limits import DEDUPE_WINDOW_MS
+from protocol.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
 
 _DELIVER: Final = script("deliver")
 _ATTACH: Final = script("attach")
@@ -38,6 +38,9 @@ PAGE: Final = 128
 
 EPOCH_CHARS: Final = 8
 """An epoch is the beginning of the id, as good as random, of what first needed it."""
+
+PROFILE_MS: Final = 180 * 24 * 60 * 60 * 1000
+"""How long an unused inbox keeps its numbering, and an unused conversation its receipts."""
 
 MAX_DEVICES: Final = 64
 """Devices of one user whose cursors are kept; past it the one unseen longest is forgotten."""
@@ -113,6 +116,16 @@ class Checked:
     block_change: int = NOBODY.change
 
 
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """Where a message counts as unread: its conversation, "" for nowhere; and who sent it."""
+
+    conversation: str
+    sender: str
+
+
+NO_TALK: Final = Talk("", "")
+
 Audience = list[tuple[int, list[str], list[str]]]
 """By bucket: its number, the names of keys and channels, the inboxes' members of the due list."""
 
@@ -132,30 +145,34 @@ class Inboxes:
         users: Sequence[str],
         record: bytes,
         now_ms: int,
+        talk: Talk = NO_TALK,
         expires_ms: int | None = None,
         also: Sequence[asyncio.Future[Any]] = (),
     ) -> asyncio.Future[int]:
         """Store `record` in the inbox of each of `users`, unless this message id already was.
 
-        `expires_ms` is when the message's own time to live ends. `also` are other calls that store
-        the message and answer as these do: the future waits for them too.
+        `talk` says where it counts as unread, for all but its sender. `expires_ms` is when the
+        message's own time to live ends. `also` are other calls that store the message and answer
+        as these do: the future waits for them too.
 
         One call a bucket, all in one round trip. The future holds the time at which the message was
         first stored. Commands go out in the order of the calls to this method.
         """
         return self.deliver_to(
-            self.audience(app_id, users),
+            self.audience(app_id, users, talk.conversation),
             app_id,
             tier,
             message_id,
             record,
             now_ms,
+            talk,
             expires_ms=expires_ms,
             also=also,
         )
 
-    def audience(self, app_id: str, users: Iterable[str], group_id: str = "") -> Audience:
-        """What `deliver_to` needs to reach `users`, as members of a group if one is given."""
+    def audience(self, app_id: str, users: Iterable[str], conversation: str = "") -> Audience:
+        """What `deliver_to` needs to reach `users`; in a conversation, if it is of one."""
+        group_id = conversation[2:] if conversation.startswith("g:") else ""
         buckets: dict[int, list[UserKeys]] = {}
         for user in users:
             keys = self._keys.user(app_id, user)
@@ -167,6 +184,9 @@ class Inboxes:
                 names += (m.inbox, m.meta, m.channel)
             if group_id:
                 names += [self._keys.fence(app_id, m.user, group_id) for m in members]
+            if conversation:
+                for m in members:
+                    names += (m.unread, m.waiting(conversation))
             audience.append((bucket, names, [m.member for m in members]))
         return audience
 
@@ -178,6 +198,7 @@ class Inboxes:
         message_id: bytes,
         record: bytes,
         now_ms: int,
+        talk: Talk = NO_TALK,
         version: int | str = "",
         expires_ms: int | None = None,
         also: Sequence[asyncio.Future[Any]] = (),
@@ -186,6 +207,7 @@ class Inboxes:
 
         Who is out of the group since a later version than that is passed over.
         """
+        sender = f"{app_id}:{talk.sender}"
         calls = [
             self._link.run(
                 _DELIVER,
@@ -198,6 +220,9 @@ class Inboxes:
                 message_id.hex()[:EPOCH_CHARS],
                 version,
                 "" if expires_ms is None else expires_ms,
+                talk.conversation,
+                sender,
+                MAX_UNREAD,
                 *members,
                 durable=True,
             )

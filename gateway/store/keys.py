@@ -14,8 +14,8 @@ BUCKETS: Final = 256
 STAMP: Final = "hp:region"
 GROUP_DUE: Final = "group:"
 """Begins a group's place in a due list, after the app; a user id has no colon."""
-LOG_DUE: Final = "d:"
-"""Begins a log's place in a due or ttl list, after the app: logs are of direct conversations."""
+LOG_DUE: Final = ("d:", "g:")
+"""One begins a log's place in a due or ttl list, after the app: direct conversations, groups."""
 
 
 def bucket_of(app_id: str, name: str) -> int:
@@ -40,6 +40,16 @@ class UserKeys:
     channel: str
     blocks: str
     blocked_by: str
+    unread: str
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """What the sweeper's script of a user takes."""
+        return self.inbox, self.meta, self.due, self.blocks, self.blocked_by, self.unread
+
+    def waiting(self, conversation: str) -> str:
+        """List: the times of the unread messages of a conversation, as they came."""
+        return f"{self.unread}:{conversation}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,8 @@ class RoomKeys:
 class LogKeys:
     """The names that belong to one conversation's log. `member` is its own in the due list.
 
-    It begins with `LOG_DUE` after the app, so it is no user's there, no room's and no group's.
+    It begins with one of `LOG_DUE` after the app, so it is no user's there and no room's, and it is
+    not what stands for a group itself. A group's log lies in the group's bucket.
     """
 
     bucket: int
@@ -157,6 +168,11 @@ class Keys:
             ttl=f"{head}ttl",
         )
 
+    def marks(self, app_id: str, conversation: str) -> str:
+        """The watermarks of a conversation's people: hash of user to ``<delivered> <read>``."""
+        bucket = bucket_of(app_id, conversation)
+        return f"{self._prefix}{{{bucket}}}:marks:{app_id}:{conversation}"
+
     def user(self, app_id: str, user: str) -> UserKeys:
         """All the names of one user."""
         bucket = bucket_of(app_id, user)
@@ -173,6 +189,7 @@ class Keys:
             channel=f"{head}ch:{member}",
             blocks=f"{head}blk:{member}",
             blocked_by=f"{head}blkby:{member}",
+            unread=f"{head}unr:{member}",
         )
 
     def room(self, app_id: str, room: str) -> RoomKeys:

@@ -2,7 +2,8 @@
 
 A log is a Redis stream whose entry ids are ``<ms>-<seq>``, like an inbox's; next to it lies a hash:
 ``q`` and ``t`` last seq and ms, and ``w:<user>`` the entry up to which the user deleted the
-conversation. A log's bucket is that of the conversation, not of any user.
+conversation. A log's bucket is that of the conversation, not of any user. The log of a group goes
+with the group (group_change.lua).
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
 `Unavailable` or `StoreFault`.
@@ -24,6 +25,9 @@ from protocol.limits import DEDUPE_WINDOW_MS
 _LOG: Final = script("log")
 _HISTORY: Final = script("history")
 _FORGET: Final = script("forget")
+
+_GROUP: Final = "g:"
+"""Begins the name of a group's conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +55,23 @@ class Logs:
         now_ms: int,
         expires_ms: int | None = None,
     ) -> asyncio.Future[Any]:
-        """Keep `record`, unless this message id already is; see `Inboxes.deliver`."""
+        """Keep `record`, unless this message id already is; see `Inboxes.deliver`.
+
+        Of a group that is no more, nothing is kept.
+        """
         keys = self._keys.log(app_id, conversation)
+        names = [
+            self._keys.log_dedupe(keys.bucket, app_id, message_id),
+            keys.due,
+            keys.ttl,
+            keys.log,
+            keys.meta,
+        ]
+        if conversation.startswith(_GROUP):
+            names.append(self._keys.group(app_id, conversation.removeprefix(_GROUP)).state)
         return self._link.run(
             _LOG,
-            (
-                self._keys.log_dedupe(keys.bucket, app_id, message_id),
-                keys.due,
-                keys.ttl,
-                keys.log,
-                keys.meta,
-            ),
+            tuple(names),
             now_ms,
             tier.retention_ms,
             DEDUPE_WINDOW_MS,

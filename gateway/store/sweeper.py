@@ -23,6 +23,7 @@ from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.groups import Groups
+from gateway.store.inbox import PROFILE_MS
 from gateway.store.keys import BUCKETS, GROUP_DUE, LOG_DUE, Keys
 from gateway.store.link import Link, script
 
@@ -33,8 +34,6 @@ _ERASE: Final = script("erase")
 INTERVAL_S: Final = 10.0
 LEASE_MS: Final = 30_000
 BATCH: Final = 100
-PROFILE_MS: Final = 180 * 24 * 60 * 60 * 1000
-"""How long an unused inbox keeps its numbering."""
 
 _log = structlog.get_logger("store")
 
@@ -126,7 +125,7 @@ class Sweeper:
             keys = self._keys.user(app_id, name)
             removed = await self._link.run(
                 _SWEEP,
-                (keys.inbox, keys.meta, keys.due, keys.blocks, keys.blocked_by),
+                keys.swept,
                 now,
                 retention_ms,
                 profile_ms,

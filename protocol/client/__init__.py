@@ -34,6 +34,7 @@ from protocol.client.events import (
     Disconnected,
     Event,
     Lost,
+    Receipt,
     Reset,
     RoomGap,
     Signal,
@@ -42,6 +43,7 @@ from protocol.client.events import (
 )
 from protocol.client.groups import Group, group_notice
 from protocol.client.message import Message, Sent
+from protocol.client.receipts import Reached, Unread
 from protocol.client.rooms import Room, RoomMessage
 from protocol.frames import Cursor, GroupMember, GroupNotice, Place
 
@@ -67,6 +69,9 @@ __all__ = [
     "Signal",
     "TokenExpiring",
     "Transient",
+    "Receipt",
+    "Reached",
+    "Unread",
     "ClientError",
     "RequestRefused",
     "SendTimeout",

@@ -20,6 +20,7 @@ from protocol.client.incoming import Incoming
 from protocol.client.link import GetToken, Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
+from protocol.client.receipts import Marks, ReceiptRequests
 from protocol.client.rooms import Room, Rooms
 from protocol.frames import (
     Block,
@@ -40,7 +41,7 @@ from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES, PATH
 _NO_OPTIONS: Final = Options()
 
 
-class Client(GroupRequests):
+class Client(GroupRequests, ReceiptRequests):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
     Made inside a running event loop and used as ``async with``: it enters when the first connection
@@ -88,9 +89,10 @@ class Client(GroupRequests):
             raise ValueError("device must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
         if len(platform) > MAX_PLATFORM_CHARS:
             raise ValueError(f"platform must be at most {MAX_PLATFORM_CHARS} characters")
-        self._incoming = Incoming(cursor, auto_ack)
         self._outgoing = Outgoing(random)
         self._rooms = Rooms(self._request, on_event)
+        self._marks = Marks(self._outgoing)
+        self._incoming = Incoming(cursor, auto_ack, self._marks.delivered)
         self._link = Link(
             _endpoint(url),
             _tls_context(url, cacert),
@@ -137,7 +139,7 @@ class Client(GroupRequests):
         await self.close()
 
     async def close(self) -> None:
-        """Send what is acknowledged, save the cursor file, close the connection.
+        """Send what is acknowledged and marked, save the cursor file, close the connection.
 
         Sends that still wait raise `ClientClosed`; `messages` ends.
 
@@ -147,7 +149,10 @@ class Client(GroupRequests):
         if self._task is None:
             return
         try:
+            marked = self._marks.flush()
             self._incoming.flush()
+            if marked:
+                await asyncio.sleep(0)  # marks are written in the next turn
         finally:
             self._incoming.close(None)
             self._rooms.close(None)
@@ -288,14 +293,15 @@ class Client(GroupRequests):
         after: Place | None = None,
         timeout: float | None = 30,
     ) -> AsyncIterator[Message]:
-        """The messages with `peer` that are still kept, also those read on other devices.
+        """The messages with `peer`, a user or a group, that are still kept, read already or not.
 
         Newest first, from before ``before``; or oldest first, from after ``after``. Pages are
         fetched as the iteration gets there, each within ``timeout`` seconds. A message's `place` is
         what to give as ``before`` or ``after``. Iterating raises as `send` does.
 
         Args:
-            peer: a user id, as ``to`` of a send.
+            peer: a user id, or a group's `Group.address`; all of a group's history is shown to
+                whoever is a member now.
             limit: most messages; None: all.
             before, after: where to begin; one of them at most.
         """
@@ -309,10 +315,10 @@ class Client(GroupRequests):
         )
 
     async def delete_conversation(self, peer: str, *, timeout: float | None = 30) -> None:
-        """Delete the history with `peer`, for this user on all devices; `peer` keeps theirs.
+        """Delete the history with `peer`, a user or a group, for this user on all devices.
 
-        What comes after the call began stays. Messages that wait in the inbox still come. Raises as
-        `send` does; ``timeout`` is for each of its two requests.
+        Others keep theirs. What comes after the call began stays. Messages that wait in the inbox
+        still come. Raises as `send` does; ``timeout`` is for each of its two requests.
         """
         await histories.delete(lambda make: self._request(make, timeout), peer)
 

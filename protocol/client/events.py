@@ -98,4 +98,20 @@ class Transient:
     message: Message
 
 
-Event = Connected | Disconnected | Lost | Reset | TokenExpiring | RoomGap | Signal | Transient
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """``user`` got and read the conversation with ``peer`` up to these messages' ``time``.
+
+    A message is read when its ``time`` is at or below ``read``; so too ``delivered``. 0: none yet.
+    ``user`` may be oneself, on another device.
+    """
+
+    peer: str
+    user: str
+    delivered: int
+    read: int
+
+
+Event = (
+    Connected | Disconnected | Lost | Reset | TokenExpiring | RoomGap | Signal | Transient | Receipt
+)

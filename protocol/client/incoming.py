@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Self
 
 from protocol import frames
@@ -20,13 +21,22 @@ SAVE_EVERY_S: Final = 1.0
 
 
 class Incoming:
-    """An `Inbox` with a connection, a waiting reader and a cursor file."""
+    """An `Inbox` with a connection, a waiting reader and a cursor file.
 
-    def __init__(self, cursor: Cursor | CursorFile | None, auto_ack: bool) -> None:
+    `handed` is called with each message that the reader is handed.
+    """
+
+    def __init__(
+        self,
+        cursor: Cursor | CursorFile | None,
+        auto_ack: bool,
+        handed: Callable[[Message], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._file = cursor if isinstance(cursor, CursorFile) else None
         self._inbox = Inbox(cursor.load() if isinstance(cursor, CursorFile) else cursor)
         self._auto_ack = auto_ack
+        self._handed = handed
         self._connection: Connection | None = None
         self._half_window = WINDOW // 2
         self._waiter: asyncio.Future[None] | None = None
@@ -96,6 +106,7 @@ class Incoming:
                 await self._waiter
             finally:
                 self._waiter = None
+        self._handed(message)
         return message
 
     def ack(self, message: Message) -> None:

@@ -24,6 +24,7 @@ from protocol.client.events import (
     Connected,
     Disconnected,
     Event,
+    Receipt,
     Signal,
     TokenExpiring,
     Transient,
@@ -247,6 +248,8 @@ class Link:
                 self._tell(Signal(sender, to, kind, body))
             case frames.Transient(message=message):
                 self._tell(Transient(Message.of(message, self._incoming.user, 0, message.time)))
+            case frames.Receipt(peer=peer, user=user, delivered=delivered, read=read):
+                self._tell(Receipt(peer, user, delivered, read))
             case frames.Ping():
                 connection.write(_PONG)
             case frames.Pong():

@@ -73,6 +73,12 @@ class Message(Struct, frozen=True):
         return Place(self.ms, self.seq)
 
     @property
+    def peer(self) -> str:
+        """The conversation, as `Client.send` calls it: the other user. A notice has the group's,
+        or none."""
+        return self.to if self.own or ":" in self.to else self.sender
+
+    @property
     def text(self) -> str:
         """The body as UTF-8.
 

@@ -52,6 +52,7 @@ from protocol.frames.groups import (
 )
 from protocol.frames.history import Entry, Forget, History, Place, Transient
 from protocol.frames.messages import Ack, Extra, Lost, Message, Options, Push, Send
+from protocol.frames.receipts import Counts, Mark, Reach, Receipt, Receipts, Unread
 from protocol.frames.rooms import (
     Priority,
     Roomjoin,
@@ -73,6 +74,7 @@ __all__ = [
     "Connect",
     "Connected",
     "Count",
+    "Counts",
     "Cursor",
     "Entry",
     "Error",
@@ -96,6 +98,7 @@ __all__ = [
     "History",
     "Limits",
     "Lost",
+    "Mark",
     "Message",
     "Ok",
     "Options",
@@ -104,6 +107,9 @@ __all__ = [
     "Pong",
     "Priority",
     "Push",
+    "Reach",
+    "Receipt",
+    "Receipts",
     "Renew",
     "RequestId",
     "Result",
@@ -119,6 +125,7 @@ __all__ = [
     "Signal",
     "Signaled",
     "Transient",
+    "Unread",
 ]
 
 # One line a block, as far as it fits.
@@ -131,6 +138,7 @@ ClientFrame = (
     | Roomjoin | Roomleave | Roomset | Roomsend
     | Signal
     | History | Forget
+    | Mark | Receipts | Unread
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
@@ -138,4 +146,5 @@ ServerFrame = (
     | Roompush | Roomstate
     | Signaled
     | Transient
+    | Receipt
 )  # fmt: skip

@@ -37,7 +37,7 @@ class Transient(Struct, array_like=True, frozen=True, tag=96):
 
 
 class History(Struct, array_like=True, frozen=True, tag=97):
-    """Client to server: a page of the conversation with ``peer``.
+    """Client to server: a page of the conversation with ``peer``, a user id or a group's ``g:…``.
 
     Newest first, from before ``before``; or oldest first, from after ``after``; not both. The
     answer is `Ok` with ``history``, and ``next`` where there may be more.

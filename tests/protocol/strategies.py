@@ -11,6 +11,7 @@ from protocol.frames import (
     ClientFrame,
     Connect,
     Connected,
+    Counts,
     Cursor,
     Entry,
     Error,
@@ -33,6 +34,7 @@ from protocol.frames import (
     History,
     Limits,
     Lost,
+    Mark,
     Message,
     Ok,
     Options,
@@ -40,6 +42,9 @@ from protocol.frames import (
     Place,
     Pong,
     Push,
+    Reach,
+    Receipt,
+    Receipts,
     Renew,
     Result,
     Roomjoin,
@@ -54,6 +59,7 @@ from protocol.frames import (
     Signaled,
     Transient,
     Unblock,
+    Unread,
 )
 
 request_ids = st.integers(1, 2**32 - 1)
@@ -130,6 +136,9 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
     ),
     st.builds(Forget, request_ids, st.text(min_size=1, max_size=128), places),
     st.builds(Ack, counts),
+    st.builds(Mark, request_ids, st.text(min_size=1, max_size=128), counts, counts),
+    st.builds(Receipts, request_ids, st.text(min_size=1, max_size=128), counts),
+    st.builds(Unread, request_ids),
     st.builds(Renew, request_ids, st.text()),
     st.builds(
         GroupCreate, request_ids, ids, st.text(min_size=1, max_size=128), st.lists(ids, max_size=9)
@@ -212,6 +221,14 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
             st.none() | counts,
             history=st.none() | st.lists(entries, max_size=3).map(tuple),
             next=st.none() | places,
+            receipts=st.none()
+            | st.builds(
+                Reach,
+                st.lists(st.tuples(st.text(), counts, counts)),
+                st.tuples(counts, counts, counts),
+            ),
+            unread=st.none()
+            | st.builds(Counts, st.lists(st.tuples(st.text(), counts)), st.booleans()),
         ),
     ),
     st.builds(
@@ -232,4 +249,5 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(Roomstate, st.text(), counts, counts),
     st.builds(Signaled, st.text(), st.text(), st.text(), st.binary(max_size=2000)),
     st.builds(Transient, messages),
+    st.builds(Receipt, st.text(), st.text(), counts, counts),
 )

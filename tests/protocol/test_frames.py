@@ -15,6 +15,7 @@ from protocol.frames import (
     ClientFrame,
     Connect,
     Connected,
+    Counts,
     Cursor,
     Entry,
     Error,
@@ -27,6 +28,7 @@ from protocol.frames import (
     Options,
     Place,
     Push,
+    Reach,
     Send,
     ServerFrame,
 )
@@ -66,7 +68,8 @@ def test_the_table_of_frames_is_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Cursor, Limits, Message, GroupInfo, GroupMember, Extra, Options, Place, Entry]
+    "kind",
+    [Cursor, Limits, Message, GroupInfo, GroupMember, Extra, Options, Place, Entry, Reach, Counts],
 )
 def test_the_arrays_inside_frames_are_the_code(kind: Any) -> None:
     """SPEC.md section 4.6, second table."""
@@ -108,6 +111,11 @@ def test_the_table_of_limits_is_the_code() -> None:
     assert said["admins of a room"] == str(limits.MAX_ROOM_ADMINS)
     assert said["body of a signal"] == str(limits.MAX_SIGNAL_BYTES)
     assert said["signals of a session"] == str(limits.SIGNAL_BURST)
+    assert said["people in an answer to receipts, and told of a receipt"] == str(
+        limits.MAX_RECEIPT_ROWS
+    )
+    assert said["conversations in an answer to unread"] == str(limits.MAX_UNREAD_ROWS)
+    assert said["unread messages counted"] == str(limits.MAX_UNREAD)
     assert (said["integer"], limits.MAX_INTEGER) == ("2^53", 2**53 - 1)
 
 

@@ -69,6 +69,7 @@ def _everything(client: Any) -> bytes:
         b"stream": client.xrange,
         b"zset": lambda key: client.zrange(key, 0, -1),
         b"set": client.smembers,
+        b"list": lambda key: client.lrange(key, 0, -1),
     }
     parts = []
     for key in client.scan_iter(count=1000):

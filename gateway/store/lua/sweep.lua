@@ -1,7 +1,7 @@
 -- Take out of one user's inbox what is past its time, forget devices unseen for as long, and note
 -- when to look again.
 --
--- KEYS  1 inbox  2 meta  3 due list  4 blocks  5 blocked by
+-- KEYS  1 inbox  2 meta  3 due list  4 blocks  5 blocked by  6 unread
 -- ARGV  1 now ms  2 retention ms  3 how long an unused profile is kept, ms  4 member of the due list
 -- Returns how many messages were removed.
 local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -50,7 +50,7 @@ if not due then
   -- truth about what it missed. It goes when the profile's time is over.
   due = last_used + tonumber(ARGV[3])
   if due <= now then
-    redis.call('DEL', KEYS[1], KEYS[2])
+    redis.call('DEL', KEYS[1], KEYS[2], KEYS[6])
     if tonumber(ARGV[3]) == 0 then -- the app is gone; else a block stays for good
       redis.call('DEL', KEYS[4], KEYS[5])
     end

@@ -78,11 +78,11 @@ async def test_a_message_that_was_under_way_does_not_reach_who_was_removed(
         deliver, stalled = chat._inboxes.deliver_to, asyncio.Event()
         gone_on = asyncio.Event()
 
-        def stall(*arguments: Any) -> asyncio.Future[int]:
+        def stall(*arguments: Any, **options: Any) -> asyncio.Future[int]:
             async def later() -> int:
                 stalled.set()
                 await gone_on.wait()
-                return await deliver(*arguments)
+                return await deliver(*arguments, **options)
 
             return asyncio.ensure_future(later())
 
@@ -154,7 +154,7 @@ async def test_a_change_that_could_not_be_told_is_unavailable_and_then_done(
     async with two_gateways(settings, clock) as (one, two), one.client("alice") as alice:
         group = await created(alice, "bob")
 
-        def away(*_: Any) -> asyncio.Future[int]:
+        def away(*_: Any, **__: Any) -> asyncio.Future[int]:
             failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             failed.set_exception(Unavailable("test"))
             return failed

@@ -80,7 +80,7 @@ async def test_options_that_make_no_sense(running: RunningWorker, options: Any) 
 
 
 async def test_options_to_a_group_reach_its_members(running: RunningWorker) -> None:
-    """HP-12.1-1, HP-12.2-1: a time to live is one for each member; ``history`` changes nothing."""
+    """HP-12.1-1, HP-12.2-1: a time to live is one for each member."""
     assert running.clock is not None
     async with running.client("alice") as alice:
         group = await created(alice, "bob")

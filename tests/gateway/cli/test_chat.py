@@ -88,5 +88,7 @@ def test_without_a_dev_folder_the_text_says_so(tmp_path: Path) -> None:
 def test_a_recipient_is_a_user_or_a_group(tmp_path: Path, to: str) -> None:
     """Exit code 2 for another form; a group's goes on to look for a gateway."""
     assert run("send", "hi", "--as", "alice", "--to", to, "--data", tmp_path).code == 2
+    assert run("history", "--as", "alice", "--with", to, "--data", tmp_path).code == 2
     group = "g:" + "0" * 32
     assert run("send", "hi", "--as", "alice", "--to", group, "--data", tmp_path).code == 3
+    assert run("history", "--as", "alice", "--with", group, "--data", tmp_path).code == 3

@@ -65,7 +65,7 @@ async def test_what_the_age_took_is_said_at_connect(running: RunningWorker) -> N
         running.clock.advance(running.app.tier.retention_ms / 1000 - 3600)
     async with running.client("alice") as alice:
         await send_many(alice, "bob", 1, first=3)
-    running.clock.advance(3600)
+    running.clock.advance(3601)  # their times are some milliseconds apart (HP-14.1-2)
     async with running.client("bob", cursor=Cursor(epoch, 0, 0)) as bob:
         connected = bob.connected
         assert (connected.lost, connected.cursor.seq) == ((1, 2), 2)
@@ -90,7 +90,7 @@ async def test_what_is_gone_behind_a_full_window_is_said_in_its_place(
         # Only the inbox grows older: the sessions' tokens would have ended long before.
         running.clock.now += keep - 60
         await send_many(alice, "bob", 1, first=WINDOW + 11)
-        running.clock.now += 60
+        running.clock.now += 61  # their times are some milliseconds apart (HP-14.1-2)
         await bob.send(frames.Ack(WINDOW))
         lost = await bob.expect(frames.Lost)
         assert (lost.first, lost.last) == (WINDOW + 1, WINDOW + 10)
@@ -106,7 +106,7 @@ async def test_what_is_gone_at_the_end_of_an_inbox_is_said_too(running: RunningW
         await bob.connect(running.token("bob"))
         await send_many(alice, "bob", WINDOW + 10)
         await pushes(bob, WINDOW)
-        running.clock.now += running.app.tier.retention_ms / 1000
+        running.clock.now += running.app.tier.retention_ms / 1000 + 1
         await bob.send(frames.Ack(WINDOW))
         lost = await bob.expect(frames.Lost)
         assert (lost.first, lost.last) == (WINDOW + 1, WINDOW + 10)

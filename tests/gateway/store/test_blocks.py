@@ -10,9 +10,10 @@ from gateway.apps.tiers import TIERS
 from gateway.store import blocks as blocks_module
 from gateway.store.blocks import BlockedBy, Blocks, TooManyBlocks
 from gateway.store.errors import Unavailable
+from gateway.store.inbox import PROFILE_MS
 from gateway.store.keys import Keys
 from gateway.store.link import Link, Script
-from gateway.store.sweeper import _SWEEP, PROFILE_MS
+from gateway.store.sweeper import _SWEEP
 from tests.gateway.store.conftest import Store
 
 APP = "02" + "ab" * 15
@@ -39,8 +40,7 @@ class Harness:
 
     async def sweep(self, user: str, now_ms: int, retention: int, profile: int) -> None:
         keys = KEYS.user(APP, user)
-        names = (keys.inbox, keys.meta, keys.due, keys.blocks, keys.blocked_by)
-        await self.link.run(_SWEEP, names, now_ms, retention, profile, keys.member)
+        await self.link.run(_SWEEP, keys.swept, now_ms, retention, profile, keys.member)
 
 
 @pytest.fixture

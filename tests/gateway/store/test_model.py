@@ -25,8 +25,7 @@ from hypothesis.stateful import (
 
 from gateway.apps.tiers import TIERS
 from gateway.security.keyring import Keyring
-from gateway.store.inbox import Attached
-from gateway.store.sweeper import PROFILE_MS
+from gateway.store.inbox import PROFILE_MS, Attached
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Store, open_store
 

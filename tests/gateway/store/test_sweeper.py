@@ -11,7 +11,8 @@ import pytest
 from gateway.apps.tiers import TIERS
 from gateway.store import sweeper as module
 from gateway.store.errors import Unavailable
-from gateway.store.sweeper import BATCH, PROFILE_MS
+from gateway.store.inbox import PROFILE_MS
+from gateway.store.sweeper import BATCH
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Store, together
 

@@ -32,12 +32,28 @@ class Peer:
 
     def __init__(self, ws: ServerConnection) -> None:
         self.ws = ws
+        self._marks: list[frames.Mark] = []
 
     async def next(self) -> ClientFrame:
-        """The client's next frame."""
-        data = await self.ws.recv()
-        assert isinstance(data, bytes)
-        return decode_client(data)
+        """The client's next frame. A mark, which leaves by itself, is kept for `mark`."""
+        while True:
+            data = await self.ws.recv()
+            assert isinstance(data, bytes)
+            frame = decode_client(data)
+            if not isinstance(frame, frames.Mark):
+                return frame
+            self._marks.append(frame)
+
+    async def mark(self) -> frames.Mark:
+        """The client's next mark; nothing but acks may come before it."""
+        while not self._marks:
+            data = await self.ws.recv()
+            assert isinstance(data, bytes)
+            frame = decode_client(data)
+            assert isinstance(frame, frames.Mark | Ack), frame
+            if isinstance(frame, frames.Mark):
+                return frame
+        return self._marks.pop(0)
 
     async def expect(self, kind: type[_F]) -> _F:
         """The client's next frame, which must be a `kind`."""

@@ -1,0 +1,416 @@
+"""Receipts and unread counts, as clients see them: from frame to frame."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import redis
+
+from gateway.config import Settings
+from gateway.store.keys import Keys
+from protocol import codes, frames
+from protocol.frames import ClientFrame, Mark, Ok, Receipt
+from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
+
+
+async def ask(
+    client: RawClient, make: Callable[[int], ClientFrame], others: list[Any] | None = None
+) -> frames.Ok | frames.Error:
+    """The answer to a request; frames before it go to `others`."""
+    request_id = client.request_id()
+    await client.send(make(request_id))
+    while True:
+        frame = await client.receive()
+        if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
+            return frame
+        if others is not None:
+            others.append(frame)
+
+
+async def mark(client: RawClient, peer: str, delivered: int, read: int = 0) -> None:
+    """A mark that must be accepted."""
+    answer = await ask(client, lambda id: Mark(id, peer, delivered, read))
+    assert answer == Ok(answer.id)
+
+
+async def refused(client: RawClient, make: Callable[[int], ClientFrame]) -> int:
+    """The code of a refusal; the connection must be kept."""
+    answer = await ask(client, make)
+    assert isinstance(answer, frames.Error), answer
+    await client.send(frames.Ping())
+    await client.until(frames.Pong)
+    return answer.code
+
+
+async def unread(client: RawClient) -> dict[str, int]:
+    """What is unread."""
+    answer = await ask(client, frames.Unread)
+    assert isinstance(answer, Ok)
+    assert answer.result.unread is not None
+    assert answer.result.unread.more is False
+    return dict(answer.result.unread.rows)
+
+
+async def receipts(client: RawClient, peer: str, time: int = 0) -> frames.Reach:
+    """What receipts says."""
+    answer = await ask(client, lambda id: frames.Receipts(id, peer, time))
+    assert isinstance(answer, Ok)
+    assert answer.result.receipts is not None
+    return answer.result.receipts
+
+
+async def say(client: RawClient, to: str, text: str = "x") -> int:
+    """Send a message; returns its time."""
+    answer = await client.say(to, text)
+    assert isinstance(answer, Ok)
+    assert answer.result.time is not None
+    return answer.result.time
+
+
+async def test_a_mark_is_told_to_the_other_side(running: RunningWorker) -> None:
+    """HP-14.2-1, HP-14.2-3, HP-14.1-4, HP-4.6-1: under the receiver's name."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        first, second = await say(alice, "bob"), await say(alice, "bob")
+        await mark(bob, "alice", second)
+        assert await alice.until(Receipt) == Receipt("bob", "bob", second, 0)
+        await mark(bob, "alice", 0, first)
+        assert await alice.until(Receipt) == Receipt("bob", "bob", second, first)
+        await mark(bob, "alice", 0, second)
+        assert await alice.until(Receipt) == Receipt("bob", "bob", second, second)
+
+
+async def test_reading_raises_delivered_as_far(running: RunningWorker) -> None:
+    """HP-14.1-4: what was read was delivered."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        time = await say(alice, "bob")
+        await mark(bob, "alice", 0, time)
+        assert await alice.until(Receipt) == Receipt("bob", "bob", time, time)
+
+
+async def test_messages_of_one_millisecond_are_told_apart(running: RunningWorker) -> None:
+    """HP-14.1-1, HP-14.1-2, HP-14.3-2: the clock stands, and still each is read by itself."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        times = [await say(alice, "bob") for _ in range(3)]
+        assert sorted(set(times)) == times
+        pushes = [await bob.until(frames.Push) for _ in times]
+        assert [push.message.time for push in pushes] == times
+        assert await unread(bob) == {"alice": 3}
+        await mark(bob, "alice", 0, times[0])
+        assert await unread(bob) == {"alice": 2}
+        result = [(await receipts(alice, "bob", time)).reached for time in times]
+        assert result == [(1, 1, 1), (1, 0, 0), (1, 0, 0)]
+
+
+async def test_a_mark_at_or_below_the_watermark_changes_and_tells_nothing(
+    running: RunningWorker,
+) -> None:
+    """HP-14.1-3: going back and repeating are ok, and silent."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        first, second = await say(alice, "bob"), await say(alice, "bob")
+        await mark(bob, "alice", second, second)
+        assert await alice.until(Receipt) == Receipt("bob", "bob", second, second)
+        for read in (second, first, 1):
+            await mark(bob, "alice", read, read)
+        third = await say(alice, "bob")
+        await mark(bob, "alice", third)
+        assert await alice.until(Receipt) == Receipt("bob", "bob", third, second)
+        assert await unread(bob) == {"alice": 1}
+
+
+async def test_reading_is_told_to_the_users_own_devices(running: RunningWorker) -> None:
+    """HP-14.2-2: by the same name as they call it; delivered is not their concern."""
+    async with (
+        running.client("alice") as alice,
+        running.client("bob", "phone") as phone,
+        running.client("bob", "laptop") as laptop,
+    ):
+        time = await say(alice, "bob")
+        await mark(phone, "alice", time)
+        seen: list[Any] = []
+        await ask(phone, lambda id: Mark(id, "alice", time, time), seen)
+        await ask(phone, frames.Unread, seen)
+        receipt = Receipt("alice", "bob", time, time)
+        assert [frame for frame in seen if isinstance(frame, Receipt)] == [receipt]
+        assert await laptop.until(Receipt) == receipt
+        assert await unread(laptop) == {}
+
+
+async def test_who_was_not_connected_can_ask(running: RunningWorker) -> None:
+    """HP-14.2-4, HP-14.2-6: watermarks are kept; one's own are not among them."""
+    async with running.client("bob") as bob:
+        async with running.client("alice") as alice:
+            first, second = await say(alice, "bob"), await say(alice, "bob")
+            assert (await receipts(alice, "bob")).receipts == []
+            assert (await receipts(alice, "bob", first)).reached == (1, 0, 0)
+        await mark(bob, "alice", second, first)
+        assert (await receipts(bob, "alice")).receipts == []
+    async with running.client("alice", "new") as alice:
+        assert (await receipts(alice, "bob")).receipts == [("bob", second, first)]
+        assert (await receipts(alice, "bob", first)).reached == (1, 1, 1)
+        assert (await receipts(alice, "bob", second)).reached == (1, 1, 0)
+        assert (await receipts(alice, "bob", second + 1)).reached == (1, 0, 0)
+
+
+async def test_unread_is_counted_while_one_is_away(running: RunningWorker) -> None:
+    """HP-14.3-1, HP-14.3-4: per conversation, on any device, without one's own."""
+    async with running.client("alice") as alice, running.client("carol") as carol:
+        await say(alice, "bob")
+        await say(alice, "bob")
+        time = await say(carol, "bob")
+        assert await unread(alice) == {}
+        async with running.client("bob", "phone") as bob:
+            assert await unread(bob) == {"alice": 2, "carol": 1}
+            await bob.send(frames.Ack(3))
+            await mark(bob, "carol", time, time)
+            await say(bob, "alice")
+        async with running.client("bob", "laptop") as bob:
+            assert await unread(bob) == {"alice": 2}
+        assert await unread(alice) == {"bob": 1}
+
+
+async def test_a_repeated_send_is_unread_once(running: RunningWorker) -> None:
+    """HP-14.3-1: and has one time, which its watermark is."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        first = await alice.say("bob", "x", "same")
+        running.pass_time(1)
+        again = await alice.say("bob", "x", "same")
+        assert isinstance(first, Ok)
+        assert isinstance(again, Ok)
+        assert first.result == again.result
+        assert (await bob.until(frames.Push)).message.time == first.result.time
+        assert await unread(bob) == {"alice": 1}
+
+
+async def test_unread_names_at_most_200_conversations(
+    running: RunningWorker,
+) -> None:
+    """HP-14.3-5: the newest, and says that there are more."""
+    assert running.clock is not None
+    async with running.client("bob") as bob:
+        for number in range(201):
+            user = f"u{number}"
+            running.clock.advance(0.01)
+            async with running.client(user) as client:
+                await say(client, "bob")
+        answer = await ask(bob, frames.Unread)
+        assert isinstance(answer, Ok)
+        counts = answer.result.unread
+        assert counts is not None
+        assert counts.more is True
+        assert {peer for peer, _ in counts.rows} == {f"u{number}" for number in range(1, 201)}
+
+
+# -- misuse ------------------------------------------------------------------------------------
+
+
+async def test_marking_ahead_reaches_what_is_there(running: RunningWorker) -> None:
+    """HP-14.1-6: nobody has read what was not sent yet."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        time = await say(alice, "bob")
+        await mark(bob, "alice", 2**53 - 1, time)
+        assert await alice.until(Receipt) == Receipt("bob", "bob", time, time)
+        running.pass_time(1)
+        later = await say(alice, "bob")
+        assert (await receipts(alice, "bob", later)).reached == (1, 0, 0)
+
+
+async def test_marking_what_one_wrote_reads_what_came_before_it(running: RunningWorker) -> None:
+    """HP-14.1-6: the last message on the screen may be one's own."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        time = await say(alice, "bob")
+        running.pass_time(1)
+        own = await say(bob, "alice")
+        await mark(bob, "alice", own, own)
+        assert await alice.until(Receipt) == Receipt("bob", "bob", time, time)
+        assert await unread(bob) == {}
+
+
+async def test_marking_where_there_is_no_message_tells_nobody(running: RunningWorker) -> None:
+    """HP-14.1-6: a conversation of others, or of nobody."""
+    async with (
+        running.client("alice") as alice,
+        running.client("bob") as bob,
+        running.client("mallory") as mallory,
+    ):
+        time = await say(alice, "bob")
+        for peer in ("alice", "bob", "nobody", "mallory"):
+            await mark(mallory, peer, time, time)
+        seen: list[Any] = []
+        await ask(bob, frames.Unread, seen)
+        assert not any(isinstance(frame, Receipt) for frame in seen)
+        for peer in ("alice", "bob"):
+            result = await receipts(mallory, peer)
+            assert (result.receipts, result.reached) == ([], (1, 0, 0))
+
+
+async def test_marking_nothing_is_refused(running: RunningWorker) -> None:
+    """HP-14.1-5."""
+    async with running.client("alice") as alice:
+        code = await refused(alice, lambda id: Mark(id, "bob", 0, 0))
+        assert code == codes.INVALID_FIELD.number
+
+
+@pytest.mark.parametrize(
+    "peer", ["g:team", "g:", "r:lobby", "a b", "d:alice:bob", "bob:", ":", "ü"]
+)
+async def test_a_peer_of_an_unknown_form_is_refused(running: RunningWorker, peer: str) -> None:
+    """HP-14.1-7."""
+    async with running.client("alice") as alice:
+        for make in (lambda id: Mark(id, peer, 1), lambda id: frames.Receipts(id, peer)):
+            assert await refused(alice, make) == codes.UNKNOWN_RECIPIENT.number
+
+
+async def test_before_connected_nothing_is_answered(running: RunningWorker) -> None:
+    """HP-5.1-2, for the requests of this section too."""
+    for frame in (Mark(5, "bob", 1), frames.Receipts(5, "bob"), frames.Unread(5)):
+        async with RawClient.open(running.url) as client:
+            await client.send(frame)
+            error = await client.expect(frames.Error)
+            assert (error.id, error.code) == (5, codes.NOT_CONNECTED.number)
+            assert await client.closed() == codes.CONNECT_EXPECTED.number
+
+
+async def test_a_conversation_with_oneself_has_nothing_unread(running: RunningWorker) -> None:
+    """HP-14.3-1, HP-14.2-4: there is nobody else in it."""
+    async with running.client("alice") as alice:
+        time = await say(alice, "alice")
+        assert await unread(alice) == {}
+        await mark(alice, "alice", time, time)
+        result = await receipts(alice, "alice", time)
+        assert (result.receipts, result.reached) == ([], (0, 0, 0))
+
+
+# -- several gateways --------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def two(
+    settings: Settings, clock: FakeClock
+) -> AsyncIterator[tuple[RunningWorker, RunningWorker]]:
+    """Two gateways of one region."""
+    async with (
+        running_worker(settings, clock=clock) as one,
+        running_worker(settings, clock=clock, app=one.app) as other,
+    ):
+        yield one, other
+
+
+async def test_receipts_cross_from_one_gateway_to_another(
+    two: tuple[RunningWorker, RunningWorker],
+) -> None:
+    """HP-14.2-1, HP-14.2-2: to the other user, and to the user's other device."""
+    one, other = two
+    async with (
+        one.client("alice") as alice,
+        other.client("bob", "phone") as phone,
+        one.client("bob", "laptop") as laptop,
+    ):
+        time = await say(alice, "bob")
+        await mark(phone, "alice", time, time)
+        assert await alice.until(Receipt) == Receipt("bob", "bob", time, time)
+        assert await laptop.until(Receipt) == Receipt("alice", "bob", time, time)
+        assert await unread(laptop) == {}
+
+
+async def test_marks_outlive_their_gateway(settings: Settings, clock: FakeClock) -> None:
+    """HP-14.1-3, G10: what was answered ok is kept; repeating it elsewhere changes nothing."""
+    async with running_worker(settings, clock=clock) as one:
+        async with one.client("alice") as alice, one.client("bob") as bob:
+            times = [await say(alice, "bob") for _ in range(2)]
+            await mark(bob, "alice", times[0], times[0])
+        app = one.app
+    async with (
+        running_worker(settings, clock=clock, app=app) as other,
+        other.client("alice") as alice,
+        other.client("bob") as bob,
+    ):
+        await mark(bob, "alice", times[0], times[0])
+        assert await unread(bob) == {"alice": 1}
+        assert (await receipts(alice, "bob")).receipts == [("bob", times[0], times[0])]
+
+
+# -- groups --------------------------------------------------------------------------------------
+
+
+async def team(owner: RawClient, *members: str) -> str:
+    """A new group; returns what its members call it."""
+    answer = await ask(owner, lambda id: frames.GroupCreate(id, "team", "team", list(members)))
+    assert isinstance(answer, Ok)
+    assert answer.result.id is not None
+    return f"g:{answer.result.id.hex()}"
+
+
+async def test_a_group_is_unread_and_read_like_any_conversation(running: RunningWorker) -> None:
+    """HP-14.3-1, HP-14.2-1, HP-14.2-3: by its name for all; its notices are not counted."""
+    async with (
+        running.client("alice") as alice,
+        running.client("bob") as bob,
+        running.client("carol") as carol,
+    ):
+        group = await team(alice, "bob", "carol")
+        time = await say(alice, group)
+        assert await unread(bob) == {group: 1}
+        assert await unread(alice) == {}
+        await mark(bob, group, time, time)
+        for hearer in (alice, carol):
+            assert await hearer.until(Receipt) == Receipt(group, "bob", time, time)
+        assert (await unread(bob), await unread(carol)) == ({}, {group: 1})
+        result = await receipts(alice, group, time)
+        assert (result.receipts, result.reached) == ([("bob", time, time)], (2, 1, 1))
+
+
+async def test_whoever_is_not_in_the_group_is_refused(running: RunningWorker) -> None:
+    """HP-14.1-7: who never was, who no longer is, and for a group that is not."""
+    async with running.client("alice") as alice, running.client("mallory") as mallory:
+        group = await team(alice, "bob", "mallory")
+        time = await say(alice, group)
+        answer = await ask(alice, lambda id: frames.GroupRemove(id, group[2:], ["mallory"]))
+        assert isinstance(answer, Ok)
+        for make in (
+            lambda id: Mark(id, group, time, time),
+            lambda id: frames.Receipts(id, group),
+        ):
+            assert await refused(mallory, make) == codes.NOT_A_MEMBER.number
+        no_group = "g:" + "0" * 32
+        code = await refused(alice, lambda id: Mark(id, no_group, time))
+        assert code == codes.UNKNOWN_GROUP.number
+        assert (await receipts(alice, group)).receipts == []
+
+
+@pytest.mark.parametrize(("others", "told"), [(100, True), (101, False)])
+async def test_a_large_group_is_not_told_live(
+    running: RunningWorker, others: int, told: bool
+) -> None:
+    """HP-14.2-1, HP-14.2-6: up to 100 people each hear of it; in a larger one they ask."""
+    users = [f"u{number}" for number in range(others)]
+    async with running.client("alice") as alice, running.client("u0") as bob:
+        group = await team(alice, *users[:99])
+        for more in (users[99:],):
+            answer = await ask(alice, lambda id, m=more: frames.GroupAdd(id, group[2:], m))  # type: ignore[misc]
+            assert isinstance(answer, Ok)
+        time = await say(alice, group)
+        await mark(bob, group, time, time)
+        seen: list[Any] = []
+        result = await ask(alice, lambda id: frames.Receipts(id, group, time), seen)
+        assert isinstance(result, Ok)
+        assert result.result.receipts is not None
+        assert result.result.receipts.reached == (others, 1, 1)
+        expected = [Receipt(group, "u0", time, time)] if told else []
+        assert [frame for frame in seen if isinstance(frame, Receipt)] == expected
+
+
+async def test_rows_are_of_those_who_read_furthest(running: RunningWorker) -> None:
+    """HP-14.2-5: 100 rows, and numbers over all; who is out of the group is in neither."""
+    users = [f"u{number}" for number in range(150)]
+    async with running.client("alice") as alice:
+        group = await team(alice, *users[:99])
+        await ask(alice, lambda id: frames.GroupAdd(id, group[2:], users[99:]))
+        marks = Keys("sg").marks(running.app.id, group)
+        rows = {user: f"{1000 + number} {number}" for number, user in enumerate(users)}
+        with redis.Redis.from_url(running.redis_url) as store:
+            store.hset(marks, mapping={**rows, "gone": "5000 5000"})
+        result = await receipts(alice, group, 120)
+        assert result.reached == (150, 150, 30)
+        assert result.receipts == [(f"u{n}", 1000 + n, n) for n in range(149, 49, -1)]
