@@ -29,6 +29,8 @@ def tables(found: list[Result], compared: list[Result]) -> str:
         f"{one.started[:10]}; {'; '.join(one.machine.values())}; "
         f"{', '.join(f'{key} {value}' for key, value in versions.items())}.",
         "",
+        *_conditions(found),
+        "",
         "| target | at most / at least | found |",
         "|---|---|---|",
     ]
@@ -52,6 +54,21 @@ def tables(found: list[Result], compared: list[Result]) -> str:
             f"{result.counts['lost']} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _conditions(found: list[Result]) -> list[str]:
+    """What the generator could do, and what else the machine was doing."""
+    takes = "delivery per s and generator core"
+    cores = [f"{one.label} {one.figures[takes]:,.0f}" for one in found if takes in one.figures]
+    idle = [
+        f"{one.label} {one.figures['machine idle']:.0%}"
+        for one in found
+        if "machine idle" in one.figures
+    ]
+    return [
+        f"Deliveries a second that one core of the generator takes: {', '.join(cores)}.",
+        f"Share of the machine that was idle meanwhile: {', '.join(idle)}.",
+    ]
 
 
 def draw(found: list[Result]) -> list[tuple[str, str]]:

@@ -101,6 +101,7 @@ def test_the_readme_gets_tables_and_plots() -> None:
     assert "| room of 1,000, 50 msg/s: CPU to a bare send() loop | <= 1.250 | 1.200 |" in text
     assert "| fanout, per delivery | 9.500 |  | 1.500 | 7.003 | 25% | 0 |" in text
     names = [name for name, _ in readme.draw([result])]
+    assert "idle meanwhile: fanout 25%." in text
     assert names == ["fanout-latency.svg", "fanout-over-time.svg"]
 
 
