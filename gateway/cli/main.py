@@ -6,6 +6,7 @@ import typer
 
 from gateway.cli import (
     apps,
+    bench,
     chat,
     config_cmd,
     dev,
@@ -43,6 +44,7 @@ app.command()(tokens.kick)
 app.add_typer(keys.app, name="keys")
 app.add_typer(config_cmd.app, name="config")
 app.command()(doctor.doctor)
+app.command(context_settings=bench.OPTIONS)(bench.bench)
 
 
 def main() -> None:

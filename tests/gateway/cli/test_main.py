@@ -27,6 +27,8 @@ COMMANDS = [
     "room members",
     "kick",
     "doctor",
+    "bench chat",
+    "bench report",
     "app create",
     "app list",
     "app show",
