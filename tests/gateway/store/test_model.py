@@ -54,13 +54,25 @@ class Changing(Machine):
         sent.half = False
 
     @precondition(lambda self: self.sent)
-    @rule(data=st.data(), recall=st.booleans(), dies=st.booleans())
-    def a_message_is_changed(self, data: st.DataObject, recall: bool, dies: bool) -> None:
-        """Edited or recalled, most telling where somebody holds it still; or what was recalled is
-        recalled again, which does what a gateway that died left undone.
+    @rule(
+        data=st.data(),
+        changes=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4),
+    )
+    def a_message_is_changed(self, data: st.DataObject, changes: list[tuple[bool, bool]]) -> None:
+        """Edited or recalled, a few times, most telling where somebody holds it still and somebody
+        else has done with it.
         """
-        held = [s for s in self.sent if any(s.within(i) for i in self.inboxes.values())]
-        sent = data.draw(st.sampled_from(held or self.sent))
+        held = {u: [s for s in self.sent if s.within(self.inboxes[u])] for u in USERS}
+        some = [s for s in self.sent if any(s in held[u] for u in USERS)]
+        apart = [s for s in some if any(s not in held[u] for u in s.users)]
+        sent = data.draw(st.sampled_from(apart or some or self.sent))
+        for recall, dies in changes:
+            self.it_is_asked(data, sent, recall, dies)
+
+    def it_is_asked(self, data: st.DataObject, sent: Sent, recall: bool, dies: bool) -> None:
+        """By its sender, or to recall it by somebody else in the group; of a gateway that may die
+        on the way. What was recalled is recalled again, which does what such a one left undone.
+        """
         recall = recall or bool(sent.missed)  # who edits it has had the answer to the send
         users = looked_into = sent.users
         audience, version = self.store.inboxes.audience(APP_ID, users), ""
