@@ -72,8 +72,7 @@ class Sent:
     """A message to users, of whom the first may change it, or to a group; `record` is the first.
 
     By the number of a change, `records` and `notices` hold what it became and what is told of it;
-    `told` the buckets that have the latter. The gateway died before it stored it for who `missed`
-    it; `half` until the send is repeated.
+    `told` the buckets that have the latter. A gateway died before it stored it for who `missed` it.
     """
 
     users: list[str]
@@ -84,10 +83,6 @@ class Sent:
     notices: dict[int, bytes] = field(default_factory=dict)
     told: set[tuple[int, int]] = field(default_factory=set)
     missed: list[str] = field(default_factory=list)
-    half: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.half = bool(self.missed)
 
     def within(self, inbox: Inbox) -> Message | None:
         """It, as somebody's inbox holds it."""

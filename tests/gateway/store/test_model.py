@@ -33,25 +33,33 @@ class Changing(Machine):
         self.forgotten: set[tuple[str, bytes]] = set()
         """What must not be in the bytes of somebody's inbox any more."""
 
-    @rule()
-    def a_gateway_dies_while_it_sends(self) -> None:
-        """One bucket has the message, another one has not."""
+    @rule(data=st.data(), recalls=st.lists(st.booleans(), max_size=2), repeated=st.booleans())
+    def a_gateway_dies_while_it_sends(
+        self, data: st.DataObject, recalls: list[bool], repeated: bool
+    ) -> None:
+        """One bucket has the message, another one has not; it may be recalled as it is."""
         users, record = [USERS[0], USERS[2]], self.record()
         self.run(self.arrive({USERS[0]}, record))
         self.inboxes[USERS[0]].receive(record, self.now)
-        self.sent.append(Sent(users, self.now, record, missed=[USERS[2]]))
+        sent = Sent(users, self.now, record, missed=[USERS[2]])
+        self.sent.append(sent)
+        for dies in recalls:
+            self.it_is_asked(data, sent, recall=True, dies=dies)
+        if repeated:
+            self.it_is_repeated(sent)
 
     @precondition(lambda self: any(not sent.group for sent in self.sent))
     @rule(data=st.data())
     def a_send_is_repeated(self, data: st.DataObject) -> None:
-        """Who missed it gets it, but for what was recalled meanwhile."""
         direct = [sent for sent in self.sent if not sent.group]
-        sent = data.draw(st.sampled_from([s for s in direct if s.half] or direct))
+        self.it_is_repeated(data.draw(st.sampled_from([s for s in direct if s.missed] or direct)))
+
+    def it_is_repeated(self, sent: Sent) -> None:
+        """Who missed it gets it, but for what was recalled meanwhile."""
         self.run(self.arrive(set(sent.users), sent.record))
         for user in sent.missed:
             self.inboxes[user].receive(sent.record, self.now)
         sent.missed.clear()
-        sent.half = False
 
     @precondition(lambda self: self.sent)
     @rule(
@@ -80,7 +88,7 @@ class Changing(Machine):
             group = self.settle(sent.group, 0)
             users, audience, version = sorted(group.members), group.audience, str(group.version)
             # Its sender changes it, or an admin recalls it: each looks into their own inbox.
-            looked_into = [data.draw(st.sampled_from(users if recall else sent.users))]
+            looked_into = [data.draw(st.sampled_from(users if recall else sent.users[:1]))]
             if looked_into[0] not in users:  # refused
                 return
         found = self.run(self.find(sent, looked_into))
