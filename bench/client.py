@@ -36,6 +36,7 @@ class Who(Struct, frozen=True, kw_only=True):
         group: users of a group that this client creates; `sends_to` then is that group.
         churns: whether its connection is dropped now and then.
         late: whether it connects only when the others have sent.
+        timed: whether its latencies are recorded.
     """
 
     index: int
@@ -48,6 +49,7 @@ class Who(Struct, frozen=True, kw_only=True):
     group: tuple[str, ...] = ()
     churns: bool = False
     late: bool = False
+    timed: bool = True
 
 
 class Totals:
@@ -100,6 +102,7 @@ class Client(WebSocketClient):
         "_pushes",
         "_refused",
         "_requests",
+        "_timed",
         "_total",
         "connected",
         "on_connected",
@@ -118,6 +121,7 @@ class Client(WebSocketClient):
         self.on_connected: Callable[[], None]
         self.on_refused: Callable[[str], None]
         self._total = total
+        self._timed = who.timed
         self._due = self.received.due
         self._next_id = 0
         self._numbers = 0
@@ -168,7 +172,8 @@ class Client(WebSocketClient):
                 total.delivered += 1
                 total.last_ns = now = time.monotonic_ns()
                 # Its own direct message comes back to a sender too; nobody waits for that one.
-                if due >= total.from_ns and (kind == _ROOMPUSH or sender != self.who.index):
+                waited_for = kind == _ROOMPUSH or sender != self.who.index
+                if self._timed and waited_for and due >= total.from_ns:
                     total.delivery.append(now - due)
             else:
                 self._other(data[start:end])
@@ -180,7 +185,7 @@ class Client(WebSocketClient):
             pending = self._pending.pop(request_id, None)
             if pending is not None:
                 total.accepted += 1
-                if pending[1] >= total.from_ns:
+                if self._timed and pending[1] >= total.from_ns:
                     total.answer.append(time.monotonic_ns() - pending[1])
             else:
                 self._other(data[start:end])

@@ -63,6 +63,7 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "group": {"rooms": 1, "members": 1000, "rate": 10},
     "offline": {"clients": 1, "rate": 5000, "duration": 2, "warmup": 0},
     "storm": {"clients": 1000, "ramp": 0, "tls": True, "duration": 2, "warmup": 0, "rate": 0},
+    "beside": {"clients": 20, "rate": 50, "rooms": 1, "members": 10_000},
     "soak": {"clients": 200, "rate": 500, "rooms": 1, "members": 50, "duration": 3600},
 }
 """What differs from `Options`' own defaults. With them a scenario measures the gateway's target."""

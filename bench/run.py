@@ -129,16 +129,22 @@ class Run:
         names = (f"bench-{options.start_id + number}" for number in range(count))
         return [(name, self.place.token(name)) for name in names]
 
-    def start(self, people: Sequence[Who]) -> None:
-        """Start the generator processes, with clients dealt out in turn."""
+    def start(self, people: Sequence[Who], apart: Sequence[Who] = ()) -> None:
+        """Start the generator processes, with clients dealt out in turn.
+
+        Those `apart` get a process of their own, in which nobody else's reading holds them up.
+        """
         options = self.options
         procs = min(options.procs, len(people))
+        shares = [tuple(people[number::procs]) for number in range(procs)]
+        if apart:
+            shares.append(tuple(apart))
         run = secrets.randbits(32)
         self._setups = [
             Setup(
                 number=number,
                 run=run,
-                who=tuple(people[number::procs]),
+                who=share,
                 urls=self.place.urls,
                 cacert=self.place.cacert,
                 source_ips=options.source_ips,
@@ -147,7 +153,7 @@ class Run:
                 seed=options.seed,
                 speaks=self.place.speaks,
             )
-            for number in range(procs)
+            for number, share in enumerate(shares)
         ]
         generators = Generators(self._setups, self.monitor.turn)
         self._generators = self._stack.enter_context(generators)

@@ -67,6 +67,7 @@ TARGETS: Final = (
     Target("chat: Redis us a message", _figure("chat", "redis us per message"), 60),
     Target("chat: p50, ms", _delivery_ms("chat", "p50"), 2),
     Target("chat: p99, ms", _delivery_ms("chat", "p99"), 8),
+    Target("1:1 beside a room of 10,000 at load: p99, ms", _delivery_ms("beside", "p99"), 20),
     Target(
         "group of 1,000: gateway us a delivery", _figure("group", "gateway us per delivery"), 25
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from bench.run import Scenario
-from bench.scenarios import chat, conn, fanout, group, offline, soak, storm
+from bench.scenarios import beside, chat, conn, fanout, group, offline, soak, storm
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "conn": conn.run,
@@ -15,6 +15,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "offline": offline.run,
     "storm": storm.run,
     "soak": soak.run,
+    "beside": beside.run,
 }
 
 ALL: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
@@ -22,6 +23,7 @@ ALL: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     ("fanout, wss", "fanout", {"tls": True}),
     ("fanout, burst", "fanout", {"members": 100, "rate": 500}),
     ("chat", "chat", {}),
+    ("beside", "beside", {}),
     ("group", "group", {}),
     ("offline", "offline", {}),
     ("storm", "storm", {}),

@@ -24,8 +24,9 @@ from gateway.chat.records import Records
 from gateway.chat.refused import Refused, check_body
 from gateway.chat.requests import Caller, Handlers
 from gateway.security.sealing import Tampered
+from gateway.store.audience import Audience
 from gateway.store.errors import Unavailable
-from gateway.store.inbox import NO_TALK, Audience, Inboxes
+from gateway.store.inbox import NO_TALK, Inboxes
 from gateway.store.replacing import Changed, Replacing, Where
 from protocol import codec, codes
 from protocol.frames import Edit, EditNotice, Extra, Message, Recall, RecallNotice, Result

@@ -18,6 +18,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
+from gateway.net.incoming import Incoming
 from gateway.net.outbound import Outbound
 from gateway.session.services import Services
 from gateway.session.session import Session
@@ -39,6 +40,8 @@ MAX_UPGRADE_BYTES: Final = 16 * 1024
 
 CLOSE_TIMEOUT_S: Final = 5.0
 """How long a client may take to answer a close frame, or to read what was sent before it."""
+
+_END_OF_REQUEST: Final = b"\r\n\r\n"
 
 _log = structlog.get_logger("net")
 _quiet = logging.getLogger("homeport.websockets")
@@ -65,6 +68,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_closing",
         "_connections",
         "_fragments",
+        "_incoming",
         "_opened",
         "_origins",
         "_out",
@@ -94,6 +98,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_size = 0
         self._fragments: bytearray | None = None
+        self._incoming: Incoming | None = None  # none where frames came right behind the upgrade
         self._closing = False
         self._upgrade_size = 0
         self.congested = False
@@ -126,18 +131,30 @@ class WebSocketConnection(asyncio.Protocol):
                 self._transport.abort()
                 return
         try:
-            peer.receive_data(data)
-            for event in peer.events_received():
-                if isinstance(event, Frame):
-                    self._frame(event)
-                elif isinstance(event, Request):
-                    self._upgrade(event)
+            if self._incoming is None or self._session is None:
+                self._parse(data)
+            else:
+                for plain, piece in self._incoming.cut(data):
+                    if plain:
+                        self._session.receive(piece)
+                    else:
+                        self._parse(piece)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must be told
             _log.error("connection_failed", exc_info=error)
             if self._session is None:
                 self._transport.abort()
             else:
                 self._session.close(codes.INTERNAL_ERROR)
+
+    def _parse(self, data: bytes) -> None:
+        self._peer.receive_data(data)
+        for event in self._peer.events_received():
+            if isinstance(event, Frame):
+                self._frame(event)
+            elif isinstance(event, Request):
+                self._upgrade(event)
+                if data.endswith(_END_OF_REQUEST):
+                    self._incoming = Incoming(MAX_CONNECT_BYTES)
         self._answer()
 
     def eof_received(self) -> None:
@@ -265,6 +282,8 @@ class WebSocketConnection(asyncio.Protocol):
     def authenticated(self) -> None:
         """See `Wire`."""
         self._peer.max_message_size = MAX_FRAME_BYTES
+        if self._incoming is not None:
+            self._incoming.limit = MAX_FRAME_BYTES
 
     def throttle(self, throttled: bool) -> None:
         """See `Wire`."""

@@ -23,6 +23,9 @@ from gateway.store.errors import StoreError, Unavailable
 CONNECT_TIMEOUT_S: Final = 5.0
 SILENCE_LIMIT_S: Final = 5.0
 WATCH_S: Final = 1.0
+PACE_S: Final = 0.001
+"""Commands leave at most every so many seconds: under load several together. Each write costs both
+this process and Redis more than a command does; a process that is not busy waits for nothing."""
 _FIRST_RETRY_S: Final = 0.1
 _LAST_RETRY_S: Final = 5.0
 
@@ -59,6 +62,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._out: list[bytes] = []
         self._flushing = False
+        self._flushed = float("-inf")
         self._lost = asyncio.Event()
         self._ready: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -185,17 +189,22 @@ class RedisConnection(asyncio.Protocol, ABC):
         """Once a second: ask something, so that a dead peer is noticed."""
 
     def _write(self, packed: bytes) -> None:
-        """Send with everything else of this turn of the loop, in one write."""
+        """Send with everything else of this turn of the loop, or of this `PACE_S`, in one write."""
         self._out.append(packed)
         if not self._flushing:
             self._flushing = True
             loop = asyncio.get_running_loop()
-            loop.call_soon(self._flush)
+            now = loop.time()
+            if now >= self._flushed + PACE_S:
+                loop.call_soon(self._flush)
+            else:
+                loop.call_later(PACE_S, self._flush)
             if self._waiting_since is None:
-                self._waiting_since = loop.time()
+                self._waiting_since = now
 
     def _flush(self) -> None:
         self._flushing = False
+        self._flushed = asyncio.get_running_loop().time()
         if self._transport is not None and self._out:
             self._transport.write(b"".join(self._out))
         self._out.clear()

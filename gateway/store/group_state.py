@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.store.inbox import Audience
+from gateway.store.audience import Audience
 from protocol.frames.groups import Role
 
 NO_MEMBERS: Final = 3

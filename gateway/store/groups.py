@@ -30,7 +30,7 @@ from gateway.store.group_state import (
     fields_of,
     member_of,
 )
-from gateway.store.inbox import Inboxes, channels_and_fences
+from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link, script
 from protocol.limits import DEDUPE_WINDOW_MS
@@ -330,10 +330,8 @@ class Groups:
     async def signal(self, group: Group, event: bytes) -> None:
         """Tell the event to whichever members are connected now; one call a bucket."""
         calls = (
-            self._link.run(
-                _SIGNAL, tuple(channels_and_fences(names, members)), group.version, event
-            )
-            for _, names, members in group.audience
+            self._link.run(_SIGNAL, (*part.channels, *part.fences), group.version, event)
+            for part in group.audience
         )
         await asyncio.gather(*calls)
 

@@ -14,15 +14,17 @@ Times are milliseconds since 1970 and are passed in. Every method may raise, or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import dropwhile
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gateway.apps.tiers import Tier
+from gateway.store.audience import Audience, Stored, audience_of
 from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.errors import StoreError
-from gateway.store.keys import Keys, LogKeys, UserKeys
+from gateway.store.keys import CACHED, Keys, UserKeys
 from gateway.store.link import Link, Then, script
 from protocol.frames import Cursor
 from protocol.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
@@ -116,8 +118,7 @@ class Checked:
     block_change: int = NOBODY.change
 
 
-@dataclass(frozen=True, slots=True)
-class Talk:
+class Talk(NamedTuple):
     """Where a message counts as unread: its conversation, "" for nowhere; and who sent it."""
 
     conversation: str
@@ -126,15 +127,6 @@ class Talk:
 
 NO_TALK: Final = Talk("", "")
 
-Audience = list[tuple[int, list[str], list[str]]]
-"""By bucket: its number, the names of keys and channels, the inboxes' members of the due list."""
-
-
-def channels_and_fences(names: list[str], members: list[str]) -> list[str]:
-    """Of the names of one bucket of a group's `Audience`: every channel, then every fence."""
-    fences = 2 + 3 * len(members)
-    return [*names[4:fences:3], *names[fences : fences + len(members)]]
-
 
 class Inboxes:
     """The inboxes of a region."""
@@ -142,13 +134,15 @@ class Inboxes:
     def __init__(self, link: Link, keys: Keys) -> None:
         self._link = link
         self._keys = keys
+        self.audience = partial(audience_of, keys)
+        self._direct = lru_cache(CACHED)(self.audience)
 
     def deliver(
         self,
         app_id: str,
         tier: Tier,
         message_id: bytes,
-        users: Sequence[str],
+        users: tuple[str, ...],
         record: bytes,
         now_ms: int,
         talk: Talk = NO_TALK,
@@ -165,7 +159,7 @@ class Inboxes:
         first stored. Commands go out in the order of the calls to this method.
         """
         return self.deliver_to(
-            self.audience(app_id, users, talk.conversation),
+            self._direct(app_id, users, talk.conversation, history),
             app_id,
             tier,
             message_id,
@@ -173,28 +167,7 @@ class Inboxes:
             now_ms,
             talk,
             expires_ms=expires_ms,
-            log=self._keys.log(app_id, talk.conversation) if history else None,
         )
-
-    def audience(self, app_id: str, users: Iterable[str], conversation: str = "") -> Audience:
-        """What `deliver_to` needs to reach `users`; in a conversation, if it is of one."""
-        group_id = conversation[2:] if conversation.startswith("g:") else ""
-        buckets: dict[int, list[UserKeys]] = {}
-        for user in users:
-            keys = self._keys.user(app_id, user)
-            buckets.setdefault(keys.bucket, []).append(keys)
-        audience = []
-        for bucket, members in buckets.items():
-            names = [members[0].due, self._keys.ttl(bucket)]
-            for m in members:
-                names += (m.inbox, m.meta, m.channel)
-            if group_id:
-                names += [self._keys.fence(app_id, m.user, group_id) for m in members]
-            if conversation:
-                for m in members:
-                    names += (m.unread, m.waiting(conversation))
-            audience.append((bucket, names, [m.member for m in members]))
-        return audience
 
     def deliver_to(
         self,
@@ -207,26 +180,21 @@ class Inboxes:
         talk: Talk = NO_TALK,
         version: int | str = "",
         expires_ms: int | None = None,
-        log: LogKeys | None = None,
         also: Sequence[asyncio.Future[Any]] = (),
     ) -> asyncio.Future[int]:
         """As `deliver`. For a group, `version` is that of the membership that `audience` is.
 
-        Who is out of the group since a later version than that is passed over. A `log` gets the
-        message where it lies in a bucket of `audience`. `also` are other calls that store the
-        message and answer as these do: the future waits for them too.
+        Who is out of the group since a later version than that is passed over. `also` are other
+        calls that store the message and answer as these do: the future waits for them too.
         """
-        stored = _Stored(len(audience) + len(also))
+        stored = Stored(len(audience) + len(also))
         sender, epoch = f"{app_id}:{talk.sender}", message_id.hex()[:EPOCH_CHARS]
         expires = "" if expires_ms is None else expires_ms
-        for bucket, names, members in audience:
-            keys, kept = (self._keys.dedupe(bucket, app_id, message_id), *names), ""
-            if log is not None and log.bucket == bucket:
-                keys, kept = (*keys, log.log, log.meta), log.member
+        for bucket, names, members, log in audience:
             self._link.run_then(
                 stored,
                 _DELIVER,
-                keys,
+                (self._keys.dedupe(bucket, app_id, message_id), *names),
                 now_ms,
                 tier.retention_ms,
                 tier.inbox_cap,
@@ -238,7 +206,7 @@ class Inboxes:
                 talk.conversation,
                 sender,
                 MAX_UNREAD,
-                kept,
+                log,
                 *members,
                 durable=True,
             )
@@ -259,7 +227,7 @@ class Inboxes:
         names = {self._keys.user(app_id, user): payload for user, payload in payloads.items()}
         for keys in names:
             buckets.setdefault(keys.bucket, []).append(keys)
-        stored = _Stored(len(buckets))
+        stored = Stored(len(buckets))
         for bucket, members in buckets.items():
             self._link.run_then(
                 stored,
@@ -442,35 +410,3 @@ def _attached(
         return Attached(start, top, resumed, None, left, blocked_by)
     before = Cursor(start.epoch, ms, gone)
     return Attached(before, top, False, (start.seq + 1, gone), left, blocked_by)
-
-
-class _Stored:
-    """Takes the answers of `calls` calls; its future holds the earliest time, or the first error.
-
-    Called by the link itself: a future for each call is what cost most of a send here.
-    """
-
-    __slots__ = ("_earliest", "_left", "future")
-
-    def __init__(self, calls: int) -> None:
-        self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._left = calls
-        self._earliest: int | None = None
-
-    def __call__(self, reply: Any) -> None:
-        self._left -= 1
-        if self.future.done():
-            return
-        if isinstance(reply, Exception):
-            self.future.set_exception(reply)
-            return
-        time = int(reply)
-        if self._earliest is None or time < self._earliest:
-            self._earliest = time
-        if self._left == 0:
-            self.future.set_result(self._earliest)
-
-    def also(self, call: asyncio.Future[Any]) -> None:
-        """Take the answer of a call that has a future of its own."""
-        error = call.exception()
-        self(call.result() if error is None else error)

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.apps.tiers import Tier
+from gateway.store.audience import Audience
 from gateway.store.errors import Unavailable
-from gateway.store.inbox import Audience, Entry, parse_entries
+from gateway.store.inbox import Entry, parse_entries
 from gateway.store.keys import Keys
 from gateway.store.link import Link, script
 from protocol.limits import DEDUPE_WINDOW_MS
@@ -139,15 +140,15 @@ class Replacing:
             async with self._turns:
                 await self._replace(places, changed, None, copy)
 
-        few = sum(len(members) for _, _, members in audience) <= COPIED
+        few = sum(len(part.members) for part in audience) <= COPIED
         calls = [replace([self._log(app_id, conversation, mid)], copy=True)]
-        for bucket, names, members in audience:
-            dedupe = self._keys.dedupe(bucket, app_id, mid)
+        for part in audience:
+            dedupe = self._keys.dedupe(part.bucket, app_id, mid)
             calls.append(
                 replace(
                     [
-                        Where(names[2 + 3 * at], names[3 + 3 * at], dedupe)
-                        for at in range(len(members))
+                        Where(inbox, meta, dedupe)
+                        for inbox, meta in zip(part.inboxes, part.metas, strict=True)
                     ],
                     copy=few,
                 )

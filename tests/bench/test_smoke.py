@@ -57,6 +57,14 @@ def test_soak_resumes_what_it_cuts_off(tmp_path: Path) -> None:
     assert result.latency["reconnect"].count >= 4
 
 
+def test_beside_a_room_only_direct_messages_are_timed(tmp_path: Path) -> None:
+    """Nothing is lost on either side; the room's deliveries are counted, not timed."""
+    (result,) = results(tmp_path, "beside", *SMALL)
+    check(result)
+    assert 0 < result.latency["delivery"].count < result.counts["accepted"]
+    assert result.counts["delivered"] > result.counts["accepted"]
+
+
 def test_wss_and_several_processes(tmp_path: Path) -> None:
     """The same over TLS, with a room spread over two generators."""
     (result,) = results(tmp_path, "fanout", *SMALL, "--tls", "--procs", "2")

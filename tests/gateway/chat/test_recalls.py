@@ -291,12 +291,11 @@ async def test_a_copy_that_was_under_way_is_not_stored(
     """HP-13.4-9 and G2: a send that got into some places only, recalled, and then repeated."""
     async with two_gateways(settings, clock) as (one, two), one.client("alice") as alice:
         inboxes = one.worker._services.inboxes
-        audience = inboxes.audience
 
-        def only_own(app_id: str, users: Any, conversation: str = "") -> Any:
-            return audience(app_id, ["alice"], conversation)
+        def only_own(app_id: str, users: Any, conversation: str, history: bool) -> Any:
+            return inboxes.audience(app_id, ["alice"], conversation, history)
 
-        monkeypatch.setattr(inboxes, "audience", only_own)
+        monkeypatch.setattr(inboxes, "_direct", only_own)
         answer = await alice.say("bob", "oops", "same")
         monkeypatch.undo()
         assert isinstance(answer, frames.Ok)

@@ -16,8 +16,8 @@ import redis
 
 from gateway.apps.tiers import TIERS
 from gateway.runtime.embedded import EmbeddedValkey
+from gateway.store import connection, stamp
 from gateway.store import link as module
-from gateway.store import stamp
 from gateway.store.admin import _REVOKE as REVOKE
 from gateway.store.errors import StoreError, StoreFault, Unavailable
 from gateway.store.inbox import _CHECK as CHECK
@@ -305,7 +305,9 @@ async def test_a_short_count_of_replicas_is_not_ok(
         with redis.Redis.from_url(replica.url) as copy, redis.Redis.from_url(primary.url) as raw:
 
             def deliver(mid: bytes) -> asyncio.Future[int]:
-                return inboxes.deliver(APP_ID, TIERS["free"], mid, ["ann"], b"x", 1_700_000_000_000)
+                return inboxes.deliver(
+                    APP_ID, TIERS["free"], mid, ("ann",), b"x", 1_700_000_000_000
+                )
 
             await deliver(message_id())
             assert copy.xlen(inbox) == 1
@@ -325,6 +327,7 @@ async def test_waits_do_not_queue_up(servers: Servers, monkeypatch: pytest.Monke
     """G1, G9: while a replica is away, sends of many turns share few WAITs: each is answered
     within two of them, not after a line of all."""
     monkeypatch.setattr(module, "BARRIER_TIMEOUT_MS", 200)
+    monkeypatch.setattr(connection, "PACE_S", 0.0)  # so that each turn is a write of its own
     server = servers()
     with redis.Redis.from_url(server.url) as raw:
         async with linked(server.url, replicas=1) as link:

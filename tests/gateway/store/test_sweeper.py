@@ -237,7 +237,7 @@ async def test_a_deleted_app_leaves_nothing(store: Store) -> None:
         await admin.set_tier(APP_ID, "free", store.clock.ms)
     await sweeper.sweep()  # of inboxes that are due, so it knows the app now
     await store.inboxes.deliver(
-        other, store.app.tier, b"i" * 16, ["ann"], b"another app's", store.clock.ms
+        other, store.app.tier, b"i" * 16, ("ann",), b"another app's", store.clock.ms
     )
     async with store.admin() as admin:
         await admin.delete_app(APP_ID)

@@ -1,0 +1,116 @@
+"""Cutting what a client sends: the same messages as `websockets` finds, however it is split."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN, Protocol, Side
+
+from gateway.net.incoming import Incoming
+
+LIMIT = 70_000
+
+payloads = st.binary(max_size=200) | st.integers(120, 130).map(os.urandom) | st.just(
+    b"x" * 65_535
+) | st.just(b"y" * 65_536)  # fmt: skip
+frames = st.one_of(
+    st.builds(Frame, st.just(Opcode.BINARY), payloads),
+    st.builds(Frame, st.just(Opcode.TEXT), st.just(b"text")),
+    st.builds(Frame, st.sampled_from([Opcode.PING, Opcode.PONG]), st.binary(max_size=125)),
+)
+fragmented = st.lists(st.binary(max_size=9), min_size=2, max_size=4).map(
+    lambda parts: [
+        Frame(Opcode.CONT if at else Opcode.BINARY, part, fin=at == len(parts) - 1)
+        for at, part in enumerate(parts)
+    ]
+)
+
+
+def wire(each: Frame) -> bytes:
+    """A frame as a client sends it."""
+    return each.serialize(mask=True)
+
+
+def by_us(chunks: list[bytes]) -> list[tuple[Opcode, bytes]]:
+    """What a connection makes of it, with `websockets` for what is not plain."""
+    incoming = Incoming(LIMIT)
+    peer = Protocol(Side.SERVER, state=OPEN, max_size=LIMIT)
+    found: list[tuple[Opcode, bytes]] = []
+    for chunk in chunks:
+        for plain, piece in incoming.cut(chunk):
+            if plain:
+                found.append((Opcode.BINARY, piece))
+            else:
+                peer.receive_data(piece)
+                found += _found(peer)
+    assert peer.parser_exc is None
+    return found
+
+
+def by_websockets(chunks: list[bytes]) -> list[tuple[Opcode, bytes]]:
+    """The same by `websockets` alone."""
+    peer = Protocol(Side.SERVER, state=OPEN, max_size=LIMIT)
+    for chunk in chunks:
+        peer.receive_data(chunk)
+    return _found(peer)
+
+
+def _found(peer: Protocol) -> list[tuple[Opcode, bytes]]:
+    return [
+        (event.opcode, bytes(event.data))
+        for event in peer.events_received()
+        if isinstance(event, Frame)
+    ]
+
+
+@given(st.lists(frames.map(lambda one: [one]) | fragmented, max_size=6), st.data())
+def test_the_same_frames_however_the_bytes_come(
+    groups: list[list[Frame]], data: st.DataObject
+) -> None:
+    """RFC 6455 section 5: control frames between fragments, every length form, every split."""
+    stream = b"".join(wire(each) for group in groups for each in group)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    chunks = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert by_us(chunks) == by_websockets([stream])
+
+
+def test_byte_by_byte() -> None:
+    """A header that comes in pieces is no other header."""
+    stream = b"".join(wire(Frame(Opcode.BINARY, b"m" * size)) for size in (0, 125, 126, 300))
+    assert by_us([stream[at : at + 1] for at in range(len(stream))]) == by_websockets([stream])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Frame(Opcode.BINARY, b"not masked").serialize(mask=False),
+        Frame(Opcode.BINARY, b"z" * (LIMIT + 1)).serialize(mask=True),
+        b"\x82\xff" + b"\xff" * 8 + b"mask",
+        b"\x92\x80mask",
+        b"\x83\x80mask",
+    ],
+    ids=["unmasked", "too large", "huge", "reserved bit", "reserved opcode"],
+)
+def test_what_is_not_well_formed_is_refused_by_websockets(bad: bytes) -> None:
+    """HP-2.3, RFC 6455 section 7.1.7: after a good message, and with something behind it."""
+    incoming = Incoming(LIMIT)
+    peer = Protocol(Side.SERVER, state=OPEN, max_size=LIMIT)
+    good = wire(Frame(Opcode.BINARY, b"good"))
+    pieces = list(incoming.cut(good + bad + good))
+    assert pieces[0] == (True, b"good")
+    for plain, piece in pieces[1:]:
+        if not plain:
+            peer.receive_data(piece)
+    assert peer.parser_exc is not None
+
+
+def test_a_binary_message_inside_another_is_for_websockets_to_refuse() -> None:
+    """RFC 6455 section 5.4: fragments of two messages may not mix."""
+    incoming = Incoming(LIMIT)
+    first = wire(Frame(Opcode.BINARY, b"a", fin=False))
+    whole = wire(Frame(Opcode.BINARY, b"b"))
+    assert list(incoming.cut(first + whole)) == [(False, first), (False, whole)]
