@@ -92,9 +92,7 @@ def in_memory() -> dict[str, float]:
         "seal: 200 bytes": lambda: sender.seal(*place, BODY, now_ms),
         "open: 200 bytes": lambda: sender.open(*place, sealed),
         "record: encode and seal": lambda: records.make(APP, message, CONVERSATION),
-        "push: around an opened message": lambda: codec.websocket_binary(
-            codec.push_bytes(7, now_ms, inner)
-        ),
+        "push: around an opened message": lambda: codec.push_frame(7, now_ms, inner),
         "push: from the record": lambda: records.frame(APP, "bob", 7, now_ms, record),
     }
     return {name: best(repeated(step), 20_000) for name, step in steps.items()}

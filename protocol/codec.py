@@ -118,9 +118,16 @@ _PUSH_HEAD: Final = bytes([0x94, Push.__struct_config__.tag])  # type: ignore[li
 assert encode(Push(1, 2, Message(b"", "", "", 0, "", b"")))[:4] == _PUSH_HEAD + b"\x01\x02"
 
 
-def push_bytes(seq: int, ms: int, message: bytes) -> bytes:
-    """A `Push` around an already encoded `Message`, which is copied in and not decoded."""
-    return b"%b%b%b%b" % (_PUSH_HEAD, encode(seq), encode(ms), message)
+def push_frame(seq: int, ms: int, message: bytes) -> bytes:
+    """A `Push` around an already encoded `Message`, which is copied in and not decoded, as one
+    WebSocket frame (see `websocket_binary`)."""
+    head = _PUSH_HEAD + encode(seq) + encode(ms)
+    size = len(head) + len(message)
+    if size < 126:
+        return b"\x82%c%b%b" % (size, head, message)
+    if size < 65536:
+        return b"".join((b"\x82\x7e", size.to_bytes(2, "big"), head, message))
+    return websocket_binary(head + message)
 
 
 _ROOMPUSH_HEAD: Final = bytes([0x94, Roompush.__struct_config__.tag])  # type: ignore[list-item]

@@ -8,7 +8,6 @@ and puts the push's head before it, without decoding it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -53,15 +52,15 @@ class Records:
             Tampered: changed, or moved here from another inbox, app or region.
             UnknownKeyVersion: this gateway lacks the key.
         """
+        name = (app.id, record[:_ID_BYTES])
+        known = self._shared.get(name)
+        if known is not None and known[0] == record:
+            return known[1]
         conversation = _conversation(record)
         # The seal binds the record to its conversation; this binds the conversation to the inbox.
         kind, _, members = conversation.partition(":")
         if kind == "g":  # who is in it changes, so it may be in any inbox of the app
-            return self._once(
-                (app.id, record[:_ID_BYTES]),
-                record,
-                lambda: self._open(app, conversation, record),
-            )
+            return self._share(name, record, self._open(app, conversation, record))
         if kind != "d" or user not in members.split(":"):
             raise Tampered
         return self._open(app, conversation, record)
@@ -86,12 +85,8 @@ class Records:
             record[_ID_BYTES + 1 + record[_ID_BYTES] :],
         )
 
-    def _once(self, name: tuple[str, bytes], record: bytes, open_: Callable[[], bytes]) -> bytes:
-        """Open what many users here get within a moment, once for all of them."""
-        known = self._shared.get(name)
-        if known is not None and known[0] == record:
-            return known[1]
-        opened = open_()
+    def _share(self, name: tuple[str, bytes], record: bytes, opened: bytes) -> bytes:
+        """Keep what many users here get within a moment, so that it is opened once for them."""
         while len(self._shared) >= SHARED:
             self._shared.popitem(last=False)
         self._shared[name] = (record, opened)
@@ -132,18 +127,17 @@ class Records:
         """
         place = f"g:{group_id}" if group_id else channel
 
-        def open_() -> bytes:
-            return self._sealer.open(app.id, app.salt, Kind.RELAY, place, b"", record)
-
+        name = (app.id, place.encode() + record[-_ID_BYTES:])
+        known = self._shared.get(name) if group_id else None
+        if known is not None and known[0] == record:
+            return codec.websocket_binary(known[1])
         try:
-            if group_id:
-                name = (app.id, place.encode() + record[-_ID_BYTES:])
-                frame = self._once(name, record, open_)
-            else:
-                frame = open_()
+            frame = self._sealer.open(app.id, app.salt, Kind.RELAY, place, b"", record)
         except Tampered:
             _log.error("relay_tampered", app=app.id)
             return None
+        if group_id:
+            self._share(name, record, frame)
         return codec.websocket_binary(frame)
 
     def frame(self, app: App, user: str, seq: int, ms: int, record: bytes) -> bytes:
@@ -160,7 +154,7 @@ class Records:
         except Tampered:
             _log.error("record_tampered", app=app.id)
             return codec.websocket_binary(codec.encode(Lost(seq, seq)))
-        return codec.websocket_binary(codec.push_bytes(seq, ms, message))
+        return codec.push_frame(seq, ms, message)
 
 
 def _conversation(record: bytes) -> str:

@@ -74,7 +74,7 @@ class _Topic:
         self.app_id = app_id
         self.user = user
         self.channel = channel
-        self.sessions: list[HubSession] = []
+        self.sessions: tuple[HubSession, ...] = ()  # replaced, so it may change while gone through
 
 
 class Hub:
@@ -94,7 +94,7 @@ class Hub:
         if topic is None:
             topic = _Topic(session.app_id, session.user, channel)
             self._topics[channel.encode()] = topic
-        topic.sessions.append(session)
+        topic.sessions = (*topic.sessions, session)
         return self._subscriber.subscribe(channel)
 
     def leave(self, session: HubSession) -> None:
@@ -103,7 +103,7 @@ class Hub:
         topic = self._topics.get(channel.encode())
         if topic is None or session not in topic.sessions:
             return
-        topic.sessions.remove(session)
+        topic.sessions = tuple(each for each in topic.sessions if each is not session)
         if not topic.sessions:
             del self._topics[channel.encode()]
             self._subscriber.unsubscribe(channel)
@@ -130,28 +130,29 @@ class Hub:
             # No gateway says such a thing. If it stood for a message, the next number tells.
             _log.error("event_malformed", app=topic.app_id)
             return True
-        if isinstance(event, events.Stored | events.Relayed):
-            self._framed(topic, event)
+        if isinstance(event, events.Stored):
+            frame = self._framed(topic, event)
+            if frame is not None:
+                for session in topic.sessions:
+                    session.on_stored(event.seq, event.ms, frame)
+        elif isinstance(event, events.Relayed):
+            frame = self._framed(topic, event)
+            if frame is not None:
+                for session in topic.sessions:
+                    session.on_relayed(frame)
         elif event is not None and not isinstance(event, events.RoomMessage):
-            for session in tuple(topic.sessions):  # an event may end sessions
+            for session in topic.sessions:
                 session.on_event(event)
         return True
 
-    def _framed(self, topic: _Topic, event: events.Stored | events.Relayed) -> None:
+    def _framed(self, topic: _Topic, event: events.Stored | events.Relayed) -> bytes | None:
         try:
-            frame = self._make_frame(topic.app_id, topic.user, topic.channel, event)
+            return self._make_frame(topic.app_id, topic.user, topic.channel, event)
         except (UnknownKeyVersion, AppNotFound) as error:
             _log.error("event_unreadable", reason=type(error).__name__)
-            for session in tuple(topic.sessions):
+            for session in topic.sessions:
                 session.on_unreadable()
-            return
-        if frame is None:
-            return
-        for session in tuple(topic.sessions):
-            if isinstance(event, events.Stored):
-                session.on_stored(event.seq, event.ms, frame)
-            else:
-                session.on_relayed(frame)
+            return None
 
     def heal(self) -> None:
         """Have every session look for what it missed. Called when a connection to Redis returns."""

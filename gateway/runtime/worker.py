@@ -288,9 +288,11 @@ class Worker:
     # -- what comes in through pub/sub -----------------------------------------------------------
 
     def _heard(self, channel: bytes, payload: bytes) -> None:
+        if self._hub.heard(channel, payload) or self._rooms.heard(channel, payload):
+            return
         if channel == self._apps_channel.encode():
             self._services.spawn(self._directory.reload(payload.decode()), _nothing_to_undo)
-        elif not self._rooms.heard(channel, payload) and not self._hub.heard(channel, payload):
+        else:
             self._presence.heard(channel, payload)
 
     def _heal(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -18,14 +19,11 @@ import structlog
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.session.services import Services, Wire
 from gateway.session.window import Window
-from gateway.store.errors import AppNotFound, Unavailable
+from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.inbox import DISPLACED, PAGE, STALE_MS, Attached, Entry
 from protocol import codec, codes
 from protocol.frames import Cursor, Lost
 from protocol.limits import WINDOW
-
-ACK_DELAY_S: Final = 0.5
-"""Acknowledgements of this long go to the store together."""
 
 FREE_EVERY_S: Final = 5.0
 FREE_TRIES: Final = STALE_MS // 5000
@@ -53,7 +51,6 @@ class Delivery:
     """
 
     __slots__ = (
-        "_ack_timer",
         "_blocks",
         "_checking",
         "_doubts",
@@ -61,6 +58,7 @@ class Delivery:
         "_ended",
         "_reader",
         "_reading",
+        "_save_waits",
         "_saved",
         "_services",
         "_settled",
@@ -84,7 +82,7 @@ class Delivery:
         self._blocks = blocks
         self._window = Window(attached.cursor, attached.top)
         self._saved = attached.cursor.seq
-        self._ack_timer: asyncio.TimerHandle | None = None
+        self._save_waits = False
         self._reading = False
         self._checking = False
         self._doubts = 0
@@ -281,17 +279,19 @@ class Delivery:
         """
         if not self._window.ack(seq):
             return
-        if self._ack_timer is None:
-            loop = asyncio.get_running_loop()
-            self._ack_timer = loop.call_later(ACK_DELAY_S, self._save_ack)
+        if not self._save_waits:
+            self._save_waits = True
+            self._services.saving.later(self._save_due)
         # Reading a page for every acknowledged message would read each message many times.
         if self._window.room >= WINDOW // 2:
             self.catch_up()
 
+    def _save_due(self) -> None:
+        self._save_waits = False
+        if not self._ended:  # the end has saved it
+            self._save_ack()
+
     def _save_ack(self, closing: bool = False, tries: int = FREE_TRIES) -> None:
-        if self._ack_timer is not None:
-            self._ack_timer.cancel()
-            self._ack_timer = None
         acked = self._window.acked
         if acked.seq <= self._saved:
             if not closing:
@@ -305,7 +305,8 @@ class Delivery:
         except AppNotFound:
             return  # its inboxes are being deleted
         before, self._saved = self._saved, max(acked.seq, self._saved)
-        saving = self._services.inboxes.ack(
+        self._services.inboxes.ack(
+            partial(self._was_saved, before, closing, tries),
             reader.app_id,
             tier,
             reader.user,
@@ -316,15 +317,13 @@ class Delivery:
             closing,
         )
 
-        def saved(call: asyncio.Future[Any]) -> None:
-            if call.exception() is not None:
-                # The next acknowledgement, or the check after the reconnect, says it again.
-                self._saved = min(self._saved, before)
-                if closing and tries:
-                    loop = asyncio.get_running_loop()
-                    loop.call_later(FREE_EVERY_S, self._save_ack, True, tries - 1)
-
-        saving.add_done_callback(saved)
+    def _was_saved(self, before: int, closing: bool, tries: int, answer: Any) -> None:
+        if isinstance(answer, StoreError):
+            # The next acknowledgement, or the check after the reconnect, says it again.
+            self._saved = min(self._saved, before)
+            if closing and tries:
+                loop = asyncio.get_running_loop()
+                loop.call_later(FREE_EVERY_S, self._save_ack, True, tries - 1)
 
     # -- the end -------------------------------------------------------------------------------
 

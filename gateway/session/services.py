@@ -19,6 +19,7 @@ from gateway.hub.rooms import RoomHub
 from gateway.session.clock import Clock
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
+from gateway.session.saving import Saving
 from gateway.session.wheel import Wheel
 from gateway.store.blocks import Blocks
 from gateway.store.directory import AppDirectory
@@ -72,6 +73,7 @@ class Services:
     signals: Signals
     presence: PresenceHub
     gateway: str
+    saving: Saving = field(default_factory=Saving)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(

@@ -25,15 +25,21 @@ class AckAhead(Exception):
 class Window:
     """Starts at `cursor`: everything up to it counts as sent and acknowledged here."""
 
-    __slots__ = ("_in_flight", "acked", "epoch", "sent", "sent_ms", "top")
+    __slots__ = ("_acked", "_in_flight", "epoch", "sent", "sent_ms", "top")
 
     def __init__(self, cursor: Cursor, top: int) -> None:
         self.epoch = cursor.epoch
         self.sent = cursor.seq
         self.sent_ms = cursor.ms
-        self.acked = cursor
+        self._acked = (cursor.seq, cursor.ms)
         self.top = max(top, cursor.seq)
         self._in_flight: deque[tuple[int, int]] = deque()
+
+    @property
+    def acked(self) -> Cursor:
+        """How far it was acknowledged."""
+        seq, ms = self._acked
+        return Cursor(self.epoch, ms, seq)
 
     @property
     def room(self) -> int:
@@ -67,9 +73,8 @@ class Window:
         if seq > self.sent:
             raise AckAhead(seq, self.sent)
         flight = self._in_flight
-        moved = False
+        if not flight or flight[0][0] > seq:
+            return False
         while flight and flight[0][0] <= seq:
-            last, ms = flight.popleft()
-            self.acked = Cursor(self.epoch, ms, last)
-            moved = True
-        return moved
+            self._acked = flight.popleft()
+        return True

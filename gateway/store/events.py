@@ -7,8 +7,9 @@ that a user wrote is in the clear here: a message's record is sealed.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _MESSAGE_HEAD: Final = struct.Struct(">BQQ")
 _REVOKED: Final = struct.Struct(">BQ")
@@ -18,8 +19,7 @@ _ROOM_HEAD: Final = struct.Struct(">BQ")
 SESSION_ID_CHARS: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """A message was stored as number `seq`, at `ms`; `record` is what the inbox holds."""
 
     seq: int
@@ -27,30 +27,26 @@ class Stored:
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
+class Revoked(Struct, frozen=True):
     """Tokens of this user issued before `before_ms` are void."""
 
     before_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kicked:
+class Kicked(Struct, frozen=True):
     """End the sessions of `device`, or of every device when it is empty."""
 
     device: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(Struct, frozen=True):
     """`device` is now session `session`; any other session of it is replaced."""
 
     session: str
     device: str
 
 
-@dataclass(frozen=True, slots=True)
-class Relayed:
+class Relayed(Struct, frozen=True):
     """A frame for whoever is here now; it is stored nowhere.
 
     `record` is sealed for the channel, or, where `group` is a group's id, for that group.
@@ -60,15 +56,13 @@ class Relayed:
     group: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Displaced:
+class Displaced(Struct, frozen=True):
     """Session `session` made room for a newer device."""
 
     session: str
 
 
-@dataclass(frozen=True, slots=True)
-class BlockChanged:
+class BlockChanged(Struct, frozen=True):
     """`by` blocks this user now, or no longer: change number `change`."""
 
     change: int
@@ -76,8 +70,7 @@ class BlockChanged:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class RoomMessage:
+class RoomMessage(Struct, frozen=True):
     """Number `seq` of a room. `record` begins with a byte, the priority; the rest is sealed."""
 
     seq: int

@@ -25,7 +25,7 @@ from gateway.store.audience import Audience, Stored, audience_of
 from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.errors import StoreError
 from gateway.store.keys import CACHED, Keys, UserKeys
-from gateway.store.link import Link, script
+from gateway.store.link import Link, Then, script
 from protocol.frames import Cursor
 from protocol.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
 
@@ -317,6 +317,7 @@ class Inboxes:
 
     def ack(
         self,
+        then: Then,
         app_id: str,
         tier: Tier,
         user: str,
@@ -325,14 +326,16 @@ class Inboxes:
         cursor: Cursor,
         now_ms: int,
         closing: bool,
-    ) -> asyncio.Future[Any]:
+    ) -> None:
         """The device has dealt with everything up to `cursor`; `closing` gives the device free.
 
-        A cursor of another numbering than the inbox' own changes nothing.
+        A cursor of another numbering than the inbox' own changes nothing. `then` is as in
+        `Link.run_then`; its answer says no more than that it is done.
         """
         keys = self._keys.user(app_id, user)
         told = (self._keys.presence_channel(app_id, user),) if closing else ()
-        return self._link.run(
+        self._link.run_then(
+            then,
             _ACK,
             (keys.inbox, keys.meta, *told),
             now_ms,

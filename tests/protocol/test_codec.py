@@ -223,21 +223,30 @@ def test_trailing_fields_are_skipped(frame: Any, more: list[Any]) -> None:
 
 
 @given(frames.counts, frames.counts, frames.messages)
-def test_push_bytes_is_a_push(seq: int, ms: int, message: Message) -> None:
+def test_a_push_frame_is_a_push(seq: int, ms: int, message: Message) -> None:
     """HP-4.1-1: the hand-built head around stored bytes is the same as encoding a Push."""
     stored = codec.encode(message)
-    built = codec.push_bytes(seq, ms, stored)
-    assert built == codec.encode(Push(seq, ms, message))
+    built = codec.push_frame(seq, ms, stored)
+    assert built == codec.websocket_binary(codec.encode(Push(seq, ms, message)))
     assert built.endswith(stored)
+
+
+@pytest.mark.parametrize("size", [0, 120, 121, 122, 123, 65530, 65531, 65532, 65533, 70000])
+def test_a_push_frame_has_the_shortest_length(size: int) -> None:
+    """HP-2.3-1: at each side of RFC 6455's three length forms; the push's head has 4 bytes here."""
+    push = b"\x94\x11\x01\x02" + bytes(size)
+    assert codec.push_frame(1, 2, bytes(size)) == Frame(Opcode.BINARY, push).serialize(mask=False)
 
 
 @given(frames.counts, st.lists(_values, max_size=3))
 def test_a_message_of_a_later_release_passes_through(seq: int, more: list[Any]) -> None:
     """HP-4.3-1: fields unknown here reach the client, and an old client skips them."""
     known = [bytes(16), "alice", "bob", 5, "text", b"hi", None]
-    built = codec.push_bytes(seq, 7, msgpack.packb([*known, *more]))
-    assert msgpack.unpackb(built, strict_map_key=False)[3] == [*known, *more]
-    assert codec.decode_server(built) == Push(
+    stored = msgpack.packb([*known, *more])
+    built = codec.push_frame(seq, 7, stored)
+    payload = built[2 if built[1] < 126 else 4 :]
+    assert msgpack.unpackb(payload, strict_map_key=False)[3] == [*known, *more]
+    assert codec.decode_server(payload) == Push(
         seq, 7, Message(bytes(16), "alice", "bob", 5, "text", b"hi")
     )
 

@@ -6,20 +6,23 @@
 -- Returns 1 when this device's cursor moved.
 local now, retention, seq = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[7])
 local field = 'd:' .. ARGV[3]
-local known = redis.call('HMGET', KEYS[2], 'e', 'q', 'f', field)
-if known[1] ~= ARGV[5] then
+local all, known = redis.call('HGETALL', KEYS[2]), {}
+for i = 1, #all, 2 do
+  known[all[i]] = all[i + 1]
+end
+if (known.e or false) ~= ARGV[5] then
   return 0
 end
 local acked, holder, moved, rest = '0-0', ARGV[4], 0, ''
-if known[4] then
-  acked, holder, rest = string.match(known[4], '^(%S+) %S+ (%S*)(.*)$')
+if known[field] then
+  acked, holder, rest = string.match(known[field], '^(%S+) %S+ (%S*)(.*)$')
 end
 local given = ARGV[6] .. '-' .. ARGV[7]
 if seq > tonumber(string.match(acked, '-(%d+)$')) then
   -- Where Redis came back with an older state, a session may not know yet that its numbers are void.
   local after = redis.call('XRANGE', KEYS[1], '(' .. given, '+', 'COUNT', 1)[1]
   local after_seq = after and tonumber(string.match(after[1], '-(%d+)$')) or math.huge
-  if seq <= (tonumber(known[2]) or 0) and seq < after_seq then
+  if seq <= (tonumber(known.q) or 0) and seq < after_seq then
     acked, moved = given, 1
   end
 end
@@ -27,25 +30,27 @@ if ARGV[8] == 'closing' and holder == ARGV[4] then
   holder = ''
   redis.call('SPUBLISH', KEYS[3], 'g')
 end
-redis.call('HSET', KEYS[2], 'u', ARGV[1], field, acked .. ' ' .. ARGV[1] .. ' ' .. holder .. rest)
+known[field] = acked .. ' ' .. ARGV[1] .. ' ' .. holder .. rest
 if moved == 0 then
+  redis.call('HSET', KEYS[2], 'u', ARGV[1], field, known[field])
   return 0
 end
 
 local floor, floor_seq = acked, seq
-local all = redis.call('HGETALL', KEYS[2])
-for i = 1, #all, 2 do
-  if string.sub(all[i], 1, 2) == 'd:' then
-    local id, seen = string.match(all[i + 1], '^(%S+) (%S+)')
+for name, row in pairs(known) do
+  if string.sub(name, 1, 2) == 'd:' then
+    local id, seen = string.match(row, '^(%S+) (%S+)')
     local id_seq = tonumber(string.match(id, '-(%d+)$'))
     if id_seq < floor_seq and tonumber(seen) + retention > now then
       floor, floor_seq = id, id_seq
     end
   end
 end
-if floor_seq > tonumber(string.match(known[3] or '0-0', '-(%d+)$')) then
-  redis.call('HSET', KEYS[2], 'f', floor)
+if floor_seq > tonumber(string.match(known.f or '0-0', '-(%d+)$')) then
+  redis.call('HSET', KEYS[2], 'u', ARGV[1], field, known[field], 'f', floor)
   local ms = string.match(floor, '^(%d+)')
   redis.call('XTRIM', KEYS[1], 'MINID', '=', ms .. '-' .. string.format('%.0f', floor_seq + 1))
+else
+  redis.call('HSET', KEYS[2], 'u', ARGV[1], field, known[field])
 end
 return 1

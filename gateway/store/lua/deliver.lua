@@ -27,10 +27,12 @@ for i = FIRST, #ARGV do
   if several then
     redis.call('XLEN', KEYS[at]) -- fails where it is no stream
   end
-  if ARGV[7] ~= '' then
-    -- Who was removed meanwhile gets nothing, however old the sender's list of members is.
-    local since = redis.call('GET', KEYS[4 + 3 * inboxes + i - FIRST])
-    out[i] = since and tonumber(ARGV[7]) < tonumber(since)
+end
+if ARGV[7] ~= '' then
+  -- Who was removed meanwhile gets nothing, however old the sender's list of members is.
+  local since = redis.call('MGET', unpack(KEYS, 4 + 3 * inboxes, 3 + 4 * inboxes))
+  for i = FIRST, #ARGV do
+    out[i] = since[i - FIRST + 1] and tonumber(ARGV[7]) < tonumber(since[i - FIRST + 1])
   end
 end
 local log, log_meta, log_before = KEYS[#KEYS - 1], KEYS[#KEYS], nil

@@ -46,6 +46,15 @@ def session(name: str) -> str:
     return name.ljust(events.SESSION_ID_CHARS, "0")
 
 
+async def acked(inboxes: Inboxes, *said: Any) -> None:
+    """`Inboxes.ack`, and wait for its answer."""
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    inboxes.ack(answer.set_result, *said)
+    reply = await answer
+    if isinstance(reply, Exception):
+        raise reply
+
+
 def together(user: str) -> str:
     """Another user in the bucket of `user`."""
     wanted = bucket_of(APP_ID, user)
@@ -132,8 +141,16 @@ class Store:
         closing: bool = False,
     ) -> None:
         """Acknowledge up to `at`, now."""
-        await self.inboxes.ack(
-            self.app.id, self.app.tier, user, device, session(name), at, self.clock.ms, closing
+        await acked(
+            self.inboxes,
+            self.app.id,
+            self.app.tier,
+            user,
+            device,
+            session(name),
+            at,
+            self.clock.ms,
+            closing,
         )
 
     async def page(self, user: str, after: Cursor | None = None, count: int = 1000) -> list[Entry]:

@@ -12,7 +12,7 @@ from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.presence import CAME, GONE, LEASE_MS, SET, PresenceStore
 from gateway.store.subscriber import Subscriber
 from protocol.frames import Cursor
-from tests.gateway.store.conftest import Store, session, until
+from tests.gateway.store.conftest import Store, acked, session, until
 
 HERE, THERE = "aaaaaa", "bbbbbb"
 
@@ -109,11 +109,11 @@ async def test_what_the_channel_says(
     here = (store.app.id, store.app.tier, "bob", "d1")
     none = Cursor(attached.cursor.epoch, 0, 0)
     now = store.clock.ms
-    await store.inboxes.ack(*here, of(HERE), none, now, closing=False)
-    await store.inboxes.ack(*here, of(THERE), none, now, closing=True)  # it was replaced before
+    await acked(store.inboxes, *here, of(HERE), none, now, False)
+    await acked(store.inboxes, *here, of(THERE), none, now, True)  # it was replaced before
     await presence.set(store.app.id, "bob", "d1", "online", b"")
     await until(lambda: heard == [CAME, SET])
-    await store.inboxes.ack(*here, of(HERE), none, now, closing=True)
+    await acked(store.inboxes, *here, of(HERE), none, now, True)
     await until(lambda: heard == [CAME, SET, GONE])
 
 
