@@ -20,8 +20,8 @@ def serve(config: Config = None) -> None:
 
     Prints where it listens, and `ready` when it accepts. Logs go to stderr.
     """
-    # Here, because it takes most of a second, which the other commands need not wait for. Nothing of
-    # it is garbage, and to look through it again and again is a sixth of that time.
+    # Here, because it takes most of a second, which the other commands need not wait for. Nothing
+    # of it is garbage, and to look through it again and again is a sixth of that time.
     gc.disable()
     import uvloop
 
