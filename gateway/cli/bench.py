@@ -6,7 +6,7 @@ import typer
 
 from gateway.cli.errors import CommandError, ExitCode
 
-OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Whatever follows the verb, ``--help`` too, is for the bench to read."""
 
 

@@ -8,16 +8,6 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from gateway.apps.app import AppError, MainlandOnly
-from gateway.config import ConfigError
-from gateway.runtime.devfolder import DevFolderError
-from gateway.runtime.embedded import EmbeddedError
-from gateway.security.keyring import KeyringError, KeyringMissing
-from gateway.security.sealing import SealError
-from gateway.security.tokens import TokenRefused
-from gateway.store.errors import AppNotFound, StoreError, Unavailable
-from protocol.client import ClientError, SendTimeout
-
 
 class ExitCode(IntEnum):
     """What a script can tell from the exit code alone."""
@@ -48,9 +38,18 @@ class CommandError(Exception):
 def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
     """Which error gives which exit code; the first that fits counts.
 
-    The worker is imported only now that something went wrong: it takes a second.
+    They are imported only now that something went wrong: it takes a second.
     """
+    from gateway.apps.app import AppError, MainlandOnly
+    from gateway.config import ConfigError
+    from gateway.runtime.devfolder import DevFolderError
+    from gateway.runtime.embedded import EmbeddedError
     from gateway.runtime.worker import StartError
+    from gateway.security.keyring import KeyringError, KeyringMissing
+    from gateway.security.sealing import SealError
+    from gateway.security.tokens import TokenRefused
+    from gateway.store.errors import AppNotFound, StoreError, Unavailable
+    from protocol.client import ClientError, SendTimeout
 
     return (
         (KeyringMissing, ExitCode.NOT_FOUND),

@@ -1,30 +1,74 @@
-"""The `homeport` command."""
+"""The `homeport` command.
+
+A command's module is imported once it is called for: a gateway that starts, or a token that is
+printed, needs neither the SDK nor what `homeport dev` and `homeport doctor` need.
+"""
 
 from __future__ import annotations
 
-import typer
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, Final
 
-from gateway.cli import (
-    apps,
-    bench,
-    changes,
-    chat,
-    config_cmd,
-    dev,
-    doctor,
-    groups,
-    history,
-    keys,
-    presence,
-    rooms,
-    serve,
-    tokens,
-    unread,
-)
+import typer
+from typer.main import get_group
+
 from gateway.cli.errors import EPILOG, Boundary
 
+COMMANDS: Final = {
+    "dev": "dev:dev",
+    "serve": "serve:serve",
+    "send": "chat:send",
+    "listen": "chat:listen",
+    "history": "history:history",
+    "unread": "unread:unread",
+    "recall": "changes:recall",
+    "edit": "changes:edit",
+    "group": "groups:app",
+    "room": "rooms:app",
+    "presence": "presence:presence",
+    "app": "apps:app",
+    "token": "tokens:app",
+    "kick": "tokens:kick",
+    "keys": "keys:app",
+    "config": "config_cmd:app",
+    "doctor": "doctor:doctor",
+    "bench": "bench:bench",
+}
+"""Where each is, in the order of the help: a module of `gateway.cli`, and in it the function or the
+`Typer` of a group."""
+
+
+class Commands(Mapping[str, Any]):
+    """The commands by name, each imported as it is asked for."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __getitem__(self, command: str) -> Any:
+        where, _, name = COMMANDS[command].partition(":")
+        module = import_module(f"gateway.cli.{where}")
+        found = getattr(module, name)
+        alone = typer.Typer(rich_markup_mode=None)
+        if isinstance(found, typer.Typer):
+            alone.add_typer(found, name=command)
+        else:
+            alone.command(command, context_settings=getattr(module, "SETTINGS", None))(found)
+        return get_group(alone).commands[command]
+
+
+class Homeport(Boundary):
+    """The top command, with the commands of `COMMANDS`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings | {"commands": Commands()})
+
+
 app = typer.Typer(
-    cls=Boundary,
+    cls=Homeport,
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -32,24 +76,11 @@ app = typer.Typer(
     rich_markup_mode=None,  # help is text, and brackets in it are brackets
     help="A self-hosted realtime messaging gateway. `homeport dev` is where to start.",
 )
-app.command()(dev.dev)
-app.command()(serve.serve)
-app.command()(chat.send)
-app.command()(chat.listen)
-app.command()(history.history)
-app.command()(unread.unread)
-app.command()(changes.recall)
-app.command()(changes.edit)
-app.add_typer(groups.app, name="group")
-app.add_typer(rooms.app, name="room")
-app.command()(presence.presence)
-app.add_typer(apps.app, name="app")
-app.add_typer(tokens.app, name="token")
-app.command()(tokens.kick)
-app.add_typer(keys.app, name="keys")
-app.add_typer(config_cmd.app, name="config")
-app.command()(doctor.doctor)
-app.command(context_settings=bench.OPTIONS)(bench.bench)
+
+
+@app.callback()
+def _homeport() -> None:
+    pass
 
 
 def main() -> None:

@@ -18,6 +18,12 @@ from protocol.limits import CONNECT_TIMEOUT_S
 
 BACKLOG: Final = 4096
 
+TLS_BUFFER_BYTES: Final = 16 * 1024 + 64
+"""Each of the two buffers of a TLS connection: a record and its frame, read or written at once.
+
+aiofastnet's own are 257 KiB. Little of one is touched at first, but after each reconnect the
+allocator hands out other parts, and a connection grows by 17 KiB each time until all is touched."""
+
 
 class Listener:
     """Accepts WebSocket connections on any number of addresses, until `stop`."""
@@ -45,6 +51,8 @@ class Listener:
             ssl=tls,
             backlog=BACKLOG,
             ssl_handshake_timeout=CONNECT_TIMEOUT_S if tls else None,
+            ssl_incoming_bio_size=TLS_BUFFER_BYTES if tls else None,
+            ssl_outgoing_bio_size=TLS_BUFFER_BYTES if tls else None,
         )
         self._servers.append(server)
         host, port = server.sockets[0].getsockname()[:2]

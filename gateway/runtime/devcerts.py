@@ -8,7 +8,6 @@ person who trusts ``ca.pem`` trusts nothing else with it. Its name constraints (
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from gateway.runtime.privatefile import write_private
 
 LIFETIME: Final = timedelta(days=397)
 """Browsers refuse server certificates that live longer than 398 days."""
@@ -135,13 +136,3 @@ def _usage(*, key_cert_sign: bool = False, digital_signature: bool = False) -> x
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace `path` by a file with `data` and mode 0600, whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    new.replace(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
 
@@ -22,6 +23,9 @@ from protocol.limits import MAX_INTEGER, MAX_TOKEN_CHARS
 
 MAX_CLOCK_SKEW_S: Final = 5
 """How far ahead the clock of an app's back end may run, in seconds."""
+
+REMEMBERED: Final = 8192
+"""Signatures that a process remembers, at least; at most twice as many. Some 400 bytes each."""
 
 _ALGORITHM: Final = "HS256"
 _signer: Final = jwt.PyJWS([_ALGORITHM], {"enforce_minimum_key_length": True})
@@ -86,18 +90,56 @@ def app_id_of(token: str) -> str:
     return app_id
 
 
-def verify(token: str, app: App, now_s: float) -> Identity:
+class Signatures:
+    """Remembers which tokens were signed by which certificates.
+
+    Clients that come back all at once show the tokens they had, and checking an HMAC by way of
+    PyJWT is most of what a token costs. Only that is remembered, by the token's hash and the
+    certificates that the app has at the moment: times, audience and app are compared each time, and
+    a signature by a certificate that was taken away is none any more. Only good ones are kept, so
+    nobody can push them out with bad ones.
+    """
+
+    __slots__ = ("_new", "_old", "_remembered")
+
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
+        self._new: dict[tuple[bytes, tuple[str, ...]], bytes] = {}
+        self._old: dict[tuple[bytes, tuple[str, ...]], bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._old)
+
+    def payload(self, token: str, certificates: tuple[str, ...]) -> bytes:
+        """The claims as bytes, once one of `certificates` proves to have signed them.
+
+        Raises:
+            TokenRefused: TOKEN_ALGORITHM, TOKEN_MALFORMED or TOKEN_SIGNATURE.
+        """
+        key = (hashlib.sha256(token.encode(errors="surrogatepass")).digest(), certificates)
+        payload = self._new.get(key)
+        if payload is None:
+            payload = self._old.get(key) or _signed_payload(token, certificates)
+            if len(self._new) >= self._remembered:
+                self._old, self._new = self._new, {}
+            self._new[key] = payload
+        return payload
+
+
+def verify(token: str, app: App, now_s: float, signatures: Signatures | None = None) -> Identity:
     """Check everything about a token: who signed it, for where, from when and until when.
 
-    Both certificates of `app` are tried. The token is good while ``now_s < exp``, in seconds since
-    1970; its `iat` (and `nbf`, if any) may lie `MAX_CLOCK_SKEW_S` ahead.
+    Both certificates of `app` are tried; `signatures` remembers what was found before. The token is
+    good while ``now_s < exp``, in seconds since 1970; its `iat` (and `nbf`, if any) may lie
+    `MAX_CLOCK_SKEW_S` ahead.
 
     Raises:
         TokenRefused: with one of the codes TOKEN_TOO_LARGE to TOKEN_AUDIENCE. The signature comes
             first: a token that the app did not sign learns nothing about its claims.
     """
     _check_size(token)
-    claims = _decode(_claims_decoder, _signed_payload(token, app.certificates))
+    signed = _signed_payload if signatures is None else signatures.payload
+    claims = _decode(_claims_decoder, signed(token, app.certificates))
     if claims.iss != app.id:
         raise TokenRefused(codes.TOKEN_SIGNATURE, "`iss` names another app.")
     if not is_user_id(claims.sub):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.apps.app import App, AppError
 from gateway.apps.regions import region_of
@@ -21,6 +21,7 @@ class Handshake:
     region: str
     homes: dict[str, str]
     directory: AppDirectory
+    signatures: tokens.Signatures = field(default_factory=tokens.Signatures)
 
     async def authenticate(self, token: str | None, now_s: float) -> tuple[App, tokens.Identity]:
         """The app and the user that a token speaks for. `now_s` is seconds since 1970.
@@ -39,7 +40,7 @@ class Handshake:
             if home.code != self.region:
                 raise self._elsewhere(home.code)
             app = await self.directory.get(app_id)
-            return app, tokens.verify(token, app, now_s)
+            return app, tokens.verify(token, app, now_s, self.signatures)
         except tokens.TokenRefused as error:
             raise Refused(error.code, str(error)) from error
         except (StoreError, SealError, AppError) as error:
@@ -55,7 +56,7 @@ class Handshake:
         try:
             # Before the signature, which another app's token can't have.
             same_app = tokens.app_id_of(token) == app.id
-            new = tokens.verify(token, app, now_s) if same_app else None
+            new = tokens.verify(token, app, now_s, self.signatures) if same_app else None
         except tokens.TokenRefused as error:
             raise Refused(error.code, str(error)) from error
         if new is None or new.user != old.user:

@@ -62,6 +62,11 @@ class SharedBucket(TokenBucket):
         call = self._rates.spend(self._app_id, self._user, self._rate, spent, self._clock.wall_ms())
         call.add_done_callback(partial(self._learn, self.taken))
 
+    def settle(self) -> None:
+        """Tell Redis what it was not told yet, if anything."""
+        if self.taken > self._told:
+            self.report()
+
     def _learn(self, taken: int, call: asyncio.Future[Any]) -> None:
         if call.exception() is not None:
             return  # Redis is away: this gateway's own copy still holds
@@ -169,4 +174,4 @@ class Limits:
         bucket.holders -= 1
         if bucket.holders == 0:
             del self._buckets[key]
-            bucket.report()  # or who comes back would find all that was not told yet
+            bucket.settle()  # or who comes back would find all that was not told yet

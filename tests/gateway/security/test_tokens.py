@@ -7,6 +7,7 @@ hide itself.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hmac
 import json
 from typing import Any
@@ -18,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.apps.app import App, create_app, with_new_certificate
-from gateway.security.tokens import Identity, TokenRefused, app_id_of, mint, verify
+from gateway.security import tokens
+from gateway.security.tokens import Identity, Signatures, TokenRefused, app_id_of, mint, verify
 from protocol import codes
 
 NOW_S = 1_764_000_000
@@ -368,7 +370,11 @@ def test_an_issuer_that_is_no_app_id_is_refused(issuer: str) -> None:
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda data: sign(HEADER, data)))
 def test_no_text_crashes_the_check(text: str) -> None:
     """G8: whatever comes over the wire, the answer is a refusal with a code."""
-    for attempt in (lambda: verify(text, APP, NOW_S), lambda: app_id_of(text)):
+    for attempt in (
+        lambda: verify(text, APP, NOW_S),
+        lambda: verify(text, APP, NOW_S, Signatures()),
+        lambda: app_id_of(text),
+    ):
         with pytest.raises(TokenRefused):
             attempt()
 
@@ -377,3 +383,59 @@ def test_an_identity_cannot_be_edited() -> None:
     """G8: who a session is does not change after the check."""
     with pytest.raises(AttributeError):
         verify(token(), APP, NOW_S).user = "admin"  # type: ignore[misc]
+
+
+# --- signatures that are remembered ------------------------------------------------------------
+
+
+def test_a_remembered_signature_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that comes back with the token it had costs no second HMAC."""
+    signatures, good = Signatures(), token()
+    first = verify(good, APP, NOW_S, signatures)
+    monkeypatch.setattr(tokens, "_signed_payload", lambda *_: pytest.fail("computed again"))
+    assert verify(good, APP, NOW_S + 1, signatures) == first
+
+
+def test_a_remembered_token_is_still_checked() -> None:
+    """G8: only the signature is remembered. When it ends, for whom it is, and who may sign count at
+    each connect."""
+    signatures, good = Signatures(), token()
+    renewed = with_new_certificate(APP)
+    shorter = dataclasses.replace(APP, max_token_s=60)
+    for now_s, app, code in (
+        (NOW_S + 3600, APP, codes.TOKEN_EXPIRED),
+        (NOW_S - 6, APP, codes.TOKEN_NOT_YET),
+        (NOW_S, shorter, codes.TOKEN_LIFETIME),
+        (NOW_S, with_new_certificate(renewed), codes.TOKEN_SIGNATURE),
+        (NOW_S, OTHER, codes.TOKEN_SIGNATURE),
+    ):
+        assert verify(good, APP, NOW_S, signatures).user == "alice"
+        with pytest.raises(TokenRefused) as caught:
+            verify(good, app, now_s, signatures)
+        assert caught.value.code is code
+    assert verify(good, renewed, NOW_S, signatures).user == "alice"  # the one before still counts
+
+
+def test_a_changed_token_is_another_one() -> None:
+    """G8: that a token was good says nothing of one that differs in a character."""
+    signatures, good = Signatures(), token()
+    verify(good, APP, NOW_S, signatures)
+    header, _, signature = good.split(".")
+    forged = f"{header}.{token(sub='bob').split('.')[1]}.{signature}"
+    for bad in (forged, good[:-2] + ("A" if good[-2] != "A" else "B") + good[-1]):
+        for _ in range(2):  # nor does a bad one become good by being shown again
+            with pytest.raises(TokenRefused) as caught:
+                verify(bad, APP, NOW_S, signatures)
+            assert caught.value.code is codes.TOKEN_SIGNATURE
+    assert len(signatures) == 1
+
+
+def test_only_so_many_signatures_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory is bounded, and who was here lately is not forgotten for who is new."""
+    signatures = Signatures(remembered=10)
+    for number in range(100):
+        verify(token(sub=f"u{number}"), APP, NOW_S, signatures)
+        verify(token(), APP, NOW_S, signatures)
+        assert len(signatures) <= 20
+    monkeypatch.setattr(tokens, "_signed_payload", lambda *_: pytest.fail("computed again"))
+    verify(token(), APP, NOW_S, signatures)

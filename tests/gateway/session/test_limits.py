@@ -217,6 +217,26 @@ async def test_a_session_gives_its_buckets_back(running: RunningWorker) -> None:
     await eventually(lambda: len(limits) == 0)
 
 
+async def test_a_session_that_sent_nothing_has_nothing_to_tell(
+    running: RunningWorker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who only connects and leaves costs the store one question, and no report."""
+    limits, told = running.worker._services.limits, []
+    spend = Rates.spend
+
+    def counting(rates: Rates, app_id: str, user: str, rate: Rate, count: int, now_ms: int) -> Any:
+        told.append((user, count))
+        return spend(rates, app_id, user, rate, count, now_ms)
+
+    monkeypatch.setattr(Rates, "spend", counting)
+    for sends in (0, 3):
+        allowance = limits.open(running.app, "alice")
+        for _ in range(sends):
+            allowance.send(running.app.tier)
+        allowance.close()
+    assert told == [("alice", 0), ("", 0), ("alice", 0), ("", 0), ("alice", 3), ("", 3)]
+
+
 class Copies:
     """Copies of one user's bucket, as gateways have them, on one real store."""
 
