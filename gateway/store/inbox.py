@@ -58,8 +58,7 @@ DISPLACED: Final = "!"
 """Instead of a session: the device had to make room for another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One message of an inbox or a log. `record` is sealed.
 
     `expires_ms` is when the message's own time to live ends; None: when the tier's does.
