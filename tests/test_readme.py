@@ -133,14 +133,15 @@ def test_the_readmes_commands_work_and_print_what_it_shows(dev: Dev, tmp_path: P
 
 @pytest.mark.timeout(240)
 def test_the_readmes_python_works(dev: Dev, tmp_path: Path) -> None:
-    """G1: a message, a group, a room, a block and a signal, as the SDK's users write them."""
-    url, token = dev.field("Plain"), dev.field("Token of   alice")
+    """G1: messages, a group, a room, receipts, presence: as the SDK's users write them."""
+    url = dev.field("Plain")
+    tokens = [dev.field("Token of   alice"), dev.field("Token of   bob")]
     last_lines = []
     for program in blocks("python"):
         script = tmp_path / "example.py"
         script.write_text(program)
         run = subprocess.run(
-            [sys.executable, str(script), url, token],
+            [sys.executable, str(script), url, *tokens[: 1 + ("bob: str" in program)]],
             cwd=ROOT,
             env={"PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -150,7 +151,8 @@ def test_the_readmes_python_works(dev: Dev, tmp_path: Path) -> None:
         )
         assert run.returncode == 0, run.stderr
         last_lines.append(run.stdout.splitlines()[-1])
-    assert last_lines == ["alice Hello from Python", "Hello, room from alice"]
+    assert last_lines == ["alice Hello from Python", "Hello, room from alice", "bob is online"]
+    assert run.stdout.splitlines()[1] == "read by 1"
 
 
 def test_the_readmes_configuration_is_accepted(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import typer
 from gateway.cli import (
     apps,
     bench,
+    changes,
     chat,
     config_cmd,
     dev,
@@ -18,6 +19,7 @@ from gateway.cli import (
     rooms,
     serve,
     tokens,
+    unread,
 )
 from gateway.cli.errors import EPILOG, Boundary
 
@@ -35,6 +37,9 @@ app.command()(serve.serve)
 app.command()(chat.send)
 app.command()(chat.listen)
 app.command()(history.history)
+app.command()(unread.unread)
+app.command()(changes.recall)
+app.command()(changes.edit)
 app.add_typer(groups.app, name="group")
 app.add_typer(rooms.app, name="room")
 app.command()(presence.presence)

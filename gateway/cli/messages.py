@@ -8,7 +8,16 @@ from typing import Any
 
 import msgspec
 
-from protocol.client import GroupNotice, Message, RoomMessage, group_notice
+from protocol.client import (
+    EditNotice,
+    GroupNotice,
+    Message,
+    RecallNotice,
+    RoomMessage,
+    edit_notice,
+    group_notice,
+    recall_notice,
+)
 
 
 def visible(text: str) -> str:
@@ -25,12 +34,9 @@ def moment(ms: int) -> str:
 
 def line(message: Message | RoomMessage) -> str:
     """A message for people: local time, sender, text; where it is to a group, the group too."""
-    text = _text(message)
-    shown = f"[{message.kind}, {len(message.body)} bytes]" if text is None else text
-    said = f"{message.sender}: {shown}"
+    said = _said(message)
     if isinstance(message, Message) and message.to.startswith("g:"):
-        notice = group_notice(message)
-        said = f"{message.to} {said if notice is None else _told(notice)}"
+        said = f"{message.to} {said}"
     return visible(f"{moment(message.time)} {said}")
 
 
@@ -46,17 +52,48 @@ def record(message: Message | RoomMessage) -> dict[str, object]:
     notice = None
     if isinstance(message, Message):
         found["to"] = message.to
-        notice = group_notice(message)
+        notice = _notice(message)
+        if message.edits:
+            found |= {"edits": message.edits, "edited": message.edited}
     else:
         found |= {"room": message.room, "priority": message.priority}
     found["kind"] = message.kind
-    if notice is not None:
+    if isinstance(notice, GroupNotice):
         found["notice"] = msgspec.to_builtins(notice)
+    elif notice is not None:
+        told = msgspec.to_builtins(notice) | {"message": notice.message.hex()}
+        if isinstance(notice, EditNotice):
+            del told["body"]
+            told["text"] = notice.body.decode(errors="replace")
+        found["notice"] = told
     elif text is None:
         found["body_base64"] = base64.b64encode(message.body).decode()
     else:
         found["text"] = text
     return found
+
+
+def _said(message: Message | RoomMessage) -> str:
+    """Who said or did what."""
+    notice = _notice(message) if isinstance(message, Message) else None
+    if isinstance(notice, GroupNotice):
+        return _told(notice)
+    if isinstance(notice, RecallNotice):
+        if message.sender:  # it stands where the message was
+            return f"{message.sender}: [recalled by {notice.by}]"
+        return f"{notice.by} recalled what {notice.sender} said at {moment(notice.time)}"
+    if isinstance(notice, EditNotice):
+        text = notice.body.decode(errors="replace")
+        return f"{notice.sender} edited what was said at {moment(notice.time)}: {text}"
+    text_or_none = _text(message)
+    if text_or_none is None:
+        return f"{message.sender}: [{message.kind}, {len(message.body)} bytes]"
+    edited = " (edited)" if isinstance(message, Message) and message.edits else ""
+    return f"{message.sender}: {text_or_none}{edited}"
+
+
+def _notice(message: Message) -> GroupNotice | RecallNotice | EditNotice | None:
+    return group_notice(message) or recall_notice(message) or edit_notice(message)
 
 
 def _text(message: Message | RoomMessage) -> str | None:

@@ -168,6 +168,46 @@ def test_history_is_read_again_and_again(tmp_path: Path) -> None:
         assert [json.loads(line)["text"] for line in last.out.splitlines()] == ["two", "three"]
 
 
+def test_a_message_is_edited_and_recalled(tmp_path: Path) -> None:
+    """HP-13.4-1, HP-13.4-3, HP-14.3-1: in its place, in words where it was had, and by its id."""
+
+    def ids() -> list[str]:
+        read = dev.homeport("history", "--as", "bob", "--with", "alice", "--json").out
+        return [json.loads(line)["id"] for line in read.splitlines()]
+
+    def changes(user: str, peer: str, *what: str) -> Ran:
+        return dev.homeport(*what, "--as", user, "--with", peer)
+
+    with started(tmp_path) as dev:
+        for text in ("helo", "oops"):
+            assert dev.homeport("send", text, "--as", "alice", "--to", "bob").code == 0
+        listened = ("listen", "--as", "bob", "--count", "2")
+        assert dev.homeport(*listened).code == 0
+        assert dev.homeport("unread", "--as", "bob").out == "alice 2\n"
+        first, second = ids()
+        edited = changes("alice", "bob", "edit", first, "hello")
+        assert (edited.code, edited.out) == (0, f"ok {first}\n")
+        assert changes("bob", "alice", "recall", second).code == 1
+        for _ in range(2):
+            assert changes("alice", "bob", "recall", second).out == f"ok {second}\n"
+        shown = dev.homeport("history", "--as", "bob", "--with", "alice").out.splitlines()
+        assert [line[20:] for line in shown] == [
+            "alice: hello (edited)",
+            "alice: [recalled by alice]",
+        ]
+        told = [line[20:] for line in dev.homeport(*listened).out.splitlines()]
+        assert [line[:37] for line in told] == [
+            "alice edited what was said at " + shown[0][:7],
+            "alice recalled what alice said at " + shown[1][:3],
+        ]
+        assert told[0].endswith(": hello")
+        gone = changes("alice", "bob", "edit", "0f" * 16, "x")
+        assert gone.code == 1
+        assert "no message 0f0f" in gone.err
+        counts = dev.homeport("unread", "--as", "bob", "--json")
+        assert counts.json == {"with": "alice", "unread": 2}
+
+
 def test_presence_is_shown_once_or_watched(tmp_path: Path) -> None:
     """HP-20.2-1, HP-20.2-2: how users are, and each change until Ctrl-C."""
     with started(tmp_path) as dev:

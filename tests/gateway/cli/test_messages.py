@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.cli.messages import line, record
-from protocol.client import GroupNotice, Message, RoomMessage
+from protocol.client import EditNotice, GroupNotice, Message, RecallNotice, RoomMessage
+from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
 
 GROUP = "g:" + "0f" * 16
 
@@ -124,3 +126,35 @@ def test_a_rooms_message() -> None:
         "kind": "text",
         "text": "hi",
     }
+
+
+def test_what_was_recalled_or_edited() -> None:
+    """HP-13.4-2, HP-13.4-3: in its place, and as a notice; nothing in it can steer the terminal."""
+    gone = RecallNotice(b"\2" * 16, "alice", 1_767_323_000_000, "bob")
+    body = msgspec.msgpack.encode(gone)
+    assert line(message(body, RECALL_KIND)).endswith(" alice: [recalled by bob]")
+    told = message(body, RECALL_KIND, GROUP, sender="")
+    assert f" {GROUP} bob recalled what alice said at 2026-01-0" in line(told)
+    assert record(told)["notice"] == {
+        "message": "02" * 16,
+        "sender": "alice",
+        "time": 1_767_323_000_000,
+        "by": "bob",
+    }
+    new = EditNotice(b"\2" * 16, "alice", 1_767_323_000_000, 2, 1_767_323_009_000, b"new\x1b\xff")
+    told = message(msgspec.msgpack.encode(new), EDIT_KIND, sender="")
+    assert line(told).endswith(r": new\x1b" + "\ufffd")
+    assert " alice edited what was said at 2026-01-0" in line(told)
+    shown: Any = record(told)["notice"]
+    assert shown == {
+        "message": "02" * 16,
+        "sender": "alice",
+        "time": 1_767_323_000_000,
+        "edits": 2,
+        "edited": 1_767_323_009_000,
+        "text": "new\x1b\ufffd",
+    }
+    changed = msgspec.structs.replace(message(b"hello"), edits=2, edited=5)
+    assert line(changed).endswith(" alice: hello (edited)")
+    assert (record(changed)["edits"], record(changed)["edited"]) == (2, 5)
+    assert line(message(b"\xff", RECALL_KIND)).endswith(" alice: [homeport.recall, 1 bytes]")

@@ -16,12 +16,14 @@ CAP = 6
 
 @dataclass
 class Message:
-    """One message. `gone` says why nobody needs it any more, or can have it."""
+    """One message. `gone` says why nobody needs it any more, or can have it; `number` is that of
+    the change it is at."""
 
     seq: int
     ms: int
     record: bytes
     gone: str = ""
+    number: int = 0
 
 
 @dataclass
@@ -67,11 +69,25 @@ class Inbox:
 
 @dataclass
 class Sent:
-    """A message to a group, as the gateway that sent it would send it again."""
+    """A message to users, of whom the first may change it, or to a group; `record` is the first.
 
-    group: Group
-    message_id: bytes
+    By the number of a change, `records` and `notices` hold what it became and what is told of it;
+    `told` the buckets that have the latter. A gateway died before it stored it for who `missed` it.
+    """
+
+    users: list[str]
+    time: int
     record: bytes
+    group: str = ""
+    records: dict[int, set[bytes]] = field(default_factory=dict)
+    notices: dict[int, bytes] = field(default_factory=dict)
+    told: set[tuple[int, int]] = field(default_factory=set)
+    missed: list[str] = field(default_factory=list)
+
+    def within(self, inbox: Inbox) -> Message | None:
+        """It, as somebody's inbox holds it."""
+        held = (m for m in inbox.messages if not m.gone and m.record[:16] == self.record[:16])
+        return next(held, None)
 
 
 @dataclass

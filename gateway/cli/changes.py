@@ -1,0 +1,118 @@
+"""`homeport recall` and `homeport edit`: take a message back, or give it another text."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+
+import typer
+
+from gateway.apps.app import MAX_RECALL_S
+from gateway.cli import chat
+from gateway.cli.chat import As, CaCert, Device, Target, Token, Url
+from gateway.cli.errors import CommandError
+from gateway.cli.output import show
+from gateway.cli.place import Data, Json, recipient
+from protocol.client import Client, Message
+
+TIMEOUT_S: Final = 30.0
+
+
+def _message_id(value: str) -> str:
+    if not re.fullmatch("[0-9a-f]{32}", value):
+        raise typer.BadParameter("a message id is 32 lower-case hex digits")
+    return value
+
+
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        callback=_message_id,
+        help="As `homeport send` and `homeport history --json` show it.",
+    ),
+]
+Peer = Annotated[
+    str,
+    typer.Option(
+        "--with", metavar="PEER", help="A user, or g: and a group's id.", callback=recipient
+    ),
+]
+
+
+def recall(
+    message_id: Id,
+    peer: Peer,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = "cli-recall",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Take a message back from everyone.
+
+    For two minutes, or as long as the app says. It is looked for in the conversation's history.
+    """
+    target = Target.find(user, url, token, cacert, data)
+    _change(
+        target, device, peer, message_id, as_json, lambda c, found: c.recall(found, timeout=None)
+    )
+
+
+def edit(
+    message_id: Id,
+    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    peer: Peer,
+    user: As = None,
+    url: Url = None,
+    token: Token = None,
+    cacert: CaCert = None,
+    device: Device = "cli-edit",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Give a message of yours another text, for as long as it can be recalled."""
+    target = Target.find(user, url, token, cacert, data)
+    _change(
+        target,
+        device,
+        peer,
+        message_id,
+        as_json,
+        lambda c, found: c.edit(found, text, timeout=None),
+    )
+
+
+def _change(
+    target: Target,
+    device: str,
+    peer: str,
+    message_id: str,
+    as_json: bool,
+    change: Callable[[Client, Message], Awaitable[None]],
+) -> None:
+    """Find the message, of which a change must name the time too, and change it.
+
+    Raises:
+        CommandError: no such message, or refused.
+    """
+    wanted, oldest = bytes.fromhex(message_id), (time.time() - MAX_RECALL_S) * 1000
+
+    async def ask(client: Client) -> None:
+        async for message in client.history(peer, timeout=None):
+            if message.id == wanted:
+                return await change(client, message)
+            if message.ms < oldest:  # older ones can't be changed anyway
+                break
+        raise CommandError(f"no message {message_id} in the conversation with {peer}")
+
+    asyncio.run(chat.ask(target, device, ask, TIMEOUT_S, "not known to be done"))
+    if as_json:
+        show({"id": wanted.hex()}, as_json)
+    else:
+        typer.echo(f"ok {wanted.hex()}")
