@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from gateway.store.connection import Words, words_of
 from gateway.store.keys import Keys, UserKeys
 
 
@@ -13,13 +14,17 @@ class Part(NamedTuple):
     """The part of an `Audience` that lies in one bucket, for one call of a script.
 
     `names` are keys and channels, in the order of deliver.lua; `members` the inboxes' members of
-    the due list; `log` that of the conversation's log, where it lies here and gets the message too.
+    the due list.
+    `begin` and `end` are the words for deliver.lua that are the same for every message: its keys
+    but the first, and its arguments from the log's member of the due list on ("" where there is
+    no log, or it lies elsewhere).
     """
 
     bucket: int
     names: tuple[str, ...]
     members: tuple[str, ...]
-    log: str = ""
+    begin: Words
+    end: Words
 
     @property
     def inboxes(self) -> tuple[str, ...]:
@@ -77,7 +82,10 @@ def audience_of(
         if log is not None and log.bucket == bucket:
             names += (log.log, log.meta)
             kept = log.member
-        parts.append(Part(bucket, tuple(names), tuple(m.member for m in members), kept))
+        inboxes = tuple(m.member for m in members)
+        parts.append(
+            Part(bucket, tuple(names), inboxes, words_of(*names), words_of(kept, *inboxes))
+        )
     return tuple(parts)
 
 

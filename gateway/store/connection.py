@@ -11,7 +11,7 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import hiredis
 import structlog
@@ -34,6 +34,25 @@ _NOTHING: Final = object()
 
 pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)
 """A command as the bytes that Redis reads; hiredis' own type says that it takes one word."""
+
+
+class Words(NamedTuple):
+    """Some words of a command as Redis reads them, made once for many commands."""
+
+    number: int
+    packed: bytes
+
+
+def words_of(*words: str | bytes | int) -> Words:
+    """Pack `words`; `together` makes commands of them."""
+    packed = pack(words)
+    return Words(len(words), packed[packed.index(b"\n") + 1 :])
+
+
+def together(*parts: Words) -> bytes:
+    """The command that consists of all these words, as `pack` would have made it."""
+    count = sum([part.number for part in parts])
+    return b"".join((b"*%d\r\n" % count, *[part.packed for part in parts]))
 
 
 class RedisConnection(asyncio.Protocol, ABC):

@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 from gateway.apps.tiers import Tier
 from gateway.store.audience import Audience, Stored, audience_of
 from gateway.store.blocks import NOBODY, BlockedBy
+from gateway.store.connection import together, words_of
 from gateway.store.errors import StoreError
 from gateway.store.keys import CACHED, Keys, UserKeys
 from gateway.store.link import Link, Then, script
@@ -58,8 +59,7 @@ DISPLACED: Final = "!"
 """Instead of a session: the device had to make room for another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One message of an inbox or a log. `record` is sealed.
 
     `expires_ms` is when the message's own time to live ends; None: when the tier's does.
@@ -190,26 +190,24 @@ class Inboxes:
         stored = Stored(len(audience) + len(also))
         sender, epoch = f"{app_id}:{talk.sender}", message_id.hex()[:EPOCH_CHARS]
         expires = "" if expires_ms is None else expires_ms
-        for bucket, names, members, log in audience:
-            self._link.run_then(
-                stored,
-                _DELIVER,
-                (self._keys.dedupe(bucket, app_id, message_id), *names),
-                now_ms,
-                tier.retention_ms,
-                tier.inbox_cap,
-                DEDUPE_WINDOW_MS,
-                record,
-                epoch,
-                version,
-                expires,
-                talk.conversation,
-                sender,
-                MAX_UNREAD,
-                log,
-                *members,
-                durable=True,
-            )
+        arguments = words_of(
+            now_ms,
+            tier.retention_ms,
+            tier.inbox_cap,
+            DEDUPE_WINDOW_MS,
+            record,
+            epoch,
+            version,
+            expires,
+            talk.conversation,
+            sender,
+            MAX_UNREAD,
+        )
+        for part in audience:
+            dedupe = self._keys.dedupe(part.bucket, app_id, message_id)
+            begin = words_of("EVALSHA", _DELIVER.sha, 1 + part.begin.number, dedupe)
+            command = together(begin, part.begin, arguments, part.end)
+            self._link.run_packed(stored, command, durable=True)
         for call in also:
             call.add_done_callback(stored.also)
         if not audience and not also:

@@ -129,7 +129,7 @@ class Link(RedisConnection):
         when it refuses the command.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._send(partial(_settle, future), command, durable)
+        self._send(partial(_settle, future), pack(command), durable)
         return future
 
     def run(
@@ -151,17 +151,19 @@ class Link(RedisConnection):
         durable: bool = False,
     ) -> None:
         """As `run`, and hand the answer to `then`; where Redis is away, before this returns."""
-        self._send(then, ("EVALSHA", script.sha, len(keys), *keys, *arguments), durable)
+        self._send(then, pack(("EVALSHA", script.sha, len(keys), *keys, *arguments)), durable)
 
-    def _send(self, then: Then, command: tuple[str | bytes | int, ...], durable: bool) -> None:
+    def run_packed(self, then: Then, command: bytes, *, durable: bool) -> None:
+        """As `run_then`, of a command that was made before (`words_of`, `together`)."""
+        self._send(then, command, durable)
+
+    def _send(self, then: Then, command: bytes, durable: bool) -> None:
         if not self.up:
             then(Unavailable("not_connected"))
         else:
             self._ask(then, command, durable)
 
-    def _ask(
-        self, then: Then, command: tuple[str | bytes | int, ...], durable: bool = False
-    ) -> None:
+    def _ask(self, then: Then, command: bytes, durable: bool = False) -> None:
         if len(self._pending) >= MAX_PENDING:
             then(Unavailable("busy", retry_after=2.0))
             return
@@ -171,7 +173,7 @@ class Link(RedisConnection):
             self._pending.append(held)
         else:
             self._pending.append(then)
-        self._write(pack(command))
+        self._write(command)
 
     def publish(self, channel: str, payload: bytes) -> asyncio.Future[Any]:
         """Tell whoever hears `channel` now. As `call`; the answer does not count the hearers."""
@@ -182,7 +184,7 @@ class Link(RedisConnection):
     async def _greet(self) -> None:
         def ask(*command: str | bytes | int) -> asyncio.Future[Any]:
             future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._ask(partial(_settle, future), command)
+            self._ask(partial(_settle, future), pack(command))
             return future
 
         await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS))
