@@ -42,7 +42,7 @@ _MEMBER: Final = script("group_member")
 _SIGNAL: Final = script("group_signal")
 
 CACHED_MEMBERS: Final = 100_000
-"""Members of all groups kept in memory, about half a KiB each."""
+"""Members of all groups kept in memory, about 1 KiB each."""
 
 TAKEOVER_MS: Final = 15_000
 """After which the sweeper delivers a notice that its own gateway did not."""
