@@ -206,6 +206,8 @@ class WebSocketConnection(asyncio.Protocol):
             return
         scheme, _, token = "".join(authorization).partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else None
+        # For as long as the connection lives, websockets' parser keeps the request: 2.5 KiB of it.
+        request.headers.clear()
         self._services.wheel.cancel(self)
         self._session = Session(self._services, self, bearer, self._opened)
 

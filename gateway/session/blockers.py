@@ -7,7 +7,7 @@ numbered without a hole, so a change that was missed shows, and the whole is rea
 from __future__ import annotations
 
 from gateway.chat.refused import Refused
-from gateway.store.blocks import BlockedBy
+from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.events import BlockChanged
 from protocol import codes
 
@@ -18,7 +18,7 @@ class Blockers:
     __slots__ = ("_change", "_heard", "_users")
 
     def __init__(self) -> None:
-        self._users: set[str] = set()
+        self._users = NOBODY.users
         self._change = 0
         self._heard: list[BlockChanged] | None = []  # while reading
 
@@ -49,7 +49,7 @@ class Blockers:
     def read(self, state: BlockedBy) -> bool:
         """What the store holds, and on top of it what was heard meanwhile. Returns as `hear`."""
         heard, self._heard = self._heard or [], None
-        self._users = set(state.users)
+        self._users = state.users or NOBODY.users
         self._change = state.change
         missed = False
         for event in heard:
@@ -70,7 +70,7 @@ class Blockers:
         missed = event.change > self._change + 1
         self._change = event.change
         if event.blocked:
-            self._users.add(event.by)
+            self._users |= {event.by}
         else:
-            self._users.discard(event.by)
+            self._users -= {event.by}
         return missed

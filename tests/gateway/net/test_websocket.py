@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from websockets.datastructures import Headers
 from websockets.frames import Opcode
 
 from protocol import codec, codes, frames
@@ -143,6 +145,22 @@ async def test_what_is_no_upgrade_is_turned_away(
     assert "secret" not in str(logs)
     async with running.client("alice") as client:
         assert isinstance(await client.say("alice", "x"), frames.Ok)
+
+
+async def test_nothing_of_the_upgrade_stays(running: RunningWorker) -> None:
+    """G8, G9: a connection keeps nothing of its request's headers, so not the token either."""
+    token = running.token("alice")
+    async with RawClient.open(
+        running.url, additional_headers={"Authorization": f"Bearer {token}", "X-Mark": "kept?"}
+    ) as alice:
+        await alice.connect(None)
+        gc.collect()
+        kept = [
+            headers
+            for headers in gc.get_objects()
+            if isinstance(headers, Headers) and "X-Mark" in headers
+        ]
+    assert len(kept) == 1, "the client's own, which websockets keeps on that side too"
 
 
 async def test_the_request_and_the_first_frame_may_come_in_one_piece(
