@@ -24,7 +24,9 @@ async def test_a_signal_to_who_blocks_the_sender_is_refused(running: RunningWork
         await alice.send(Signal("mallory", "the other way", b""))
         assert (await mallory.until(Signaled)).kind == "the other way"
         await alice.send(frames.Ping())
-        await alice.expect(frames.Pong)
+        # What mallory said before the block held may still come.
+        while not isinstance(frame := await alice.receive(), frames.Pong):
+            assert isinstance(frame, frames.Push)
 
 
 async def test_a_block_is_no_wall_in_a_group(running: RunningWorker) -> None:
