@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import Settings
 from protocol.client import Client, Event, RoomGap, Signal
-from tests.gateway.chat.test_rooms import two_workers
+from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RunningWorker
 
 

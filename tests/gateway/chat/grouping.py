@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
-from gateway.config import Settings
 from protocol import codes, frames
 from protocol.frames import GroupNotice
-from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
+from tests.harness import RawClient
 
 FRAMES = {
     "create": frames.GroupCreate,
@@ -25,18 +22,6 @@ FRAMES = {
     "get": frames.GroupGet,
     "list": frames.GroupList,
 }
-
-
-@contextlib.asynccontextmanager
-async def two_gateways(
-    settings: Settings, clock: FakeClock
-) -> AsyncIterator[tuple[RunningWorker, RunningWorker]]:
-    """Two gateways of one region, with one app."""
-    async with (
-        running_worker(settings, clock=clock) as one,
-        running_worker(settings, clock=clock, app=one.app) as two,
-    ):
-        yield one, two
 
 
 async def ask(client: RawClient, what: str, *fields: Any) -> frames.Ok | frames.Error:

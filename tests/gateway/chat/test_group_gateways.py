@@ -10,14 +10,15 @@ import redis
 
 from gateway.config import Settings
 from gateway.store.errors import Unavailable
-from tests.gateway.chat.grouping import created, done, read, refused, said, two_gateways
+from tests.gateway.chat.grouping import created, done, read, refused, said
+from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock
 
 
 async def test_a_repeated_send_adds_nothing(settings: Settings, clock: FakeClock) -> None:
     """G2: on another gateway, also to members in many buckets."""
     users = [f"u{n}" for n in range(50)]
-    async with two_gateways(settings, clock) as (one, two):
+    async with two_workers(settings, clock) as (one, two):
         async with one.client("alice") as alice:
             group = await created(alice, *users)
             assert await said(alice, group, "once", "c1") == "ok"
@@ -33,7 +34,7 @@ async def test_a_gateway_with_an_old_list_sends_by_the_new_one(
 ) -> None:
     """HP-11.2-6: two has the group in memory; one removes bob, adds carol, mutes dave."""
     async with (
-        two_gateways(settings, clock) as (one, two),
+        two_workers(settings, clock) as (one, two),
         one.client("alice") as alice,
         two.client("alice", "d2") as other,
         two.client("bob") as bob,
@@ -66,7 +67,7 @@ async def test_a_message_that_was_under_way_does_not_reach_who_was_removed(
     in whichever bucket, takes it.
     """
     async with (
-        two_gateways(settings, clock) as (one, two),
+        two_workers(settings, clock) as (one, two),
         one.client("alice") as alice,
         two.client("alice", "d2") as other,
         two.client("bob") as bob,
@@ -105,7 +106,7 @@ async def test_a_notice_whose_gateway_died_is_delivered_before_the_next_message(
     settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HP-11.3-2 and G10: one changes the group and tells nobody; two does both in order, once."""
-    async with two_gateways(settings, clock) as (one, two):
+    async with two_workers(settings, clock) as (one, two):
         async with one.client("alice") as alice:
             group = await created(alice, "bob")
             store = one.worker._services.sending._groups._groups
@@ -131,7 +132,7 @@ async def test_the_sweeper_tells_what_a_dead_gateway_did_not(
     settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HP-11.3-2: in a group that nobody sends to, too; and then it owes nothing."""
-    async with two_gateways(settings, clock) as (one, two), one.client("alice") as alice:
+    async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
         group = await created(alice, "bob")
         store = one.worker._services.sending._groups._groups
         monkeypatch.setattr(store, "_tell", lambda *_: None)
@@ -151,7 +152,7 @@ async def test_a_change_that_could_not_be_told_is_unavailable_and_then_done(
     settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HP-11.3-2, HP-11.3-3: no ok before all are told; the repeat is ok, whoever told them."""
-    async with two_gateways(settings, clock) as (one, two), one.client("alice") as alice:
+    async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
         group = await created(alice, "bob")
 
         def away(*_: Any, **__: Any) -> asyncio.Future[int]:
@@ -177,7 +178,7 @@ async def test_a_state_that_makes_no_sense_is_an_error_and_not_silence(
     settings: Settings, clock: FakeClock
 ) -> None:
     """HP-4.6-1: every request gets its one answer, and the session goes on."""
-    async with two_gateways(settings, clock) as (one, _), one.client("alice") as alice:
+    async with two_workers(settings, clock) as (one, _), one.client("alice") as alice:
         group = await created(alice, "bob")
         with redis.Redis.from_url(settings.redis_url) as store:
             state = next(iter(store.scan_iter(f"*grp:*:{group}")))

@@ -13,9 +13,10 @@ from gateway.store.keys import Keys
 from gateway.store.log import Logs
 from protocol import codes, frames
 from protocol.frames import Place
-from tests.gateway.chat.grouping import ask, created, done, read, said, two_gateways
+from tests.gateway.chat.grouping import ask, created, done, read, said
 from tests.gateway.chat.test_history import DAY, page, request
 from tests.gateway.chat.test_options import dump, send
+from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, eventually
 
 
@@ -86,7 +87,7 @@ async def test_a_gateway_with_an_old_list_shows_nothing(
 ) -> None:
     """HP-13.2-6: two has the group in memory; one removes bob, and two refuses him."""
     async with (
-        two_gateways(settings, clock) as (one, two),
+        two_workers(settings, clock) as (one, two),
         one.client("alice") as alice,
         two.client("bob") as bob,
     ):
@@ -186,7 +187,7 @@ async def test_what_was_under_way_begins_no_other_log(
 ) -> None:
     """HP-13.1-5: one stalls between the question and the fan-out; two deletes the group."""
     async with (
-        two_gateways(settings, clock) as (one, two),
+        two_workers(settings, clock) as (one, two),
         one.client("alice") as alice,
         two.client("alice", "d2") as other,
     ):

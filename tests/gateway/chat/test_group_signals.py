@@ -14,7 +14,8 @@ from gateway.config import Settings
 from gateway.security.sealing import Kind
 from protocol import codes, frames
 from protocol.frames import Ping, Pong, Signal, Signaled
-from tests.gateway.chat.grouping import created, done, two_gateways
+from tests.gateway.chat.grouping import created, done
+from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker
 
 
@@ -41,7 +42,7 @@ async def test_a_signal_reaches_every_session_of_every_member(
 ) -> None:
     """HP-16.1-7, HP-16.1-2: on two gateways, the sender's too; nobody else, and nobody later."""
     async with (
-        two_gateways(settings, clock) as (one, two),
+        two_workers(settings, clock) as (one, two),
         one.client("alice") as alice,
         two.client("alice", "d2") as own,
         one.client("bob") as here,
@@ -114,7 +115,7 @@ async def test_a_member_who_was_removed_hears_none_that_follow(
 ) -> None:
     """HP-16.1-7: by the change that was answered, on a gateway that has the old list in memory."""
     async with (
-        two_gateways(settings, clock) as (one, two),
+        two_workers(settings, clock) as (one, two),
         one.client("alice") as alice,
         two.client("alice", "d2") as other,
         two.client("bob") as bob,
@@ -136,7 +137,7 @@ async def test_a_signal_that_was_under_way_does_not_reach_who_was_removed(
 ) -> None:
     """HP-16.1-7: two has read the list, and stalls; the removal is answered; then two goes on."""
     async with (
-        two_gateways(settings, clock) as (one, two),
+        two_workers(settings, clock) as (one, two),
         one.client("alice") as alice,
         two.client("alice", "d2") as other,
         two.client("bob") as bob,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from gateway.config import Settings
 from protocol import codes, frames
 from protocol.frames import Options
-from tests.gateway.chat.grouping import created, done, two_gateways
+from tests.gateway.chat.grouping import created, done
 from tests.gateway.chat.recalling import edit, history, pushed, recall, sent
 from tests.gateway.chat.test_receipts import mark, unread
+from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RunningWorker, running_worker
 
 
@@ -89,7 +90,7 @@ async def test_who_left_the_group(settings: Settings, clock: FakeClock) -> None:
     """HP-13.4-1, HP-13.4-4, HP-14.2-6: a sender who was removed can't recall; an admin can; who is
     out keeps what they had and hears nothing; whom it was read by counts members only."""
     async with (
-        two_gateways(settings, clock) as (one, two),
+        two_workers(settings, clock) as (one, two),
         one.client("alice") as alice,
         two.client("bob") as bob,
         two.client("carol") as carol,

@@ -12,9 +12,10 @@ from gateway.store.errors import Unavailable
 from gateway.store.replacing import Replacing
 from protocol import frames
 from protocol.limits import MAX_EDITS
-from tests.gateway.chat.grouping import created, done, two_gateways
+from tests.gateway.chat.grouping import created, done
 from tests.gateway.chat.recalling import edit, history, pushed, recall, sent
 from tests.gateway.chat.test_options import dump, records
+from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RunningWorker, eventually
 
 DAY = 24 * 3600
@@ -22,7 +23,7 @@ DAY = 24 * 3600
 
 async def test_a_recall_reaches_every_device(settings: Settings, clock: FakeClock) -> None:
     """HP-13.4-1, HP-13.4-2, HP-13.4-3, G3: on two gateways; who was away finds it in its place."""
-    async with two_gateways(settings, clock) as (one, two):
+    async with two_workers(settings, clock) as (one, two):
         async with (
             one.client("alice") as alice,
             two.client("alice", "d2") as other,
@@ -46,7 +47,7 @@ async def test_a_recall_reaches_every_device(settings: Settings, clock: FakeCloc
 
 async def test_an_edit_reaches_every_device(settings: Settings, clock: FakeClock) -> None:
     """HP-13.4-1, HP-13.4-2, HP-13.4-3: the new text in its place, and in the notice."""
-    async with two_gateways(settings, clock) as (one, two):
+    async with two_workers(settings, clock) as (one, two):
         async with one.client("alice") as alice, two.client("bob") as bob:
             typo = await sent(alice, "bob", "teh", mentions=("carol",))
             secret = next(r for r in records(one) if r.startswith(typo[0]))
@@ -234,7 +235,7 @@ async def test_a_gateway_that_died_on_the_way(
     settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, what: str, where: str
 ) -> None:
     """HP-13.4-8 and G10: it has changed one place; the repetition on another does the rest."""
-    async with two_gateways(settings, clock) as (one, two):
+    async with two_workers(settings, clock) as (one, two):
         async with one.client("alice") as alice:
             message = await sent(alice, "bob", "oops", history=where == "log")
             secret = next(r for r in records(one) if r.startswith(message[0]))
@@ -260,7 +261,7 @@ async def test_a_gateway_that_died_on_the_way(
 async def test_changes_at_the_same_time(settings: Settings, clock: FakeClock) -> None:
     """HP-13.4-7, HP-13.4-9: two devices on two gateways edit; each counts, and all places agree."""
     async with (
-        two_gateways(settings, clock) as (one, two),
+        two_workers(settings, clock) as (one, two),
         one.client("alice", "d1") as first,
         two.client("alice", "d2") as second,
     ):
@@ -289,7 +290,7 @@ async def test_a_copy_that_was_under_way_is_not_stored(
     settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HP-13.4-9 and G2: a send that got into some places only, recalled, and then repeated."""
-    async with two_gateways(settings, clock) as (one, two), one.client("alice") as alice:
+    async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
         inboxes = one.worker._services.inboxes
 
         def only_own(app_id: str, users: Any, conversation: str, history: bool) -> Any:

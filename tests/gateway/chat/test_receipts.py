@@ -12,6 +12,7 @@ from gateway.config import Settings
 from gateway.store.keys import Keys
 from protocol import codes, frames
 from protocol.frames import ClientFrame, Mark, Ok, Receipt
+from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
 
 
@@ -290,11 +291,8 @@ async def two(
     settings: Settings, clock: FakeClock
 ) -> AsyncIterator[tuple[RunningWorker, RunningWorker]]:
     """Two gateways of one region."""
-    async with (
-        running_worker(settings, clock=clock) as one,
-        running_worker(settings, clock=clock, app=one.app) as other,
-    ):
-        yield one, other
+    async with two_workers(settings, clock) as pair:
+        yield pair
 
 
 async def test_receipts_cross_from_one_gateway_to_another(

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,6 +17,7 @@ from gateway.config import Settings
 from gateway.net.websocket import WebSocketConnection
 from protocol import codes, frames
 from protocol.frames import Priority, Roomjoin, Roomleave, Roompush, Roomsend, Roomset, Roomstate
+from tests.gateway.replicas import two_workers
 from tests.harness import (
     FakeClock,
     RawClient,
@@ -74,18 +74,6 @@ def code(answer: frames.Ok | frames.Error) -> int:
     """The code of a refusal."""
     assert isinstance(answer, frames.Error), answer
     return answer.code
-
-
-@contextlib.asynccontextmanager
-async def two_workers(
-    settings: Settings, clock: FakeClock
-) -> AsyncIterator[tuple[RunningWorker, RunningWorker]]:
-    """Two gateways of one region, with one app."""
-    async with (
-        running_worker(settings, clock=clock) as one,
-        running_worker(settings, clock=clock, app=one.app) as two,
-    ):
-        yield one, two
 
 
 @pytest.fixture

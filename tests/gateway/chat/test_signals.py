@@ -9,7 +9,8 @@ import pytest
 from gateway.config import Settings
 from protocol import codes, frames
 from protocol.frames import Roomset, Signal, Signaled
-from tests.gateway.chat.test_rooms import ask, join, two_workers
+from tests.gateway.chat.test_rooms import ask, join
+from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker
 
 

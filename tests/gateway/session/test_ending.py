@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway.config import Settings
 from protocol import codes, frames
+from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
-
-
-@contextlib.asynccontextmanager
-async def two_workers(
-    settings: Settings, clock: FakeClock
-) -> AsyncIterator[tuple[RunningWorker, RunningWorker]]:
-    """Two gateways of one region, with one app."""
-    async with (
-        running_worker(settings, clock=clock) as one,
-        running_worker(settings, clock=clock, app=one.app) as two,
-    ):
-        yield one, two
 
 
 async def test_silence_is_pinged_and_then_closed(running: RunningWorker) -> None:
