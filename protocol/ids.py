@@ -13,6 +13,11 @@ from typing import Final
 
 from protocol.limits import MAX_ID_CHARS
 
+GROUP: Final = "g:"
+"""Begins the name of a group where a recipient or a conversation is meant (SPEC.md HP-3.5)."""
+ROOM: Final = "r:"
+"""Begins the name of a room where a recipient is meant."""
+
 _USER: Final = re.compile(rf"[A-Za-z0-9._@+\-]{{1,{MAX_ID_CHARS}}}")
 _APP: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -41,8 +46,15 @@ def message_id(app_id: str, sender: str, client_id: str) -> bytes:
     The first 16 bytes of SHA-256 over the three, separated by a zero byte, which neither an app id
     nor a user id can contain. A retry on any replica comes to the same id without a look-up.
     """
-    text = f"{app_id}\0{sender}\0{client_id}".encode()
-    return hashlib.sha256(text).digest()[:16]
+    return _derived(app_id, sender, client_id)
+
+
+def notice_id(word: str, app_id: str, *what: str) -> bytes:
+    """The 16-byte id of a message that the server makes, the same on every replica and repetition.
+
+    `word` says what kind of notice it is. No app id is such a word, so no client can make the id.
+    """
+    return _derived(word, app_id, *what)
 
 
 def group_id(app_id: str, owner: str, client_id: str) -> str:
@@ -50,8 +62,11 @@ def group_id(app_id: str, owner: str, client_id: str) -> str:
 
     Derived as a message id is, with a word before it that no app id can be, so the two never meet.
     """
-    text = f"group\0{app_id}\0{owner}\0{client_id}".encode()
-    return hashlib.sha256(text).hexdigest()[:32]
+    return _derived("group", app_id, owner, client_id).hex()
+
+
+def _derived(*parts: str) -> bytes:
+    return hashlib.sha256("\0".join(parts).encode()).digest()[:16]
 
 
 def is_group_id(value: str) -> bool:
@@ -61,8 +76,8 @@ def is_group_id(value: str) -> bool:
 
 def group_of(to: str) -> str | None:
     """The group that ``g:<group id>`` means, or None."""
-    group = to[2:]
-    return group if to.startswith("g:") and is_group_id(group) else None
+    group = to.removeprefix(GROUP)
+    return group if to.startswith(GROUP) and is_group_id(group) else None
 
 
 def direct_conversation(a: str, b: str) -> str:
@@ -72,5 +87,5 @@ def direct_conversation(a: str, b: str) -> str:
 
 def room_of(to: str) -> str | None:
     """The room that ``r:<room id>`` means, or None: room ids have the form of user ids."""
-    room = to[2:]
-    return room if to.startswith("r:") and is_user_id(room) else None
+    room = to.removeprefix(ROOM)
+    return room if to.startswith(ROOM) and is_user_id(room) else None

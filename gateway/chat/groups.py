@@ -7,7 +7,6 @@ what is in `gateway.chat.group_rules`.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
@@ -26,10 +25,7 @@ from gateway.store.inbox import Inboxes, Talk
 from gateway.store.log import Logs
 from protocol import codec, codes, frames
 from protocol.frames import GroupInfo, GroupMember, Message, Result
-from protocol.ids import group_id, group_of
-
-PREFIX: Final = "g:"
-"""Begins the name of a group where a recipient or a conversation is meant."""
+from protocol.ids import GROUP, group_id, group_of, notice_id
 
 NOTICE_KIND: Final = "homeport.group"
 MEMBERS_PAGE: Final = 500
@@ -226,9 +222,9 @@ class GroupChat:
             change, notice = decision
             now_ms = self._clock_ms()
             version = now_ms if group is None else group.version + 1
-            mid = _notice_id(app.id, group_id, version)
+            mid = notice_id("notice", app.id, group_id, str(version))
             body = codec.encode(replace(notice, version=version))
-            message = Message(mid, "", PREFIX + group_id, now_ms, NOTICE_KIND, body)
+            message = Message(mid, "", GROUP + group_id, now_ms, NOTICE_KIND, body)
             record = self._records.make(app, message, message.to)
             if await self._groups.change(app, group_id, group, change, version, mid, record):
                 await self._groups.settled(app, group_id)
@@ -289,11 +285,6 @@ def _id(recipient: str) -> str:
     if group is None:
         raise Refused(codes.UNKNOWN_RECIPIENT)
     return group
-
-
-def _notice_id(app_id: str, group: str, version: int) -> bytes:
-    """A message id that no client can make: no app id begins with ``notice``."""
-    return hashlib.sha256(f"notice\0{app_id}\0{group}\0{version}".encode()).digest()[:16]
 
 
 def _hand_over(accepted: asyncio.Future[int], stored: asyncio.Future[int]) -> None:

@@ -8,7 +8,6 @@ from typing import Final
 import structlog
 
 from gateway.chat.addressing import conversation_of
-from gateway.chat.groups import PREFIX as GROUP
 from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
@@ -17,6 +16,7 @@ from gateway.security.sealing import Tampered
 from gateway.store.log import Logs
 from protocol import codec, codes
 from protocol.frames import Entry, Forget, History, Place, Result
+from protocol.ids import GROUP
 from protocol.limits import MAX_FRAME_BYTES
 
 MAX_PAGE_BYTES: Final = MAX_FRAME_BYTES - 1024

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.chat.groups import PREFIX as GROUP
 from gateway.chat.refused import Refused
 from protocol import codes
 from protocol.frames import Extra, Options, Send
-from protocol.ids import is_user_id
-
-ROOM: Final = "r:"
-"""Begins the name of a room where a recipient is meant."""
+from protocol.ids import GROUP, ROOM, is_user_id
 
 _NONE: Final = Options()
 

@@ -8,7 +8,6 @@ gateway died on the way, the client's repetition finds the first place changed, 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +17,6 @@ from msgspec.structs import replace
 
 from gateway.chat import group_rules as rules
 from gateway.chat.addressing import conversation_of
-from gateway.chat.groups import PREFIX as GROUP
 from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused, check_body
@@ -31,6 +29,7 @@ from gateway.store.replacing import Changed, Replacing, Where
 from protocol import codec, codes
 from protocol.frames import Edit, EditNotice, Extra, Message, Recall, RecallNotice, Result
 from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
+from protocol.ids import GROUP, notice_id
 from protocol.limits import MAX_EDITS
 
 RECALLED: Final = MAX_EDITS + 1
@@ -198,7 +197,7 @@ class Recalls:
         app, now_ms = caller.app, self._clock_ms()
         changed = _changed(message, record, number)
         await self._replacing.spread(app.id, talk.conversation, talk.audience, changed)
-        mid = _notice_id(app.id, message.id, number)
+        mid = notice_id("changed", app.id, message.id.hex(), str(number))
         notice = _notice(message, mid, now_ms)
         await self._inboxes.deliver_to(
             talk.audience,
@@ -229,9 +228,3 @@ def _notice(message: Message, mid: bytes, now_ms: int) -> Message:
         message.id, message.sender, message.time, _edits(message), edited, message.body
     )
     return Message(mid, "", message.to, now_ms, EDIT_KIND, codec.encode(told))
-
-
-def _notice_id(app_id: str, message_id: bytes, number: int) -> bytes:
-    """A message id that no client can make: no app id begins with ``changed``."""
-    text = f"changed\0{app_id}\0{message_id.hex()}\0{number}"
-    return hashlib.sha256(text.encode()).digest()[:16]

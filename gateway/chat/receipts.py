@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from heapq import nlargest
 
 from gateway.chat.addressing import conversation_of
-from gateway.chat.groups import PREFIX as GROUP
 from gateway.chat.groups import GroupChat
 from gateway.chat.refused import Refused
 from gateway.chat.relay import Relay
@@ -15,6 +14,7 @@ from gateway.chat.requests import Caller, Handlers
 from gateway.store.receipts import Marks, ReceiptStore
 from protocol import codes, frames
 from protocol.frames import Result
+from protocol.ids import GROUP
 from protocol.limits import MAX_RECEIPT_ROWS, MAX_UNREAD_ROWS
 
 

@@ -16,6 +16,7 @@ from gateway.apps.app import App
 from gateway.security.sealing import Kind, Sealer, Tampered
 from protocol import codec
 from protocol.frames import Lost, Message, ServerFrame
+from protocol.ids import GROUP
 
 _ID_BYTES: Final = 16
 SHARED: Final = 64
@@ -95,7 +96,7 @@ class Records:
     def seal_group_name(self, app: App, group_id: str, name: str, now_ms: int) -> bytes:
         """A group's name as the store holds it."""
         return self._sealer.seal(
-            app.id, app.salt, Kind.GROUP, f"g:{group_id}", b"", name.encode(), now_ms
+            app.id, app.salt, Kind.GROUP, GROUP + group_id, b"", name.encode(), now_ms
         )
 
     def group_name(self, app: App, group_id: str, sealed: bytes) -> str:
@@ -105,7 +106,7 @@ class Records:
             Tampered, UnknownKeyVersion.
         """
         return self._sealer.open(
-            app.id, app.salt, Kind.GROUP, f"g:{group_id}", b"", sealed
+            app.id, app.salt, Kind.GROUP, GROUP + group_id, b"", sealed
         ).decode()
 
     def relay(self, app: App, place: str, frame: ServerFrame, now_ms: int) -> bytes:
@@ -125,7 +126,7 @@ class Records:
         Raises:
             UnknownKeyVersion: as `open`.
         """
-        place = f"g:{group_id}" if group_id else channel
+        place = GROUP + group_id if group_id else channel
 
         name = (app.id, place.encode() + record[-_ID_BYTES:])
         known = self._shared.get(name) if group_id else None

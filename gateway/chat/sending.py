@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 
 from gateway.apps.app import App
 from gateway.chat.addressing import conversation_of
-from gateway.chat.groups import PREFIX as GROUP
 from gateway.chat.groups import GroupChat
-from gateway.chat.options import ROOM, expires_ms, extra_of, options_of
+from gateway.chat.options import expires_ms, extra_of, options_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused, check_body
 from gateway.chat.rooms import Rooms
@@ -18,7 +17,7 @@ from gateway.store import events
 from gateway.store.inbox import Inboxes, Talk
 from protocol import codes
 from protocol.frames import Message, Roomsend, Send, Transient
-from protocol.ids import message_id
+from protocol.ids import GROUP, ROOM, message_id
 
 
 class Sending:

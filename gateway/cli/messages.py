@@ -18,6 +18,7 @@ from protocol.client import (
     group_notice,
     recall_notice,
 )
+from protocol.ids import GROUP
 
 
 def visible(text: str) -> str:
@@ -35,7 +36,7 @@ def moment(ms: int) -> str:
 def line(message: Message | RoomMessage) -> str:
     """A message for people: local time, sender, text; where it is to a group, the group too."""
     said = _said(message)
-    if isinstance(message, Message) and message.to.startswith("g:"):
+    if isinstance(message, Message) and message.to.startswith(GROUP):
         said = f"{message.to} {said}"
     return visible(f"{moment(message.time)} {said}")
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gateway.store.connection import Words, words_of
 from gateway.store.keys import Keys, UserKeys
+from protocol.ids import GROUP
 
 
 class Part(NamedTuple):
@@ -62,7 +63,7 @@ def audience_of(
 
     With `history` the log of a direct conversation between them gets it too.
     """
-    group_id = conversation[2:] if conversation.startswith("g:") else ""
+    group_id = conversation.removeprefix(GROUP) if conversation.startswith(GROUP) else ""
     log = keys.log(app_id, conversation) if history else None
     buckets: dict[int, list[UserKeys]] = {}
     for user in users:

@@ -33,6 +33,7 @@ from gateway.store.group_state import (
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link, script
+from protocol.ids import GROUP
 from protocol.limits import DEDUPE_WINDOW_MS
 
 _READ: Final = script("group_read")
@@ -188,7 +189,7 @@ class Groups:
             state.get(b"q") == b"1",
             members,
             state.get(b"gone", b"").decode(),
-            self._inboxes.audience(app_id, members, f"g:{group_id}"),
+            self._inboxes.audience(app_id, members, GROUP + group_id),
         )
 
     def _keep(self, app_id: str, watch: _Watch, group: Group | None) -> None:
@@ -221,7 +222,7 @@ class Groups:
         who come and those who go by it too. `settled` delivers it.
         """
         keys = self._keys.group(app.id, group_id)
-        log = self._keys.log(app.id, f"g:{group_id}")
+        log = self._keys.log(app.id, GROUP + group_id)
         old = before.members if before is not None else {}
         left = [user for user, member in change.members.items() if member is None]
         joined = [u for u, m in change.members.items() if m is not None and u not in old]
@@ -252,7 +253,7 @@ class Groups:
             calls += self._place(app.id, group_id, news)
             calls.append(
                 self._inboxes.deliver_to(
-                    self._inboxes.audience(app.id, news.users, f"g:{group_id}"),
+                    self._inboxes.audience(app.id, news.users, GROUP + group_id),
                     app.id,
                     app.tier,
                     news.message_id,

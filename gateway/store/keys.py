@@ -10,13 +10,15 @@ import zlib
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from protocol.ids import GROUP, ROOM
+
 BUCKETS: Final = 256
 STAMP: Final = "hp:region"
 CACHED: Final = 4096
 """Users, and conversations, whose names are kept in memory; about 1 KB each."""
 GROUP_DUE: Final = "group:"
 """Begins a group's place in a due list, after the app; a user id has no colon."""
-LOG_DUE: Final = ("d:", "g:")
+LOG_DUE: Final = ("d:", GROUP)
 """One begins a log's place in a due or ttl list, after the app: direct conversations, groups."""
 
 
@@ -128,7 +130,7 @@ class Keys:
 
     def group(self, app_id: str, group_id: str) -> GroupKeys:
         """All the names of one group, whose bucket is that of ``g:<id>``."""
-        bucket = bucket_of(app_id, f"g:{group_id}")
+        bucket = bucket_of(app_id, GROUP + group_id)
         head = f"{self._prefix}{{{bucket}}}:"
         return GroupKeys(
             bucket=bucket,
@@ -204,7 +206,7 @@ class Keys:
 
     def room(self, app_id: str, room: str) -> RoomKeys:
         """All the names of one room."""
-        like = self.user(app_id, f"r:{room}")
+        like = self.user(app_id, ROOM + room)
         head = f"{self._prefix}{{{like.bucket}}}:"
         return RoomKeys(
             bucket=like.bucket,

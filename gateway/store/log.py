@@ -20,14 +20,12 @@ from gateway.store.inbox import Entry, parse_entries
 from gateway.store.keys import Keys
 from gateway.store.link import Link, script
 from protocol.frames import Place
+from protocol.ids import GROUP
 from protocol.limits import DEDUPE_WINDOW_MS
 
 _LOG: Final = script("log", after="keep")
 _HISTORY: Final = script("history")
 _FORGET: Final = script("forget")
-
-_GROUP: Final = "g:"
-"""Begins the name of a group's conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class Logs:
                 keys.ttl,
                 keys.log,
                 keys.meta,
-                self._keys.group(app_id, conversation.removeprefix(_GROUP)).state,
+                self._keys.group(app_id, conversation.removeprefix(GROUP)).state,
             ),
             now_ms,
             tier.retention_ms,
