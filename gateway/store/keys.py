@@ -154,8 +154,12 @@ class Keys:
         """The token bucket of a user, or of the whole app where `user` is empty."""
         return f"{self._prefix}{{{bucket_of(app_id, user)}}}:rate:{app_id}:{user}"
 
-    def log_dedupe(self, bucket: int, app_id: str, message_id: bytes) -> str:
-        """As `dedupe`, for a log: its bucket may be an inbox's too."""
+    def log_dedupe(self, app_id: str, conversation: str, message_id: bytes) -> str:
+        """As `dedupe`, for a log. A direct one is written with an inbox, under the same mark; a
+        group's by itself, and in its bucket may be inboxes too."""
+        bucket = self.log(app_id, conversation).bucket
+        if not conversation.startswith(GROUP):
+            return self.dedupe(bucket, app_id, message_id)
         return f"{self._prefix}{{{bucket}}}:dupl:{app_id}:{message_id.hex()}"
 
     def _log(self, app_id: str, conversation: str) -> LogKeys:

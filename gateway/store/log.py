@@ -62,7 +62,7 @@ class Logs:
         return self._link.run(
             _LOG,
             (
-                self._keys.log_dedupe(keys.bucket, app_id, message_id),
+                self._keys.log_dedupe(app_id, conversation, message_id),
                 keys.due,
                 keys.ttl,
                 keys.log,

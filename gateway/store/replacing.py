@@ -157,7 +157,7 @@ class Replacing:
 
     def _log(self, app_id: str, conversation: str, message_id: bytes) -> Where:
         keys = self._keys.log(app_id, conversation)
-        dedupe = self._keys.log_dedupe(keys.bucket, app_id, message_id)
+        dedupe = self._keys.log_dedupe(app_id, conversation, message_id)
         return Where(keys.log, keys.meta, dedupe)
 
     async def _replace(
