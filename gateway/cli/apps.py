@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from gateway.apps.tiers import TIERS
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import now_ms, show, utc
 from gateway.cli.place import AppArgument, Config, Data, Json, Place
+from gateway.store.admin import Admin
 from gateway.store.errors import AppNotFound
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Create, show and change apps.")
@@ -113,6 +115,17 @@ def show_(
     show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
 
 
+def _change(place: Place, app_id: str, change: Callable[[Admin], Awaitable[App]]) -> App:
+    """Have the admin of the app's own region change it."""
+
+    async def run() -> App:
+        place.check_home(app_id)
+        async with place.admin() as admin:
+            return await change(admin)
+
+    return asyncio.run(run())
+
+
 @app.command()
 def set_tier(
     app_id: AppArgument,
@@ -122,13 +135,9 @@ def set_tier(
     as_json: Json = False,
 ) -> None:
     """Move an app to another tier. It counts at once: what is now too old is hidden."""
-
-    async def run(place: Place) -> App:
-        place.check_home(app_id)
-        async with place.admin() as admin:
-            return await admin.set_tier(app_id, tier, now_ms())
-
-    show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
+    place = Place.find(config, data)
+    changed = _change(place, app_id, lambda admin: admin.set_tier(app_id, tier, now_ms()))
+    show(_record(changed), as_json)
 
 
 @app.command()
@@ -144,13 +153,11 @@ def set_device_policy(
     replace: it takes the place of the oldest connected device of its platform, and is refused
     where there is none. refuse: it is always refused. It counts for the next connect.
     """
-
-    async def run(place: Place) -> App:
-        place.check_home(app_id)
-        async with place.admin() as admin:
-            return await admin.set_device_policy(app_id, policy, now_ms())
-
-    show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
+    place = Place.find(config, data)
+    changed = _change(
+        place, app_id, lambda admin: admin.set_device_policy(app_id, policy, now_ms())
+    )
+    show(_record(changed), as_json)
 
 
 @app.command()
@@ -162,13 +169,9 @@ def set_recall(
     as_json: Json = False,
 ) -> None:
     """Choose for how long a message may be recalled or edited; 0: not at all. It counts at once."""
-
-    async def run(place: Place) -> App:
-        place.check_home(app_id)
-        async with place.admin() as admin:
-            return await admin.set_recall(app_id, seconds, now_ms())
-
-    show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
+    place = Place.find(config, data)
+    changed = _change(place, app_id, lambda admin: admin.set_recall(app_id, seconds, now_ms()))
+    show(_record(changed), as_json)
 
 
 @app.command()
@@ -180,14 +183,8 @@ def rotate_certificate(
     The one before stays good until the next rotation, so give the new one to the app's back end,
     wait for the longest token's life (max token s), and rotate once more to be rid of the old one.
     """
-
-    async def run(place: Place) -> App:
-        place.check_home(app_id)
-        async with place.admin() as admin:
-            return await admin.rotate_certificate(app_id, now_ms())
-
     place = Place.find(config, data)
-    found = asyncio.run(run(place))
+    found = _change(place, app_id, lambda admin: admin.rotate_certificate(app_id, now_ms()))
     place.keep_certificate(found)
     show(_record(found) | {"certificate": found.certificates[0]}, as_json)
 
