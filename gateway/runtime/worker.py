@@ -38,6 +38,7 @@ from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
 from gateway.net.tls import TLSError, server_context
 from gateway.net.websocket import Origins
+from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
 from gateway.session.clock import Clock
@@ -125,6 +126,7 @@ class Worker:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self._settings = settings
         self._clock = clock or Clock()
+        self.status = Status()
         try:
             keyring = Keyring.load(settings.key_file, settings.region)
             self._tls = (
