@@ -38,8 +38,10 @@ SSL_BIO_SIZE_DEFAULTS["ssl_incoming_bio_size"] = TLS_READ_BYTES
 class Listener:
     """Accepts WebSocket connections on any number of addresses, until `stop`."""
 
-    def __init__(self, services: Services, origins: Origins) -> None:
+    def __init__(self, services: Services, origins: Origins, *, shared: bool = False) -> None:
+        """`shared`: other processes listen on the same addresses, and the kernel chooses."""
         self._services = services
+        self._shared = shared
         self._origins = origins
         self._servers: list[Any] = []
         self._connections: set[WebSocketConnection] = set()
@@ -60,6 +62,7 @@ class Listener:
             address.port,
             ssl=tls,
             backlog=BACKLOG,
+            reuse_port=self._shared,
             ssl_handshake_timeout=CONNECT_TIMEOUT_S if tls else None,
             ssl_outgoing_bio_size=TLS_WRITE_BYTES if tls else None,
         )
