@@ -1,0 +1,71 @@
+"""From what a worker's parts have counted to the names of the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.session.counts import Counts
+from gateway.store.inbox import Inboxes
+from gateway.store.link import Link
+from gateway.store.sweeper import Sweeper
+from gateway.tally import Tally
+
+if TYPE_CHECKING:
+    from gateway.ops.exporter import Exporter
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Where a worker's numbers are.
+
+    `connections` tells how many are open, `refused` counts those that were not let in by reason.
+    `key_since` and `certificate_ends` are in seconds since 1970; None: there is none to tell of.
+    `reconnects` counts those of pub/sub; `wall` is the clock.
+    """
+
+    counts: Counts
+    inboxes: Inboxes
+    link: Link
+    sweeper: Sweeper
+    send_to_push: Tally
+    connections: Callable[[], int]
+    refused: Mapping[str, int]
+    key_since: Callable[[], float | None]
+    certificate_ends: Callable[[], float | None]
+    reconnects: Callable[[], int]
+    wall: Callable[[], float]
+
+    def export(self, exporter: Exporter) -> None:
+        """Tell all of it."""
+        tell, counts = exporter.tell, self.counts
+        tell("homeport_net_connections", self.connections())
+        for reason, count in self.refused.items():
+            tell("homeport_net_refused_connections_total", count, reason)
+        for tier, count in counts.sessions.items():
+            tell("homeport_session_sessions", count, tier)
+        for type_, count in counts.frames.items():
+            tell("homeport_session_frames_total", count, type_.__name__.lower())
+        tell("homeport_chat_messages_accepted_total", counts.accepted)
+        tell("homeport_session_messages_delivered_total", counts.delivered)
+        tell("homeport_session_messages_acked_total", counts.acked)
+        tell("homeport_session_catchup_reads_total", counts.catch_up_reads)
+        tell("homeport_session_gaps_found_total", counts.gaps_found)
+        tell("homeport_session_gaps_healed_total", counts.gaps_healed)
+        tell("homeport_session_redeliveries_total", counts.redeliveries)
+        tell("homeport_session_slow_consumers_total", counts.slow_consumers)
+        for code, count in counts.closes.items():
+            tell("homeport_session_closes_total", count, code)
+        for reason, count in counts.token_refusals.items():
+            tell("homeport_session_token_refusals_total", count, reason)
+        exporter.tally("homeport_chat_send_to_push_seconds", self.send_to_push)
+        tell("homeport_store_inbox_evictions_total", self.inboxes.evictions)
+        tell("homeport_store_sweeper_lag_seconds", self.sweeper.lag_s)
+        tell("homeport_store_link_queue_commands", self.link.queued)
+        tell("homeport_store_pubsub_reconnects_total", self.reconnects())
+        since, ends = self.key_since(), self.certificate_ends()
+        if since is not None:
+            tell("homeport_security_key_age_seconds", round(self.wall() - since))
+        if ends is not None:
+            tell("homeport_net_certificate_expiry_timestamp_seconds", ends)
