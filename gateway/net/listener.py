@@ -28,8 +28,10 @@ allocator hands out other parts, and a connection grows by 17 KiB each time unti
 class Listener:
     """Accepts WebSocket connections on any number of addresses, until `stop`."""
 
-    def __init__(self, services: Services, origins: Origins) -> None:
+    def __init__(self, services: Services, origins: Origins, *, shared: bool = False) -> None:
+        """`shared`: other processes listen on the same addresses, and the kernel chooses."""
         self._services = services
+        self._shared = shared
         self._origins = origins
         self._servers: list[Any] = []
         self._connections: set[WebSocketConnection] = set()
@@ -50,6 +52,7 @@ class Listener:
             address.port,
             ssl=tls,
             backlog=BACKLOG,
+            reuse_port=self._shared,
             ssl_handshake_timeout=CONNECT_TIMEOUT_S if tls else None,
             ssl_incoming_bio_size=TLS_BUFFER_BYTES if tls else None,
             ssl_outgoing_bio_size=TLS_BUFFER_BYTES if tls else None,

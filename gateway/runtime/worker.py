@@ -15,6 +15,7 @@ import secrets
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -88,20 +89,31 @@ class Listening:
     plain: Address | None
 
 
-async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) -> None:
+def cannot_listen(where: str, error: OSError) -> StartError:
+    """What to say of an address that can't be had."""
+    # asyncio's own text repeats the address, and the number.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StartError(f"can't listen on {where}: {reason}; choose another address")
+
+
+async def serve(
+    settings: Settings, *, on_ready: Callable[[Listening], None], folder: Path | None = None
+) -> None:
     """Run one gateway until SIGTERM or SIGINT, then drain it.
 
     `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
+    `folder` is the run folder where there is a supervisor. SIGINT is its business then.
 
     Raises:
         StartError: the settings, files or Redis are not right for each other.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = (signal.SIGTERM, signal.SIGINT) if folder is None else (signal.SIGTERM,)
+    for number in numbers:
         loop.add_signal_handler(number, stopping.set)
     try:
-        worker = Worker(settings)
+        worker = Worker(settings, folder=folder)
         starting = asyncio.create_task(worker.start())
         stopped = asyncio.create_task(stopping.wait())
         try:
@@ -116,14 +128,20 @@ async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) ->
             await asyncio.gather(starting, stopped, return_exceptions=True)
             await worker.stop()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 
 class Worker:
-    """One gateway in this process: `start` it, and `stop` it however far it came."""
+    """One gateway in this process: `start` it, and `stop` it however far it came.
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    `folder` is the run folder of the supervisor of which this is a worker: the addresses are shared
+    with the others.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, *, folder: Path | None = None
+    ) -> None:
         self._settings = settings
         self._clock = clock or Clock()
         self.status = Status()
@@ -206,7 +224,7 @@ class Worker:
             gateway=gateway,
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
-        self._listener = Listener(self._services, origins)
+        self._listener = Listener(self._services, origins, shared=folder is not None)
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> Listening:
@@ -228,10 +246,12 @@ class Worker:
             asyncio.create_task(self._rooms.run(), name="rooms"),
             asyncio.create_task(self._presence.run(), name="presence"),
         ]
-        return Listening(
+        listening = Listening(
             wss=await self._listen(self._settings.wss_listen, secure=True),
             plain=await self._listen(self._settings.plain_listen, secure=False),
         )
+        self.status.state = "ready"
+        return listening
 
     async def run_until(self, stopped: asyncio.Task[Any]) -> None:
         """Wait for `stopped`, or for a chore to fail: without heartbeats and expiries there is no
@@ -247,11 +267,7 @@ class Worker:
         try:
             return await self._listener.listen(Address.parse(where), self._tls if secure else None)
         except OSError as error:
-            # asyncio's own text repeats the address, and the number.
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StartError(
-                f"can't listen on {where}: {reason}; choose another address"
-            ) from error
+            raise cannot_listen(where, error) from error
 
     async def _check_durability(self) -> None:
         """`fsync` is Redis' to keep: it must answer only once a write is on disk."""
