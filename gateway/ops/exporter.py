@@ -1,18 +1,20 @@
 """A worker's side of the metrics: values that the ops process, and nobody else, adds up.
 
 Each worker writes its values into memory-mapped files of its own in the run folder
-(prometheus-client's multi-process mode), so counters outlive the worker. The files are chosen by
-``PROMETHEUS_MULTIPROC_DIR`` when prometheus-client is first imported: `open_exporter` sees to that.
+(prometheus-client's multi-process mode), so counters outlive the worker.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 
 from gateway.ops.metrics import METRICS
+from gateway.ops.reports import METRICS as METRICS_FOLDER
 from gateway.tally import Tally
 
 _MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {
@@ -35,11 +37,15 @@ class _Tallied(Histogram):
 
 
 class Exporter:
-    """The metrics of this process. What has not changed costs a look into a dict."""
+    """The metrics of this process, in the run folder `folder`.
 
-    def __init__(self) -> None:
-        if not values.ValueClass._multiprocess:
-            raise RuntimeError("prometheus_client was imported before PROMETHEUS_MULTIPROC_DIR")
+    What has not changed costs a look into a dict.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # What prometheus-client does by itself where the variable is set before its first import.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder / METRICS_FOLDER)
+        self._values = values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()  # nobody collects here
         self._metrics: dict[str, Counter | Gauge | _Tallied] = {}
         for name, metric in METRICS.items():
@@ -93,3 +99,7 @@ class Exporter:
         if tally.cells != before:
             more = [now - then for now, then in zip(tally.cells, before, strict=True)]
             metric.add(more, (tally.total_ms - total_ms) / 1000)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._values.close_all_files()

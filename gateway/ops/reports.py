@@ -39,7 +39,7 @@ class Report(Struct, array_like=True, frozen=True):
     fault: str
 
 
-_NOBODY: Final = frozenset({errno.EAGAIN, errno.ECONNREFUSED, errno.ENOENT})
+_NOBODY: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ECONNREFUSED, errno.ENOENT})
 
 _encode: Final = msgpack.Encoder().encode
 _decode: Final = msgpack.Decoder(Report).decode

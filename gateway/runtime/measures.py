@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.config import Settings
+from gateway.net.listener import Listener
 from gateway.session.counts import Counts
 from gateway.store.inbox import Inboxes
 from gateway.store.link import Link
@@ -18,30 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Where a worker's numbers are.
-
-    `connections` tells how many are open, `refused` counts those that were not let in by reason.
-    `key_since` and `certificate_ends` are in seconds since 1970; None: there is none to tell of.
-    `reconnects` counts those of pub/sub; `wall` is the clock.
-    """
+    """Where a worker's numbers are. `reconnects` counts those of pub/sub; `wall` is the clock."""
 
     counts: Counts
     inboxes: Inboxes
     link: Link
     sweeper: Sweeper
     send_to_push: Tally
-    connections: Callable[[], int]
-    refused: Mapping[str, int]
-    key_since: Callable[[], float | None]
-    certificate_ends: Callable[[], float | None]
+    listener: Listener
     reconnects: Callable[[], int]
+    settings: Settings
     wall: Callable[[], float]
 
     def export(self, exporter: Exporter) -> None:
         """Tell all of it."""
         tell, counts = exporter.tell, self.counts
-        tell("homeport_net_connections", self.connections())
-        for reason, count in self.refused.items():
+        tell("homeport_net_connections", self.listener.open)
+        for reason, count in counts.refused.items():
             tell("homeport_net_refused_connections_total", count, reason)
         for tier, count in counts.sessions.items():
             tell("homeport_session_sessions", count, tier)
@@ -64,8 +61,35 @@ class Measures:
         tell("homeport_store_sweeper_lag_seconds", self.sweeper.lag_s)
         tell("homeport_store_link_queue_commands", self.link.queued)
         tell("homeport_store_pubsub_reconnects_total", self.reconnects())
-        since, ends = self.key_since(), self.certificate_ends()
-        if since is not None:
-            tell("homeport_security_key_age_seconds", round(self.wall() - since))
-        if ends is not None:
-            tell("homeport_net_certificate_expiry_timestamp_seconds", ends)
+        settings = self.settings
+        key_since = _written(settings.key_file)
+        if key_since is not None:
+            age = round(self.wall() - key_since / 1e9)
+            tell("homeport_security_key_age_seconds", age)
+        if settings.wss_listen is not None and settings.tls_cert is not None:
+            written = _written(settings.tls_cert)
+            if written is not None:
+                ends = _certificate_ends(settings.tls_cert, written)
+                if ends is not None:
+                    tell("homeport_net_certificate_expiry_timestamp_seconds", ends)
+
+
+def _written(file: Path) -> int | None:
+    """When it was written, in ns since 1970; None while it is being replaced."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _certificate_ends(certificate: Path, written: int) -> float | None:
+    """When the first certificate of a PEM file ends, in seconds since 1970; read once as it was
+    `written`. None: there is none to be read."""
+    from cryptography import x509  # 50 ms, which a gateway without TLS need not pay
+
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found.not_valid_after_utc.timestamp()

@@ -100,9 +100,7 @@ class Probe:
             self.fault = "keyring"
             return
         sent = self._away.pop(nonce, None)
-        if sent is None:
-            self.fault = "late"
-        elif self._clock.steady() - sent > LIMIT_S:
+        if sent is None or self._clock.steady() - sent > LIMIT_S:
             self.fault = "late"
         else:
             self._proved_at = sent

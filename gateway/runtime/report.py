@@ -1,5 +1,5 @@
-"""What a worker reports: to the ops process how it is, four times a second; and to the metrics, once
-a second, what it has counted."""
+"""What a worker reports: how it is, to the ops process, four times a second; and what it has
+counted, to the metrics, once a second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway.ops.reports import METRICS, Mouth, Report
+from gateway.ops.reports import Mouth, Report
 from gateway.runtime.probe import Probe
 from gateway.runtime.status import Status
 
@@ -22,71 +22,67 @@ EVERY_S: Final = 0.25
 EXPORT_EVERY: Final = 4
 """Reports between two exports of the metrics."""
 
-LAG: Final = "homeport_runtime_loop_lag_seconds"
-ROUND_TRIP: Final = "homeport_store_link_roundtrip_seconds"
-
 
 class Reporter:
-    """Reports how one worker is. `export` writes all that others have counted.
+    """Reports how one worker is. `measure` tells an exporter all that was counted here.
 
     `folder` is the run folder, `name` the worker's name there.
     """
 
     def __init__(
-        self, folder: Path, name: str, status: Status, export: Callable[[Exporter], None]
+        self, folder: Path, name: str, status: Status, measure: Callable[[Exporter], None]
     ) -> None:
-        self._folder = folder
-        self._name = name or str(os.getpid())
+        # Here, because only a gateway with an ops process needs it: 60 ms. Its supervisor has
+        # imported it before.
+        from gateway.ops.exporter import Exporter
+
+        self._mouth = Mouth(folder)
+        self._exporter = Exporter(folder)
+        self._name = name
         self._status = status
-        self._export = export
-        self._round_trips: list[float] = []
+        self._measure = measure
 
     def round_trip(self, seconds: float) -> None:
         """A command to Redis took this long."""
-        self._round_trips.append(seconds)
+        self._exporter.observe("homeport_store_link_roundtrip_seconds", seconds)
 
     async def run(self, probe: Probe) -> None:
         """Report until cancelled, and once more then. Says how `probe` stands."""
-        exporter = _open(self._folder)
-        mouth = Mouth(self._folder)
         loop = asyncio.get_running_loop()
         reports = 0
         try:
             while True:
-                mouth.say(self._report(probe))
+                self._say(probe)
                 if reports % EXPORT_EVERY == 0:
-                    self._write(exporter)
+                    self.export()
                 reports += 1
                 due = loop.time() + EVERY_S
                 await asyncio.sleep(EVERY_S)
-                exporter.observe(LAG, max(loop.time() - due, 0.0))
+                late = max(loop.time() - due, 0.0)
+                self._exporter.observe("homeport_runtime_loop_lag_seconds", late)
         finally:
-            mouth.say(self._report(probe))
-            self._write(exporter)
-            mouth.close()
+            self._say(probe)
+            self.export()
 
-    def _report(self, probe: Probe) -> Report:
+    def export(self) -> None:
+        """Write what was counted so far."""
+        self._measure(self._exporter)
+
+    def close(self) -> None:
+        """Close the files and the socket."""
+        self._exporter.close()
+        self._mouth.close()
+
+    def _say(self, probe: Probe) -> None:
         status = self._status
-        return Report(
-            self._name,
-            os.getpid(),
-            status.state,
-            status.to_drain,
-            status.left,
-            probe.proof_s,
-            probe.fault,
+        self._mouth.say(
+            Report(
+                self._name,
+                os.getpid(),
+                status.state,
+                status.to_drain,
+                status.left,
+                probe.proof_s,
+                probe.fault,
+            )
         )
-
-    def _write(self, exporter: Exporter) -> None:
-        self._export(exporter)
-        round_trips, self._round_trips = self._round_trips, []
-        for seconds in round_trips:
-            exporter.observe(ROUND_TRIP, seconds)
-
-
-def _open(folder: Path) -> Exporter:
-    """The exporter, whose library decides at its import where it writes."""
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder / METRICS)
-    from gateway.ops.exporter import Exporter
-
-    return Exporter()

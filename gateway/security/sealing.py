@@ -48,8 +48,11 @@ _CACHED_KEYS: Final = 4096
 
 
 class Kind(IntEnum):
-    """What a sealed value is. An app record has salt ``b""``, conversation "" and id ``b""``; a probe
-    has no app either, and its channel as conversation."""
+    """What a sealed value is.
+
+    An app record has salt ``b""``, conversation "" and id ``b""``. A probe has no app, salt or id,
+    and its channel as conversation.
+    """
 
     MESSAGE = 1
     APP = 2

@@ -18,12 +18,17 @@ TOKEN_REFUSALS: Final = frozenset(
 )
 """The refusals that are about a token, and so about who sent it."""
 
+BAD_UPGRADE: Final = "bad_upgrade"
+LATE_UPGRADE: Final = "late_upgrade"
+"""Why a connection became no session: its opening handshake was wrong, or did not come."""
+
 
 class Counts:
     """One a process. Everything only grows, but `sessions`.
 
     Attributes:
         sessions: live ones by the name of the tier that their app had as they connected.
+        refused: connections that ended before they were sessions, by reason.
         frames: what clients sent, by the frame's class.
         accepted: sends that were answered ok.
         delivered: pushes of stored messages, to devices.
@@ -47,6 +52,7 @@ class Counts:
         "gaps_found",
         "gaps_healed",
         "redeliveries",
+        "refused",
         "sessions",
         "slow_consumers",
         "token_refusals",
@@ -54,6 +60,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.sessions: dict[str, int] = dict.fromkeys(TIERS, 0)
+        self.refused = dict.fromkeys((BAD_UPGRADE, LATE_UPGRADE), 0)
         self.frames: dict[type, int] = dict.fromkeys(get_args(ClientFrame), 0)
         self.accepted = 0
         self.delivered = 0
