@@ -22,6 +22,9 @@ EVERY_S: Final = 0.5
 LIMIT_S: Final = 1.0
 """How long a probe may take to come back."""
 
+FORGET_S: Final = 10.0
+"""After which one that did not come back is given up."""
+
 _NONCE_BYTES: Final = 16
 
 
@@ -33,12 +36,7 @@ class Publisher(Protocol):
 
 
 class Probe:
-    """One worker's. `observe` is told each round trip of the link, in seconds.
-
-    Attributes:
-        fault: the part that the last probe failed in, as `gateway.ops.board` names them; empty
-            while all come back.
-    """
+    """One worker's. `observe` is told each round trip of the link, in seconds."""
 
     def __init__(
         self,
@@ -54,13 +52,23 @@ class Probe:
         self._clock = clock
         self._observe = observe
         self._away: dict[bytes, float] = {}  # nonce -> when it was sent; the oldest first
+        self._unanswered: float | None = None  # since when Redis owes an answer to a publish
+        self._refused = False
+        self._spoiled = ""
         self._proved_at: float | None = None
-        self.fault = ""
 
     @property
     def proof_s(self) -> float:
         """Seconds since the last probe was sent that came back in time; -1: none did yet."""
         return -1.0 if self._proved_at is None else self._clock.steady() - self._proved_at
+
+    @property
+    def fault(self) -> str:
+        """Where probes are lost, if they are: a part as `gateway.ops.board` names it."""
+        since = self._unanswered
+        if self._refused or (since is not None and self._clock.steady() - since > EVERY_S):
+            return "link"
+        return self._spoiled or "pubsub"
 
     async def run(self) -> None:
         """Send one every `EVERY_S`. Never returns."""
@@ -71,37 +79,37 @@ class Probe:
     def send(self) -> None:
         """Send one probe; `heard` takes it when it is back."""
         now = self._clock.steady()
-        for nonce in [nonce for nonce, sent in self._away.items() if now - sent > LIMIT_S]:
+        for nonce in [nonce for nonce, sent in self._away.items() if now - sent > FORGET_S]:
             del self._away[nonce]
-            self.fault = self.fault or "pubsub"
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = self._sealer.seal(
             "", b"", Kind.PROBE, self.channel, b"", nonce, self._clock.wall_ms()
         )
         self._away[nonce] = now
+        if self._unanswered is None:
+            self._unanswered = now
         published = self._link.publish(self.channel, sealed)
-        published.add_done_callback(partial(self._published, nonce, now))
+        published.add_done_callback(partial(self._published, now))
 
-    def _published(self, nonce: bytes, sent: float, answer: asyncio.Future[Any]) -> None:
-        if answer.cancelled() or isinstance(answer.exception(), StoreError):
-            self._away.pop(nonce, None)
-            self.fault = "link"
-            return
-        answer.result()  # anything else is a fault of ours
-        self._observe(self._clock.steady() - sent)
-        if self.fault == "link":
-            self.fault = "" if nonce not in self._away else "pubsub"
+    def _published(self, sent: float, answer: asyncio.Future[Any]) -> None:
+        self._unanswered = None
+        self._refused = answer.cancelled() or isinstance(answer.exception(), StoreError)
+        if not self._refused:
+            answer.result()  # another exception is a fault of ours
+            self._observe(self._clock.steady() - sent)
 
     def heard(self, payload: bytes) -> None:
         """Something came on the channel."""
         try:
             nonce = self._sealer.open("", b"", Kind.PROBE, self.channel, b"", payload)
         except SealError:
-            self.fault = "keyring"
+            self._spoiled = "keyring"
             return
         sent = self._away.pop(nonce, None)
-        if sent is None or self._clock.steady() - sent > LIMIT_S:
-            self.fault = "late"
+        if sent is None:
+            return  # not ours, or so late that it was given up
+        if self._clock.steady() - sent > LIMIT_S:
+            self._spoiled = "late"
         else:
             self._proved_at = sent
-            self.fault = ""
+            self._spoiled = ""
