@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 
-from gateway.ops.metrics import METRICS
+from gateway.ops.metrics import METRICS, Metric
 from gateway.ops.reports import METRICS as METRICS_FOLDER
 from gateway.tally import Tally
 
@@ -46,28 +46,24 @@ class Exporter:
         # What prometheus-client does by itself where the variable is set before its first import.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder / METRICS_FOLDER)
         self._values = values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
-        registry = CollectorRegistry()  # nobody collects here
-        self._metrics: dict[str, Counter | Gauge | _Tallied] = {}
-        for name, metric in METRICS.items():
-            labels = (metric.label,) if metric.label else ()
-            if metric.over == "own":
-                continue
-            if metric.type == "counter":
-                self._metrics[name] = Counter(name, metric.meaning, labels, registry=registry)
-            elif metric.type == "gauge":
-                self._metrics[name] = Gauge(
-                    name,
-                    metric.meaning,
-                    labels,
-                    registry=registry,
-                    multiprocess_mode=_MODES[metric.over],
-                )
-            else:
-                self._metrics[name] = _Tallied(
-                    name, metric.meaning, labels, registry=registry, buckets=metric.bounds_s
-                )
+        self._registry = CollectorRegistry()  # nobody collects here
         self._last: dict[tuple[str, str], float] = {}
         self._cells: dict[str, tuple[list[int], int]] = {}
+        self._metrics: dict[str, Counter | Gauge | _Tallied] = {}
+        for name, metric in METRICS.items():
+            # A gauge is made when there is something to tell: it would say 0 until then.
+            if metric.over != "own" and metric.type != "gauge":
+                self._metrics[name] = self._make(metric)
+
+    def _make(self, metric: Metric) -> Counter | Gauge | _Tallied:
+        name, meaning, registry = metric.name, metric.meaning, self._registry
+        labels = (metric.label,) if metric.label else ()
+        if metric.type == "counter":
+            return Counter(name, meaning, labels, registry=registry)
+        if metric.type == "gauge":
+            mode = _MODES[metric.over]
+            return Gauge(name, meaning, labels, registry=registry, multiprocess_mode=mode)
+        return _Tallied(name, meaning, labels, registry=registry, buckets=metric.bounds_s)
 
     def tell(self, name: str, value: float, label: str = "") -> None:
         """A gauge's value, or what a counter has come to; `label` is its label's value."""
@@ -76,7 +72,9 @@ class Exporter:
         if before == value:
             return
         self._last[key] = value
-        metric = self._metrics[name]
+        metric = self._metrics.get(name)
+        if metric is None:
+            metric = self._metrics[name] = self._make(METRICS[name])
         assert isinstance(metric, Counter | Gauge)
         child = metric.labels(label) if label else metric
         if isinstance(child, Gauge):
