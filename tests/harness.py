@@ -259,11 +259,15 @@ class GatewayProcess:
     """``homeport serve`` as processes of its own, to be killed and started again.
 
     They are a process group: `kill` ends the supervisor and its workers at one stroke, like the
-    machine they run on. To kill one of them only, see `pid` and `workers`.
+    machine they run on. To kill one of them only, see `pid` and `workers`. `patch` is Python that
+    runs before anything else, for what no setting changes.
     """
 
-    def __init__(self, config: Path, log: Path) -> None:
-        self._config = config
+    def __init__(self, config: Path, log: Path, patch: str = "") -> None:
+        self._command = [str(PROGRAM), "serve", "--config", str(config)]
+        if patch:
+            main = "from gateway.cli.main import main; main()"
+            self._command[:1] = [sys.executable, "-c", f"{patch}\n{main}"]
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self.urls: list[str] = []
@@ -272,7 +276,7 @@ class GatewayProcess:
         """Start it and wait until it accepts."""
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                [str(PROGRAM), "serve", "--config", str(self._config)],
+                self._command,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -301,8 +305,14 @@ class GatewayProcess:
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of those that serve: the supervisor's children."""
+        """The process ids of those that serve: the supervisor's children, the oldest first. Where
+        there is an ops process, it is the last of the first ones."""
         return children(self.pid)
+
+    def wait(self, timeout: float) -> int:
+        """Wait until it has ended by itself; returns its exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout)
 
     def kill(self) -> None:
         """SIGKILL for all of them: they get no chance to do anything."""
@@ -328,7 +338,7 @@ class GatewayProcess:
 
 def children(pid: int) -> list[int]:
     """The child processes of `pid`, in the order of their start (proc(5), children)."""
-    return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def client_tls(ca: Path) -> ssl.SSLContext:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import os
-import random
 import secrets
 import signal
 from collections.abc import Callable
@@ -39,6 +39,7 @@ from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
 from gateway.net.tls import TLSError, server_context
 from gateway.net.websocket import Origins
+from gateway.runtime.drain import Drain
 from gateway.runtime.measures import Measures
 from gateway.runtime.probe import Probe
 from gateway.runtime.report import Reporter
@@ -67,16 +68,13 @@ from gateway.store.rooms import RoomStore
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
-from protocol import codes
 
 GC_THRESHOLD: Final = 10_000
 """New objects after which Python looks for cycles among them; about a millisecond's work."""
 
-RECONNECT_SPREAD_S: Final = 5.0
-"""Over how long the clients of a leaving gateway spread their return."""
-
-DRAIN_TIMEOUT_S: Final = 5.0
-"""How long open sends, and then closing handshakes, may take on the way down."""
+HURRY_AFTER_S: Final = 0.25
+"""A signal that follows the first within this is the same one: where a process group or a service
+is signalled as a whole, it comes directly, and by way of the supervisor."""
 
 _log = structlog.get_logger("worker")
 
@@ -107,7 +105,7 @@ async def serve(
     folder: Path | None = None,
     name: str = "",
 ) -> None:
-    """Run one gateway until SIGTERM or SIGINT, then drain it.
+    """Run one gateway until SIGTERM or SIGINT, then drain it; a second signal hurries.
 
     `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
     `folder` is the run folder where there is a supervisor, which calls this worker `name`. SIGINT
@@ -119,8 +117,18 @@ async def serve(
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT) if folder is None else (signal.SIGTERM,)
+    leaving_since = math.inf
+
+    def leave() -> None:
+        nonlocal leaving_since
+        if not stopping.is_set():
+            leaving_since = loop.time()
+            stopping.set()
+        elif loop.time() >= leaving_since + HURRY_AFTER_S:
+            worker.hurry()
+
     for number in numbers:
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, leave)
     try:
         worker = Worker(settings, folder=folder, name=name)
         starting = asyncio.create_task(worker.start())
@@ -239,6 +247,7 @@ class Worker:
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins, shared=folder is not None)
+        self._drain = Drain(self._listener, self.status, settings.drain_s)
         self._chores: list[asyncio.Task[None]] = []
         self._send_to_push = Tally()
         self._reconnects = 0
@@ -319,26 +328,22 @@ class Worker:
                 "set 'appendonly yes' and 'appendfsync always' there"
             )
 
+    def hurry(self) -> None:
+        """The drain that goes on, or is to come, must be over at once."""
+        self._drain.hurry()
+
     async def stop(self) -> None:
-        """Drain: see the module's order. Takes at most twice `DRAIN_TIMEOUT_S`."""
-        self.status.state = "draining"
-        self.status.to_drain = self.status.left = sum(1 for _ in self._listener.sessions())
-        self._listener.stop()
-        for session in self._listener.sessions():
-            session.go_away(random.uniform(0, RECONNECT_SPREAD_S))  # noqa: S311 - jitter
-        await _until(lambda: all(session.idle for session in self._listener.sessions()))
-        for session in self._listener.sessions():
-            session.close(codes.GOING_AWAY)
-        await _until(lambda: self._listener.open == 0)
-        self._listener.abort()
+        """Drain: see the module's order. Takes at most the `drain_s` of the settings."""
+        await self._drain.run()
         for chore in [*self._chores, *self._services.tasks]:
             chore.cancel()
         await asyncio.gather(*self._chores, *self._services.tasks, return_exceptions=True)
         self._rooms.close()
-        await self._presence.aclose()
-        # The last acknowledgements stand before this in the line.
-        with contextlib.suppress(StoreError):
-            await self._link.call("PING")
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(0.1 * self._settings.drain_s):
+                await self._presence.aclose()
+                # The last acknowledgements stand before this in the line.
+                await self._link.call("PING")
         await self._subscriber.aclose()
         await self._link.aclose()
         if self._reporter is not None:
@@ -418,15 +423,6 @@ def _calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 20)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    """Wait for `condition`, or for `DRAIN_TIMEOUT_S`. An event for each of these would weigh on
-    every message; this runs once in a process' life."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_TIMEOUT_S):
-            while not condition():  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
 
 
 def _nothing_to_undo() -> None:

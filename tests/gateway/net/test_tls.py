@@ -138,7 +138,7 @@ async def test_a_client_that_speaks_no_tls_leaves_nothing_behind(secure: Running
                     while await loop.sock_recv(sock, 4096):
                         pass
     assert secure.worker._listener.open == 0
-    async with asyncio.timeout(4):  # less than DRAIN_TIMEOUT_S
+    async with asyncio.timeout(4):  # less than the drain's CLOSE_S
         await secure.worker.stop()
 
 
