@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import random
 import socket
 import time
 import urllib.error
@@ -17,10 +19,12 @@ from tests.system.site import DEADLINE_S
 
 
 def free_address() -> str:
-    """A loopback address nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    """A loopback address nobody listens on; its port is none that the kernel gives to others."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return f"127.0.0.1:{port}"
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
