@@ -14,7 +14,7 @@ from gateway.security.sealing import Sealer
 from gateway.store.errors import Unavailable
 from tests.harness import FakeClock
 
-CHANNEL = "hp:sg:{probe}:abcdef"
+CHANNEL = "hp:sg:{probe:abcdef}"
 
 
 class Link:
