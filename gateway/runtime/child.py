@@ -164,13 +164,15 @@ def work(settings: Settings, folder: Path, name: str, words: Words) -> None:
     """Serve until SIGTERM, as the worker called `name`."""
     logs.configure(settings.log_level, settings.log_format, name)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, folder, words))
+        runner.run(_work(settings, folder, name, words))
 
 
-async def _work(settings: Settings, folder: Path, words: Words) -> None:
+async def _work(settings: Settings, folder: Path, name: str, words: Words) -> None:
     beating = asyncio.create_task(_beat(words), name="beat")
     try:
-        await worker.serve(settings, on_ready=lambda _: words.say("ready"), folder=folder)
+        await worker.serve(
+            settings, on_ready=lambda _: words.say("ready"), folder=folder, name=name
+        )
     finally:
         beating.cancel()
 
