@@ -350,7 +350,7 @@ class Session:
             wire.congested and wire.waiting > ROOM_WAITING[frames.Priority(priority)]
         ):
             return False
-        wire.send(frame)
+        wire.write(frame)
         return True
 
     def blocked_by(self, user: str) -> bool:

@@ -277,4 +277,6 @@ async def test_a_tls_connection_holds_only_small_buffers(
         for _ in range(sockets):
             stack.enter_context(await asyncio.to_thread(connect))
         each = (_Allocated.bytes_now() - before) / sockets
-    assert each < 200 * 1024, "both ends are counted; with aiofastnet's own sizes they have 600 KiB"
+    # Both ends are counted: 87 KiB. With a read buffer of 16 KiB, the least that aiofastnet takes
+    # by argument, 99; with its own sizes 600.
+    assert each < 93 * 1024
