@@ -86,9 +86,11 @@ async def test_an_ops_process_that_is_away_is_nothing_to_a_worker(
         ears = Ears(folder)
         await ears.hear()
         ears.close()
-        async with running.client("alice") as alice:
-            await alice.say("bob", "still here")
+        assert running.worker._reporter is not None
+        mouth, word = running.worker._reporter._mouth, Report("1", 1, "ready", 0, 0, 0.0, "")
+        assert not mouth.say(word)
         (folder / reports.SOCKET).unlink()
+        assert not mouth.say(word)
         ears = Ears(folder)
         assert (await ears.hear()).state == "ready"
         ears.close()
