@@ -204,7 +204,7 @@ class Worker:
             gateway=gateway,
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
-        self._listener = Listener(self._services, origins)
+        self._listener = Listener(self._services, origins, settings)
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> Listening:
@@ -243,7 +243,13 @@ class Worker:
         if where is None:
             return None
         try:
-            return await self._listener.listen(Address.parse(where), self._tls if secure else None)
+            return await self._listener.listen(
+                Address.parse(where),
+                self._tls if secure else None,
+                proxied=self._settings.wss_proxy_protocol
+                if secure
+                else self._settings.plain_proxy_protocol,
+            )
         except OSError as error:
             # asyncio's own text repeats the address, and the number.
             reason = os.strerror(error.errno) if error.errno else str(error)

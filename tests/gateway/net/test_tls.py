@@ -110,7 +110,7 @@ async def test_a_tls_handshake_that_never_ends_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """G9: in real time, which the transport measures; others are not affected."""
-    monkeypatch.setattr("gateway.net.listener.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("gateway.net.acceptor.CONNECT_TIMEOUT_S", 0.2)
     settings = make_settings(
         redis_url, tmp_path, wss_listen="127.0.0.1:0", tls_cert=certs.cert, tls_key=certs.key
     )
