@@ -40,6 +40,7 @@ from gateway.net.tls import TLSError, server_context
 from gateway.net.websocket import Origins
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
+from gateway.session.app_limit import AppLimit
 from gateway.session.clock import Clock
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
@@ -50,6 +51,7 @@ from gateway.store.blocks import Blocks
 from gateway.store.directory import REFRESH_S, AppDirectory
 from gateway.store.errors import AppNotFound, StampError, StoreError
 from gateway.store.groups import Groups
+from gateway.store.headcount import Headcount
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
@@ -156,7 +158,8 @@ class Worker:
         self._wheel = Wheel(self._clock.steady())
         gateway = secrets.token_hex(GATEWAY_CHARS // 2)
         self._statuses = Statuses(sealer)
-        presence_store = PresenceStore(self._link, keys, gateway)
+        headcount = Headcount()
+        presence_store = PresenceStore(self._link, keys, gateway, headcount)
         self._presence = PresenceHub(
             self._subscriber,
             presence_store,
@@ -197,6 +200,7 @@ class Worker:
                 **receipts.handlers(),
             },
             limits=Limits(Rates(self._link, keys), self._clock),
+            app_limit=AppLimit(headcount, presence_store.tell),
             blocks=blocks,
             rooms=self._rooms,
             signals=Signals(relay, room_store, groups, self._records, self._clock.wall_ms),
