@@ -30,23 +30,32 @@ class Headcount:
         """On all gateways, as far as is known here."""
         return self._here.get(app_id, 0) + self._elsewhere.get(app_id, 0)
 
+    def known(self, app_id: str) -> bool:
+        """True where it was told how many are elsewhere."""
+        return app_id in self._elsewhere
+
     def untold(self, app_id: str) -> int:
         """By how many what is here differs from what was told."""
         return abs(self._here.get(app_id, 0) - self._told.get(app_id, 0))
 
     def telling(self, app_ids: Iterable[str] | None = None) -> dict[str, int]:
-        """What is to be told of these apps, or of all that are here or were; it counts as told."""
-        told = {
-            app_id: self._here.get(app_id, 0)
-            for app_id in (self._here if app_ids is None else app_ids)
-        }
+        """What is to be told of these apps, or of all that are here; it counts as told."""
+        if app_ids is None:
+            self._forget()
+            app_ids = tuple(self._here)
+        told = {app_id: self._here.setdefault(app_id, 0) for app_id in app_ids}
         self._told |= told
         return told
 
     def learn(self, told: Mapping[str, int], totals: Sequence[int]) -> None:
         """`totals` answered what was `told`."""
         for (app_id, here), total in zip(told.items(), totals, strict=True):
-            self._elsewhere[app_id] = max(0, total - here)
-            if here == 0 and not self._here.get(app_id):
+            if app_id in self._here:
+                self._elsewhere[app_id] = max(0, total - here)
+
+    def _forget(self) -> None:
+        """Drop the apps that have nobody here, and of which that was told."""
+        for app_id in [app for app, here in self._here.items() if not here]:
+            if self._told.get(app_id) == 0:
                 for counts in (self._here, self._told, self._elsewhere):
                     counts.pop(app_id, None)

@@ -30,12 +30,6 @@ from tests.harness import (
 )
 
 
-@pytest.fixture(scope="module")
-def certs(tmp_path_factory: pytest.TempPathFactory) -> DevCerts:
-    """A certificate for localhost, and its CA."""
-    return devcerts.ensure(tmp_path_factory.mktemp("certs"), datetime.now(UTC))
-
-
 @pytest.fixture
 async def secure(
     redis_url: str, tmp_path: Path, clock: FakeClock, certs: DevCerts
