@@ -146,6 +146,10 @@ def _wss_url(text: str) -> str:
     return text
 
 
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 class Settings(BaseSettings):
     """All there is to configure of a gateway. `load_settings` reads it.
 
@@ -175,6 +179,11 @@ class Settings(BaseSettings):
             the proxy sets or appends to itself: whatever else a client sends is passed on.
         wss_proxy_protocol: connections of `wss_listen` begin with a header of PROXY protocol v2.
         plain_proxy_protocol: those of `plain_listen` do.
+        workers: how many processes serve; as many as there are usable cores. A container's share
+            of CPU time is not seen: set it there.
+        ops_listen: ``host:port`` for health, metrics and drains: an internal port, without TLS.
+        drain_s: seconds from the signal to leave until everything has ended. Whoever starts the
+            gateway must wait longer than this before it kills.
     """
 
     model_config = SettingsConfigDict(
@@ -215,6 +224,9 @@ class Settings(BaseSettings):
     client_address_header: Literal["forwarded", "x-forwarded-for"] | None = None
     wss_proxy_protocol: bool = False
     plain_proxy_protocol: bool = False
+    workers: int = Field(default_factory=_usable_cores, ge=1, le=1024)
+    ops_listen: Annotated[str, AfterValidator(_listen)] | None = None
+    drain_s: float = Field(default=30, ge=1, le=3600, allow_inf_nan=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

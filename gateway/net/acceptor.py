@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import aiofastnet
 import structlog
+from aiofastnet.constants import SSL_BIO_SIZE_DEFAULTS
 
 from gateway.net import proxy_protocol
 from gateway.net.addresses import Ip, address
@@ -48,11 +49,20 @@ RETRY_S: Final = 0.25
 HEADER_TIMEOUT_S: Final = CONNECT_TIMEOUT_S
 """Seconds that a balancer has for its header. haproxy sends it with its first bytes."""
 
-TLS_BUFFER_BYTES: Final = 16 * 1024 + 64
-"""Each of the two buffers of a TLS connection: a record and its frame, read or written at once.
+TLS_WRITE_BYTES: Final = 16 * 1024 + 64
+"""The buffer of a TLS connection for what it writes: a record and its frame (RFC 8446 section 5.1).
 
-aiofastnet's own are 257 KiB. Little of one is touched at first, but after each reconnect the
-allocator hands out other parts, and a connection grows by 17 KiB each time until all is touched."""
+aiofastnet's own buffers are 257 KiB. Little of one is touched at first, but after each reconnect
+the allocator hands out other parts, and a connection grows by 17 KiB each time until all is
+touched."""
+
+TLS_READ_BYTES: Final = 4 * 1024
+"""The buffer for what it reads; a larger record is read in several turns, as a slow network's is.
+
+The argument for it takes no less than 16 KiB, for no reason of its own: the default, which is not
+checked, does."""
+
+SSL_BIO_SIZE_DEFAULTS["ssl_incoming_bio_size"] = TLS_READ_BYTES
 
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -87,8 +97,7 @@ class Acceptor:
             self._options = {
                 "ssl": tls,
                 "ssl_handshake_timeout": CONNECT_TIMEOUT_S,
-                "ssl_incoming_bio_size": TLS_BUFFER_BYTES,
-                "ssl_outgoing_bio_size": TLS_BUFFER_BYTES,
+                "ssl_outgoing_bio_size": TLS_WRITE_BYTES,
             }
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[None]] = set()
@@ -231,8 +240,8 @@ def _reserved(descriptor: int, soft: int) -> bool:
     return soft != resource.RLIM_INFINITY and descriptor >= max(soft - RESERVE, soft // 2)
 
 
-async def bind(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on all addresses of `host`.
+async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
+    """Sockets that listen on all addresses of `host`; `shared` with other processes that say so.
 
     Raises:
         OSError: one can't be had.
@@ -243,7 +252,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, kind, proto, _, where in dict.fromkeys(infos):
-            sock = _listening(family, kind, proto, where)
+            sock = _listening(family, kind, proto, where, shared)
             if sock is not None:
                 sockets.append(sock)
     except OSError:
@@ -255,7 +264,9 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def _listening(family: int, kind: int, proto: int, where: Any) -> socket.socket | None:
+def _listening(
+    family: int, kind: int, proto: int, where: Any, shared: bool
+) -> socket.socket | None:
     """None where this machine lacks the family, as it may have no IPv6."""
     try:
         sock = socket.socket(family, kind, proto)
@@ -263,6 +274,8 @@ def _listening(family: int, kind: int, proto: int, where: Any) -> socket.socket 
         return None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has its own
         sock.setblocking(False)

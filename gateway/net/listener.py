@@ -23,8 +23,12 @@ class Listener:
         refused: how many connections were refused here, by reason (`gateway.net.admission`).
     """
 
-    def __init__(self, services: Services, origins: Origins, settings: Settings) -> None:
+    def __init__(
+        self, services: Services, origins: Origins, settings: Settings, *, shared: bool = False
+    ) -> None:
+        """`shared`: other processes listen on the same addresses, and the kernel chooses."""
         self._services = services
+        self._shared = shared
         self._origins = origins
         self._acceptors: list[Acceptor] = []
         self._connections: set[WebSocketConnection] = set()
@@ -49,7 +53,7 @@ class Listener:
         Raises:
             OSError: the address can't be had.
         """
-        sockets = await bind(address.host, address.port)
+        sockets = await bind(address.host, address.port, shared=self._shared)
         host, port = sockets[0].getsockname()[:2]
         for sock in sockets:
             acceptor = Acceptor(

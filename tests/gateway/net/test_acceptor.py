@@ -110,10 +110,10 @@ async def test_a_paused_listener_can_be_stopped(paced: RunningWorker) -> None:
 
 
 class Gateway:
-    """One `homeport serve`, whose limit of descriptors can be set."""
+    """One `homeport serve` with one worker, whose limit of descriptors can be set."""
 
     def __init__(self, process: GatewayProcess, app: App, log: Path) -> None:
-        self.process = process
+        (self.worker,) = process.workers
         self.app = app
         self.log = log
         self.port = int(process.urls[0].rsplit(":", 1)[1])
@@ -128,15 +128,15 @@ class Gateway:
     @property
     def descriptors(self) -> int:
         """How many are open (proc(5), fd)."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return len(os.listdir(f"/proc/{self.worker}/fd"))
 
     def limit(self, number: int) -> None:
         """Give it so many descriptors (prlimit(2)); the numbers from there on are not given out."""
-        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (number, 4096))
+        resource.prlimit(self.worker, resource.RLIMIT_NOFILE, (number, 4096))
 
     def cpu_s(self) -> float:
         """CPU seconds that it has used (proc(5), stat)."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self.worker}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def says(self, word: str) -> int:
@@ -153,7 +153,7 @@ async def gateway(redis_url: str, tmp_path: Path, clock: FakeClock) -> AsyncIter
         await admin.create_app(app, clock.ms)
     config = tmp_path / "homeport.toml"
     config.write_text(
-        'region = "sg"\ndurability = "memory"\nplain_listen = "127.0.0.1:0"\n'
+        'region = "sg"\ndurability = "memory"\nplain_listen = "127.0.0.1:0"\nworkers = 1\n'
         f'redis_url = "{redis_url}"\nkey_file = "{settings.key_file}"\n'
     )
     process = await asyncio.to_thread(GatewayProcess(config, tmp_path / "gateway.log").start)

@@ -43,7 +43,7 @@ class Slow:
 
 
 def test_those_with_the_most_are_closed(clock: FakeClock) -> None:
-    """HP-5.5-6, G9: no more than needed, the largest first; and within the limit nobody."""
+    """HP-5.5-7, G9: no more than needed, the largest first; and within the limit nobody."""
     wheel = Wheel(clock.steady)
     outboxes = Outboxes(1000, wheel, lambda: clock.steady)
     slow = [Slow(size) for size in (300, 100, 500, 90)]
@@ -109,7 +109,7 @@ def small(
 async def test_a_hundred_slow_clients_are_bounded_together_and_lose_nothing(
     small: contextlib.AbstractAsyncContextManager[RunningWorker],
 ) -> None:
-    """HP-5.5-6, G9: their messages wait in the inbox; who reads is not touched."""
+    """HP-5.5-7, G9: their messages wait in the inbox; who reads is not touched."""
     size, count, people = 60_000, 8, 30
     async with small as running, contextlib.AsyncExitStack() as stack:
         alice = await stack.enter_async_context(running.client("alice"))
