@@ -44,6 +44,8 @@ def test_the_least_that_is_needed() -> None:
     assert (settings.origins, settings.allow_missing_origin) == ([], True)
     assert (settings.directory, settings.tls_terminated_upstream) == ({}, False)
     assert (settings.log_level, settings.log_format) == ("info", "json")
+    assert settings.workers == len(os.sched_getaffinity(0))
+    assert (settings.ops_listen, settings.drain_s) == (None, 30)
 
 
 def test_flags_beat_variables_beat_the_file(
@@ -342,3 +344,13 @@ def test_variables_do_not_reach_settings_made_in_code(monkeypatch: pytest.Monkey
     """Sources are merged in one place; a constructor takes what it is given."""
     monkeypatch.setenv("HOMEPORT_ORIGINS", json.dumps(["https://elsewhere.example.com"]))
     assert Settings(**GOOD).origins == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "wrong"),
+    [("workers", 0), ("workers", "many"), ("drain_s", 0), ("ops_listen", "9600")],
+)
+def test_wrong_values_of_a_replica_are_refused(flag: str, wrong: Any) -> None:
+    """No worker, no time to leave, a port without a host."""
+    (problem,) = problems(**{flag: wrong})
+    assert problem.startswith("--" + flag.replace("_", "-"))
