@@ -310,7 +310,9 @@ def test_what_has_not_left_in_time_is_killed(replica: Replica) -> None:
     process = replica.start(workers=1, drain_s=1)
     (worker,) = process.workers
     os.kill(worker, signal.SIGSTOP)
+    begun = time.monotonic()
     assert process.stop() == 0
+    assert time.monotonic() - begun < 15  # long before it would be found to hang
     assert not alive(worker)
     assert [entry["killed"] for entry in replica.logged("killed")] == [["1"]]
 
