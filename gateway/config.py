@@ -221,6 +221,18 @@ class Settings(BaseSettings):
 _FIELDS: Final = tuple(Settings.model_fields)
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where settings come from, so that they can be read again: see `load_settings`."""
+
+    file: Path | None
+    flags: dict[str, Any]
+
+    def read(self) -> Settings:
+        """The settings as they are now. Raises `ConfigError`."""
+        return load_settings(self.file, self.flags)
+
+
 def load_settings(file: Path | None, flags: dict[str, Any]) -> Settings:
     """Merge flags, HOMEPORT_* variables and the TOML file, in this order of rank.
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from gateway.cli.place import Config
-from gateway.config import load_settings
+from gateway.config import Source
 
 if TYPE_CHECKING:
     from gateway.runtime.worker import Listening
 
 
 def serve(config: Config = None) -> None:
-    """Run a gateway until SIGTERM or SIGINT, which drain it.
+    """Run a gateway until SIGTERM or SIGINT, which drain it. SIGHUP has it read its files again.
 
     Prints where it listens, and `ready` when it accepts. Logs go to stderr.
     """
@@ -28,7 +28,8 @@ def serve(config: Config = None) -> None:
     from gateway.runtime import logs, worker
 
     gc.enable()
-    settings = load_settings(config, {})
+    source = Source(config, {})
+    settings = source.read()
     logs.configure(settings.log_level, settings.log_format)
 
     def on_ready(listening: Listening) -> None:
@@ -38,4 +39,4 @@ def serve(config: Config = None) -> None:
         typer.echo("ready")
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(worker.serve(settings, on_ready=on_ready))
+        runner.run(worker.serve(settings, on_ready=on_ready, source=source))

@@ -58,6 +58,16 @@ class Listener:
         host, port = server.sockets[0].getsockname()[:2]
         return Address(host, port)
 
+    def adopt(self, tls: ssl.SSLContext) -> None:
+        """Connections that come from now on get `tls`, where they would have got another context.
+
+        Those that are open, or shaking hands, go on with what they began with.
+        """
+        for server in self._servers:
+            # aiofastnet has no public way; tests/gateway/net/test_certificate.py would fail.
+            if server._ssl_context is not None:
+                server._ssl_context = tls
+
     def _accept(self) -> WebSocketConnection:
         return WebSocketConnection(self._services, self._origins, self._connections, self._outbound)
 

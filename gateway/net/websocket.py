@@ -56,6 +56,10 @@ class Origins:
     """The exact list of origins that a browser's upgrade may come from (RFC 6454)."""
 
     def __init__(self, allowed: list[str], allow_missing: bool) -> None:
+        self.change(allowed, allow_missing)
+
+    def change(self, allowed: list[str], allow_missing: bool) -> None:
+        """Go by another list from the next connection on."""
         self.list: list[Origin | None] = [Origin(origin) for origin in allowed]
         if allow_missing:
             self.list.append(None)

@@ -31,13 +31,15 @@ from gateway.chat.room_records import RoomRecords
 from gateway.chat.rooms import Rooms
 from gateway.chat.sending import Sending
 from gateway.chat.signals import Signals
-from gateway.config import Address, Settings
+from gateway.config import Address, Settings, Source
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
-from gateway.net.tls import TLSError, server_context
+from gateway.net.tls import Certificate, TLSError
 from gateway.net.websocket import Origins
+from gateway.runtime.reload import Reloading
+from gateway.runtime.rotation import LiveKeyring
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
 from gateway.session.clock import Clock
@@ -87,10 +89,13 @@ class Listening:
     plain: Address | None
 
 
-async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) -> None:
+async def serve(
+    settings: Settings, *, on_ready: Callable[[Listening], None], source: Source | None = None
+) -> None:
     """Run one gateway until SIGTERM or SIGINT, then drain it.
 
     `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
+    Where there is a `source` of the settings, SIGHUP has them and all files read again.
 
     Raises:
         StartError: the settings, files or Redis are not right for each other.
@@ -100,7 +105,9 @@ async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        worker = Worker(settings)
+        worker = Worker(settings, source=source)
+        if source is not None:  # else whoever closes the terminal of `homeport dev` ends it
+            loop.add_signal_handler(signal.SIGHUP, worker.reloading.ask)
         starting = asyncio.create_task(worker.start())
         stopped = asyncio.create_task(stopping.wait())
         try:
@@ -115,21 +122,25 @@ async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) ->
             await asyncio.gather(starting, stopped, return_exceptions=True)
             await worker.stop()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 
 class Worker:
     """One gateway in this process: `start` it, and `stop` it however far it came."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, *, source: Source | None = None
+    ) -> None:
         self._settings = settings
         self._clock = clock or Clock()
         try:
             keyring = Keyring.load(settings.key_file, settings.region)
-            self._tls = (
-                server_context(settings.tls_cert, settings.tls_key)
-                if settings.tls_cert is not None and settings.tls_key is not None
+            certificate = (
+                Certificate(settings.tls_cert, settings.tls_key)
+                if settings.wss_listen is not None
+                and settings.tls_cert is not None
+                and settings.tls_key is not None
                 else None
             )
         except (KeyringError, TLSError) as error:
@@ -171,8 +182,9 @@ class Worker:
         group_chat = GroupChat(groups, inboxes, logs, self._records, self._clock.wall_ms)
         self._sweeper = Sweeper(self._link, keys, self._directory, groups, self._clock.wall_ms)
         receipts = Receipts(ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms)
+        handshake = Handshake(settings.region, settings.directory, self._directory)
         self._services = Services(
-            handshake=Handshake(settings.region, settings.directory, self._directory),
+            handshake=handshake,
             directory=self._directory,
             inboxes=inboxes,
             records=self._records,
@@ -205,6 +217,20 @@ class Worker:
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins)
+        self._certificate = certificate
+        if certificate is not None:
+            certificate.adopt = self._listener.adopt
+        self.reloading = Reloading(
+            settings,
+            source,
+            certificate,
+            LiveKeyring(keyring, settings.key_file, sealer, self._link, self._clock),
+            {
+                "origins": lambda new: origins.change(new.origins, new.allow_missing_origin),
+                "directory": lambda new: handshake.change(new.directory),
+            },
+            self._clock,
+        )
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> Listening:
@@ -225,6 +251,7 @@ class Worker:
             asyncio.create_task(self._refresh_apps(), name="apps"),
             asyncio.create_task(self._rooms.run(), name="rooms"),
             asyncio.create_task(self._presence.run(), name="presence"),
+            asyncio.create_task(self.reloading.run(), name="reload"),
         ]
         return Listening(
             wss=await self._listen(self._settings.wss_listen, secure=True),
@@ -243,7 +270,8 @@ class Worker:
         if where is None:
             return None
         try:
-            return await self._listener.listen(Address.parse(where), self._tls if secure else None)
+            tls = self._certificate.context if secure and self._certificate else None
+            return await self._listener.listen(Address.parse(where), tls)
         except OSError as error:
             # asyncio's own text repeats the address, and the number.
             reason = os.strerror(error.errno) if error.errno else str(error)

@@ -14,7 +14,7 @@ from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from protocol import codes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Handshake:
     """Checks tokens for one gateway. `homes` maps a region's code to its URL, where known."""
 
@@ -22,6 +22,10 @@ class Handshake:
     homes: dict[str, str]
     directory: AppDirectory
     signatures: tokens.Signatures = field(default_factory=tokens.Signatures)
+
+    def change(self, homes: dict[str, str]) -> None:
+        """Tell other `homes` from now on."""
+        self.homes = homes
 
     async def authenticate(self, token: str | None, now_s: float) -> tuple[App, tokens.Identity]:
         """The app and the user that a token speaks for. `now_s` is seconds since 1970.
