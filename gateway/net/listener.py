@@ -58,8 +58,8 @@ class Listener:
         host, port = server.sockets[0].getsockname()[:2]
         return Address(host, port)
 
-    def adopt(self, tls: ssl.SSLContext) -> None:
-        """Connections that come from now on get `tls`, where they would have got another context.
+    def use_certificate(self, tls: ssl.SSLContext) -> None:
+        """Connections that come from now on get `tls`, where they would have another context.
 
         Those that are open, or shaking hands, go on with what they began with.
         """

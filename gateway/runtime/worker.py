@@ -219,7 +219,7 @@ class Worker:
         self._listener = Listener(self._services, origins)
         self._certificate = certificate
         if certificate is not None:
-            certificate.adopt = self._listener.adopt
+            certificate.adopt = self._listener.use_certificate
         self.reloading = Reloading(
             settings,
             source,
