@@ -174,7 +174,8 @@ async def _refused(site: Site, problem: str) -> None:
     """Wait until the log says that a reload was refused for this."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
-            lines = [json.loads(line) for line in site.log.read_text().splitlines()]
+            whole = site.log.read_text().rpartition("\n")[0]
+            lines = [json.loads(line) for line in whole.splitlines()]
             found = [line["problem"] for line in lines if line["event"] == "reload_refused"]
             if any(problem in each for each in found):
                 return
