@@ -139,6 +139,8 @@ def _wss_url(text: str) -> str:
 class Settings(BaseSettings):
     """All there is to configure of a gateway. `load_settings` reads it.
 
+    `gateway.runtime.reload` says which of them a running gateway takes up.
+
     Attributes:
         region: the region this gateway serves.
         redis_url: the region's own Redis; it may hold a password, so it is not shown.

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+from cryptography import x509
 
 _log = structlog.get_logger("net")
 
@@ -52,8 +53,6 @@ def validity(certificate: Path) -> tuple[datetime, datetime]:
     Raises:
         OSError, ValueError: there is none to be read.
     """
-    from cryptography import x509  # 50 ms, which a gateway that starts need not wait for
-
     found = x509.load_pem_x509_certificate(certificate.read_bytes())
     return found.not_valid_before_utc, found.not_valid_after_utc
 
