@@ -12,6 +12,8 @@ from pathlib import Path
 import structlog
 from cryptography import x509
 
+from gateway.config import Settings
+
 _log = structlog.get_logger("net")
 
 
@@ -72,6 +74,13 @@ class Certificate:
         self._digest = _digest(certificate, key)
         self.context = server_context(certificate, key)
         self.adopt: Callable[[ssl.SSLContext], None] = _nobody
+
+    @classmethod
+    def of(cls, settings: Settings) -> Certificate | None:
+        """What the WSS listener shows; None where there is none. Raises `TLSError`."""
+        if settings.wss_listen is None or not settings.tls_cert or not settings.tls_key:
+            return None
+        return cls(settings.tls_cert, settings.tls_key)
 
     def prepare(self, certificate: Path, key: Path, now: datetime) -> Callable[[], None] | None:
         """Read the files; returns what takes them up, or None where nothing changed in them.

@@ -18,6 +18,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
+from gateway.config import Settings
 from gateway.net.incoming import Incoming
 from gateway.net.outbound import Outbound
 from gateway.session.services import Services
@@ -56,13 +57,13 @@ class Origins:
     """The exact list of origins that a browser's upgrade may come from (RFC 6454)."""
 
     def __init__(self, allowed: list[str], allow_missing: bool) -> None:
-        self.change(allowed, allow_missing)
-
-    def change(self, allowed: list[str], allow_missing: bool) -> None:
-        """Go by another list from the next connection on."""
         self.list: list[Origin | None] = [Origin(origin) for origin in allowed]
         if allow_missing:
             self.list.append(None)
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by the list of `settings` from the next connection on."""
+        self.list = Origins(settings.origins, settings.allow_missing_origin).list
 
 
 class WebSocketConnection(asyncio.Protocol):
@@ -264,6 +265,13 @@ class WebSocketConnection(asyncio.Protocol):
         self._out_size += len(frame)
         if self._out_size > WRITE_HIGH_WATER:
             self.flush()  # so that the transport can say, before more is made, that it is too much
+
+    def write(self, frame: bytes) -> None:
+        """See `Wire`."""
+        if self._out:
+            self.send(frame)
+        else:
+            self._transport.write(frame)
 
     @property
     def waiting(self) -> int:

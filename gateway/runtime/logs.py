@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO, cast
+from typing import Literal, TextIO, cast
 
 import structlog
 
@@ -27,8 +26,8 @@ class _Threshold:
     number = logging.INFO
 
     def __call__(
-        self, _logger: object, method: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
+        self, _logger: object, method: str, event: structlog.types.EventDict
+    ) -> structlog.types.EventDict:
         if _NUMBERS[method] < self.number:
             raise structlog.DropEvent
         return event
@@ -49,9 +48,16 @@ def set_level(level: str) -> None:
     _threshold.number = _NUMBERS[level]
 
 
-def configure(level: str, format_: Literal["json", "console"]) -> None:
-    """Set the process' logging up, once. `level` is as in `set_level`."""
+def configure(level: str, format_: Literal["json", "console"], worker: str | None = None) -> None:
+    """Set the process' logging up, once. `level` is as in `set_level`. `worker` is the name of one
+    of several processes, which then stands in each of its lines."""
     set_level(level)
+
+    def name(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        if worker is not None:
+            event["worker"] = worker
+        return event
+
     # A traceback of our own fault is wanted; the values of its variables, which both renderers
     # would show if left alone, are not.
     traceback = structlog.processors.ExceptionRenderer(
@@ -70,6 +76,7 @@ def configure(level: str, format_: Literal["json", "console"]) -> None:
         processors=[
             _threshold,
             structlog.processors.add_log_level,
+            name,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers,
         ],

@@ -47,6 +47,9 @@ RESTART: Final = frozenset(
         "plain_listen",
         "tls_terminated_upstream",
         "heartbeat_s",  # clients were told it as they connected
+        "workers",
+        "ops_listen",
+        "drain_s",
         "log_format",
     }
 )
@@ -61,6 +64,22 @@ _log = structlog.get_logger("reload")
 def merged(running: Settings, read: Settings) -> Settings:
     """What a gateway that runs with `running` goes by once it has taken up `read`."""
     return running.model_copy(update={name: getattr(read, name) for name in LIVE})
+
+
+def current(settings: Settings, source: Source) -> Settings:
+    """What a process goes by that starts long after `settings` were read from `source`.
+
+    Where what is there by now is wrong, that is what they were: the others go by that too.
+    """
+    try:
+        return merged(settings, source.read())
+    except ConfigError as error:
+        _refuse(error)
+        return settings
+
+
+def _refuse(error: Exception) -> None:
+    _log.error("reload_refused", problem=str(error), note="nothing was changed")
 
 
 class Reloading:
@@ -130,12 +149,14 @@ class Reloading:
             settings = merged(running, read)
             steps = self._prepare(settings, {LIVE[name] for name in changed})
         except (ConfigError, TLSError, KeyringError, OSError) as error:
-            _log.error("reload_refused", problem=str(error), note="nothing was changed")
+            _refuse(error)
             return
         for step in steps.values():
             step()
         self.settings = settings
-        waiting = [name for name in RESTART if getattr(read, name) != getattr(running, name)]
+        # Not with what runs: its addresses are those that it got for port 0.
+        first = read if self._source is None else self._source.first
+        waiting = [name for name in RESTART if getattr(read, name) != getattr(first, name)]
         if waiting:
             _log.warning("restart_needed", settings=sorted(waiting), note="these did not change")
         if steps:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gateway.apps.app import App, AppError
 from gateway.apps.regions import region_of
 from gateway.chat.refused import Refused
+from gateway.config import Settings
 from gateway.security import tokens
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
@@ -23,9 +24,9 @@ class Handshake:
     directory: AppDirectory
     signatures: tokens.Signatures = field(default_factory=tokens.Signatures)
 
-    def change(self, homes: dict[str, str]) -> None:
-        """Tell other `homes` from now on."""
-        self.homes = homes
+    def adopt(self, settings: Settings) -> None:
+        """Tell the `homes` of `settings` from now on."""
+        self.homes = settings.directory
 
     async def authenticate(self, token: str | None, now_s: float) -> tuple[App, tokens.Identity]:
         """The app and the user that a token speaks for. `now_s` is seconds since 1970.

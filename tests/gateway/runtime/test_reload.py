@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 
 from gateway.config import Settings, Source
 from gateway.runtime import devcerts, logs, reload
-from gateway.runtime.reload import LIVE, RESTART
+from gateway.runtime.reload import LIVE, RESTART, current
 from gateway.runtime.worker import Listening, Worker, serve
 from protocol import codes, frames
 from tests.harness import RawClient, eventually, make_settings
@@ -289,3 +289,32 @@ async def test_dev_leaves_sighup_alone(settings: Settings) -> None:
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     os.kill(os.getpid(), signal.SIGTERM)
     await serving
+
+
+async def test_an_address_that_the_kernel_chose_is_no_change(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """A supervisor tells its workers the port that it got for port 0; the file does not."""
+    source = Source(write_config(settings, tmp_path / "homeport.toml"), {})
+    given = source.first.model_copy(update={"plain_listen": "127.0.0.1:1"})
+    reloading = Worker(given, source=source).reloading
+    reloading.ask()
+    with capture_logs() as said:
+        await reloading.look()
+    assert said == []
+
+
+async def test_a_process_that_starts_late_goes_by_what_the_file_says_now(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """A worker that is forked anew: as the others do, that took it up; also where it is wrong."""
+    file = write_config(settings, tmp_path / "homeport.toml")
+    source = Source(file, {})
+    text = file.read_text()
+    file.write_text(text + 'origins = ["https://a.example"]\nheartbeat_s = 7\n')
+    found = current(source.first, source)
+    assert (found.origins, found.heartbeat_s) == (["https://a.example"], 25)
+    file.write_text("[[")
+    with capture_logs() as said:
+        assert current(found, source) is found
+    assert [event["event"] for event in said] == ["reload_refused"]
