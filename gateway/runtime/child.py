@@ -168,14 +168,20 @@ def work(settings: Settings, source: Source | None, folder: Path, name: str, wor
         settings = current(settings, source)
         logs.set_level(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, source, folder, words))
+        runner.run(_work(settings, source, folder, name, words))
 
 
-async def _work(settings: Settings, source: Source | None, folder: Path, words: Words) -> None:
+async def _work(
+    settings: Settings, source: Source | None, folder: Path, name: str, words: Words
+) -> None:
     beating = asyncio.create_task(_beat(words), name="beat")
     try:
         await worker.serve(
-            settings, on_ready=lambda _: words.say("ready"), folder=folder, source=source
+            settings,
+            on_ready=lambda _: words.say("ready"),
+            folder=folder,
+            name=name,
+            source=source,
         )
     finally:
         beating.cancel()

@@ -109,6 +109,8 @@ def supervise(
                 "plain_listen": None if listening.plain is None else str(listening.plain),
             }
         )
+        if settings.ops_listen is not None:
+            import gateway.ops.exporter  # noqa: F401 - what workers then need, too
         gc.collect()
         gc.freeze()  # what is never looked through is never copied into a child
         _Supervisor(shared, source, folder, partial(on_ready, listening), held).run()

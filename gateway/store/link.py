@@ -122,6 +122,11 @@ class Link(RedisConnection):
         self._held: list[_Held] = []
         self._barrier: _Barrier | None = None
 
+    @property
+    def queued(self) -> int:
+        """How many commands wait for their answer."""
+        return len(self._pending)
+
     def call(self, *command: str | bytes | int, durable: bool = False) -> asyncio.Future[Any]:
         """Send one command and get a future of its answer.
 
