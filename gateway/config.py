@@ -136,6 +136,10 @@ def _wss_url(text: str) -> str:
     return text
 
 
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 class Settings(BaseSettings):
     """All there is to configure of a gateway. `load_settings` reads it.
 
@@ -151,6 +155,11 @@ class Settings(BaseSettings):
         allow_missing_origin: let clients in that send no Origin, which native ones don't.
         heartbeat_s: seconds of silence after which the gateway pings.
         directory: region code to ``wss://`` URL, told to clients that came to the wrong region.
+        workers: how many processes serve; as many as there are usable cores. A container's share
+            of CPU time is not seen: set it there.
+        ops_listen: ``host:port`` for health, metrics and drains: an internal port, without TLS.
+        drain_s: seconds from the signal to leave until everything has ended. Whoever starts the
+            gateway must wait longer than this before it kills.
     """
 
     model_config = SettingsConfigDict(
@@ -181,6 +190,9 @@ class Settings(BaseSettings):
         NoDecode,
         BeforeValidator(_json),
     ] = {}
+    workers: int = Field(default_factory=_usable_cores, ge=1, le=1024)
+    ops_listen: Annotated[str, AfterValidator(_listen)] | None = None
+    drain_s: float = Field(default=30, ge=1, le=3600, allow_inf_nan=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "keys": "keys:app",
     "config": "config_cmd:app",
     "doctor": "doctor:doctor",
+    "capacity": "capacity:capacity",
     "bench": "bench:bench",
 }
 """Where each is, in the order of the help: a module of `gateway.cli`, and in it the function or the

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import aiofastnet
+from aiofastnet.constants import SSL_BIO_SIZE_DEFAULTS
 
 from gateway.config import Address
 from gateway.net.outbound import Outbound
@@ -18,18 +19,29 @@ from protocol.limits import CONNECT_TIMEOUT_S
 
 BACKLOG: Final = 4096
 
-TLS_BUFFER_BYTES: Final = 16 * 1024 + 64
-"""Each of the two buffers of a TLS connection: a record and its frame, read or written at once.
+TLS_WRITE_BYTES: Final = 16 * 1024 + 64
+"""The buffer of a TLS connection for what it writes: a record and its frame (RFC 8446 section 5.1).
 
-aiofastnet's own are 257 KiB. Little of one is touched at first, but after each reconnect the
-allocator hands out other parts, and a connection grows by 17 KiB each time until all is touched."""
+aiofastnet's own buffers are 257 KiB. Little of one is touched at first, but after each reconnect
+the allocator hands out other parts, and a connection grows by 17 KiB each time until all is
+touched."""
+
+TLS_READ_BYTES: Final = 4 * 1024
+"""The buffer for what it reads; a larger record is read in several turns, as a slow network's is.
+
+The argument for it takes no less than 16 KiB, for no reason of its own: the default, which is not
+checked, does."""
+
+SSL_BIO_SIZE_DEFAULTS["ssl_incoming_bio_size"] = TLS_READ_BYTES
 
 
 class Listener:
     """Accepts WebSocket connections on any number of addresses, until `stop`."""
 
-    def __init__(self, services: Services, origins: Origins) -> None:
+    def __init__(self, services: Services, origins: Origins, *, shared: bool = False) -> None:
+        """`shared`: other processes listen on the same addresses, and the kernel chooses."""
         self._services = services
+        self._shared = shared
         self._origins = origins
         self._servers: list[Any] = []
         self._connections: set[WebSocketConnection] = set()
@@ -50,9 +62,9 @@ class Listener:
             address.port,
             ssl=tls,
             backlog=BACKLOG,
+            reuse_port=self._shared,
             ssl_handshake_timeout=CONNECT_TIMEOUT_S if tls else None,
-            ssl_incoming_bio_size=TLS_BUFFER_BYTES if tls else None,
-            ssl_outgoing_bio_size=TLS_BUFFER_BYTES if tls else None,
+            ssl_outgoing_bio_size=TLS_WRITE_BYTES if tls else None,
         )
         self._servers.append(server)
         host, port = server.sockets[0].getsockname()[:2]

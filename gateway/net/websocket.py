@@ -261,6 +261,13 @@ class WebSocketConnection(asyncio.Protocol):
         if self._out_size > WRITE_HIGH_WATER:
             self.flush()  # so that the transport can say, before more is made, that it is too much
 
+    def write(self, frame: bytes) -> None:
+        """See `Wire`."""
+        if self._out:
+            self.send(frame)
+        else:
+            self._transport.write(frame)
+
     @property
     def waiting(self) -> int:
         """See `Wire`."""

@@ -19,8 +19,15 @@ class _Stderr:
         sys.stderr.flush()
 
 
-def configure(level: str, format_: Literal["json", "console"]) -> None:
-    """Set the process' logging up, once. `level` is debug, info, warning or error."""
+def configure(level: str, format_: Literal["json", "console"], worker: str | None = None) -> None:
+    """Set the process' logging up, once. `level` is debug, info, warning or error. `worker` is the
+    name of one of several processes, which then stands in each of its lines."""
+
+    def name(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        if worker is not None:
+            event["worker"] = worker
+        return event
+
     # A traceback of our own fault is wanted; the values of its variables, which both renderers
     # would show if left alone, are not.
     traceback = structlog.processors.ExceptionRenderer(
@@ -38,6 +45,7 @@ def configure(level: str, format_: Literal["json", "console"]) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            name,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers,
         ],

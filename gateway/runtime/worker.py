@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import os
-import random
 import secrets
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -38,6 +39,8 @@ from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
 from gateway.net.tls import TLSError, server_context
 from gateway.net.websocket import Origins
+from gateway.runtime.drain import Drain
+from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
 from gateway.session.clock import Clock
@@ -61,16 +64,13 @@ from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
-from protocol import codes
 
 GC_THRESHOLD: Final = 10_000
 """New objects after which Python looks for cycles among them; about a millisecond's work."""
 
-RECONNECT_SPREAD_S: Final = 5.0
-"""Over how long the clients of a leaving gateway spread their return."""
-
-DRAIN_TIMEOUT_S: Final = 5.0
-"""How long open sends, and then closing handshakes, may take on the way down."""
+HURRY_AFTER_S: Final = 0.25
+"""A signal that follows the first within this is the same one: where a process group or a service
+is signalled as a whole, it comes directly, and by way of the supervisor."""
 
 _log = structlog.get_logger("worker")
 
@@ -87,20 +87,41 @@ class Listening:
     plain: Address | None
 
 
-async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) -> None:
-    """Run one gateway until SIGTERM or SIGINT, then drain it.
+def cannot_listen(where: str, error: OSError) -> StartError:
+    """What to say of an address that can't be had."""
+    # asyncio's own text repeats the address, and the number.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StartError(f"can't listen on {where}: {reason}; choose another address")
+
+
+async def serve(
+    settings: Settings, *, on_ready: Callable[[Listening], None], folder: Path | None = None
+) -> None:
+    """Run one gateway until SIGTERM or SIGINT, then drain it; a second signal hurries.
 
     `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
+    `folder` is the run folder where there is a supervisor. SIGINT is its business then.
 
     Raises:
         StartError: the settings, files or Redis are not right for each other.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    numbers = (signal.SIGTERM, signal.SIGINT) if folder is None else (signal.SIGTERM,)
+    leaving_since = math.inf
+
+    def leave() -> None:
+        nonlocal leaving_since
+        if not stopping.is_set():
+            leaving_since = loop.time()
+            stopping.set()
+        elif loop.time() >= leaving_since + HURRY_AFTER_S:
+            worker.hurry()
+
+    for number in numbers:
+        loop.add_signal_handler(number, leave)
     try:
-        worker = Worker(settings)
+        worker = Worker(settings, folder=folder)
         starting = asyncio.create_task(worker.start())
         stopped = asyncio.create_task(stopping.wait())
         try:
@@ -115,16 +136,23 @@ async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) ->
             await asyncio.gather(starting, stopped, return_exceptions=True)
             await worker.stop()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 
 class Worker:
-    """One gateway in this process: `start` it, and `stop` it however far it came."""
+    """One gateway in this process: `start` it, and `stop` it however far it came.
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    `folder` is the run folder of the supervisor of which this is a worker: the addresses are shared
+    with the others.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, *, folder: Path | None = None
+    ) -> None:
         self._settings = settings
         self._clock = clock or Clock()
+        self.status = Status()
         try:
             keyring = Keyring.load(settings.key_file, settings.region)
             self._tls = (
@@ -204,7 +232,8 @@ class Worker:
             gateway=gateway,
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
-        self._listener = Listener(self._services, origins)
+        self._listener = Listener(self._services, origins, shared=folder is not None)
+        self._drain = Drain(self._listener, self.status, settings.drain_s)
         self._chores: list[asyncio.Task[None]] = []
 
     async def start(self) -> Listening:
@@ -226,10 +255,12 @@ class Worker:
             asyncio.create_task(self._rooms.run(), name="rooms"),
             asyncio.create_task(self._presence.run(), name="presence"),
         ]
-        return Listening(
+        listening = Listening(
             wss=await self._listen(self._settings.wss_listen, secure=True),
             plain=await self._listen(self._settings.plain_listen, secure=False),
         )
+        self.status.state = "ready"
+        return listening
 
     async def run_until(self, stopped: asyncio.Task[Any]) -> None:
         """Wait for `stopped`, or for a chore to fail: without heartbeats and expiries there is no
@@ -245,11 +276,7 @@ class Worker:
         try:
             return await self._listener.listen(Address.parse(where), self._tls if secure else None)
         except OSError as error:
-            # asyncio's own text repeats the address, and the number.
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StartError(
-                f"can't listen on {where}: {reason}; choose another address"
-            ) from error
+            raise cannot_listen(where, error) from error
 
     async def _check_durability(self) -> None:
         """`fsync` is Redis' to keep: it must answer only once a write is on disk."""
@@ -263,24 +290,22 @@ class Worker:
                 "set 'appendonly yes' and 'appendfsync always' there"
             )
 
+    def hurry(self) -> None:
+        """The drain that goes on, or is to come, must be over at once."""
+        self._drain.hurry()
+
     async def stop(self) -> None:
-        """Drain: see the module's order. Takes at most twice `DRAIN_TIMEOUT_S`."""
-        self._listener.stop()
-        for session in self._listener.sessions():
-            session.go_away(random.uniform(0, RECONNECT_SPREAD_S))  # noqa: S311 - jitter
-        await _until(lambda: all(session.idle for session in self._listener.sessions()))
-        for session in self._listener.sessions():
-            session.close(codes.GOING_AWAY)
-        await _until(lambda: self._listener.open == 0)
-        self._listener.abort()
+        """Drain: see the module's order. Takes at most the `drain_s` of the settings."""
+        await self._drain.run()
         for chore in [*self._chores, *self._services.tasks]:
             chore.cancel()
         await asyncio.gather(*self._chores, *self._services.tasks, return_exceptions=True)
         self._rooms.close()
-        await self._presence.aclose()
-        # The last acknowledgements stand before this in the line.
-        with contextlib.suppress(StoreError):
-            await self._link.call("PING")
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(0.1 * self._settings.drain_s):
+                await self._presence.aclose()
+                # The last acknowledgements stand before this in the line.
+                await self._link.call("PING")
         await self._subscriber.aclose()
         await self._link.aclose()
         _log.info("stopped")
@@ -350,15 +375,6 @@ def _calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 20)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    """Wait for `condition`, or for `DRAIN_TIMEOUT_S`. An event for each of these would weigh on
-    every message; this runs once in a process' life."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_TIMEOUT_S):
-            while not condition():  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
 
 
 def _nothing_to_undo() -> None:

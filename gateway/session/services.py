@@ -43,6 +43,9 @@ class Wire(Protocol):
     def send(self, frame: bytes) -> None:
         """Send one WebSocket frame, with everything else of this turn of the loop."""
 
+    def write(self, frame: bytes) -> None:
+        """Send what is joined already at once, behind everything that was sent before."""
+
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Send what was sent before, then a close frame, then end the connection."""
 

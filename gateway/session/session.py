@@ -6,6 +6,7 @@ The states, which only go down the list:
 OPENED   waiting for connect, with a deadline
 CHECKING the token is being verified, the channel subscribed, the inbox opened
 LIVE     pushes, sends and acknowledgements
+LEAVING  the gateway drains: pushes, acknowledgements, and answers to what was asked before
 CLOSED   a close frame was sent, or the connection is gone; nothing is said any more
 ======== ===============================================================================
 """
@@ -61,7 +62,8 @@ class State(IntEnum):
     OPENED = 0
     CHECKING = 1
     LIVE = 2
-    CLOSED = 3
+    LEAVING = 3
+    CLOSED = 4
 
 
 class Session:
@@ -156,6 +158,9 @@ class Session:
                 self._requests.handle(frame)
         elif isinstance(frame, frames.Connect) and self._state is State.OPENED:
             self._connect(frame)
+        elif self._state is State.LEAVING:
+            if isinstance(frame, frames.Ack):
+                self._on_ack(frame)
         else:
             request_id = getattr(frame, "id", frames.NO_REQUEST)
             self.refuse(request_id, Refused(codes.NOT_CONNECTED))
@@ -332,7 +337,7 @@ class Session:
             wire.congested and wire.waiting > ROOM_WAITING[frames.Priority(priority)]
         ):
             return False
-        wire.send(frame)
+        wire.write(frame)
         return True
 
     def blocked_by(self, user: str) -> bool:
@@ -430,9 +435,11 @@ class Session:
         self.send(refused.frame(request_id))
 
     def go_away(self, reconnect_in: float) -> None:
-        """This gateway is leaving; `reconnect_in` is in seconds."""
+        """This gateway is leaving: whatever is asked from now on, the client asks again elsewhere.
+        To be closed once it is `idle`. `reconnect_in` is in seconds."""
         if self._state is State.LIVE:
             self.send(frames.Goaway(reconnect_in))
+            self._state = State.LEAVING
 
     def close(self, code: codes.CloseCode, reason: str = "") -> None:
         """End the session. `reason` must hold nothing the client wrote."""

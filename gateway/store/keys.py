@@ -108,6 +108,7 @@ class Keys:
         # Every message asks for the names of the same few: a name costs more to spell than to keep.
         self.user = lru_cache(CACHED)(self._user)
         self.log = lru_cache(CACHED)(self._log)
+        self.room = lru_cache(CACHED)(self._room)
         self.gateways = f"{self._prefix}gateways"
 
     def app(self, app_id: str) -> str:
@@ -208,7 +209,7 @@ class Keys:
         """In the user's bucket: heard where somebody watches the user."""
         return f"{self._prefix}{{{bucket_of(app_id, user)}}}:pres:{app_id}:{user}"
 
-    def room(self, app_id: str, room: str) -> RoomKeys:
+    def _room(self, app_id: str, room: str) -> RoomKeys:
         """All the names of one room."""
         like = self.user(app_id, ROOM + room)
         head = f"{self._prefix}{{{like.bucket}}}:"

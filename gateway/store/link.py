@@ -128,7 +128,7 @@ class Link(RedisConnection):
         `Unavailable` when Redis is away, busy, or goes away before it answers, and `StoreFault`
         when it refuses the command.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._send(partial(_settle, future), pack(command), durable)
         return future
 
@@ -183,7 +183,7 @@ class Link(RedisConnection):
 
     async def _greet(self) -> None:
         def ask(*command: str | bytes | int) -> asyncio.Future[Any]:
-            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[Any] = self._loop.create_future()
             self._ask(partial(_settle, future), pack(command))
             return future
 

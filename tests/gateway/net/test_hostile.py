@@ -49,8 +49,9 @@ class Gateway:
         return self.process.urls[0].rstrip("/") + "/v1"
 
     def resident_bytes(self) -> int:
-        """How much memory it holds (proc(5), statm)."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        """How much memory its worker holds (proc(5), statm)."""
+        (worker,) = self.process.workers
+        pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
         return pages * 4096
 
 
@@ -69,6 +70,7 @@ def gateway(redis_url: str, tmp_path: Path, clock: Any) -> Iterator[Gateway]:
     config = tmp_path / "homeport.toml"
     config.write_text(
         'region = "sg"\ndurability = "memory"\nplain_listen = "127.0.0.1:0"\n'
+        "workers = 1\n"
         f'redis_url = "{redis_url}"\nkey_file = "{settings.key_file}"\n'
     )
     process = GatewayProcess(config, tmp_path / "gateway.log").start()

@@ -138,7 +138,7 @@ async def test_a_client_that_speaks_no_tls_leaves_nothing_behind(secure: Running
                     while await loop.sock_recv(sock, 4096):
                         pass
     assert secure.worker._listener.open == 0
-    async with asyncio.timeout(4):  # less than DRAIN_TIMEOUT_S
+    async with asyncio.timeout(4):  # less than the drain's CLOSE_S
         await secure.worker.stop()
 
 
@@ -277,4 +277,6 @@ async def test_a_tls_connection_holds_only_small_buffers(
         for _ in range(sockets):
             stack.enter_context(await asyncio.to_thread(connect))
         each = (_Allocated.bytes_now() - before) / sockets
-    assert each < 200 * 1024, "both ends are counted; with aiofastnet's own sizes they have 600 KiB"
+    # Both ends are counted: 87 KiB. With a read buffer of 16 KiB, the least that aiofastnet takes
+    # by argument, 99; with its own sizes 600.
+    assert each < 93 * 1024
