@@ -230,16 +230,24 @@ def make_settings(redis_url: str, folder: Path, region: str = "sg", **changes: A
 
 @contextlib.asynccontextmanager
 async def running_worker(
-    settings: Settings, *, tier: str = "pro", clock: FakeClock | None = None, app: App | None = None
+    settings: Settings,
+    *,
+    tier: str = "pro",
+    clock: FakeClock | None = None,
+    app: App | None = None,
+    folder: Path | None = None,
 ) -> AsyncIterator[RunningWorker]:
-    """Run a gateway with one app of `tier`, or with an `app` that was registered before."""
+    """Run a gateway with one app of `tier`, or with an `app` that was registered before.
+
+    With the run folder of a supervisor, `folder`, it counts and reports there.
+    """
     keyring = Keyring.load(settings.key_file, settings.region)
     now_ms = clock.ms if clock else int(time.time() * 1000)
     if app is None:
         app = create_app("test", settings.region, tier, "global", now_ms)
         async with Admin.open(settings.redis_url, settings.region, keyring) as admin:
             await admin.create_app(app, now_ms)
-    worker = Worker(settings, clock.clock() if clock else None)
+    worker = Worker(settings, clock.clock() if clock else None, folder=folder, name="1")
     try:
         listening = await worker.start()
         yield RunningWorker(worker, listening, app, clock, keyring, settings.redis_url)

@@ -20,6 +20,7 @@ from websockets.typing import Origin, Subprotocol
 
 from gateway.net.incoming import Incoming
 from gateway.net.outbound import Outbound
+from gateway.session.counts import BAD_UPGRADE, LATE_UPGRADE
 from gateway.session.services import Services
 from gateway.session.session import Session
 from protocol import codes
@@ -128,6 +129,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._upgrade_size += len(data)
             if self._upgrade_size > MAX_UPGRADE_BYTES:
                 _log.info("upgrade_too_large")
+                self._services.counts.refused[BAD_UPGRADE] += 1
                 self._transport.abort()
                 return
         try:
@@ -203,6 +205,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._peer.send_response(response)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             _log.info("upgrade_refused", status=response.status_code)
+            self._services.counts.refused[BAD_UPGRADE] += 1
             return
         scheme, _, token = "".join(authorization).partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else None
@@ -213,6 +216,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _decline(self, status: http.HTTPStatus, text: str) -> None:
         _log.info("upgrade_refused", status=status.value)
+        self._services.counts.refused[BAD_UPGRADE] += 1
         self._peer.send_response(self._peer.reject(status, text))
 
     # -- messages --------------------------------------------------------------------------------
@@ -305,6 +309,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     def visit(self, now: float) -> float | None:
         """The opening handshake took too long, or the closing one did: end the connection."""
+        if self._session is None:
+            self._services.counts.refused[LATE_UPGRADE] += 1
         self._transport.abort()
         return None
 

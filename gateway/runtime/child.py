@@ -62,6 +62,7 @@ class Child:
         ready: it has said so.
         refusal: why it must not start, once it has said so.
         heard: when it last said anything, or was forked, in monotonic seconds.
+        doubted: since when it has been silent for too long, if it has.
     """
 
     def __init__(self, pid: int, pipe: int) -> None:
@@ -71,6 +72,7 @@ class Child:
         self.ready = False
         self.refusal: str | None = None
         self.heard = time.monotonic()
+        self.doubted: float | None = None
 
     def fileno(self) -> int:
         """The pipe, for a selector."""
@@ -91,6 +93,7 @@ class Child:
 
     def _heard(self, word: str, text: str) -> None:
         self.heard = time.monotonic()
+        self.doubted = None
         if word == "ready":
             self.ready = True
         elif word == "refused":
@@ -161,13 +164,15 @@ def work(settings: Settings, folder: Path, name: str, words: Words) -> None:
     """Serve until SIGTERM, as the worker called `name`."""
     logs.configure(settings.log_level, settings.log_format, name)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, folder, words))
+        runner.run(_work(settings, folder, name, words))
 
 
-async def _work(settings: Settings, folder: Path, words: Words) -> None:
+async def _work(settings: Settings, folder: Path, name: str, words: Words) -> None:
     beating = asyncio.create_task(_beat(words), name="beat")
     try:
-        await worker.serve(settings, on_ready=lambda _: words.say("ready"), folder=folder)
+        await worker.serve(
+            settings, on_ready=lambda _: words.say("ready"), folder=folder, name=name
+        )
     finally:
         beating.cancel()
 

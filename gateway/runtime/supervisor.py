@@ -47,8 +47,9 @@ RESTART_S: Final = 0.2
 """How long the first restart waits, at the most; each further one within `WITHIN_S` twice that."""
 
 HANG_S: Final = 30.0
-LATE_S: Final = 5.0
-"""Where the supervisor wakes up later than this, its machine stood still, and not a worker."""
+GRACE_S: Final = 5.0
+"""How long a worker that has been silent for `HANG_S` is then waited for: where the whole machine
+stood still, it has a word waiting, or says one at once."""
 
 OPS_END_S: Final = 3.0
 """How long the ops process may take to end, once the workers have."""
@@ -102,6 +103,8 @@ def supervise(settings: Settings, folder: Path, on_ready: Callable[[Listening], 
                 "plain_listen": None if listening.plain is None else str(listening.plain),
             }
         )
+        if settings.ops_listen is not None:
+            import gateway.ops.exporter  # noqa: F401 - what workers then need, too
         gc.collect()
         gc.freeze()  # what is never looked through is never copied into a child
         _Supervisor(shared, folder, partial(on_ready, listening), held).run()
@@ -156,13 +159,10 @@ class _Supervisor:
                 due = self._due()
                 wait = None if due == math.inf else max(due - time.monotonic(), 0)
                 ready = self._selector.select(wait)
-                if time.monotonic() > due + LATE_S:
-                    self._bear_with_them()
                 for key, _ in ready:
                     if isinstance(key.fileobj, Child):
                         self._listen(key.fileobj)
-                    else:
-                        self._hear_signals()
+                self._hear_signals()  # last: whoever has ended is listened to no more
                 self._do_what_is_due()
         if self._failure is not None:
             raise self._failure
@@ -278,13 +278,9 @@ class _Supervisor:
 
     def _due(self) -> float:
         """When something is to be done that nobody will say, in monotonic seconds."""
-        hangs = [place.child.heard + HANG_S for place in self._workers if place.child is not None]
-        return min(self._kill_at, *(place.restart_at for place in self._places), *hangs)
-
-    def _bear_with_them(self) -> None:
-        for place in self._places:
-            if place.child is not None:
-                place.child.heard = time.monotonic()
+        restarts = [place.restart_at for place in self._places]
+        hangs = [_patience(place.child) for place in self._workers if place.child is not None]
+        return min(self._kill_at, *restarts, *hangs)
 
     def _do_what_is_due(self) -> None:
         now = time.monotonic()
@@ -292,10 +288,14 @@ class _Supervisor:
             if now >= place.restart_at:
                 self._start(place)
         for place in self._workers:
-            if place.child is not None and now >= place.child.heard + HANG_S:
+            if place.child is None or now < _patience(place.child):
+                continue
+            if place.child.doubted is None:
+                place.child.doubted = now
+            else:
                 _log.error("hangs", hangs=place.name, silent_s=round(now - place.child.heard, 1))
-                place.child.heard = now
                 place.child.signal(signal.SIGKILL)
+                place.child.doubted = math.inf  # once is enough
         if not self._leaving:
             return
         if not self._ops_told and all(place.child is None for place in self._workers):
@@ -313,6 +313,11 @@ class _Supervisor:
 
 def _ignore(*_: object) -> None:
     """What is to be done about a signal is done where it wakes the selector up."""
+
+
+def _patience(child: Child) -> float:
+    """Until when a worker may be silent, in monotonic seconds."""
+    return child.heard + HANG_S if child.doubted is None else child.doubted + GRACE_S
 
 
 def _how(status: int) -> str:

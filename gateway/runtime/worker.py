@@ -40,6 +40,9 @@ from gateway.net.listener import Listener
 from gateway.net.tls import TLSError, server_context
 from gateway.net.websocket import Origins
 from gateway.runtime.drain import Drain
+from gateway.runtime.measures import Measures
+from gateway.runtime.probe import Probe
+from gateway.runtime.report import Reporter
 from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
@@ -64,6 +67,7 @@ from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
 from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
+from gateway.tally import Tally
 
 GC_THRESHOLD: Final = 10_000
 """New objects after which Python looks for cycles among them; about a millisecond's work."""
@@ -95,12 +99,17 @@ def cannot_listen(where: str, error: OSError) -> StartError:
 
 
 async def serve(
-    settings: Settings, *, on_ready: Callable[[Listening], None], folder: Path | None = None
+    settings: Settings,
+    *,
+    on_ready: Callable[[Listening], None],
+    folder: Path | None = None,
+    name: str = "",
 ) -> None:
     """Run one gateway until SIGTERM or SIGINT, then drain it; a second signal hurries.
 
     `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
-    `folder` is the run folder where there is a supervisor. SIGINT is its business then.
+    `folder` is the run folder where there is a supervisor, which calls this worker `name`. SIGINT
+    is its business then.
 
     Raises:
         StartError: the settings, files or Redis are not right for each other.
@@ -121,7 +130,7 @@ async def serve(
     for number in numbers:
         loop.add_signal_handler(number, leave)
     try:
-        worker = Worker(settings, folder=folder)
+        worker = Worker(settings, folder=folder, name=name)
         starting = asyncio.create_task(worker.start())
         stopped = asyncio.create_task(stopping.wait())
         try:
@@ -143,12 +152,17 @@ async def serve(
 class Worker:
     """One gateway in this process: `start` it, and `stop` it however far it came.
 
-    `folder` is the run folder of the supervisor of which this is a worker: the addresses are shared
-    with the others.
+    `folder` is the run folder of the supervisor of which this is a worker, called `name`: the
+    addresses are shared with the others, and where there is an ops process it reports to that.
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock | None = None, *, folder: Path | None = None
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        *,
+        folder: Path | None = None,
+        name: str = "",
     ) -> None:
         self._settings = settings
         self._clock = clock or Clock()
@@ -235,11 +249,33 @@ class Worker:
         self._listener = Listener(self._services, origins, shared=folder is not None)
         self._drain = Drain(self._listener, self.status, settings.drain_s)
         self._chores: list[asyncio.Task[None]] = []
+        self._send_to_push = Tally()
+        self._reconnects = 0
+        self._reporter: Reporter | None = None
+        self._probe: Probe | None = None
+        if folder is not None and settings.ops_listen is not None:
+            measures = Measures(
+                counts=self._services.counts,
+                inboxes=inboxes,
+                link=self._link,
+                sweeper=self._sweeper,
+                send_to_push=self._send_to_push,
+                listener=self._listener,
+                reconnects=lambda: self._reconnects,
+                settings=settings,
+                wall=self._clock.wall,
+            )
+            self._reporter = Reporter(folder, name, self.status, measures.export)
+            channel = keys.probe_channel(gateway)
+            self._probe = Probe(channel, self._link, sealer, self._clock, self._reporter.round_trip)
 
     async def start(self) -> Listening:
         """Connect to Redis, check that it is ours, and listen."""
         self._link.on_up = self._link_is_back
         self._subscriber.on_up = self._heal
+        if self._reporter is not None and self._probe is not None:
+            reporting = self._reporter.run(self._probe)
+            self._chores.append(asyncio.create_task(reporting, name="report"))
         try:
             await self._link.start()
             await self._check_durability()
@@ -248,7 +284,9 @@ class Worker:
         except StampError as error:
             raise StartError(str(error)) from error
         await self._presence.renew()  # before anybody is here
-        self._chores = [
+        if self._probe is not None:
+            self._chores.append(asyncio.create_task(self._prove(self._probe), name="probe"))
+        self._chores += [
             asyncio.create_task(self._turn_wheel(), name="wheel"),
             asyncio.create_task(self._sweeper.run(), name="sweeper"),
             asyncio.create_task(self._refresh_apps(), name="apps"),
@@ -308,6 +346,8 @@ class Worker:
                 await self._link.call("PING")
         await self._subscriber.aclose()
         await self._link.aclose()
+        if self._reporter is not None:
+            self._reporter.close()
         _log.info("stopped")
 
     # -- what comes in through pub/sub -----------------------------------------------------------
@@ -315,13 +355,16 @@ class Worker:
     def _heard(self, channel: bytes, payload: bytes) -> None:
         if self._hub.heard(channel, payload) or self._rooms.heard(channel, payload):
             return
-        if channel == self._apps_channel.encode():
+        if self._probe is not None and channel == self._probe.channel.encode():
+            self._probe.heard(payload)
+        elif channel == self._apps_channel.encode():
             self._services.spawn(self._directory.reload(payload.decode()), _nothing_to_undo)
         else:
             self._presence.heard(channel, payload)
 
     def _heal(self) -> None:
         """Pub/sub was away: anything may have been missed."""
+        self._reconnects += 1
         self._hub.heal()
         self._presence.heal()
         self._services.spawn(self._directory.reload_all(), _nothing_to_undo)
@@ -340,6 +383,7 @@ class Worker:
         app = self._directory.known(app_id)
         if isinstance(event, events.Relayed):
             return self._records.relayed(app, channel, event.record, event.group)
+        self._send_to_push.add(self._clock.wall_ms() - event.ms)
         return self._records.frame(app, user, event.seq, event.ms, event.record)
 
     def _room_frame(
@@ -362,6 +406,10 @@ class Worker:
         while True:
             await asyncio.sleep(RESOLUTION_S)
             self._wheel.advance(self._clock.steady())
+
+    async def _prove(self, probe: Probe) -> None:
+        await self._subscriber.subscribe(probe.channel)
+        await probe.run()
 
     async def _refresh_apps(self) -> None:
         while True:

@@ -48,13 +48,18 @@ _CACHED_KEYS: Final = 4096
 
 
 class Kind(IntEnum):
-    """What a sealed value is. An app record has salt ``b""``, conversation "" and id ``b""``."""
+    """What a sealed value is.
+
+    An app record has salt ``b""``, conversation "" and id ``b""``. A probe has no app, salt or id,
+    and its channel as conversation.
+    """
 
     MESSAGE = 1
     APP = 2
     RELAY = 3
     GROUP = 4
     STATUS = 8
+    PROBE = 9
 
 
 class SealError(Exception):

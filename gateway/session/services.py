@@ -17,6 +17,7 @@ from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.session.clock import Clock
+from gateway.session.counts import Counts
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
 from gateway.session.saving import Saving
@@ -77,6 +78,7 @@ class Services:
     presence: PresenceHub
     gateway: str
     saving: Saving = field(default_factory=Saving)
+    counts: Counts = field(default_factory=Counts)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(

@@ -26,6 +26,7 @@ import structlog
 from gateway.apps.app import App
 from gateway.chat.refused import Refused
 from gateway.security import tokens
+from gateway.session.counts import TOKEN_REFUSALS
 from gateway.session.deadlines import Deadlines, Due
 from gateway.session.delivery import Delivery, Reader
 from gateway.session.handshake import close_code, refusal
@@ -87,6 +88,7 @@ class Session:
         "_requests",
         "_services",
         "_state",
+        "_tier",
         "_wire",
         "id",
     )
@@ -109,6 +111,7 @@ class Session:
         self._delivery: Delivery | None = None
         self._deadlines: Deadlines | None = None
         self._requests: Requests | None = None
+        self._tier: str | None = None  # of its app, as it was counted
         services.wheel.schedule(self, opened + CONNECT_TIMEOUT_S)
 
     @property
@@ -150,6 +153,7 @@ class Session:
         except codec.FrameError as error:
             self.refuse(error.request_id, Refused(error.code, str(error)))
             return
+        self._services.counts.frames[type(frame)] += 1
         if self._state is State.LIVE:
             handler = _HANDLERS.get(type(frame))
             if handler is not None:
@@ -172,6 +176,8 @@ class Session:
 
     def writable(self, writable: bool) -> None:
         """The client fell behind, or caught up, in reading."""
+        if not writable:
+            self._services.counts.slow_consumers += 1
         # Not to read what can't be answered keeps the answers' memory bounded too.
         self._congested_since = None if writable else self._services.clock.steady()
         self.throttle()
@@ -248,6 +254,8 @@ class Session:
         self._delivery = delivery
         requests.attached(attached.blocked_by)
         self._state = State.LIVE
+        self._tier = app.tier.name
+        services.counts.sessions[self._tier] += 1
         self._wire.authenticated()
         self.send(
             frames.Connected(
@@ -273,8 +281,13 @@ class Session:
         services.wheel.schedule(self, self._next_visit(deadlines, now, wall))
 
     def _reject(self, request_id: int, refused: Refused) -> None:
-        self.refuse(request_id, refused)
+        self._refuse_token(request_id, refused)
         self.close(close_code(refused))
+
+    def _refuse_token(self, request_id: int, refused: Refused) -> None:
+        if refused.code in TOKEN_REFUSALS:
+            self._services.counts.token_refusals[refused.code.name] += 1
+        self.refuse(request_id, refused)
 
     # -- frames of a live session that ask for nothing in the store ------------------------------
 
@@ -297,10 +310,10 @@ class Session:
                 frame.token, self._app(), self._identity, wall
             )
         except Refused as refused:
-            self.refuse(frame.id, refused)
+            self._refuse_token(frame.id, refused)
             return
         except AppNotFound:
-            self.refuse(frame.id, Refused(codes.UNKNOWN_APP))
+            self._refuse_token(frame.id, Refused(codes.UNKNOWN_APP))
             return
         self._identity = identity
         self._deadlines.renewed(identity.expires_s, wall)
@@ -445,6 +458,7 @@ class Session:
         """End the session. `reason` must hold nothing the client wrote."""
         if not self._closed():
             _log.info("closed", session=self.id, code=code.name)
+            self._services.counts.closes[code.name] += 1
             self._wire.close(code, reason)
             self._finish()
 
@@ -452,6 +466,8 @@ class Session:
         if self._closed():
             return
         self._state = State.CLOSED
+        if self._tier is not None:
+            self._services.counts.sessions[self._tier] -= 1
         self._services.wheel.cancel(self)
         if self._reader is not None:
             self._services.hub.leave(self)

@@ -209,6 +209,13 @@ class Keys:
         """In the user's bucket: heard where somebody watches the user."""
         return f"{self._prefix}{{{bucket_of(app_id, user)}}}:pres:{app_id}:{user}"
 
+    def probe_channel(self, gateway: str) -> str:
+        """What one gateway process says to itself, to know that what is published is heard.
+
+        Its slot goes by the process: those of a region don't all hang on one primary of a cluster.
+        """
+        return f"{self._prefix}{{probe:{gateway}}}"
+
     def _room(self, app_id: str, room: str) -> RoomKeys:
         """All the names of one room."""
         like = self.user(app_id, ROOM + room)

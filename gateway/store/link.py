@@ -121,6 +121,11 @@ class Link(RedisConnection):
         self._held: list[_Held] = []
         self._barrier: _Barrier | None = None
 
+    @property
+    def queued(self) -> int:
+        """How many commands wait for their answer."""
+        return len(self._pending)
+
     def call(self, *command: str | bytes | int, durable: bool = False) -> asyncio.Future[Any]:
         """Send one command and get a future of its answer.
 
@@ -128,7 +133,7 @@ class Link(RedisConnection):
         `Unavailable` when Redis is away, busy, or goes away before it answers, and `StoreFault`
         when it refuses the command.
         """
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._send(partial(_settle, future), pack(command), durable)
         return future
 

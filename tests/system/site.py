@@ -103,9 +103,9 @@ class Site:
         path.write_text("".join(lines))
         return path
 
-    async def gateway(self, name: str = "a", **changes: Any) -> GatewayProcess:
-        """Start a gateway. It is killed at the end of the test."""
-        gateway = GatewayProcess(self.config(name, **changes), self.log)
+    async def gateway(self, name: str = "a", patch: str = "", **changes: Any) -> GatewayProcess:
+        """Start a gateway. It is killed at the end of the test. `patch`: see `GatewayProcess`."""
+        gateway = GatewayProcess(self.config(name, **changes), self.log, patch)
         self._stack.callback(gateway.kill)
         await asyncio.to_thread(gateway.start)
         return gateway

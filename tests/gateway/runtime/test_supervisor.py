@@ -29,7 +29,7 @@ from tests.gateway.net.raw import RawSocket
 from tests.harness import GatewayProcess, RawClient
 
 FAST = "from gateway.runtime import child, supervisor; child.BEAT_S = 0.2; supervisor.HANG_S = 2.0"
-"""A hang is found in two seconds instead of thirty."""
+"""Silence is noticed after two seconds instead of thirty."""
 
 SOON_S = 30.0
 """How long a test waits for a process to do something."""
@@ -234,14 +234,14 @@ def test_a_supervisor_that_is_killed_takes_its_workers_along(replica: Replica) -
 
     asyncio.run(drained())
     until(lambda: not alive(worker))
-    assert folder.is_dir()
+    # Another test's gateway may have started meanwhile, and removed it before this one.
     with runfolder.run_folder():
         assert not folder.exists()
 
 
 def test_a_worker_that_hangs_is_replaced(replica: Replica) -> None:
     """A loop that does not turn serves nobody, and holds its connections."""
-    process = replica.start(FAST, workers=1)
+    process = replica.start(f"{FAST}; supervisor.GRACE_S = 0.5", workers=1)
     (worker,) = process.workers
     os.kill(worker, signal.SIGSTOP)
     until(lambda: not alive(worker))
@@ -251,7 +251,7 @@ def test_a_worker_that_hangs_is_replaced(replica: Replica) -> None:
 
 def test_a_machine_that_stood_still_is_no_hang(replica: Replica) -> None:
     """The supervisor was frozen too: whoever was silent meanwhile is given time."""
-    process = replica.start(f"{FAST}; supervisor.LATE_S = 0.5", workers=1)
+    process = replica.start(FAST, workers=1)
     workers = process.workers
     os.killpg(process.pid, signal.SIGSTOP)
     time.sleep(3)  # more than a hang
@@ -259,7 +259,7 @@ def test_a_machine_that_stood_still_is_no_hang(replica: Replica) -> None:
     time.sleep(0.2)  # the supervisor comes first
     os.killpg(process.pid, signal.SIGCONT)
     asyncio.run(replica.serves())
-    assert process.workers == workers
+    assert process.workers == workers, replica.log.read_text()
     assert replica.logged("hangs") == []
 
 
