@@ -37,9 +37,9 @@ def python(cache: Path) -> Path:
         done = folder / "complete"
         if not done.exists():
             uv = Path(sys.executable).with_name("uv")
-            make = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder]
-            fill = [uv, "pip", "install", "--quiet", "--python", there]
-            for command in (make, [*fill, f"helm-python-sdk=={VERSION}"]):
+            make: list[str | Path] = [uv, "venv", "--quiet", "--clear", "--python", sys.executable]
+            fill: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", there]
+            for command in ([*make, folder], [*fill, f"helm-python-sdk=={VERSION}"]):
                 ran = subprocess.run(
                     command, capture_output=True, text=True, timeout=INSTALL_S, check=False
                 )

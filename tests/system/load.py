@@ -9,6 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 from protocol.client import Client, Disconnected, Event, Lost, Message, Reset, Sent
 from tests.system.site import DEADLINE_S, PATIENCE_S, Site
@@ -20,7 +21,9 @@ class Load:
     Every body is ``<sender> <number>``, the numbers of a sender 0, 1, 2…
     """
 
-    def __init__(self, site: Site, url: str, users: int, rng: random.Random) -> None:
+    def __init__(
+        self, site: Site, url: str, users: int, rng: random.Random, **client_options: Any
+    ) -> None:
         self.users = [f"user{number}" for number in range(users)]
         self.events: dict[str, list[Event]] = defaultdict(list)
         self.times: dict[str, list[float]] = defaultdict(list)  # of the events, monotonic seconds
@@ -29,6 +32,7 @@ class Load:
         self._site = site
         self._url = url
         self._rng = rng
+        self._client_options = client_options
         self._clients: dict[str, Client] = {}
         self._sent: dict[str, list[str]] = defaultdict(list)  # sender -> recipient of each number
         self._answers: dict[str, list[asyncio.Task[Sent]]] = defaultdict(list)
@@ -39,7 +43,9 @@ class Load:
         """Every user is connected, and reads and acknowledges."""
         async with contextlib.AsyncExitStack() as stack:
             for user in self.users:
-                client = self._site.client(self._url, user, on_event=partial(self._note, user))
+                client = self._site.client(
+                    self._url, user, on_event=partial(self._note, user), **self._client_options
+                )
                 self._clients[user] = await stack.enter_async_context(client)
             readers = [asyncio.create_task(self._read(user)) for user in self.users]
             try:
