@@ -108,8 +108,8 @@ async def test_prometheus_sees_a_gateway_and_that_it_is_gone(
         for query in queries():
             assert await prometheus.get("query", query=query) is not None, query
         async with asyncio.timeout(DEADLINE_S):
-            while set((health := await prometheus.rules()).values()) != {"ok"}:
-                await asyncio.sleep(0.2)  # some were not evaluated yet
+            while set((health := await prometheus.rules()).values()) != {"ok"}:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
         assert health.keys() == {alert["alert"] for alert in ALERTS}
         assert await prometheus.values('ALERTS{alertstate="firing"}') == []
         gateway.kill()
