@@ -38,7 +38,7 @@ class Measures:
         """Tell all of it."""
         tell, counts = exporter.tell, self.counts
         tell("homeport_net_connections", self.listener.open)
-        for reason, count in counts.refused.items():
+        for reason, count in (counts.refused | self.listener.refused).items():
             tell("homeport_net_refused_connections_total", count, reason)
         for tier, count in counts.sessions.items():
             tell("homeport_session_sessions", count, tier)

@@ -46,6 +46,7 @@ from gateway.runtime.report import Reporter
 from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
+from gateway.session.app_limit import AppLimit
 from gateway.session.clock import Clock
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
@@ -56,6 +57,7 @@ from gateway.store.blocks import Blocks
 from gateway.store.directory import REFRESH_S, AppDirectory
 from gateway.store.errors import AppNotFound, StampError, StoreError
 from gateway.store.groups import Groups
+from gateway.store.headcount import Headcount
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
@@ -198,7 +200,8 @@ class Worker:
         self._wheel = Wheel(self._clock.steady())
         gateway = secrets.token_hex(GATEWAY_CHARS // 2)
         self._statuses = Statuses(sealer)
-        presence_store = PresenceStore(self._link, keys, gateway)
+        headcount = Headcount()
+        presence_store = PresenceStore(self._link, keys, gateway, headcount)
         self._presence = PresenceHub(
             self._subscriber,
             presence_store,
@@ -239,6 +242,7 @@ class Worker:
                 **receipts.handlers(),
             },
             limits=Limits(Rates(self._link, keys), self._clock),
+            app_limit=AppLimit(headcount, presence_store.tell),
             blocks=blocks,
             rooms=self._rooms,
             signals=Signals(relay, room_store, groups, self._records, self._clock.wall_ms),
@@ -246,7 +250,7 @@ class Worker:
             gateway=gateway,
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
-        self._listener = Listener(self._services, origins, shared=folder is not None)
+        self._listener = Listener(self._services, origins, settings, shared=folder is not None)
         self._drain = Drain(self._listener, self.status, settings.drain_s)
         self._chores: list[asyncio.Task[None]] = []
         self._send_to_push = Tally()
@@ -312,7 +316,13 @@ class Worker:
         if where is None:
             return None
         try:
-            return await self._listener.listen(Address.parse(where), self._tls if secure else None)
+            return await self._listener.listen(
+                Address.parse(where),
+                self._tls if secure else None,
+                proxied=self._settings.wss_proxy_protocol
+                if secure
+                else self._settings.plain_proxy_protocol,
+            )
         except OSError as error:
             raise cannot_listen(where, error) from error
 

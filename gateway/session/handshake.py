@@ -90,4 +90,6 @@ def close_code(refused: Refused) -> codes.CloseCode:
         return codes.STORE_UNAVAILABLE
     if refused.code is codes.INTERNAL:
         return codes.INTERNAL_ERROR
+    if refused.code in (codes.RATE_LIMITED, codes.TOO_MANY_CONNECTIONS):
+        return codes.TRY_LATER
     return codes.UNAUTHORIZED

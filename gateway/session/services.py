@@ -16,6 +16,7 @@ from gateway.chat.signals import Signals
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
+from gateway.session.app_limit import AppLimit
 from gateway.session.clock import Clock
 from gateway.session.counts import Counts
 from gateway.session.handshake import Handshake
@@ -72,6 +73,7 @@ class Services:
     heartbeat_s: float
     handlers: Handlers
     limits: Limits
+    app_limit: AppLimit
     blocks: Blocks
     rooms: RoomHub
     signals: Signals

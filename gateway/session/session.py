@@ -81,6 +81,7 @@ class Session:
         "_deadlines",
         "_delivery",
         "_early_top",
+        "_entered",
         "_identity",
         "_opened",
         "_reader",
@@ -106,6 +107,7 @@ class Session:
         self._congested_since: float | None = None
         self._early_top = 0
         self._recheck = False
+        self._entered: App | None = None
         self._identity: tokens.Identity | None = None
         self._reader: Reader | None = None
         self._delivery: Delivery | None = None
@@ -224,6 +226,12 @@ class Session:
         app, identity = await services.handshake.authenticate(token, services.clock.wall())
         if self._closed():
             return
+        services.limits.connect(app.id, identity.user)
+        await services.app_limit.enter(app)
+        if self._closed():
+            services.app_limit.leave(app)
+            return
+        self._entered = app
         self._bearer = None
         self._identity = identity
         self._reader = reader = Reader(app.id, identity.user, frame.device, self.id)
@@ -469,6 +477,8 @@ class Session:
         if self._tier is not None:
             self._services.counts.sessions[self._tier] -= 1
         self._services.wheel.cancel(self)
+        if self._entered is not None:
+            self._services.app_limit.leave(self._entered)
         if self._reader is not None:
             self._services.hub.leave(self)
             self._services.rooms.gone(self.id)

@@ -110,6 +110,8 @@ class Keys:
         self.log = lru_cache(CACHED)(self._log)
         self.room = lru_cache(CACHED)(self._room)
         self.gateways = f"{self._prefix}gateways"
+        # In the slot of the key before, which has no tag of its own.
+        self.connections = f"{self._prefix}{{{self.gateways}}}:connections"
 
     def app(self, app_id: str) -> str:
         """The sealed record of an app."""

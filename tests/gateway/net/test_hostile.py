@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,14 +34,23 @@ class Gateway:
         self.app = app
         self.log = log
         now = app.created_ms / 1000
-        self.hostile, self.bystander = (
-            tokens.mint(app.id, app.certificates[0], "sg", user, now) for user in USERS
-        )
+        # Many, because one user is let in once a second in the long run (HP-17.3-1).
+        self._hostile = [
+            tokens.mint(app.id, app.certificates[0], "sg", f"{USERS[0]}-{number}", now)
+            for number in range(100)
+        ]
+        self._turn = itertools.cycle(self._hostile)
+        self.bystander = tokens.mint(app.id, app.certificates[0], "sg", USERS[1], now)
+
+    @property
+    def hostile(self) -> str:
+        """A token of the next hostile user."""
+        return next(self._turn)
 
     @property
     def secrets(self) -> list[str]:
         """What no log may show: the parts of the tokens, and the certificates."""
-        parts = [*self.hostile.split("."), *self.bystander.split(".")]
+        parts = [part for token in (*self._hostile, self.bystander) for part in token.split(".")]
         return [*parts, *self.app.certificates]
 
     @property

@@ -30,12 +30,6 @@ from tests.harness import (
 )
 
 
-@pytest.fixture(scope="module")
-def certs(tmp_path_factory: pytest.TempPathFactory) -> DevCerts:
-    """A certificate for localhost, and its CA."""
-    return devcerts.ensure(tmp_path_factory.mktemp("certs"), datetime.now(UTC))
-
-
 @pytest.fixture
 async def secure(
     redis_url: str, tmp_path: Path, clock: FakeClock, certs: DevCerts
@@ -110,7 +104,7 @@ async def test_a_tls_handshake_that_never_ends_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """G9: in real time, which the transport measures; others are not affected."""
-    monkeypatch.setattr("gateway.net.listener.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("gateway.net.acceptor.CONNECT_TIMEOUT_S", 0.2)
     settings = make_settings(
         redis_url, tmp_path, wss_listen="127.0.0.1:0", tls_cert=certs.cert, tls_key=certs.key
     )
