@@ -18,6 +18,7 @@ from gateway.cli.errors import EPILOG, Boundary
 COMMANDS: Final = {
     "dev": "dev:dev",
     "serve": "serve:serve",
+    "drain": "drain:drain",
     "send": "chat:send",
     "listen": "chat:listen",
     "history": "history:history",
