@@ -243,7 +243,7 @@ class EmbeddedValkey:
                 pass_fds=[lock],
                 # A Ctrl-C in the terminal is for the parent, which still needs its store.
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),
+                preexec_fn=die_with_parent(),
             )
 
     def _wait_until_ready(self) -> None:
@@ -274,7 +274,7 @@ class EmbeddedValkey:
         return False
 
 
-def _die_with_parent() -> Callable[[], None]:
+def die_with_parent() -> Callable[[], None]:
     """What the child does between fork and exec, so that it never outlives this process."""
     if sys.platform != "linux":
         raise EmbeddedError("the embedded Valkey needs Linux; start a Redis and give --redis-url")

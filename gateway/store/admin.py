@@ -17,6 +17,7 @@ from gateway.apps.app import (
     with_recall,
     with_tier,
 )
+from gateway.redis_url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
@@ -24,6 +25,7 @@ from gateway.store.directory import open_app, seal_app
 from gateway.store.errors import AppNotFound, StampError, Unavailable
 from gateway.store.keys import BUCKETS, STAMP, Keys
 from gateway.store.link import script
+from gateway.store.servers import primary_url
 
 _REVOKE: Final = script("revoke")
 
@@ -66,8 +68,9 @@ class Admin:
     @asynccontextmanager
     async def open(cls, redis_url: str, region: str, keyring: Keyring) -> AsyncIterator[Self]:
         """Connect; let go at the end."""
+        text = await primary_url(RedisUrl.parse(redis_url))
         # Any: redis-py types answers for decoded and undecoded clients alike.
-        redis: Any = Redis.from_url(redis_url, protocol=2, socket_timeout=30)
+        redis: Any = Redis.from_url(text, protocol=2, socket_timeout=30)
         try:
             yield cls(redis, region, keyring)
         except RedisError as error:

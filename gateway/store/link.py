@@ -22,6 +22,7 @@ import structlog
 from gateway.store import stamp
 from gateway.store.connection import RedisConnection, pack
 from gateway.store.errors import StoreError, StoreFault, Unavailable
+from gateway.store.servers import server_of
 
 MAX_PENDING: Final = 20_000
 """Commands in flight past which the link says it is busy, rather than queue in memory."""
@@ -114,7 +115,7 @@ class Link(RedisConnection):
     """
 
     def __init__(self, url: str, identity: stamp.Identity, replicas: int = 0) -> None:
-        super().__init__(url, "link")
+        super().__init__(server_of(url, "homeport-link"), "link")
         self._identity = identity
         self._replicas = replicas
         self._pending: deque[Then | _Held | _Barrier] = deque()

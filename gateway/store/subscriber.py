@@ -14,6 +14,7 @@ import hiredis
 import structlog
 
 from gateway.store.connection import RedisConnection, pack
+from gateway.store.servers import server_of
 
 BATCH: Final = 500
 """Channels in one SSUBSCRIBE."""
@@ -25,7 +26,7 @@ class Subscriber(RedisConnection):
     """Hears channels. `on_message` is called with each (channel, payload), in order, at once."""
 
     def __init__(self, url: str, on_message: Callable[[bytes, bytes], None]) -> None:
-        super().__init__(url, "subscriber")
+        super().__init__(server_of(url, "homeport-subscriber"), "subscriber")
         self._on_message = on_message
         self._wanted: set[bytes] = set()
         self._asked: set[bytes] = set()

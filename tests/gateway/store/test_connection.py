@@ -150,11 +150,11 @@ async def test_a_connection_lost_before_it_is_taken_over(
     """G10: redis-py hears of that end and we do not: to wait for it would be to hang for ever."""
     monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.2)
     link = Link(servers().url, IDENTITY)
-    make = link._pool.make_connection
+    make = link._server.make
     made: list[Any] = []
 
-    def make_lost() -> Any:
-        connection = make()  # type: ignore[no-untyped-call]
+    async def make_lost() -> Any:
+        connection = await make()
         connect = connection.connect
 
         async def connect_and_lose() -> None:
@@ -168,7 +168,7 @@ async def test_a_connection_lost_before_it_is_taken_over(
         made.append(connection)
         return connection
 
-    monkeypatch.setattr(link._pool, "make_connection", make_lost)
+    monkeypatch.setattr(link._server, "make", make_lost)
     async with asyncio.timeout(10):
         await link.start()
     assert (link.up, len(made)) == (True, 2)
@@ -181,11 +181,11 @@ async def test_closing_takes_no_failed_connect_for_an_answer(
     """A gateway that stops while Redis is away stops, though redis-py may turn the cancellation of
     a connect into an error of its own."""
     link = Link(servers().url, IDENTITY)
-    make = link._pool.make_connection
+    make = link._server.make
     connecting = asyncio.Event()
 
-    def make_swallowing() -> Any:
-        connection = make()  # type: ignore[no-untyped-call]
+    async def make_swallowing() -> Any:
+        connection = await make()
 
         async def connect() -> None:
             connecting.set()
@@ -197,7 +197,7 @@ async def test_closing_takes_no_failed_connect_for_an_answer(
         connection.connect = connect
         return connection
 
-    monkeypatch.setattr(link._pool, "make_connection", make_swallowing)
+    monkeypatch.setattr(link._server, "make", make_swallowing)
     starting = asyncio.create_task(link.start())
     await connecting.wait()
     starting.cancel()
