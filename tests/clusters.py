@@ -88,7 +88,7 @@ class Node:
     def start(self) -> Self:
         """Start it; it may not answer yet."""
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - the packaged server
+            self._process = subprocess.Popen(
                 [self._binary, self._conf, *self._mode],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -169,12 +169,11 @@ class Sentinels:
         wait_until(lambda: primary.ask("WAIT", 1, 100) == 1, "the replica follows")
         for each in self.watchers:
             each.start()
-        for each in self.watchers:
-            wait_until(lambda each=each: self._sees_all(each), "the sentinels know each other")
+        wait_until(self._acquainted, "the sentinels know each other")
 
-    def _sees_all(self, watcher: Node) -> bool:
-        told = watcher.ask("SENTINEL", "MASTER", "hp")
-        return int(told["num-other-sentinels"]) == 2 and int(told["num-slaves"]) == 1
+    def _acquainted(self) -> bool:
+        told = [each.ask("SENTINEL", "MASTER", "hp") for each in self.watchers]
+        return all((t["num-other-sentinels"], t["num-slaves"]) == ("2", "1") for t in told)
 
     def primary(self) -> Node:
         """The server that the sentinels name."""

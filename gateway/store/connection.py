@@ -264,4 +264,5 @@ def _reason(error: Exception) -> str:
     """A word for the log. Error texts of redis-py may contain the URL, and so a password."""
     if isinstance(error, Unavailable):
         return error.reason
-    return type(error.__cause__ or error).__name__  # redis-py wraps a wrong password, too
+    # redis-py wraps a wrong password, and a certificate that is not trusted.
+    return type(error.__cause__ or error.__context__ or error).__name__

@@ -106,7 +106,7 @@ async def test_a_primary_that_was_cut_off_is_left(group: Sentinels) -> None:
         node.ask("ACL", "SETUSER", "homeport", "on", ">pass-word", "~*", "&*", "+@all")
     url = group.url.replace("://", "://homeport:pass-word@")
     async with Ends(url).open() as ends:
-        with first.client(username="homeport", password="pass-word") as inside:  # noqa: S106
+        with first.client(username="homeport", password="pass-word") as inside:
             inside.acl_setuser("default", enabled=False)  # sentinels and the replica come as it
             inside.client_kill_filter(user="default")
             second = next(each for each in group.servers if each is not first)
