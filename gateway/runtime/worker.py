@@ -48,18 +48,17 @@ from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store import events, stamp
 from gateway.store.blocks import Blocks
 from gateway.store.directory import REFRESH_S, AppDirectory
-from gateway.store.errors import AppNotFound, StampError, StoreError
+from gateway.store.errors import AppNotFound, NotDurable, StampError
 from gateway.store.groups import Groups
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.log import Logs
+from gateway.store.opening import open_redis
 from gateway.store.presence import GATEWAY_CHARS, PresenceStore
 from gateway.store.rates import Rates
 from gateway.store.receipts import ReceiptStore
 from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
-from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
 from protocol import codes
 
@@ -137,8 +136,13 @@ class Worker:
         sealer = Sealer(keyring)
         keys = Keys(settings.region)
         replicas = settings.replicas if settings.durability == "replica" else 0
-        self._link = Link(settings.redis_url, stamp.Identity.of(keyring), replicas)
-        self._subscriber = Subscriber(settings.redis_url, self._heard)
+        self._link, self._subscriber = open_redis(
+            settings.redis_url,
+            stamp.Identity.of(keyring),
+            self._heard,
+            replicas,
+            settings.durability == "fsync",
+        )
         self._apps_channel = keys.apps_channel
         inboxes = Inboxes(self._link, keys)
         logs = Logs(self._link, keys)
@@ -213,10 +217,9 @@ class Worker:
         self._subscriber.on_up = self._heal
         try:
             await self._link.start()
-            await self._check_durability()
             await self._subscriber.start()
             await self._subscriber.subscribe(self._apps_channel)
-        except StampError as error:
+        except (StampError, NotDurable) as error:
             raise StartError(str(error)) from error
         await self._presence.renew()  # before anybody is here
         self._chores = [
@@ -251,18 +254,6 @@ class Worker:
                 f"can't listen on {where}: {reason}; choose another address"
             ) from error
 
-    async def _check_durability(self) -> None:
-        """`fsync` is Redis' to keep: it must answer only once a write is on disk."""
-        if self._settings.durability != "fsync":
-            return
-        found = await self._link.call("CONFIG", "GET", "append*")
-        config = dict(zip(found[::2], found[1::2], strict=True))
-        if (config.get(b"appendonly"), config.get(b"appendfsync")) != (b"yes", b"always"):
-            raise StartError(
-                "durability is fsync, but this Redis does not write each answer to disk first: "
-                "set 'appendonly yes' and 'appendfsync always' there"
-            )
-
     async def stop(self) -> None:
         """Drain: see the module's order. Takes at most twice `DRAIN_TIMEOUT_S`."""
         self._listener.stop()
@@ -279,8 +270,7 @@ class Worker:
         self._rooms.close()
         await self._presence.aclose()
         # The last acknowledgements stand before this in the line.
-        with contextlib.suppress(StoreError):
-            await self._link.call("PING")
+        await asyncio.gather(*self._link.everywhere("PING"), return_exceptions=True)
         await self._subscriber.aclose()
         await self._link.aclose()
         _log.info("stopped")

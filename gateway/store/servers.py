@@ -111,16 +111,12 @@ class SentinelPrimary(Server):
         await asyncio.gather(*(each.aclose() for each in self._sentinels))
 
 
-def server_of(text: str, name: str) -> Server:
-    """The server, or the primary, that a `redis_url` is about. `name` is what Redis shows of us.
+def server_of(url: RedisUrl, name: str) -> Server:
+    """The server, or the primary, that `url` is about; not a cluster, which has several.
 
-    Raises:
-        ValueError: it is no `redis_url`, or that of a cluster, which has several.
+    `name` is what Redis shows of us.
     """
-    url = RedisUrl.parse(text)
-    if url.kind == "cluster":
-        raise ValueError("a cluster has more than one primary")
-    return SentinelPrimary(url, name) if url.kind == "sentinel" else Server(text, name)
+    return SentinelPrimary(url, name) if url.kind == "sentinel" else Server(url.text, name)
 
 
 async def primary_url(url: RedisUrl) -> str:

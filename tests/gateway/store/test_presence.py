@@ -10,9 +10,8 @@ import pytest
 from gateway.store.errors import Unavailable
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.presence import CAME, GONE, LEASE_MS, SET, PresenceStore
-from gateway.store.subscriber import Subscriber
 from protocol.frames import Cursor
-from tests.gateway.store.conftest import Store, acked, session, until
+from tests.gateway.store.conftest import Store, acked, node_subscriber, session, until
 
 HERE, THERE = "aaaaaa", "bbbbbb"
 
@@ -32,7 +31,7 @@ async def presence(store: Store) -> PresenceStore:
 async def heard(store: Store, presence: PresenceStore) -> AsyncIterator[list[bytes]]:
     """What bob's presence channel says."""
     said: list[bytes] = []
-    subscriber = Subscriber(store.url, lambda _, payload: said.append(payload))
+    subscriber = node_subscriber(store.url, lambda _, payload: said.append(payload))
     await subscriber.start()
     try:
         await subscriber.subscribe(presence.channel(store.app.id, "bob"))

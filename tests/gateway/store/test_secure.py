@@ -12,11 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.store import stamp
-from gateway.store.link import Link
 from tests.certificates import Authority, Issued
 from tests.clusters import Node
 from tests.conftest import REDIS
-from tests.gateway.store.conftest import until
+from tests.gateway.store.conftest import node_link, until
 from tests.harness import make_settings, running_worker
 from tests.scenario import everything, refusals
 
@@ -75,7 +74,7 @@ def server(authority: Authority, tmp_path: Path) -> Iterator[Node]:
 
 async def failed(url: str) -> str:
     """The reason that a link at `url` gives for not coming up."""
-    link = Link(url, IDENTITY)
+    link = node_link(url, IDENTITY)
     starting = asyncio.create_task(link.start())
     try:
         with capture_logs() as logs:

@@ -16,10 +16,9 @@ from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.admin import Admin
 from gateway.store.errors import StoreError, Unavailable
-from gateway.store.link import Link
 from gateway.store.servers import SentinelPrimary
-from gateway.store.subscriber import Subscriber
 from tests.clusters import START_S, Node, Sentinels, sentinels, wait_until
+from tests.gateway.store.conftest import node_link, node_subscriber
 from tests.harness import FakeClock
 
 IDENTITY = stamp.Identity("sg", {1: "a" * 16})
@@ -39,8 +38,8 @@ class Ends:
     def __init__(self, url: str) -> None:
         self.heard: list[bytes] = []
         self.ups: list[str] = []
-        self.link = Link(url, IDENTITY)
-        self.subscriber = Subscriber(url, lambda _, payload: self.heard.append(payload))
+        self.link = node_link(url, IDENTITY)
+        self.subscriber = node_subscriber(url, lambda _, payload: self.heard.append(payload))
         self.link.on_up = lambda: self.ups.append("link")
         self.subscriber.on_up = lambda: self.ups.append("subscriber")
 
@@ -127,7 +126,7 @@ async def test_a_replica_is_not_used(group: Sentinels, monkeypatch: pytest.Monke
         return ("127.0.0.1", second.port) if len(asked) == 1 else await find(self)
 
     monkeypatch.setattr(SentinelPrimary, "find", early)
-    link = Link(group.url, IDENTITY)
+    link = node_link(group.url, IDENTITY)
     async with asyncio.timeout(START_S):
         await link.start()
     assert b"role:master" in await link.call("INFO", "replication")

@@ -13,12 +13,12 @@ from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.errors import StampError, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
-from gateway.store.link import Link
+from tests.gateway.store.conftest import node_link
 
 
 async def greet(url: str, identity: stamp.Identity) -> None:
     """Connect as a gateway does, and leave again."""
-    link = Link(url, identity)
+    link = node_link(url, identity)
     try:
         await link.start()
     finally:
