@@ -50,6 +50,13 @@ def _emptied(server: EmbeddedValkey) -> str:
     return server.url
 
 
+def _emptied_server(request: pytest.FixtureRequest) -> str:
+    server = request.getfixturevalue("_valkey" if request.param == "valkey" else "_redis")
+    if server is None:
+        pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")
+    return _emptied(server)
+
+
 @pytest.fixture
 def redis_url(_valkey: EmbeddedValkey) -> str:
     """An empty store, on the embedded Valkey."""
@@ -69,16 +76,19 @@ def cluster_url(_cluster: RedisCluster) -> str:
     return _cluster.url
 
 
-@pytest.fixture(params=["valkey", "redis7", "cluster"])
+@pytest.fixture(params=["valkey", "redis7"])
 def store_url(request: pytest.FixtureRequest) -> str:
     """An empty store, once on the embedded Valkey and once on Debian's Redis 7.0."""
+    return _emptied_server(request)
+
+
+@pytest.fixture(params=["valkey", "redis7", "cluster"])
+def any_url(request: pytest.FixtureRequest) -> str:
+    """As `store_url`, and once more on a cluster."""
     if request.param == "cluster":
         url: str = request.getfixturevalue("cluster_url")
         return url
-    server = request.getfixturevalue("_valkey" if request.param == "valkey" else "_redis")
-    if server is None:
-        pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")
-    return _emptied(server)
+    return _emptied_server(request)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -215,6 +215,7 @@ class Worker:
         """Connect to Redis, check that it is ours, and listen."""
         self._link.on_up = self._link_is_back
         self._subscriber.on_up = self._heal
+        self._subscriber.on_missed = self._heal_some
         try:
             await self._link.start()
             await self._subscriber.start()
@@ -290,6 +291,13 @@ class Worker:
         self._hub.heal()
         self._presence.heal()
         self._services.spawn(self._directory.reload_all(), _nothing_to_undo)
+
+    def _heal_some(self, channels: Collection[bytes]) -> None:
+        """The same, on these channels alone: a part of a cluster was away, or slots moved."""
+        self._hub.heal(channels)
+        self._presence.heal(channels)
+        if self._apps_channel.encode() in channels:
+            self._services.spawn(self._directory.reload_all(), _nothing_to_undo)
 
     def _link_is_back(self) -> None:
         """Redis was away: so may be what it was told, and this gateway's lease."""

@@ -248,8 +248,15 @@ def keyring(tmp_path: Path) -> Keyring:
 
 
 @pytest.fixture
-async def store(store_url: str, keyring: Keyring) -> AsyncIterator[Store]:
+async def store(any_url: str, keyring: Keyring) -> AsyncIterator[Store]:
     """A store with an app of the free tier."""
+    async with open_store(any_url, keyring) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def one_store(store_url: str, keyring: Keyring) -> AsyncIterator[Store]:
+    """The same on one server, for what is about its link."""
     async with open_store(store_url, keyring) as opened:
         yield opened
 
@@ -277,14 +284,14 @@ def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Servers]
 
 def node_link(url: str, identity: stamp.Identity, replicas: int = 0) -> NodeLink:
     """A link to the one server, or the primary, of `url`, which is not started."""
-    return NodeLink(server_of(RedisUrl.parse(url), "test-link"), identity, replicas)
+    return NodeLink(server_of(RedisUrl.parse(url), "homeport-link"), identity, replicas)
 
 
 def node_subscriber(
     url: str, on_message: Callable[[bytes, bytes], None] = lambda *_: None
 ) -> NodeSubscriber:
     """The same as a subscriber."""
-    return NodeSubscriber(server_of(RedisUrl.parse(url), "test-subscriber"), on_message)
+    return NodeSubscriber(server_of(RedisUrl.parse(url), "homeport-subscriber"), on_message)
 
 
 class ScriptedRedis:
