@@ -193,7 +193,7 @@ class Sentinels:
         port = int(self.watchers[0].ask("SENTINEL", "MASTER", "hp")["port"])
         return next(each for each in self.servers if each.port == port)
 
-    def kill(self) -> None:
+    def close(self) -> None:
         """End every process."""
         for each in [*self.watchers, *self.servers]:
             each.kill()
@@ -207,7 +207,7 @@ def sentinels(folder: Path, options: dict[str, str] | None = None) -> Iterator[S
         found.start()
         yield found
     finally:
-        found.kill()
+        found.close()
 
 
 class RedisCluster:
@@ -309,7 +309,7 @@ class RedisCluster:
         for node in self.primaries():
             node.ask("FLUSHALL")
 
-    def kill(self) -> None:
+    def close(self) -> None:
         """End every process."""
         for node in self.nodes:
             node.kill()
@@ -325,4 +325,4 @@ def cluster(
         found.start()
         yield found
     finally:
-        found.kill()
+        found.close()

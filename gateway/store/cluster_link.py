@@ -3,13 +3,14 @@
 What one slot's commands were asked in is the order in which they are done, as on one server, also
 when the slot goes to another node meanwhile. A node that has not got the slot says so instead of
 doing it; then the slot's commands wait until the last of those that were on their way has come
-back, and go again in their order.
+back. The first goes again alone, and once it is done the others follow in their order.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ START_S: Final = 5.0
 _ASKING: Final = pack(("ASKING",))
 _HOLDING: Final = frozenset({"moved", "ask", "tryagain", "clusterdown"})
 """Reasons for which a command was not done, and may be within moments."""
+_DOUBTFUL: Final = frozenset({"moved", "clusterdown"})
+"""Those that say that the map may be wrong."""
 
 _log = structlog.get_logger("store")
 
@@ -79,14 +82,15 @@ class _MemberLink(NodeLink):
 class _Slot:
     """A slot's commands: on their way, come back, and waiting behind those."""
 
-    __slots__ = ("back", "holding", "in_flight", "link", "timer", "waiting")
+    __slots__ = ("back", "holding", "in_flight", "link", "refused", "timer", "waiting")
 
     def __init__(self, link: _MemberLink | None) -> None:
         self.link = link
         self.in_flight = 0
         self.holding = False
+        self.refused = False  # one has come back since they were last sent
         self.back: list[_Sent] = []
-        self.waiting: list[_Sent] = []
+        self.waiting: deque[_Sent] = deque()
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -172,7 +176,9 @@ class ClusterLink(Link):
         for slot in self._slots.values():
             if slot.timer is not None:
                 slot.timer.cancel()
-            back, slot.back, slot.waiting = [*slot.back, *slot.waiting], [], []
+            back = [*slot.back, *slot.waiting]
+            slot.back.clear()
+            slot.waiting.clear()
             for sent in back:
                 sent.then(Unavailable("connection_lost"))
         await asyncio.gather(*(member.aclose() for member in self._members.values()))
@@ -265,36 +271,46 @@ class ClusterLink(Link):
     def _came_back(self, sent: _Sent) -> None:
         """It was not done: keep it, until all that were asked before it have come back."""
         now = asyncio.get_running_loop().time()
-        if sent.until and now > sent.until:
-            sent.then(sent.reply)
-            return
-        sent.until = sent.until or now + HOLD_S
         slot, reply = sent.slot, sent.reply
-        slot.holding = True
-        slot.back.append(sent)
-        self._waiting += 1
+        slot.holding = slot.refused = True
         if isinstance(reply, Redirected) and not reply.ask:
             slot.link = self._member_at(reply) or slot.link
-        if not isinstance(reply, Redirected) or not reply.ask:
+        if reply.reason in _DOUBTFUL:
             self._cluster.doubt()
+        if sent.until and now > sent.until:
+            sent.then(reply)
+            return
+        sent.until = sent.until or now + HOLD_S
+        slot.back.append(sent)
+        self._waiting += 1
 
     def _go_on(self, slot: _Slot) -> None:
-        """Nothing is on its way: send again what came back, and what waits behind it."""
+        """Nothing is on its way: try the first of those that wait, or, when it was done, send all
+        that wait behind it."""
+        if not slot.refused:
+            slot.holding = False
+            line, slot.waiting = slot.waiting, deque()
+            self._waiting -= len(line)
+            for sent in line:
+                self._go(sent, slot.link)
+            return
         reply = slot.back[0].reply if slot.back else None
         where = self._member_at(reply) if isinstance(reply, Redirected) else None
-        if reply is None or (where is not None and where.up):
-            self._send_again(slot)
+        if where is not None and where.up:
+            self._try_first(slot)
         elif slot.timer is None:
-            loop = asyncio.get_running_loop()
-            slot.timer = loop.call_later(RETRY_S, self._send_again, slot)
+            slot.timer = asyncio.get_running_loop().call_later(RETRY_S, self._try_first, slot)
 
-    def _send_again(self, slot: _Slot) -> None:
+    def _try_first(self, slot: _Slot) -> None:
+        """Send one alone. Of two at once a node that is just getting the slot could refuse the
+        first and do the second."""
         slot.timer = None
-        slot.holding = False
-        line = [*slot.back, *slot.waiting]
-        slot.back, slot.waiting = [], []
-        self._waiting -= len(line)
-        for sent in line:
+        slot.refused = False
+        slot.waiting.extendleft(reversed(slot.back))
+        slot.back.clear()
+        while slot.waiting and not slot.in_flight:
+            sent = slot.waiting.popleft()
+            self._waiting -= 1
             reply, sent.reply = sent.reply, None
             link = self._member_at(reply) if isinstance(reply, Redirected) and reply.ask else None
             if link is not None and link.up:
@@ -302,6 +318,8 @@ class ClusterLink(Link):
                 link.run_asking(sent, sent.command, sent.durable)
             else:
                 self._go(sent, slot.link)
+        if not slot.in_flight:
+            slot.holding = False  # none is left: their node is away
 
     def _member_at(self, reply: Redirected) -> _MemberLink | None:
         for node, member in self._members.items():
