@@ -126,12 +126,13 @@ async def test_a_replica_is_not_used(group: Sentinels, monkeypatch: pytest.Monke
         return ("127.0.0.1", second.port) if len(asked) == 1 else await find(self)
 
     monkeypatch.setattr(SentinelPrimary, "find", early)
-    link = node_link(group.url, IDENTITY)
+    subscriber = node_subscriber(group.url)  # a link would be told by READONLY
     async with asyncio.timeout(START_S):
-        await link.start()
-    assert b"role:master" in await link.call("INFO", "replication")
+        await subscriber.start()
     assert len(asked) >= 2
-    await link.aclose()
+    assert "homeport-subscriber" in str(first.ask("CLIENT LIST"))
+    assert "homeport-subscriber" not in str(second.ask("CLIENT LIST"))
+    await subscriber.aclose()
 
 
 class _View:
