@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from gateway.apps.app import (
     App,
@@ -83,7 +83,7 @@ class Admin:
             redis = Redis.from_url(await primary_url(url), **_OPTIONS)
         try:
             yield cls(url, redis, region, keyring)
-        except RedisError as error:
+        except (RedisError, RedisClusterException) as error:
             raise Unavailable(type(error).__name__) from error
         finally:
             await redis.aclose()

@@ -31,7 +31,7 @@ from gateway.store.link import Link
 from gateway.store.opening import open_redis
 from gateway.store.slots import Node, slot_of
 from gateway.store.subscriber import Subscriber
-from tests.clusters import START_S, RedisCluster, cluster
+from tests.clusters import START_S, RedisCluster, cluster, free_port
 from tests.gateway.store.conftest import message_id, until
 from tests.harness import make_settings, running_worker
 from tests.scenario import everything, refusals
@@ -384,3 +384,11 @@ async def test_the_command_line_sees_all_of_it(cluster_url: str, tmp_path: Path)
     async with Admin.open(cluster_url, "sg", keyring) as admin:
         facts = await admin.facts(0)
     assert (facts.primaries, facts.replicas, facts.append_only) == (3, 1, False)
+
+
+async def test_the_command_line_says_that_none_answers(tmp_path: Path) -> None:
+    """No traceback of redis-py, whose error for it is of another family."""
+    keyring = Keyring.create(tmp_path / "keys.json", "sg")
+    with pytest.raises(Unavailable, match="RedisClusterException"):
+        async with Admin.open(f"redis+cluster://127.0.0.1:{free_port()}", "sg", keyring) as admin:
+            await admin.list_apps()

@@ -9,11 +9,12 @@ from typing import Final
 from urllib.parse import urlencode
 
 import pytest
+import redis
 from structlog.testing import capture_logs
 
 from gateway.store import stamp
 from tests.certificates import Authority, Issued
-from tests.clusters import Node
+from tests.clusters import SLOTS, Node, wait_until
 from tests.conftest import REDIS
 from tests.gateway.store.conftest import node_link, until
 from tests.harness import make_settings, running_worker
@@ -25,9 +26,16 @@ QUOTED: Final = "s3cret%2Fone%40two"
 
 RULES: Final = (
     "resetkeys ~hp:* resetchannels &hp:* -@all +@read +@write +@pubsub +@scripting +@connection "
-    "-@dangerous +time +wait +info +cluster|nodes +config|get"
+    "-@dangerous +time +wait +info +cluster|nodes +cluster|myid +cluster|slots +config|get"
 )
-"""What a gateway's user needs. INFO and CONFIG GET are for `doctor`, the latter for fsync too."""
+"""What a gateway's user needs. INFO and CLUSTER SLOTS are for `homeport doctor` and `homeport app`,
+and so is CONFIG GET, which durability fsync needs too."""
+
+
+pytestmark = pytest.mark.skipif(
+    not Path(REDIS).exists(),
+    reason=f"Redis 7.0 is not installed ({REDIS}): apt install redis-server",
+)
 
 
 @pytest.fixture
@@ -58,8 +66,6 @@ def query(authority: Authority, client: Issued | None) -> str:
 @pytest.fixture
 def server(authority: Authority, tmp_path: Path) -> Iterator[Node]:
     """A Redis with TLS, which the packaged Valkey is built without."""
-    if not Path(REDIS).exists():
-        pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")
     settings = {
         **options(authority, authority.issue("server")),
         "user default": "off",
@@ -96,6 +102,35 @@ async def test_tls_with_a_client_certificate_and_an_acl_user(
         async with running_worker(make_settings(url, tmp_path)) as running:
             await everything(running)
     assert refusals(logs) == []
+
+
+async def test_a_cluster_with_tls_and_an_acl_user(authority: Authority, tmp_path: Path) -> None:
+    """G8: the same of a cluster, to each of whose nodes we come by the address it announces. One
+    node has all slots here."""
+    settings = {
+        **options(authority, authority.issue("server")),
+        "cluster-enabled": "yes",
+        "tls-cluster": "yes",
+        "user default": "off",
+        "user admin": "on >adm1n ~* &* +@all",
+        "user homeport": f"on >{PASSWORD} {RULES}",
+    }
+    client = authority.issue("gw")
+    node = Node(tmp_path, settings, binary=REDIS, tls=True, bus=True)
+    own = query(authority, client)
+    try:
+        node.start()
+        with redis.Redis.from_url(f"rediss://admin:adm1n@{node.address}?{own}") as admin:
+            wait_until(admin.ping, "the node answers")
+            admin.execute_command("CLUSTER ADDSLOTSRANGE", 0, SLOTS - 1)
+            wait_until(lambda: admin.cluster("INFO")["cluster_state"] == "ok", "it has slots")
+        url = f"rediss+cluster://homeport:{QUOTED}@{node.address}?{own}"
+        with capture_logs() as logs:
+            async with running_worker(make_settings(url, tmp_path)) as running:
+                await everything(running)
+        assert refusals(logs) == []
+    finally:
+        node.kill()
 
 
 async def test_who_is_not_right_gets_no_further(server: Node, authority: Authority) -> None:
