@@ -146,7 +146,7 @@ class ClusterLink(Link):
     @property
     def up(self) -> bool:  # type: ignore[override]
         """True while every slot can be asked."""
-        return None not in self._cluster.map.owners and all(m.up for m in self._members.values())
+        return self._cluster.map.complete and all(m.up for m in self._members.values())
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ class ClusterLink(Link):
                 await member.start()
                 break
             except StoreError as error:
-                if self._refused is not None and not self._started:
+                if self._refused is not None and not (self._started or self._refused.done()):
                     self._refused.set_exception(error)
                     return
                 _log.error("redis_node_refused", reason=type(error).__name__)
@@ -323,7 +323,7 @@ class ClusterLink(Link):
 
     def _member_at(self, reply: Redirected) -> _MemberLink | None:
         for node, member in self._members.items():
-            if (node.host, node.port) == (reply.host, reply.port):
+            if node.port == reply.port and reply.host in {node.host, node.address}:
                 return member
         return None
 

@@ -97,7 +97,7 @@ class ClusterSubscriber(Subscriber):
     @property
     def up(self) -> bool:  # type: ignore[override]
         """True while every slot's channels are heard."""
-        return None not in self._cluster.map.owners and all(m.up for m in self._members.values())
+        return self._cluster.map.complete and all(m.up for m in self._members.values())
 
     # -- life ------------------------------------------------------------------------------------
 

@@ -19,11 +19,15 @@ SLOTS: Final = 16384
 
 
 class Node(NamedTuple):
-    """A node: its id, which it keeps for life, and where it answers clients."""
+    """A node: its id, which it keeps for life, and where it answers clients.
+
+    `host` is the name it announces, or else its address; `address` is that, where it has a name.
+    """
 
     id: str
     host: str
     port: int
+    address: str = ""
 
 
 class Claim(NamedTuple):
@@ -58,7 +62,8 @@ def parse_nodes(text: str, asked: str) -> list[Claim]:
             continue
         address, _, names = fields[1].partition(",")
         host, _, port = address.partition("@")[0].rpartition(":")
-        node = Node(fields[0], names.partition(",")[0] or host or asked, int(port))
+        name = names.partition(",")[0]
+        node = Node(fields[0], name or host or asked, int(port), host if name else "")
         ranges = []
         for part in fields[8:]:
             if not part.startswith("["):  # a slot that is on its way still is where it was
@@ -73,12 +78,11 @@ class SlotMap:
 
     def __init__(self) -> None:
         self.owners: list[Node | None] = [None] * SLOTS
-        self._claims: dict[str, Claim] = {}
-
-    @property
-    def nodes(self) -> set[Node]:
+        self.nodes: set[Node] = set()
         """The primaries that own a slot."""
-        return {node for node in self.owners if node is not None}
+        self.complete = False
+        """True when every slot has an owner."""
+        self._claims: dict[str, Claim] = {}
 
     def knows(self, claims: list[Claim]) -> bool:
         """True when `claims` are of the cluster that this is the map of."""
@@ -96,9 +100,11 @@ class SlotMap:
                 owners[first : last + 1] = [claim.node] * (last + 1 - first)
         changed = owners != self.owners
         self.owners = owners
+        self.nodes = {node for node in owners if node is not None}
+        self.complete = None not in owners
         return changed
 
     def clear(self) -> None:
         """Forget all: it was another cluster."""
-        self.owners = [None] * SLOTS
         self._claims.clear()
+        self.merge([])

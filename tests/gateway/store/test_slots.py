@@ -41,7 +41,7 @@ def test_an_answer_is_read() -> None:
         f"{B.id} 10.0.0.2:6379@16379,node-b.example,shard-id=1 master - 0 1 3 connected 10-16383\n"
         f"{C.id} 10.0.0.3:6379@16379 slave {A.id} 0 1 7 connected\n"
     )
-    named = Node(B.id, "node-b.example", 6379)
+    named = Node(B.id, "node-b.example", 6379, "10.0.0.2")
     assert parse_nodes(said, "elsewhere") == [
         claim(A, 7, (0, 5), (9, 9)),
         claim(named, 3, (10, SLOTS - 1)),
