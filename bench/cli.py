@@ -56,7 +56,7 @@ def _command(name: str) -> Callable[..., None]:
         procs: Annotated[int | None, typer.Option(metavar="N", help="Generator processes.")] = None,
         ack_every: Annotated[
             float | None,
-            typer.Option(metavar="SECONDS", help="Between acks; 0: after each read, as the SDK."),
+            typer.Option(metavar="SECONDS", help="Between acks; 0: after each read."),
         ] = None,
         source_ip: Annotated[
             list[str] | None, typer.Option(help="Connect from here; repeatable.")

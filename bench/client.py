@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -62,7 +63,7 @@ class Totals:
     def __init__(self, run: int, filler: bytes, ack_every: float) -> None:
         self.run = run
         self.filler = filler
-        self.acks_at_once = ack_every == 0
+        self.ack_every = ack_every
         self.from_ns = 0
         self.sent = 0
         self.accepted = 0
@@ -91,7 +92,7 @@ class Client(WebSocketClient):
     """
 
     __slots__ = (
-        "_acked",
+        "_ack_timer",
         "_cursor",
         "_due",
         "_last",
@@ -131,6 +132,7 @@ class Client(WebSocketClient):
         self._last = b""  # the last read with a push of the inbox, and where that begins
         self._last_at = 0
         self._pushes = 0  # since the last ack
+        self._ack_timer: asyncio.TimerHandle | None = None
         self._refused: set[int] = set()  # numbers of ours
 
     # -- the connection --------------------------------------------------------------------------
@@ -179,6 +181,10 @@ class Client(WebSocketClient):
                 self._other(data[start:end])
             if kind == _PUSH:
                 self._last, self._last_at = data, start
+                if not self._pushes and total.ack_every:
+                    self._ack_timer = asyncio.get_running_loop().call_later(
+                        total.ack_every, self.ack
+                    )
                 self._pushes += 1
         elif kind == _OK:
             request_id, _ = _uint(data, start + 2)
@@ -194,11 +200,14 @@ class Client(WebSocketClient):
 
     def on_read(self) -> None:
         """Acknowledge what came, at once or when half of the window is full."""
-        if self._pushes and (self._total.acks_at_once or self._pushes >= _HALF_WINDOW):
+        if self._pushes and (not self._total.ack_every or self._pushes >= _HALF_WINDOW):
             self.ack()
 
     def ack(self) -> None:
         """Acknowledge every push that came."""
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
         if self._pushes and self.connected:
             self._pushes = 0
             seq, _ = _uint(self._last, self._last_at + 2)

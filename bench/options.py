@@ -27,7 +27,7 @@ class Options(Struct, frozen=True, kw_only=True):
         duration: seconds of measuring, after `warmup` seconds of the same load.
         size: bytes of a body.
         procs: generator processes.
-        ack_every: seconds between a client's acks; 0 acks whatever one read brought, as the SDK.
+        ack_every: seconds between a client's acks, as the SDK's; 0 acks what each read brought.
         source_ips: local addresses to connect from, in turn: 28,000 connections each.
         start_id: number of the first user, ``bench-<number>``.
         token_file: one token a line, for clients in turn, instead of `app` and `certificate`.
@@ -46,7 +46,7 @@ class Options(Struct, frozen=True, kw_only=True):
     rooms: int = 1
     members: int = 1000
     procs: int = 1
-    ack_every: float = 0
+    ack_every: float = 0.5
     source_ips: tuple[str, ...] = ()
     start_id: int = 0
     token_file: str | None = None

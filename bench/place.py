@@ -6,6 +6,8 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from bench import proc
 from bench.options import BenchError, Options
 from gateway.apps.app import App, create_app
 from gateway.apps.regions import region_of
-from gateway.runtime import devcerts
+from gateway.runtime import devcerts, runfolder
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
@@ -75,17 +77,13 @@ def open_place(options: Options) -> Iterator[Place]:
         BenchError: ours does not start.
     """
     if options.urls:
-        pids = []
-        for url in options.urls:
-            parts = urlsplit(url)
-            port = parts.port or (443 if parts.scheme == "wss" else 80)
-            pids.append(proc.listener_pid(parts.hostname or "", port))
+        pids = {pid for url in options.urls for pid in _listeners(url)}
         yield Place(
             options.urls,
             options.cacert,
             options.app,
             options.certificate,
-            tuple(sorted({pid for pid in pids if pid is not None})),
+            tuple(sorted(pids)),
             None,
         )
         return
@@ -96,8 +94,18 @@ def open_place(options: Options) -> Iterator[Place]:
         yield _start(Path(name), options.tls, stack)
 
 
+def _listeners(url: str) -> tuple[int, ...]:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "wss" else 80)
+    return proc.listener_pids(parts.hostname or "", port)
+
+
 def _start(folder: Path, tls: bool, stack: contextlib.ExitStack) -> Place:
-    """Start Valkey on loopback TCP, as an operator's would be, and `homeport serve`."""
+    """Start Valkey on loopback TCP, as an operator's would be, and `homeport serve`.
+
+    With one worker, which is what the targets are for, and the only process that is measured: the
+    supervisor sleeps, and what it holds in memory is the worker's too.
+    """
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     options = ["--bind", "127.0.0.1", "--port", str(port)]
@@ -107,12 +115,13 @@ def _start(folder: Path, tls: bool, stack: contextlib.ExitStack) -> Place:
     Keyring.create(key_file, REGION)
     certs = devcerts.ensure(folder, datetime.now(UTC))
     app = asyncio.run(_register(redis_url, key_file))
-    settings: dict[str, str] = {
+    settings: dict[str, str | int] = {
         "region": REGION,
         "redis_url": redis_url,
         "durability": "memory",
         "key_file": str(key_file),
         "log_level": "warning",
+        "workers": 1,
     }
     if tls:
         settings |= {"wss_listen": "127.0.0.1:0", "tls_cert": str(certs.cert)}
@@ -122,15 +131,16 @@ def _start(folder: Path, tls: bool, stack: contextlib.ExitStack) -> Place:
     config = folder / "gateway.toml"
     config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
     begun = time.monotonic()
-    gateway, address = serve(config, folder / "gateway.log", stack)
+    address = serve(config, folder / "gateway.log", stack)
+    start_s = time.monotonic() - begun
     return Place(
         (f"{address}{PATH}",),
         str(certs.ca),
         app.id,
         app.certificates[0],
-        (gateway.pid,),
+        _listeners(address),
         valkey.pid,
-        time.monotonic() - begun,
+        start_s,
     )
 
 
@@ -142,9 +152,7 @@ async def _register(redis_url: str, key_file: Path) -> App:
     return app
 
 
-def serve(
-    config: Path, log: Path, stack: contextlib.ExitStack
-) -> tuple[subprocess.Popen[str], str]:
+def serve(config: Path, log: Path, stack: contextlib.ExitStack) -> str:
     """Start `homeport serve`, which ends with `stack`; returns when it accepts, with its address.
 
     Raises:
@@ -153,28 +161,40 @@ def serve(
     program = Path(sys.executable).with_name("homeport")
     with log.open("w") as words:
         process = subprocess.Popen(
-            [program, "serve", "--config", config], stdout=subprocess.PIPE, stderr=words, text=True
+            [program, "serve", "--config", config],
+            stdout=subprocess.PIPE,
+            stderr=words,
+            text=True,
+            start_new_session=True,
         )
     stack.callback(_end, process)
     assert process.stdout is not None
-    too_late = threading.Timer(START_TIMEOUT_S, process.kill)
+    too_late = threading.Timer(START_TIMEOUT_S, _kill, (process,))
     too_late.start()
     address = ""
     try:
         for line in process.stdout:
             if line.strip() == "ready":
-                return process, address
+                return address
             address = line.strip()
     finally:
         too_late.cancel()
     raise BenchError(f"homeport serve did not start:\n{log.read_text()}")
 
 
+def _kill(process: subprocess.Popen[str]) -> None:
+    """At one stroke, supervisor and worker: its connections need no goodbye."""
+    os.killpg(process.pid, signal.SIGKILL)
+
+
 def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()  # its connections need no goodbye
+    if process.poll() is None:
+        _kill(process)
     process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    assert process.stdout is not None
+    with process.stdout:
+        process.stdout.read()  # to its end: the worker is gone too
+    runfolder.sweep()
 
 
 def user_of(token: str) -> str:

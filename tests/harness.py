@@ -26,6 +26,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway.apps.app import App, create_app
 from gateway.config import Settings
+from gateway.runtime import runfolder
 from gateway.runtime.worker import Listening, Worker
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
@@ -221,6 +222,7 @@ def make_settings(redis_url: str, folder: Path, region: str = "sg", **changes: A
         "durability": "memory",
         "key_file": key_file,
         "plain_listen": "127.0.0.1:0",
+        "workers": 1,
         **changes,
     }
     return Settings(**fields)
@@ -228,16 +230,24 @@ def make_settings(redis_url: str, folder: Path, region: str = "sg", **changes: A
 
 @contextlib.asynccontextmanager
 async def running_worker(
-    settings: Settings, *, tier: str = "pro", clock: FakeClock | None = None, app: App | None = None
+    settings: Settings,
+    *,
+    tier: str = "pro",
+    clock: FakeClock | None = None,
+    app: App | None = None,
+    folder: Path | None = None,
 ) -> AsyncIterator[RunningWorker]:
-    """Run a gateway with one app of `tier`, or with an `app` that was registered before."""
+    """Run a gateway with one app of `tier`, or with an `app` that was registered before.
+
+    With the run folder of a supervisor, `folder`, it counts and reports there.
+    """
     keyring = Keyring.load(settings.key_file, settings.region)
     now_ms = clock.ms if clock else int(time.time() * 1000)
     if app is None:
         app = create_app("test", settings.region, tier, "global", now_ms)
         async with Admin.open(settings.redis_url, settings.region, keyring) as admin:
             await admin.create_app(app, now_ms)
-    worker = Worker(settings, clock.clock() if clock else None)
+    worker = Worker(settings, clock.clock() if clock else None, folder=folder, name="1")
     try:
         listening = await worker.start()
         yield RunningWorker(worker, listening, app, clock, keyring, settings.redis_url)
@@ -246,10 +256,18 @@ async def running_worker(
 
 
 class GatewayProcess:
-    """``homeport serve`` as a process of its own, to be killed and started again."""
+    """``homeport serve`` as processes of its own, to be killed and started again.
 
-    def __init__(self, config: Path, log: Path) -> None:
-        self._config = config
+    They are a process group: `kill` ends the supervisor and its workers at one stroke, like the
+    machine they run on. To kill one of them only, see `pid` and `workers`. `patch` is Python that
+    runs before anything else, for what no setting changes.
+    """
+
+    def __init__(self, config: Path, log: Path, patch: str = "") -> None:
+        self._command = [str(PROGRAM), "serve", "--config", str(config)]
+        if patch:
+            main = "from gateway.cli.main import main; main()"
+            self._command[:1] = [sys.executable, "-c", f"{patch}\n{main}"]
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self.urls: list[str] = []
@@ -258,15 +276,16 @@ class GatewayProcess:
         """Start it and wait until it accepts."""
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                [str(PROGRAM), "serve", "--config", str(self._config)],
+                self._command,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                start_new_session=True,
             )
         assert self._process.stdout is not None
         self.urls = []
         # Not select(): a line may wait in the file's buffer.
-        too_late = threading.Timer(START_S, self._process.kill)
+        too_late = threading.Timer(START_S, os.killpg, (self._process.pid, signal.SIGKILL))
         too_late.start()
         try:
             for line in self._process.stdout:
@@ -280,28 +299,46 @@ class GatewayProcess:
 
     @property
     def pid(self) -> int:
-        """The process id."""
+        """The supervisor's process id."""
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of those that serve: the supervisor's children, the oldest first. Where
+        there is an ops process, it is the last of the first ones."""
+        return children(self.pid)
+
+    def wait(self, timeout: float) -> int:
+        """Wait until it has ended by itself; returns its exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout)
+
     def kill(self) -> None:
-        """SIGKILL: it gets no chance to do anything."""
-        self._end(signal.SIGKILL)
+        """SIGKILL for all of them: they get no chance to do anything."""
+        self._end(os.killpg, signal.SIGKILL)
 
     def stop(self) -> int:
         """SIGTERM: it drains. Returns its exit code."""
-        return self._end(signal.SIGTERM)
+        return self._end(os.kill, signal.SIGTERM)
 
-    def _end(self, number: signal.Signals) -> int:
+    def _end(self, send: Callable[[int, int], None], number: signal.Signals) -> int:
         process, self._process = self._process, None
         if process is None:
             return 0
         if process.poll() is None:
-            process.send_signal(number)
-        code = process.wait(30)
+            send(process.pid, number)
         assert process.stdout is not None
-        process.stdout.close()
+        with process.stdout:
+            process.stdout.read()  # to its end: none of those who hold it is left
+        code = process.wait(30)
+        runfolder.sweep()  # a supervisor that was killed leaves it for the next start
         return code
+
+
+def children(pid: int) -> list[int]:
+    """The child processes of `pid`, in the order of their start (proc(5), children)."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def client_tls(ca: Path) -> ssl.SSLContext:

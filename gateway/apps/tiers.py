@@ -23,7 +23,8 @@ class Tier:
 
     `retention_ms` is how long a message waits, in milliseconds. `inbox_cap` is the most messages
     one user's inbox holds. `max_body` is the largest message body, in bytes. `group_members` is
-    the most members of one group. `devices` is how many devices of a user are connected at once.
+    the most members of one group. `devices` is how many devices of a user are connected at once,
+    `connections` how many of all the app's users together.
     `session` limits the requests of one session, `user` and `app` limit all sends of a user and of
     an app.
     """
@@ -34,6 +35,7 @@ class Tier:
     max_body: int
     group_members: int
     devices: int
+    connections: int
     session: Rate
     user: Rate
     app: Rate
@@ -43,19 +45,19 @@ TIERS: Final[dict[str, Tier]] = {
     tier.name: tier
     for tier in (
         Tier(
-            "free", 3 * _DAY_MS, 1_000, 8 * _KIB, 100, 2,
+            "free", 3 * _DAY_MS, 1_000, 8 * _KIB, 100, 2, 100,
             Rate(50, 500), Rate(100, 1_000), Rate(1_000, 5_000),
         ),
         Tier(
-            "basic", 7 * _DAY_MS, 5_000, 16 * _KIB, 250, 4,
+            "basic", 7 * _DAY_MS, 5_000, 16 * _KIB, 250, 4, 2_000,
             Rate(100, 1_000), Rate(200, 2_000), Rate(5_000, 20_000),
         ),
         Tier(
-            "pro", 90 * _DAY_MS, 20_000, 32 * _KIB, 1_000, 8,
+            "pro", 90 * _DAY_MS, 20_000, 32 * _KIB, 1_000, 8, 50_000,
             Rate(500, 5_000), Rate(1_000, 10_000), Rate(20_000, 100_000),
         ),
         Tier(
-            "enterprise", 180 * _DAY_MS, 100_000, 64 * _KIB, 5_000, 16,
+            "enterprise", 180 * _DAY_MS, 100_000, 64 * _KIB, 5_000, 16, 1_000_000,
             Rate(5_000, 50_000), Rate(10_000, 100_000), Rate(100_000, 500_000),
         ),
     )

@@ -18,6 +18,7 @@ from gateway.cli.errors import EPILOG, Boundary
 COMMANDS: Final = {
     "dev": "dev:dev",
     "serve": "serve:serve",
+    "drain": "drain:drain",
     "send": "chat:send",
     "listen": "chat:listen",
     "history": "history:history",
@@ -33,6 +34,7 @@ COMMANDS: Final = {
     "keys": "keys:app",
     "config": "config_cmd:app",
     "doctor": "doctor:doctor",
+    "capacity": "capacity:capacity",
     "bench": "bench:bench",
 }
 """Where each is, in the order of the help: a module of `gateway.cli`, and in it the function or the

@@ -1,34 +1,40 @@
-"""`homeport serve`: one gateway, in the foreground."""
+"""`homeport serve`: one gateway of several processes, in the foreground."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli.place import Config
-from gateway.config import load_settings
+from gateway.config import Source
 
 if TYPE_CHECKING:
     from gateway.runtime.worker import Listening
 
 
-def serve(config: Config = None) -> None:
-    """Run a gateway until SIGTERM or SIGINT, which drain it.
+def serve(
+    config: Config = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes; else one a usable core.")
+    ] = None,
+) -> None:
+    """Run a gateway until SIGTERM or SIGINT, which drain it; a second one hurries.
 
-    Prints where it listens, and `ready` when it accepts. Logs go to stderr.
+    SIGHUP has it read its files again; it looks at them every two seconds, too.
+
+    Prints where it listens, and `ready` when all its workers accept. Logs go to stderr.
     """
+    source = Source(config, {"workers": workers})
+    settings = source.first
     # Here, because it takes most of a second, which the other commands need not wait for. Nothing
     # of it is garbage, and to look through it again and again is a sixth of that time.
     gc.disable()
-    import uvloop
-
-    from gateway.runtime import logs, worker
+    from gateway.runtime import logs, supervisor
+    from gateway.runtime.runfolder import run_folder
 
     gc.enable()
-    settings = load_settings(config, {})
     logs.configure(settings.log_level, settings.log_format)
 
     def on_ready(listening: Listening) -> None:
@@ -37,5 +43,5 @@ def serve(config: Config = None) -> None:
                 typer.echo(f"{scheme}://{address}")
         typer.echo("ready")
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(worker.serve(settings, on_ready=on_ready))
+    with run_folder() as folder:
+        supervisor.supervise(settings, folder, on_ready, source)

@@ -19,8 +19,8 @@ from typing import Final, NamedTuple, Protocol
 from protocol.frames import Priority
 from protocol.limits import MAX_LAST
 
-PACE_S: Final = 0.01
-"""A room's messages leave at most every so many seconds."""
+PACE_S: Final = 0.016
+"""A room's messages leave at most every so many seconds: a screen shows no more of them."""
 
 MAX_JOINED: Final = 64 * 1024
 """Bytes of frames that are joined at most; past it each is offered alone, so that a session that

@@ -2,64 +2,79 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final
 
-import aiofastnet
-
-from gateway.config import Address
+from gateway.config import Address, Settings
+from gateway.net.acceptor import Acceptor, bind
+from gateway.net.admission import Admission, Visit
 from gateway.net.outbound import Outbound
+from gateway.net.outboxes import Outboxes
 from gateway.net.websocket import Origins, WebSocketConnection
 from gateway.session.services import Services
 from gateway.session.session import Session
-from protocol.limits import CONNECT_TIMEOUT_S
-
-BACKLOG: Final = 4096
-
-TLS_BUFFER_BYTES: Final = 16 * 1024 + 64
-"""Each of the two buffers of a TLS connection: a record and its frame, read or written at once.
-
-aiofastnet's own are 257 KiB. Little of one is touched at first, but after each reconnect the
-allocator hands out other parts, and a connection grows by 17 KiB each time until all is touched."""
 
 
 class Listener:
-    """Accepts WebSocket connections on any number of addresses, until `stop`."""
+    """Accepts WebSocket connections on any number of addresses, until `stop`.
 
-    def __init__(self, services: Services, origins: Origins) -> None:
+    Attributes:
+        refused: how many connections were refused here, by reason (`gateway.net.admission`).
+    """
+
+    def __init__(
+        self, services: Services, origins: Origins, settings: Settings, *, shared: bool = False
+    ) -> None:
+        """`shared`: other processes listen on the same addresses, and the kernel chooses."""
         self._services = services
+        self._shared = shared
         self._origins = origins
-        self._servers: list[Any] = []
+        self._acceptors: list[Acceptor] = []
         self._connections: set[WebSocketConnection] = set()
         self._outbound = Outbound()
+        self._admission = Admission(settings, services.clock.steady)
+        self._outboxes = Outboxes(settings.max_outbox_bytes, services.wheel, services.clock.steady)
+        self.refused: Counter[str] = self._admission.refused
 
-    async def listen(self, address: Address, tls: ssl.SSLContext | None) -> Address:
+    def adopt(self, settings: Settings) -> None:
+        """Hold to the limits of `settings` from now on. Connections that are open stay."""
+        self._admission.adopt(settings)
+        self._outboxes.limit = settings.max_outbox_bytes
+
+    async def listen(
+        self, address: Address, tls: ssl.SSLContext | None, *, proxied: bool = False
+    ) -> Address:
         """Listen on `address`, with TLS when `tls` is given; port 0 takes a free one.
 
-        Returns the address that it became.
+        `proxied`: every connection begins with a header of PROXY protocol v2, before TLS. Returns
+        the address that it became.
 
         Raises:
             OSError: the address can't be had.
         """
-        server = await aiofastnet.create_server(
-            asyncio.get_running_loop(),
-            self._accept,
-            address.host,
-            address.port,
-            ssl=tls,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=CONNECT_TIMEOUT_S if tls else None,
-            ssl_incoming_bio_size=TLS_BUFFER_BYTES if tls else None,
-            ssl_outgoing_bio_size=TLS_BUFFER_BYTES if tls else None,
-        )
-        self._servers.append(server)
-        host, port = server.sockets[0].getsockname()[:2]
+        sockets = await bind(address.host, address.port, shared=self._shared)
+        host, port = sockets[0].getsockname()[:2]
+        for sock in sockets:
+            acceptor = Acceptor(
+                sock, self._make, self._admission, self._services.clock.steady, tls, proxied
+            )
+            self._acceptors.append(acceptor)
+            acceptor.start()
         return Address(host, port)
 
-    def _accept(self) -> WebSocketConnection:
-        return WebSocketConnection(self._services, self._origins, self._connections, self._outbound)
+    def use_certificate(self, tls: ssl.SSLContext) -> None:
+        """Connections that come from now on get `tls`, where they would have another context.
+
+        Those that are open, or shaking hands, go on with what they began with.
+        """
+        for acceptor in self._acceptors:
+            acceptor.use_certificate(tls)
+
+    def _make(self, visit: Visit) -> WebSocketConnection:
+        return WebSocketConnection(
+            self._services, self._origins, self._connections, self._outbound, self._outboxes, visit
+        )
 
     def sessions(self) -> Iterator[Session]:
         """The sessions whose connections are open, authenticated or not."""
@@ -74,9 +89,9 @@ class Listener:
 
     def stop(self) -> None:
         """Accept no more. Open connections go on."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors.clear()
 
     def abort(self) -> None:
         """End every connection that is still open."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
+from math import ceil
 from typing import Final, cast
 
 import structlog
@@ -18,8 +19,14 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
+from gateway.config import Settings
+from gateway.net import forwarded
+from gateway.net.admission import TooMany, Visit
+from gateway.net.forwarded import BadForwarded
 from gateway.net.incoming import Incoming
 from gateway.net.outbound import Outbound
+from gateway.net.outboxes import Outboxes
+from gateway.session.counts import BAD_UPGRADE, LATE_UPGRADE
 from gateway.session.services import Services
 from gateway.session.session import Session
 from protocol import codes
@@ -60,6 +67,10 @@ class Origins:
         if allow_missing:
             self.list.append(None)
 
+    def adopt(self, settings: Settings) -> None:
+        """Go by the list of `settings` from the next connection on."""
+        self.list = Origins(settings.origins, settings.allow_missing_origin).list
+
 
 class WebSocketConnection(asyncio.Protocol):
     """Carries one `Session`. Implements `gateway.session.services.Wire`."""
@@ -69,16 +80,17 @@ class WebSocketConnection(asyncio.Protocol):
         "_connections",
         "_fragments",
         "_incoming",
-        "_opened",
         "_origins",
         "_out",
         "_out_size",
         "_outbound",
+        "_outboxes",
         "_peer",
         "_services",
         "_session",
         "_transport",
         "_upgrade_size",
+        "_visit",
         "congested",
     )
 
@@ -88,12 +100,15 @@ class WebSocketConnection(asyncio.Protocol):
         origins: Origins,
         connections: set[WebSocketConnection],
         outbound: Outbound,
+        outboxes: Outboxes,
+        visit: Visit,
     ) -> None:
         self._services = services
         self._origins = origins
         self._connections = connections
         self._outbound = outbound
-        self._opened = services.clock.steady()  # TLS is still to come, and has no time of its own
+        self._outboxes = outboxes
+        self._visit = visit
         self._session: Session | None = None
         self._out: list[bytes] = []
         self._out_size = 0
@@ -117,7 +132,7 @@ class WebSocketConnection(asyncio.Protocol):
             max_size=MAX_CONNECT_BYTES,
             logger=_quiet,
         )
-        self._services.wheel.schedule(self, self._opened + CONNECT_TIMEOUT_S)
+        self._services.wheel.schedule(self, self._visit.opened + CONNECT_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
         """Hand on each whole message, at once and in order."""
@@ -128,6 +143,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._upgrade_size += len(data)
             if self._upgrade_size > MAX_UPGRADE_BYTES:
                 _log.info("upgrade_too_large")
+                self._services.counts.refused[BAD_UPGRADE] += 1
                 self._transport.abort()
                 return
         try:
@@ -166,18 +182,22 @@ class WebSocketConnection(asyncio.Protocol):
         self._services.wheel.cancel(self)
         self._out.clear()
         self._connections.discard(self)
+        self._outboxes.discard(self)
+        self._visit.end()
         if self._session is not None:
             self._session.disconnected()
 
     def pause_writing(self) -> None:
         """The client does not read fast enough."""
         self.congested = True
+        self._outboxes.add(self)
         if self._session is not None:
             self._session.writable(False)
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self.congested = False
+        self._outboxes.discard(self)
         if self._session is not None:
             self._session.writable(True)
 
@@ -195,6 +215,8 @@ class WebSocketConnection(asyncio.Protocol):
                 "Send it in the connect frame or in the Authorization header.\n",
             )
             return
+        if not self._identified(request):
+            return
         authorization = request.headers.get_all("Authorization")
         if len(authorization) > 1:
             self._decline(http.HTTPStatus.BAD_REQUEST, "Send one Authorization header.\n")
@@ -203,17 +225,44 @@ class WebSocketConnection(asyncio.Protocol):
         self._peer.send_response(response)
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
             _log.info("upgrade_refused", status=response.status_code)
+            self._services.counts.refused[BAD_UPGRADE] += 1
             return
         scheme, _, token = "".join(authorization).partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else None
         # For as long as the connection lives, websockets' parser keeps the request: 2.5 KiB of it.
         request.headers.clear()
         self._services.wheel.cancel(self)
-        self._session = Session(self._services, self, bearer, self._opened)
+        self._session = Session(self._services, self, bearer, self._visit.opened)
 
-    def _decline(self, status: http.HTTPStatus, text: str) -> None:
+    def _identified(self, request: Request) -> bool:
+        """Let the client in by the address that a proxy tells, where one does; or decline."""
+        header = self._visit.header
+        if header is None:
+            return True
+        values = request.headers.get_all(header)
+        try:
+            ip = forwarded.client(header, values, self._visit.trusted)
+            if ip is not None:
+                self._visit.identify(ip)
+        except BadForwarded as error:
+            self._decline(http.HTTPStatus.BAD_REQUEST, f"{error}.\n")
+            return False
+        except TooMany as error:
+            status = http.HTTPStatus.TOO_MANY_REQUESTS
+            self._decline(status, "Too many connections from one address.\n", error.retry_after)
+            return False
+        return True
+
+    def _decline(
+        self, status: http.HTTPStatus, text: str, retry_after: float | None = None
+    ) -> None:
         _log.info("upgrade_refused", status=status.value)
-        self._peer.send_response(self._peer.reject(status, text))
+        response = self._peer.reject(status, text)
+        if retry_after is None:
+            self._services.counts.refused[BAD_UPGRADE] += 1
+        else:  # counted by who refused it
+            response.headers["Retry-After"] = str(ceil(retry_after))  # RFC 9110 section 10.2.3
+        self._peer.send_response(response)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -261,6 +310,13 @@ class WebSocketConnection(asyncio.Protocol):
         if self._out_size > WRITE_HIGH_WATER:
             self.flush()  # so that the transport can say, before more is made, that it is too much
 
+    def write(self, frame: bytes) -> None:
+        """See `Wire`."""
+        if self._out:
+            self.send(frame)
+        else:
+            self._transport.write(frame)
+
     @property
     def waiting(self) -> int:
         """See `Wire`."""
@@ -298,6 +354,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     def visit(self, now: float) -> float | None:
         """The opening handshake took too long, or the closing one did: end the connection."""
+        if self._session is None:
+            self._services.counts.refused[LATE_UPGRADE] += 1
         self._transport.abort()
         return None
 
@@ -308,6 +366,11 @@ class WebSocketConnection(asyncio.Protocol):
         self.throttle(False)  # or the client's own close frame would not be heard
         now = self._services.clock.steady()
         self._services.wheel.schedule(self, now + CLOSE_TIMEOUT_S)
+
+    @property
+    def closing(self) -> bool:
+        """True once a close frame was sent, or came: what is written before it still leaves."""
+        return self._closing
 
     def abort(self) -> None:
         """End the connection at once."""

@@ -15,13 +15,11 @@ Errors::
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import os
 import re
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -29,11 +27,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
+
+from gateway.runtime.parent import die_with_parent
 
 OLDEST_SERVER: Final = (7, 0)
 """Sharded pub/sub came with Redis 7.0."""
@@ -46,7 +46,6 @@ START_TIMEOUT_S: Final = 60.0
 
 STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.01
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class EmbeddedError(Exception):
@@ -184,6 +183,10 @@ class EmbeddedValkey:
             FolderInUse, NoServerBinary, ServerFailed: see the module's table.
             OSError: the folder or the lock can't be written.
         """
+        if sys.platform != "linux":
+            raise EmbeddedError(
+                "the embedded Valkey needs Linux; start a Redis and give --redis-url"
+            )
         if self._process is not None:
             raise RuntimeError("the embedded Valkey is already running")
         if threading.current_thread() is not threading.main_thread():
@@ -272,22 +275,6 @@ class EmbeddedValkey:
             client.sendall(b"PING\r\n")
             return client.recv(64).startswith(b"+PONG")
         return False
-
-
-def die_with_parent() -> Callable[[], None]:
-    """What the child does between fork and exec, so that it never outlives this process."""
-    if sys.platform != "linux":
-        raise EmbeddedError("the embedded Valkey needs Linux; start a Redis and give --redis-url")
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork
-    parent = os.getpid()
-
-    def in_child() -> None:
-        if prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
-            os._exit(126)
-        if os.getppid() != parent:  # it died before prctl: no signal will come any more
-            os._exit(125)
-
-    return in_child
 
 
 def _socket_path(data_dir: Path) -> Path:

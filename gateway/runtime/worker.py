@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import os
-import random
 import secrets
 import signal
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -31,15 +32,23 @@ from gateway.chat.room_records import RoomRecords
 from gateway.chat.rooms import Rooms
 from gateway.chat.sending import Sending
 from gateway.chat.signals import Signals
-from gateway.config import Address, Settings
+from gateway.config import Address, Settings, Source
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
-from gateway.net.tls import TLSError, server_context
+from gateway.net.tls import Certificate, TLSError
 from gateway.net.websocket import Origins
+from gateway.runtime.drain import Drain
+from gateway.runtime.measures import Measures
+from gateway.runtime.probe import Probe
+from gateway.runtime.reload import Reloading
+from gateway.runtime.report import Reporter
+from gateway.runtime.rotation import LiveKeyring
+from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
+from gateway.session.app_limit import AppLimit
 from gateway.session.clock import Clock
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
@@ -48,8 +57,9 @@ from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store import events, stamp
 from gateway.store.blocks import Blocks
 from gateway.store.directory import REFRESH_S, AppDirectory
-from gateway.store.errors import AppNotFound, NotDurable, StampError
+from gateway.store.errors import AppNotFound, NotDurable, StampError, StoreError
 from gateway.store.groups import Groups
+from gateway.store.headcount import Headcount
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.log import Logs
@@ -60,16 +70,14 @@ from gateway.store.receipts import ReceiptStore
 from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
 from gateway.store.sweeper import Sweeper
-from protocol import codes
+from gateway.tally import Tally
 
 GC_THRESHOLD: Final = 10_000
 """New objects after which Python looks for cycles among them; about a millisecond's work."""
 
-RECONNECT_SPREAD_S: Final = 5.0
-"""Over how long the clients of a leaving gateway spread their return."""
-
-DRAIN_TIMEOUT_S: Final = 5.0
-"""How long open sends, and then closing handshakes, may take on the way down."""
+HURRY_AFTER_S: Final = 0.25
+"""A signal that follows the first within this is the same one: where a process group or a service
+is signalled as a whole, it comes directly, and by way of the supervisor."""
 
 _log = structlog.get_logger("worker")
 
@@ -86,20 +94,50 @@ class Listening:
     plain: Address | None
 
 
-async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) -> None:
-    """Run one gateway until SIGTERM or SIGINT, then drain it.
+def cannot_listen(where: str, error: OSError) -> StartError:
+    """What to say of an address that can't be had."""
+    # asyncio's own text repeats the address, and the number.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StartError(f"can't listen on {where}: {reason}; choose another address")
+
+
+async def serve(
+    settings: Settings,
+    *,
+    on_ready: Callable[[Listening], None],
+    folder: Path | None = None,
+    source: Source | None = None,
+    name: str = "",
+) -> None:
+    """Run one gateway until SIGTERM or SIGINT, then drain it; a second signal hurries.
 
     `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
+    `folder` is the run folder where there is a supervisor, which calls this worker `name`. SIGINT
+    is its business then. Where there is a `source` of the settings, SIGHUP has them and all files
+    read again.
 
     Raises:
         StartError: the settings, files or Redis are not right for each other.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    numbers = (signal.SIGTERM, signal.SIGINT) if folder is None else (signal.SIGTERM,)
+    leaving_since = math.inf
+
+    def leave() -> None:
+        nonlocal leaving_since
+        if not stopping.is_set():
+            leaving_since = loop.time()
+            stopping.set()
+        elif loop.time() >= leaving_since + HURRY_AFTER_S:
+            worker.hurry()
+
+    for number in numbers:
+        loop.add_signal_handler(number, leave)
     try:
-        worker = Worker(settings)
+        worker = Worker(settings, folder=folder, name=name, source=source)
+        if source is not None:  # else whoever closes the terminal of `homeport dev` ends it
+            loop.add_signal_handler(signal.SIGHUP, worker.reloading.ask)
         starting = asyncio.create_task(worker.start())
         stopped = asyncio.create_task(stopping.wait())
         try:
@@ -114,23 +152,33 @@ async def serve(settings: Settings, *, on_ready: Callable[[Listening], None]) ->
             await asyncio.gather(starting, stopped, return_exceptions=True)
             await worker.stop()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (*numbers, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 
 class Worker:
-    """One gateway in this process: `start` it, and `stop` it however far it came."""
+    """One gateway in this process: `start` it, and `stop` it however far it came.
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    `folder` is the run folder of the supervisor of which this is a worker, called `name`: the
+    addresses are shared with the others, and where there is an ops process it reports to that.
+    `source` is where `settings` come from, to be read again.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        *,
+        folder: Path | None = None,
+        source: Source | None = None,
+        name: str = "",
+    ) -> None:
         self._settings = settings
         self._clock = clock or Clock()
+        self.status = Status()
         try:
             keyring = Keyring.load(settings.key_file, settings.region)
-            self._tls = (
-                server_context(settings.tls_cert, settings.tls_key)
-                if settings.tls_cert is not None and settings.tls_key is not None
-                else None
-            )
+            self._certificate = Certificate.of(settings)
         except (KeyringError, TLSError) as error:
             raise StartError(str(error)) from error
         sealer = Sealer(keyring)
@@ -160,7 +208,8 @@ class Worker:
         self._wheel = Wheel(self._clock.steady())
         gateway = secrets.token_hex(GATEWAY_CHARS // 2)
         self._statuses = Statuses(sealer)
-        presence_store = PresenceStore(self._link, keys, gateway)
+        headcount = Headcount()
+        presence_store = PresenceStore(self._link, keys, gateway, headcount)
         self._presence = PresenceHub(
             self._subscriber,
             presence_store,
@@ -175,8 +224,9 @@ class Worker:
         group_chat = GroupChat(groups, inboxes, logs, self._records, self._clock.wall_ms)
         self._sweeper = Sweeper(self._link, keys, self._directory, groups, self._clock.wall_ms)
         receipts = Receipts(ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms)
+        handshake = Handshake(settings.region, settings.directory, self._directory)
         self._services = Services(
-            handshake=Handshake(settings.region, settings.directory, self._directory),
+            handshake=handshake,
             directory=self._directory,
             inboxes=inboxes,
             records=self._records,
@@ -201,6 +251,7 @@ class Worker:
                 **receipts.handlers(),
             },
             limits=Limits(Rates(self._link, keys), self._clock),
+            app_limit=AppLimit(headcount, presence_store.tell),
             blocks=blocks,
             rooms=self._rooms,
             signals=Signals(relay, room_store, groups, self._records, self._clock.wall_ms),
@@ -208,14 +259,46 @@ class Worker:
             gateway=gateway,
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
-        self._listener = Listener(self._services, origins)
+        self._listener = Listener(self._services, origins, settings, shared=folder is not None)
+        self._drain = Drain(self._listener, self.status, settings.drain_s)
+        if self._certificate is not None:
+            self._certificate.adopt = self._listener.use_certificate
+        live = LiveKeyring(keyring, settings.key_file, sealer, self._link, self._clock)
+        parts = {
+            "origins": origins.adopt,
+            "directory": handshake.adopt,
+            "protection": self._listener.adopt,
+        }
+        self.reloading = Reloading(settings, source, self._certificate, live, parts, self._clock)
         self._chores: list[asyncio.Task[None]] = []
+        self._send_to_push = Tally()
+        self._reconnects = 0
+        self._reporter: Reporter | None = None
+        self._probe: Probe | None = None
+        if folder is not None and settings.ops_listen is not None:
+            measures = Measures(
+                counts=self._services.counts,
+                inboxes=inboxes,
+                link=self._link,
+                sweeper=self._sweeper,
+                send_to_push=self._send_to_push,
+                listener=self._listener,
+                reconnects=lambda: self._reconnects,
+                settings=settings,
+                wall=self._clock.wall,
+            )
+            self._reporter = Reporter(folder, name, self.status, measures.export)
+            channel = keys.probe_channel(gateway)
+            self._probe = Probe(channel, self._link, sealer, self._clock, self._reporter.round_trip)
 
     async def start(self) -> Listening:
         """Connect to Redis, check that it is ours, and listen."""
         self._link.on_up = self._link_is_back
         self._subscriber.on_up = self._heal
         self._subscriber.on_missed = self._heal_some
+        if self._reporter is not None and self._probe is not None:
+            reporting = self._reporter.run(self._probe)
+            self._chores.append(asyncio.create_task(reporting, name="report"))
         try:
             await self._link.start()
             await self._subscriber.start()
@@ -223,17 +306,22 @@ class Worker:
         except (StampError, NotDurable) as error:
             raise StartError(str(error)) from error
         await self._presence.renew()  # before anybody is here
-        self._chores = [
+        if self._probe is not None:
+            self._chores.append(asyncio.create_task(self._prove(self._probe), name="probe"))
+        self._chores += [
             asyncio.create_task(self._turn_wheel(), name="wheel"),
             asyncio.create_task(self._sweeper.run(), name="sweeper"),
             asyncio.create_task(self._refresh_apps(), name="apps"),
             asyncio.create_task(self._rooms.run(), name="rooms"),
             asyncio.create_task(self._presence.run(), name="presence"),
+            asyncio.create_task(self.reloading.run(), name="reload"),
         ]
-        return Listening(
+        listening = Listening(
             wss=await self._listen(self._settings.wss_listen, secure=True),
             plain=await self._listen(self._settings.plain_listen, secure=False),
         )
+        self.status.state = "ready"
+        return listening
 
     async def run_until(self, stopped: asyncio.Task[Any]) -> None:
         """Wait for `stopped`, or for a chore to fail: without heartbeats and expiries there is no
@@ -247,33 +335,37 @@ class Worker:
         if where is None:
             return None
         try:
-            return await self._listener.listen(Address.parse(where), self._tls if secure else None)
+            tls = self._certificate.context if secure and self._certificate else None
+            return await self._listener.listen(
+                Address.parse(where),
+                tls,
+                proxied=self._settings.wss_proxy_protocol
+                if secure
+                else self._settings.plain_proxy_protocol,
+            )
         except OSError as error:
-            # asyncio's own text repeats the address, and the number.
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise StartError(
-                f"can't listen on {where}: {reason}; choose another address"
-            ) from error
+            raise cannot_listen(where, error) from error
+
+    def hurry(self) -> None:
+        """The drain that goes on, or is to come, must be over at once."""
+        self._drain.hurry()
 
     async def stop(self) -> None:
-        """Drain: see the module's order. Takes at most twice `DRAIN_TIMEOUT_S`."""
-        self._listener.stop()
-        for session in self._listener.sessions():
-            session.go_away(random.uniform(0, RECONNECT_SPREAD_S))  # noqa: S311 - jitter
-        await _until(lambda: all(session.idle for session in self._listener.sessions()))
-        for session in self._listener.sessions():
-            session.close(codes.GOING_AWAY)
-        await _until(lambda: self._listener.open == 0)
-        self._listener.abort()
+        """Drain: see the module's order. Takes at most the `drain_s` of the settings."""
+        await self._drain.run()
         for chore in [*self._chores, *self._services.tasks]:
             chore.cancel()
         await asyncio.gather(*self._chores, *self._services.tasks, return_exceptions=True)
         self._rooms.close()
-        await self._presence.aclose()
-        # The last acknowledgements stand before this in the line.
-        await asyncio.gather(*self._link.everywhere("PING"), return_exceptions=True)
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(0.1 * self._settings.drain_s):
+                await self._presence.aclose()
+                # The last acknowledgements stand before this in the line.
+                await asyncio.gather(*self._link.everywhere("PING"), return_exceptions=True)
         await self._subscriber.aclose()
         await self._link.aclose()
+        if self._reporter is not None:
+            self._reporter.close()
         _log.info("stopped")
 
     # -- what comes in through pub/sub -----------------------------------------------------------
@@ -281,19 +373,23 @@ class Worker:
     def _heard(self, channel: bytes, payload: bytes) -> None:
         if self._hub.heard(channel, payload) or self._rooms.heard(channel, payload):
             return
-        if channel == self._apps_channel.encode():
+        if self._probe is not None and channel == self._probe.channel.encode():
+            self._probe.heard(payload)
+        elif channel == self._apps_channel.encode():
             self._services.spawn(self._directory.reload(payload.decode()), _nothing_to_undo)
         else:
             self._presence.heard(channel, payload)
 
     def _heal(self) -> None:
         """Pub/sub was away: anything may have been missed."""
+        self._reconnects += 1
         self._hub.heal()
         self._presence.heal()
         self._services.spawn(self._directory.reload_all(), _nothing_to_undo)
 
     def _heal_some(self, channels: Collection[bytes]) -> None:
         """The same, on these channels alone: a part of a cluster was away, or slots moved."""
+        self._reconnects += 1
         self._hub.heal(channels)
         self._presence.heal(channels)
         if self._apps_channel.encode() in channels:
@@ -313,6 +409,7 @@ class Worker:
         app = self._directory.known(app_id)
         if isinstance(event, events.Relayed):
             return self._records.relayed(app, channel, event.record, event.group)
+        self._send_to_push.add(self._clock.wall_ms() - event.ms)
         return self._records.frame(app, user, event.seq, event.ms, event.record)
 
     def _room_frame(
@@ -336,6 +433,10 @@ class Worker:
             await asyncio.sleep(RESOLUTION_S)
             self._wheel.advance(self._clock.steady())
 
+    async def _prove(self, probe: Probe) -> None:
+        await self._subscriber.subscribe(probe.channel)
+        await probe.run()
+
     async def _refresh_apps(self) -> None:
         while True:
             await asyncio.sleep(REFRESH_S)
@@ -348,15 +449,6 @@ def _calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 20)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    """Wait for `condition`, or for `DRAIN_TIMEOUT_S`. An event for each of these would weigh on
-    every message; this runs once in a process' life."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_TIMEOUT_S):
-            while not condition():  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
 
 
 def _nothing_to_undo() -> None:

@@ -56,10 +56,12 @@ class Delivery:
         "_doubts",
         "_end",
         "_ended",
+        "_gap",
         "_reader",
         "_reading",
         "_save_waits",
         "_saved",
+        "_seen_ms",
         "_services",
         "_settled",
         "_window",
@@ -82,11 +84,13 @@ class Delivery:
         self._blocks = blocks
         self._window = Window(attached.cursor, attached.top)
         self._saved = attached.cursor.seq
+        self._seen_ms = attached.seen_ms
         self._save_waits = False
         self._reading = False
         self._checking = False
         self._doubts = 0
         self._settled = 0
+        self._gap = 0  # where the hole ends that was found and not filled yet; 0: there is none
         self._ended = False
 
     # -- from the inbox to the client ----------------------------------------------------------
@@ -105,12 +109,21 @@ class Delivery:
         window = self._window
         if seq == window.sent + 1 and self._can_push() and not self._reading:
             window.pushed(seq, ms)
+            self._services.counts.delivered += 1
             self._wire.send(frame)
             if window.behind:  # reading was put off
                 self.catch_up()
         elif seq > window.top:
+            if seq > window.top + 1:
+                self._found_gap(seq - 1)
             window.top = seq
             self.catch_up()
+
+    def _found_gap(self, last: int) -> None:
+        """Numbers up to `last` were stored, and pub/sub said nothing of them."""
+        if not self._gap:
+            self._services.counts.gaps_found += 1
+        self._gap = last
 
     def catch_up(self) -> None:
         """Read from the inbox if it is ahead of what was pushed, and there is room."""
@@ -131,6 +144,7 @@ class Delivery:
         try:
             while window.behind and self._can_push():
                 app = self._services.directory.known(reader.app_id)
+                self._services.counts.catch_up_reads += 1
                 entries = await self._services.inboxes.page(
                     reader.app_id,
                     app.tier,
@@ -145,6 +159,9 @@ class Delivery:
                     self._push_entries(entries)
                 else:
                     await self._nothing_left()
+                if self._gap and window.sent >= self._gap:
+                    self._gap = 0
+                    self._services.counts.gaps_healed += 1
         except (Unavailable, AppNotFound) as error:
             # Not given up: a reconnect, the next message and the regular check each try again.
             _log.info("catch_up_put_off", session=reader.session, reason=type(error).__name__)
@@ -157,6 +174,7 @@ class Delivery:
         reader, window = self._reader, self._window
         app = self._services.directory.known(reader.app_id)
         now_ms, gone = self._services.clock.wall_ms(), None
+        counts = self._services.counts
         for entry in entries:
             if entry.seq <= window.sent:
                 continue
@@ -171,6 +189,9 @@ class Delivery:
                 app, reader.user, entry.seq, entry.ms, entry.record
             )
             window.pushed(entry.seq, entry.ms)
+            counts.delivered += 1
+            if entry.ms <= self._seen_ms:
+                counts.redeliveries += 1
             self._wire.send(frame)
             gone = None
         if gone is not None:  # else the next message says that it is lost
@@ -239,7 +260,9 @@ class Delivery:
             self._checking = False
         if checked is not None:
             self._settled = doubts
-            self._window.top = max(self._window.top, checked[0])
+            if checked[0] > self._window.top:
+                self._found_gap(checked[0])
+                self._window.top = checked[0]
             self.catch_up()
             self._save_ack()
 
@@ -277,8 +300,10 @@ class Delivery:
         Raises:
             AckAhead: it was never sent here.
         """
-        if not self._window.ack(seq):
+        acked = self._window.ack(seq)
+        if not acked:
             return
+        self._services.counts.acked += acked
         if not self._save_waits:
             self._save_waits = True
             self._services.saving.later(self._save_due)

@@ -17,13 +17,22 @@ from typing import Any, Final
 from gateway.apps.app import App
 from gateway.apps.tiers import Rate, Tier
 from gateway.chat.refused import Refused
-from gateway.session.bucket import TokenBucket
+from gateway.session.bucket import RecentBuckets, TokenBucket
 from gateway.session.clock import Clock
 from gateway.store.rates import Rates
 from protocol import codes
 
 REPORT_SHARE: Final = 10
 """A gateway tells what it spent once that is the burst divided by this."""
+
+
+CONNECT_RATE: Final = 1
+CONNECT_BURST: Final = 60
+"""Connects of one user to one gateway. Sixteen devices whose network comes and goes stay far below;
+a program that connects in a loop costs some milliseconds a second."""
+
+MAX_CONNECTING: Final = 20_000
+"""Users whose connects are counted. Only who has a token is."""
 
 
 class SharedBucket(TokenBucket):
@@ -138,7 +147,9 @@ def _refusal(limit: str, wait: float) -> Refused:
     """`wait` in seconds, told in whole milliseconds: the token is there when they have passed."""
     return Refused(
         codes.RATE_LIMITED,
-        f"The limit of this {limit} is reached.",
+        "This user connects too often."
+        if limit == "connects"
+        else f"The limit of this {limit} is reached.",
         retry_after=ceil(wait * 1000) / 1000,
         details={"limit": limit},
     )
@@ -151,6 +162,9 @@ class Limits:
         self._rates = rates
         self._clock = clock
         self._buckets: dict[tuple[str, str], SharedBucket] = {}
+        self._connects: RecentBuckets[tuple[str, str]] = RecentBuckets(
+            CONNECT_RATE, CONNECT_BURST, MAX_CONNECTING
+        )
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -158,6 +172,15 @@ class Limits:
     def open(self, app: App, user: str) -> Allowance:
         """The allowance of a new session."""
         return Allowance(self, app, user, self._clock)
+
+    def connect(self, app_id: str, user: str) -> None:
+        """Take a token for a connect of `user`, whose token is good, to this gateway.
+
+        Raises:
+            Refused: rate_limited.
+        """
+        if wait := self._connects.take((app_id, user), self._clock.steady()):
+            raise _refusal("connects", wait)
 
     def hold(self, app_id: str, user: str, rate: Rate) -> SharedBucket:
         """The bucket of a user or an app, kept until it is released as often."""

@@ -108,6 +108,7 @@ class Requests:
         self._answered()
         error = stored.exception()
         if error is None:
+            self._services.counts.accepted += 1
             result = frames.Result(id=mid, time=stored.result())
             self._asker.send(frames.Ok(request_id, result))
         elif isinstance(error, RoomRefused):

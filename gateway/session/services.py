@@ -16,7 +16,9 @@ from gateway.chat.signals import Signals
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
+from gateway.session.app_limit import AppLimit
 from gateway.session.clock import Clock
+from gateway.session.counts import Counts
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
 from gateway.session.saving import Saving
@@ -43,6 +45,9 @@ class Wire(Protocol):
     def send(self, frame: bytes) -> None:
         """Send one WebSocket frame, with everything else of this turn of the loop."""
 
+    def write(self, frame: bytes) -> None:
+        """Send what is joined already at once, behind everything that was sent before."""
+
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Send what was sent before, then a close frame, then end the connection."""
 
@@ -68,12 +73,14 @@ class Services:
     heartbeat_s: float
     handlers: Handlers
     limits: Limits
+    app_limit: AppLimit
     blocks: Blocks
     rooms: RoomHub
     signals: Signals
     presence: PresenceHub
     gateway: str
     saving: Saving = field(default_factory=Saving)
+    counts: Counts = field(default_factory=Counts)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(

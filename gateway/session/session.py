@@ -6,6 +6,7 @@ The states, which only go down the list:
 OPENED   waiting for connect, with a deadline
 CHECKING the token is being verified, the channel subscribed, the inbox opened
 LIVE     pushes, sends and acknowledgements
+LEAVING  the gateway drains: pushes, acknowledgements, and answers to what was asked before
 CLOSED   a close frame was sent, or the connection is gone; nothing is said any more
 ======== ===============================================================================
 """
@@ -25,6 +26,7 @@ import structlog
 from gateway.apps.app import App
 from gateway.chat.refused import Refused
 from gateway.security import tokens
+from gateway.session.counts import TOKEN_REFUSALS
 from gateway.session.deadlines import Deadlines, Due
 from gateway.session.delivery import Delivery, Reader
 from gateway.session.handshake import close_code, refusal
@@ -61,7 +63,8 @@ class State(IntEnum):
     OPENED = 0
     CHECKING = 1
     LIVE = 2
-    CLOSED = 3
+    LEAVING = 3
+    CLOSED = 4
 
 
 class Session:
@@ -78,6 +81,7 @@ class Session:
         "_deadlines",
         "_delivery",
         "_early_top",
+        "_entered",
         "_identity",
         "_opened",
         "_reader",
@@ -85,6 +89,7 @@ class Session:
         "_requests",
         "_services",
         "_state",
+        "_tier",
         "_wire",
         "id",
     )
@@ -102,11 +107,13 @@ class Session:
         self._congested_since: float | None = None
         self._early_top = 0
         self._recheck = False
+        self._entered: App | None = None
         self._identity: tokens.Identity | None = None
         self._reader: Reader | None = None
         self._delivery: Delivery | None = None
         self._deadlines: Deadlines | None = None
         self._requests: Requests | None = None
+        self._tier: str | None = None  # of its app, as it was counted
         services.wheel.schedule(self, opened + CONNECT_TIMEOUT_S)
 
     @property
@@ -148,6 +155,7 @@ class Session:
         except codec.FrameError as error:
             self.refuse(error.request_id, Refused(error.code, str(error)))
             return
+        self._services.counts.frames[type(frame)] += 1
         if self._state is State.LIVE:
             handler = _HANDLERS.get(type(frame))
             if handler is not None:
@@ -156,6 +164,9 @@ class Session:
                 self._requests.handle(frame)
         elif isinstance(frame, frames.Connect) and self._state is State.OPENED:
             self._connect(frame)
+        elif self._state is State.LEAVING:
+            if isinstance(frame, frames.Ack):
+                self._on_ack(frame)
         else:
             request_id = getattr(frame, "id", frames.NO_REQUEST)
             self.refuse(request_id, Refused(codes.NOT_CONNECTED))
@@ -167,6 +178,8 @@ class Session:
 
     def writable(self, writable: bool) -> None:
         """The client fell behind, or caught up, in reading."""
+        if not writable:
+            self._services.counts.slow_consumers += 1
         # Not to read what can't be answered keeps the answers' memory bounded too.
         self._congested_since = None if writable else self._services.clock.steady()
         self.throttle()
@@ -213,6 +226,12 @@ class Session:
         app, identity = await services.handshake.authenticate(token, services.clock.wall())
         if self._closed():
             return
+        services.limits.connect(app.id, identity.user)
+        await services.app_limit.enter(app)
+        if self._closed():
+            services.app_limit.leave(app)
+            return
+        self._entered = app
         self._bearer = None
         self._identity = identity
         self._reader = reader = Reader(app.id, identity.user, frame.device, self.id)
@@ -243,6 +262,8 @@ class Session:
         self._delivery = delivery
         requests.attached(attached.blocked_by)
         self._state = State.LIVE
+        self._tier = app.tier.name
+        services.counts.sessions[self._tier] += 1
         self._wire.authenticated()
         self.send(
             frames.Connected(
@@ -268,8 +289,13 @@ class Session:
         services.wheel.schedule(self, self._next_visit(deadlines, now, wall))
 
     def _reject(self, request_id: int, refused: Refused) -> None:
-        self.refuse(request_id, refused)
+        self._refuse_token(request_id, refused)
         self.close(close_code(refused))
+
+    def _refuse_token(self, request_id: int, refused: Refused) -> None:
+        if refused.code in TOKEN_REFUSALS:
+            self._services.counts.token_refusals[refused.code.name] += 1
+        self.refuse(request_id, refused)
 
     # -- frames of a live session that ask for nothing in the store ------------------------------
 
@@ -292,10 +318,10 @@ class Session:
                 frame.token, self._app(), self._identity, wall
             )
         except Refused as refused:
-            self.refuse(frame.id, refused)
+            self._refuse_token(frame.id, refused)
             return
         except AppNotFound:
-            self.refuse(frame.id, Refused(codes.UNKNOWN_APP))
+            self._refuse_token(frame.id, Refused(codes.UNKNOWN_APP))
             return
         self._identity = identity
         self._deadlines.renewed(identity.expires_s, wall)
@@ -332,7 +358,7 @@ class Session:
             wire.congested and wire.waiting > ROOM_WAITING[frames.Priority(priority)]
         ):
             return False
-        wire.send(frame)
+        wire.write(frame)
         return True
 
     def blocked_by(self, user: str) -> bool:
@@ -430,14 +456,17 @@ class Session:
         self.send(refused.frame(request_id))
 
     def go_away(self, reconnect_in: float) -> None:
-        """This gateway is leaving; `reconnect_in` is in seconds."""
+        """This gateway is leaving: whatever is asked from now on, the client asks again elsewhere.
+        To be closed once it is `idle`. `reconnect_in` is in seconds."""
         if self._state is State.LIVE:
             self.send(frames.Goaway(reconnect_in))
+            self._state = State.LEAVING
 
     def close(self, code: codes.CloseCode, reason: str = "") -> None:
         """End the session. `reason` must hold nothing the client wrote."""
         if not self._closed():
             _log.info("closed", session=self.id, code=code.name)
+            self._services.counts.closes[code.name] += 1
             self._wire.close(code, reason)
             self._finish()
 
@@ -445,7 +474,11 @@ class Session:
         if self._closed():
             return
         self._state = State.CLOSED
+        if self._tier is not None:
+            self._services.counts.sessions[self._tier] -= 1
         self._services.wheel.cancel(self)
+        if self._entered is not None:
+            self._services.app_limit.leave(self._entered)
         if self._reader is not None:
             self._services.hub.leave(self)
             self._services.rooms.gone(self.id)

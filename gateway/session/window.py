@@ -62,8 +62,8 @@ class Window:
             self.top = seq
         self._in_flight.append((seq, ms))
 
-    def ack(self, seq: int) -> bool:
-        """Everything up to `seq` is dealt with. Returns False when it already was.
+    def ack(self, seq: int) -> int:
+        """Everything up to `seq` is dealt with. Returns how many pushes of it had not been.
 
         Raises:
             AckAhead: `seq` was not pushed yet.
@@ -74,7 +74,7 @@ class Window:
         while count < len(flight) and flight[count][0] <= seq:
             count += 1
         if count == 0:
-            return False
+            return 0
         self._acked = flight[count - 1]
         del flight[:count]
-        return True
+        return count

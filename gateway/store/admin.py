@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
 from gateway.store.directory import open_app, seal_app
-from gateway.store.errors import AppNotFound, StampError, Unavailable
+from gateway.store.errors import AppNotFound, StampError, Unavailable, WrongKeys
 from gateway.store.keys import BUCKETS, STAMP, Keys
 from gateway.store.link import script
 from gateway.store.servers import primary_url
@@ -65,8 +66,8 @@ class Admin:
         self._url = url
         self._redis = redis
         self._region = region
-        self._keyring = keyring
         self._sealer = Sealer(keyring)
+        self._identity = stamp.Identity.of(keyring, keyring.coming_at(time.time_ns() // 1_000_000))
         self._keys = Keys(region)
         self._stamped = False
 
@@ -195,6 +196,8 @@ class Admin:
         if region is not None:
             try:
                 await self._check_stamp()
+                for version in await stamp.different(self._redis.execute_command, self._identity):
+                    problem = WrongKeys(version, missing=False)
             except StampError as error:
                 problem = error
         kept = [each.append_only for each in found]
@@ -227,7 +230,7 @@ class Admin:
 
     async def _check_stamp(self) -> None:
         if not self._stamped:
-            await stamp.check(self._redis.execute_command, stamp.Identity.of(self._keyring))
+            await stamp.check(self._redis.execute_command, self._identity)
             self._stamped = True
 
     async def _existing(self, app_id: str) -> App:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from gateway.store.connection import Words, words_of
@@ -93,14 +93,17 @@ def audience_of(
 class Stored:
     """Takes the answers of `calls` calls; its future holds the earliest time, or the first error.
 
+    `evicted` is told how many messages made room, where inboxes were full.
+
     Called by the link itself: a future for each call is what cost most of a send here.
     """
 
-    __slots__ = ("_earliest", "_left", "future")
+    __slots__ = ("_earliest", "_evicted", "_left", "future")
 
-    def __init__(self, calls: int) -> None:
+    def __init__(self, calls: int, evicted: Callable[[int], None]) -> None:
         self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._left = calls
+        self._evicted = evicted
         self._earliest: int | None = None
 
     def __call__(self, reply: Any) -> None:
@@ -110,6 +113,9 @@ class Stored:
         if isinstance(reply, Exception):
             self.future.set_exception(reply)
             return
+        if type(reply) is list:  # some inboxes were full
+            reply, evicted = reply
+            self._evicted(evicted)
         time = int(reply)
         if self._earliest is None or time < self._earliest:
             self._earliest = time

@@ -64,7 +64,7 @@ class _MemberLink(NodeLink):
 
     async def _check_server(self, ask: stamp.Call) -> None:
         if self._stamped():
-            await stamp.check(ask, self._identity)
+            await stamp.check(ask, self.identity)
 
     def _error(self, reply: hiredis.ReplyError) -> StoreError:
         word, _, rest = str(reply).partition(" ")
@@ -147,6 +147,22 @@ class ClusterLink(Link):
     def up(self) -> bool:  # type: ignore[override]
         """True while every slot can be asked."""
         return self._cluster.map.complete and all(m.up for m in self._members.values())
+
+    @property
+    def identity(self) -> stamp.Identity:
+        """See `Link`."""
+        return self._identity
+
+    @identity.setter
+    def identity(self, identity: stamp.Identity) -> None:
+        self._identity = identity
+        for member in self._members.values():
+            member.identity = identity
+
+    @property
+    def queued(self) -> int:
+        """See `Link`."""
+        return self._waiting + sum(member.queued for member in self._members.values())
 
     # -- life ------------------------------------------------------------------------------------
 

@@ -77,6 +77,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._lost = asyncio.Event()
         self._ready: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop  # kept: to ask for it is a system call each time
         self._waiting_since: float | None = None
 
     # -- life --------------------------------------------------------------------------------
@@ -87,7 +88,8 @@ class RedisConnection(asyncio.Protocol, ABC):
         Raises:
             StampError: from the greeting, when this Redis must not be used.
         """
-        self._ready = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._ready = self._loop.create_future()
         self._task = asyncio.create_task(self._stay_connected(), name=f"redis-{self.name}")
         await self._ready
 
@@ -167,14 +169,13 @@ class RedisConnection(asyncio.Protocol, ABC):
                 watch.cancel()
 
     async def _watch(self) -> None:
-        loop = asyncio.get_running_loop()
         while not self._lost.is_set():
             try:
                 async with asyncio.timeout(WATCH_S):
                     await self._lost.wait()
             except TimeoutError:
                 since = self._waiting_since
-                if since is not None and loop.time() - since > SILENCE_LIMIT_S:
+                if since is not None and self._loop.time() - since > SILENCE_LIMIT_S:
                     _log.warning("redis_silent", link=self.name)
                     return
                 self._prod()
@@ -220,7 +221,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._out.append(packed)
         if not self._flushing:
             self._flushing = True
-            loop = asyncio.get_running_loop()
+            loop = self._loop
             now = loop.time()
             if now >= self._flushed + PACE_S:
                 loop.call_soon(self._flush)
@@ -231,7 +232,7 @@ class RedisConnection(asyncio.Protocol, ABC):
 
     def _flush(self) -> None:
         self._flushing = False
-        self._flushed = asyncio.get_running_loop().time()
+        self._flushed = self._loop.time()
         if self._transport is not None and self._out:
             self._transport.write(b"".join(self._out))
         self._out.clear()
@@ -249,7 +250,7 @@ class RedisConnection(asyncio.Protocol, ABC):
             _log.error("redis_protocol_error", link=self.name)
             self.abort()
             return
-        self._waiting_since = asyncio.get_running_loop().time() if self._owed() else None
+        self._waiting_since = self._loop.time() if self._owed() else None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Redis went away, or `abort` was called."""

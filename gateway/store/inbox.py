@@ -82,7 +82,8 @@ class Attached:
     Pushes follow `cursor`; `top` is the inbox's last number. `entries` are the first of those that
     wait; there are more when the last of them is below `top`. `lost` is the range, both ends
     included, that was dropped before this device acknowledged it. `resumed` is true when `cursor`
-    is the client's own and nothing is lost.
+    is the client's own and nothing is lost. `seen_ms` is when an earlier session of the device was
+    seen last, 0 where there was none.
     """
 
     cursor: Cursor
@@ -91,6 +92,7 @@ class Attached:
     lost: tuple[int, int] | None
     entries: list[Entry]
     blocked_by: BlockedBy = NOBODY
+    seen_ms: int = 0
 
 
 class Revoked(StoreError):
@@ -136,6 +138,11 @@ class Inboxes:
         self._keys = keys
         self.audience = partial(audience_of, keys)
         self._direct = lru_cache(CACHED)(self.audience)
+        self.evictions = 0
+        """Messages that made room for others because an inbox held its tier's cap."""
+
+    def _evict(self, count: int) -> None:
+        self.evictions += count
 
     def deliver(
         self,
@@ -187,7 +194,7 @@ class Inboxes:
         Who is out of the group since a later version than that is passed over. `also` are other
         calls that store the message and answer as these do: the future waits for them too.
         """
-        stored = Stored(len(audience) + len(also))
+        stored = Stored(len(audience) + len(also), self._evict)
         sender, epoch = f"{app_id}:{talk.sender}", message_id.hex()[:EPOCH_CHARS]
         expires = "" if expires_ms is None else expires_ms
         arguments = words_of(
@@ -225,7 +232,7 @@ class Inboxes:
         names = {self._keys.user(app_id, user): payload for user, payload in payloads.items()}
         for keys in names:
             buckets.setdefault(keys.bucket, []).append(keys)
-        stored = Stored(len(buckets))
+        stored = Stored(len(buckets), self._evict)
         for bucket, members in buckets.items():
             self._link.run_then(
                 stored,
@@ -293,7 +300,7 @@ class Inboxes:
             raise Revoked("the token was revoked")
         if reply[0] == b"too many":
             raise TooManyDevices("too many devices")
-        _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by = reply
+        _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by, seen_ms = reply
         return _attached(
             Cursor(epoch.decode(), int(start_ms), int(start)),
             int(top_ms),
@@ -302,6 +309,7 @@ class Inboxes:
             parse_entries(raw),
             BlockedBy.parse(blocked_by),
             now_ms,
+            int(seen_ms),
         )
 
     async def page(
@@ -394,6 +402,7 @@ def _attached(
     entries: list[Entry],
     blocked_by: BlockedBy,
     now_ms: int,
+    seen_ms: int,
 ) -> Attached:
     left = list(dropwhile(lambda entry: entry.expired(now_ms), entries))
     # What is missing between the cursor and the first that is left was dropped; where none is left,
@@ -405,6 +414,6 @@ def _attached(
     else:
         ms, gone = top_ms, top
     if gone == start.seq:
-        return Attached(start, top, resumed, None, left, blocked_by)
+        return Attached(start, top, resumed, None, left, blocked_by, seen_ms)
     before = Cursor(start.epoch, ms, gone)
-    return Attached(before, top, False, (start.seq + 1, gone), left, blocked_by)
+    return Attached(before, top, False, (start.seq + 1, gone), left, blocked_by, seen_ms)

@@ -108,7 +108,10 @@ class Keys:
         # Every message asks for the names of the same few: a name costs more to spell than to keep.
         self.user = lru_cache(CACHED)(self._user)
         self.log = lru_cache(CACHED)(self._log)
+        self.room = lru_cache(CACHED)(self._room)
         self.gateways = f"{self._prefix}gateways"
+        # In the slot of the key before, which has no tag of its own.
+        self.connections = f"{self._prefix}{{{self.gateways}}}:connections"
 
     def app(self, app_id: str) -> str:
         """The sealed record of an app."""
@@ -208,7 +211,14 @@ class Keys:
         """In the user's bucket: heard where somebody watches the user."""
         return f"{self._prefix}{{{bucket_of(app_id, user)}}}:pres:{app_id}:{user}"
 
-    def room(self, app_id: str, room: str) -> RoomKeys:
+    def probe_channel(self, gateway: str) -> str:
+        """What one gateway process says to itself, to know that what is published is heard.
+
+        Its slot goes by the process: those of a region don't all hang on one primary of a cluster.
+        """
+        return f"{self._prefix}{{probe:{gateway}}}"
+
+    def _room(self, app_id: str, room: str) -> RoomKeys:
         """All the names of one room."""
         like = self.user(app_id, ROOM + room)
         head = f"{self._prefix}{{{like.bucket}}}:"

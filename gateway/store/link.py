@@ -115,6 +115,8 @@ class Link(ABC):
     replicas have the write (Redis WAIT).
     """
 
+    identity: stamp.Identity
+    """What the next Redis is held against; it may be replaced."""
     up: bool
     on_up: Callable[[], None] | None
 
@@ -133,6 +135,11 @@ class Link(ABC):
     @abstractmethod
     def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
         """As `call`, of a command without a key: ask every primary."""
+
+    @property
+    @abstractmethod
+    def queued(self) -> int:
+        """How many commands wait for their answer."""
 
     def call(self, *command: str | bytes | int, durable: bool = False) -> asyncio.Future[Any]:
         """Send one command, whose first argument is a key, and get a future of its answer.
@@ -199,12 +206,17 @@ class NodeLink(RedisConnection, Link):
         fsync: bool = False,
     ) -> None:
         super().__init__(server, "link")
-        self._identity = identity
+        self.identity = identity
         self._replicas = replicas
         self._fsync = fsync
         self._pending: deque[Then | _Held | _Barrier] = deque()
         self._held: list[_Held] = []
         self._barrier: _Barrier | None = None
+
+    @property
+    def queued(self) -> int:
+        """See `Link`."""
+        return len(self._pending)
 
     def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
         """See `Link`."""
@@ -236,7 +248,7 @@ class NodeLink(RedisConnection, Link):
 
     async def _greet(self) -> None:
         def ask(*command: str | bytes | int) -> asyncio.Future[Any]:
-            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[Any] = self._loop.create_future()
             self._ask(partial(_settle, future), pack(command))
             return future
 
@@ -253,7 +265,7 @@ class NodeLink(RedisConnection, Link):
         hello = await ask("HELLO", 2)
         if dict(zip(hello[::2], hello[1::2], strict=True)).get(b"mode") == b"cluster":
             raise IsCluster
-        await stamp.check(ask, self._identity)
+        await stamp.check(ask, self.identity)
 
     def _flush(self) -> None:
         if self._held and self._barrier is None:

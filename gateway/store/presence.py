@@ -15,12 +15,14 @@ Times are milliseconds since 1970. Every method may raise `Unavailable` or `Stor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 from gateway.store.errors import StoreError, Unavailable
 from gateway.store.events import SESSION_ID_CHARS
+from gateway.store.headcount import Headcount
 from gateway.store.inbox import STALE_MS
 from gateway.store.keys import Keys
 from gateway.store.link import Link, script
@@ -79,12 +81,18 @@ class Found:
 
 
 class PresenceStore:
-    """The presence of a region's users, and the lease of the gateway `gateway`."""
+    """The presence of a region's users, and the lease of the gateway `gateway`.
 
-    def __init__(self, link: Link, keys: Keys, gateway: str) -> None:
+    With its lease the gateway tells how many connections it has, as `headcount` says.
+    """
+
+    def __init__(
+        self, link: Link, keys: Keys, gateway: str, headcount: Headcount | None = None
+    ) -> None:
         self._link = link
         self._keys = keys
         self._gateway = gateway
+        self._headcount = headcount or Headcount()
 
     def channel(self, app_id: str, user: str) -> str:
         """The presence channel of a user."""
@@ -92,16 +100,33 @@ class PresenceStore:
 
     async def renew(self, lease_ms: int = LEASE_MS) -> frozenset[str]:
         """This gateway lives for `lease_ms`, or no more where that is 0; returns who lives."""
-        return _names(await self._lease(lease_ms))
+        told = self._headcount.telling() if lease_ms else {}
+        alive, totals = await self._lease(lease_ms, told)
+        self._headcount.learn(told, totals)
+        return _names(alive)
 
-    def _lease(self, lease_ms: int) -> asyncio.Future[Any]:
-        return self._link.run(_GATEWAYS, (self._keys.gateways,), self._gateway, lease_ms)
+    def tell(self, app_id: str) -> asyncio.Future[Any]:
+        """Tell of one app's connections. When the future is done, `headcount` has learnt how many
+        there are elsewhere, unless it raises as `Link.call`."""
+        told = self._headcount.telling([app_id])
+        call = self._lease(LEASE_MS, told)
+        call.add_done_callback(partial(self._learn, told))
+        return call
+
+    def _learn(self, told: Mapping[str, int], call: asyncio.Future[Any]) -> None:
+        if call.exception() is None:  # else the next lease tells
+            self._headcount.learn(told, call.result()[1])
+
+    def _lease(self, lease_ms: int, told: Mapping[str, int]) -> asyncio.Future[Any]:
+        keys = (self._keys.gateways, self._keys.connections)
+        counts = [word for app_id, here in told.items() for word in (app_id, here)]
+        return self._link.run(_GATEWAYS, keys, self._gateway, lease_ms, *counts)
 
     async def read(self, users: Sequence[tuple[str, str]]) -> tuple[list[Found], frozenset[str]]:
         """What there is of each (app id, user), and which gateways live, in one round trip."""
         calls = [self._link.call("HGETALL", self._keys.user(*user).meta) for user in users]
         # Last, or a gateway that has just started would have rows here and no lease.
-        *hashes, alive = await asyncio.gather(*calls, self._lease(LEASE_MS))
+        *hashes, (alive, _) = await asyncio.gather(*calls, self._lease(LEASE_MS, {}))
         return [_found(flat) for flat in hashes], _names(alive)
 
     async def set(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from gateway.apps.tiers import Tier
@@ -146,7 +147,9 @@ class RoomStore:
         first published; it raises `RoomRefused` where the user may not write.
         """
         keys = self._keys.room(app_id, room)
-        call = self._link.run(
+        taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._link.run_then(
+            partial(_settle, taken),
             _SEND,
             (
                 self._keys.dedupe(keys.bucket, app_id, message_id),
@@ -167,7 +170,7 @@ class RoomStore:
             message_id.hex()[:EPOCH_CHARS],
             keys.member,
         )
-        return _unless_refused(call)
+        return taken
 
     async def set(
         self,
@@ -213,18 +216,13 @@ class RoomStore:
             raise RoomRefused(reply.decode())
 
 
-def _unless_refused(call: asyncio.Future[Any]) -> asyncio.Future[int]:
-    """A future of the call's time. Not a coroutine: a message costs no task."""
-    result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def done(call: asyncio.Future[Any]) -> None:
-        error = call.exception()
-        if error is None and not call.result().isdigit():
-            error = RoomRefused(call.result().decode())
-        if error is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(int(call.result()))
-
-    call.add_done_callback(done)
-    return result
+def _settle(taken: asyncio.Future[int], reply: Any) -> None:
+    """Called by the link itself: a message costs no task, and no turn of the loop."""
+    if taken.done():  # its caller was cancelled
+        return
+    if isinstance(reply, StoreError):
+        taken.set_exception(reply)
+    elif reply.isdigit():
+        taken.set_result(int(reply))
+    else:
+        taken.set_exception(RoomRefused(reply.decode()))

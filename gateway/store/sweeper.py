@@ -55,6 +55,18 @@ class Sweeper:
         self._groups = groups
         self._clock_ms = clock_ms
         self._id = secrets.token_hex(8)
+        self._overdue_ms = 0
+        self._tended_ms = clock_ms()
+
+    @property
+    def lag_s(self) -> float:
+        """By how much the sweeping is late, in seconds.
+
+        How long the oldest thing was due that the last round found here, and the time since that
+        round ended, or since another gateway was seen to hold the lease. So it grows while nobody
+        sweeps, and is mostly below `INTERVAL_S` while all is well.
+        """
+        return (self._overdue_ms + max(self._clock_ms() - self._tended_ms, 0)) / 1000
 
     async def run(self) -> None:
         """Sweep every `INTERVAL_S` while this process holds the lease. Never returns."""
@@ -65,6 +77,9 @@ class Sweeper:
                     removed = await self.sweep()
                     if removed:
                         _log.info("swept", messages=removed)
+                else:
+                    self._overdue_ms = 0  # how late it is, its holder says
+                self._tended_ms = self._clock_ms()
             except Unavailable as error:
                 _log.warning("sweep_put_off", reason=error.reason)
             except StoreError as error:
@@ -83,19 +98,29 @@ class Sweeper:
         Raises:
             Unavailable: Redis went away; what is left is swept next time.
         """
+        self._overdue_ms = 0
         removed = await asyncio.gather(
             *(self._sweep_bucket(b) for b in range(BUCKETS)),
             *(self._erase_expired(b) for b in range(BUCKETS)),
         )
         return sum(removed)
 
+    def _found(self, scores: list[bytes], now: int) -> None:
+        """These times were due. 0 is that of what was made due for a change of its app."""
+        for score in scores:
+            if score != b"0":
+                self._overdue_ms = max(self._overdue_ms, now - int(float(score)))
+                return
+
     async def _sweep_bucket(self, bucket: int) -> int:
         due, now = self._keys.due(bucket), self._clock_ms()
         removed = passed_over = 0
         while True:
-            members = await self._link.call(
-                "ZRANGE", due, "-inf", now, "BYSCORE", "LIMIT", passed_over, BATCH
+            found = await self._link.call(
+                "ZRANGE", due, "-inf", now, "BYSCORE", "LIMIT", passed_over, BATCH, "WITHSCORES"
             )
+            members = found[::2]
+            self._found(found[1::2], now)
             times: dict[str, tuple[int, int] | None] = {}
             for member in members:
                 app_id, _, name = member.decode().partition(":")
@@ -137,9 +162,11 @@ class Sweeper:
         """Entries whose own time to live is over."""
         ttl, now, removed = self._keys.ttl(bucket), self._clock_ms(), 0
         while True:
-            members = await self._link.call(
-                "ZRANGE", ttl, "-inf", now, "BYSCORE", "LIMIT", 0, BATCH
+            found = await self._link.call(
+                "ZRANGE", ttl, "-inf", now, "BYSCORE", "LIMIT", 0, BATCH, "WITHSCORES"
             )
+            members = found[::2]
+            self._found(found[1::2], now)
             streams: dict[str, list[str]] = {}
             for member in members:
                 stream, _, entry_id = member.decode().partition(" ")

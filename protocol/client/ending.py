@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 
@@ -92,3 +93,14 @@ def is_misconfigured(error: Exception) -> bool:
         status = error.response.status_code
         return 300 <= status < 500 and status not in (408, 429)
     return isinstance(error, (ssl.SSLCertVerificationError, NegotiationError))
+
+
+def retry_after(error: Exception) -> float:
+    """How many seconds a refused upgrade asks to wait (HP-2.1-7); 0.0 where it does not say.
+
+    A date in `Retry-After` (RFC 9110 section 10.2.3) is not read: no gateway sends one.
+    """
+    if not isinstance(error, InvalidStatus) or error.response.status_code not in (429, 503):
+        return 0.0
+    said = error.response.headers.get_all("Retry-After")
+    return float(said[0]) if len(said) == 1 and re.fullmatch(r"[0-9]{1,6}", said[0]) else 0.0

@@ -16,6 +16,12 @@ from protocol.codec import encode
 from protocol.frames import Cursor
 from protocol.limits import WINDOW
 
+ACK_EVERY_S: Final = 0.5
+"""An ack leaves no more often than this, in seconds, unless half of the window is unacknowledged.
+
+An ack costs a gateway as much as a push. What it saves is some repetition, for a device that comes
+back without its cursor."""
+
 SAVE_EVERY_S: Final = 1.0
 """A cursor file is written no more often than this, in seconds."""
 
@@ -40,7 +46,7 @@ class Incoming:
         self._connection: Connection | None = None
         self._half_window = WINDOW // 2
         self._waiter: asyncio.Future[None] | None = None
-        self._ack_planned = False
+        self._ack_planned: asyncio.TimerHandle | None = None
         self._save_planned: asyncio.TimerHandle | None = None
         self._end: BaseException | None = None
         self._stopped = False
@@ -131,6 +137,9 @@ class Incoming:
         The iteration stops if `end` is None. Else it raises `end` when all is handed out.
         """
         self._connection = None
+        if self._ack_planned is not None:
+            self._ack_planned.cancel()
+            self._ack_planned = None
         self._end = end
         self._stopped = end is None
         self._wake()
@@ -146,20 +155,18 @@ class Incoming:
         self._plan_save()
 
     def _plan_ack(self) -> None:
-        """One ack a turn of the loop; or now, if a reader that never waits has half a window."""
+        """Soon, with all that is dealt with until then; or now, where half a window is."""
         if self._inbox.ack_size >= self._half_window:
             self._send_ack()
             if self._connection is not None:
                 self._connection.flush()
-        elif not self._ack_planned:
-            self._ack_planned = True
-            self._loop.call_soon(self._send_planned_ack)
-
-    def _send_planned_ack(self) -> None:
-        self._ack_planned = False
-        self._send_ack()
+        elif self._ack_planned is None and not self._stopped:
+            self._ack_planned = self._loop.call_later(ACK_EVERY_S, self._send_ack)
 
     def _send_ack(self) -> None:
+        if self._ack_planned is not None:
+            self._ack_planned.cancel()
+            self._ack_planned = None
         if self._connection is not None and (seq := self._inbox.ack_due()) is not None:
             self._connection.write(encode(frames.Ack(seq)))
 

@@ -138,7 +138,7 @@ class Link:
             reason = f"can't connect: {error}"
             if not self.live.done() and ending.is_misconfigured(error):
                 raise ConnectFailed(reason) from error
-            return ending.Retry(None, reason)
+            return ending.Retry(None, reason, ending.retry_after(error))
         self._connection = connection
         self._connect_id = self._outgoing.next_id()
         connection.receive = self._received

@@ -82,9 +82,9 @@ def test_who_listens_is_found_by_the_port() -> None:
     """On this machine only; what nobody listens on is nobody's."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert proc.listener_pid("localhost", port) == os.getpid()
-        assert proc.listener_pid("192.0.2.1", port) is None
-    assert proc.listener_pid("localhost", port) is None
+        assert proc.listener_pids("localhost", port) == (os.getpid(),)
+        assert proc.listener_pids("192.0.2.1", port) == ()
+    assert proc.listener_pids("localhost", port) == ()
 
 
 def test_the_floor_of_a_fan_out_is_measured() -> None:

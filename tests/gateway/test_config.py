@@ -44,6 +44,8 @@ def test_the_least_that_is_needed() -> None:
     assert (settings.origins, settings.allow_missing_origin) == ([], True)
     assert (settings.directory, settings.tls_terminated_upstream) == ({}, False)
     assert (settings.log_level, settings.log_format) == ("info", "json")
+    assert settings.workers == len(os.sched_getaffinity(0))
+    assert (settings.ops_listen, settings.drain_s) == (None, 30)
 
 
 def test_flags_beat_variables_beat_the_file(
@@ -343,3 +345,63 @@ def test_variables_do_not_reach_settings_made_in_code(monkeypatch: pytest.Monkey
     """Sources are merged in one place; a constructor takes what it is given."""
     monkeypatch.setenv("HOMEPORT_ORIGINS", json.dumps(["https://elsewhere.example.com"]))
     assert Settings(**GOOD).origins == []
+
+
+# --- protection ----------------------------------------------------------------------------------
+
+
+def test_protection_has_defaults_that_hurt_nobody() -> None:
+    """An office behind one address, a balancer on loopback, a load test."""
+    settings = load_settings(None, GOOD)
+    assert (settings.max_connections_per_ip, settings.ip_connect_rate) == (2000, 100)
+    assert (settings.connect_rate, settings.max_outbox_bytes) == (0, 256 * 1024 * 1024)
+    assert settings.trusted_proxies == ["127.0.0.0/8", "::1/128"]
+    assert settings.client_address_header is None
+    assert not settings.wss_proxy_protocol
+    assert not settings.plain_proxy_protocol
+
+
+def test_trusted_proxies_are_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name, or an address with bits beyond its mask, is a mistake."""
+    monkeypatch.setenv("HOMEPORT_TRUSTED_PROXIES", '["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"]')
+    assert len(load_settings(None, GOOD).trusted_proxies) == 3
+    monkeypatch.delenv("HOMEPORT_TRUSTED_PROXIES")
+    for wrong in ("balancer", "10.0.0.1/8", "10.0.0.0/33", ""):
+        (problem,) = problems(trusted_proxies=[wrong])
+        assert "is no network: write it like 10.0.0.0/8" in problem
+
+
+def test_a_header_needs_somebody_to_trust() -> None:
+    """Else anybody could say whose connection it is."""
+    (one,) = problems(client_address_header="forwarded", trusted_proxies=[])
+    assert one.startswith("client_address_header needs trusted_proxies")
+    (two,) = problems(plain_proxy_protocol=True, trusted_proxies=[])
+    assert two.startswith("plain_proxy_protocol needs trusted_proxies")
+    (three,) = problems(wss_proxy_protocol=True)
+    assert three == "wss_proxy_protocol needs wss_listen: set both"
+    assert problems(client_address_header="x-real-ip")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_connections_per_ip": -1},
+        {"ip_connect_rate": -1},
+        {"connect_rate": -1},
+        {"max_outbox_bytes": 1000},
+        {"ip_connect_rate": 0.5},
+    ],
+)
+def test_a_limit_is_a_number(wrong: dict[str, Any]) -> None:
+    """0 is no limit; less is nothing, and so small a memory would close everybody."""
+    assert len(problems(**wrong)) == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "wrong"),
+    [("workers", 0), ("workers", "many"), ("drain_s", 0), ("ops_listen", "9600")],
+)
+def test_wrong_values_of_a_replica_are_refused(flag: str, wrong: Any) -> None:
+    """No worker, no time to leave, a port without a host."""
+    (problem,) = problems(**{flag: wrong})
+    assert problem.startswith("--" + flag.replace("_", "-"))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
 from protocol.client import Client, Disconnected, Event, Lost, Message, Reset, Sent
 from tests.system.site import DEADLINE_S, PATIENCE_S, Site
@@ -18,14 +21,18 @@ class Load:
     Every body is ``<sender> <number>``, the numbers of a sender 0, 1, 2…
     """
 
-    def __init__(self, site: Site, url: str, users: int, rng: random.Random) -> None:
+    def __init__(
+        self, site: Site, url: str, users: int, rng: random.Random, **client_options: Any
+    ) -> None:
         self.users = [f"user{number}" for number in range(users)]
         self.events: dict[str, list[Event]] = defaultdict(list)
+        self.times: dict[str, list[float]] = defaultdict(list)  # of the events, monotonic seconds
         self.got: dict[str, list[Message]] = defaultdict(list)
         self.accepted = 0
         self._site = site
         self._url = url
         self._rng = rng
+        self._client_options = client_options
         self._clients: dict[str, Client] = {}
         self._sent: dict[str, list[str]] = defaultdict(list)  # sender -> recipient of each number
         self._answers: dict[str, list[asyncio.Task[Sent]]] = defaultdict(list)
@@ -36,7 +43,9 @@ class Load:
         """Every user is connected, and reads and acknowledges."""
         async with contextlib.AsyncExitStack() as stack:
             for user in self.users:
-                client = self._site.client(self._url, user, on_event=self.events[user].append)
+                client = self._site.client(
+                    self._url, user, on_event=partial(self._note, user), **self._client_options
+                )
                 self._clients[user] = await stack.enter_async_context(client)
             readers = [asyncio.create_task(self._read(user)) for user in self.users]
             try:
@@ -45,6 +54,10 @@ class Load:
                 for reader in readers:
                     reader.cancel()
                 await asyncio.gather(*readers, return_exceptions=True)
+
+    def _note(self, user: str, event: Event) -> None:
+        self.events[user].append(event)
+        self.times[user].append(time.monotonic())
 
     async def _read(self, user: str) -> None:
         async for message in self._clients[user].messages():

@@ -120,9 +120,9 @@ class Site:
         path.write_text("".join(lines))
         return path
 
-    async def gateway(self, name: str = "a", **changes: Any) -> GatewayProcess:
-        """Start a gateway. It is killed at the end of the test."""
-        gateway = GatewayProcess(self.config(name, **changes), self.log)
+    async def gateway(self, name: str = "a", patch: str = "", **changes: Any) -> GatewayProcess:
+        """Start a gateway. It is killed at the end of the test. `patch`: see `GatewayProcess`."""
+        gateway = GatewayProcess(self.config(name, **changes), self.log, patch)
         self._stack.callback(gateway.kill)
         await asyncio.to_thread(gateway.start)
         return gateway
@@ -208,7 +208,8 @@ class Front:
     async def __aenter__(self) -> Front:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
-        self.url = f"ws://127.0.0.1:{port}{PATH}"
+        scheme = self._gateways[0].urls[0].partition("://")[0]
+        self.url = f"{scheme}://127.0.0.1:{port}{PATH}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -239,7 +240,7 @@ class Front:
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for gateway in self._rng.sample(self._gateways, len(self._gateways)):
             if gateway.urls:
-                host, _, port = gateway.urls[0].removeprefix("ws://").rpartition(":")
+                host, _, port = gateway.urls[0].partition("://")[2].rpartition(":")
                 with contextlib.suppress(ConnectionError):
                     return await asyncio.open_connection(host, int(port))
         return None

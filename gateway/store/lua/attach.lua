@@ -8,7 +8,7 @@
 --       13 most devices connected at once  14 'replace' or 'refuse': what happens past that
 --       15 platform of this device  16 how long a connected device may go unseen, ms
 -- Returns {'revoked'}, {'too many'}, or {'ok', epoch, top ms, top seq, start ms, start seq, resumed,
--- entries, blocked by (HGETALL)}.
+-- entries, blocked by (HGETALL), when an earlier session of the device was seen last in ms}.
 local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
 local device, session = ARGV[3], ARGV[4]
 
@@ -55,10 +55,9 @@ if not epoch then
 end
 
 -- A device that was never here, or was forgotten, begins after what all others have acknowledged.
-local acked, previous = known[4] or '0-0', ''
+local acked, previous, seen_last = known[4] or '0-0', '', '0'
 if known[5] then
-  local id, _, holder = string.match(known[5], '^(%S+) (%S+) (%S*)')
-  acked, previous = id, holder
+  acked, seen_last, previous = string.match(known[5], '^(%S+) (%S+) (%S*)')
 end
 
 -- Nothing past its time is read, even if it is still here: the first ms that is young enough.
@@ -134,4 +133,4 @@ end
 local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[9])
 local start_ms, start_seq = string.match(start, '^(%d+)-(%d+)$')
 return {'ok', epoch, string.format('%.0f', top_ms), string.format('%.0f', top_seq),
-  start_ms, start_seq, resumed, entries, redis.call('HGETALL', KEYS[6])}
+  start_ms, start_seq, resumed, entries, redis.call('HGETALL', KEYS[6]), seen_last}

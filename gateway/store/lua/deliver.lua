@@ -11,7 +11,8 @@
 --       then, for each inbox: its member of the due list
 -- There follow KEYS, with a version: for each inbox, that since which its user is out (fence); and
 -- with a conversation: for each inbox, unread and waiting. With a log its two keys are the last.
--- Returns the time in ms at which the message was first stored here: now, or that of an earlier try.
+-- Returns the time in ms at which the message was first stored here: now, or that of an earlier try;
+-- or, where inboxes were full, a list of it and of how many messages had to go.
 local now, retention, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local record = ARGV[5]
 
@@ -20,12 +21,14 @@ local record = ARGV[5]
 local FIRST = 13
 local inboxes = #ARGV - FIRST + 1
 local several = inboxes > 1 or ARGV[12] ~= ''
-local states, out = {}, {}
+local states, lengths, out, evicted = {}, {}, {}, 0
 for i = FIRST, #ARGV do
   local at = 3 * (i - FIRST) + 4
-  states[i] = redis.call('HMGET', KEYS[at + 1], 'e', 'q', 't')
-  if several then
-    redis.call('XLEN', KEYS[at]) -- fails where it is no stream
+  states[i] = redis.call('HMGET', KEYS[at + 1], 'e', 'q', 't', 'f')
+  -- What all devices have acknowledged is not in the inbox: it may be full only behind that.
+  local floor = states[i][4] and tonumber(string.match(states[i][4], '-(%d+)$')) or 0
+  if several or (tonumber(states[i][2]) or 0) - floor >= tonumber(cap) then
+    lengths[i] = redis.call('XLEN', KEYS[at]) -- fails where it is no stream
   end
 end
 if ARGV[7] ~= '' then
@@ -67,6 +70,9 @@ local function store(i)
     redis.call('DEL', KEYS[1])
     return added
   end
+  if lengths[i] and lengths[i] >= tonumber(cap) then
+    evicted = evicted + 1
+  end
   if known[1] then
     redis.call('HSET', meta, 'q', seq_text, 't', ms_text)
   else
@@ -94,5 +100,8 @@ for i = FIRST, #ARGV do
 end
 if log_before then
   keep(log_before, log, log_meta, KEYS[2], KEYS[3], ARGV[12], now, retention, record, ARGV[8])
+end
+if evicted > 0 then
+  return {ARGV[1], evicted}
 end
 return ARGV[1]

@@ -26,6 +26,7 @@ def test_a_higher_tier_never_gives_less() -> None:
             t.max_body,
             t.group_members,
             t.devices,
+            t.connections,
             *(n for rate in (t.session, t.user, t.app) for n in (rate.per_s, rate.burst)),
         )
         for t in TIERS.values()
@@ -60,6 +61,14 @@ def test_the_spec_tells_the_devices() -> None:
     spec = (Path(__file__).parents[3] / "protocol" / "SPEC.md").read_text()
     told = ", ".join(f"{name} {tier.devices}" for name, tier in TIERS.items())
     assert re.search(rf"all replicas together: {told}\.", spec)
+
+
+def test_the_spec_tells_the_connections() -> None:
+    """HP-17.3-2: the numbers of SPEC.md sections 17.3 and 9.1; a device is a connection."""
+    spec = (Path(__file__).parents[3] / "protocol" / "SPEC.md").read_text()
+    told = ", ".join(f"{name} {tier.connections:,}" for name, tier in TIERS.items())
+    assert spec.count(told) == 2
+    assert all(tier.connections > tier.devices for tier in TIERS.values())
 
 
 def test_a_bucket_never_holds_less_than_what_it_holds_for() -> None:

@@ -78,6 +78,6 @@ def region(tmp_path: Path) -> Iterator[Region]:
         config = tmp_path / "homeport.toml"
         config.write_text(
             f'region = "eu"\nredis_url = "{valkey.url}"\nkey_file = "{tmp_path}/keys.json"\n'
-            'plain_listen = "127.0.0.1:0"\ndurability = "memory"\n'
+            'plain_listen = "127.0.0.1:0"\ndurability = "memory"\nworkers = 1\n'
         )
         yield Region(tmp_path, config, valkey)

@@ -9,6 +9,7 @@ from tests.gateway.cli.conftest import Region, run
 COMMANDS = [
     "dev",
     "serve",
+    "drain",
     "send",
     "listen",
     "history",

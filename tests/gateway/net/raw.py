@@ -53,16 +53,25 @@ class RawSocket:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, address: Address | None, tls: ssl.SSLContext | None = None, receive_buffer: int = 0
+        cls,
+        address: Address | None,
+        tls: ssl.SSLContext | None = None,
+        receive_buffer: int = 0,
+        source: str = "",
+        first: bytes = b"",
     ) -> AsyncIterator[Self]:
-        """Connect. `receive_buffer` is the kernel's, in bytes, where it must be small."""
+        """Connect. `receive_buffer` is the kernel's, in bytes, where it must be small; `source` is
+        the local address to come from; `first` is sent before TLS begins."""
         assert address is not None
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            sock.bind((source, 0))
         sock.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", address.port))
+            await asyncio.get_running_loop().sock_sendall(sock, first)
         except OSError:
             sock.close()
             raise

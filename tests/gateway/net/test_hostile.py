@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,14 +34,23 @@ class Gateway:
         self.app = app
         self.log = log
         now = app.created_ms / 1000
-        self.hostile, self.bystander = (
-            tokens.mint(app.id, app.certificates[0], "sg", user, now) for user in USERS
-        )
+        # Many, because one user is let in once a second in the long run (HP-17.3-1).
+        self._hostile = [
+            tokens.mint(app.id, app.certificates[0], "sg", f"{USERS[0]}-{number}", now)
+            for number in range(100)
+        ]
+        self._turn = itertools.cycle(self._hostile)
+        self.bystander = tokens.mint(app.id, app.certificates[0], "sg", USERS[1], now)
+
+    @property
+    def hostile(self) -> str:
+        """A token of the next hostile user."""
+        return next(self._turn)
 
     @property
     def secrets(self) -> list[str]:
         """What no log may show: the parts of the tokens, and the certificates."""
-        parts = [*self.hostile.split("."), *self.bystander.split(".")]
+        parts = [part for token in (*self._hostile, self.bystander) for part in token.split(".")]
         return [*parts, *self.app.certificates]
 
     @property
@@ -49,8 +59,9 @@ class Gateway:
         return self.process.urls[0].rstrip("/") + "/v1"
 
     def resident_bytes(self) -> int:
-        """How much memory it holds (proc(5), statm)."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        """How much memory its worker holds (proc(5), statm)."""
+        (worker,) = self.process.workers
+        pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
         return pages * 4096
 
 
@@ -69,6 +80,7 @@ def gateway(redis_url: str, tmp_path: Path, clock: Any) -> Iterator[Gateway]:
     config = tmp_path / "homeport.toml"
     config.write_text(
         'region = "sg"\ndurability = "memory"\nplain_listen = "127.0.0.1:0"\n'
+        "workers = 1\n"
         f'redis_url = "{redis_url}"\nkey_file = "{settings.key_file}"\n'
     )
     process = GatewayProcess(config, tmp_path / "gateway.log").start()

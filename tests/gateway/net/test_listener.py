@@ -35,7 +35,9 @@ async def test_abort_ends_what_is_open(running: RunningWorker) -> None:
 
 async def test_an_address_that_is_taken_is_refused(running: RunningWorker) -> None:
     """The operator's fault, told at the start."""
-    listener = Listener(running.worker._services, Origins([], allow_missing=True))
+    listener = Listener(
+        running.worker._services, Origins([], allow_missing=True), running.worker._settings
+    )
     assert running.listening.plain is not None
     with pytest.raises(OSError, match="in use"):
         await listener.listen(running.listening.plain, None)
@@ -43,7 +45,9 @@ async def test_an_address_that_is_taken_is_refused(running: RunningWorker) -> No
 
 async def test_port_0_takes_a_free_one_on_ipv6_too(running: RunningWorker) -> None:
     """And the address that it became is told."""
-    listener = Listener(running.worker._services, Origins([], allow_missing=True))
+    listener = Listener(
+        running.worker._services, Origins([], allow_missing=True), running.worker._settings
+    )
     address = await listener.listen(Address("::1", 0), None)
     assert address.host == "::1"
     assert address.port > 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Settings
-from gateway.runtime import worker as worker_module
+from gateway.runtime import drain as drain_module
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.runtime.worker import Listening, StartError, Worker, serve
 from gateway.security.keyring import Keyring
@@ -163,7 +163,7 @@ async def test_clients_that_do_not_answer_hold_up_nothing(
     running: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G10: a drain has an end, whatever clients do."""
-    monkeypatch.setattr(worker_module, "DRAIN_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(drain_module, "CLOSE_S", 0.2)
     async with (
         RawSocket.open(running.listening.plain) as silent,
         RawSocket.open(running.listening.plain) as half,

@@ -69,7 +69,7 @@ async def test_nothing_is_sent_before_the_answer(setting: Setting) -> None:
         sending.cancel()
 
 
-@pytest.mark.parametrize("code", [4000, 4003, 4006, 1001, 1011])
+@pytest.mark.parametrize("code", [4000, 4003, 4006, 4007, 1001, 1011])
 async def test_closes_that_ask_to_come_back(setting: Setting, code: int) -> None:
     """HP-8.2-1, HP-8.2-3: with the cursor of what was acknowledged."""
     async with setting.live() as (client, peer):
@@ -307,6 +307,49 @@ async def test_an_overloaded_balancer_is_tried_again(setting: Setting) -> None:
         entering.cancel()
         with pytest.raises(asyncio.CancelledError):
             await entering
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "wait"),
+    [
+        (429, ["7"], 7.2),
+        (503, ["7"], 7.2),
+        (500, ["7"], 0.2),  # nothing about when
+        (429, [], 0.2),
+        (429, ["soon"], 0.2),
+        (429, ["-7"], 0.2),
+        (429, ["7", "9"], 0.2),
+        (429, ["Wed, 21 Oct 2026 07:28:00 GMT"], 0.2),
+    ],
+)
+async def test_retry_after_of_an_upgrade_is_obeyed(
+    setting: Setting, status: int, said: list[str], wait: float
+) -> None:
+    """HP-2.1-7: the seconds and the jitter, also before the first connection."""
+    left = [status]
+
+    def process_request(connection: ServerConnection, request: Request) -> Response | None:
+        if not left:
+            return None
+        response = connection.respond(HTTPStatus(left.pop()), "")
+        for value in said:
+            response.headers["Retry-After"] = value
+        return response
+
+    async with running(process_request=process_request) as setting.server, setting.live():
+        assert setting.delays == [wait]
+
+
+@pytest.mark.parametrize("code", [134, 137])
+async def test_a_limit_of_connections_is_waited_for(setting: Setting, code: int) -> None:
+    """HP-17.3-1, HP-17.3-2, HP-8.3-2: after `retry_after`, with the same token."""
+    entering = asyncio.create_task(setting.client().__aenter__())
+    first = await (await setting.server.peer()).refuse(code, 4007, retry_after=7.0)
+    again = await (await setting.server.peer()).accept()
+    assert (first.token, again.token) == ("token-1", "token-1")
+    client = await entering
+    assert setting.delays == [7.2]
+    await client.close()
 
 
 async def test_another_websocket_server_is_not_used(setting: Setting) -> None:

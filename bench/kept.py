@@ -1,0 +1,126 @@
+"""What Redis keeps and carries: bytes of its memory and of its network, each.
+
+Run ``python -m bench.kept`` (``--json`` for scripts). It writes with the gateway's own code to an
+embedded Valkey, with a 200-byte body, and reads the server's own counts. `gateway.capacity` plans
+with these figures, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from bench.micro import APP, BODY, KEYRING
+from gateway.chat.records import Records
+from gateway.runtime.embedded import EmbeddedValkey
+from gateway.security.sealing import Sealer
+from gateway.store.inbox import Inboxes, Talk
+from gateway.store.keys import Keys
+from gateway.store.link import Link
+from gateway.store.opening import open_redis
+from gateway.store.stamp import Identity
+from protocol import frames
+from protocol.ids import direct_conversation
+from protocol.limits import DEDUPE_WINDOW_MS
+
+PAIRS: Final = 250
+EACH: Final = 100
+"""Messages of each pair of users; a message is one of 25,000."""
+
+
+class Kept:
+    """Counts of one server, as differences."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._before: dict[str, int] = {}
+
+    async def since(self, count: int) -> dict[str, float]:
+        """What was added since the last call, for each of `count`."""
+        info = (await self._link.call("INFO")).decode()
+        fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+        names = ("used_memory", "total_net_input_bytes", "total_net_output_bytes")
+        now = {name: int(fields[name]) for name in names}
+        added = {name: (now[name] - self._before.get(name, 0)) / count for name in names}
+        self._before = now
+        return added
+
+
+async def measure(url: str) -> dict[str, float]:
+    """Bytes, by what they are of."""
+    link, _ = open_redis(url, Identity.of(KEYRING), lambda *_: None)
+    await link.start()
+    try:
+        inboxes, records, kept = Inboxes(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)
+        now_ms = time.time_ns() // 1_000_000
+        pairs = [(f"alice{number:05}", f"bob{number:05}") for number in range(PAIRS)]
+        await kept.since(1)
+        await asyncio.gather(
+            *(
+                inboxes.attach(
+                    APP.id, APP.tier, user, "phone", f"{user:0<32}", now_ms, None, now_ms
+                )
+                for pair in pairs
+                for user in pair
+            )
+        )
+        found = {"user: rows in Redis": (await kept.since(2 * PAIRS))["used_memory"]}
+
+        async def deliver(at_ms: int, *, history: bool) -> dict[str, float]:
+            for _ in range(EACH):
+                calls = []
+                for alice, bob in pairs:
+                    talk = Talk(direct_conversation(alice, bob), alice)
+                    message_id = os.urandom(16)
+                    message = frames.Message(message_id, alice, bob, at_ms, "text", BODY)
+                    record = records.make(APP, message, talk.conversation)
+                    calls.append(
+                        inboxes.deliver(
+                            APP.id, APP.tier, message_id, (alice, bob), record, at_ms, talk,
+                            history=history,
+                        )
+                    )  # fmt: skip
+                await asyncio.gather(*calls)
+            return await kept.since(PAIRS * EACH)
+
+        plain = await deliver(now_ms, history=False)
+        logged = await deliver(now_ms, history=True)
+        marks = await _without_marks(link, kept)
+        found["message: mark against repeats"] = -marks / 4
+        found["message: in an inbox"] = (plain["used_memory"] + marks / 2) / 2
+        found["message: in a history"] = logged["used_memory"] - plain["used_memory"]
+        found["message: to Redis"] = logged["total_net_input_bytes"]
+        found["message: from Redis, without pushes"] = logged["total_net_output_bytes"]
+        return found
+    finally:
+        await link.aclose()
+
+
+async def _without_marks(link: Link, kept: Kept) -> float:
+    """What memory a message has less once its marks are over; there were two for each."""
+    names = list(await link.call("KEYS", "*:dup:*"))
+    for start in range(0, len(names), 1000):
+        await link.call("DEL", *names[start : start + 1000])
+    return (await kept.since(PAIRS * EACH))["used_memory"]
+
+
+def main() -> None:
+    """Measure, and print."""
+    with tempfile.TemporaryDirectory() as folder, EmbeddedValkey(Path(folder)) as valkey:
+        found = asyncio.run(measure(valkey.url))
+    if "--json" in sys.argv[1:]:
+        print(json.dumps({name: round(value) for name, value in found.items()}))
+        return
+    print(f"bytes each; a mark lasts {DEDUPE_WINDOW_MS // 60_000} minutes")
+    for name, value in found.items():
+        print(f"{value:8.0f}  {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""What the workers reported, and what that says: live, ready, started, how far the drain is.
+
+No I/O: reports and the time are passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.ops.reports import Report
+
+LIVE_S: Final = 5.0
+"""A worker that said nothing for this long hangs."""
+
+SILENT_S: Final = 1.0
+"""One that said nothing for this long, several reports, is named as silent in /readyz."""
+
+PROOF_S: Final = 1.5
+"""How old the last proof of delivery may be. Probes leave every half second and have one second to
+come back, so an older proof means that one has failed."""
+
+_PARTS: Final = {
+    "link": "Redis does not answer commands",
+    "pubsub": "what is published in Redis does not come back",
+    "keyring": "what was sealed does not open: is the key file right?",
+    "late": "a probe took longer than a second to come back",
+}
+"""The faults of a probe, and what they mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why the answer is no: which part, of which worker ("" for all), and what is wrong."""
+
+    worker: str
+    part: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """How far the drain is. `state` is ready or draining; sessions are counted over all workers."""
+
+    state: str
+    to_drain: int
+    left: int
+    workers: int
+
+
+@dataclass(slots=True)
+class _Heard:
+    report: Report
+    at: float
+
+
+class Board:
+    """Knows the workers by their reports. `expected` is how many there should be.
+
+    `alive` tells whether a process is still there; `steady` is a monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self, expected: int, alive: Callable[[int], bool], steady: Callable[[], float]
+    ) -> None:
+        self._expected = expected
+        self._alive = alive
+        self._steady = steady
+        self._workers: dict[int, _Heard] = {}
+        self._seen: set[int] = set()
+        self._asked = False
+        self._left: list[Report] = []  # the last words of those that have left in this drain
+        self._started = False
+
+    def take(self, report: Report) -> None:
+        """A worker has reported."""
+        if report.pid not in self._workers:
+            if report.state != "draining":
+                self._left.clear()  # one that comes belongs to no drain
+            self._seen.add(report.pid)
+        self._workers[report.pid] = _Heard(report, self._steady())
+
+    def reap(self) -> list[int]:
+        """Forget the workers that have ended; returns their process ids."""
+        gone = [pid for pid in self._workers if not self._alive(pid)]
+        for pid in gone:
+            report = self._workers.pop(pid).report
+            if report.state == "draining":
+                self._left.append(report)
+        return gone
+
+    def ask_to_drain(self) -> bool:
+        """A drain is asked for; False where one is under way, which a second would hurry."""
+        if self.drain().state == "draining":
+            return False
+        self._asked = True
+        return True
+
+    # -- what that says ----------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> int:
+        """How many workers are there."""
+        return len(self._workers)
+
+    @property
+    def restarts(self) -> int:
+        """How many have taken the place of another one, as far as this process has seen."""
+        return max(len(self._seen) - self._expected, 0)
+
+    def hanging(self) -> list[Problem]:
+        """The workers whose loop does not turn."""
+        now = self._steady()
+        return [
+            Problem(heard.report.worker, "loop", f"it said nothing for {now - heard.at:.1f} s")
+            for heard in self._workers.values()
+            if now - heard.at > LIVE_S
+        ]
+
+    def unready(self) -> list[Problem]:
+        """What keeps the gateway from delivering; empty: it is ready."""
+        problems = []
+        if self.drain().state == "draining":
+            problems.append(Problem("", "drain", "the gateway is leaving"))
+        if self.workers < self._expected:
+            there = f"{self.workers} of {self._expected} workers are there"
+            problems.append(Problem("", "workers", there))
+        for heard in self._workers.values():
+            problem = self._unready(heard)
+            if problem is not None:
+                problems.append(problem)
+        if not problems:
+            self._started = True
+        return problems
+
+    def _unready(self, heard: _Heard) -> Problem | None:
+        report = heard.report
+        silent = self._steady() - heard.at
+        if silent > SILENT_S:
+            return Problem(report.worker, "loop", f"it said nothing for {silent:.1f} s")
+        if report.state == "starting":
+            return Problem(report.worker, "start", "it is starting")
+        if report.state == "draining":
+            return Problem(report.worker, "drain", "it is leaving")
+        if report.proof_s < 0:
+            return Problem(report.worker, report.fault or "probe", "no probe has come back yet")
+        age = report.proof_s + silent
+        if age > PROOF_S:
+            what = _PARTS.get(report.fault, "no probe comes back")
+            return Problem(report.worker, report.fault or "probe", f"for {age:.1f} s: {what}")
+        return None
+
+    @property
+    def started(self) -> bool:
+        """True once the gateway has been ready."""
+        return self._started or not self.unready()
+
+    def drain(self) -> Drain:
+        """How far the drain is."""
+        leaving = [
+            heard.report for heard in self._workers.values() if heard.report.state == "draining"
+        ]
+        draining = self._asked or bool(leaving) or bool(self._left)
+        return Drain(
+            state="draining" if draining else "ready",
+            to_drain=sum(report.to_drain for report in leaving + self._left),
+            left=sum(report.left for report in leaving),
+            workers=self.workers,
+        )

@@ -1,0 +1,198 @@
+"""Every metric that Homeport exports, once: its name, its type, its labels and what it means.
+
+A label has few values, all of them Homeport's own words. No user, room, app, token or address is
+ever one. `deploy/METRICS.md` is made from this table (``python -m gateway.ops.metrics``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gateway.tally import BOUNDS_S
+
+FINE_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Upper bounds of a histogram's buckets, in seconds, for what takes about a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    `over` says what is made of the values of several workers: counters and histograms are summed,
+    those of workers that have ended included; a gauge is that of the workers that live. The ops
+    process tells its `own` by itself.
+    """
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    meaning: str
+    label: str = ""
+    over: Literal["sum", "max", "min", "own"] = "sum"
+    bounds_s: tuple[float, ...] = ()
+
+
+_ALL: Final = (
+    Metric("homeport_net_connections", "gauge", "Open connections, authenticated or not."),
+    Metric(
+        "homeport_net_refused_connections_total",
+        "counter",
+        "Connections that were refused before there was a session, by reason.",
+        label="reason",
+    ),
+    Metric(
+        "homeport_net_certificate_expiry_timestamp_seconds",
+        "gauge",
+        "When the listener's certificate ends, in seconds since 1970. Only where there is one.",
+        over="min",
+    ),
+    Metric(
+        "homeport_session_sessions",
+        "gauge",
+        "Live sessions, by the tier that their app had as they connected.",
+        label="tier",
+    ),
+    Metric(
+        "homeport_session_frames_total",
+        "counter",
+        "Frames that clients sent, by type.",
+        label="type",
+    ),
+    Metric(
+        "homeport_chat_messages_accepted_total",
+        "counter",
+        "Sends that were answered ok: direct, group and room messages. A repetition counts again.",
+    ),
+    Metric(
+        "homeport_session_messages_delivered_total",
+        "counter",
+        "Messages of inboxes that were pushed, once for each device. Room messages are not in it.",
+    ),
+    Metric(
+        "homeport_session_messages_acked_total",
+        "counter",
+        "Pushes that devices acknowledged, notices of loss among them.",
+    ),
+    Metric(
+        "homeport_session_catchup_reads_total",
+        "counter",
+        "Pages read from inboxes by sessions that fell behind or missed something.",
+    ),
+    Metric(
+        "homeport_session_gaps_found_total",
+        "counter",
+        "Times a session found that pub/sub had not told it of a message.",
+    ),
+    Metric(
+        "homeport_session_gaps_healed_total",
+        "counter",
+        "How many of those gaps were filled from the inbox, or told to the client as lost.",
+    ),
+    Metric(
+        "homeport_session_redeliveries_total",
+        "counter",
+        "Messages pushed that had been stored while an earlier session of the device was there, "
+        "and were not acknowledged.",
+    ),
+    Metric(
+        "homeport_session_slow_consumers_total",
+        "counter",
+        "Times a client did not read as fast as it was sent to.",
+    ),
+    Metric(
+        "homeport_session_closes_total",
+        "counter",
+        "Sessions that the gateway ended, by the name of the close code (SPEC.md section 8).",
+        label="code",
+    ),
+    Metric(
+        "homeport_session_token_refusals_total",
+        "counter",
+        "Connects and renewals refused for their token, by the name of the error code.",
+        label="reason",
+    ),
+    Metric(
+        "homeport_chat_send_to_push_seconds",
+        "histogram",
+        "From when the sender's gateway took a message to when the recipient's gateway framed its "
+        "push, once for each inbox that somebody listens to. By the two machines' clocks, in whole "
+        "milliseconds. Neither what waits in an inbox nor the way to the client is in it.",
+        bounds_s=BOUNDS_S,
+    ),
+    Metric(
+        "homeport_store_inbox_evictions_total",
+        "counter",
+        "Messages that made room because an inbox held its tier's cap, counted by the sender's "
+        "gateway.",
+    ),
+    Metric(
+        "homeport_store_sweeper_lag_seconds",
+        "gauge",
+        "By how much the sweeping of what is past its time is late. Up to 10 s is usual.",
+        over="max",
+    ),
+    Metric(
+        "homeport_store_link_roundtrip_seconds",
+        "histogram",
+        "From asking for a command to its answer, of the probe's publish, twice a second.",
+        bounds_s=FINE_S,
+    ),
+    Metric(
+        "homeport_store_link_queue_commands",
+        "gauge",
+        "Commands that wait for Redis' answer.",
+    ),
+    Metric(
+        "homeport_store_pubsub_reconnects_total",
+        "counter",
+        "Times the pub/sub connection was lost and came back.",
+    ),
+    Metric(
+        "homeport_security_key_age_seconds",
+        "gauge",
+        "For how long the active version of the region's key has been in use.",
+        over="max",
+    ),
+    Metric(
+        "homeport_runtime_loop_lag_seconds",
+        "histogram",
+        "By how much the event loop was late for a timer, four times a second and worker.",
+        bounds_s=FINE_S,
+    ),
+    Metric("homeport_runtime_workers", "gauge", "Workers that are there.", over="own"),
+    Metric(
+        "homeport_runtime_worker_restarts_total",
+        "counter",
+        "Workers that took the place of one that had ended, since the ops process started.",
+        over="own",
+    ),
+    Metric("homeport_runtime_ready", "gauge", "1 while /readyz says yes, else 0.", over="own"),
+    Metric(
+        "homeport_runtime_drain_sessions",
+        "gauge",
+        "Sessions that were open when the drain began; 0 while there is none.",
+        over="own",
+    ),
+    Metric(
+        "homeport_runtime_drain_left_sessions",
+        "gauge",
+        "Of those still open.",
+        over="own",
+    ),
+)
+
+METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
+
+
+def table() -> str:
+    """The rows of `deploy/METRICS.md`."""
+    rows = ["| name | type | label | workers | meaning |", "|---|---|---|---|---|"]
+    for metric in METRICS.values():
+        over = "" if metric.over == "own" else metric.over
+        label = f"`{metric.label}`" if metric.label else ""
+        rows.append(f"| `{metric.name}` | {metric.type} | {label} | {over} | {metric.meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")  # noqa: T201

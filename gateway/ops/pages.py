@@ -1,0 +1,106 @@
+"""What the ops process answers: health, metrics, and the drain."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gateway.ops.board import Board, Problem
+from gateway.ops.metrics import METRICS
+from gateway.ops.reports import METRICS as METRICS_FOLDER
+
+PATHS = ["/livez", "/readyz", "/startupz", "/metrics", "/drain"]
+
+
+class _Own(Collector):
+    """The metrics that only the ops process knows."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def collect(self) -> Iterable[Metric]:
+        board = self._board
+        drain = board.drain()
+        for name, value in (
+            ("homeport_runtime_workers", board.workers),
+            ("homeport_runtime_worker_restarts_total", board.restarts),
+            ("homeport_runtime_ready", int(not board.unready())),
+            ("homeport_runtime_drain_sessions", drain.to_drain),
+            ("homeport_runtime_drain_left_sessions", drain.left),
+        ):
+            metric = METRICS[name]
+            family = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
+            yield family(name, metric.meaning, value=value)
+
+
+def pages(board: Board, folder: Path, begin_drain: Callable[[], None]) -> Starlette:
+    """The application. `folder` is the run folder; `begin_drain` starts the drain."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder / METRICS_FOLDER))  # type: ignore[no-untyped-call]
+    registry.register(_Own(board))
+
+    async def live(_: Request) -> Response:
+        return _health(board.hanging())
+
+    async def ready(_: Request) -> Response:
+        return _health(board.unready())
+
+    async def started(_: Request) -> Response:
+        return _health([] if board.started else board.unready())
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def drain(request: Request) -> Response:
+        if request.method != "POST":
+            return JSONResponse(asdict(board.drain()))
+        if not _from_here(request):
+            return JSONResponse({"error": "a drain begins from this machine only"}, 403)
+        if board.ask_to_drain():
+            begin_drain()
+        return JSONResponse(asdict(board.drain()), 202)
+
+    async def not_found(_: Request, __: Exception) -> Response:
+        return JSONResponse({"error": "there is nothing here", "there_is": PATHS}, 404)
+
+    return Starlette(
+        routes=[
+            Route("/livez", live),
+            Route("/readyz", ready),
+            Route("/startupz", started),
+            Route("/metrics", metrics),
+            Route("/drain", drain, methods=["GET", "POST"]),
+        ],
+        exception_handlers={404: not_found},
+    )
+
+
+def _health(problems: list[Problem]) -> Response:
+    return JSONResponse(
+        {"ok": not problems, "problems": [asdict(problem) for problem in problems]},
+        503 if problems else 200,
+    )
+
+
+def _from_here(request: Request) -> bool:
+    if request.client is None:
+        return False
+    try:
+        peer = ipaddress.ip_address(request.client.host)
+    except ValueError:
+        return False
+    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
+        peer = peer.ipv4_mapped
+    return peer.is_loopback

@@ -1,0 +1,142 @@
+"""The ops process: one a gateway, beside its workers, so that it answers whatever these do.
+
+It hears the workers' reports on a unix socket in the run folder, and answers over HTTP on an
+internal port. Its libraries are imported by it alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
+
+from gateway.config import Address, Settings
+from gateway.ops import reports
+from gateway.ops.board import Board
+from gateway.ops.pages import pages
+
+REAP_S: Final = 0.5
+"""How often it looks whether workers have ended."""
+
+END_S: Final = 1
+"""How long answers that are under way may take at the end."""
+
+_log = structlog.get_logger("ops")
+
+
+def run(settings: Settings, folder: Path) -> None:
+    """Answer until SIGTERM. `folder` is the run folder of the supervisor, which forked this.
+
+    Raises:
+        OSError: `ops_listen` can't be had.
+    """
+    asyncio.run(_run(settings, folder))
+
+
+async def _run(settings: Settings, folder: Path) -> None:
+    assert settings.ops_listen is not None, "there is an ops process only where it listens"
+    supervisor = os.getppid()
+    board = Board(settings.workers, _alive, time.monotonic)
+
+    def begin_drain() -> None:
+        if os.getppid() == supervisor:  # else it is gone, and the workers with it
+            os.kill(supervisor, signal.SIGTERM)
+
+    server = _Server(
+        uvicorn.Config(
+            pages(board, folder, begin_drain),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            proxy_headers=False,  # who may drain goes by the connection itself
+            server_header=False,
+            timeout_graceful_shutdown=END_S,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, server.end)
+    with _http_socket(Address.parse(settings.ops_listen)) as listening:
+        transport = await _hear_reports(board, folder)
+        reaping = asyncio.create_task(_reap(board, folder), name="reap")
+        try:
+            _log.info("ops_listening", port=listening.getsockname()[1])
+            await server.serve(sockets=[listening])
+        finally:
+            reaping.cancel()
+            transport.close()
+            loop.remove_signal_handler(signal.SIGTERM)
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: its own handling would raise SIGTERM anew at the end, and take a
+    SIGINT that the terminal sends to everybody for a reason to end before the workers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def end(self) -> None:
+        """Have `serve` return."""
+        self.should_exit = True
+
+
+def _http_socket(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address.host, address.port))
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+async def _hear_reports(board: Board, folder: Path) -> asyncio.BaseTransport:
+    path = folder / reports.SOCKET
+    path.unlink(missing_ok=True)  # an earlier ops process', which was killed
+    hearing = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    hearing.setblocking(False)
+    hearing.bind(str(path))
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: _Reports(board), sock=hearing
+    )
+    return transport
+
+
+class _Reports(asyncio.DatagramProtocol):
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        try:
+            self._board.take(reports.read(data))
+        except msgspec.DecodeError:
+            _log.error("report_malformed", size=len(data))
+
+
+async def _reap(board: Board, folder: Path) -> None:
+    while True:
+        for pid in board.reap():
+            mark_process_dead(pid, str(folder / reports.METRICS))  # type: ignore[no-untyped-call]
+        board.unready()  # so that /startupz knows, whether or not anybody asked while it was ready
+        await asyncio.sleep(REAP_S)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""From what a worker's parts have counted to the names of the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.config import Settings
+from gateway.net.listener import Listener
+from gateway.session.counts import Counts
+from gateway.store.inbox import Inboxes
+from gateway.store.link import Link
+from gateway.store.sweeper import Sweeper
+from gateway.tally import Tally
+
+if TYPE_CHECKING:
+    from gateway.ops.exporter import Exporter
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """Where a worker's numbers are. `reconnects` counts those of pub/sub; `wall` is the clock."""
+
+    counts: Counts
+    inboxes: Inboxes
+    link: Link
+    sweeper: Sweeper
+    send_to_push: Tally
+    listener: Listener
+    reconnects: Callable[[], int]
+    settings: Settings
+    wall: Callable[[], float]
+
+    def export(self, exporter: Exporter) -> None:
+        """Tell all of it."""
+        tell, counts = exporter.tell, self.counts
+        tell("homeport_net_connections", self.listener.open)
+        for reason, count in (counts.refused | self.listener.refused).items():
+            tell("homeport_net_refused_connections_total", count, reason)
+        for tier, count in counts.sessions.items():
+            tell("homeport_session_sessions", count, tier)
+        for type_, count in counts.frames.items():
+            tell("homeport_session_frames_total", count, type_.__name__.lower())
+        tell("homeport_chat_messages_accepted_total", counts.accepted)
+        tell("homeport_session_messages_delivered_total", counts.delivered)
+        tell("homeport_session_messages_acked_total", counts.acked)
+        tell("homeport_session_catchup_reads_total", counts.catch_up_reads)
+        tell("homeport_session_gaps_found_total", counts.gaps_found)
+        tell("homeport_session_gaps_healed_total", counts.gaps_healed)
+        tell("homeport_session_redeliveries_total", counts.redeliveries)
+        tell("homeport_session_slow_consumers_total", counts.slow_consumers)
+        for code, count in counts.closes.items():
+            tell("homeport_session_closes_total", count, code)
+        for reason, count in counts.token_refusals.items():
+            tell("homeport_session_token_refusals_total", count, reason)
+        exporter.tally("homeport_chat_send_to_push_seconds", self.send_to_push)
+        tell("homeport_store_inbox_evictions_total", self.inboxes.evictions)
+        tell("homeport_store_sweeper_lag_seconds", self.sweeper.lag_s)
+        tell("homeport_store_link_queue_commands", self.link.queued)
+        tell("homeport_store_pubsub_reconnects_total", self.reconnects())
+        settings = self.settings
+        key_since = _written(settings.key_file)
+        if key_since is not None:
+            age = round(self.wall() - key_since / 1e9)
+            tell("homeport_security_key_age_seconds", age)
+        if settings.wss_listen is not None and settings.tls_cert is not None:
+            written = _written(settings.tls_cert)
+            if written is not None:
+                ends = _certificate_ends(settings.tls_cert, written)
+                if ends is not None:
+                    tell("homeport_net_certificate_expiry_timestamp_seconds", ends)
+
+
+def _written(file: Path) -> int | None:
+    """When it was written, in ns since 1970; None while it is being replaced."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _certificate_ends(certificate: Path, written: int) -> float | None:
+    """When the first certificate of a PEM file ends, in seconds since 1970; read once as it was
+    `written`. None: there is none to be read."""
+    from cryptography import x509  # 50 ms, which a gateway without TLS need not pay
+
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found.not_valid_after_utc.timestamp()

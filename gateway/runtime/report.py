@@ -1,0 +1,88 @@
+"""What a worker reports: how it is, to the ops process, four times a second; and what it has
+counted, to the metrics, once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gateway.ops.reports import Mouth, Report
+from gateway.runtime.probe import Probe
+from gateway.runtime.status import Status
+
+if TYPE_CHECKING:
+    from gateway.ops.exporter import Exporter
+
+EVERY_S: Final = 0.25
+"""Seconds between two reports."""
+
+EXPORT_EVERY: Final = 4
+"""Reports between two exports of the metrics."""
+
+
+class Reporter:
+    """Reports how one worker is. `measure` tells an exporter all that was counted here.
+
+    `folder` is the run folder, `name` the worker's name there.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, status: Status, measure: Callable[[Exporter], None]
+    ) -> None:
+        # Here, because only a gateway with an ops process needs it: 60 ms. Its supervisor has
+        # imported it before.
+        from gateway.ops.exporter import Exporter
+
+        self._mouth = Mouth(folder)
+        self._exporter = Exporter(folder)
+        self._name = name
+        self._status = status
+        self._measure = measure
+
+    def round_trip(self, seconds: float) -> None:
+        """A command to Redis took this long."""
+        self._exporter.observe("homeport_store_link_roundtrip_seconds", seconds)
+
+    async def run(self, probe: Probe) -> None:
+        """Report until cancelled, and once more then. Says how `probe` stands."""
+        loop = asyncio.get_running_loop()
+        reports = 0
+        try:
+            while True:
+                self._say(probe)
+                if reports % EXPORT_EVERY == 0:
+                    self.export()
+                reports += 1
+                due = loop.time() + EVERY_S
+                await asyncio.sleep(EVERY_S)
+                late = max(loop.time() - due, 0.0)
+                self._exporter.observe("homeport_runtime_loop_lag_seconds", late)
+        finally:
+            self._say(probe)
+            self.export()
+
+    def export(self) -> None:
+        """Write what was counted so far."""
+        self._measure(self._exporter)
+
+    def close(self) -> None:
+        """Close the files and the socket."""
+        self._exporter.close()
+        self._mouth.close()
+
+    def _say(self, probe: Probe) -> None:
+        status = self._status
+        self._mouth.say(
+            Report(
+                self._name,
+                os.getpid(),
+                status.state,
+                status.to_drain,
+                status.left,
+                probe.proof_s,
+                probe.fault,
+            )
+        )

@@ -1,0 +1,78 @@
+"""The run folder: what the processes of one `homeport serve` share, for as long as it runs.
+
+Its supervisor holds a lock on it, and so do the children that it forks. A folder without a lock is
+therefore that of a supervisor that was killed, and whose workers have ended: the next start removes
+it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+METRICS: Final = "metrics"
+"""The folder in it for the files in which processes count."""
+
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of ours in it, mode 0700
+
+
+@contextlib.contextmanager
+def run_folder() -> Iterator[Path]:
+    """Make one, mode 0700, for as long as the context lasts; remove those that were left behind.
+
+    It lies in memory where that can be had, else in the temporary folder.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    sweep()
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{_prefix()}{os.getpid()}-", dir=_base()))
+        lock = _lock(folder)
+        if lock is not None and folder.exists():
+            break
+        if lock is not None:  # another start took it for one that was left behind
+            os.close(lock)
+    try:
+        (folder / METRICS).mkdir(mode=0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep() -> None:
+    """Remove the folders whose processes have all ended."""
+    for folder in _base().glob(f"{_prefix()}*"):
+        lock = _lock(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """The descriptor that holds the folder's lock; None where others hold it, or it is gone."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _base() -> Path:
+    return _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _prefix() -> str:
+    return f"homeport-run-{os.getuid()}-"

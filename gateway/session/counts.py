@@ -1,0 +1,74 @@
+"""What the sessions of a process have done, in plain integers.
+
+Whoever does a thing adds one. Every second the worker hands these to the metrics
+(`gateway.runtime.measures`): so a message pays for an addition, and for nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Final, get_args
+
+from gateway.apps.tiers import TIERS
+from protocol import codes
+from protocol.frames import ClientFrame
+
+TOKEN_REFUSALS: Final = frozenset(
+    {code for code in codes.ERRORS.values() if code.retry is codes.Retry.NEW_TOKEN}
+    | {codes.UNKNOWN_APP, codes.WRONG_REGION}
+)
+"""The refusals that are about a token, and so about who sent it."""
+
+BAD_UPGRADE: Final = "bad_upgrade"
+LATE_UPGRADE: Final = "late_upgrade"
+"""Why a connection became no session: its opening handshake was wrong, or did not come."""
+
+
+class Counts:
+    """One a process. Everything only grows, but `sessions`.
+
+    Attributes:
+        sessions: live ones by the name of the tier that their app had as they connected.
+        refused: connections that ended before they were sessions, by reason.
+        frames: what clients sent, by the frame's class.
+        accepted: sends that were answered ok.
+        delivered: pushes of stored messages, to devices.
+        acked: pushes that were acknowledged, notices of loss among them.
+        catch_up_reads: pages read from inboxes by sessions that fell behind or missed something.
+        gaps_found: times a session saw a hole in the numbers that it had not made itself.
+        gaps_healed: how many of those holes were filled, or told as lost.
+        redeliveries: pushes of what had been stored when the device was connected before.
+        slow_consumers: times a client did not read fast enough for what was sent to it.
+        closes: sessions that the gateway ended, by the name of the close code.
+        token_refusals: refused connects and renewals, by the name of the error code.
+    """
+
+    __slots__ = (
+        "accepted",
+        "acked",
+        "catch_up_reads",
+        "closes",
+        "delivered",
+        "frames",
+        "gaps_found",
+        "gaps_healed",
+        "redeliveries",
+        "refused",
+        "sessions",
+        "slow_consumers",
+        "token_refusals",
+    )
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, int] = dict.fromkeys(TIERS, 0)
+        self.refused = dict.fromkeys((BAD_UPGRADE, LATE_UPGRADE), 0)
+        self.frames: dict[type, int] = dict.fromkeys(get_args(ClientFrame), 0)
+        self.accepted = 0
+        self.delivered = 0
+        self.acked = 0
+        self.catch_up_reads = 0
+        self.gaps_found = 0
+        self.gaps_healed = 0
+        self.redeliveries = 0
+        self.slow_consumers = 0
+        self.closes = {code.name: 0 for code in codes.CLOSES.values()}
+        self.token_refusals = {code.name: 0 for code in TOKEN_REFUSALS}

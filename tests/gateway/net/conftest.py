@@ -1,0 +1,16 @@
+"""Certificates for the tests of the WSS listener."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.runtime import devcerts
+from gateway.runtime.devcerts import DevCerts
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory: pytest.TempPathFactory) -> DevCerts:
+    """A certificate for localhost, and its CA."""
+    return devcerts.ensure(tmp_path_factory.mktemp("certs"), datetime.now(UTC))

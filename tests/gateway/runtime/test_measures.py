@@ -1,0 +1,329 @@
+"""Each metric of a worker moves when that happens which it counts, by as much, and by nothing else.
+
+The ops process' own are in tests/system/test_metrics.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway.runtime import devcerts
+from gateway.store.link import NodeLink
+from protocol import frames
+from tests.gateway.net.raw import RawSocket, upgrade
+from tests.harness import (
+    ANSWER_S,
+    FakeClock,
+    RawClient,
+    RunningWorker,
+    eventually,
+    make_settings,
+    running_worker,
+)
+from tests.system.ops import samples
+
+USER, OTHER = "userwhomustnotbeseen", "anotherwhomustnotbeseen"
+CAP = 1_000
+"""Messages in an inbox of the free tier."""
+
+
+class Metered:
+    """A worker in this process, and what it exports."""
+
+    def __init__(self, running: RunningWorker, folder: Path) -> None:
+        self.running = running
+        self._folder = folder
+
+    @property
+    def text(self) -> str:
+        """The exposition, as of now."""
+        reporter = self.running.worker._reporter
+        assert reporter is not None
+        reporter.export()
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(self._folder / "metrics"))  # type: ignore[no-untyped-call]
+        return generate_latest(registry).decode()
+
+    @property
+    def now(self) -> dict[str, float]:
+        """The samples: ``session_sessions{pro}`` and so on."""
+        return {name.removeprefix("homeport_"): value for name, value in samples(self.text).items()}
+
+    async def moves(self, **least: float) -> None:
+        """Wait until each of these is at least so much."""
+        async with asyncio.timeout(ANSWER_S):
+            while any(self.now[name] < value for name, value in least.items()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def tier() -> str:
+    """The tier of the gateway's app."""
+    return "pro"
+
+
+@pytest.fixture
+async def metered(
+    redis_url: str, tmp_path: Path, clock: FakeClock, tier: str
+) -> AsyncIterator[Metered]:
+    """A worker with a run folder."""
+    folder = tmp_path / "run"
+    (folder / "metrics").mkdir(parents=True)
+    certs = devcerts.ensure(tmp_path, datetime.now(UTC))
+    settings = make_settings(
+        redis_url,
+        tmp_path,
+        ops_listen="127.0.0.1:1",  # there is no ops process: reports go nowhere
+        wss_listen="127.0.0.1:0",
+        tls_cert=certs.cert,
+        tls_key=certs.key,
+    )
+    async with running_worker(settings, tier=tier, clock=clock, folder=folder) as running:
+        yield Metered(running, folder)
+
+
+async def push(client: RawClient, count: int, ack: bool = True) -> None:
+    """Take `count` pushes."""
+    for _ in range(count):
+        got = await client.until(frames.Push)
+    if ack:
+        await client.send(frames.Ack(got.seq))
+        await client.send(frames.Ping())
+        await client.until(frames.Pong)
+
+
+async def test_a_conversation_is_counted(metered: Metered) -> None:
+    """Three messages: three accepted, six in two inboxes, both of which somebody listens to."""
+    running = metered.running
+    async with running.client(USER) as alice, running.client(OTHER) as bob:
+        for number in range(3):
+            assert isinstance(await alice.say(OTHER, f"hello {number}"), frames.Ok)
+        await push(bob, 3)
+        now = metered.now
+        assert now["net_connections"] == 2
+        assert now["session_sessions{pro}"] == 2
+        assert now["session_frames_total{connect}"] == 2
+        assert now["session_frames_total{send}"] == 3
+        assert now["session_frames_total{ack}"] == 1
+        assert now["chat_messages_accepted_total"] == 3
+        assert now["session_messages_delivered_total"] == 6
+        assert now["session_messages_acked_total"] == 3
+        assert now["chat_send_to_push_seconds_count"] == 6
+        assert now["session_catchup_reads_total"] == 0
+        assert now["session_gaps_found_total"] == 0
+        assert now["session_redeliveries_total"] == 0
+    await eventually(lambda: running.worker._listener.open == 0)
+    assert metered.now["session_sessions{pro}"] == 0
+    assert metered.now["net_connections"] == 0
+
+
+async def test_nobodys_name_is_in_the_exposition(metered: Metered) -> None:
+    """Users, groups, rooms, devices, tokens, the app and the texts; labels and all."""
+    running = metered.running
+    token = running.token(USER)
+    async with (
+        RawClient.open(running.url) as alice,
+        running.client(OTHER, "devicenottobeseen") as bob,
+    ):
+        await alice.connect(token, "devicenottobeseen", platform="platformnottobeseen")
+        await alice.say(OTHER, "bodynottobeseen", "clientidnottobeseen")
+        await alice.send(frames.Roomjoin(alice.request_id(), "roomnottobeseen"))
+        await alice.say("r:roomnottobeseen", "bodynottobeseen")
+        await alice.send(frames.GroupCreate(alice.request_id(), "c1", "groupnottobeseen", [OTHER]))
+        await alice.send(frames.Ping())
+        await alice.until(frames.Pong)
+        await push(bob, 1)
+        session = bob.connected.session
+    async with RawClient.open(running.url) as nobody:
+        await nobody.send(frames.Connect(1, "devicenottobeseen", token[:-4] + "AAAA"))
+        await nobody.closed()
+    text = metered.text
+    assert "homeport_session_frames_total" in text
+    hidden = [USER, OTHER, "nottobeseen", running.app.id, session, token, token[:40]]
+    assert [word for word in hidden if word in text] == []
+
+
+async def test_what_becomes_no_session_is_counted_by_reason(metered: Metered) -> None:
+    """A wrong path, and an upgrade that does not come."""
+    running = metered.running
+    async with RawSocket.open(running.listening.plain) as raw:
+        raw.writer.write(upgrade("/elsewhere"))
+        assert (await raw.response())[0] == 404
+    async with RawSocket.open(running.listening.plain) as raw:
+        await eventually(lambda: running.worker._listener.open == 1)
+        running.pass_time(6)
+        await raw.ended()
+    now = metered.now
+    assert now["net_refused_connections_total{bad_upgrade}"] == 1
+    assert now["net_refused_connections_total{late_upgrade}"] == 1
+
+
+async def test_closes_and_token_refusals_are_counted_by_name(metered: Metered) -> None:
+    """An expired token, a forged one in a renewal, and a text message."""
+    running = metered.running
+    assert running.clock is not None
+    expired = running.token(USER, now_s=running.clock.now - 7200, lifetime_s=60)
+    async with RawClient.open(running.url) as client:
+        await client.send(frames.Connect(1, "d1", expired))
+        await client.closed()
+    async with running.client(USER) as client:
+        await client.send(frames.Renew(2, running.token(USER)[:-4] + "AAAA"))
+        await client.until(frames.Error)
+        await client.send("text")
+        await client.closed()
+    now = metered.now
+    assert now["session_token_refusals_total{token_expired}"] == 1
+    assert now["session_token_refusals_total{token_signature}"] == 1
+    assert now["session_closes_total{unauthorized}"] == 1
+    assert now["session_closes_total{bad_frame}"] == 1
+    assert now["session_sessions{pro}"] == 0
+
+
+async def test_a_hole_in_the_numbers_is_a_gap_found_and_healed(
+    metered: Metered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G3: a publish is lost; the next message shows it, and one page fills it."""
+    running = metered.running
+    async with running.client(USER) as alice, running.client(OTHER) as bob:
+        await alice.say(OTHER, "1")
+        await push(bob, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(running.worker._hub, "heard", lambda channel, payload: True)
+            await alice.say(OTHER, "2")
+            # What Redis says later of the publish would be heard otherwise.
+            await running.worker._subscriber.subscribe("hp:sg:{0}:another")
+        assert metered.now["session_gaps_found_total"] == 0
+        await alice.say(OTHER, "3")
+        await push(bob, 2)
+        await metered.moves(session_gaps_healed_total=2, session_messages_delivered_total=6)
+    now = metered.now
+    assert now["session_gaps_found_total"] == 2  # alice's own inbox, too
+    assert now["session_gaps_healed_total"] == 2
+    assert now["session_catchup_reads_total"] >= 2
+    assert now["session_messages_delivered_total"] == 6
+
+
+async def test_what_was_not_acknowledged_is_a_redelivery(metered: Metered) -> None:
+    """Of three messages the device had two without acknowledging them; one came while it was
+    away, and is no redelivery."""
+    running = metered.running
+    async with running.client(USER) as alice:
+        async with running.client(OTHER) as bob:
+            await alice.say(OTHER, "1")
+            await alice.say(OTHER, "2")
+            await push(bob, 2, ack=False)
+            running.pass_time(1)
+        await eventually(lambda: running.worker._listener.open == 1)
+        await running.worker._link.call("PING")  # so the end of the session is saved
+        running.pass_time(1)
+        await alice.say(OTHER, "3")
+        async with running.client(OTHER) as bob:
+            await push(bob, 3)
+    assert metered.now["session_redeliveries_total"] == 2
+
+
+async def test_a_client_that_does_not_read_is_a_slow_consumer(metered: Metered) -> None:
+    """Once, and not for each message that it does not read."""
+    running = metered.running
+    async with (
+        RawSocket.open(running.listening.plain, receive_buffer=4096) as slow,
+        running.client(USER) as alice,
+    ):
+        await slow.open_session(running.token(OTHER))
+        slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        for number in range(250):
+            assert isinstance(await alice.say(OTHER, "x" * 30_000), frames.Ok)
+            await alice.send(frames.Ack(number + 1))
+            if running.worker._services.counts.slow_consumers:
+                break
+        assert metered.now["session_slow_consumers_total"] == 1
+
+
+@pytest.mark.parametrize("tier", ["free"])
+async def test_a_full_inbox_evicts(metered: Metered) -> None:
+    """G5: what goes is counted: here five, of somebody who was never here, and none of the
+    sender's, whose own inbox is acknowledged."""
+    running = metered.running
+    async with running.client(USER) as alice:
+        for start in range(0, CAP + 5, 67):
+            running.pass_time(5)
+            numbers = range(start, min(start + 67, CAP + 5))
+            for number in numbers:
+                await alice.send(frames.Send(alice.request_id(), f"c{number}", OTHER, "text", b"x"))
+            await push(alice, len(numbers))
+            if numbers[-1] < CAP - 1:
+                assert metered.now["store_inbox_evictions_total"] == 0
+            await asyncio.sleep(0)
+        await metered.moves(chat_messages_accepted_total=CAP + 5)
+    assert metered.now["store_inbox_evictions_total"] == 5
+
+
+async def test_the_stores_gauges_go_by_the_clock_and_the_line(
+    metered: Metered, clock: FakeClock
+) -> None:
+    """The sweeper's lag grows while it does not sweep; so does the key's age; the queue is what
+    Redis has not answered."""
+    before = metered.now
+    clock.advance(100)
+    now = metered.now
+    lag = "store_sweeper_lag_seconds"
+    assert now[lag] == pytest.approx(before[lag] + 100)
+    assert now["security_key_age_seconds"] == before["security_key_age_seconds"] + 100
+    link = metered.running.worker._link
+    assert isinstance(link, NodeLink)
+    waiting = link.call("BLPOP", "hp:sg:{0}:nothing", 5)
+    asked = [link.call("PING") for _ in range(3)]
+    assert metered.now["store_link_queue_commands"] >= 4
+    with contextlib.suppress(Exception):
+        link.abort()
+        await asyncio.gather(waiting, *asked)
+
+
+async def test_a_key_file_that_was_written_anew_is_young(
+    metered: Metered, clock: FakeClock
+) -> None:
+    """`homeport keys rotate` writes it."""
+    clock.advance(1000)
+    assert metered.now["security_key_age_seconds"] >= 990
+    key_file = metered.running.worker._settings.key_file
+    os.utime(key_file, (clock.now, clock.now))
+    assert metered.now["security_key_age_seconds"] == 0
+
+
+async def test_the_certificates_end_is_told(metered: Metered) -> None:
+    """In seconds since 1970."""
+    certificate = metered.running.worker._settings.tls_cert
+    assert certificate is not None
+    ends = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    assert metered.now["net_certificate_expiry_timestamp_seconds"] == ends.timestamp()
+
+
+async def test_pubsub_that_comes_back_is_counted(metered: Metered) -> None:
+    """Redis cuts pub/sub clients, as it does with those that read too slowly."""
+    assert metered.now["store_pubsub_reconnects_total"] == 0
+    await metered.running.worker._link.call("CLIENT", "KILL", "TYPE", "pubsub")
+    await metered.moves(store_pubsub_reconnects_total=1)
+
+
+async def test_the_loop_and_the_link_are_measured(metered: Metered) -> None:
+    """Without anybody here: the probe and the reports go on."""
+    await metered.moves(runtime_loop_lag_seconds_count=2, store_link_roundtrip_seconds_count=2)
+
+
+async def test_every_frame_and_close_has_its_name_from_the_start(metered: Metered) -> None:
+    """A counter that appears only with its first event hides that event from rate()."""
+    now = metered.now
+    assert now["session_frames_total{send}"] == 0
+    assert now["session_closes_total{slow_consumer}"] == 0
+    assert now["session_token_refusals_total{token_expired}"] == 0
+    assert now["session_sessions{enterprise}"] == 0

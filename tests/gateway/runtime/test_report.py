@@ -1,0 +1,128 @@
+"""Reports: what the ops process hears of a worker, and that nobody has to be there to hear it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.ops import reports
+from gateway.ops.reports import Report
+from gateway.runtime.worker import Worker
+from tests.harness import ANSWER_S, make_settings, running_worker
+
+
+class Ears:
+    """The ops process' end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(folder / reports.SOCKET))
+        self._socket.setblocking(False)
+
+    async def hear(self) -> Report:
+        """The next report."""
+        async with asyncio.timeout(ANSWER_S):
+            return reports.read(await asyncio.get_running_loop().sock_recv(self._socket, 4096))
+
+    async def hear_last(self) -> Report:
+        """The last of those that came."""
+        heard = await self.hear()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard = reports.read(self._socket.recv(4096))
+        return heard
+
+    def close(self) -> None:
+        """Be gone, as a killed process is: the socket's file stays."""
+        self._socket.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run folder."""
+    folder = tmp_path / "run"
+    (folder / "metrics").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def ears(folder: Path) -> Iterator[Ears]:
+    """Somebody who listens."""
+    ears = Ears(folder)
+    yield ears
+    ears.close()
+
+
+async def test_a_worker_says_how_it_is_from_start_to_end(
+    redis_url: str, tmp_path: Path, folder: Path, ears: Ears
+) -> None:
+    """Starting, ready with a proof of delivery, draining; with its name and process."""
+    settings = make_settings(redis_url, tmp_path, ops_listen="127.0.0.1:1")
+    async with running_worker(settings, folder=folder):
+        first = await ears.hear()
+        assert (first.worker, first.pid, first.state) == ("1", os.getpid(), "starting")
+        assert first.proof_s < 0
+        async with asyncio.timeout(ANSWER_S):
+            while (report := await ears.hear()).state != "ready" or report.proof_s < 0:
+                pass
+        assert report.proof_s < ANSWER_S
+    last = await ears.hear_last()
+    assert (last.state, last.to_drain, last.left) == ("draining", 0, 0)
+
+
+async def test_an_ops_process_that_is_away_is_nothing_to_a_worker(
+    redis_url: str, tmp_path: Path, folder: Path
+) -> None:
+    """It was never there, it was killed, it is there again."""
+    settings = make_settings(redis_url, tmp_path, ops_listen="127.0.0.1:1")
+    async with running_worker(settings, folder=folder) as running:
+        report = next(chore for chore in running.worker._chores if chore.get_name() == "report")
+        ears = Ears(folder)
+        await ears.hear()
+        ears.close()
+        assert running.worker._reporter is not None
+        mouth, word = running.worker._reporter._mouth, Report("1", 1, "ready", 0, 0, 0.0, "")
+        assert not mouth.say(word)
+        (folder / reports.SOCKET).unlink()
+        assert not mouth.say(word)
+        ears = Ears(folder)
+        assert (await ears.hear()).state == "ready"
+        ears.close()
+        assert not report.done()
+
+
+async def test_ears_that_are_full_hold_nobody_up(
+    redis_url: str, tmp_path: Path, folder: Path, ears: Ears
+) -> None:
+    """An ops process that hangs: its socket's buffer fills, and reports are lost."""
+    settings = make_settings(redis_url, tmp_path, ops_listen="127.0.0.1:1")
+    async with running_worker(settings, folder=folder) as running:
+        assert running.worker._reporter is not None
+        mouth = running.worker._reporter._mouth
+        report = Report("1", 1, "ready", 0, 0, 0.0, "")
+        assert any(not mouth.say(report) for _ in range(100_000))
+        assert not mouth.say(report)
+
+
+@pytest.mark.parametrize("missing", ["folder", "ops_listen"])
+async def test_without_an_ops_process_nothing_is_probed_or_counted(
+    redis_url: str, tmp_path: Path, folder: Path, missing: str
+) -> None:
+    """`homeport dev`, and a gateway that nobody watches, do none of it."""
+    settings = make_settings(
+        redis_url, tmp_path, ops_listen=None if missing == "ops_listen" else "127.0.0.1:1"
+    )
+    worker = Worker(settings, folder=None if missing == "folder" else folder)
+    try:
+        await worker.start()
+        names = {chore.get_name() for chore in worker._chores}
+        assert not names & {"probe", "report"}
+        assert list((folder / "metrics").iterdir()) == []
+    finally:
+        await worker.stop()

@@ -1,0 +1,390 @@
+"""The supervisor, as `homeport serve`: workers that come, go, hang and are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import WebSocketException
+
+from gateway.apps.app import App, create_app
+from gateway.config import Address, Settings
+from gateway.runtime import runfolder
+from gateway.runtime.worker import HURRY_AFTER_S
+from gateway.security import tokens
+from gateway.security.keyring import Keyring
+from gateway.store.admin import Admin
+from gateway.store.presence import GATEWAY_CHARS
+from protocol import codes, frames
+from protocol.limits import PATH
+from tests.gateway.net.raw import RawSocket
+from tests.harness import GatewayProcess, RawClient
+
+FAST = "from gateway.runtime import child, supervisor; child.BEAT_S = 0.2; supervisor.HANG_S = 2.0"
+"""Silence is noticed after two seconds instead of thirty."""
+
+SOON_S = 30.0
+"""How long a test waits for a process to do something."""
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait until `condition` holds; returns what it gave. Processes tell nobody."""
+    deadline = time.monotonic() + SOON_S
+    while not (result := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return result
+
+
+def alive(pid: int) -> bool:
+    """True while there is such a process that is not a zombie (proc(5), stat)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Replica:
+    """`homeport serve` in a folder of its own, with one app."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.log = folder / "gateway.log"
+        self.app: App = create_app("test", "sg", "pro", "global", int(time.time() * 1000))
+        asyncio.run(self._register())
+        self.process: GatewayProcess
+
+    async def _register(self) -> None:
+        keyring = Keyring.load(self.settings.key_file, "sg")
+        async with Admin.open(self.settings.redis_url, "sg", keyring) as admin:
+            await admin.create_app(self.app, self.app.created_ms)
+
+    def config(self, **changes: Any) -> Path:
+        """A configuration file."""
+        given = {
+            "region": "sg",
+            "redis_url": self.settings.redis_url,
+            "durability": "memory",
+            "key_file": str(self.settings.key_file),
+            "plain_listen": "127.0.0.1:0",
+            **changes,
+        }
+        path = self.folder / "gateway.toml"
+        path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items()))
+        return path
+
+    def start(self, patch: str = "", **changes: Any) -> GatewayProcess:
+        """Start it, with two workers where `changes` don't say otherwise."""
+        config = self.config(**{"workers": 2, **changes})
+        self.process = GatewayProcess(config, self.log, patch).start()
+        return self.process
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self.process.urls[0] + PATH
+
+    @property
+    def address(self) -> Address:
+        """The same."""
+        return Address.parse(self.process.urls[0].removeprefix("ws://"))
+
+    def token(self, user: str) -> str:
+        """A token for `user`."""
+        return tokens.mint(self.app.id, self.app.certificates[0], "sg", user, time.time())
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The log's entries of `event`."""
+        lines = self.log.read_text().splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        return [entry for entry in entries if entry["event"] == event]
+
+    async def serves(self) -> str:
+        """Connect, send and go; returns the name of the worker that took the connection."""
+        async with RawClient.open(self.url) as client:
+            connected = await client.connect(self.token("alice"))
+            assert isinstance(await client.say("bob", "x"), frames.Ok)
+            return connected.session[-GATEWAY_CHARS:]
+
+    async def serves_again(self) -> None:
+        """`serves`, once whoever was killed has been seen to be gone."""
+        async with asyncio.timeout(SOON_S):
+            while True:
+                with contextlib.suppress(OSError, WebSocketException):
+                    await self.serves()
+                    return
+
+
+@pytest.fixture
+def replica(settings: Settings, tmp_path: Path) -> Iterator[Replica]:
+    """One that is not started yet; killed in the end."""
+    made = Replica(tmp_path, settings)
+    try:
+        yield made
+    finally:
+        if hasattr(made, "process"):
+            made.process.kill()
+
+
+# -- serving ---------------------------------------------------------------------------------------
+
+
+def test_workers_share_one_address(replica: Replica) -> None:
+    """Port 0 becomes one port for all, told once; the kernel shares connections out, and each line
+    of a log says whose it is."""
+    process = replica.start(workers=3)
+    assert len(process.urls) == 1
+    assert len(process.workers) == 3
+
+    async def spread() -> set[str]:
+        async with asyncio.timeout(SOON_S):
+            names: set[str] = set()
+            while len(names) < 3:
+                names.add(await replica.serves())
+            return names
+
+    asyncio.run(spread())
+    assert {entry["worker"] for entry in replica.logged("redis_connected")} == {"1", "2", "3"}
+    assert process.stop() == 0
+
+
+def test_an_address_is_one_gateways(replica: Replica, tmp_path: Path) -> None:
+    """Workers share it by SO_REUSEPORT; another gateway, started by mistake, must not join."""
+    replica.start()
+    second = GatewayProcess(
+        replica.config(plain_listen=str(replica.address)), tmp_path / "second.log"
+    )
+    with pytest.raises(AssertionError, match=r"can't listen on 127\.0\.0\.1:\d+: Address already"):
+        second.start()
+    asyncio.run(replica.serves())
+
+
+def test_a_start_that_is_refused_is_told_once(replica: Replica) -> None:
+    """G6: every worker sees the same; the operator reads it once, and nothing is left."""
+    replica.settings.key_file.unlink()
+    Keyring.create(replica.settings.key_file, "sg")
+    with pytest.raises(AssertionError, match="did not start"):
+        replica.start()
+    said = [line for line in replica.log.read_text().splitlines() if line.startswith("homeport:")]
+    assert len(said) == 1
+    assert "key file" in said[0]
+
+
+# -- dying -----------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_killed_is_replaced(replica: Replica) -> None:
+    """G10: the others serve on, another is there soon, and no zombie is left."""
+    process = replica.start()
+    one, two = process.workers
+    os.kill(one, signal.SIGKILL)
+    asyncio.run(replica.serves_again())
+    until(lambda: one not in process.workers and len(process.workers) == 2)
+    assert two in process.workers
+    assert all(map(alive, process.workers))
+    (died,) = replica.logged("died")
+    assert (died["died"], died["how"]) == ("1", "by SIGKILL")
+    until(lambda: len(replica.logged("redis_connected")) == 6)
+    asyncio.run(replica.serves())
+    assert process.stop() == 0
+
+
+def test_one_that_dies_again_and_again_ends_the_gateway(replica: Replica) -> None:
+    """Five times in a minute: the others drain, the last line says it, and the exit code is 1."""
+    process = replica.start()
+    stays = process.workers[0]
+    pid, died = process.pid, set()
+    while alive(pid):
+        for worker in process.workers:
+            if worker != stays and worker not in died:
+                died.add(worker)
+                os.kill(worker, signal.SIGKILL)
+        time.sleep(0.01)
+    assert len(died) == 5
+    assert process.stop() == 1
+    last = replica.log.read_text().splitlines()[-1]
+    assert last.startswith("homeport: worker 2 died 5 times within 60 s, at last by SIGKILL")
+    waits = [entry["restart_s"] for entry in replica.logged("died")]
+    assert all(0.1 * 2**n <= wait <= 0.2 * 2**n for n, wait in enumerate(waits))
+    assert len(waits) == 4
+    assert len(replica.logged("stopped")) == 1  # the one that stayed
+
+
+def test_a_supervisor_that_is_killed_takes_its_workers_along(replica: Replica) -> None:
+    """G10: they drain, as nobody would see to them. What it left is removed by the next start."""
+    process = replica.start(workers=1)
+    pid, (worker,) = process.pid, process.workers
+    (folder,) = run_folders(pid)
+
+    async def drained() -> None:
+        async with RawClient.open(replica.url) as client:
+            await client.connect(replica.token("alice"))
+            os.kill(pid, signal.SIGKILL)
+            await client.until(frames.Goaway)
+            assert await client.closed() == codes.GOING_AWAY.number
+
+    asyncio.run(drained())
+    until(lambda: not alive(worker))
+    # Another test's gateway may have started meanwhile, and removed it before this one.
+    with runfolder.run_folder():
+        assert not folder.exists()
+
+
+def test_a_worker_that_hangs_is_replaced(replica: Replica) -> None:
+    """A loop that does not turn serves nobody, and holds its connections."""
+    process = replica.start(f"{FAST}; supervisor.GRACE_S = 0.5", workers=1)
+    (worker,) = process.workers
+    os.kill(worker, signal.SIGSTOP)
+    until(lambda: not alive(worker))
+    asyncio.run(replica.serves_again())
+    assert [entry["hangs"] for entry in replica.logged("hangs")] == ["1"]
+
+
+def test_a_machine_that_stood_still_is_no_hang(replica: Replica) -> None:
+    """The supervisor was frozen too: whoever was silent meanwhile is given time."""
+    process = replica.start(FAST, workers=1)
+    workers = process.workers
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(3)  # more than a hang
+    os.kill(process.pid, signal.SIGCONT)
+    time.sleep(0.2)  # the supervisor comes first
+    os.killpg(process.pid, signal.SIGCONT)
+    asyncio.run(replica.serves())
+    assert process.workers == workers, replica.log.read_text()
+    assert replica.logged("hangs") == []
+
+
+# -- leaving ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_of_them_drains(replica: Replica, number: signal.Signals) -> None:
+    """G10: Ctrl-C reaches the whole process group, and some send SIGTERM to all of a service. It
+    is one request to leave; the drain is not hurried by what the workers hear twice."""
+    process = replica.start("from gateway.runtime import drain; drain.LINGER_S = 1.0")
+    pid = process.pid
+
+    async def leaving() -> None:
+        async with RawClient.open(replica.url) as client:
+            await client.connect(replica.token("alice"))
+            os.killpg(pid, number)
+            await client.until(frames.Goaway)
+            begun = time.monotonic()
+            assert await client.closed() == codes.GOING_AWAY.number
+            assert time.monotonic() - begun > 0.9  # it lingered
+
+    asyncio.run(leaving())
+    assert process.stop() == 0
+    assert run_folders(pid) == []
+
+
+def test_a_second_signal_hurries(replica: Replica) -> None:
+    """G10: nobody has to wait for clients that don't say goodbye."""
+    process = replica.start(
+        "from gateway.runtime import drain; drain.CLOSE_S = 300", workers=1, drain_s=600
+    )
+
+    async def hurried() -> None:
+        async with RawSocket.open(replica.address) as silent:
+            await silent.open_session(replica.token("alice"))
+            os.kill(process.pid, signal.SIGTERM)
+            assert await silent.closed() == codes.GOING_AWAY.number
+            await asyncio.sleep(HURRY_AFTER_S)
+            os.kill(process.pid, signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, SOON_S) == 0
+
+    asyncio.run(hurried())
+
+
+def test_what_has_not_left_in_time_is_killed(replica: Replica) -> None:
+    """`drain_s` is a promise to whoever waits: also a worker that hangs is gone by then."""
+    process = replica.start(workers=1, drain_s=1)
+    (worker,) = process.workers
+    os.kill(worker, signal.SIGSTOP)
+    begun = time.monotonic()
+    assert process.stop() == 0
+    assert time.monotonic() - begun < 15  # long before it would be found to hang
+    assert not alive(worker)
+    assert [entry["killed"] for entry in replica.logged("killed")] == [["1"]]
+
+
+def test_a_hangup_is_passed_on_and_survived(replica: Replica) -> None:
+    """SIGHUP asks for the files to be read again. Nobody ends of it."""
+    process = replica.start()
+    workers = process.workers
+    for pid in (process.pid, *workers):
+        os.kill(pid, signal.SIGHUP)
+    asyncio.run(replica.serves())
+    assert process.workers == workers
+
+
+def test_a_hangup_has_every_worker_read_its_files(replica: Replica) -> None:
+    """None looks by itself here; and one that is forked anew goes by what the files say now."""
+    process = replica.start("from gateway.runtime import reload; reload.LOOK_S = 3600")
+    page = "https://a.example"
+    replica.config(workers=2, origins=[page])
+    os.kill(process.pid, signal.SIGHUP)
+    until(lambda: {entry["worker"] for entry in replica.logged("reloaded")} == {"1", "2"})
+    os.kill(process.workers[0], signal.SIGKILL)
+    until(lambda: len(replica.logged("redis_connected")) == 3 * 2)
+
+    async def visit() -> None:
+        async with RawClient.open(replica.url, origin=page):
+            pass
+
+    async def visits() -> None:
+        await replica.serves_again()
+        await asyncio.gather(*(visit() for _ in range(20)))
+
+    asyncio.run(visits())
+    assert not replica.logged("reload_refused")
+    assert not replica.logged("restart_needed")
+
+
+def test_the_ops_process_comes_back_and_goes_last(replica: Replica) -> None:
+    """While workers drain, operators are shown how far they are."""
+    process = replica.start(ops_listen="127.0.0.1:0", workers=1)
+    worker, ops = process.workers
+    os.kill(ops, signal.SIGKILL)
+    ops = until(lambda: next((pid for pid in process.workers if pid not in (worker, ops)), None))
+    os.kill(worker, signal.SIGSTOP)
+    os.kill(process.pid, signal.SIGTERM)
+    until(lambda: replica.logged("leaving"))
+    assert alive(ops)
+    os.kill(worker, signal.SIGCONT)
+    assert process.wait(SOON_S) == 0
+    assert not alive(ops)
+
+
+# -- the cost --------------------------------------------------------------------------------------
+
+
+def test_a_supervisor_sleeps(replica: Replica) -> None:
+    """It wakes up for a word of each worker every few seconds, and for nothing else."""
+    process = replica.start()
+    asyncio.run(replica.serves())
+    before = voluntary_switches(process.pid)
+    time.sleep(2)
+    assert voluntary_switches(process.pid) - before <= 4
+
+
+def voluntary_switches(pid: int) -> int:
+    """How often it has gone to sleep (proc(5), status)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("voluntary_ctxt_switches:"):
+            return int(line.split()[1])
+    raise AssertionError(pid)
+
+
+def run_folders(pid: int) -> list[Path]:
+    """The run folders of the supervisor `pid`."""
+    return list(runfolder._base().glob(f"homeport-run-*-{pid}-*"))

@@ -1,0 +1,115 @@
+"""Planning on paper: the arithmetic, and that its costs are those that were measured."""
+
+from __future__ import annotations
+
+import re
+from binascii import crc_hqx
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import kept
+from gateway.apps.tiers import TIERS
+from gateway.capacity import BUSY, COSTS, PRIMARY_BYTES, Demand, Plan, breaks, busiest_share, plan
+
+ROOT = Path(__file__).parents[2]
+SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)
+
+
+def of(users: int, tier: str = "basic") -> tuple[Demand, Plan]:
+    """One in ten is online, and says something every minute."""
+    demand = Demand(users, users / 600, TIERS[tier])
+    return demand, plan(demand)
+
+
+def test_nothing_is_planned_at_more_than_half() -> None:
+    """Neither a worker's core, nor a primary's core or memory."""
+    for users in SIZES[:3]:
+        demand, found = of(users)
+        gateway_us = demand.rate * COSTS.message_us + found.sessions * COSTS.idle_us
+        assert gateway_us / 1e6 / found.workers <= BUSY
+        assert found.redis_cores * found.share <= BUSY
+        assert found.redis_bytes * found.share <= PRIMARY_BYTES
+        assert found.replicas > found.workers / 4
+        assert found.return_s <= 30
+
+
+def test_more_of_anything_never_takes_less() -> None:
+    """Each of what is asked for costs something, and costs it where it should."""
+    demand = Demand(1_000_000, 2_000, TIERS["basic"])
+    found = plan(demand)
+    assert plan(replace(demand, rate=20_000)).workers > found.workers
+    assert plan(replace(demand, online=0.9)).workers > found.workers
+    assert plan(replace(demand, recipients=50)).redis_cores > 10 * found.redis_cores
+    assert plan(replace(demand, size=2_000)).redis_bytes > found.redis_bytes
+    assert plan(replace(demand, waiting=200)).redis_bytes > found.redis_bytes
+    assert plan(replace(demand, tier=TIERS["pro"])).redis_bytes > 5 * found.redis_bytes
+    assert plan(replace(demand, users=2_000_000, online=0.05)).sessions == found.sessions
+
+
+def test_what_gives_way_is_said_the_worst_first() -> None:
+    """Nothing for a small region; memory before CPU for a large one; in the end the buckets."""
+    assert breaks(*of(10_000)) == []
+    first = breaks(*of(1_000_000))[0]
+    assert "one Redis should not hold the data" in first
+    assert any("256 buckets" in text for text in breaks(*of(SIZES[3])))
+    assert not any("256 buckets" in text for text in breaks(*of(SIZES[1])))
+
+
+@pytest.mark.parametrize(("primaries", "buckets"), [(1, 256), (2, 128), (3, 91)])
+def test_buckets_do_not_spread_evenly(primaries: int, buckets: int) -> None:
+    """The busiest primary has more than its part: counted with Redis' own CRC-16."""
+    assert busiest_share(primaries) == buckets / 256
+    assert busiest_share(64) == 2 / 64
+
+
+def test_the_hash_slot_is_the_cluster_specifications() -> None:
+    """Its appendix gives a check value: the CRC-16 of 123456789."""
+    assert crc_hqx(b"123456789", 0) == 0x31C3
+
+
+async def test_memory_is_as_measured(redis_url: str) -> None:
+    """The costs in Redis are those of a real one, to a tenth; `python -m bench.kept` shows them."""
+    found = await kept.measure(redis_url)
+    planned = {
+        "user: rows in Redis": COSTS.user_bytes,
+        "message: mark against repeats": COSTS.mark_bytes,
+        "message: in an inbox": COSTS.inbox_bytes,
+        "message: in a history": COSTS.history_bytes,
+        "message: to Redis": COSTS.to_redis_bytes,
+    }
+    assert found == {**found, **{k: pytest.approx(v, rel=0.1) for k, v in planned.items()}}
+
+
+@pytest.mark.parametrize(
+    ("target", "planned"),
+    [
+        ("group of 1,000: gateway us a delivery", COSTS.delivery_us),
+        ("idle connection: us a second", COSTS.idle_us),
+        ("storm over WSS: sessions/s a gateway core", COSTS.sessions_per_s),
+        ("idle connection, WSS: KiB", COSTS.session_bytes / 1024),
+    ],
+)
+def test_costs_are_as_in_the_latest_results(target: str, planned: float) -> None:
+    """To a quarter, of the table in bench/README.md: what moved further is to be planned anew."""
+    row = re.search(rf"^\| {re.escape(target)} \| \S+ \S+ \| ([0-9.]+)", _bench(), re.MULTILINE)
+    assert row is not None
+    assert float(row[1]) == pytest.approx(planned, rel=0.25)
+
+
+def test_the_table_of_the_document_is_the_arithmetic() -> None:
+    """deploy/CAPACITY.md, "At a glance"."""
+    text = (ROOT / "deploy" / "CAPACITY.md").read_text("utf-8")
+    for users in SIZES:
+        _, found = of(users)
+        row = (
+            f"| {users:,} | {users / 600:,.0f} | {found.sessions:,} | {found.replicas:,} "
+            f"| {found.primaries:,} | {found.redis_bytes / 2**30:,.0f} GiB "
+            f"| {found.client_bps / 1e6:,.0f} Mbit/s |"
+        )
+        assert row in text
+
+
+def _bench() -> str:
+    return (ROOT / "bench" / "README.md").read_text("utf-8")
