@@ -140,6 +140,7 @@ class ClusterLink(Link):
         self._refused: asyncio.Future[None] | None = None
         self._started = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._joining: dict[_MemberLink, asyncio.Task[None]] = {}
         cluster.links = lambda: self._members
         cluster.on_change.append(self._follow)
 
@@ -204,9 +205,11 @@ class ClusterLink(Link):
         nodes = self._cluster.map.nodes
         for node in nodes - self._members.keys():
             self._members[node] = member = self._member(node)
-            self._spawn(self._join(member))
+            self._joining[member] = self._spawn(self._join(member))
         for node in self._members.keys() - nodes:
-            self._spawn(_leave(self._members.pop(node)))
+            member = self._members.pop(node)
+            self._joining.pop(member).cancel()
+            self._spawn(_leave(member))
         for number, slot in self._slots.items():
             slot.link = self._owner(number)
 
@@ -239,10 +242,11 @@ class ClusterLink(Link):
         if self.on_up is not None:
             self.on_up()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name="cluster-link")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -346,11 +350,13 @@ class ClusterLink(Link):
 
 async def _leave(member: _MemberLink) -> None:
     """Let go of a node that has no slots any more, once it has answered what it was asked."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            while member.up and member._owed():  # noqa: ASYNC110 - once in a node's life
-                await asyncio.sleep(0.05)
-    await member.aclose()
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                while member.up and member._owed():  # noqa: ASYNC110 - once in a node's life
+                    await asyncio.sleep(0.05)
+    finally:  # also where the whole link is closed meanwhile
+        await member.aclose()
 
 
 def _ignore(_: Any) -> None:

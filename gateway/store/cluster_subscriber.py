@@ -93,6 +93,8 @@ class ClusterSubscriber(Subscriber):
         self._members: dict[Node, _MemberSubscriber] = {}
         self._wanted: dict[bytes, _Channel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._starting: dict[_MemberSubscriber, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def up(self) -> bool:  # type: ignore[override]
@@ -111,7 +113,7 @@ class ClusterSubscriber(Subscriber):
         self._cluster.on_change.remove(self._follow)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._closing, return_exceptions=True)
         await asyncio.gather(*(member.aclose() for member in self._members.values()))
 
     def _follow(self) -> None:
@@ -123,10 +125,13 @@ class ClusterSubscriber(Subscriber):
             member = _MemberSubscriber(server, self._on_message, self._taken)
             member.on_up = partial(self._is_back, member)
             self._members[node] = member
-            self._spawn(member.start())
+            self._starting[member] = self._spawn(member.start())
         self._move(self._wanted)
         for member in gone:
-            self._spawn(member.aclose())
+            self._starting.pop(member).cancel()
+            closing = asyncio.create_task(member.aclose(), name="cluster-subscriber")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def _move(self, names: Iterable[bytes]) -> None:
         """Hear those of `names` elsewhere that are not heard where the map says."""
@@ -171,10 +176,11 @@ class ClusterSubscriber(Subscriber):
         node = self._cluster.map.owners[slot]
         return None if node is None else self._members.get(node)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name="cluster-subscriber")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # -- channels --------------------------------------------------------------------------------
 
