@@ -60,7 +60,7 @@ def validity(certificate: Path) -> tuple[datetime, datetime]:
 
 
 class Certificate:
-    """The files of a running gateway's certificate, and the `context` made of them.
+    """The files of a running gateway's certificate, the `context` made of them, and when it `ends`.
 
     `adopt` is given each new context. A new one, and not the old one loaded anew: OpenSSL keeps a
     certificate for each kind of key, so an RSA one would be shown on beside its ECDSA successor.
@@ -73,6 +73,7 @@ class Certificate:
         # Read before it is loaded: what is written between the two is found changed the next time.
         self._digest = _digest(certificate, key)
         self.context = server_context(certificate, key)
+        self.ends = _validity(certificate)[1]
         self.adopt: Callable[[ssl.SSLContext], None] = _nobody
 
     @classmethod
@@ -92,10 +93,7 @@ class Certificate:
         if digest == self._digest:
             return None
         context = server_context(certificate, key)
-        try:
-            begins, ends = validity(certificate)
-        except (OSError, ValueError) as error:
-            raise TLSError(f"{certificate} can't be read: give a PEM certificate chain") from error
+        begins, ends = _validity(certificate)
         if not begins <= now < ends:
             raise TLSError(
                 f"{certificate} is good from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC, "
@@ -106,8 +104,16 @@ class Certificate:
     def _take_up(self, digest: bytes, context: ssl.SSLContext, ends: datetime) -> None:
         self._digest = digest
         self.context = context
+        self.ends = ends
         self.adopt(context)
         _log.info("certificate_read", expires=f"{ends:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _validity(certificate: Path) -> tuple[datetime, datetime]:
+    try:
+        return validity(certificate)
+    except (OSError, ValueError) as error:
+        raise TLSError(f"{certificate} can't be read: give a PEM certificate chain") from error
 
 
 def _digest(certificate: Path, key: Path) -> bytes:

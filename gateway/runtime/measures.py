@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.config import Settings
 from gateway.net.listener import Listener
+from gateway.net.tls import Certificate
+from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
 from gateway.store.inbox import Inboxes
 from gateway.store.link import Link
@@ -31,7 +30,8 @@ class Measures:
     send_to_push: Tally
     listener: Listener
     reconnects: Callable[[], int]
-    settings: Settings
+    keyring: LiveKeyring
+    certificate: Certificate | None
     wall: Callable[[], float]
 
     def export(self, exporter: Exporter) -> None:
@@ -61,35 +61,10 @@ class Measures:
         tell("homeport_store_sweeper_lag_seconds", self.sweeper.lag_s)
         tell("homeport_store_link_queue_commands", self.link.queued)
         tell("homeport_store_pubsub_reconnects_total", self.reconnects())
-        settings = self.settings
-        key_since = _written(settings.key_file)
-        if key_since is not None:
-            age = round(self.wall() - key_since / 1e9)
+        key_since_ms = self.keyring.sealing_since_ms()
+        if key_since_ms:
+            age = round(self.wall() - key_since_ms / 1000)
             tell("homeport_security_key_age_seconds", age)
-        if settings.wss_listen is not None and settings.tls_cert is not None:
-            written = _written(settings.tls_cert)
-            if written is not None:
-                ends = _certificate_ends(settings.tls_cert, written)
-                if ends is not None:
-                    tell("homeport_net_certificate_expiry_timestamp_seconds", ends)
-
-
-def _written(file: Path) -> int | None:
-    """When it was written, in ns since 1970; None while it is being replaced."""
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return None
-
-
-@lru_cache(maxsize=1)
-def _certificate_ends(certificate: Path, written: int) -> float | None:
-    """When the first certificate of a PEM file ends, in seconds since 1970; read once as it was
-    `written`. None: there is none to be read."""
-    from cryptography import x509  # 50 ms, which a gateway without TLS need not pay
-
-    try:
-        found = x509.load_pem_x509_certificate(certificate.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found.not_valid_after_utc.timestamp()
+        if self.certificate is not None:
+            ends = self.certificate.ends.timestamp()
+            tell("homeport_net_certificate_expiry_timestamp_seconds", ends)

@@ -48,6 +48,10 @@ class LiveKeyring:
         sealer.on_unknown = self._look_again
         self._tell_link()
 
+    def sealing_since_ms(self) -> int:
+        """Since when the active version seals, in ms since 1970; 0 where its file does not say."""
+        return self._keyring.active_from.get(self._sealer.active, 0)
+
     def prepare(self, path: Path) -> Callable[[], None] | None:
         """Read the file at `path`; returns what takes it up, or None where nothing changed there.
 

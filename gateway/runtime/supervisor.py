@@ -8,6 +8,8 @@ what happens              what it does
 ========================= ==========================================================================
 a child dies              forks another after a moment, which doubles with each recent death
 one dies `DEATHS` times   in `WITHIN_S`: leaves, and says so; another start would not help
+one refuses to start      at first: leaves. Later, because a file is wrong by now: it is tried
+                          every `REFUSED_S`, and the others go on
 a loop hangs for `HANG_S` kills that worker
 SIGTERM, SIGINT           SIGTERM for all workers: they drain; a second one hurries them
 SIGHUP                    SIGHUP for all children: workers read their files again
@@ -45,6 +47,9 @@ DEATHS: Final = 5
 WITHIN_S: Final = 60.0
 RESTART_S: Final = 0.2
 """How long the first restart waits, at the most; each further one within `WITHIN_S` twice that."""
+
+REFUSED_S: Final = 5.0
+"""How long the restart of a child waits that refused to start, while others serve."""
 
 HANG_S: Final = 30.0
 GRACE_S: Final = 5.0
@@ -237,8 +242,11 @@ class _Supervisor:
         if first and child.refusal is not None:
             self._leave(StartError(child.refusal))
             return
-        how = _how(status) if child.refusal is None else f"with the words: {child.refusal}"
-        self._lost(place, how)
+        if child.refusal is not None:
+            place.restart_at = time.monotonic() + REFUSED_S
+            _log.error("start_refused", refused=place.name, problem=child.refusal)
+            return
+        self._lost(place, _how(status))
 
     def _lost(self, place: _Place, how: str) -> None:
         """There is none in `place` now: fork another, unless that has been of no use."""

@@ -263,7 +263,7 @@ class Worker:
         self._drain = Drain(self._listener, self.status, settings.drain_s)
         if self._certificate is not None:
             self._certificate.adopt = self._listener.use_certificate
-        live = LiveKeyring(keyring, settings.key_file, sealer, self._link, self._clock)
+        self._live = live = LiveKeyring(keyring, settings.key_file, sealer, self._link, self._clock)
         parts = {
             "origins": origins.adopt,
             "directory": handshake.adopt,
@@ -284,7 +284,8 @@ class Worker:
                 send_to_push=self._send_to_push,
                 listener=self._listener,
                 reconnects=lambda: self._reconnects,
-                settings=settings,
+                keyring=live,
+                certificate=self._certificate,
                 wall=self._clock.wall,
             )
             self._reporter = Reporter(folder, name, self.status, measures.export)

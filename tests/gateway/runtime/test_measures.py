@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.runtime import devcerts
+from gateway.security.keyring import Keyring
 from gateway.store.link import NodeLink
 from protocol import frames
 from tests.gateway.net.raw import RawSocket, upgrade
@@ -289,15 +289,19 @@ async def test_the_stores_gauges_go_by_the_clock_and_the_line(
         await asyncio.gather(waiting, *asked)
 
 
-async def test_a_key_file_that_was_written_anew_is_young(
-    metered: Metered, clock: FakeClock
-) -> None:
-    """`homeport keys rotate` writes it."""
-    clock.advance(1000)
-    assert metered.now["security_key_age_seconds"] >= 990
+async def test_a_key_is_as_old_as_its_time_in_the_file(metered: Metered, clock: FakeClock) -> None:
+    """A new one counts once it seals, and not before."""
+    begun = metered.now["security_key_age_seconds"]
+    live = metered.running.worker._live
     key_file = metered.running.worker._settings.key_file
-    os.utime(key_file, (clock.now, clock.now))
-    assert metered.now["security_key_age_seconds"] == 0
+    Keyring.rotate(key_file, 60, clock.ms)
+    take_up = live.prepare(key_file)
+    assert take_up is not None
+    take_up()
+    for seconds, age in ((30, begun + 30), (31, 1)):
+        clock.advance(seconds)
+        await live.settle()
+        assert metered.now["security_key_age_seconds"] == age
 
 
 async def test_the_certificates_end_is_told(metered: Metered) -> None:

@@ -219,6 +219,22 @@ def test_one_that_dies_again_and_again_ends_the_gateway(replica: Replica) -> Non
     assert len(replica.logged("stopped")) == 1  # the one that stayed
 
 
+def test_one_that_may_not_start_any_more_is_tried_until_it_may(replica: Replica) -> None:
+    """G10: a file that is wrong by now costs the worker that died, and not the gateway: five such
+    starts once ended it, and the connections of all others with it."""
+    process = replica.start("from gateway.runtime import supervisor; supervisor.REFUSED_S = 0.1")
+    first, second = process.workers
+    replica.settings.key_file.chmod(0o644)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: len(replica.logged("start_refused")) > 6)
+    assert "chmod 600" in replica.logged("start_refused")[0]["problem"]
+    asyncio.run(replica.serves_again())
+    assert alive(second)
+    replica.settings.key_file.chmod(0o600)
+    until(lambda: len(process.workers) == 2)
+    assert process.stop() == 0
+
+
 def test_a_supervisor_that_is_killed_takes_its_workers_along(replica: Replica) -> None:
     """G10: they drain, as nobody would see to them. What it left is removed by the next start."""
     process = replica.start(workers=1)
