@@ -40,7 +40,7 @@ BODY: Final = os.urandom(200)
 ROUNDS: Final = 5
 IN_FLIGHT: Final = 100
 
-KEYRING: Final = Keyring("sg", 1, {1: os.urandom(32)})
+KEYRING: Final = Keyring("sg", {1: 0}, {1: os.urandom(32)})
 APP: Final = create_app("bench", "sg", "enterprise", "global", 0)
 
 

@@ -153,6 +153,8 @@ def _usable_cores() -> int:
 class Settings(BaseSettings):
     """All there is to configure of a gateway. `load_settings` reads it.
 
+    `gateway.runtime.reload` says which of them a running gateway takes up.
+
     Attributes:
         region: the region this gateway serves.
         redis_url: the region's own Redis; it may hold a password, so it is not shown.
@@ -280,6 +282,22 @@ class Settings(BaseSettings):
 
 
 _FIELDS: Final = tuple(Settings.model_fields)
+
+
+class Source:
+    """Where settings come from, so that they can be read again: see `load_settings`.
+
+    `first` is what they were as the gateway started. Raises `ConfigError` as it is made, too.
+    """
+
+    def __init__(self, file: Path | None, flags: dict[str, Any]) -> None:
+        self.file = file
+        self._flags = flags
+        self.first = self.read()
+
+    def read(self) -> Settings:
+        """The settings as they are now. Raises `ConfigError`."""
+        return load_settings(self.file, self._flags)
 
 
 def load_settings(file: Path | None, flags: dict[str, Any]) -> Settings:

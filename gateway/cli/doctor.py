@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import typer
-from cryptography import x509
 
 from gateway.cli.errors import CommandError, ExitCode
-from gateway.cli.output import show
+from gateway.cli.output import now_ms, show, utc
 from gateway.cli.place import Config, Data, Json, Place
 from gateway.config import Settings
+from gateway.net.tls import validity
 from gateway.runtime.embedded import OLDEST_SERVER
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.store.errors import StoreError
@@ -32,6 +32,9 @@ OPEN_FILES: Final = 65_536
 
 OPEN_FILES_DEV: Final = 1_024
 EXPIRY_WARNING: Final = timedelta(days=14)
+KEY_AGE: Final = timedelta(days=365)
+"""How long a key should seal: about a year where others are derived from it, says NIST SP 800-57
+part 1 revision 5 in section 5.3.6, table 1."""
 MAX_CLOCK_SKEW_S: Final = 2.0
 
 
@@ -47,8 +50,8 @@ class Finding:
 def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> None:
     """Check what a gateway needs.
 
-    That is the key file, Redis, its region stamp and durability, the TLS files and the open-file
-    limit. Each line is ok, or says what to do. Changes nothing.
+    That is the key file and the age of its key, Redis, its region stamp and durability, the TLS
+    files and the open-file limit. Each line is ok, or says what to do. Changes nothing.
     """
     place = Place.find(config, data)
     findings = list(_examine(place))
@@ -70,8 +73,7 @@ def _examine(place: Place) -> Iterator[Finding]:
         yield Finding("key file", False, str(error))
         yield Finding("Redis", False, "can't be examined without the key file; see above")
     else:
-        versions = ", ".join(map(str, sorted(keyring.keys)))
-        yield Finding("key file", True, f"versions {versions}; {keyring.active} is active")
+        yield examine_keyring(keyring, now_ms())
         try:
             facts = asyncio.run(_facts(place))
         except (StoreError, CommandError) as error:
@@ -151,7 +153,7 @@ def examine_tls(cert: Path, key: Path, now: datetime) -> Finding:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=_no_password)
         mode = key.stat().st_mode
-        ends = x509.load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
+        _, ends = validity(cert)
     except (OSError, ValueError) as error:  # SSLError is an OSError
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         return Finding("TLS files", False, f"{cert} and {key} can't be used: {why}")
@@ -162,6 +164,21 @@ def examine_tls(cert: Path, key: Path, now: datetime) -> Finding:
     if ends - now <= EXPIRY_WARNING:
         return Finding("TLS files", False, f"{cert} expires on {ends:%Y-%m-%d}: renew it now")
     return Finding("TLS files", True, f"good until {ends:%Y-%m-%d}")
+
+
+def examine_keyring(keyring: Keyring, now_ms: int) -> Finding:
+    """Which keys there are, and whether the one that seals is older than it should be."""
+    active = keyring.active_at(now_ms)
+    versions = ", ".join(map(str, sorted(keyring.keys)))
+    text = f"versions {versions}; {active} is active"
+    coming = keyring.coming_at(now_ms)
+    for version in sorted(coming):
+        text += f"; {version} takes over at {utc(keyring.active_from[version] / 1000)}"
+    age = timedelta(milliseconds=now_ms - (keyring.active_from.get(active) or now_ms))
+    if age > KEY_AGE and not coming:
+        text += f", for {age.days} days: run homeport keys rotate"
+        return Finding("key file", False, text)
+    return Finding("key file", True, text)
 
 
 def _no_password() -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from gateway.apps.regions import REGIONS
 from gateway.cli.errors import EPILOG
-from gateway.cli.output import show
+from gateway.cli.output import now_ms, show, utc
 from gateway.cli.place import Json
 from gateway.security.keyring import Keyring
+
+AFTER_S: Final = 60
+"""Enough for a file that is shared, or copied by a script; gateways look every two seconds."""
+
+MAX_AFTER_S: Final = 30 * 24 * 3600
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Make, rotate and check a key file.")
 
@@ -31,8 +36,18 @@ Region = Annotated[
 
 def _record(keyring: Keyring) -> dict[str, object]:
     """What is shown of a keyring: which keys it holds, and nothing of a key."""
-    values = {str(version): keyring.check_value(version) for version in sorted(keyring.keys)}
-    return {"region": keyring.region, "active": keyring.active, "check_values": values}
+    now = now_ms()
+    return {
+        "region": keyring.region,
+        "active": keyring.active_at(now),
+        "coming": {
+            str(version): utc(keyring.active_from[version] / 1000)
+            for version in sorted(keyring.coming_at(now))
+        },
+        "check_values": {
+            str(version): keyring.check_value(version) for version in sorted(keyring.keys)
+        },
+    }
 
 
 @app.command()
@@ -42,12 +57,20 @@ def init(file: File, region: Region, as_json: Json = False) -> None:
 
 
 @app.command()
-def rotate(file: File, as_json: Json = False) -> None:
-    """Add a new key to the file and make it the active one. Older keys stay, to read with.
+def rotate(
+    file: File,
+    after: Annotated[
+        int, typer.Option(metavar="SECONDS", min=0, max=MAX_AFTER_S, help="When it takes over.")
+    ] = AFTER_S,
+    as_json: Json = False,
+) -> None:
+    """Add a new key to the file, to seal with a little later. Older keys stay, to read with.
 
-    Bring the new file to every gateway of the region before one of them restarts with it.
+    Running gateways see the new file by themselves, within seconds; no restart is needed. Where
+    each has a file of its own, bring the new one to all of them before --after has passed: in
+    Kubernetes, which takes some minutes to renew a secret's files, say --after 600.
     """
-    show(_record(Keyring.rotate(file)), as_json)
+    show(_record(Keyring.rotate(file, after)), as_json)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.place import Config
-from gateway.config import load_settings
+from gateway.config import Source
 
 if TYPE_CHECKING:
     from gateway.runtime.worker import Listening
@@ -22,9 +22,12 @@ def serve(
 ) -> None:
     """Run a gateway until SIGTERM or SIGINT, which drain it; a second one hurries.
 
+    SIGHUP has it read its files again; it looks at them every two seconds, too.
+
     Prints where it listens, and `ready` when all its workers accept. Logs go to stderr.
     """
-    settings = load_settings(config, {"workers": workers})
+    source = Source(config, {"workers": workers})
+    settings = source.first
     # Here, because it takes most of a second, which the other commands need not wait for. Nothing
     # of it is garbage, and to look through it again and again is a sixth of that time.
     gc.disable()
@@ -41,4 +44,4 @@ def serve(
         typer.echo("ready")
 
     with run_folder() as folder:
-        supervisor.supervise(settings, folder, on_ready)
+        supervisor.supervise(settings, folder, on_ready, source)

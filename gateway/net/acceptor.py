@@ -104,6 +104,11 @@ class Acceptor:
         self._retry: asyncio.TimerHandle | None = None
         self._exhausted = False
 
+    def use_certificate(self, tls: ssl.SSLContext) -> None:
+        """Connections that come from now on get `tls`, where they would have another context."""
+        if self._options:
+            self._options["ssl"] = tls
+
     def start(self) -> None:
         """Accept, now or again."""
         self._retry = None

@@ -63,6 +63,14 @@ class Listener:
             acceptor.start()
         return Address(host, port)
 
+    def use_certificate(self, tls: ssl.SSLContext) -> None:
+        """Connections that come from now on get `tls`, where they would have another context.
+
+        Those that are open, or shaking hands, go on with what they began with.
+        """
+        for acceptor in self._acceptors:
+            acceptor.use_certificate(tls)
+
     def _make(self, visit: Visit) -> WebSocketConnection:
         return WebSocketConnection(
             self._services, self._origins, self._connections, self._outbound, self._outboxes, visit

@@ -19,6 +19,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
+from gateway.config import Settings
 from gateway.net import forwarded
 from gateway.net.admission import TooMany, Visit
 from gateway.net.forwarded import BadForwarded
@@ -65,6 +66,10 @@ class Origins:
         self.list: list[Origin | None] = [Origin(origin) for origin in allowed]
         if allow_missing:
             self.list.append(None)
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by the list of `settings` from the next connection on."""
+        self.list = Origins(settings.origins, settings.allow_missing_origin).list
 
 
 class WebSocketConnection(asyncio.Protocol):

@@ -28,9 +28,10 @@ from typing import Final
 import structlog
 import uvloop
 
-from gateway.config import Settings
+from gateway.config import Settings, Source
 from gateway.runtime import logs, worker
 from gateway.runtime.parent import die_with_parent
+from gateway.runtime.reload import current
 from gateway.runtime.worker import StartError, cannot_listen
 
 BEAT_S: Final = 5.0
@@ -160,18 +161,27 @@ def _do(run: Callable[[Words], None], words: Words) -> int:
 # -- what they do ----------------------------------------------------------------------------------
 
 
-def work(settings: Settings, folder: Path, name: str, words: Words) -> None:
+def work(settings: Settings, source: Source | None, folder: Path, name: str, words: Words) -> None:
     """Serve until SIGTERM, as the worker called `name`."""
     logs.configure(settings.log_level, settings.log_format, name)
+    if source is not None:  # the supervisor may have read it long ago
+        settings = current(settings, source)
+        logs.set_level(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, folder, name, words))
+        runner.run(_work(settings, source, folder, name, words))
 
 
-async def _work(settings: Settings, folder: Path, name: str, words: Words) -> None:
+async def _work(
+    settings: Settings, source: Source | None, folder: Path, name: str, words: Words
+) -> None:
     beating = asyncio.create_task(_beat(words), name="beat")
     try:
         await worker.serve(
-            settings, on_ready=lambda _: words.say("ready"), folder=folder, name=name
+            settings,
+            on_ready=lambda _: words.say("ready"),
+            folder=folder,
+            name=name,
+            source=source,
         )
     finally:
         beating.cancel()

@@ -19,9 +19,39 @@ class _Stderr:
         sys.stderr.flush()
 
 
+class _Threshold:
+    """Drops what is below the level. A processor, and not structlog's filtering loggers, because
+    those are cached where they are used and keep the level that they were made with."""
+
+    number = logging.INFO
+
+    def __call__(
+        self, _logger: object, method: str, event: structlog.types.EventDict
+    ) -> structlog.types.EventDict:
+        if _NUMBERS[method] < self.number:
+            raise structlog.DropEvent
+        return event
+
+
+_NUMBERS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+_threshold = _Threshold()
+
+
+def set_level(level: str) -> None:
+    """From now on, write what is `level` (debug, info, warning, error) or above."""
+    _threshold.number = _NUMBERS[level]
+
+
 def configure(level: str, format_: Literal["json", "console"], worker: str | None = None) -> None:
-    """Set the process' logging up, once. `level` is debug, info, warning or error. `worker` is the
-    name of one of several processes, which then stands in each of its lines."""
+    """Set the process' logging up, once. `level` is as in `set_level`. `worker` is the name of one
+    of several processes, which then stands in each of its lines."""
+    set_level(level)
 
     def name(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
         if worker is not None:
@@ -44,12 +74,13 @@ def configure(level: str, format_: Literal["json", "console"], worker: str | Non
     )
     structlog.configure(
         processors=[
+            _threshold,
             structlog.processors.add_log_level,
             name,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )

@@ -10,7 +10,7 @@ a child dies              forks another after a moment, which doubles with each 
 one dies `DEATHS` times   in `WITHIN_S`: leaves, and says so; another start would not help
 a loop hangs for `HANG_S` kills that worker
 SIGTERM, SIGINT           SIGTERM for all workers: they drain; a second one hurries them
-SIGHUP                    SIGHUP for all children
+SIGHUP                    SIGHUP for all children: workers read their files again
 `drain_s` are over        kills the workers that are still there
 the workers are gone      ends the ops process, and itself
 it is killed              the kernel sends SIGTERM to its children: they drain
@@ -36,7 +36,7 @@ from typing import Final
 
 import structlog
 
-from gateway.config import Address, Settings
+from gateway.config import Address, Settings, Source
 from gateway.net.reserving import reserve
 from gateway.runtime.child import Child, Words, fork, watch, work
 from gateway.runtime.worker import Listening, StartError, cannot_listen
@@ -84,11 +84,17 @@ class _Place:
         self.first = True
 
 
-def supervise(settings: Settings, folder: Path, on_ready: Callable[[Listening], None]) -> None:
+def supervise(
+    settings: Settings,
+    folder: Path,
+    on_ready: Callable[[Listening], None],
+    source: Source | None = None,
+) -> None:
     """Run a gateway of `settings.workers` processes until SIGTERM or SIGINT, which drain it.
 
-    `folder` is the run folder. `on_ready` is called once, when all workers accept. Must be called
-    in the main thread of a process that has no other one and no event loop.
+    `folder` is the run folder. `on_ready` is called once, when all workers accept. Workers read
+    `source` again, where there is one. Must be called in the main thread of a process that has no
+    other one and no event loop.
 
     Raises:
         StartError: a worker must not, or can't, start; or (`CrashLoop`) it does not stay.
@@ -107,7 +113,7 @@ def supervise(settings: Settings, folder: Path, on_ready: Callable[[Listening], 
             import gateway.ops.exporter  # noqa: F401 - what workers then need, too
         gc.collect()
         gc.freeze()  # what is never looked through is never copied into a child
-        _Supervisor(shared, folder, partial(on_ready, listening), held).run()
+        _Supervisor(shared, source, folder, partial(on_ready, listening), held).run()
 
 
 def _reserve(where: str | None, held: contextlib.ExitStack) -> Address | None:
@@ -126,6 +132,7 @@ class _Supervisor:
     def __init__(
         self,
         settings: Settings,
+        source: Source | None,
         folder: Path,
         on_ready: Callable[[], None],
         held: contextlib.ExitStack,
@@ -133,7 +140,7 @@ class _Supervisor:
         self._on_ready: Callable[[], None] | None = on_ready
         self._drain_s = settings.drain_s
         self._workers = [
-            _Place(name, partial(work, settings, folder, name))
+            _Place(name, partial(work, settings, source, folder, name))
             for name in map(str, range(1, settings.workers + 1))
         ]
         ops = settings.ops_listen is not None

@@ -32,17 +32,19 @@ from gateway.chat.room_records import RoomRecords
 from gateway.chat.rooms import Rooms
 from gateway.chat.sending import Sending
 from gateway.chat.signals import Signals
-from gateway.config import Address, Settings
+from gateway.config import Address, Settings, Source
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
-from gateway.net.tls import TLSError, server_context
+from gateway.net.tls import Certificate, TLSError
 from gateway.net.websocket import Origins
 from gateway.runtime.drain import Drain
 from gateway.runtime.measures import Measures
 from gateway.runtime.probe import Probe
+from gateway.runtime.reload import Reloading
 from gateway.runtime.report import Reporter
+from gateway.runtime.rotation import LiveKeyring
 from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
@@ -105,13 +107,15 @@ async def serve(
     *,
     on_ready: Callable[[Listening], None],
     folder: Path | None = None,
+    source: Source | None = None,
     name: str = "",
 ) -> None:
     """Run one gateway until SIGTERM or SIGINT, then drain it; a second signal hurries.
 
     `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
     `folder` is the run folder where there is a supervisor, which calls this worker `name`. SIGINT
-    is its business then.
+    is its business then. Where there is a `source` of the settings, SIGHUP has them and all files
+    read again.
 
     Raises:
         StartError: the settings, files or Redis are not right for each other.
@@ -132,7 +136,9 @@ async def serve(
     for number in numbers:
         loop.add_signal_handler(number, leave)
     try:
-        worker = Worker(settings, folder=folder, name=name)
+        worker = Worker(settings, folder=folder, name=name, source=source)
+        if source is not None:  # else whoever closes the terminal of `homeport dev` ends it
+            loop.add_signal_handler(signal.SIGHUP, worker.reloading.ask)
         starting = asyncio.create_task(worker.start())
         stopped = asyncio.create_task(stopping.wait())
         try:
@@ -147,7 +153,7 @@ async def serve(
             await asyncio.gather(starting, stopped, return_exceptions=True)
             await worker.stop()
     finally:
-        for number in numbers:
+        for number in (*numbers, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 
@@ -156,6 +162,7 @@ class Worker:
 
     `folder` is the run folder of the supervisor of which this is a worker, called `name`: the
     addresses are shared with the others, and where there is an ops process it reports to that.
+    `source` is where `settings` come from, to be read again.
     """
 
     def __init__(
@@ -164,6 +171,7 @@ class Worker:
         clock: Clock | None = None,
         *,
         folder: Path | None = None,
+        source: Source | None = None,
         name: str = "",
     ) -> None:
         self._settings = settings
@@ -171,11 +179,7 @@ class Worker:
         self.status = Status()
         try:
             keyring = Keyring.load(settings.key_file, settings.region)
-            self._tls = (
-                server_context(settings.tls_cert, settings.tls_key)
-                if settings.tls_cert is not None and settings.tls_key is not None
-                else None
-            )
+            self._certificate = Certificate.of(settings)
         except (KeyringError, TLSError) as error:
             raise StartError(str(error)) from error
         sealer = Sealer(keyring)
@@ -216,8 +220,9 @@ class Worker:
         group_chat = GroupChat(groups, inboxes, logs, self._records, self._clock.wall_ms)
         self._sweeper = Sweeper(self._link, keys, self._directory, groups, self._clock.wall_ms)
         receipts = Receipts(ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms)
+        handshake = Handshake(settings.region, settings.directory, self._directory)
         self._services = Services(
-            handshake=Handshake(settings.region, settings.directory, self._directory),
+            handshake=handshake,
             directory=self._directory,
             inboxes=inboxes,
             records=self._records,
@@ -252,6 +257,15 @@ class Worker:
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins, settings, shared=folder is not None)
         self._drain = Drain(self._listener, self.status, settings.drain_s)
+        if self._certificate is not None:
+            self._certificate.adopt = self._listener.use_certificate
+        live = LiveKeyring(keyring, settings.key_file, sealer, self._link, self._clock)
+        parts = {
+            "origins": origins.adopt,
+            "directory": handshake.adopt,
+            "protection": self._listener.adopt,
+        }
+        self.reloading = Reloading(settings, source, self._certificate, live, parts, self._clock)
         self._chores: list[asyncio.Task[None]] = []
         self._send_to_push = Tally()
         self._reconnects = 0
@@ -296,6 +310,7 @@ class Worker:
             asyncio.create_task(self._refresh_apps(), name="apps"),
             asyncio.create_task(self._rooms.run(), name="rooms"),
             asyncio.create_task(self._presence.run(), name="presence"),
+            asyncio.create_task(self.reloading.run(), name="reload"),
         ]
         listening = Listening(
             wss=await self._listen(self._settings.wss_listen, secure=True),
@@ -316,9 +331,10 @@ class Worker:
         if where is None:
             return None
         try:
+            tls = self._certificate.context if secure and self._certificate else None
             return await self._listener.listen(
                 Address.parse(where),
-                self._tls if secure else None,
+                tls,
                 proxied=self._settings.wss_proxy_protocol
                 if secure
                 else self._settings.plain_proxy_protocol,

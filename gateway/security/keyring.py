@@ -1,7 +1,15 @@
 """The region's keyring: one file with the keys that everything stored is sealed under.
 
-The file is JSON: ``{"region": "eu", "active": 2, "keys": {"1": "<64 hex digits>", "2": …}}``. New
-values are sealed under the active version; older versions stay, so that what they sealed opens.
+The file is JSON::
+
+    {"region": "eu",
+     "keys": {"1": "<64 hex digits>", "2": …},
+     "active_from": {"1": 0, "2": 1764000000000}}
+
+New values are sealed under the highest version whose time in `active_from`, in milliseconds since
+1970, has come. So every gateway has a new key to read with before one of them seals with it. Older
+versions stay, so that what they sealed opens. Files from before there was a delay have
+``"active": 2`` instead.
 
 Errors::
 
@@ -11,6 +19,7 @@ Errors::
     +-- KeyringUnprotected      others may read it, or it is another user's
     +-- KeyringMalformed        not a keyring
     +-- KeyringOtherRegion      of another region; carries `region`
+    +-- KeyringLost             it lacks a key that a running gateway holds; carries `version`
 """
 
 from __future__ import annotations
@@ -20,6 +29,7 @@ import os
 import secrets
 import shlex
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,29 +88,41 @@ class KeyringOtherRegion(KeyringError):
         self.region = region
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
+class KeyringLost(KeyringError):
+    def __init__(self, path: Path, version: int) -> None:
+        super().__init__(
+            path,
+            f"{path} has lost the key of version {version}, without which messages that wait can't "
+            "be read; restore the file that had it",
+        )
+        self.version = version
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     region: str
-    active: int
     keys: dict[int, str]
+    active_from: dict[int, int] = {}
+    active: int | None = None  # what stood here before `active_from`
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """The keys of one region: `keys` maps a version (1 to 65535) to 32 bytes."""
+    """The keys of one region: `keys` maps a version (1 to 65535) to 32 bytes, and `active_from`
+    some of them to when each begins to seal, in milliseconds since 1970; 0: nobody noted it."""
 
     region: str
-    active: int
+    active_from: dict[int, int]
     keys: dict[int, bytes] = field(repr=False)
 
     @classmethod
-    def create(cls, path: Path, region: str) -> Keyring:
-        """Write a new keyring with one fresh key, mode 0600.
+    def create(cls, path: Path, region: str, now_ms: int | None = None) -> Keyring:
+        """Write a new keyring with one fresh key, mode 0600. `now_ms` None: the machine's clock.
 
         Raises:
             KeyringExists: there is a file already.
             OSError: the folder is missing or can't be written.
         """
-        keyring = cls(region, 1, {1: secrets.token_bytes(KEY_BYTES)})
+        keyring = cls(region, {1: _ms(now_ms)}, {1: secrets.token_bytes(KEY_BYTES)})
         with _locked(path.parent):
             if path.exists():
                 raise KeyringExists(path)
@@ -120,10 +142,11 @@ class Keyring:
         return keyring
 
     @classmethod
-    def rotate(cls, path: Path) -> Keyring:
-        """Add a fresh version to the file and make it the active one; returns what is there now.
+    def rotate(cls, path: Path, after_s: int = 0, now_ms: int | None = None) -> Keyring:
+        """Add a fresh version to the file, to seal under from `after_s` seconds from now on.
 
-        Every gateway needs the new file before one of them seals under the new version.
+        Returns what is there now. A gateway that gets the file later than that can't read what
+        others seal meanwhile. `now_ms` None: the machine's clock.
 
         Raises:
             KeyringMissing, KeyringUnprotected, KeyringMalformed
@@ -135,9 +158,28 @@ class Keyring:
             version = max(old.keys) + 1
             if version > MAX_VERSION:
                 raise KeyringError(path, f"{path} has used up its {MAX_VERSION} versions")
-            keyring = cls(old.region, version, old.keys | {version: secrets.token_bytes(KEY_BYTES)})
+            keyring = cls(
+                old.region,
+                old.active_from | {version: _ms(now_ms) + after_s * 1000},
+                old.keys | {version: secrets.token_bytes(KEY_BYTES)},
+            )
             _write(path, keyring)
         return keyring
+
+    def active_at(self, now_ms: int) -> int:
+        """The version to seal under at `now_ms`: the highest whose time has come.
+
+        Where none has, because this clock is behind, it is the one that comes first.
+        """
+        come = [version for version, ms in self.active_from.items() if ms <= now_ms]
+        return max(come) if come else min(self.active_from, key=self.active_from.__getitem__)
+
+    def coming_at(self, now_ms: int) -> frozenset[int]:
+        """The versions that do not seal yet at `now_ms`, and will."""
+        active = self.active_at(now_ms)
+        return frozenset(
+            version for version, ms in self.active_from.items() if ms > now_ms and version > active
+        )
 
     def check_value(self, version: int) -> str:
         """16 hex digits that tell whether two keyrings hold the same key, and nothing about it.
@@ -169,9 +211,18 @@ def _read(path: Path) -> Keyring:
         raise KeyringMalformed(path, f"versions go from 1 to {MAX_VERSION}")
     if not all(len(key) == KEY_BYTES for key in keys.values()):
         raise KeyringMalformed(path, f"a key is not {KEY_BYTES} bytes")
-    if file_.active not in keys:
+    active_from = file_.active_from
+    if file_.active is not None and not active_from:
+        active_from = {file_.active: 0}
+    if not active_from.keys() <= keys.keys():
         raise KeyringMalformed(path, "the active version has no key")
-    return Keyring(file_.region, file_.active, keys)
+    if not active_from:
+        raise KeyringMalformed(path, "no version is active")
+    return Keyring(file_.region, active_from, keys)
+
+
+def _ms(now_ms: int | None) -> int:
+    return time.time_ns() // 1_000_000 if now_ms is None else now_ms
 
 
 def _check_protection(path: Path, status: os.stat_result) -> None:
@@ -209,7 +260,8 @@ def _locked(folder: Path) -> Iterator[None]:
 def _write(path: Path, keyring: Keyring) -> None:
     """Replace the file as a whole, and on disk, so that a crash leaves the old one or the new."""
     keys = {version: key.hex() for version, key in keyring.keys.items()}
-    data = msgspec.json.format(msgspec.json.encode(_File(keyring.region, keyring.active, keys)))
+    content = _File(keyring.region, keys, keyring.active_from)
+    data = msgspec.json.format(msgspec.json.encode(content))
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

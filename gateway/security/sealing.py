@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import os
 import struct
+import time
+from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache
 from typing import Final
@@ -88,11 +90,27 @@ class UnknownKeyVersion(SealError):
 
 
 class Sealer:
-    """Seals and opens under one region's keyring."""
+    """Seals and opens under one region's keyring, which may grow.
+
+    Attributes:
+        active: the version to seal under. It begins as what is active now by the machine's clock.
+        unproven: versions of which it is not known that the region's other gateways have the same
+            key. What does not open under one of them may be theirs, and is not called tampering.
+        on_unknown: called when a value is under a version that the keyring lacks, in case `adopt`
+            can bring it.
+    """
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._cipher = lru_cache(_CACHED_KEYS)(self._derive)
+        self.active = keyring.active_at(time.time_ns() // 1_000_000)
+        self.unproven: frozenset[int] = frozenset()
+        self.on_unknown: Callable[[], None] | None = None
+
+    def adopt(self, keyring: Keyring) -> None:
+        """Read with `keyring` from now on."""
+        self._keyring = keyring
+        self._cipher.cache_clear()  # a key that was not proven may be another one now
 
     def seal(
         self,
@@ -105,7 +123,7 @@ class Sealer:
         now_ms: int,
     ) -> bytes:
         """Encrypt `plain` for its place; the result is `OVERHEAD` bytes longer."""
-        head = _HEAD.pack(_FORMAT, self._keyring.active, now_ms // _DAY_MS)
+        head = _HEAD.pack(_FORMAT, self.active, now_ms // _DAY_MS)
         cipher, bound = self._cipher(app_id, salt, kind, head)
         nonce = os.urandom(_NONCE_BYTES)
         place = conversation.encode()
@@ -125,7 +143,7 @@ class Sealer:
 
         Raises:
             Tampered: anything differs: an argument, the region, the header, the body.
-            UnknownKeyVersion: sealed under a version that the keyring lacks.
+            UnknownKeyVersion: sealed under a version that the keyring lacks, or has another key of.
         """
         if len(sealed) < OVERHEAD or sealed[0] != _FORMAT:
             raise Tampered
@@ -135,11 +153,16 @@ class Sealer:
         try:
             return cipher.decrypt(sealed[_HEAD.size : _BODY], sealed[_BODY:], bound)
         except InvalidTag:
+            _, version, _ = _HEAD.unpack_from(sealed)
+            if version in self.unproven:
+                raise UnknownKeyVersion(version) from None
             raise Tampered from None
 
     def _derive(self, app_id: str, salt: bytes, kind: Kind, head: bytes) -> tuple[AESGCM, bytes]:
         """The cipher of a header, and the part of the additional data that all its values share."""
         _, version, day = _HEAD.unpack(head)
+        if version not in self._keyring.keys and self.on_unknown is not None:
+            self.on_unknown()
         if version not in self._keyring.keys:
             raise UnknownKeyVersion(version)
         info = b"homeport seal v1\0" + _SIZE.pack(day)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gateway.apps.app import App, AppError
 from gateway.apps.regions import region_of
 from gateway.chat.refused import Refused
+from gateway.config import Settings
 from gateway.security import tokens
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
@@ -14,7 +15,7 @@ from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from protocol import codes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Handshake:
     """Checks tokens for one gateway. `homes` maps a region's code to its URL, where known."""
 
@@ -22,6 +23,10 @@ class Handshake:
     homes: dict[str, str]
     directory: AppDirectory
     signatures: tokens.Signatures = field(default_factory=tokens.Signatures)
+
+    def adopt(self, settings: Settings) -> None:
+        """Tell the `homes` of `settings` from now on."""
+        self.homes = settings.directory
 
     async def authenticate(self, token: str | None, now_s: float) -> tuple[App, tokens.Identity]:
         """The app and the user that a token speaks for. `now_s` is seconds since 1970.

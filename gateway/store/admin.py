@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
 from gateway.store.directory import open_app, seal_app
-from gateway.store.errors import AppNotFound, StampError, Unavailable
+from gateway.store.errors import AppNotFound, StampError, Unavailable, WrongKeys
 from gateway.store.keys import BUCKETS, STAMP, Keys
 from gateway.store.link import script
 
@@ -57,8 +58,8 @@ class Admin:
     def __init__(self, redis: Any, region: str, keyring: Keyring) -> None:
         self._redis = redis
         self._region = region
-        self._keyring = keyring
         self._sealer = Sealer(keyring)
+        self._identity = stamp.Identity.of(keyring, keyring.coming_at(time.time_ns() // 1_000_000))
         self._keys = Keys(region)
         self._stamped = False
 
@@ -184,6 +185,8 @@ class Admin:
         if region is not None:
             try:
                 await self._check_stamp()
+                for version in await stamp.different(self._redis.execute_command, self._identity):
+                    problem = WrongKeys(version, missing=False)
             except StampError as error:
                 problem = error
         append_only = config.get("appendonly")
@@ -210,7 +213,7 @@ class Admin:
 
     async def _check_stamp(self) -> None:
         if not self._stamped:
-            await stamp.check(self._redis.execute_command, stamp.Identity.of(self._keyring))
+            await stamp.check(self._redis.execute_command, self._identity)
             self._stamped = True
 
     async def _existing(self, app_id: str) -> App:

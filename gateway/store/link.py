@@ -115,7 +115,8 @@ class Link(RedisConnection):
 
     def __init__(self, url: str, identity: stamp.Identity, replicas: int = 0) -> None:
         super().__init__(url, "link")
-        self._identity = identity
+        self.identity = identity
+        """What the next Redis is held against; it may be replaced."""
         self._replicas = replicas
         self._pending: deque[Then | _Held | _Barrier] = deque()
         self._held: list[_Held] = []
@@ -193,7 +194,7 @@ class Link(RedisConnection):
             return future
 
         await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS))
-        await stamp.check(ask, self._identity)
+        await stamp.check(ask, self.identity)
 
     def _flush(self) -> None:
         if self._held and self._barrier is None:

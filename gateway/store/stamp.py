@@ -1,7 +1,9 @@
 """The region stamp: what makes one Redis one region's, and one key file's.
 
 ``hp:region`` is a hash: ``region`` is set once, by the first gateway; ``key:<version>`` identifies
-each key that sealed something here (`Keyring.check_value`, which does not tell the key).
+each key that sealed something here (`Keyring.check_value`, which does not tell the key), and
+``next:<version>`` one that some gateway has got and does not seal under yet. A gateway may lack the
+second kind, but not the first.
 """
 
 from __future__ import annotations
@@ -20,17 +22,18 @@ Call = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a gateway brings: its region, and the check value of each key it holds."""
+    """What a gateway brings: its region, the check value of each key it holds, and the versions of
+    those that it must not be first to seal under."""
 
     region: str
     keys: dict[int, str]
+    coming: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, keyring: Keyring) -> Identity:
+    def of(cls, keyring: Keyring, coming: frozenset[int] = frozenset()) -> Identity:
         """The identity that a key file gives."""
-        return cls(
-            keyring.region, {version: keyring.check_value(version) for version in keyring.keys}
-        )
+        keys = {version: keyring.check_value(version) for version in keyring.keys}
+        return cls(keyring.region, keys, coming)
 
 
 async def check(call: Call, identity: Identity) -> None:
@@ -54,8 +57,28 @@ async def check(call: Call, identity: Identity) -> None:
         if identity.keys[version] != value:
             raise WrongKeys(version, missing=False)
     for version, value in identity.keys.items():
-        if version not in known:
+        if version not in known and version not in identity.coming:
             # Two gateways may be the first at once; one of them finds the other's here.
             await call("HSETNX", STAMP, f"key:{version}", value)
             if await call("HGET", STAMP, f"key:{version}") != value.encode():
                 raise WrongKeys(version, missing=False)
+
+
+async def announce(call: Call, identity: Identity) -> frozenset[int]:
+    """Say which keys are coming, for other gateways to compare theirs with; then as `different`."""
+    for version in identity.coming:
+        await call("HSETNX", STAMP, f"next:{version}", identity.keys[version])
+    return await different(call, identity)
+
+
+async def different(call: Call, identity: Identity) -> frozenset[int]:
+    """The versions of the coming keys that some gateway has another key of.
+
+    So two files were rotated, where one should have been copied.
+    """
+    found = set()
+    for version in identity.coming:
+        told = await call("HGET", STAMP, f"next:{version}")
+        if told is not None and told != identity.keys[version].encode():
+            found.add(version)
+    return frozenset(found)

@@ -44,6 +44,8 @@ def test_the_least_that_is_needed() -> None:
     assert (settings.origins, settings.allow_missing_origin) == ([], True)
     assert (settings.directory, settings.tls_terminated_upstream) == ({}, False)
     assert (settings.log_level, settings.log_format) == ("info", "json")
+    assert settings.workers == len(os.sched_getaffinity(0))
+    assert (settings.ops_listen, settings.drain_s) == (None, 30)
 
 
 def test_flags_beat_variables_beat_the_file(
@@ -392,3 +394,13 @@ def test_a_header_needs_somebody_to_trust() -> None:
 def test_a_limit_is_a_number(wrong: dict[str, Any]) -> None:
     """0 is no limit; less is nothing, and so small a memory would close everybody."""
     assert len(problems(**wrong)) == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "wrong"),
+    [("workers", 0), ("workers", "many"), ("drain_s", 0), ("ops_listen", "9600")],
+)
+def test_wrong_values_of_a_replica_are_refused(flag: str, wrong: Any) -> None:
+    """No worker, no time to leave, a port without a host."""
+    (problem,) = problems(**{flag: wrong})
+    assert problem.startswith("--" + flag.replace("_", "-"))

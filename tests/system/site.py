@@ -189,7 +189,8 @@ class Front:
     async def __aenter__(self) -> Front:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
-        self.url = f"ws://127.0.0.1:{port}{PATH}"
+        scheme = self._gateways[0].urls[0].partition("://")[0]
+        self.url = f"{scheme}://127.0.0.1:{port}{PATH}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -220,7 +221,7 @@ class Front:
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         for gateway in self._rng.sample(self._gateways, len(self._gateways)):
             if gateway.urls:
-                host, _, port = gateway.urls[0].removeprefix("ws://").rpartition(":")
+                host, _, port = gateway.urls[0].partition("://")[2].rpartition(":")
                 with contextlib.suppress(ConnectionError):
                     return await asyncio.open_connection(host, int(port))
         return None

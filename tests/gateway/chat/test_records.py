@@ -87,7 +87,7 @@ def test_a_renamed_conversation_is_not_opened(records: Records) -> None:
 @given(st.binary(max_size=120) | st.binary(max_size=60).map(lambda b: b"i" * 16 + b"\x05d:a:b" + b))
 def test_garbage_is_told_from_a_record(data: bytes) -> None:
     """G5: whatever lies in an inbox, it is one of two errors and never another."""
-    records = Records(Sealer(Keyring("sg", 1, {1: b"k" * 32})))
+    records = Records(Sealer(Keyring("sg", {1: 0}, {1: b"k" * 32})))
     with pytest.raises((Tampered, UnknownKeyVersion)):
         records.open(APP, "a", data)
 

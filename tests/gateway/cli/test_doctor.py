@@ -7,20 +7,25 @@ import resource
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 from gateway.cli.doctor import (
     OPEN_FILES,
+    examine_keyring,
     examine_open_files,
     examine_store,
     examine_tls,
 )
 from gateway.config import Settings
 from gateway.runtime import devcerts
+from gateway.security.keyring import Keyring
 from gateway.store.admin import StoreFacts
 from gateway.store.errors import WrongRegionStamp
-from tests.gateway.cli.conftest import Region
+from gateway.store.keys import STAMP
+from tests.gateway.cli.conftest import Region, run
 
 GOOD = StoreFacts(
     server="Redis",
@@ -133,6 +138,42 @@ def test_a_certificate_near_its_end_is_told(tmp_path: Path) -> None:
     assert not near.ok
     assert "renew it now" in near.text
     assert "expired on" in examine_tls(certs.cert, certs.key, now + timedelta(days=400)).text
+
+
+YEAR_MS = 365 * 86_400_000
+KEYS = {1: b"a" * 32, 2: b"b" * 32}
+
+
+def test_a_key_that_seals_for_more_than_a_year_is_told() -> None:
+    """G7: and not once its successor is on the way, nor where nobody noted since when it seals."""
+    young = Keyring("eu", {1: 1}, KEYS)
+    assert examine_keyring(young, YEAR_MS).ok
+    old = examine_keyring(young, YEAR_MS + 2)
+    assert not old.ok
+    assert old.text == "versions 1, 2; 1 is active, for 365 days: run homeport keys rotate"
+    assert examine_keyring(Keyring("eu", {1: 0}, KEYS), 9 * YEAR_MS).ok
+    rotating = examine_keyring(Keyring("eu", {1: 1, 2: 2 * YEAR_MS}, KEYS), 2 * YEAR_MS - 1)
+    assert rotating.ok
+    assert rotating.text == "versions 1, 2; 1 is active; 2 takes over at 1972-01-01T00:00:00Z"
+
+
+def test_a_key_file_that_was_rotated_apart_is_told(region: Region) -> None:
+    """G5: before its key takes over, and the gateways can't read one another's messages."""
+
+    def examined() -> dict[str, Any]:
+        lines = region.run("doctor", "--json").out.splitlines()
+        return {item["check"]: item for item in map(json.loads, lines)}
+
+    region.create()
+    run("keys", "rotate", region.folder / "keys.json")
+    assert examined()["region stamp"]["ok"]
+    with redis.Redis.from_url(region.valkey.url) as store:
+        assert not store.hexists(STAMP, "next:2")  # doctor changes nothing
+        store.hset(STAMP, "next:2", "f" * 16)  # as a gateway with the other file does
+    found = examined()
+    assert "takes over" in found["key file"]["text"]
+    assert not found["region stamp"]["ok"]
+    assert "another key as version 2" in found["region stamp"]["text"]
 
 
 def test_an_open_file_limit_that_is_too_low_is_told() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from pathlib import Path
 
 from tests.gateway.cli.conftest import run
@@ -32,11 +34,24 @@ def test_rotate_keeps_the_old_key_to_read_with(tmp_path: Path) -> None:
     """After a rotation the new version is active and the old one's check value is the same."""
     file = tmp_path / "keys.json"
     first = run("keys", "init", file, "--region", "eu", "--json").json
-    second = run("keys", "rotate", file, "--json").json
-    assert second["active"] == 2
+    second = run("keys", "rotate", file, "--after", "0", "--json").json
+    assert (first["active"], second["active"], second["coming"]) == (1, 2, {})
     assert second["check_values"]["1"] == first["check_values"]["1"]
     assert second["check_values"]["2"] != first["check_values"]["1"]
     assert run("keys", "check", file, "--region", "eu", "--json").json == second
+
+
+def test_rotate_gives_gateways_a_minute(tmp_path: Path) -> None:
+    """G4: by itself, the new key seals only once every gateway has seen the file."""
+    file = tmp_path / "keys.json"
+    run("keys", "init", file, "--region", "eu")
+    before = int(time.time())
+    rotated = run("keys", "rotate", file, "--json").json
+    assert rotated["active"] == 1
+    assert set(rotated["check_values"]) == {"1", "2"}
+    comes = datetime.fromisoformat(rotated["coming"]["2"]).timestamp()
+    assert before + 60 <= comes <= time.time() + 60
+    assert run("keys", "rotate", file, "--after", "-1").code == 2
 
 
 def test_check_says_what_to_do_about_an_open_mode(tmp_path: Path) -> None:

@@ -166,6 +166,8 @@ async def test_a_client_that_leaves_with_sends_in_flight_leaves_no_trace(
     running: RunningWorker, store: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """G9 and G1: its answers go nowhere, its messages arrive."""
+    async with running.client("b"):
+        pass  # so that the gateway knows the app's connections, and need not ask first
     store.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
     try:
         async with RawSocket.open(running.listening.plain) as raw:

@@ -66,6 +66,35 @@ def test_the_level_is_held_to(level: str, events: list[str]) -> None:
     assert [json.loads(line)["event"] for line in lines] == events
 
 
+CHANGING = """
+import structlog
+from gateway.runtime import logs
+
+logs.configure("info", "json")
+log = structlog.get_logger("test")
+for level in ("info", "error", "debug"):
+    logs.set_level(level)
+    log.debug(level + " debug")
+    log.info(level + " info")
+    log.error(level + " error")
+"""
+
+
+def test_the_level_may_change_under_loggers_that_are_in_use() -> None:
+    """A reload: structlog keeps a logger as it was when it was first used."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGING], capture_output=True, text=True, check=True
+    )
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == [
+        "info info",
+        "info error",
+        "error error",
+        "debug debug",
+        "debug info",
+        "debug error",
+    ]
+
+
 def test_the_console_is_plain_where_it_is_no_terminal() -> None:
     """No colours in a file."""
     assert "\x1b[" not in run("info", "console")

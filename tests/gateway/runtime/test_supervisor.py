@@ -310,7 +310,9 @@ def test_what_has_not_left_in_time_is_killed(replica: Replica) -> None:
     process = replica.start(workers=1, drain_s=1)
     (worker,) = process.workers
     os.kill(worker, signal.SIGSTOP)
+    begun = time.monotonic()
     assert process.stop() == 0
+    assert time.monotonic() - begun < 15  # long before it would be found to hang
     assert not alive(worker)
     assert [entry["killed"] for entry in replica.logged("killed")] == [["1"]]
 
@@ -323,6 +325,29 @@ def test_a_hangup_is_passed_on_and_survived(replica: Replica) -> None:
         os.kill(pid, signal.SIGHUP)
     asyncio.run(replica.serves())
     assert process.workers == workers
+
+
+def test_a_hangup_has_every_worker_read_its_files(replica: Replica) -> None:
+    """None looks by itself here; and one that is forked anew goes by what the files say now."""
+    process = replica.start("from gateway.runtime import reload; reload.LOOK_S = 3600")
+    page = "https://a.example"
+    replica.config(workers=2, origins=[page])
+    os.kill(process.pid, signal.SIGHUP)
+    until(lambda: {entry["worker"] for entry in replica.logged("reloaded")} == {"1", "2"})
+    os.kill(process.workers[0], signal.SIGKILL)
+    until(lambda: len(replica.logged("redis_connected")) == 3 * 2)
+
+    async def visit() -> None:
+        async with RawClient.open(replica.url, origin=page):
+            pass
+
+    async def visits() -> None:
+        await replica.serves_again()
+        await asyncio.gather(*(visit() for _ in range(20)))
+
+    asyncio.run(visits())
+    assert not replica.logged("reload_refused")
+    assert not replica.logged("restart_needed")
 
 
 def test_the_ops_process_comes_back_and_goes_last(replica: Replica) -> None:

@@ -38,7 +38,7 @@ def test_a_new_keyring_is_loaded_back_and_only_its_owner_can_read_it(path: Path)
     created = Keyring.create(path, "eu")
     assert path.stat().st_mode & 0o777 == 0o600
     assert Keyring.load(path, "eu") == created
-    assert (created.region, created.active, list(created.keys)) == ("eu", 1, [1])
+    assert (created.region, created.active_at(NOW_MS), list(created.keys)) == ("eu", 1, [1])
     assert len(created.keys[1]) == 32
 
 
@@ -121,6 +121,9 @@ KEY = "ab" * 32
         json.dumps({"region": "eu", "active": 1, "keys": {"1": KEY + "ab"}}),
         json.dumps({"region": "eu", "active": 1, "keys": {"1": "z" * 64}}),
         json.dumps({"region": "eu", "active": 1, "keys": {"1": KEY}, "note": ""}),
+        json.dumps({"region": "eu", "keys": {"1": KEY}}),
+        json.dumps({"region": "eu", "active_from": {"2": 0}, "keys": {"1": KEY}}),
+        json.dumps({"region": "eu", "active_from": {"1": "now"}, "keys": {"1": KEY}}),
     ],
 )
 def test_a_malformed_file_is_refused_and_shows_no_key(path: Path, content: str) -> None:
@@ -143,7 +146,7 @@ def test_rotation_seals_anew_and_still_opens_the_old(path: Path) -> None:
     first = Keyring.create(path, "eu")
     old = Sealer(first).seal(*PLACE, b"old", NOW_MS)
     second = Keyring.rotate(path)
-    assert (second.active, sorted(second.keys)) == (2, [1, 2])
+    assert sorted(second.keys) == [1, 2]
     assert second.keys[1] == first.keys[1] != second.keys[2]
     loaded = Keyring.load(path, "eu")
     assert loaded == second
@@ -153,6 +156,52 @@ def test_rotation_seals_anew_and_still_opens_the_old(path: Path) -> None:
     new = sealer.seal(*PLACE, b"new", NOW_MS)
     assert (old[1:3], new[1:3]) == (b"\0\1", b"\0\2")
     assert sealer.open(*PLACE, new) == b"new"
+
+
+def test_a_new_key_seals_from_the_moment_that_the_file_says(path: Path) -> None:
+    """G4: to the millisecond, so that all gateways have the key before one seals with it."""
+    Keyring.create(path, "eu", NOW_MS - 5000)
+    Keyring.rotate(path, 60, NOW_MS)
+    keyring = Keyring.load(path, "eu")
+    assert keyring.active_from == {1: NOW_MS - 5000, 2: NOW_MS + 60_000}
+    assert (keyring.active_at(NOW_MS), keyring.coming_at(NOW_MS)) == (1, frozenset({2}))
+    assert (keyring.active_at(NOW_MS + 59_999), keyring.coming_at(NOW_MS + 59_999)) == (
+        1,
+        frozenset({2}),
+    )
+    assert (keyring.active_at(NOW_MS + 60_000), keyring.coming_at(NOW_MS + 60_000)) == (
+        2,
+        frozenset(),
+    )
+
+
+def test_a_rotation_in_haste_beats_one_that_waits(path: Path) -> None:
+    """G7: after a key leaked, the newest is used at once, and no older one takes over later."""
+    Keyring.create(path, "eu", NOW_MS)
+    Keyring.rotate(path, 600, NOW_MS)
+    keyring = Keyring.rotate(path, 0, NOW_MS)
+    assert (keyring.active_at(NOW_MS), keyring.coming_at(NOW_MS)) == (3, frozenset())
+    assert keyring.active_at(NOW_MS + 600_000) == 3
+
+
+def test_a_clock_that_is_behind_still_finds_a_key(path: Path) -> None:
+    """G4: the machine that made the file may be ahead of a gateway; so its first key seals."""
+    Keyring.create(path, "eu", NOW_MS)
+    keyring = Keyring.rotate(path, 60, NOW_MS)
+    assert (keyring.active_at(0), keyring.coming_at(0)) == (1, frozenset({2}))
+
+
+def test_a_file_from_before_there_was_a_delay_is_read(path: Path) -> None:
+    """G4: its active version goes on, and the other keys are there to read with; a rotation writes
+    it in the new form."""
+    path.touch(mode=0o600)
+    keys = {"1": KEY, "2": KEY[::-1], "3": KEY}
+    path.write_text(json.dumps({"region": "eu", "active": 2, "keys": keys}))
+    keyring = Keyring.load(path, "eu")
+    assert (keyring.active_at(0), keyring.active_at(NOW_MS)) == (2, 2)
+    assert (sorted(keyring.keys), keyring.coming_at(NOW_MS)) == ([1, 2, 3], frozenset())
+    assert Keyring.rotate(path, 1, NOW_MS).active_from == {2: 0, 4: NOW_MS + 1000}
+    assert json.loads(path.read_bytes()).keys() == {"region", "keys", "active_from"}
 
 
 def test_rotation_is_refused_where_loading_is(path: Path) -> None:
@@ -247,8 +296,8 @@ def test_rotations_at_once_lose_no_key(path: Path) -> None:
 
 def test_repr_shows_no_key(path: Path) -> None:
     """G7: a keyring may be logged by accident."""
-    keyring = Keyring.create(path, "eu")
-    assert repr(keyring) == "Keyring(region='eu', active=1)"
+    keyring = Keyring.create(path, "eu", NOW_MS)
+    assert repr(keyring) == f"Keyring(region='eu', active_from={{1: {NOW_MS}}})"
 
 
 def test_the_check_value_names_a_key_without_telling_it(path: Path, tmp_path: Path) -> None:
@@ -261,7 +310,7 @@ def test_the_check_value_names_a_key_without_telling_it(path: Path, tmp_path: Pa
     assert value == Keyring.load(path, "eu").check_value(1) == rotated.check_value(1)
     assert value != rotated.check_value(2)
     assert value != Keyring.create(tmp_path / "other.json", "eu").check_value(1)
-    assert value != Keyring("sg", 1, keyring.keys).check_value(1)
+    assert value != Keyring("sg", {1: 0}, keyring.keys).check_value(1)
     assert value not in keyring.keys[1].hex()
     with pytest.raises(KeyError):
         keyring.check_value(2)
@@ -269,7 +318,7 @@ def test_the_check_value_names_a_key_without_telling_it(path: Path, tmp_path: Pa
 
 def test_the_check_value_stays_the_same_across_versions() -> None:
     """G6: a stamp written by one release is read by the next. Computed with `hmac`, RFC 5869."""
-    keyring = Keyring("eu", 1, {1: bytes(range(32))})
+    keyring = Keyring("eu", {1: 0}, {1: bytes(range(32))})
     assert keyring.check_value(1) == expected_check_value(bytes(range(32)), "eu")
 
 

@@ -17,7 +17,7 @@ from gateway.security.sealing import OVERHEAD, Kind, Sealer, SealError, Tampered
 DAY_MS = 86_400_000
 NOW_MS = 1_764_000_000_000
 KEYS = {1: bytes(range(32)), 2: bytes(range(32, 64))}
-SEALER = Sealer(Keyring("eu", 2, KEYS))
+SEALER = Sealer(Keyring("eu", {2: 0}, KEYS))
 PLACE: dict[str, Any] = {
     "app_id": "03" + "ab" * 15,
     "salt": b"s" * 32,
@@ -90,12 +90,12 @@ def test_a_value_does_not_open_at_another_place(argument: str, other: Any) -> No
 def test_a_value_does_not_open_in_another_region() -> None:
     """G6: a record copied across can't be opened, even by a gateway with the very same keys."""
     with pytest.raises(Tampered):
-        Sealer(Keyring("sg", 2, KEYS)).open(**PLACE, sealed=seal())
+        Sealer(Keyring("sg", {2: 0}, KEYS)).open(**PLACE, sealed=seal())
 
 
 def test_a_value_does_not_open_with_other_keys() -> None:
     """G6, G7: the same version number of another keyring is another key."""
-    other = Keyring("eu", 2, {1: KEYS[2], 2: KEYS[1]})
+    other = Keyring("eu", {2: 0}, {1: KEYS[2], 2: KEYS[1]})
     with pytest.raises(Tampered):
         Sealer(other).open(**PLACE, sealed=seal())
 
@@ -152,9 +152,42 @@ def test_an_unknown_key_version_is_not_called_tampering() -> None:
     """G7: an operator who forgot to copy the keyring is told that, and which version lacks."""
     sealed = seal()
     with pytest.raises(UnknownKeyVersion, match="key version 2") as caught:
-        Sealer(Keyring("eu", 1, {1: KEYS[1]})).open(**PLACE, sealed=sealed)
+        Sealer(Keyring("eu", {1: 0}, {1: KEYS[1]})).open(**PLACE, sealed=sealed)
     assert caught.value.version == 2
     assert not isinstance(caught.value, Tampered)
+
+
+def test_a_version_that_is_met_first_is_looked_for() -> None:
+    """G1: the key file may have it by now; then the value opens, and nothing is looked for more."""
+    sealer, looked = Sealer(Keyring("eu", {1: 0}, {1: KEYS[1]})), []
+
+    def look(found: Keyring | None) -> None:
+        looked.append(found)
+        if found is not None:
+            sealer.adopt(found)
+
+    sealer.on_unknown = lambda: look(None)
+    with pytest.raises(UnknownKeyVersion):
+        sealer.open(**PLACE, sealed=seal())
+    sealer.on_unknown = lambda: look(Keyring("eu", {1: 0}, KEYS))
+    assert sealer.open(**PLACE, sealed=seal()) == b"hello"
+    assert sealer.open(**PLACE, sealed=seal()) == b"hello"
+    assert len(looked) == 2
+    assert sealer.seal(**PLACE, plain=b"", now_ms=NOW_MS)[1:3] == b"\0\1"  # it only reads with it
+
+
+def test_what_an_unproven_key_does_not_open_is_not_called_tampering() -> None:
+    """G5: other gateways may have another key of that version. To say that the message was changed
+    would tell the client that it is lost, while it waits for the right key file."""
+    sealer = Sealer(Keyring("eu", {1: 0}, {1: KEYS[1], 2: KEYS[1]}))
+    sealer.unproven = frozenset({2})
+    with pytest.raises(UnknownKeyVersion):
+        sealer.open(**PLACE, sealed=seal())
+    sealer.adopt(Keyring("eu", {1: 0}, KEYS))  # the wrong key's cipher is not kept
+    assert sealer.open(**PLACE, sealed=seal()) == b"hello"
+    sealer.unproven = frozenset()
+    with pytest.raises(Tampered):
+        sealer.open(**(PLACE | {"message_id": b""}), sealed=seal())
 
 
 def test_another_format_is_not_read_as_this_one() -> None:
@@ -204,7 +237,7 @@ def test_the_form_is_the_documented_one() -> None:
 
 def test_the_cache_is_bounded() -> None:
     """G9: hostile or many headers can't fill the memory with keys."""
-    sealer = Sealer(Keyring("eu", 2, KEYS))
+    sealer = Sealer(Keyring("eu", {2: 0}, KEYS))
     for day in range(5000):
         sealer.seal(**PLACE, plain=b"", now_ms=day * DAY_MS)
     info = sealer._cipher.cache_info()

@@ -286,6 +286,7 @@ async def test_while_the_store_is_away_nobody_is_refused_for_good(
                 assert await client.closed() == codes.STORE_UNAVAILABLE.number
             store.start()
             while True:
+                clock.advance(1)  # a user connects once a second in the long run
                 async with opened(running) as client:
                     await client.send(frames.Connect(1, "d1", running.token("alice")))
                     answer = await client.receive()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,12 +73,13 @@ async def test_a_live_record_that_was_tampered_with_is_said_to_be_lost(
 
 @pytest.mark.parametrize("online", [True, False])
 async def test_a_message_under_a_key_we_lack_is_kept_for_who_has_it(
-    settings: Settings, clock: FakeClock, online: bool
+    settings: Settings, clock: FakeClock, tmp_path: Path, online: bool
 ) -> None:
     """G1: 4001, nothing said to be lost, and still there with the right key file."""
-    async with running_worker(settings, clock=clock) as old:
+    copy = Path(shutil.copy(settings.key_file, tmp_path / "copy.json"))
+    async with running_worker(settings.model_copy(update={"key_file": copy}), clock=clock) as old:
         app = old.app  # knows version 1 of the keys only
-        Keyring.rotate(settings.key_file)
+        Keyring.rotate(settings.key_file, now_ms=clock.ms)
         async with running_worker(settings, clock=clock, app=app) as new:
             if online:
                 async with old.client("bob") as bob, new.client("alice") as alice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,24 @@ from gateway.store.errors import StampError, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
 from gateway.store.link import Link
 
+NOW_MS = 1_764_000_000_000
+
 
 async def greet(url: str, identity: stamp.Identity) -> None:
     """Connect as a gateway does, and leave again."""
     link = Link(url, identity)
     try:
         await link.start()
+    finally:
+        await link.aclose()
+
+
+async def announce(url: str, identity: stamp.Identity) -> frozenset[int]:
+    """Say which keys are coming, as a gateway does."""
+    link = Link(url, identity)
+    try:
+        await link.start()
+        return await stamp.announce(link.call, identity)
     finally:
         await link.aclose()
 
@@ -87,6 +100,42 @@ async def test_a_rotated_key_file_adds_its_version(store_url: str, tmp_path: Pat
     with pytest.raises(WrongKeys) as refused:
         await greet(store_url, stamp.Identity.of(old))
     assert (refused.value.version, refused.value.missing) == (2, True)
+
+
+async def test_a_key_that_is_coming_keeps_nobody_out(store_url: str, tmp_path: Path) -> None:
+    """G10: while a new file is on its way to the gateways, those that lack it may still reconnect;
+    once something is sealed under its key they may not."""
+    path = tmp_path / "rotated.json"
+    old = Keyring.create(path, "sg", NOW_MS)
+    new = Keyring.rotate(path, 60, NOW_MS)
+    coming = stamp.Identity.of(new, new.coming_at(NOW_MS))
+    assert coming.coming == {2}
+    await greet(store_url, coming)
+    assert await announce(store_url, coming) == set()
+    assert b"key:2" not in marks(store_url)
+    assert marks(store_url)[b"next:2"] == new.check_value(2).encode()
+    await greet(store_url, stamp.Identity.of(old))
+    await greet(store_url, stamp.Identity.of(new, new.coming_at(NOW_MS + 60_000)))
+    assert b"key:2" in marks(store_url)
+    with pytest.raises(WrongKeys):
+        await greet(store_url, stamp.Identity.of(old))
+    await greet(store_url, coming)  # a gateway whose clock is behind
+
+
+async def test_two_files_that_were_rotated_each_are_told_apart(
+    store_url: str, tmp_path: Path
+) -> None:
+    """G5: before anything is sealed under a version that is another key elsewhere."""
+    mine, theirs = tmp_path / "mine.json", tmp_path / "theirs.json"
+    Keyring.create(mine, "sg", NOW_MS)
+    shutil.copy(mine, theirs)
+    identities = [
+        stamp.Identity.of(Keyring.rotate(path, 60, NOW_MS), frozenset({2}))
+        for path in (mine, theirs)
+    ]
+    for identity in identities:
+        await greet(store_url, identity)
+    assert [await announce(store_url, identity) for identity in identities] == [set(), {2}]
 
 
 async def test_of_two_first_gateways_with_different_keys_one_is_refused() -> None:

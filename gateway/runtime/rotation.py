@@ -1,0 +1,128 @@
+"""A running gateway's keyring: how a new key comes into use while sessions are open.
+
+Gateways do not read a file at the same moment, so a key goes through three steps. As soon as its
+file is seen, what others sealed under it opens. Once Redis' stamp shows that the others have the
+same key, it may be sealed under; and it is, from the moment that the file says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from gateway.security.keyring import Keyring, KeyringError, KeyringLost
+from gateway.security.sealing import Sealer
+from gateway.session.clock import Clock
+from gateway.store import stamp
+from gateway.store.errors import StoreError, WrongKeys
+from gateway.store.link import Link
+
+AGAIN_S: Final = 1.0
+"""How often the file is read again, at the most, because of a version that it lacks: whoever can
+write to Redis can name one in each message."""
+
+_log = structlog.get_logger("keyring")
+
+
+class LiveKeyring:
+    """The keyring of one worker, whose `sealer` and `link` it keeps up to date."""
+
+    def __init__(
+        self, keyring: Keyring, path: Path, sealer: Sealer, link: Link, clock: Clock
+    ) -> None:
+        self._keyring = keyring
+        self._path = path
+        self._sealer = sealer
+        self._link = link
+        self._clock = clock
+        self._looked = float("-inf")
+        self._said: frozenset[int] = frozenset()
+        sealer.active = keyring.active_at(clock.wall_ms())
+        # The others are held against the stamp as the link connects.
+        sealer.unproven = keyring.coming_at(clock.wall_ms())
+        sealer.on_unknown = self._look_again
+        self._tell_link()
+
+    def prepare(self, path: Path) -> Callable[[], None] | None:
+        """Read the file at `path`; returns what takes it up, or None where nothing changed there.
+
+        Raises:
+            KeyringError: it can't be used, or lacks a key that something may be sealed under.
+        """
+        keyring = Keyring.load(path, self._keyring.region)
+        for version in self._keyring.keys.keys() - self._sealer.unproven:
+            if keyring.keys.get(version) != self._keyring.keys[version]:
+                raise KeyringLost(path, version)
+        if keyring == self._keyring and path == self._path:
+            return None
+        return partial(self._take_up, keyring, path)
+
+    def _take_up(self, keyring: Keyring, path: Path) -> None:
+        known = self._keyring.keys
+        added = {version for version, key in keyring.keys.items() if known.get(version) != key}
+        self._keyring = keyring
+        self._path = path
+        self._said = frozenset()
+        self._sealer.unproven = (self._sealer.unproven & keyring.keys.keys()) | added
+        self._sealer.adopt(keyring)
+        self._tell_link()
+        _log.info("keyring_read", versions=sorted(keyring.keys), added=sorted(added))
+
+    def _look_again(self) -> None:
+        """A value is under a version that is not in the keyring: has the file got it by now?"""
+        now = self._clock.steady()
+        if now < self._looked + AGAIN_S:
+            return
+        self._looked = now
+        try:
+            take_up = self.prepare(self._path)
+        except (KeyringError, OSError) as error:
+            _log.error("keyring_refused", problem=str(error))
+            return
+        if take_up is not None:
+            take_up()
+
+    async def settle(self) -> None:
+        """Hold new keys against the stamp, and seal under the one whose time has come.
+
+        Where Redis is away nothing changes: call it again.
+        """
+        now_ms = self._clock.wall_ms()
+        keyring, sealer = self._keyring, self._sealer
+        due = keyring.active_at(now_ms)
+        if due <= sealer.active and not sealer.unproven:
+            return
+        coming = keyring.coming_at(now_ms)
+        identity = stamp.Identity.of(keyring, coming | sealer.unproven)
+        try:
+            different = await stamp.announce(self._link.call, identity)
+            await stamp.check(self._link.call, replace(identity, coming=coming | different))
+        except WrongKeys as error:
+            different = sealer.unproven | {error.version}
+        except StoreError:
+            return  # the link says what it is
+        if keyring is not self._keyring:
+            return  # it was read anew meanwhile
+        sealer.unproven = different
+        for version in sorted(different - self._said):
+            _log.error(
+                "key_differs",
+                version=version,
+                problem="other gateways have another key of this version: "
+                "give all of the region the same key file",
+            )
+        self._said = different
+        if due > sealer.active and due not in different:
+            sealer.active = due
+            _log.info("key_activated", version=due)
+        self._tell_link()
+
+    def _tell_link(self) -> None:
+        """What the link shows a Redis that it connects to anew."""
+        coming = self._keyring.coming_at(self._clock.wall_ms()) | self._sealer.unproven
+        self._link.identity = stamp.Identity.of(self._keyring, coming)
