@@ -23,6 +23,7 @@ from gateway.security.sealing import Sealer
 from gateway.store.inbox import Inboxes, Talk
 from gateway.store.keys import Keys
 from gateway.store.link import Link
+from gateway.store.opening import open_redis
 from gateway.store.stamp import Identity
 from protocol import frames
 from protocol.ids import direct_conversation
@@ -53,7 +54,7 @@ class Kept:
 
 async def measure(url: str) -> dict[str, float]:
     """Bytes, by what they are of."""
-    link = Link(url, Identity.of(KEYRING))
+    link, _ = open_redis(url, Identity.of(KEYRING), lambda *_: None)
     await link.start()
     try:
         inboxes, records, kept = Inboxes(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)

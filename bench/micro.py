@@ -32,6 +32,7 @@ from gateway.security.sealing import Kind, Sealer
 from gateway.store.inbox import Inboxes, Talk
 from gateway.store.keys import Keys
 from gateway.store.link import Link
+from gateway.store.opening import open_redis
 from gateway.store.stamp import Identity
 from protocol import codec, frames
 from protocol.ids import direct_conversation, message_id
@@ -100,7 +101,7 @@ def in_memory() -> dict[str, float]:
 
 async def with_store(url: str) -> dict[str, float]:
     """The steps that go to Redis, and what they cost there."""
-    link = Link(url, Identity.of(KEYRING))
+    link, _ = open_redis(url, Identity.of(KEYRING), lambda *_: None)
     await link.start()
     try:
         inboxes = Inboxes(link, Keys("sg"))

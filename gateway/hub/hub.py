@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, Protocol
 
 import structlog
@@ -85,7 +85,7 @@ class Hub:
         self._inboxes = inboxes
         self._make_frame = make_frame
         self._topics: dict[bytes, _Topic] = {}
-        self._healing: asyncio.Task[None] | None = None
+        self._healing: set[asyncio.Task[None]] = set()
 
     def join(self, session: HubSession) -> asyncio.Future[None]:
         """Tell `session` what happens to its user; done once Redis has confirmed the channel."""
@@ -154,14 +154,21 @@ class Hub:
                 session.on_unreadable()
             return None
 
-    def heal(self) -> None:
-        """Have every session look for what it missed. Called when a connection to Redis returns."""
-        if self._healing is not None:
-            self._healing.cancel()
-        sessions = list(self.sessions())
+    def heal(self, channels: Collection[bytes] | None = None) -> None:
+        """Have every session look for what it missed, or those of `channels` alone. Called when a
+        connection to Redis returns, or channels went to another."""
+        if channels is None:
+            for task in self._healing:
+                task.cancel()
+            sessions = list(self.sessions())
+        else:
+            topics = [self._topics[name] for name in channels if name in self._topics]
+            sessions = [session for topic in topics for session in topic.sessions]
         for session in sessions:  # all of them now, before anything is heard
             session.doubt()
-        self._healing = asyncio.create_task(self._check(sessions), name="hub-heal")
+        task = asyncio.create_task(self._check(sessions), name="hub-heal")
+        self._healing.add(task)
+        task.add_done_callback(self._healing.discard)
 
     async def _check(self, sessions: Iterable[HubSession]) -> None:
         for number, session in enumerate(sessions, 1):

@@ -11,7 +11,7 @@ who reconnect cost one reading each, and tell nobody anything. Every topic is re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -225,9 +225,12 @@ class PresenceHub:
         self._schedule(topic, max(now, topic.next_at))
         return True
 
-    def heal(self) -> None:
-        """Pub/sub was away: anything may have been missed."""
-        self._look_at_all()
+    def heal(self, channels: Collection[bytes] | None = None) -> None:
+        """Pub/sub was away, or on `channels` alone: anything may have been missed."""
+        if channels is None:
+            self._look_at(self._topics.values())
+        else:
+            self._look_at(self._topics[name] for name in channels if name in self._topics)
 
     async def run(self) -> None:
         """Renew the lease of this gateway every `RENEW_S`. Never returns."""
@@ -246,11 +249,11 @@ class PresenceHub:
 
     def _learn(self, alive: frozenset[str]) -> None:
         if self._alive.learn(alive, self._steady()):
-            self._look_at_all()
+            self._look_at(self._topics.values())
 
-    def _look_at_all(self) -> None:
+    def _look_at(self, topics: Iterable[Topic]) -> None:
         now = self._steady()
-        for topic in self._topics.values():
+        for topic in topics:
             self._schedule(topic, now)
 
     def _schedule(self, topic: Topic, due: float) -> None:

@@ -13,7 +13,7 @@ import math
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -57,19 +57,18 @@ from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store import events, stamp
 from gateway.store.blocks import Blocks
 from gateway.store.directory import REFRESH_S, AppDirectory
-from gateway.store.errors import AppNotFound, StampError, StoreError
+from gateway.store.errors import AppNotFound, NotDurable, StampError, StoreError
 from gateway.store.groups import Groups
 from gateway.store.headcount import Headcount
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.log import Logs
+from gateway.store.opening import open_redis
 from gateway.store.presence import GATEWAY_CHARS, PresenceStore
 from gateway.store.rates import Rates
 from gateway.store.receipts import ReceiptStore
 from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
-from gateway.store.subscriber import Subscriber
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
 
@@ -185,8 +184,13 @@ class Worker:
         sealer = Sealer(keyring)
         keys = Keys(settings.region)
         replicas = settings.replicas if settings.durability == "replica" else 0
-        self._link = Link(settings.redis_url, stamp.Identity.of(keyring), replicas)
-        self._subscriber = Subscriber(settings.redis_url, self._heard)
+        self._link, self._subscriber = open_redis(
+            settings.redis_url,
+            stamp.Identity.of(keyring),
+            self._heard,
+            replicas,
+            settings.durability == "fsync",
+        )
         self._apps_channel = keys.apps_channel
         inboxes = Inboxes(self._link, keys)
         logs = Logs(self._link, keys)
@@ -291,15 +295,15 @@ class Worker:
         """Connect to Redis, check that it is ours, and listen."""
         self._link.on_up = self._link_is_back
         self._subscriber.on_up = self._heal
+        self._subscriber.on_missed = self._heal_some
         if self._reporter is not None and self._probe is not None:
             reporting = self._reporter.run(self._probe)
             self._chores.append(asyncio.create_task(reporting, name="report"))
         try:
             await self._link.start()
-            await self._check_durability()
             await self._subscriber.start()
             await self._subscriber.subscribe(self._apps_channel)
-        except StampError as error:
+        except (StampError, NotDurable) as error:
             raise StartError(str(error)) from error
         await self._presence.renew()  # before anybody is here
         if self._probe is not None:
@@ -342,18 +346,6 @@ class Worker:
         except OSError as error:
             raise cannot_listen(where, error) from error
 
-    async def _check_durability(self) -> None:
-        """`fsync` is Redis' to keep: it must answer only once a write is on disk."""
-        if self._settings.durability != "fsync":
-            return
-        found = await self._link.call("CONFIG", "GET", "append*")
-        config = dict(zip(found[::2], found[1::2], strict=True))
-        if (config.get(b"appendonly"), config.get(b"appendfsync")) != (b"yes", b"always"):
-            raise StartError(
-                "durability is fsync, but this Redis does not write each answer to disk first: "
-                "set 'appendonly yes' and 'appendfsync always' there"
-            )
-
     def hurry(self) -> None:
         """The drain that goes on, or is to come, must be over at once."""
         self._drain.hurry()
@@ -369,7 +361,7 @@ class Worker:
             async with asyncio.timeout(0.1 * self._settings.drain_s):
                 await self._presence.aclose()
                 # The last acknowledgements stand before this in the line.
-                await self._link.call("PING")
+                await asyncio.gather(*self._link.everywhere("PING"), return_exceptions=True)
         await self._subscriber.aclose()
         await self._link.aclose()
         if self._reporter is not None:
@@ -394,6 +386,14 @@ class Worker:
         self._hub.heal()
         self._presence.heal()
         self._services.spawn(self._directory.reload_all(), _nothing_to_undo)
+
+    def _heal_some(self, channels: Collection[bytes]) -> None:
+        """The same, on these channels alone: a part of a cluster was away, or slots moved."""
+        self._reconnects += 1
+        self._hub.heal(channels)
+        self._presence.heal(channels)
+        if self._apps_channel.encode() in channels:
+            self._services.spawn(self._directory.reload_all(), _nothing_to_undo)
 
     def _link_is_back(self) -> None:
         """Redis was away: so may be what it was told, and this gateway's lease."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
 
 from gateway.apps.app import (
     App,
@@ -18,6 +20,7 @@ from gateway.apps.app import (
     with_recall,
     with_tier,
 )
+from gateway.redis_url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
@@ -25,8 +28,10 @@ from gateway.store.directory import open_app, seal_app
 from gateway.store.errors import AppNotFound, StampError, Unavailable, WrongKeys
 from gateway.store.keys import BUCKETS, STAMP, Keys
 from gateway.store.link import script
+from gateway.store.servers import primary_url
 
 _REVOKE: Final = script("revoke")
+_OPTIONS: Final[dict[str, Any]] = {"protocol": 2, "socket_timeout": 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,8 @@ class StoreFacts:
     """What `homeport doctor` reports of a Redis.
 
     `clock_skew_s` is Redis' clock minus ours. `stamp_problem` is None where the stamp is ours or
-    there is none yet. `append_only` and the others are None where CONFIG is not allowed.
+    there is none yet. `append_only` and the others are None where CONFIG is not allowed. Of a
+    cluster's primaries each fact is that of the one that keeps the least.
     """
 
     server: str
@@ -44,6 +50,7 @@ class StoreFacts:
     eviction: str | None
     replicas: int
     clock_skew_s: float
+    primaries: int
     stamp_region: str | None
     stamp_problem: StampError | None
 
@@ -55,7 +62,8 @@ class Admin:
     raises `StampError` when this Redis is not this region's.
     """
 
-    def __init__(self, redis: Any, region: str, keyring: Keyring) -> None:
+    def __init__(self, url: RedisUrl, redis: Any, region: str, keyring: Keyring) -> None:
+        self._url = url
         self._redis = redis
         self._region = region
         self._sealer = Sealer(keyring)
@@ -67,11 +75,16 @@ class Admin:
     @asynccontextmanager
     async def open(cls, redis_url: str, region: str, keyring: Keyring) -> AsyncIterator[Self]:
         """Connect; let go at the end."""
+        url = RedisUrl.parse(redis_url)
         # Any: redis-py types answers for decoded and undecoded clients alike.
-        redis: Any = Redis.from_url(redis_url, protocol=2, socket_timeout=30)
+        redis: Any
+        if url.kind == "cluster":
+            redis = _cluster(url)
+        else:
+            redis = Redis.from_url(await primary_url(url), **_OPTIONS)
         try:
-            yield cls(redis, region, keyring)
-        except RedisError as error:
+            yield cls(url, redis, region, keyring)
+        except (RedisError, RedisClusterException) as error:
             raise Unavailable(type(error).__name__) from error
         finally:
             await redis.aclose()
@@ -176,10 +189,8 @@ class Admin:
 
     async def facts(self, now_s: float) -> StoreFacts:
         """See `StoreFacts`. `now_s` is our clock, seconds since 1970."""
-        info = await self._redis.info("server")
-        replication = await self._redis.info("replication")
-        seconds, micros = await self._redis.time()
-        config = await self._config()
+        async with self._servers() as servers:
+            found = [await _server_facts(server, now_s) for server in servers]
         region = await self._redis.hget(STAMP, "region")
         problem: StampError | None = None
         if region is not None:
@@ -189,27 +200,33 @@ class Admin:
                     problem = WrongKeys(version, missing=False)
             except StampError as error:
                 problem = error
-        append_only = config.get("appendonly")
+        kept = [each.append_only for each in found]
         return StoreFacts(
-            server="Valkey" if info.get("server_name") == "valkey" else "Redis",
-            version=str(info.get("valkey_version", info["redis_version"])),
-            append_only=None if append_only is None else append_only == "yes",
-            append_fsync=config.get("appendfsync"),
-            eviction=config.get("maxmemory-policy"),
-            replicas=int(replication.get("connected_slaves", 0)),
-            clock_skew_s=seconds + micros / 1e6 - now_s,
+            server=found[0].server,
+            version=min((each.version for each in found), key=_numbers),
+            append_only=None if None in kept else all(kept),
+            append_fsync=_odd([each.append_fsync for each in found], "always"),
+            eviction=_odd([each.eviction for each in found], "noeviction"),
+            replicas=min(each.replicas for each in found),
+            clock_skew_s=max((each.clock_skew_s for each in found), key=abs),
+            primaries=len(found),
             stamp_region=region.decode() if region is not None else None,
             stamp_problem=problem,
         )
 
-    async def _config(self) -> dict[str, str]:
+    @asynccontextmanager
+    async def _servers(self) -> AsyncIterator[list[Any]]:
+        """Each primary."""
+        if self._url.kind != "cluster":
+            yield [self._redis]
+            return
+        await self._redis.initialize()
+        urls = [self._url.of_server(n.host, n.port) for n in self._redis.get_primaries()]
+        servers = [Redis.from_url(url, **_OPTIONS) for url in urls]
         try:
-            found: dict[str, str] = await self._redis.config_get(
-                "appendonly", "appendfsync", "maxmemory-policy"
-            )
-        except RedisError:  # an ACL user need not have CONFIG
-            return {}
-        return found
+            yield servers
+        finally:
+            await asyncio.gather(*(server.aclose() for server in servers))
 
     async def _check_stamp(self) -> None:
         if not self._stamped:
@@ -244,3 +261,51 @@ class Admin:
             due = (of or self._keys.due)(bucket)
             async for member, _ in self._redis.zscan_iter(due, match=f"{app_id}:*", count=1000):
                 await self._redis.zadd(due, {member: 0}, xx=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _ServerFacts:
+    """As `StoreFacts`, of one server."""
+
+    server: str
+    version: str
+    append_only: bool | None
+    append_fsync: str | None
+    eviction: str | None
+    replicas: int
+    clock_skew_s: float
+
+
+async def _server_facts(redis: Any, now_s: float) -> _ServerFacts:
+    info = await redis.info("server")
+    replication = await redis.info("replication")
+    seconds, micros = await redis.time()
+    try:
+        config = await redis.config_get("appendonly", "appendfsync", "maxmemory-policy")
+    except RedisError:  # an ACL user need not have CONFIG
+        config = {}
+    append_only = config.get("appendonly")
+    return _ServerFacts(
+        server="Valkey" if info.get("server_name") == "valkey" else "Redis",
+        version=str(info.get("valkey_version", info["redis_version"])),
+        append_only=None if append_only is None else append_only == "yes",
+        append_fsync=config.get("appendfsync"),
+        eviction=config.get("maxmemory-policy"),
+        replicas=int(replication.get("connected_slaves", 0)),
+        clock_skew_s=seconds + micros / 1e6 - now_s,
+    )
+
+
+def _cluster(url: RedisUrl) -> RedisCluster:
+    (host, port), *others = url.hosts
+    nodes = [ClusterNode(*other) for other in others]
+    return RedisCluster.from_url(url.of_server(host, port), startup_nodes=nodes, **_OPTIONS)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdecimal()]
+
+
+def _odd(values: list[str | None], good: str) -> str | None:
+    """The first of `values` that is not `good`."""
+    return next((value for value in values if value != good), good)

@@ -15,19 +15,17 @@ from typing import Any, Final, NamedTuple, cast
 
 import hiredis
 import structlog
-from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from gateway.store.errors import StoreError, Unavailable
+from gateway.store.servers import CONNECT_TIMEOUT_S, Server
 
-CONNECT_TIMEOUT_S: Final = 5.0
 SILENCE_LIMIT_S: Final = 5.0
 WATCH_S: Final = 1.0
 PACE_S: Final = 0.001
 """Commands leave at most every so many seconds: under load several together. Each write costs both
 this process and Redis more than a command does; a process that is not busy waits for nothing."""
 _FIRST_RETRY_S: Final = 0.1
-_LAST_RETRY_S: Final = 5.0
 
 _log = structlog.get_logger("store")
 _NOTHING: Final = object()
@@ -56,22 +54,16 @@ def together(*parts: Words) -> bytes:
 
 
 class RedisConnection(asyncio.Protocol, ABC):
-    """Stays connected to `url`. `Link` and `Subscriber` say what to do with it.
+    """Stays connected to `server`. `Link` and `Subscriber` say what to do with it.
 
-    A connection that is lost, or that owes an answer for `SILENCE_LIMIT_S`, is replaced, after a
-    pause drawn evenly from 0 to a bound that doubles from 0.1 s to 5 s.
+    A connection that is lost, that owes an answer for `SILENCE_LIMIT_S`, or whose server is not the
+    right one any more, is replaced, after a pause drawn evenly from 0 to a bound that doubles from
+    0.1 s to `Server.last_retry_s`.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, server: Server, name: str) -> None:
         self.name = name
-        self._pool = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            driver_info=None,
-            client_name=f"homeport-{name}",
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=CONNECT_TIMEOUT_S,
-        )
+        self._server = server
         self.up = False
         """True while commands may be sent: connected, and greeted."""
         self.on_up: Callable[[], None] | None = None
@@ -109,6 +101,7 @@ class RedisConnection(asyncio.Protocol, ABC):
                 await asyncio.wait({self._task}, timeout=0.5)
             self._task = None
         await self._disconnect()
+        await self._server.aclose()
 
     async def _stay_connected(self) -> None:
         bound = _FIRST_RETRY_S
@@ -122,7 +115,7 @@ class RedisConnection(asyncio.Protocol, ABC):
                 _log.warning("redis_connect_failed", link=self.name, reason=_reason(error))
                 # The jitter keeps a region's gateways from coming back in step.
                 await asyncio.sleep(random.uniform(0, bound))  # noqa: S311
-                bound = min(bound * 2, _LAST_RETRY_S)
+                bound = min(bound * 2, self._server.last_retry_s)
                 continue
             bound = _FIRST_RETRY_S
             _log.info("redis_connected", link=self.name)
@@ -130,7 +123,7 @@ class RedisConnection(asyncio.Protocol, ABC):
                 self._ready.set_result(None)
             elif self.on_up is not None:
                 self.on_up()
-            await self._watch()
+            await self._until_over()
             _log.warning("redis_lost", link=self.name)
             await self._disconnect()
 
@@ -147,8 +140,9 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._lost.clear()
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         # Kept, because a redis-py connection closes its socket when it is collected.
-        self._connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        self._connection = await self._server.make()
         await self._connection.connect()
+        await self._server.verify(self._connection)
         # redis-py has no public way to its transport; tests/gateway/store/test_link.py would fail.
         transport = cast("asyncio.Transport", self._connection._writer.transport)
         if transport.is_closing():  # its connection_lost has gone to redis-py, not to us
@@ -159,6 +153,20 @@ class RedisConnection(asyncio.Protocol, ABC):
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await self._greet()
         self.up = True
+
+    async def _until_over(self) -> None:
+        """Wait until this connection is lost, or should be."""
+        watches = {
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._server.until_left()),
+        }
+        try:
+            done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+            for watch in done:
+                watch.result()
+        finally:
+            for watch in watches:
+                watch.cancel()
 
     async def _watch(self) -> None:
         while not self._lost.is_set():
@@ -257,4 +265,5 @@ def _reason(error: Exception) -> str:
     """A word for the log. Error texts of redis-py may contain the URL, and so a password."""
     if isinstance(error, Unavailable):
         return error.reason
-    return type(error.__cause__ or error).__name__  # redis-py wraps a wrong password, too
+    # redis-py wraps a wrong password, and a certificate that is not trusted.
+    return type(error.__cause__ or error.__context__ or error).__name__

@@ -2,11 +2,14 @@
 
 StoreError
 +-- Unavailable          away, overloaded or not durable enough; nothing is known to be done
+|   +-- Redirected       another node of the cluster has the slot; it was not done
 +-- StoreFault           Redis refused a command that should work: a bug, or foreign data
 +-- AppNotFound          no such app in this region
++-- NotDurable           this Redis does not keep what `durability` promises
 +-- StampError           this Redis is not for this gateway
     +-- WrongRegionStamp it belongs to another region
     +-- WrongKeys        its data was sealed with other keys
+    +-- IsCluster        it is one node of a cluster, and `redis_url` says one server
 """
 
 from __future__ import annotations
@@ -26,6 +29,27 @@ class Unavailable(StoreError):
         super().__init__(f"Redis is unavailable: {reason}")
         self.reason = reason
         self.retry_after = retry_after
+
+
+class Redirected(Unavailable):
+    """The node has not got the slot: `slot` is at `host`:`port`. `ask`: for this command only."""
+
+    def __init__(self, slot: int, host: str, port: int, ask: bool) -> None:
+        super().__init__("ask" if ask else "moved")
+        self.slot = slot
+        self.host = host
+        self.port = port
+        self.ask = ask
+
+
+class NotDurable(StoreError):
+    """`durability` is fsync, and a Redis that messages go to answers before it has written."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "durability is fsync, but this Redis does not write each answer to disk first: "
+            "set 'appendonly yes' and 'appendfsync always' there"
+        )
 
 
 class StoreFault(StoreError):
@@ -74,3 +98,13 @@ class WrongKeys(StampError):
         super().__init__(f"the key file {problem}: set key_file to this region's own key file")
         self.version = version
         self.missing = missing
+
+
+class IsCluster(StampError):
+    """It is one node of a cluster, and has only some of the slots."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this Redis is a node of a cluster: begin redis_url with redis+cluster:// "
+            "(or rediss+cluster://)"
+        )

@@ -214,7 +214,7 @@ class Inboxes:
             dedupe = self._keys.dedupe(part.bucket, app_id, message_id)
             begin = words_of("EVALSHA", _DELIVER.sha, 1 + part.begin.number, dedupe)
             command = together(begin, part.begin, arguments, part.end)
-            self._link.run_packed(stored, command, durable=True)
+            self._link.run_packed(stored, command, part.bucket, durable=True)
         for call in also:
             call.add_done_callback(stored.also)
         if not audience and not also:

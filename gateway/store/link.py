@@ -1,4 +1,4 @@
-"""The pipelined link: every command of a process goes through one connection.
+"""The pipelined link: every command of a process goes through one connection to each primary.
 
 `call` costs no round trip of its own: commands of one turn of the loop leave in one write, and each
 gets a future. Answers come in the order of the commands, which is what keeps a sender's messages in
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ import structlog
 
 from gateway.store import stamp
 from gateway.store.connection import RedisConnection, pack
-from gateway.store.errors import StoreError, StoreFault, Unavailable
+from gateway.store.errors import IsCluster, NotDurable, StoreError, StoreFault, Unavailable
+from gateway.store.servers import Server
 
 MAX_PENDING: Final = 20_000
 """Commands in flight past which the link says it is busy, rather than queue in memory."""
@@ -105,37 +107,50 @@ class _Barrier:
         self.held = held
 
 
-class Link(RedisConnection):
-    """The process' commands to Redis.
+class Link(ABC):
+    """The process' commands to Redis, whatever kind of Redis it is.
 
-    `identity` is checked against the region stamp on every connect, so that a failover to a wrong
-    server is caught too. `replicas` above 0 makes every durable call wait until that many replicas
-    have the write (Redis WAIT).
+    `up` is True while all of it may be asked; `on_up` is called each time something that was away
+    is back. Where the configured durability is `replica`, every durable call waits until as many
+    replicas have the write (Redis WAIT).
     """
 
-    def __init__(self, url: str, identity: stamp.Identity, replicas: int = 0) -> None:
-        super().__init__(url, "link")
-        self.identity = identity
-        """What the next Redis is held against; it may be replaced."""
-        self._replicas = replicas
-        self._pending: deque[Then | _Held | _Barrier] = deque()
-        self._held: list[_Held] = []
-        self._barrier: _Barrier | None = None
+    identity: stamp.Identity
+    """What the next Redis is held against; it may be replaced."""
+    up: bool
+    on_up: Callable[[], None] | None
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Connect, and keep connecting until it works.
+
+        Raises:
+            StampError, NotDurable: this Redis must not be used.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of it. What was asked and not answered fails."""
+
+    @abstractmethod
+    def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
+        """As `call`, of a command without a key: ask every primary."""
 
     @property
+    @abstractmethod
     def queued(self) -> int:
         """How many commands wait for their answer."""
-        return len(self._pending)
 
     def call(self, *command: str | bytes | int, durable: bool = False) -> asyncio.Future[Any]:
-        """Send one command and get a future of its answer.
+        """Send one command, whose first argument is a key, and get a future of its answer.
 
         `durable` asks for the configured durability before the answer counts. The future raises
         `Unavailable` when Redis is away, busy, or goes away before it answers, and `StoreFault`
         when it refuses the command.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._send(partial(_settle, future), pack(command), durable)
+        key = command[1] if len(command) > 1 else ""
+        self._send(partial(_settle, future), pack(command), key, durable)
         return future
 
     def run(
@@ -145,8 +160,10 @@ class Link(RedisConnection):
         *arguments: str | bytes | int,
         durable: bool = False,
     ) -> asyncio.Future[Any]:
-        """Call one of `SCRIPTS`. As `call`."""
-        return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments, durable=durable)
+        """Call one of `SCRIPTS`. As `call`; all keys, and channels, lie in one bucket."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.run_then(partial(_settle, future), script, keys, *arguments, durable=durable)
+        return future
 
     def run_then(
         self,
@@ -157,13 +174,59 @@ class Link(RedisConnection):
         durable: bool = False,
     ) -> None:
         """As `run`, and hand the answer to `then`; where Redis is away, before this returns."""
-        self._send(then, pack(("EVALSHA", script.sha, len(keys), *keys, *arguments)), durable)
+        command = pack(("EVALSHA", script.sha, len(keys), *keys, *arguments))
+        self._send(then, command, keys[0], durable)
 
-    def run_packed(self, then: Then, command: bytes, *, durable: bool) -> None:
+    @abstractmethod
+    def run_packed(self, then: Then, command: bytes, bucket: int, *, durable: bool) -> None:
         """As `run_then`, of a command that was made before (`words_of`, `together`)."""
-        self._send(then, command, durable)
 
-    def _send(self, then: Then, command: bytes, durable: bool) -> None:
+    def publish(self, channel: str, payload: bytes) -> asyncio.Future[Any]:
+        """Tell whoever hears `channel` now. As `call`; the answer does not count the hearers."""
+        return self.call("SPUBLISH", channel, payload)
+
+    @abstractmethod
+    def _send(self, then: Then, command: bytes, key: str | bytes | int, durable: bool) -> None:
+        """Send a packed command to whoever has `key`."""
+
+
+class NodeLink(RedisConnection, Link):
+    """The link to one server.
+
+    `identity` is checked against the region stamp on every connect, so that a failover to a wrong
+    server is caught too. `replicas` is how many must have what is durable; `fsync` refuses a server
+    that answers before it has written.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        identity: stamp.Identity,
+        replicas: int = 0,
+        fsync: bool = False,
+    ) -> None:
+        super().__init__(server, "link")
+        self.identity = identity
+        self._replicas = replicas
+        self._fsync = fsync
+        self._pending: deque[Then | _Held | _Barrier] = deque()
+        self._held: list[_Held] = []
+        self._barrier: _Barrier | None = None
+
+    @property
+    def queued(self) -> int:
+        """See `Link`."""
+        return len(self._pending)
+
+    def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
+        """See `Link`."""
+        return [self.call(*command)]
+
+    def run_packed(self, then: Then, command: bytes, bucket: int, *, durable: bool) -> None:
+        """See `Link`."""
+        self._send(then, command, bucket, durable)
+
+    def _send(self, then: Then, command: bytes, key: str | bytes | int, durable: bool) -> None:
         if not self.up:
             then(Unavailable("not_connected"))
         else:
@@ -181,10 +244,6 @@ class Link(RedisConnection):
             self._pending.append(then)
         self._write(command)
 
-    def publish(self, channel: str, payload: bytes) -> asyncio.Future[Any]:
-        """Tell whoever hears `channel` now. As `call`; the answer does not count the hearers."""
-        return self.call("SPUBLISH", channel, payload)
-
     # -- RedisConnection ---------------------------------------------------------------------
 
     async def _greet(self) -> None:
@@ -194,6 +253,18 @@ class Link(RedisConnection):
             return future
 
         await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS))
+        await self._check_server(ask)
+        if self._fsync:
+            found = await ask("CONFIG", "GET", "append*")
+            config = dict(zip(found[::2], found[1::2], strict=True))
+            if (config.get(b"appendonly"), config.get(b"appendfsync")) != (b"yes", b"always"):
+                raise NotDurable
+
+    async def _check_server(self, ask: stamp.Call) -> None:
+        """Whether it is the server that it should be."""
+        hello = await ask("HELLO", 2)
+        if dict(zip(hello[::2], hello[1::2], strict=True)).get(b"mode") == b"cluster":
+            raise IsCluster
         await stamp.check(ask, self.identity)
 
     def _flush(self) -> None:

@@ -1,4 +1,4 @@
-"""The process' ears: sharded pub/sub on a connection of its own.
+"""The process' ears: sharded pub/sub, on a connection of its own to each primary.
 
 Pub/sub is at most once, so nothing here is the record: whoever subscribes must be ready to read the
 inbox, on any hole in the numbers and after every reconnect (`on_up`).
@@ -7,13 +7,16 @@ inbox, on any hole in the numbers and after every reconnect (`on_up`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 import hiredis
 import structlog
 
 from gateway.store.connection import RedisConnection, pack
+from gateway.store.servers import Server
 
 BATCH: Final = 500
 """Channels in one SSUBSCRIBE."""
@@ -21,11 +24,57 @@ BATCH: Final = 500
 _log = structlog.get_logger("store")
 
 
-class Subscriber(RedisConnection):
-    """Hears channels. `on_message` is called with each (channel, payload), in order, at once."""
+class Subscriber(ABC):
+    """Hears channels, whatever kind of Redis they are on.
 
-    def __init__(self, url: str, on_message: Callable[[bytes, bytes], None]) -> None:
-        super().__init__(url, "subscriber")
+    `up` is True while all of them are heard. `on_up` is called when something may have been missed
+    on any of them, `on_missed` when on these alone.
+    """
+
+    up: bool
+    on_up: Callable[[], None] | None
+    on_missed: Callable[[Collection[bytes]], None] | None = None
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Connect, and keep connecting until it works."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Hear nothing more."""
+
+    @abstractmethod
+    def subscribe(self, channel: str) -> asyncio.Future[None]:
+        """Hear `channel` from now on; the future is done once Redis has confirmed it.
+
+        It is done too when the channel is unsubscribed before that. While Redis is away the future
+        waits for its return; give it a deadline.
+        """
+
+    @abstractmethod
+    def unsubscribe(self, channel: str) -> None:
+        """Stop hearing `channel`."""
+
+
+class _Asked:
+    """A command that Redis has not answered in full: it answers channel by channel."""
+
+    __slots__ = ("channels", "left", "verb")
+
+    def __init__(self, verb: str, channels: frozenset[bytes]) -> None:
+        self.verb = verb
+        self.channels = channels
+        self.left = len(channels) or 1
+
+
+class NodeSubscriber(RedisConnection, Subscriber):
+    """Hears the channels of one server.
+
+    `on_message` is called with each (channel, payload), in order, at once.
+    """
+
+    def __init__(self, server: Server, on_message: Callable[[bytes, bytes], None]) -> None:
+        super().__init__(server, "subscriber")
         self._on_message = on_message
         self._wanted: set[bytes] = set()
         self._asked: set[bytes] = set()
@@ -33,14 +82,10 @@ class Subscriber(RedisConnection):
         self._changed: set[bytes] = set()
         self._changing = False
         self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}
-        self._unanswered = 0
+        self._line: deque[_Asked] = deque()
 
     def subscribe(self, channel: str) -> asyncio.Future[None]:
-        """Hear `channel` from now on; the future is done once Redis has confirmed it.
-
-        It is done too when the channel is unsubscribed before that. While Redis is away the future
-        waits for its return; give it a deadline.
-        """
+        """See `Subscriber`."""
         name = channel.encode()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wanted.add(name)
@@ -52,7 +97,7 @@ class Subscriber(RedisConnection):
         return future
 
     def unsubscribe(self, channel: str) -> None:
-        """Stop hearing `channel`."""
+        """See `Subscriber`."""
         name = channel.encode()
         self._wanted.discard(name)
         self._change(name)
@@ -75,15 +120,19 @@ class Subscriber(RedisConnection):
         self._asked.difference_update(gone)
         self._send("SUNSUBSCRIBE", gone)
 
-    def _send(self, command: str, channels: list[bytes]) -> None:
-        for start in range(0, len(channels), BATCH):
-            batch = channels[start : start + BATCH]
-            self._unanswered += len(batch)
-            if command == "SSUBSCRIBE":
+    def _send(self, verb: str, channels: list[bytes]) -> None:
+        for batch in self._batches(channels):
+            self._line.append(_Asked(verb, frozenset(batch)))
+            if verb == "SSUBSCRIBE":
                 self._asked.update(batch)
                 for channel in batch:
                     self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
-            self._write(pack((command, *batch)))
+            self._write(pack((verb, *batch)))
+
+    def _batches(self, channels: list[bytes]) -> Iterator[list[bytes]]:
+        """What may stand in one command."""
+        for start in range(0, len(channels), BATCH):
+            yield channels[start : start + BATCH]
 
     # -- RedisConnection ---------------------------------------------------------------------
 
@@ -103,12 +152,35 @@ class Subscriber(RedisConnection):
             if self.up:
                 self._on_message(reply[1], reply[2])
             return
-        self._unanswered -= 1
         if isinstance(reply, hiredis.ReplyError):
-            _log.error("redis_refused_subscription", reply=str(reply).split(" ", 1)[0])
-            self.abort()
-        elif isinstance(reply, list) and reply[0] == b"ssubscribe":
-            self._confirmed(reply[1])
+            self._refused(str(reply))
+            return
+        told = reply if isinstance(reply, list) else [reply]
+        if told[0] == b"sunsubscribe" and not self._is_answer(told[1]):
+            self._taken(told[1])
+            return
+        asked = self._line[0]
+        asked.left -= 1
+        if asked.left == 0:
+            self._line.popleft()
+        if told[0] == b"ssubscribe":
+            self._confirmed(told[1])
+
+    def _is_answer(self, channel: bytes) -> bool:
+        """False where Redis unsubscribed it by itself, as its slot went elsewhere."""
+        if not self._line:
+            return False
+        return self._line[0].verb == "SUNSUBSCRIBE" and channel in self._line[0].channels
+
+    def _taken(self, channel: bytes) -> None:
+        """Redis has unsubscribed `channel` by itself."""
+        _log.error("redis_unsubscribed")
+        self.abort()
+
+    def _refused(self, reply: str) -> None:
+        """Redis answers what stands first in the line with an error."""
+        _log.error("redis_refused_subscription", reply=reply.split(" ", 1)[0])
+        self.abort()
 
     def _confirmed(self, channel: bytes) -> None:
         left = self._unconfirmed.pop(channel) - 1
@@ -123,15 +195,15 @@ class Subscriber(RedisConnection):
                 future.set_result(None)
 
     def _owed(self) -> bool:
-        return self._unanswered > 0
+        return bool(self._line)
 
     def _forget(self) -> None:
         # Waiters stay: the next greeting confirms them.
         self._asked.clear()
         self._unconfirmed.clear()
-        self._unanswered = 0
+        self._line.clear()
 
     def _prod(self) -> None:
-        if self._unanswered == 0:
-            self._unanswered = 1
+        if not self._line:
+            self._line.append(_Asked("PING", frozenset()))
             self._write(pack(("PING",)))

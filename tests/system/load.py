@@ -115,14 +115,17 @@ class Load:
     async def until_received(self) -> None:
         """Wait until everyone has as many messages as were sent to and by them."""
         due = self.due()
+
+        def got() -> dict[str, int]:
+            return {user: len({m.id for m in self.got[user]}) for user in self.users}
+
         try:
             async with asyncio.timeout(DEADLINE_S / 2):  # less than the gateway's idle check
-                while any(len(self.got[user]) < due[user] for user in self.users):
+                while any(count < due[user] for user, count in got().items()):
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            got = {user: len(messages) for user, messages in self.got.items()}
-            raise AssertionError(f"accepted and not delivered: due {due}, got {got}") from None
+            raise AssertionError(f"accepted and not delivered: due {due}, got {got()}") from None
 
     def due(self) -> Counter[str]:
         """How many messages each inbox must have had: those to its user and those by them."""
@@ -165,6 +168,44 @@ class Load:
             assert self.got[user][-1].text == f"{user} end"
             assert self.got[user][-1].seq == due[user] + 1
         self._check_events()
+
+    def check_told(self) -> int:
+        """As `check`, where a failover may have undone what was never accepted: nothing accepted is
+        missing, numbers are dense within each numbering, each sender's order holds there, and where
+        something came again, in a new numbering, the client was told so before (G5).
+
+        Returns how many messages came again.
+        """
+        again = 0
+        for user in self.users:
+            numberings: list[list[Message]] = [[]]
+            for message in self.got[user]:
+                if numberings[-1] and message.seq <= numberings[-1][-1].seq:
+                    numberings.append([])
+                numberings[-1].append(message)
+            told = sum(isinstance(event, Reset) for event in self.events[user])
+            assert len(numberings) - 1 <= told, f"{user}: {told} times told of another numbering"
+            for numbering in numberings:
+                seqs = [message.seq for message in numbering]
+                assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), f"{user}: a hole"
+                by_sender: dict[str, int] = defaultdict(lambda: -1)
+                for message in numbering:
+                    sender, _, number = message.text.partition(" ")
+                    assert int(number) > by_sender[sender], f"{user}: order of {sender}"
+                    by_sender[sender] = int(number)
+            expected = {
+                f"{sender} {number}"
+                for sender, sent in self._sent.items()
+                for number, to in enumerate(sent)
+                if user in (to, sender)
+            }
+            texts = [message.text for message in self.got[user]]
+            assert set(texts) == expected, f"{user}: accepted and not delivered"
+            assert len({message.id for message in self.got[user]}) == len(expected)
+            assert not [event for event in self.events[user] if isinstance(event, Lost)]
+            again += len(texts) - len(expected)
+            assert told or len(texts) == len(expected), f"{user}: twice, and not told"
+        return again
 
     def _check_events(self) -> None:
         """No client was told of a loss, and none had to give a connection up for a fault in it."""

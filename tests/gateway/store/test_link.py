@@ -27,6 +27,12 @@ from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Servers, Store, linked, message_id, until
 
 
+@pytest.fixture
+def store(one_store: Store) -> Store:
+    """One server: clusters are `test_cluster`'s."""
+    return one_store
+
+
 def calls_of(raw: redis.Redis, command: str) -> int:
     """How often the server has run a command."""
     stats: Any = raw.info("commandstats")

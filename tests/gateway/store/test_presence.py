@@ -10,7 +10,6 @@ import pytest
 from gateway.store.errors import Unavailable
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.presence import CAME, GONE, LEASE_MS, SET, PresenceStore
-from gateway.store.subscriber import Subscriber
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, acked, session, until
 
@@ -32,13 +31,15 @@ async def presence(store: Store) -> PresenceStore:
 async def heard(store: Store, presence: PresenceStore) -> AsyncIterator[list[bytes]]:
     """What bob's presence channel says."""
     said: list[bytes] = []
-    subscriber = Subscriber(store.url, lambda _, payload: said.append(payload))
-    await subscriber.start()
-    try:
-        await subscriber.subscribe(presence.channel(store.app.id, "bob"))
+    async with store.hearing(presence.channel(store.app.id, "bob")) as queue:
+        reading = asyncio.create_task(_read(queue, said))
         yield said
-    finally:
-        await subscriber.aclose()
+        reading.cancel()
+
+
+async def _read(queue: asyncio.Queue[tuple[bytes, bytes]], said: list[bytes]) -> None:
+    while True:
+        said.append((await queue.get())[1])
 
 
 async def state(store: Store, presence: PresenceStore, user: str = "bob") -> str:

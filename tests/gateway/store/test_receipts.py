@@ -18,6 +18,7 @@ from gateway.store.keys import Keys
 from gateway.store.link import Link, script
 from gateway.store.receipts import Marks, Raised, ReceiptStore
 from protocol.limits import MAX_UNREAD
+from tests.gateway.store.conftest import node_link
 
 APP = "02" + "0" * 30
 TALK = "d:alice:bob"
@@ -67,7 +68,7 @@ async def store(store_url: str, outside: Any, tmp_path: Path) -> AsyncIterator[S
     """See `Store`."""
     Keyring.create(tmp_path / "keys.json", "sg")
     keyring = Keyring.load(tmp_path / "keys.json", "sg")
-    link = Link(store_url, stamp.Identity.of(keyring))
+    link = node_link(store_url, stamp.Identity.of(keyring))
     await link.start()
     try:
         yield Store(link, outside)

@@ -260,24 +260,24 @@ async def test_another_change_while_a_log_is_copied(
 
 
 async def test_a_copy_that_nobody_goes_on_with_goes_by_itself(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    one_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G10: the gateway died between two slices; the log is as it was."""
-    records = await keep(store, LONG)
-    key, run = store.keys.log(store.app.id, TALK).log, store.link.run
-    before = stream(store, key)
+    records = await keep(one_store, LONG)
+    key, run = one_store.keys.log(one_store.app.id, TALK).log, one_store.link.run
+    before = stream(one_store, key)
 
     def dies(script: Any, *arguments: Any, **options: Any) -> Any:
-        if script is module._COPY and store.raw.keys(f"{key}:*"):
+        if script is module._COPY and one_store.raw.keys(f"{key}:*"):
             raise asyncio.CancelledError
         return run(script, *arguments, **options)
 
-    monkeypatch.setattr(store.link, "run", dies)
+    monkeypatch.setattr(one_store.link, "run", dies)
     with pytest.raises(asyncio.CancelledError):
-        await spread(store, [], change(records[-200][:16], 1, store.clock.ms))
-    (copy,) = store.raw.keys(f"{key}:*")
-    assert 0 < store.raw.pttl(copy) <= module.COPY_MS
-    assert stream(store, key) == before
+        await spread(one_store, [], change(records[-200][:16], 1, one_store.clock.ms))
+    (copy,) = one_store.raw.keys(f"{key}:*")
+    assert 0 < one_store.raw.pttl(copy) <= module.COPY_MS
+    assert stream(one_store, key) == before
 
 
 @pytest.mark.parametrize("final", [True, False], ids=["recall", "edit"])

@@ -14,14 +14,14 @@ from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.errors import StampError, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
-from gateway.store.link import Link
+from tests.gateway.store.conftest import node_link
 
 NOW_MS = 1_764_000_000_000
 
 
 async def greet(url: str, identity: stamp.Identity) -> None:
     """Connect as a gateway does, and leave again."""
-    link = Link(url, identity)
+    link = node_link(url, identity)
     try:
         await link.start()
     finally:
@@ -30,7 +30,7 @@ async def greet(url: str, identity: stamp.Identity) -> None:
 
 async def announce(url: str, identity: stamp.Identity) -> frozenset[int]:
     """Say which keys are coming, as a gateway does."""
-    link = Link(url, identity)
+    link = node_link(url, identity)
     try:
         await link.start()
         return await stamp.announce(link.call, identity)

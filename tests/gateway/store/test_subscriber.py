@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 import redis
 
-from gateway.store.subscriber import BATCH, Subscriber
-from tests.gateway.store.conftest import ScriptedRedis, Servers, until
+from gateway.store.subscriber import BATCH, NodeSubscriber
+from tests.gateway.store.conftest import ScriptedRedis, Servers, node_subscriber, until
 
 Heard = list[tuple[bytes, bytes]]
 
 
 @contextlib.asynccontextmanager
-async def subscribing(url: str) -> AsyncIterator[tuple[Subscriber, Heard]]:
+async def subscribing(url: str) -> AsyncIterator[tuple[NodeSubscriber, Heard]]:
     """A subscriber that is up, and what it hears."""
     heard: Heard = []
-    subscriber = Subscriber(url, lambda *message: heard.append(message))
+    subscriber = node_subscriber(url, lambda *message: heard.append(message))
     await subscriber.start()
     try:
         yield subscriber, heard

@@ -277,21 +277,21 @@ async def test_an_unreadable_app_holds_up_nobody_else(store: Store) -> None:
     assert store.raw.zcard(store.keys.due(bucket)) == 2 * BATCH + 1
 
 
-async def test_sweeping_a_full_redis_loses_nothing(store: Store) -> None:
+async def test_sweeping_a_full_redis_loses_nothing(one_store: Store) -> None:
     """G1, G4: writing an inbox anew must not be cut short by maxmemory; and sweeping is what a
     full Redis needs."""
-    await store.fill("ann", 1)
-    store.clock.advance(1)
-    await store.fill("ann", 2)
-    store.clock.advance(FREE_S - 1)
+    await one_store.fill("ann", 1)
+    one_store.clock.advance(1)
+    await one_store.fill("ann", 2)
+    one_store.clock.advance(FREE_S - 1)
     try:
-        store.raw.config_set("maxmemory", 1)
+        one_store.raw.config_set("maxmemory", 1)
         with pytest.raises(Unavailable, match="oom"):
-            await store.deliver("ann")
-        assert await store.sweeper().sweep() == 1
+            await one_store.deliver("ann")
+        assert await one_store.sweeper().sweep() == 1
     finally:
-        store.raw.config_set("maxmemory", 0)
-    assert [(e.seq, e.record) for e in await store.page("ann")] == [(2, b"2"), (3, b"3")]
+        one_store.raw.config_set("maxmemory", 0)
+    assert [(e.seq, e.record) for e in await one_store.page("ann")] == [(2, b"2"), (3, b"3")]
 
 
 class Rounds:

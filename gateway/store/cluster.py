@@ -1,0 +1,140 @@
+"""A cluster's slots as they are now: asked for when something says that they moved, and regularly.
+
+Nobody is told when a failover happens elsewhere, or a primary is cut off with its clients. So some
+node is asked every `PERIOD_S`, each time another one, over the connections there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from gateway.redis_url import RedisUrl
+from gateway.store.errors import StoreError, Unavailable
+from gateway.store.link import Link
+from gateway.store.servers import Server
+from gateway.store.slots import Claim, Node, SlotMap, parse_nodes
+
+PERIOD_S: Final = 2.0
+TROUBLED_S: Final = 0.25
+"""How often, while a primary is away."""
+PACE_S: Final = 0.05
+"""Never more often than every so many seconds, whatever is said to have moved."""
+ASK_S: Final = 1.0
+"""How long a node may take to tell; then another is asked."""
+
+_log = structlog.get_logger("store")
+
+
+class ClusterNode(Server):
+    """One node, which must be the one with that id: addresses are given to others."""
+
+    last_retry_s = 1.0
+
+    def __init__(self, url: RedisUrl, node: Node, name: str) -> None:
+        super().__init__(url.of_server(node.host, node.port), name)
+        self._id = node.id
+
+    async def verify(self, connection: Any) -> None:
+        await connection.send_command("CLUSTER", "MYID")
+        if (await connection.read_response()).decode() != self._id:
+            raise Unavailable("another_node")
+
+
+class Cluster:
+    """Knows the cluster at `url`.
+
+    `links` gives the connections that can be asked, by their node. `on_change` are called after
+    each change of `map`.
+    """
+
+    def __init__(self, url: RedisUrl) -> None:
+        self.url = url
+        self.map = SlotMap()
+        self.links: Callable[[], Mapping[Node, Link]] = dict
+        self.on_change: list[Callable[[], None]] = []
+        self._doubted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Return when the map is there."""
+        await self._refresh(wait=True)
+        self._task = asyncio.create_task(self._run(), name="cluster-map")
+
+    async def aclose(self) -> None:
+        """Ask no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def doubt(self) -> None:
+        """Something is not where the map says."""
+        self._doubted.set()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(PACE_S)
+            troubled = not all(link.up for link in self.links().values())
+            period = TROUBLED_S if troubled else PERIOD_S * random.uniform(0.5, 1.0)  # noqa: S311
+            try:
+                async with asyncio.timeout(period):
+                    await self._doubted.wait()
+            except TimeoutError:
+                pass  # nothing moved that we know of
+            self._doubted.clear()
+            await self._refresh(wait=False)
+
+    async def _refresh(self, wait: bool) -> None:
+        while True:
+            claims = await self._ask()
+            if claims is not None and self._take(claims):
+                return
+            if not wait:
+                return
+            _log.warning("redis_connect_failed", link="cluster", reason="no_node")
+            await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter
+
+    def _take(self, claims: list[Claim]) -> bool:
+        ours = self.map.knows(claims)
+        if not ours and any(link.up for link in self.links().values()):
+            _log.error("redis_other_cluster")
+            return False
+        if not ours:
+            self.map.clear()  # all of it is new: each node is checked as at the start
+        if self.map.merge(claims):
+            _log.info("redis_slots_changed", primaries=len(self.map.nodes))
+            for changed in self.on_change:
+                changed()
+        return bool(self.map.nodes)
+
+    async def _ask(self) -> list[Claim] | None:
+        """The view of some node; None where none tells."""
+        for node, link in random.sample([*self.links().items()], len(self.links())):
+            try:
+                async with asyncio.timeout(ASK_S):
+                    told = await link.everywhere("CLUSTER", "NODES")[0]
+                return parse_nodes(told.decode(), node.host)
+            except (StoreError, TimeoutError):
+                continue  # the next one knows as much
+        known = [*self.url.hosts, *((node.host, node.port) for node in self.map.nodes)]
+        for host, port in random.sample(known, len(known)):
+            try:
+                async with asyncio.timeout(ASK_S):
+                    return await self._ask_at(host, port)
+            except (RedisError, OSError, TimeoutError):
+                continue
+        return None
+
+    async def _ask_at(self, host: str, port: int) -> list[Claim]:
+        connection = await Server(self.url.of_server(host, port), "homeport-map").make()
+        try:
+            await connection.connect()
+            await connection.send_command("CLUSTER", "NODES")
+            return parse_nodes((await connection.read_response()).decode(), host)
+        finally:
+            await connection.disconnect(nowait=True)

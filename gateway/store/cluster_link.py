@@ -1,0 +1,363 @@
+"""The link to a cluster: one connection to each primary, and each command to the one that has it.
+
+What one slot's commands were asked in is the order in which they are done, as on one server, also
+when the slot goes to another node meanwhile. A node that has not got the slot says so instead of
+doing it; then the slot's commands wait until the last of those that were on their way has come
+back. The first goes again alone, and once it is done the others follow in their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import hiredis
+import structlog
+
+from gateway.store import stamp
+from gateway.store.cluster import Cluster, ClusterNode
+from gateway.store.connection import pack
+from gateway.store.errors import Redirected, StoreError, Unavailable
+from gateway.store.link import MAX_PENDING, Link, NodeLink, Then
+from gateway.store.servers import CONNECT_TIMEOUT_S
+from gateway.store.slots import BUCKET_SLOTS, STAMP_SLOT, Node, slot_of
+
+HOLD_S: Final = 3.0
+"""How long a command may be sent again because its slot is on its way."""
+RETRY_S: Final = 0.02
+"""The pause before that, where it is not known where the slot is."""
+START_S: Final = 5.0
+"""How long a start waits for nodes that do not answer; the others will do without them."""
+
+_ASKING: Final = pack(("ASKING",))
+_HOLDING: Final = frozenset({"moved", "ask", "tryagain", "clusterdown"})
+"""Reasons for which a command was not done, and may be within moments."""
+_DOUBTFUL: Final = frozenset({"moved", "clusterdown"})
+"""Those that say that the map may be wrong."""
+
+_log = structlog.get_logger("store")
+
+
+class _MemberLink(NodeLink):
+    """The link to one primary. Where it holds the stamp's slot, the stamp is checked."""
+
+    def __init__(
+        self,
+        server: ClusterNode,
+        identity: stamp.Identity,
+        replicas: int,
+        fsync: bool,
+        stamped: Callable[[], bool],
+        on_lost: Callable[[], None],
+    ) -> None:
+        super().__init__(server, identity, replicas, fsync)
+        self._stamped = stamped
+        self._on_lost = on_lost
+
+    def run_asking(self, then: Then, command: bytes, durable: bool) -> None:
+        """As `run_packed`, of a slot that this node is only about to get."""
+        self._ask(_ignore, _ASKING)
+        self._ask(then, command, durable)
+
+    async def _check_server(self, ask: stamp.Call) -> None:
+        if self._stamped():
+            await stamp.check(ask, self.identity)
+
+    def _error(self, reply: hiredis.ReplyError) -> StoreError:
+        word, _, rest = str(reply).partition(" ")
+        if word not in {"MOVED", "ASK"}:
+            return super()._error(reply)
+        slot, _, address = rest.partition(" ")
+        host, _, port = address.rpartition(":")
+        return Redirected(int(slot), host, int(port), word == "ASK")
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._on_lost()
+
+
+class _Slot:
+    """A slot's commands: on their way, come back, and waiting behind those."""
+
+    __slots__ = ("back", "holding", "in_flight", "link", "refused", "timer", "waiting")
+
+    def __init__(self, link: _MemberLink | None) -> None:
+        self.link = link
+        self.in_flight = 0
+        self.holding = False
+        self.refused = False  # one has come back since they were last sent
+        self.back: list[_Sent] = []
+        self.waiting: deque[_Sent] = deque()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class _Sent:
+    """A command, which takes its own answer. `until` is when it is given up; 0: not sent again."""
+
+    __slots__ = ("command", "durable", "link", "reply", "slot", "then", "until")
+
+    def __init__(
+        self, link: ClusterLink, slot: _Slot, then: Then, command: bytes, durable: bool
+    ) -> None:
+        self.link = link
+        self.slot = slot
+        self.then = then
+        self.command = command
+        self.durable = durable
+        self.until = 0.0
+        self.reply: Any = None
+
+    def __call__(self, reply: Any) -> None:
+        slot = self.slot
+        slot.in_flight -= 1
+        if isinstance(reply, Unavailable) and reply.reason in _HOLDING:
+            self.reply = reply
+            self.link._came_back(self)
+        else:
+            self.then(reply)
+        if slot.holding and slot.in_flight == 0:
+            self.link._go_on(slot)
+
+
+class ClusterLink(Link):
+    """See `Link`. Some of a cluster may be away: what is asked of the rest goes on."""
+
+    def __init__(
+        self, cluster: Cluster, identity: stamp.Identity, replicas: int = 0, fsync: bool = False
+    ) -> None:
+        self.on_up: Callable[[], None] | None = None
+        self._cluster = cluster
+        self._identity = identity
+        self._replicas = replicas
+        self._fsync = fsync
+        self._members: dict[Node, _MemberLink] = {}
+        self._slots: dict[int, _Slot] = {}
+        self._buckets = [self._slot(number) for number in BUCKET_SLOTS]
+        self._waiting = 0
+        self._refused: asyncio.Future[None] | None = None
+        self._started = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._joining: dict[_MemberLink, asyncio.Task[None]] = {}
+        cluster.links = lambda: self._members
+        cluster.on_change.append(self._follow)
+
+    @property
+    def up(self) -> bool:  # type: ignore[override]
+        """True while every slot can be asked."""
+        return self._cluster.map.complete and all(m.up for m in self._members.values())
+
+    @property
+    def identity(self) -> stamp.Identity:
+        """See `Link`."""
+        return self._identity
+
+    @identity.setter
+    def identity(self, identity: stamp.Identity) -> None:
+        self._identity = identity
+        for member in self._members.values():
+            member.identity = identity
+
+    @property
+    def queued(self) -> int:
+        """See `Link`."""
+        return self._waiting + sum(member.queued for member in self._members.values())
+
+    # -- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """See `Link`. A primary that does not answer is waited for no longer than `START_S`, unless
+        it is the one that has the stamp."""
+        loop = asyncio.get_running_loop()
+        self._refused = loop.create_future()
+        await self._cluster.start()
+        enough = loop.time() + START_S
+        while not (self.up or (loop.time() > enough and self._holder_is_up())):
+            await asyncio.wait({self._refused}, timeout=0.02)
+            if self._refused.done():
+                self._refused.result()
+        self._started = True
+
+    def _holder_is_up(self) -> bool:
+        holder = self._cluster.map.owners[STAMP_SLOT]
+        return holder in self._members and self._members[holder].up
+
+    async def aclose(self) -> None:
+        """See `Link`."""
+        await self._cluster.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for slot in self._slots.values():
+            if slot.timer is not None:
+                slot.timer.cancel()
+            back = [*slot.back, *slot.waiting]
+            slot.back.clear()
+            slot.waiting.clear()
+            for sent in back:
+                sent.then(Unavailable("connection_lost"))
+        await asyncio.gather(*(member.aclose() for member in self._members.values()))
+
+    def _follow(self) -> None:
+        """Be connected to the primaries of the map, and know who has which slot."""
+        nodes = self._cluster.map.nodes
+        for node in nodes - self._members.keys():
+            self._members[node] = member = self._member(node)
+            self._joining[member] = self._spawn(self._join(member))
+        for node in self._members.keys() - nodes:
+            member = self._members.pop(node)
+            self._joining.pop(member).cancel()
+            self._spawn(_leave(member))
+        for number, slot in self._slots.items():
+            slot.link = self._owner(number)
+
+    def _member(self, node: Node) -> _MemberLink:
+        return _MemberLink(
+            ClusterNode(self._cluster.url, node, "homeport-link"),
+            self._identity,
+            self._replicas,
+            self._fsync,
+            lambda: self._cluster.map.owners[STAMP_SLOT] == node,
+            self._cluster.doubt,
+        )
+
+    async def _join(self, member: _MemberLink) -> None:
+        while True:
+            try:
+                await member.start()
+                break
+            except StoreError as error:
+                if self._refused is not None and not (self._started or self._refused.done()):
+                    self._refused.set_exception(error)
+                    return
+                _log.error("redis_node_refused", reason=type(error).__name__)
+                await asyncio.sleep(ClusterNode.last_retry_s)
+        member.on_up = self._is_back
+        if self._started:
+            self._is_back()
+
+    def _is_back(self) -> None:
+        if self.on_up is not None:
+            self.on_up()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name="cluster-link")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- commands --------------------------------------------------------------------------------
+
+    def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
+        """See `Link`."""
+        return [member.call(*command) for member in self._members.values()]
+
+    def run_packed(self, then: Then, command: bytes, bucket: int, *, durable: bool) -> None:
+        """See `Link`."""
+        self._put(_Sent(self, self._buckets[bucket], then, command, durable))
+
+    def _send(self, then: Then, command: bytes, key: str | bytes | int, durable: bool) -> None:
+        self._put(_Sent(self, self._slot(slot_of(key)), then, command, durable))
+
+    def _slot(self, number: int) -> _Slot:
+        slot = self._slots.get(number)
+        if slot is None:
+            slot = self._slots[number] = _Slot(self._owner(number))
+        return slot
+
+    def _owner(self, number: int) -> _MemberLink | None:
+        node = self._cluster.map.owners[number]
+        return None if node is None else self._members.get(node)
+
+    def _put(self, sent: _Sent) -> None:
+        slot = sent.slot
+        if not slot.holding:
+            self._go(sent, slot.link)
+        elif self._waiting >= MAX_PENDING:
+            sent.then(Unavailable("busy", retry_after=2.0))
+        else:
+            self._waiting += 1
+            slot.waiting.append(sent)
+
+    def _go(self, sent: _Sent, link: _MemberLink | None) -> None:
+        if link is None or not link.up:
+            sent.then(Unavailable("not_connected"))
+            return
+        sent.slot.in_flight += 1
+        link.run_packed(sent, sent.command, 0, durable=sent.durable)
+
+    def _came_back(self, sent: _Sent) -> None:
+        """It was not done: keep it, until all that were asked before it have come back."""
+        now = asyncio.get_running_loop().time()
+        slot, reply = sent.slot, sent.reply
+        slot.holding = slot.refused = True
+        if isinstance(reply, Redirected) and not reply.ask:
+            slot.link = self._member_at(reply) or slot.link
+        if reply.reason in _DOUBTFUL:
+            self._cluster.doubt()
+        if sent.until and now > sent.until:
+            sent.then(reply)
+            return
+        sent.until = sent.until or now + HOLD_S
+        slot.back.append(sent)
+        self._waiting += 1
+
+    def _go_on(self, slot: _Slot) -> None:
+        """Nothing is on its way: try the first of those that wait, or, when it was done, send all
+        that wait behind it."""
+        if not slot.refused:
+            slot.holding = False
+            line, slot.waiting = slot.waiting, deque()
+            self._waiting -= len(line)
+            for sent in line:
+                self._go(sent, slot.link)
+            return
+        reply = slot.back[0].reply if slot.back else None
+        where = self._member_at(reply) if isinstance(reply, Redirected) else None
+        if where is not None and where.up:
+            self._try_first(slot)
+        elif slot.timer is None:
+            slot.timer = asyncio.get_running_loop().call_later(RETRY_S, self._try_first, slot)
+
+    def _try_first(self, slot: _Slot) -> None:
+        """Send one alone. Of two at once a node that is just getting the slot could refuse the
+        first and do the second."""
+        slot.timer = None
+        slot.refused = False
+        slot.waiting.extendleft(reversed(slot.back))
+        slot.back.clear()
+        while slot.waiting and not slot.in_flight:
+            sent = slot.waiting.popleft()
+            self._waiting -= 1
+            reply, sent.reply = sent.reply, None
+            link = self._member_at(reply) if isinstance(reply, Redirected) and reply.ask else None
+            if link is not None and link.up:
+                slot.in_flight += 1
+                link.run_asking(sent, sent.command, sent.durable)
+            else:
+                self._go(sent, slot.link)
+        if not slot.in_flight:
+            slot.holding = False  # none is left: their node is away
+
+    def _member_at(self, reply: Redirected) -> _MemberLink | None:
+        for node, member in self._members.items():
+            if node.port == reply.port and reply.host in {node.host, node.address}:
+                return member
+        return None
+
+
+async def _leave(member: _MemberLink) -> None:
+    """Let go of a node that has no slots any more, once it has answered what it was asked."""
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                while member.up and member._owed():  # noqa: ASYNC110 - once in a node's life
+                    await asyncio.sleep(0.05)
+    finally:  # also where the whole link is closed meanwhile
+        await member.aclose()
+
+
+def _ignore(_: Any) -> None:
+    """The answer to ASKING says nothing."""

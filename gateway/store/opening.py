@@ -1,0 +1,39 @@
+"""A process' two ways into its Redis, of whichever kind `redis_url` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.redis_url import RedisUrl
+from gateway.store import stamp
+from gateway.store.cluster import Cluster
+from gateway.store.cluster_link import ClusterLink
+from gateway.store.cluster_subscriber import ClusterSubscriber
+from gateway.store.link import Link, NodeLink
+from gateway.store.servers import server_of
+from gateway.store.subscriber import NodeSubscriber, Subscriber
+
+
+def open_redis(
+    text: str,
+    identity: stamp.Identity,
+    on_message: Callable[[bytes, bytes], None],
+    replicas: int = 0,
+    fsync: bool = False,
+) -> tuple[Link, Subscriber]:
+    """The link and the subscriber for a `redis_url`. Start the link first, and close it last.
+
+    `on_message` is called with each (channel, payload). `replicas` and `fsync` are what a durable
+    call waits for, and what is asked of each server (`NodeLink`).
+    """
+    url = RedisUrl.parse(text)
+    if url.kind == "cluster":
+        cluster = Cluster(url)
+        return (
+            ClusterLink(cluster, identity, replicas, fsync),
+            ClusterSubscriber(cluster, on_message),
+        )
+    return (
+        NodeLink(server_of(url, "homeport-link"), identity, replicas, fsync),
+        NodeSubscriber(server_of(url, "homeport-subscriber"), on_message),
+    )

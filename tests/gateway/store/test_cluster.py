@@ -1,0 +1,394 @@
+"""A cluster: slots that move and primaries that die, while commands and messages flow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.apps.tiers import TIERS
+from gateway.redis_url import RedisUrl
+from gateway.security.keyring import Keyring
+from gateway.store import cluster as module
+from gateway.store import stamp
+from gateway.store.admin import Admin
+from gateway.store.cluster import Cluster, ClusterNode
+from gateway.store.errors import (
+    IsCluster,
+    NotDurable,
+    Unavailable,
+    WrongRegionStamp,
+)
+from gateway.store.inbox import Inboxes
+from gateway.store.keys import Keys
+from gateway.store.link import Link
+from gateway.store.opening import open_redis
+from gateway.store.slots import Node, slot_of
+from gateway.store.subscriber import Subscriber
+from tests.clusters import START_S, RedisCluster, cluster, free_port
+from tests.gateway.store.conftest import message_id, until
+from tests.harness import make_settings, running_worker
+from tests.scenario import everything, refusals
+
+APP = "02" + "0" * 30
+IDENTITY = stamp.Identity("sg", {1: "a" * 16})
+KEYS = Keys("sg")
+SLOTS_OF_SECOND = (5461, 10921)
+
+
+class Ends:
+    """A link and a subscriber of one process, and what they said."""
+
+    def __init__(self, url: str, replicas: int = 0, fsync: bool = False) -> None:
+        self.heard: list[bytes] = []
+        self.missed: list[set[bytes]] = []
+        self.ups = 0
+        self.link: Link
+        self.subscriber: Subscriber
+        self.link, self.subscriber = open_redis(url, IDENTITY, self._hear, replicas, fsync)
+        self.link.on_up = self._up
+        self.subscriber.on_missed = lambda names: self.missed.append(set(names))
+
+    def _hear(self, _: bytes, payload: bytes) -> None:
+        self.heard.append(payload)
+
+    def _up(self) -> None:
+        self.ups += 1
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[Ends]:
+        """Both are up."""
+        try:
+            async with asyncio.timeout(START_S):
+                await self.link.start()
+                await self.subscriber.start()
+            yield self
+        finally:
+            await self.subscriber.aclose()
+            await self.link.aclose()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[RedisCluster]:
+    """A cluster that the test may damage."""
+    with cluster(tmp_path) as own:
+        yield own
+
+
+def user_at(node_slots: Callable[[int], bool]) -> str:
+    """A user whose slot fulfils a condition."""
+    return next(
+        name
+        for n in itertools.count()
+        if node_slots(slot_of(KEYS.user(APP, name := f"u{n}").inbox))
+    )
+
+
+def other_than(found: RedisCluster, slot: int) -> Any:
+    """A primary that has not got the slot."""
+    owner = found.owner(slot)
+    return next(node for node in found.primaries() if node is not owner)
+
+
+# -- slots that move ---------------------------------------------------------------------------
+
+
+async def _flow(
+    stop: asyncio.Event, send: Callable[[int], Awaitable[object]], at_once: int
+) -> list[object]:
+    """Call `send` with 0, 1, 2… until `stop`, `at_once` of them unanswered; returns the answers."""
+    answers: list[asyncio.Future[object]] = []
+    room = asyncio.Semaphore(at_once)
+    for number in itertools.count():
+        if stop.is_set():
+            break
+        await room.acquire()
+        answer = asyncio.ensure_future(send(number))
+        answer.add_done_callback(lambda _: room.release())
+        answers.append(answer)
+    async with asyncio.timeout(START_S):
+        return await asyncio.gather(*answers)
+
+
+@pytest.mark.parametrize("way", ["move", "move_at_once"])
+async def test_a_slot_moves_while_it_is_written_to(
+    cluster_url: str, _cluster: RedisCluster, way: str
+) -> None:
+    """G1, G2, G3: a list that is appended to, and an inbox that messages are stored in: neither a
+    refusal, nor a hole, nor one twice, nor two in another order, there and back again."""
+    user = "ann"
+    keys, slot = KEYS.user(APP, user), slot_of(KEYS.user(APP, user).inbox)
+    key = f"{{{keys.bucket}}}:list"
+    source, target = _cluster.owner(slot), other_than(_cluster, slot)
+    async with Ends(cluster_url).open() as ends:
+        inboxes, stop = Inboxes(ends.link, KEYS), asyncio.Event()
+
+        async def push(number: int) -> object:
+            return await ends.link.call("RPUSH", key, number)
+
+        async def deliver(number: int) -> object:
+            return await inboxes.deliver(
+                APP, TIERS["pro"], message_id(), (user,), b"%d" % number, 1_700_000_000_000
+            )
+
+        flows = [asyncio.create_task(_flow(stop, each, 20)) for each in (push, deliver)]
+        for to in (target, source):
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(getattr(_cluster, way), slot, to)
+        await asyncio.sleep(0.1)
+        stop.set()
+        pushed, stored = await asyncio.gather(*flows)
+        assert pushed == list(range(1, len(pushed) + 1))
+        entries = await ends.link.call("XRANGE", keys.inbox, "-", "+")
+        assert [fields[1] for _, fields in entries] == [b"%d" % n for n in range(len(stored))]
+        assert [int(name.partition(b"-")[2]) for name, _ in entries] == list(
+            range(1, len(stored) + 1)
+        )
+
+
+async def test_a_channel_is_heard_where_its_slot_is(
+    cluster_url: str, _cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G10: after a move the channel is heard at the new node, and whoever listens is told of a gap
+    on the channels of that slot alone; not when the map is looked at next, but at once."""
+    monkeypatch.setattr(module, "PERIOD_S", 10 * START_S)
+    here, there = KEYS.user(APP, "ann"), KEYS.user(APP, "bob")
+    slot = slot_of(here.channel)
+    source, target = _cluster.owner(slot), other_than(_cluster, slot)
+    async with Ends(cluster_url).open() as ends:
+        for channel in (here.channel, there.channel, f"{here.channel}2"):
+            await ends.subscriber.subscribe(channel)
+        for to in (target, source):
+            ends.missed.clear()
+            await asyncio.to_thread(_cluster.move, slot, to)
+            await until(lambda: bool(ends.missed))
+            assert set.union(*ends.missed) == {
+                here.channel.encode(),
+                f"{here.channel}2".encode(),
+            }
+            ends.heard.clear()
+            await ends.link.publish(here.channel, b"one")
+            await ends.link.publish(there.channel, b"two")
+            await until(lambda: len(ends.heard) >= 2)
+            assert sorted(ends.heard) == [b"one", b"two"]
+        ends.subscriber.unsubscribe(here.channel)
+        await ends.subscriber.subscribe(f"{here.channel}3")
+        await ends.link.publish(here.channel, b"three")
+        await ends.link.publish(f"{here.channel}3", b"four")
+        await until(lambda: b"four" in ends.heard)
+        assert b"three" not in ends.heard
+
+
+async def test_channels_that_come_and_go_as_a_slot_moves(
+    cluster_url: str, _cluster: RedisCluster
+) -> None:
+    """G9, G10: whatever a node answers to late or early (un)subscriptions, what is wanted in the
+    end is heard, once, and what is not wanted is not."""
+    keys = KEYS.user(APP, "ann")
+    slot = slot_of(keys.channel)
+    source, target = _cluster.owner(slot), other_than(_cluster, slot)
+    names = [f"{keys.channel}{n}" for n in range(40)]
+    async with Ends(cluster_url).open() as ends:
+        moving = asyncio.create_task(asyncio.to_thread(_cluster.move, slot, target))
+        for turn in itertools.count():
+            for name in names[turn % 2 :: 2]:
+                ends.subscriber.subscribe(name)
+            for name in names[(turn + 1) % 2 :: 2]:
+                ends.subscriber.unsubscribe(name)
+            await asyncio.sleep(0.002)
+            if moving.done() and turn % 2 == 0:
+                break
+        await moving
+        async with asyncio.timeout(START_S):
+            await asyncio.gather(*(ends.subscriber.subscribe(name) for name in names[::2]))
+        for number, name in enumerate(names):
+            await ends.link.publish(name, b"%d" % number)
+        await ends.link.publish(names[0], b"end")
+        await until(lambda: b"end" in ends.heard)
+        assert ends.heard == [*(b"%d" % number for number in range(0, 40, 2)), b"end"]
+        await asyncio.to_thread(_cluster.move, slot, source)
+        await until(lambda: ends.link.up and ends.subscriber.up)
+
+
+# -- primaries that die ------------------------------------------------------------------------
+
+
+async def test_a_primary_dies(own: RedisCluster) -> None:
+    """G1, G10: what it had is unavailable until its replica takes over, and the rest goes on; what
+    replicas had confirmed is there, and who listened on its channels is told of the gap."""
+    lost = own.nodes[1]
+    theirs = user_at(lambda slot: SLOTS_OF_SECOND[0] <= slot <= SLOTS_OF_SECOND[1])
+    ours = user_at(lambda slot: slot < SLOTS_OF_SECOND[0])
+    async with Ends(own.url, replicas=1).open() as ends:
+        channels = [KEYS.user(APP, user).channel for user in (theirs, ours)]
+        await asyncio.gather(*map(ends.subscriber.subscribe, channels))
+        there, here = (KEYS.user(APP, user).inbox + "x" for user in (theirs, ours))
+        assert await ends.link.call("SET", there, "kept", durable=True) == b"OK"
+        calls = [ends.link.call("APPEND", there, "") for _ in range(100)]
+        lost.kill()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: not ends.link.up)
+        with pytest.raises(Unavailable):
+            await ends.link.call("GET", there)
+        assert await ends.link.call("SET", here, "goes on") == b"OK"
+        await until(lambda: ends.link.up and ends.subscriber.up)
+        await until(lambda: bool(ends.missed))
+        await until(lambda: ends.ups >= 1)
+        assert await ends.link.call("GET", there) == b"kept"
+        assert set.union(*ends.missed) == {channels[0].encode()}
+        for channel in channels:
+            await ends.link.publish(channel, channel.encode())
+        await until(lambda: len(ends.heard) == 2)
+        with pytest.raises(Unavailable) as caught:  # its own replica is dead
+            await ends.link.call("SET", there, "2", durable=True)
+        assert caught.value.reason == "replicas"
+
+
+async def test_a_primary_that_was_cut_off_is_left(own: RedisCluster) -> None:
+    """G1: the rest of the cluster has gone on with its replica, and it does not know: whoever is
+    connected to it asks elsewhere too, and leaves."""
+    cut = own.nodes[1]
+    user = user_at(lambda slot: SLOTS_OF_SECOND[0] <= slot <= SLOTS_OF_SECOND[1])
+    channel = KEYS.user(APP, user).channel
+    async with Ends(own.url).open() as ends:
+        await ends.subscriber.subscribe(channel)
+        with cut.frozen():  # its sockets stay open
+            await until(lambda: bool(ends.missed))
+            await until(lambda: ends.link.up)
+            await ends.link.publish(channel, b"heard")
+            await until(lambda: bool(ends.heard))
+
+
+# -- what must not be used ---------------------------------------------------------------------
+
+
+async def test_another_regions_cluster_is_refused(cluster_url: str) -> None:
+    """G6: whichever node has the stamp, all of the cluster is another's."""
+    async with linked_to(cluster_url, stamp.Identity("eu", {1: "e" * 16})):
+        pass
+    with pytest.raises(WrongRegionStamp):
+        async with linked_to(cluster_url, IDENTITY):
+            raise AssertionError("it is used")
+
+
+@contextlib.asynccontextmanager
+async def linked_to(url: str, identity: stamp.Identity, fsync: bool = False) -> AsyncIterator[Link]:
+    """A link to anything, that is up."""
+    link, _ = open_redis(url, identity, lambda *_: None, fsync=fsync)
+    try:
+        async with asyncio.timeout(START_S):
+            await link.start()
+        yield link
+    finally:
+        await link.aclose()
+
+
+async def test_one_node_is_not_taken_for_all(cluster_url: str, _cluster: RedisCluster) -> None:
+    """The text says what to write instead."""
+    with pytest.raises(IsCluster, match=r"begin redis_url with redis\+cluster://"):
+        async with linked_to(f"redis://{_cluster.nodes[0].address}", IDENTITY):
+            raise AssertionError("it is used")
+
+
+async def test_every_primary_must_write_before_it_answers(
+    cluster_url: str, _cluster: RedisCluster
+) -> None:
+    """G1: with durability fsync two that do are not enough."""
+    for node in _cluster.primaries():
+        node.ask("CONFIG", "SET", "appendonly", "yes", "appendfsync", "always")
+    try:
+        async with linked_to(cluster_url, IDENTITY, fsync=True) as link:
+            assert link.up
+        _cluster.primaries()[1].ask("CONFIG", "SET", "appendfsync", "everysec")
+        with pytest.raises(NotDurable):
+            async with linked_to(cluster_url, IDENTITY, fsync=True):
+                raise AssertionError("it is used")
+    finally:
+        for node in _cluster.primaries():
+            node.ask("CONFIG", "SET", "appendonly", "no", "appendfsync", "everysec")
+
+
+async def test_a_node_at_an_address_that_was_anothers(
+    cluster_url: str, _cluster: RedisCluster
+) -> None:
+    """G6: addresses are given to others; the id tells."""
+    port = _cluster.nodes[0].port
+    server = ClusterNode(RedisUrl.parse(cluster_url), Node("0" * 40, "127.0.0.1", port), "test")
+    connection = await server.make()
+    await connection.connect()
+    with pytest.raises(Unavailable, match="another_node"):
+        await server.verify(connection)
+    await connection.disconnect()
+
+
+async def test_another_cluster_is_not_taken_over(
+    cluster_url: str, _cluster: RedisCluster, own: RedisCluster
+) -> None:
+    """G6: while ours is there, what other clusters' nodes say does not count."""
+    async with Ends(cluster_url).open() as ends:
+        found = Cluster(RedisUrl.parse(own.url))
+        claims = await found._ask()
+        assert claims
+        link: Any = ends.link
+        with capture_logs() as logs:
+            assert not link._cluster._take(claims)
+        assert [log["event"] for log in logs] == ["redis_other_cluster"]
+        assert await ends.link.call("SET", "a", "1") == b"OK"
+
+
+# -- the rest ----------------------------------------------------------------------------------
+
+
+async def test_scripts_are_loaded_again_at_each_node(
+    cluster_url: str, _cluster: RedisCluster
+) -> None:
+    """G10: after SCRIPT FLUSH a repetition works, on whichever node it is."""
+    users = [f"u{n}" for n in range(30)]
+    async with Ends(cluster_url).open() as ends:
+        inboxes = Inboxes(ends.link, KEYS)
+        for node in _cluster.primaries():
+            node.ask("SCRIPT", "FLUSH")
+
+        async def deliver(user: str) -> int:
+            mid = message_id()
+            while True:
+                try:
+                    return await inboxes.deliver(APP, TIERS["pro"], mid, (user,), b"x", 1_000)
+                except Unavailable:
+                    await asyncio.sleep(0.02)
+
+        async with asyncio.timeout(START_S):
+            await asyncio.gather(*map(deliver, users))
+        inboxes_of = [KEYS.user(APP, user).inbox for user in users]
+        lengths = await asyncio.gather(*(ends.link.call("XLEN", name) for name in inboxes_of))
+        assert lengths == [1] * len(users)
+
+
+async def test_a_gateway_on_a_cluster_does_all_it_can(cluster_url: str, tmp_path: Path) -> None:
+    """Everything a client and an operator may ask for, and no CROSSSLOT among the answers."""
+    with capture_logs() as logs:
+        async with running_worker(make_settings(cluster_url, tmp_path)) as running:
+            await everything(running)
+    assert refusals(logs) == []
+
+
+async def test_the_command_line_sees_all_of_it(cluster_url: str, tmp_path: Path) -> None:
+    """`homeport doctor` goes by the primary that keeps the least."""
+    keyring = Keyring.create(tmp_path / "keys.json", "sg")
+    async with Admin.open(cluster_url, "sg", keyring) as admin:
+        facts = await admin.facts(0)
+    assert (facts.primaries, facts.replicas, facts.append_only) == (3, 1, False)
+
+
+async def test_the_command_line_says_that_none_answers(tmp_path: Path) -> None:
+    """No traceback of redis-py, whose error for it is of another family."""
+    keyring = Keyring.create(tmp_path / "keys.json", "sg")
+    with pytest.raises(Unavailable, match="RedisClusterException"):
+        async with Admin.open(f"redis+cluster://127.0.0.1:{free_port()}", "sg", keyring) as admin:
+            await admin.list_apps()

@@ -1,0 +1,166 @@
+"""A slot's commands while nodes refuse them: nothing is lost, and nothing overtakes."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from gateway.redis_url import RedisUrl
+from gateway.store import cluster_link as module
+from gateway.store import stamp
+from gateway.store.cluster import Cluster
+from gateway.store.cluster_link import ClusterLink, _MemberLink
+from gateway.store.errors import Redirected, StoreFault, Unavailable
+from gateway.store.link import Then
+from gateway.store.slots import BUCKET_SLOTS, SLOTS, Claim, Node
+from tests.gateway.store.conftest import until
+
+A, B = (Node(name * 40, "10.0.0.1", port) for name, port in (("a", 1), ("b", 2)))
+
+
+class Member:
+    """A node that answers when the test says so. `sent` are commands, `asked` those after ASKING"""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.sent: list[bytes] = []
+        self.asked: list[bytes] = []
+        self._thens: list[Then] = []
+
+    def run_packed(self, then: Then, command: bytes, _bucket: int, *, durable: bool) -> None:
+        """As `Link.run_packed`."""
+        assert durable
+        self.sent.append(command)
+        self._thens.append(then)
+
+    def run_asking(self, then: Then, command: bytes, durable: bool) -> None:
+        """As `_MemberLink.run_asking`."""
+        self.asked.append(command)
+        self.run_packed(then, command, 0, durable=durable)
+
+    def answer(self, *replies: Any) -> None:
+        """Answer the next ones, in their order."""
+        for reply in replies:
+            self._thens.pop(0)(reply)
+
+
+class Setting:
+    """A cluster of two, of which A has all slots, and the answers that callers got."""
+
+    def __init__(self) -> None:
+        cluster = Cluster(RedisUrl.parse("redis+cluster://a"))
+        cluster.map.merge([Claim(A, 1, ((0, SLOTS - 1),)), Claim(B, 2, ())])
+        self.link = ClusterLink(cluster, stamp.Identity("sg", {}))
+        self.a, self.b = Member(), Member()
+        self.link._members |= {A: cast("_MemberLink", self.a), B: cast("_MemberLink", self.b)}
+        for slot in self.link._slots.values():
+            slot.link = self.link._members[A]
+        self.answers: list[Any] = []
+
+    def send(self, *commands: bytes) -> None:
+        """Send to bucket 0."""
+        for command in commands:
+            self.link.run_packed(self.answers.append, command, 0, durable=True)
+
+
+def moved(ask: bool = False) -> Redirected:
+    """The slot is at B."""
+    return Redirected(BUCKET_SLOTS[0], B.host, B.port, ask)
+
+
+def later() -> Unavailable:
+    """The slot is between two nodes."""
+    return Unavailable("tryagain")
+
+
+async def test_what_comes_back_waits_for_what_is_still_on_its_way() -> None:
+    """G3: the first is not sent again before the last has been answered, and new ones wait."""
+    setting = Setting()
+    setting.send(b"1", b"2", b"3")
+    setting.a.answer(moved())
+    setting.send(b"4")
+    assert (setting.a.sent, setting.b.sent) == ([b"1", b"2", b"3"], [])
+    setting.a.answer(moved(), moved())
+    assert setting.b.sent == [b"1"]
+    setting.b.answer("one")
+    assert setting.b.sent == [b"1", b"2", b"3", b"4"]
+    setting.b.answer("two", "three", "four")
+    setting.send(b"5")
+    assert setting.b.sent[4:] == [b"5"]
+    assert setting.answers == ["one", "two", "three", "four"]
+    assert setting.link._waiting == 0
+
+
+async def test_the_first_goes_alone() -> None:
+    """G3: a node that is just getting the slot refused one message and stored the next one, of the
+    same sender, because both were sent again together: they stood in another order for ever."""
+    setting = Setting()
+    setting.send(b"1", b"2")
+    setting.a.answer(later(), later())
+    for _ in range(3):
+        await until(lambda: len(setting.a.sent) > 2)
+        assert setting.a.sent.pop() == b"1"
+        setting.a.answer(later())
+    await until(lambda: len(setting.a.sent) > 2)
+    setting.a.answer("one")
+    assert setting.a.sent[2:] == [b"1", b"2"]
+    setting.a.answer("two")
+    assert setting.answers == ["one", "two"]
+
+
+async def test_ask_is_for_one_command_alone() -> None:
+    """Redis Cluster specification, "ASK redirection": the next one goes to the old node again."""
+    setting = Setting()
+    setting.send(b"1", b"2")
+    setting.a.answer(moved(ask=True), moved(ask=True))
+    assert setting.b.asked == [b"1"]
+    setting.b.answer("one")
+    assert (setting.b.sent, setting.a.sent[2:]) == ([b"1"], [b"2"])
+
+
+async def test_it_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HP-7.1-6: a caller is told that it is unavailable, and the next ones are tried."""
+    monkeypatch.setattr(module, "HOLD_S", 0.0)
+    setting = Setting()
+    setting.send(b"1", b"2")
+    setting.a.answer(later(), later())
+    await until(lambda: setting.a.sent[2:] == [b"1"])
+    setting.a.answer(later())
+    await until(lambda: setting.a.sent[3:] == [b"2"])
+    setting.a.answer("two")
+    first, second = setting.answers
+    assert (first.reason, second) == ("tryagain", "two")
+
+
+async def test_what_waits_fails_with_its_node() -> None:
+    """G1, G10: whoever waits for a node that goes away is told so, once, and in order."""
+    setting = Setting()
+    setting.send(b"1", b"2")
+    setting.a.answer(later(), later())
+    setting.send(b"3")
+    setting.a.up = False
+    await until(lambda: len(setting.answers) == 3)
+    assert {answer.reason for answer in setting.answers} == {"not_connected"}
+    assert setting.link._waiting == 0
+    setting.a.up = True
+    setting.send(b"4")
+    assert setting.a.sent[2:] == [b"4"]
+
+
+async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """G9: past the limit callers are told that it is busy."""
+    monkeypatch.setattr(module, "MAX_PENDING", 2)
+    setting = Setting()
+    setting.send(b"1")
+    setting.a.answer(later())
+    setting.send(b"2", b"3")
+    assert [answer.reason for answer in setting.answers] == ["busy"]
+
+
+async def test_other_errors_are_the_callers() -> None:
+    """A fault is no redirection."""
+    setting = Setting()
+    setting.send(b"1", b"2")
+    setting.a.answer(StoreFault("ERR"), "two")
+    assert [str(answer) for answer in setting.answers] == ["Redis refused a command: ERR", "two"]

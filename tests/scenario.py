@@ -1,0 +1,116 @@
+"""A day in the life of a gateway: everything that its clients and its operator can ask for, once.
+
+For tests of what is under a gateway: a Redis of another kind must do all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+from structlog.typing import EventDict
+
+from protocol.client import Client, Event, Message
+from tests.harness import RunningWorker
+
+PATIENCE_S = 30.0
+USERS = ("ann", "bob", "cat", "dan", "eve")  # in five buckets
+
+
+@contextlib.asynccontextmanager
+async def _client(
+    running: RunningWorker, user: str, events: list[Event]
+) -> AsyncIterator[tuple[Client, AsyncIterator[Message]]]:
+    client = Client(running.url, device="phone", token=running.token(user), on_event=events.append)
+    async with client:
+        yield client, client.messages()
+
+
+async def _get(messages: AsyncIterator[Message], text: str) -> Message:
+    """The message that says `text`; others before it are passed over."""
+    async with asyncio.timeout(PATIENCE_S):
+        async for message in messages:
+            if message.kind == "text" and message.text == text:
+                return message
+    raise AssertionError(f"the messages ended before {text!r}")
+
+
+async def everything(running: RunningWorker) -> None:
+    """Use all of the gateway: each answer is as it should be, and none is a refusal."""
+    heard: list[Event] = []
+    async with contextlib.AsyncExitStack() as stack:
+        ann, to_ann = await stack.enter_async_context(_client(running, "ann", heard))
+        bob, to_bob = await stack.enter_async_context(_client(running, "bob", []))
+        for user in USERS[2:]:
+            await stack.enter_async_context(_client(running, user, []))
+        async with running.admin() as admin:
+            await admin.set_recall(running.app.id, 3600, int(time.time() * 1000))
+
+        # direct, receipts, history
+        sent = await ann.send("bob", "hello")
+        got = await _get(to_bob, "hello")
+        assert (got.id, got.seq) == (sent.id, 1)
+        assert (await bob.unread())["ann"] == 1
+        bob.mark_read(got)
+        async with asyncio.timeout(PATIENCE_S):
+            while (await bob.unread()).get("ann", 0):
+                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)
+            while not any(mark.read for mark in await ann.receipts("bob")):
+                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)
+        assert [m.text async for m in ann.history("bob")] == ["hello"]
+        await ann.edit(sent, "good day")
+        assert [m.text async for m in ann.history("bob")] == ["good day"]
+        await ann.recall(await ann.send("bob", "oops"))
+        await bob.delete_conversation("ann")
+        assert [m async for m in bob.history("ann")] == []
+
+        # groups, over all buckets
+        group = await ann.create_group("all", USERS[1:])
+        await bob.send(group.address, "to all")
+        assert (await _get(to_ann, "to all")).sender == "bob"
+        await ann.rename_group(group.id, "everyone")
+        await ann.set_role(group.id, "bob", "admin")
+        await ann.mute(group.id, "cat")
+        await ann.remove_members(group.id, ["dan"])
+        assert [each.name for each in await bob.my_groups()] == ["everyone"]
+        assert len((await bob.group(group.id)).members) == len(USERS) - 1
+        assert [m.text async for m in bob.history(group.address) if m.kind == "text"] == ["to all"]
+        await ann.delete_group(group.id)
+
+        # rooms and signals
+        async with ann.room("lobby") as here, bob.room("lobby") as there:
+            await here.send("in the room")
+            async with asyncio.timeout(PATIENCE_S):
+                assert (await anext(there)).text == "in the room"
+        assert ann.signal("bob", "typing")
+
+        # presence, blocking
+        assert (await ann.watch_presence(["bob"]))["bob"].state == "online"
+        await bob.set_presence("away", "tea")
+        async with asyncio.timeout(PATIENCE_S):
+            while (await ann.presence(["bob"]))["bob"].status != "tea":
+                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)
+        await bob.block("eve")
+        assert await bob.blocks() == ("eve",)
+        await bob.unblock("eve")
+
+        # the operator, the sweeper
+        now = int(time.time() * 1000)
+        async with running.admin() as admin:
+            assert [app.id for app in await admin.list_apps()] == [running.app.id]
+            await admin.set_tier(running.app.id, "enterprise", now)
+            await admin.revoke(running.app.id, "dan", now + 1000)
+            await admin.kick(running.app.id, "eve")
+        await running.worker._sweeper.sweep()
+        assert await ann.send("bob", "last")
+        await _get(to_bob, "last")
+
+
+def refusals(logs: list[EventDict]) -> list[EventDict]:
+    """What Redis refused, by the log."""
+    return [log for log in logs if str(log["event"]).startswith("redis_refused")]
