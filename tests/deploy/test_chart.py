@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from gateway.config import Settings, load_settings
+from gateway.runtime.reload import LIVE, RESTART
 from gateway.security.keyring import Keyring
 from tests.deploy import helm
 from tests.deploy.dockerfile import stages
@@ -205,19 +206,44 @@ def test_the_pod_is_kept_from_everything_it_does_not_need(render: Render) -> Non
     assert writable == {"/tmp", "/dev/shm"}
 
 
-def test_what_running_pods_take_up_does_not_restart_them(render: Render) -> None:
-    """New origins, another region's address, a log level: files change, no pod does."""
+def test_what_running_pods_take_up_does_not_restart_them(python: Path) -> None:
+    """New origins, a limit, a log level: the file changes, no pod does. Everything else rolls them:
+    a setting that waits for a restart gets it."""
+    fixed = {"region", "redis_url", "key_file", "wss_listen", "tls_cert", "tls_key", "ops_listen"}
+    live = sorted(LIVE.keys() - fixed)
+    restart = sorted(RESTART - fixed - {"workers", "drain_s", "durability", "replicas"})
+    changes: list[dict[str, Any]] = [
+        {},
+        *({"config": {name: _other(name)}} for name in (*live, *restart)),
+        {"config": {"durability": "memory"}},
+        {"config": {"replicas": 2}},
+        {"workers": 3},
+        {"drainSeconds": 31},
+    ]
+    calls = [
+        {"do": "render", "name": "homeport-sg", "values": {"region": "sg", **change}}
+        for change in changes
+    ]
+    before, *after = map(_restart_for, helm.call(python, calls))
+    taken_up = [name for name, now in zip(live, after, strict=False) if now == before]
+    assert taken_up == live
+    assert before not in after[len(live) :]
 
-    def restart_for(**values: Any) -> str:
-        annotation = pod(render(**values))["metadata"]["annotations"]["homeport/restart-for"]
-        assert isinstance(annotation, str)
-        return annotation
 
-    before = restart_for()
-    live = {"origins": ["https://a.example"], "log_level": "debug"}
-    assert restart_for(config=live) == before
-    assert restart_for(config={"heartbeat_s": 20}) != before
-    assert restart_for(workers=3) != before
+def _other(name: str) -> Any:
+    """A value that the schema lets pass; what it means to the gateway is of no matter here."""
+    return {
+        "origins": ["https://a.example"],
+        "directory": {"eu": "wss://eu.example/v1"},
+        "log_level": "debug",
+    }.get(name, 12345)
+
+
+def _restart_for(manifests: dict[str, str]) -> str:
+    deployment = yaml.safe_load(manifests["homeport/templates/deployment.yaml"])
+    annotation = deployment["spec"]["template"]["metadata"]["annotations"]["homeport/restart-for"]
+    assert isinstance(annotation, str)
+    return annotation
 
 
 def test_autoscaling_counts_sessions_and_cpu(render: Render) -> None:
