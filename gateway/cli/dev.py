@@ -83,10 +83,10 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 async def _run(settings: Settings, folder: Path) -> None:
     """Run the gateway, and once it listens, see to the app and say how to use it all."""
-    from gateway.runtime import worker
+    from gateway.runtime import serving
 
     listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
-    gateway = asyncio.create_task(worker.serve(settings, on_ready=listening.set_result))
+    gateway = asyncio.create_task(serving.serve(settings, on_ready=listening.set_result))
     either: set[asyncio.Future[Any]] = {gateway, listening}
     try:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

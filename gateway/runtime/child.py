@@ -29,7 +29,7 @@ import structlog
 import uvloop
 
 from gateway.config import Settings, Source
-from gateway.runtime import logs, worker
+from gateway.runtime import logs, serving
 from gateway.runtime.parent import die_with_parent
 from gateway.runtime.reload import current
 from gateway.runtime.worker import StartError, cannot_listen
@@ -176,7 +176,7 @@ async def _work(
 ) -> None:
     beating = asyncio.create_task(_beat(words), name="beat")
     try:
-        await worker.serve(
+        await serving.serve(
             settings,
             on_ready=lambda _: words.say("ready"),
             folder=folder,

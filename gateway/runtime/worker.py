@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import math
 import os
 import secrets
-import signal
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
@@ -72,13 +69,6 @@ from gateway.store.rooms import RoomStore
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
 
-GC_THRESHOLD: Final = 10_000
-"""New objects after which Python looks for cycles among them; about a millisecond's work."""
-
-HURRY_AFTER_S: Final = 0.25
-"""A signal that follows the first within this is the same one: where a process group or a service
-is signalled as a whole, it comes directly, and by way of the supervisor."""
-
 _log = structlog.get_logger("worker")
 
 
@@ -99,61 +89,6 @@ def cannot_listen(where: str, error: OSError) -> StartError:
     # asyncio's own text repeats the address, and the number.
     reason = os.strerror(error.errno) if error.errno else str(error)
     return StartError(f"can't listen on {where}: {reason}; choose another address")
-
-
-async def serve(
-    settings: Settings,
-    *,
-    on_ready: Callable[[Listening], None],
-    folder: Path | None = None,
-    source: Source | None = None,
-    name: str = "",
-) -> None:
-    """Run one gateway until SIGTERM or SIGINT, then drain it; a second signal hurries.
-
-    `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
-    `folder` is the run folder where there is a supervisor, which calls this worker `name`. SIGINT
-    is its business then. Where there is a `source` of the settings, SIGHUP has them and all files
-    read again.
-
-    Raises:
-        StartError: the settings, files or Redis are not right for each other.
-    """
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT) if folder is None else (signal.SIGTERM,)
-    leaving_since = math.inf
-
-    def leave() -> None:
-        nonlocal leaving_since
-        if not stopping.is_set():
-            leaving_since = loop.time()
-            stopping.set()
-        elif loop.time() >= leaving_since + HURRY_AFTER_S:
-            worker.hurry()
-
-    for number in numbers:
-        loop.add_signal_handler(number, leave)
-    try:
-        worker = Worker(settings, folder=folder, name=name, source=source)
-        if source is not None:  # else whoever closes the terminal of `homeport dev` ends it
-            loop.add_signal_handler(signal.SIGHUP, worker.reloading.ask)
-        starting = asyncio.create_task(worker.start())
-        stopped = asyncio.create_task(stopping.wait())
-        try:
-            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                on_ready(starting.result())
-                _calm_garbage_collector()
-                await worker.run_until(stopped)
-        finally:
-            for task in (starting, stopped):
-                task.cancel()
-            await asyncio.gather(starting, stopped, return_exceptions=True)
-            await worker.stop()
-    finally:
-        for number in (*numbers, signal.SIGHUP):
-            loop.remove_signal_handler(number)
 
 
 class Worker:
@@ -442,14 +377,6 @@ class Worker:
         while True:
             await asyncio.sleep(REFRESH_S)
             await self._directory.reload_all()
-
-
-def _calm_garbage_collector() -> None:
-    """What a started process consists of stays, so it need not be looked through again and again;
-    and a busy turn of the loop has more than Python's 700 objects in hand, none of them garbage."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
 def _nothing_to_undo() -> None:

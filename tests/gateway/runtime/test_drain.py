@@ -15,8 +15,8 @@ import redis
 
 from gateway.config import Settings
 from gateway.runtime import drain as module
-from gateway.runtime import worker as worker_module
-from gateway.runtime.worker import Listening, serve
+from gateway.runtime.serving import HURRY_AFTER_S, serve
+from gateway.runtime.worker import Listening
 from protocol import codes, frames
 from tests.gateway.net.raw import RawSocket
 from tests.harness import RawClient, RunningWorker, eventually, running_worker
@@ -194,8 +194,8 @@ async def test_hurried_it_closes_all_at_once_and_saves_what_was_acknowledged(
     changed = settings.model_copy(update={"drain_s": 3000})
     async with running_worker(changed) as running, crowd(running, 3) as clients:
         alice = clients[0]
-        assert isinstance(await alice.say("user0", "note"), frames.Ok)
-        await alice.send(frames.Ack(1))
+        await alice.send(frames.Send(80, "c80", "user0", "text", b"note"))
+        await alice.send(frames.Ack((await alice.until(frames.Push)).seq))
         await alice.send(frames.Ping())
         await alice.until(frames.Pong)
         begun = time.monotonic()
@@ -225,7 +225,7 @@ async def test_a_second_signal_hurries_and_an_echo_of_the_first_does_not(
     async with RawSocket.open((await ready).plain) as silent:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.sleep(worker_module.HURRY_AFTER_S * 2)
+        await asyncio.sleep(HURRY_AFTER_S * 2)
         assert not hurried.is_set()
         os.kill(os.getpid(), signal.SIGINT)
         async with asyncio.timeout(10):

@@ -19,7 +19,8 @@ from websockets.exceptions import InvalidStatus
 from gateway.config import Settings, Source
 from gateway.runtime import devcerts, logs, reload
 from gateway.runtime.reload import LIVE, RESTART, current
-from gateway.runtime.worker import Listening, Worker, serve
+from gateway.runtime.serving import serve
+from gateway.runtime.worker import Listening, Worker
 from protocol import codes, frames
 from tests.harness import RawClient, eventually, make_settings
 

@@ -18,7 +18,7 @@ from websockets.exceptions import WebSocketException
 from gateway.apps.app import App, create_app
 from gateway.config import Address, Settings
 from gateway.runtime import runfolder
-from gateway.runtime.worker import HURRY_AFTER_S
+from gateway.runtime.serving import HURRY_AFTER_S
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin

@@ -13,7 +13,8 @@ import pytest
 from gateway.config import Settings
 from gateway.runtime import drain as drain_module
 from gateway.runtime.embedded import EmbeddedValkey
-from gateway.runtime.worker import Listening, StartError, Worker, serve
+from gateway.runtime.serving import serve
+from gateway.runtime.worker import Listening, StartError, Worker
 from gateway.security.keyring import Keyring
 from protocol import codes, frames
 from tests.gateway.net.raw import RawSocket, upgrade

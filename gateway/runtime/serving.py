@@ -1,0 +1,103 @@
+"""One worker's process: signals, its start and drain, and what fails outside of its tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from gateway.config import Settings, Source
+from gateway.runtime.worker import Listening, Worker
+
+GC_THRESHOLD: Final = 10_000
+"""New objects after which Python looks for cycles among them; about a millisecond's work."""
+
+HURRY_AFTER_S: Final = 0.25
+"""A signal that follows the first within this is the same one: where a process group or a service
+is signalled as a whole, it comes directly, and by way of the supervisor."""
+
+_log = structlog.get_logger("worker")
+
+
+async def serve(
+    settings: Settings,
+    *,
+    on_ready: Callable[[Listening], None],
+    folder: Path | None = None,
+    source: Source | None = None,
+    name: str = "",
+) -> None:
+    """Run one gateway until SIGTERM or SIGINT, then drain it; a second signal hurries.
+
+    `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
+    `folder` is the run folder where there is a supervisor, which calls this worker `name`. SIGINT
+    is its business then. Where there is a `source` of the settings, SIGHUP has them and all files
+    read again.
+
+    Raises:
+        StartError: the settings, files or Redis are not right for each other.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_fault)
+    numbers = (signal.SIGTERM, signal.SIGINT) if folder is None else (signal.SIGTERM,)
+    leaving_since = math.inf
+
+    def leave() -> None:
+        nonlocal leaving_since
+        if not stopping.is_set():
+            leaving_since = loop.time()
+            stopping.set()
+        elif loop.time() >= leaving_since + HURRY_AFTER_S:
+            worker.hurry()
+
+    for number in numbers:
+        loop.add_signal_handler(number, leave)
+    try:
+        worker = Worker(settings, folder=folder, name=name, source=source)
+        if source is not None:  # else whoever closes the terminal of `homeport dev` ends it
+            loop.add_signal_handler(signal.SIGHUP, worker.reloading.ask)
+        starting = asyncio.create_task(worker.start())
+        stopped = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                on_ready(starting.result())
+                _calm_garbage_collector()
+                await worker.run_until(stopped)
+        finally:
+            for task in (starting, stopped):
+                task.cancel()
+            await asyncio.gather(starting, stopped, return_exceptions=True)
+            await worker.stop()
+    finally:
+        for number in (*numbers, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+
+
+def _calm_garbage_collector() -> None:
+    """What a started process consists of stays, so it need not be looked through again and again;
+    and a busy turn of the loop has more than Python's 700 objects in hand, none of them garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
+
+
+def log_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Take what the loop reports of a callback or a transport that failed (asyncio's
+    `call_exception_handler`). Its own way of telling writes the repr of whatever was at hand.
+
+    aiofastnet gives a class in place of an exception where a client leaves in its TLS handshake, as
+    each health check by TCP does; that is no fault.
+    """
+    error, what = context.get("exception"), context.get("message", "")
+    if error is ConnectionResetError or isinstance(error, ConnectionError):
+        _log.debug("connection_lost", what=what)
+    else:
+        _log.error("fault", what=what, exc_info=error if isinstance(error, Exception) else None)
