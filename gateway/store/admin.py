@@ -35,12 +35,11 @@ _OPTIONS: Final[dict[str, Any]] = {"protocol": 2, "socket_timeout": 30}
 
 
 @dataclass(frozen=True, slots=True)
-class StoreFacts:
-    """What `homeport doctor` reports of a Redis.
+class ServerFacts:
+    """What one server tells of itself.
 
-    `clock_skew_s` is Redis' clock minus ours. `stamp_problem` is None where the stamp is ours or
-    there is none yet. `append_only` and the others are None where CONFIG is not allowed. Of a
-    cluster's primaries each fact is that of the one that keeps the least.
+    `clock_skew_s` is its clock minus ours. `append_only` and the two after it are None where CONFIG
+    is not allowed.
     """
 
     server: str
@@ -50,6 +49,16 @@ class StoreFacts:
     eviction: str | None
     replicas: int
     clock_skew_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts(ServerFacts):
+    """What `homeport doctor` reports of a Redis.
+
+    `stamp_problem` is None where the stamp is ours or there is none yet. Of a cluster's primaries
+    each fact is that of the one that keeps the least.
+    """
+
     primaries: int
     stamp_region: str | None
     stamp_problem: StampError | None
@@ -263,20 +272,7 @@ class Admin:
                 await self._redis.zadd(due, {member: 0}, xx=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _ServerFacts:
-    """As `StoreFacts`, of one server."""
-
-    server: str
-    version: str
-    append_only: bool | None
-    append_fsync: str | None
-    eviction: str | None
-    replicas: int
-    clock_skew_s: float
-
-
-async def _server_facts(redis: Any, now_s: float) -> _ServerFacts:
+async def _server_facts(redis: Any, now_s: float) -> ServerFacts:
     info = await redis.info("server")
     replication = await redis.info("replication")
     seconds, micros = await redis.time()
@@ -285,7 +281,7 @@ async def _server_facts(redis: Any, now_s: float) -> _ServerFacts:
     except RedisError:  # an ACL user need not have CONFIG
         config = {}
     append_only = config.get("appendonly")
-    return _ServerFacts(
+    return ServerFacts(
         server="Valkey" if info.get("server_name") == "valkey" else "Redis",
         version=str(info.get("valkey_version", info["redis_version"])),
         append_only=None if append_only is None else append_only == "yes",
