@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -60,17 +61,18 @@ async def measure(url: str) -> dict[str, float]:
         inboxes, records, kept = Inboxes(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)
         now_ms = time.time_ns() // 1_000_000
         pairs = [(f"alice{number:05}", f"bob{number:05}") for number in range(PAIRS)]
-        await kept.since(1)
+        attach = partial(inboxes.attach, APP.id, APP.tier)
         await asyncio.gather(
             *(
-                inboxes.attach(
-                    APP.id, APP.tier, user, "phone", f"{user:0<32}", now_ms, None, now_ms
-                )
+                attach(user, "phone", f"{user:0<32}", now_ms, None, now_ms)
                 for pair in pairs
                 for user in pair
             )
         )
-        found = {"user: rows in Redis": (await kept.since(2 * PAIRS))["used_memory"]}
+        # Not by the server's memory: the buffers of a connection weigh as much as these.
+        sizes = [await link.call("MEMORY", "USAGE", key) for key in await link.call("KEYS", "*:{*")]
+        found = {"user: rows in Redis": sum(sizes) / (2 * PAIRS)}
+        await kept.since(1)
 
         async def deliver(at_ms: int, *, history: bool) -> dict[str, float]:
             for _ in range(EACH):

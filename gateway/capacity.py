@@ -49,7 +49,7 @@ class Costs:
     session_bytes: int = 45 * 1024
     worker_bytes: int = 70 * 2**20
     sessions_per_s: int = 1_700
-    user_bytes: int = 490
+    user_bytes: int = 460
     inbox_bytes: int = 390
     history_bytes: int = 285
     mark_bytes: int = 146

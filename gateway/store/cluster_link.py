@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine
+from operator import attrgetter
 from typing import Any, Final
 
 import hiredis
@@ -26,7 +27,7 @@ from gateway.store.servers import CONNECT_TIMEOUT_S
 from gateway.store.slots import BUCKET_SLOTS, STAMP_SLOT, Node, slot_of
 
 HOLD_S: Final = 3.0
-"""How long a command may be sent again because its slot is on its way."""
+"""How long a command may wait, or be sent again, because its slot is on its way."""
 RETRY_S: Final = 0.02
 """The pause before that, where it is not known where the slot is."""
 START_S: Final = 5.0
@@ -82,10 +83,11 @@ class _MemberLink(NodeLink):
 class _Slot:
     """A slot's commands: on their way, come back, and waiting behind those."""
 
-    __slots__ = ("back", "holding", "in_flight", "link", "refused", "timer", "waiting")
+    __slots__ = ("asked", "back", "holding", "in_flight", "link", "refused", "timer", "waiting")
 
     def __init__(self, link: _MemberLink | None) -> None:
         self.link = link
+        self.asked = 0
         self.in_flight = 0
         self.holding = False
         self.refused = False  # one has come back since they were last sent
@@ -95,9 +97,12 @@ class _Slot:
 
 
 class _Sent:
-    """A command, which takes its own answer. `until` is when it is given up; 0: not sent again."""
+    """A command, which takes its own answer. `until` is when it is given up; 0: nothing held it.
 
-    __slots__ = ("command", "durable", "link", "reply", "slot", "then", "until")
+    `number` is its place among the commands of its slot, as they were asked.
+    """
+
+    __slots__ = ("command", "durable", "link", "number", "reply", "slot", "then", "until")
 
     def __init__(
         self, link: ClusterLink, slot: _Slot, then: Then, command: bytes, durable: bool
@@ -109,6 +114,8 @@ class _Sent:
         self.durable = durable
         self.until = 0.0
         self.reply: Any = None
+        self.number = slot.asked
+        slot.asked += 1
 
     def __call__(self, reply: Any) -> None:
         slot = self.slot
@@ -211,7 +218,10 @@ class ClusterLink(Link):
             self._joining.pop(member).cancel()
             self._spawn(_leave(member))
         for number, slot in self._slots.items():
-            slot.link = self._owner(number)
+            owner = self._owner(number)
+            if owner is not slot.link and slot.in_flight:
+                slot.holding = True  # until the old node has answered: it may refuse what it has
+            slot.link = owner
 
     def _member(self, node: Node) -> _MemberLink:
         return _MemberLink(
@@ -278,6 +288,7 @@ class ClusterLink(Link):
         elif self._waiting >= MAX_PENDING:
             sent.then(Unavailable("busy", retry_after=2.0))
         else:
+            sent.until = asyncio.get_running_loop().time() + HOLD_S
             self._waiting += 1
             slot.waiting.append(sent)
 
@@ -326,12 +337,18 @@ class ClusterLink(Link):
         first and do the second."""
         slot.timer = None
         slot.refused = False
-        slot.waiting.extendleft(reversed(slot.back))
+        # Their answers may have come in another order: those to durable commands wait for replicas.
+        slot.back.sort(key=attrgetter("number"), reverse=True)
+        slot.waiting.extendleft(slot.back)
         slot.back.clear()
+        now = asyncio.get_running_loop().time()
         while slot.waiting and not slot.in_flight:
             sent = slot.waiting.popleft()
             self._waiting -= 1
             reply, sent.reply = sent.reply, None
+            if now > sent.until:
+                sent.then(reply or Unavailable("clusterdown"))
+                continue
             link = self._member_at(reply) if isinstance(reply, Redirected) and reply.ask else None
             if link is not None and link.up:
                 slot.in_flight += 1

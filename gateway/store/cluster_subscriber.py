@@ -50,12 +50,14 @@ class _MemberSubscriber(NodeSubscriber):
 
     def _refused(self, reply: str) -> None:
         word, _, rest = reply.partition(" ")
+        if word == "MOVED":
+            slot = int(rest.partition(" ")[0])
+            if not self._line or slot not in map(slot_of, self._line[0].channels):
+                return  # to an SUNSUBSCRIBE that the node was quicker to do by itself
         if word not in _ELSEWHERE or not self._line:
             super()._refused(reply)
             return
         asked = self._line[0]
-        if word == "MOVED" and int(rest.partition(" ")[0]) not in map(slot_of, asked.channels):
-            return  # to an SUNSUBSCRIBE that the node was quicker to do by itself
         self._line.popleft()
         if asked.verb == "SSUBSCRIBE":
             for channel in asked.channels:
@@ -135,7 +137,7 @@ class ClusterSubscriber(Subscriber):
 
     def _move(self, names: Iterable[bytes]) -> None:
         """Hear those of `names` elsewhere that are not heard where the map says."""
-        confirmed: dict[bytes, asyncio.Future[None]] = {}
+        confirmed: dict[_MemberSubscriber, dict[bytes, asyncio.Future[None]]] = defaultdict(dict)
         for name in names:
             channel = self._wanted.get(name)
             if channel is None:
@@ -146,9 +148,9 @@ class ClusterSubscriber(Subscriber):
                 if old is not None:
                     old.unsubscribe(name.decode())
                 if member is not None:
-                    confirmed[name] = self._ask(name, channel, member)
-        if confirmed:
-            self._spawn(self._moved(confirmed))
+                    confirmed[member][name] = self._ask(name, channel, member)
+        for heard in confirmed.values():  # a node that is not there yet keeps no other's waiting
+            self._spawn(self._moved(heard))
 
     async def _moved(self, confirmed: dict[bytes, asyncio.Future[None]]) -> None:
         await asyncio.gather(*confirmed.values())

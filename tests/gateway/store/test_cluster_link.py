@@ -121,16 +121,57 @@ async def test_ask_is_for_one_command_alone() -> None:
 
 async def test_it_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """HP-7.1-6: a caller is told that it is unavailable, and the next ones are tried."""
-    monkeypatch.setattr(module, "HOLD_S", 0.0)
     setting = Setting()
-    setting.send(b"1", b"2")
-    setting.a.answer(later(), later())
-    await until(lambda: setting.a.sent[2:] == [b"1"])
+    monkeypatch.setattr(module, "HOLD_S", 0.0)
+    setting.send(b"1")
     setting.a.answer(later())
-    await until(lambda: setting.a.sent[3:] == [b"2"])
+    monkeypatch.undo()
+    setting.send(b"2")
+    await until(lambda: setting.a.sent[1:] == [b"2"])
     setting.a.answer("two")
     first, second = setting.answers
     assert (first.reason, second) == ("tryagain", "two")
+
+
+async def test_all_that_wait_are_given_up_in_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HP-7.1-6: each had `HOLD_S` of its own, one after the other, so the hundredth command of a
+    slot that stayed away was answered after five minutes."""
+    monkeypatch.setattr(module, "HOLD_S", 0.0)
+    setting = Setting()
+    setting.send(b"0")
+    setting.a.answer(later())
+    setting.send(*(b"%d" % number for number in range(1, 100)))
+    await until(lambda: len(setting.answers) == 100)
+    assert {answer.reason for answer in setting.answers} == {"tryagain", "clusterdown"}
+    assert (setting.a.sent, setting.link._waiting) == ([b"0"], 0)
+    setting.send(b"100")
+    assert setting.a.sent == [b"0", b"100"]
+
+
+async def test_a_new_map_lets_nothing_overtake_what_is_on_its_way() -> None:
+    """G3: the map showed the next owner before the old one had refused what it had been asked; a
+    later message went straight to the new owner, and stood before the earlier one for ever."""
+    setting = Setting()
+    setting.send(b"1")
+    setting.link._cluster.map.merge([Claim(A, 3, ((0, 0),)), Claim(B, 4, ((1, SLOTS - 1),))])
+    setting.link._follow()
+    setting.send(b"2")
+    assert setting.b.sent == []
+    setting.a.answer(moved())
+    assert setting.b.sent == [b"1"]
+    setting.b.answer("one")
+    assert setting.b.sent == [b"1", b"2"]
+
+
+async def test_what_is_sent_again_goes_in_the_order_of_asking() -> None:
+    """G3: the answers to durable commands wait for replicas, so those of others come before."""
+    setting = Setting()
+    setting.send(b"1", b"2", b"3")
+    first, second, third = setting.a._thens
+    for then in (third, first, second):
+        then(moved())
+    setting.b.answer("one")
+    assert setting.b.sent == [b"1", b"2", b"3"]
 
 
 async def test_what_waits_fails_with_its_node() -> None:
