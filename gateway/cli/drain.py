@@ -43,9 +43,10 @@ def drain(
     where = _reachable(Address.parse(settings.ops_listen))
     try:
         status, body = _ask("POST", where)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         raise CommandError(
-            f"no gateway answers at {where} ({error.strerror or error}): is it running?",
+            f"no gateway answers at {where} ({why}): is it running?",
             ExitCode.UNAVAILABLE,
         ) from error
     if status >= 300:

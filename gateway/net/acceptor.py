@@ -155,9 +155,6 @@ class Acceptor:
                 self._out_of_descriptors(soft)
                 self._pause(RETRY_S, self._look)
                 return
-        if self._exhausted:
-            self._exhausted = False
-            _log.warning("accepting_again")
 
     def _out_of_descriptors(self, soft: int) -> None:
         if not self._exhausted:
@@ -178,6 +175,9 @@ class Acceptor:
         if free is not None:
             os.close(free)
             if not _reserved(free, resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
+                if self._exhausted:
+                    self._exhausted = False
+                    _log.warning("accepting_again")
                 self.start()
                 return
         self._retry = self._loop.call_later(RETRY_S, self._look)

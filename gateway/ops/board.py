@@ -92,7 +92,7 @@ class Board:
 
     def ask_to_drain(self) -> bool:
         """A drain is asked for; False where one is under way, which a second would hurry."""
-        if self.drain().state == "draining":
+        if self._is_leaving():
             return False
         self._asked = True
         return True
@@ -121,7 +121,7 @@ class Board:
     def unready(self) -> list[Problem]:
         """What keeps the gateway from delivering; empty: it is ready."""
         problems = []
-        if self.drain().state == "draining":
+        if self._is_leaving():
             problems.append(Problem("", "drain", "the gateway is leaving"))
         if self.workers < self._expected:
             there = f"{self.workers} of {self._expected} workers are there"
@@ -156,14 +156,21 @@ class Board:
         """True once the gateway has been ready."""
         return self._started or not self.unready()
 
+    def _is_leaving(self) -> bool:
+        """Asked for here; or seen, where the supervisor was told otherwise: then all workers leave,
+        and not only one, in whose place comes another."""
+        if self._asked:
+            return True
+        states = {heard.report.state for heard in self._workers.values()}
+        return states == {"draining"} if states else bool(self._left)
+
     def drain(self) -> Drain:
         """How far the drain is."""
         leaving = [
             heard.report for heard in self._workers.values() if heard.report.state == "draining"
         ]
-        draining = self._asked or bool(leaving) or bool(self._left)
         return Drain(
-            state="draining" if draining else "ready",
+            state="draining" if self._is_leaving() else "ready",
             to_drain=sum(report.to_drain for report in leaving + self._left),
             left=sum(report.left for report in leaving),
             workers=self.workers,

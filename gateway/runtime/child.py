@@ -19,6 +19,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -122,7 +123,13 @@ def fork(
     reading, writing = os.pipe()
     # A signal that finds the child with its parent's handlers would be taken for the parent's.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:  # too many processes, or no memory: the supervisor goes on, and must hear
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(reading)
+        os.close(writing)
+        raise
     if pid == 0:
         code = 1
         try:
@@ -202,6 +209,7 @@ def watch(settings: Settings, folder: Path, name: str, _: Words) -> None:
     try:
         process.run(settings, folder)
     except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+        known = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
+        if error.errno not in known and not isinstance(error, socket.gaierror):
             raise
         raise cannot_listen(str(settings.ops_listen), error) from error

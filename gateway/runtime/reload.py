@@ -7,6 +7,7 @@ nothing: everything that can be wrong is found out before anything changes.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -24,6 +25,9 @@ from gateway.session.clock import Clock
 
 LOOK_S: Final = 2.0
 """Seconds between two looks at the files."""
+
+AGAIN_S: Final = 30.0
+"""Seconds after which files that were refused are tried again, as they are."""
 
 LIVE: Final[Mapping[str, str]] = {
     "tls_cert": "certificate",
@@ -116,6 +120,8 @@ class Reloading:
         self._seen: tuple[object, ...] | None = None
         # Nothing is: whoever read the settings may have done so long before this worker began.
         self._taken: tuple[object, ...] | None = None
+        self._again_at = math.inf  # when what was refused is tried again, in monotonic seconds
+        self._problem = ""
 
     def ask(self) -> None:
         """Read everything anew at once, whether or not a file looks changed."""
@@ -137,9 +143,13 @@ class Reloading:
         found = self._look_at_files()
         asked = self._asked.is_set()
         self._asked.clear()
-        if asked or (found == self._seen and found != self._taken):
+        if asked:
+            self._problem = ""  # who asks is told
+        now = self._clock.steady()
+        if asked or (found == self._seen and (found != self._taken or now >= self._again_at)):
             self._taken = found
-            self._reload()
+            # What is wrong may be the time, or a disk, and not what stands in the files.
+            self._again_at = math.inf if self._reload() else now + AGAIN_S
         self._seen = found
         await self._keyring.settle()
 
@@ -149,7 +159,8 @@ class Reloading:
         paths = (file, settings.tls_cert, settings.tls_key, settings.key_file)
         return tuple(_trace(path) for path in paths if path is not None)
 
-    def _reload(self) -> None:
+    def _reload(self) -> bool:
+        """False where it was refused, which is said once for each reason."""
         running = self.settings
         try:
             read = running if self._source is None else self._source.read()
@@ -157,8 +168,11 @@ class Reloading:
             settings = merged(running, read)
             steps = self._prepare(settings, {LIVE[name] for name in changed})
         except (ConfigError, TLSError, KeyringError, OSError) as error:
-            _refuse(error)
-            return
+            if str(error) != self._problem:
+                _refuse(error)
+            self._problem = str(error)
+            return False
+        self._problem = ""
         for step in steps.values():
             step()
         self.settings = settings
@@ -169,6 +183,7 @@ class Reloading:
             _log.warning("restart_needed", settings=sorted(waiting), note="these did not change")
         if steps:
             _log.info("reloaded", changed=sorted(steps))
+        return True
 
     def _prepare(self, settings: Settings, named: set[str]) -> dict[str, Callable[[], None]]:
         """What is to be done, by part. Everything that can go wrong does so here."""

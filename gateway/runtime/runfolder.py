@@ -20,13 +20,15 @@ METRICS: Final = "metrics"
 """The folder in it for the files in which processes count."""
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of ours in it, mode 0700
+ROOM: Final = 32 * 1024 * 1024
+"""Bytes that must be free in memory: four workers' metrics, and those of some that died."""
 
 
 @contextlib.contextmanager
 def run_folder() -> Iterator[Path]:
     """Make one, mode 0700, for as long as the context lasts; remove those that were left behind.
 
-    It lies in memory where that can be had, else in the temporary folder.
+    It lies in memory where there is room, else in the temporary folder.
 
     Raises:
         OSError: it can't be made.
@@ -49,11 +51,12 @@ def run_folder() -> Iterator[Path]:
 
 def sweep() -> None:
     """Remove the folders whose processes have all ended."""
-    for folder in _base().glob(f"{_prefix()}*"):
-        lock = _lock(folder)
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+    for base in (_MEMORY, Path(tempfile.gettempdir())):
+        for folder in base.glob(f"{_prefix()}*"):
+            lock = _lock(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
 
 
 def _lock(folder: Path) -> int | None:
@@ -71,7 +74,16 @@ def _lock(folder: Path) -> int | None:
 
 
 def _base() -> Path:
-    return _MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    """Where there is room: a memory-mapped file that finds none kills its process (SIGBUS)."""
+    if os.access(_MEMORY, os.W_OK) and _free(_MEMORY) >= ROOM:
+        return _MEMORY
+    return Path(tempfile.gettempdir())
+
+
+def _free(folder: Path) -> int:
+    """Bytes that may still be written there."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
 def _prefix() -> str:

@@ -7,7 +7,8 @@ serves nobody; it sleeps until a signal or a child's word comes, or something is
 what happens              what it does
 ========================= ==========================================================================
 a child dies              forks another after a moment, which doubles with each recent death
-one dies `DEATHS` times   in `WITHIN_S`: leaves, and says so; another start would not help
+one dies `DEATHS` times   in `WITHIN_S`: leaves, and says so; another start would not help. Only
+                          the ops process is tried on, once the gateway has been ready
 one refuses to start      at first: leaves. Later, because a file is wrong by now: it is tried
                           every `REFUSED_S`, and the others go on
 a loop hangs for `HANG_S` kills that worker
@@ -15,7 +16,8 @@ SIGTERM, SIGINT           SIGTERM for all workers: they drain; a second one hurr
 SIGHUP                    SIGHUP for all children: workers read their files again
 `drain_s` are over        kills the workers that are still there
 the workers are gone      ends the ops process, and itself
-it is killed              the kernel sends SIGTERM to its children: they drain
+it is killed              the kernel sends SIGTERM to its children: they drain, where systemd or a
+                          container does not kill them with it
 ========================= ==========================================================================
 """
 
@@ -253,11 +255,13 @@ class _Supervisor:
         now = time.monotonic()
         place.deaths.append(now)
         recent = sum(died > now - WITHIN_S for died in place.deaths)
-        if recent == DEATHS:
-            _log.error("crash_loop", died=place.name, how=how, deaths=recent)
-            self._leave(CrashLoop(place.name, how))
-            return
         wait = RESTART_S * 2 ** (recent - 1) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        if recent == DEATHS:
+            if place not in self._ops or self._on_ready is not None:
+                _log.error("crash_loop", died=place.name, how=how, deaths=recent)
+                self._leave(CrashLoop(place.name, how))
+                return
+            wait = REFUSED_S  # workers serve, even if nobody can see how they are
         place.restart_at = now + wait
         _log.error("died", died=place.name, how=how, restart_s=round(wait, 2))
 

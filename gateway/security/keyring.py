@@ -239,6 +239,12 @@ def _check_protection(path: Path, status: os.stat_result) -> None:
 
 
 def _unreadable(path: Path) -> KeyringUnprotected:
+    if os.geteuid() == 0:  # who obeyed a chown to root would lock the gateways out
+        return KeyringUnprotected(
+            path,
+            f"{path} belongs to another user, as the gateways' file should; "
+            f"run this as that one: sudo -u '#{path.stat().st_uid}' …",
+        )
     return KeyringUnprotected(
         path,
         f"{path} does not belong to the user that Homeport runs as (uid {os.geteuid()}); "

@@ -205,6 +205,11 @@ async def test_without_descriptors_accepting_pauses_and_goes_on(gateway: Gateway
             sock.close()
         async with RawClient.open(gateway.url) as bob:
             await bob.connect(gateway.token("bob"))
+        gateway.limit(gateway.descriptors)
+        sockets = await flood(gateway, 30)
+        await until(lambda: gateway.says("accept_paused") == 2)  # it is said each time
+        for sock in sockets:
+            sock.close()
         assert "Traceback" not in gateway.log.read_text()
 
 

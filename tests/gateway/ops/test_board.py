@@ -129,3 +129,17 @@ def test_one_worker_that_leaves_alone_leaves_no_drain_behind() -> None:
     gateway.report(2)
     assert gateway.unready == []
     assert gateway.board.drain().to_drain == 0
+
+
+def test_one_of_several_that_leaves_alone_is_no_drain() -> None:
+    """Else `homeport drain` did nothing, as one was under way, and said that the gateway was gone
+    once the next worker had come."""
+    gateway = Gateway(expected=2)
+    gateway.report(1)
+    gateway.report(2, state="draining", to_drain=3, left=3)
+    assert gateway.board.drain().state == "ready"
+    assert gateway.unready == [("w2", "drain")]
+    gateway.end(2)
+    assert gateway.board.drain().state == "ready"
+    assert gateway.board.ask_to_drain()
+    assert gateway.board.drain().state == "draining"

@@ -205,6 +205,30 @@ async def test_a_wrong_certificate_changes_nothing_else(redis_url: str, tmp_path
         assert not await running.lets_in("https://a.example")
 
 
+async def test_what_was_refused_is_tried_again(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the cause was not in the files, as a clock that was behind a new certificate, they
+    never changed again, and the old certificate was shown until its end."""
+    keyring = running.worker.reloading._keyring
+
+    def fail(_: Path) -> None:
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(reload, "AGAIN_S", 0)
+    await running.look()
+    running.write(origins='["https://a.example"]')
+    with monkeypatch.context() as patch:
+        patch.setattr(keyring, "prepare", fail)
+        await running.look()
+        (line,) = await running.look()
+        assert line["event"] == "reload_refused"
+        assert await running.look() == []  # said once
+    (line,) = await running.look()
+    assert line["event"] == "reloaded"
+    assert await running.look() == []
+
+
 async def test_files_are_taken_up_once_they_have_stood_still_for_a_look(running: Running) -> None:
     """Who writes two files, or one slowly, is done by then: no word of a half of it."""
     await running.look()
