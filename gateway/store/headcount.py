@@ -16,6 +16,7 @@ class Headcount:
     def __init__(self) -> None:
         self._here: dict[str, int] = {}
         self._told: dict[str, int] = {}
+        self._heard: dict[str, int] = {}  # what was told and answered
         self._elsewhere: dict[str, int] = {}
 
     def enter(self, app_id: str) -> None:
@@ -51,11 +52,12 @@ class Headcount:
         """`totals` answered what was `told`."""
         for (app_id, here), total in zip(told.items(), totals, strict=True):
             if app_id in self._here:
+                self._heard[app_id] = here
                 self._elsewhere[app_id] = max(0, total - here)
 
     def _forget(self) -> None:
-        """Drop the apps that have nobody here, and of which that was told."""
+        """Drop the apps that have nobody here, and of which Redis knows that."""
         for app_id in [app for app, here in self._here.items() if not here]:
-            if self._told.get(app_id) == 0:
-                for counts in (self._here, self._told, self._elsewhere):
+            if self._heard.get(app_id) == 0:
+                for counts in (self._here, self._told, self._heard, self._elsewhere):
                     counts.pop(app_id, None)

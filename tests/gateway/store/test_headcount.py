@@ -69,9 +69,22 @@ def test_an_app_that_has_gone_is_forgotten() -> None:
     count.leave("a")
     assert count.telling() == {}
     told = count.telling(["b"])  # asked about, and then refused
-    assert count.telling() == {}
     count.learn(told, [5])
+    assert count.telling() == {}
     assert (count._here, count._told, count._elsewhere) == ({}, {}, {})
+
+
+def test_an_app_that_goes_while_redis_is_away_is_told_of_until_it_is_heard() -> None:
+    """The telling counted as heard: the last number stayed in Redis for as long as the gateway
+    lived, and others refused that app's connections too early."""
+    count = Headcount()
+    count.enter(APP)
+    count.learn(count.telling(), [1])
+    count.leave(APP)
+    assert count.telling() == {APP: 0}  # and no answer comes
+    assert count.telling() == {APP: 0}
+    count.learn({APP: 0}, [0])
+    assert count.telling() == {}
 
 
 async def test_gateways_learn_of_each_other(
