@@ -145,7 +145,8 @@ _ALL: Final = (
     Metric(
         "homeport_store_pubsub_reconnects_total",
         "counter",
-        "Times the pub/sub connection was lost and came back.",
+        "Times the pub/sub connection was lost and came back, in each worker. 0 with a Redis "
+        "Cluster, where slots that move look the same; the log has them as redis_channels_missed.",
     ),
     Metric(
         "homeport_security_key_age_seconds",

@@ -319,6 +319,24 @@ async def test_pubsub_that_comes_back_is_counted(metered: Metered) -> None:
     await metered.moves(store_pubsub_reconnects_total=1)
 
 
+async def test_moved_slots_are_no_reconnect(
+    metered: Metered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster moves slots as its daily business: what was missed is read, and nothing is wrong
+    with the connection."""
+    running = metered.running
+    subscriber, hub = running.worker._subscriber, running.worker._hub
+    async with running.client(USER) as alice, running.client(OTHER) as bob:
+        with monkeypatch.context() as patched:
+            patched.setattr(hub, "heard", lambda channel, payload: True)
+            await alice.say(OTHER, "1")
+            await subscriber.subscribe("hp:sg:{0}:another")  # what was published came before this
+        assert subscriber.on_missed is not None
+        subscriber.on_missed(list(hub._topics))
+        await push(bob, 1)
+    assert metered.now["store_pubsub_reconnects_total"] == 0
+
+
 async def test_the_loop_and_the_link_are_measured(metered: Metered) -> None:
     """Without anybody here: the probe and the reports go on."""
     await metered.moves(runtime_loop_lag_seconds_count=2, store_link_roundtrip_seconds_count=2)
