@@ -86,7 +86,8 @@ _ALL: Final = (
     Metric(
         "homeport_session_gaps_healed_total",
         "counter",
-        "How many of those gaps were filled from the inbox, or told to the client as lost.",
+        "How many of those gaps were filled from the inbox, told to the client as lost, or left to "
+        "the device's next session, because this one ended.",
     ),
     Metric(
         "homeport_session_redeliveries_total",
