@@ -86,7 +86,8 @@ _ALL: Final = (
     Metric(
         "homeport_session_gaps_healed_total",
         "counter",
-        "How many of those gaps were filled from the inbox, or told to the client as lost.",
+        "How many of those gaps were filled from the inbox, told to the client as lost, or left to "
+        "the device's next session, because this one ended.",
     ),
     Metric(
         "homeport_session_redeliveries_total",
@@ -145,7 +146,8 @@ _ALL: Final = (
     Metric(
         "homeport_store_pubsub_reconnects_total",
         "counter",
-        "Times the pub/sub connection was lost and came back.",
+        "Times the pub/sub connection was lost and came back, in each worker. 0 with a Redis "
+        "Cluster, where slots that move look the same; the log has them as redis_channels_missed.",
     ),
     Metric(
         "homeport_security_key_age_seconds",

@@ -325,7 +325,6 @@ class Worker:
 
     def _heal_some(self, channels: Collection[bytes]) -> None:
         """The same, on these channels alone: a part of a cluster was away, or slots moved."""
-        self._reconnects += 1
         self._hub.heal(channels)
         self._presence.heal(channels)
         if self._apps_channel.encode() in channels:

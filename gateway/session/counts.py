@@ -35,7 +35,8 @@ class Counts:
         acked: pushes that were acknowledged, notices of loss among them.
         catch_up_reads: pages read from inboxes by sessions that fell behind or missed something.
         gaps_found: times a session saw a hole in the numbers that it had not made itself.
-        gaps_healed: how many of those holes were filled, or told as lost.
+        gaps_healed: how many of those holes were filled, told as lost, or left to the device's next
+            session, which reads on from its cursor.
         redeliveries: pushes of what had been stored when the device was connected before.
         slow_consumers: times a client did not read fast enough for what was sent to it.
         closes: sessions that the gateway ended, by the name of the close code.

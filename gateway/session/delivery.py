@@ -125,6 +125,12 @@ class Delivery:
             self._services.counts.gaps_found += 1
         self._gap = last
 
+    def _healed(self) -> None:
+        """There is no hole, or no longer."""
+        if self._gap:
+            self._gap = 0
+            self._services.counts.gaps_healed += 1
+
     def catch_up(self) -> None:
         """Read from the inbox if it is ahead of what was pushed, and there is room."""
         if self._window.behind and self._can_push() and not self._reading:
@@ -159,9 +165,8 @@ class Delivery:
                     self._push_entries(entries)
                 else:
                     await self._nothing_left()
-                if self._gap and window.sent >= self._gap:
-                    self._gap = 0
-                    self._services.counts.gaps_healed += 1
+                if window.sent >= self._gap:
+                    self._healed()
         except (Unavailable, AppNotFound) as error:
             # Not given up: a reconnect, the next message and the regular check each try again.
             _log.info("catch_up_put_off", session=reader.session, reason=type(error).__name__)
@@ -355,6 +360,8 @@ class Delivery:
     def stop(self) -> None:
         """Push no more; save what was acknowledged and give the device free."""
         self._ended = True
+        # What is missing lies in the inbox, behind the device's cursor: connecting again reads it.
+        self._healed()
         self._save_ack(closing=True)
 
     def _fault(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -179,6 +180,30 @@ def test_the_probes_ask_the_three_endpoints(render: Render) -> None:
         "livenessProbe": {"path": "/livez", "port": "ops"},
         "readinessProbe": {"path": "/readyz", "port": "ops"},
     }
+
+
+def test_a_pod_that_waits_for_redis_is_not_killed_for_it(render: Render) -> None:
+    """G10: /startupz says no while Redis is away, for as long as an outage may take."""
+    [gateway] = pod(render())["spec"]["containers"]
+    probe = gateway["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 3600
+    assert probe["periodSeconds"] <= 5  # one that is up is not kept waiting
+
+
+def test_the_runbooks_proxy_protocol_is_what_a_gateway_takes(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """values.yaml sends there who has a balancer that speaks it."""
+    runbook = (DEPLOY / "RUNBOOK.md").read_text()
+    _, _, section = runbook.partition("\n### PROXY protocol\n")
+    [[switch, networks]] = re.findall(
+        r"--set config\.wss_proxy_protocol=(\w+) --set 'config\.trusted_proxies=\{(.*?)\}'",
+        section.partition("\n#")[0],
+    )
+    asked = {"wss_proxy_protocol": json.loads(switch), "trusted_proxies": networks.split(",")}
+    found = configuration(render(config=asked), tmp_path, monkeypatch)
+    assert found.wss_proxy_protocol
+    assert found.trusted_proxies == networks.split(",")
 
 
 def test_the_pod_is_kept_from_everything_it_does_not_need(render: Render) -> None:

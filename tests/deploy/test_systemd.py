@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from gateway.config import load_settings
@@ -53,3 +54,16 @@ def test_the_units_user_is_made() -> None:
     lines = (DEPLOY / "systemd" / "homeport.sysusers").read_text().splitlines()
     [user] = [line.split()[1] for line in lines if line.startswith("u ")]
     assert options(UNIT)["User"] == [user]
+
+
+def test_the_runbook_puts_every_file_where_the_unit_reads_it() -> None:
+    """Keyring and certificate belong to the unit's user alone, and are there before it starts."""
+    text = (DEPLOY / "RUNBOOK.md").read_text()
+    [steps] = re.findall(r"\*\*S\*\*, on each machine:\n\n```sh\n(.*?)```", text, re.DOTALL)
+    before, _, _ = steps.partition("systemctl enable --now homeport")
+    copies = re.findall(
+        r"^install -o homeport -g homeport -m 0600 (\S+) (\S+)$", before, re.MULTILINE
+    )
+    installed = {Path(to, source) if to.endswith("/") else Path(to) for source, to in copies}
+    settings = load_settings(DEPLOY / "config" / "gateway.toml", {})
+    assert installed == {settings.key_file, settings.tls_cert, settings.tls_key}

@@ -89,7 +89,7 @@ def test_every_metric_that_is_asked_for_is_one_that_is_exported() -> None:
     for query in asked:
         names = re.findall(r"\bhomeport_\w+", query)
         assert set(names) <= exported.keys(), query
-        labels = {"job", "instance"}.union(*(exported[name] for name in names))
+        labels = {"job", "instance", "region"}.union(*(exported[name] for name in names))
         for group in re.findall(r"\b(?:by|on) ?\(([^)]*)\)", query):
             assert {label.strip() for label in group.split(",")} <= labels, query
 

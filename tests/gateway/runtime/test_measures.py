@@ -18,6 +18,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.runtime import devcerts
 from gateway.security.keyring import Keyring
+from gateway.store.errors import Unavailable
+from gateway.store.inbox import Entry
 from gateway.store.link import NodeLink
 from protocol import frames
 from tests.gateway.net.raw import RawSocket, upgrade
@@ -213,6 +215,37 @@ async def test_a_hole_in_the_numbers_is_a_gap_found_and_healed(
     assert now["session_messages_delivered_total"] == 6
 
 
+async def test_a_hole_that_a_session_leaves_is_the_next_ones(
+    metered: Metered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G3: Redis can't be read, so the holes stay; the sessions end. Nothing is missing for good:
+    the next session is given all of it."""
+    running = metered.running
+    inboxes, hub = running.worker._services.inboxes, running.worker._hub
+
+    async def away(*_: object) -> list[Entry]:
+        raise Unavailable("not now")
+
+    with monkeypatch.context() as patched:
+        async with running.client(USER) as alice, running.client(OTHER) as bob:
+            patched.setattr(inboxes, "page", away)
+            with monkeypatch.context() as deaf:
+                deaf.setattr(hub, "heard", lambda channel, payload: True)
+                await alice.say(OTHER, "1")
+                await running.worker._subscriber.subscribe("hp:sg:{0}:another")
+            await alice.say(OTHER, "2")
+            await metered.moves(session_gaps_found_total=2)  # alice's own inbox, too
+            await bob.send(frames.Ping())
+            await bob.until(frames.Pong)
+            assert metered.now["session_gaps_healed_total"] == 0
+        await eventually(lambda: not list(hub.sessions()))
+    assert metered.now["session_gaps_healed_total"] == 2
+    async with running.client(OTHER) as bob:
+        assert (await bob.until(frames.Push)).seq == 1
+        assert (await bob.until(frames.Push)).seq == 2
+    assert metered.now["session_gaps_found_total"] == 2
+
+
 async def test_what_was_not_acknowledged_is_a_redelivery(metered: Metered) -> None:
     """Of three messages the device had two without acknowledging them; one came while it was
     away, and is no redelivery."""
@@ -317,6 +350,24 @@ async def test_pubsub_that_comes_back_is_counted(metered: Metered) -> None:
     assert metered.now["store_pubsub_reconnects_total"] == 0
     await metered.running.worker._link.call("CLIENT", "KILL", "TYPE", "pubsub")
     await metered.moves(store_pubsub_reconnects_total=1)
+
+
+async def test_moved_slots_are_no_reconnect(
+    metered: Metered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster moves slots as its daily business: what was missed is read, and nothing is wrong
+    with the connection."""
+    running = metered.running
+    subscriber, hub = running.worker._subscriber, running.worker._hub
+    async with running.client(USER) as alice, running.client(OTHER) as bob:
+        with monkeypatch.context() as patched:
+            patched.setattr(hub, "heard", lambda channel, payload: True)
+            await alice.say(OTHER, "1")
+            await subscriber.subscribe("hp:sg:{0}:another")  # what was published came before this
+        assert subscriber.on_missed is not None
+        subscriber.on_missed(list(hub._topics))
+        await push(bob, 1)
+    assert metered.now["store_pubsub_reconnects_total"] == 0
 
 
 async def test_the_loop_and_the_link_are_measured(metered: Metered) -> None:
