@@ -142,7 +142,10 @@ async def test_history_ends_with_the_tiers_time(gateway: RunningWorker) -> None:
         with redis.Redis.from_url(gateway.redis_url) as store:
             assert [key for key in store.scan_iter() if b":log" in key] == []
             due = Keys("sg").group(gateway.app.id, group)
-            assert store.zrange(due.due, 0, -1) == [due.member.encode()]
+            # Some group lies in the bucket of one of its users, whose inbox is due there too.
+            users = (b":alice", b":bob")
+            left = [member for member in store.zrange(due.due, 0, -1) if not member.endswith(users)]
+            assert left == [due.member.encode()]
         assert await said(alice, group, "still there", "another") == "ok"
         assert (await page(alice, f"g:{group}"))[0] == ["still there"]
 
