@@ -189,7 +189,10 @@ class Store:
 
     def holds(self, needle: bytes) -> bool:
         """True if `needle` is in the bytes of any key, or of any key's name."""
-        self.raw.config_set("rdbcompression", "no")
+        # On each node of a cluster: a node that compresses its dumps hides what is looked for.
+        raw: Any = self.raw
+        everywhere = {"target_nodes": "all"} if isinstance(raw, redis.RedisCluster) else {}
+        raw.config_set("rdbcompression", "no", **everywhere)
         for key in self.raw.scan_iter(count=1000):
             dump: Any = self.raw.dump(key)
             if needle in key or needle in dump:
