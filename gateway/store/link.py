@@ -314,10 +314,10 @@ class NodeLink(RedisConnection, Link):
         barrier, self._barrier = self._barrier, None
         if barrier is not None:
             held = [*barrier.held, *held]  # these may have left the line, answered but not released
-        for waiter in [*held, *pending]:
-            if isinstance(waiter, _Held):
-                waiter.then(gone)
-            elif not isinstance(waiter, _Barrier):
+        for durable in held:
+            durable.then(gone)
+        for waiter in pending:
+            if not isinstance(waiter, _Held | _Barrier):  # the first stand among `held` too
                 waiter(gone)
 
     def _prod(self) -> None:
@@ -327,7 +327,7 @@ class NodeLink(RedisConnection, Link):
 
 
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:
-    if future.done():  # its caller was cancelled, or it stood in two lines
+    if future.done():  # its caller was cancelled
         return
     if isinstance(reply, StoreError):
         future.set_exception(reply)

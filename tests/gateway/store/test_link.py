@@ -208,6 +208,22 @@ async def test_answers_held_for_the_replicas_fail_too(
             assert await reasons(calls) == {"connection_lost"}
 
 
+async def test_each_is_told_once_that_the_connection_is_lost(servers: Servers) -> None:
+    """G1, G10: a durable command stands in two lines, that of the answers and that of the replicas,
+    and was told in both. A cluster's link then counted fewer than none on their way, and a slot
+    waited for ever after a failover."""
+    server = servers()
+    async with linked(server.url, replicas=1) as link:
+        told: list[Any] = []
+        link.run_packed(told.append, connection.pack(("PING",)), 0, durable=True)
+        await asyncio.sleep(0)  # on its way, and behind a WAIT
+        link.run_packed(told.append, connection.pack(("PING",)), 0, durable=True)
+        link.run_packed(told.append, connection.pack(("PING",)), 0, durable=False)
+        link.abort()
+        await until(lambda: len(told) >= 3 and not link.queued)
+        assert [answer.reason for answer in told] == ["connection_lost"] * 3
+
+
 async def test_closing_fails_what_is_open(servers: Servers) -> None:
     """What was asked and not answered fails; afterwards the link is down for good."""
     server = servers()
