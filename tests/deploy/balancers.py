@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import re
-import socket
 import tomllib
 import urllib.request
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from gateway.runtime.devcerts import DevCerts
 from protocol.limits import PATH
 from tests.deploy.tools import DEPLOY, program
 from tests.harness import GatewayProcess
+from tests.ports import free_port
 from tests.system.site import DEADLINE_S, Site
 
 GATEWAYS = ("gateway-1", "gateway-2")
@@ -37,19 +37,11 @@ class Places:
         """Addresses that nobody else has."""
         hosts = {name: f"127.{_byte()}.{_byte()}.{_byte()}" for name in GATEWAYS}
         first = hosts["gateway-1"]
-        return cls(hosts, _free_port("127.0.0.1"), _free_port(first), _free_port(first))
+        return cls(hosts, free_port("127.0.0.1"), free_port(first), free_port(first))
 
 
 def _byte() -> int:
     return random.randrange(1, 255)
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 def asked_of_gateways(file: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from tests.deploy.dockerfile import stages
 from tests.deploy.tools import DEPLOY, ROOT, run
 from tests.harness import START_S, make_settings
+from tests.ports import free_port
 
 BUILD_S = 240.0
 """A new environment from the package index; nothing is measured."""
@@ -95,9 +95,7 @@ def test_the_steps_of_the_build_make_a_homeport_that_serves(
     """
     names = {path.name for path in (installed / "bin").iterdir()}
     assert "homeport" in names and not names & {"pytest", "ruff", "uv", "pip"}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = make_settings(redis_url, tmp_path)
     config = tmp_path / "gateway.toml"
     config.write_text(

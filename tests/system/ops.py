@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import random
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -15,16 +12,13 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.ports import free_port
 from tests.system.site import DEADLINE_S
 
 
 def free_address() -> str:
-    """A loopback address nobody listens on; its port is none that the kernel gives to others."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return f"127.0.0.1:{port}"
+    """A loopback address nobody listens on."""
+    return f"127.0.0.1:{free_port()}"
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

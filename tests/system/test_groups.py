@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from gateway.store.admin import Admin
 from gateway.store.keys import Keys
 from protocol.client import Client, Message, Sent, group_notice
 from tests.harness import GatewayProcess
+from tests.ports import free_port
 
 ONLINE, OFFLINE = 200, 799
 """With the owner, who is online too: 1,000 members."""
@@ -62,7 +62,7 @@ def region(redis_url: str, tmp_path: Path) -> Iterator[Region]:
         config = tmp_path / f"g{number}.toml"
         config.write_text(
             f'region = "sg"\nredis_url = "{redis_url}"\nkey_file = "{tmp_path}/keys.json"\n'
-            f'durability = "memory"\nplain_listen = "127.0.0.1:{_free_port()}"\n'
+            f'durability = "memory"\nplain_listen = "127.0.0.1:{free_port()}"\n'
         )
         gateways.append(GatewayProcess(config, tmp_path / f"g{number}.log").start())
     try:
@@ -70,14 +70,6 @@ def region(redis_url: str, tmp_path: Path) -> Iterator[Region]:
     finally:
         for gateway in gateways:
             gateway.kill()
-
-
-def _free_port() -> int:
-    """A port that a gateway can have again when it is started again."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def texts(client: Client, count: int) -> list[str]:

@@ -31,9 +31,10 @@ from gateway.store.link import Link
 from gateway.store.opening import open_redis
 from gateway.store.slots import Node, slot_of
 from gateway.store.subscriber import Subscriber
-from tests.clusters import START_S, RedisCluster, cluster, free_port
+from tests.clusters import START_S, RedisCluster, cluster
 from tests.gateway.store.conftest import message_id, until
 from tests.harness import make_settings, running_worker
+from tests.ports import free_port
 from tests.scenario import everything, refusals
 
 APP = "02" + "0" * 30

@@ -8,7 +8,6 @@ import gc
 import os
 import shutil
 import signal
-import socket
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from gateway.store.inbox import Inboxes
 from gateway.store.keys import STAMP, Keys
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Servers, Store, linked, message_id, until
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -287,13 +287,6 @@ async def test_nothing_is_sent_to_a_redis_that_was_not_greeted(servers: Servers)
 
 
 # -- replicas ------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    """A TCP port that nobody has."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 async def replicated(servers: Servers) -> tuple[EmbeddedValkey, EmbeddedValkey]:
