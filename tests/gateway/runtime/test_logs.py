@@ -98,3 +98,23 @@ def test_the_level_may_change_under_loggers_that_are_in_use() -> None:
 def test_the_console_is_plain_where_it_is_no_terminal() -> None:
     """No colours in a file."""
     assert "\x1b[" not in run("info", "console")
+
+
+def test_a_line_leaves_in_one_write() -> None:
+    """Workers share a stderr. Where Python does not buffer it, as an image asks, a line and its end
+    left one after the other, and another worker's line came between."""
+    script = """
+import os, sys
+from gateway.runtime import logs
+logs.configure("info", "json")
+import structlog
+reading, writing = os.pipe2(os.O_DIRECT)  # each write is a packet of its own (pipe(2))
+os.dup2(writing, 2)
+structlog.get_logger("test").info("said")
+sys.stdout.buffer.write(os.read(reading, 65536))
+"""
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["event"] == "said"
+    assert done.stdout.endswith("}\n")
