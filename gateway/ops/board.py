@@ -144,11 +144,11 @@ class Board:
         if report.state == "draining":
             return Problem(report.worker, "drain", "it is leaving")
         if report.proof_s < 0:
-            return Problem(report.worker, report.fault or "probe", "no probe has come back yet")
+            return Problem(report.worker, report.fault, "no probe has come back yet")
         age = report.proof_s + silent
         if age > PROOF_S:
-            what = _PARTS.get(report.fault, "no probe comes back")
-            return Problem(report.worker, report.fault or "probe", f"for {age:.1f} s: {what}")
+            what = _PARTS[report.fault]
+            return Problem(report.worker, report.fault, f"for {age:.1f} s: {what}")
         return None
 
     @property

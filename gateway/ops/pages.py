@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from gateway.ops.board import Board, Problem
 from gateway.ops.metrics import METRICS
-from gateway.ops.reports import METRICS as METRICS_FOLDER
+from gateway.ops.reports import METRICS_FOLDER
 
 PATHS = ["/livez", "/readyz", "/startupz", "/metrics", "/drain"]
 

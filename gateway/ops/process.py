@@ -129,7 +129,7 @@ class _Reports(asyncio.DatagramProtocol):
 async def _reap(board: Board, folder: Path) -> None:
     while True:
         for pid in board.reap():
-            mark_process_dead(pid, str(folder / reports.METRICS))  # type: ignore[no-untyped-call]
+            mark_process_dead(pid, str(folder / reports.METRICS_FOLDER))  # type: ignore[no-untyped-call]
         board.unready()  # so that /startupz knows, whether or not anybody asked while it was ready
         await asyncio.sleep(REAP_S)
 

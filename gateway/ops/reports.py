@@ -15,8 +15,8 @@ from msgspec import Struct, msgpack
 SOCKET: Final = "ops.sock"
 """In the run folder: where the ops process listens for reports."""
 
-METRICS: Final = "metrics"
-"""In the run folder: the folder of prometheus-client's files."""
+METRICS_FOLDER: Final = "metrics"
+"""In the run folder: the folder of prometheus-client's files, in which processes count."""
 
 
 class Report(Struct, array_like=True, frozen=True):
@@ -27,7 +27,7 @@ class Report(Struct, array_like=True, frozen=True):
         pid: its process.
         state, to_drain, left: as `gateway.runtime.status.Status`.
         proof_s: seconds since a probe was sent that came back in time; below 0: none did yet.
-        fault: which part the last probe failed in; empty where none is known.
+        fault: the part in which probes are lost, if `proof_s` says that they are.
     """
 
     worker: str

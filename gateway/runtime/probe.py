@@ -64,7 +64,7 @@ class Probe:
 
     @property
     def fault(self) -> str:
-        """Where probes are lost, if they are: a part as `gateway.ops.board` names it."""
+        """Where probes are lost, if `proof_s` says so: a part that `gateway.ops.board` names."""
         since = self._unanswered
         if self._refused or (since is not None and self._clock.steady() - since > EVERY_S):
             return "link"

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-METRICS: Final = "metrics"
-"""The folder in it for the files in which processes count."""
+from gateway.ops.reports import METRICS_FOLDER
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of ours in it, mode 0700
 ROOM: Final = 32 * 1024 * 1024
@@ -42,7 +41,7 @@ def run_folder() -> Iterator[Path]:
         if lock is not None:  # another start took it for one that was left behind
             os.close(lock)
     try:
-        (folder / METRICS).mkdir(mode=0o700)
+        (folder / METRICS_FOLDER).mkdir(mode=0o700)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

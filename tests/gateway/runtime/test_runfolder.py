@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ops.reports import METRICS_FOLDER
 from gateway.runtime import runfolder
 
 
@@ -14,7 +15,7 @@ def test_it_is_private_and_goes() -> None:
     """Nobody else may hear reports, and nothing is left behind."""
     with runfolder.run_folder() as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
-        assert (folder / runfolder.METRICS).is_dir()
+        assert (folder / METRICS_FOLDER).is_dir()
     assert not folder.exists()
 
 
