@@ -6,7 +6,6 @@ left over: nothing is planned at more than half of what it can do.
 
 from __future__ import annotations
 
-from binascii import crc_hqx
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +14,8 @@ from typing import Final
 
 from gateway.apps.tiers import Tier
 from gateway.store.keys import BUCKETS
+from gateway.store.slots import BUCKET_SLOTS, SLOTS
 
-_SLOTS: Final = 16_384
 _GIB: Final = 2**30
 
 
@@ -234,10 +233,5 @@ def _primaries(cores: float, size: int) -> tuple[int, float]:
 
 @cache
 def busiest_share(primaries: int) -> float:
-    """The most buckets on one of so many primaries, of all, where each has as many hash slots.
-
-    A key's slot is the CRC-16 of its hash tag, modulo 16384 (Redis Cluster specification, "Key
-    distribution model").
-    """
-    slots = (crc_hqx(str(bucket).encode(), 0) % _SLOTS for bucket in range(BUCKETS))
-    return max(Counter(slot * primaries // _SLOTS for slot in slots).values()) / BUCKETS
+    """The most buckets on one of so many primaries, of all, where each has as many hash slots."""
+    return max(Counter(slot * primaries // SLOTS for slot in BUCKET_SLOTS).values()) / BUCKETS
