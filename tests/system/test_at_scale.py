@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gateway.store.keys import Keys
 from gateway.store.slots import slot_of
-from tests.clusters import RedisCluster, cluster, sentinels, wait_until
+from tests.clusters import Node, RedisCluster, cluster, sentinels, wait_until
 from tests.system.load import Load
-from tests.system.site import OpenSite, ws
+from tests.system.site import OpenSite, Site, ws
 
 USERS = 8
 EACH = 200
@@ -45,26 +46,31 @@ class Stalls:
         print(f"{what}: nothing was accepted for {self.longest:.2f} s at the longest")
 
 
+async def _its_primary_dies(site: Site, primary: Callable[[], Node], what: str) -> None:
+    """Under load, and is started again once another is `primary`; then the account is made."""
+    gateway = await site.gateway(durability="replica")
+    load = Load(site, ws(gateway), USERS, random.Random(7))
+    async with load.running():
+        sending = asyncio.create_task(load.send(EACH, 1))
+        await load.until_accepted(TOTAL // 3)
+        stalls = Stalls(load)
+        lost = primary()
+        lost.kill()
+        await asyncio.to_thread(wait_until, lambda: primary() is not lost, "the next")
+        lost.start()
+        await sending
+        stalls.end(f"{what}, primary killed, replica")
+        await load.until_received()
+        print("came again:", load.check_told())
+
+
 @pytest.mark.timeout(180)
 async def test_a_sentinel_failover_under_load(open_site: OpenSite, tmp_path: Path) -> None:
     """G1, G2, G5, G10: the primary dies. With durability replica all that was accepted is on the
     next one, and sends go on once the dead one has come back as its replica."""
     with sentinels(tmp_path / "redis") as group:
         site = await open_site(servers=group)
-        gateway = await site.gateway(durability="replica")
-        load = Load(site, ws(gateway), USERS, random.Random(7))
-        async with load.running():
-            sending = asyncio.create_task(load.send(EACH, 1))
-            await load.until_accepted(TOTAL // 3)
-            stalls = Stalls(load)
-            first = group.primary()
-            first.kill()
-            await asyncio.to_thread(wait_until, lambda: group.primary() is not first, "the next")
-            first.start()
-            await sending
-            stalls.end("sentinel, primary killed, replica")
-            await load.until_received()
-            print("came again:", load.check_told())
+        await _its_primary_dies(site, group.primary, "sentinel")
 
 
 @pytest.mark.timeout(180)
@@ -72,21 +78,8 @@ async def test_a_cluster_failover_under_load(open_site: OpenSite, tmp_path: Path
     """G1, G2, G5, G10: the same in a cluster, where the other two thirds go on meanwhile."""
     with cluster(tmp_path / "redis") as own:
         site = await open_site(servers=own)
-        gateway = await site.gateway(durability="replica")
-        load = Load(site, ws(gateway), USERS, random.Random(7))
-        async with load.running():
-            sending = asyncio.create_task(load.send(EACH, 1))
-            await load.until_accepted(TOTAL // 3)
-            stalls = Stalls(load)
-            slot = slot_of(Keys("sg").user(site.app.id, load.users[0]).inbox)
-            lost = own.owner(slot)
-            lost.kill()
-            await asyncio.to_thread(wait_until, lambda: own.owner(slot) is not lost, "the next")
-            lost.start()
-            await sending
-            stalls.end("cluster, primary killed, replica")
-            await load.until_received()
-            print("came again:", load.check_told())
+        slot = slot_of(Keys("sg").user(site.app.id, "user0").inbox)
+        await _its_primary_dies(site, lambda: own.owner(slot), "cluster")
 
 
 @pytest.mark.timeout(180)
