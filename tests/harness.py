@@ -27,6 +27,7 @@ from websockets.exceptions import ConnectionClosed
 from gateway.apps.app import App, create_app
 from gateway.config import Settings
 from gateway.runtime import runfolder
+from gateway.runtime.devcerts import DevCerts
 from gateway.runtime.worker import Listening, Worker
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
@@ -226,6 +227,18 @@ def make_settings(redis_url: str, folder: Path, region: str = "sg", **changes: A
         **changes,
     }
     return Settings(**fields)
+
+
+def make_secure_settings(redis_url: str, folder: Path, certs: DevCerts, **changes: Any) -> Settings:
+    """As `make_settings`, with a WSS listener beside the plain one."""
+    return make_settings(
+        redis_url,
+        folder,
+        wss_listen="127.0.0.1:0",
+        tls_cert=certs.cert,
+        tls_key=certs.key,
+        **changes,
+    )
 
 
 @contextlib.asynccontextmanager

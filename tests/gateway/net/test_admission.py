@@ -25,7 +25,7 @@ from tests.harness import (
     RunningWorker,
     client_tls,
     eventually,
-    make_settings,
+    make_secure_settings,
     running_worker,
 )
 
@@ -183,12 +183,10 @@ async def open_to_all(
     redis_url: str, tmp_path: Path, clock: FakeClock, certs: DevCerts
 ) -> AsyncIterator[RunningWorker]:
     """A WSS listener without a proxy before it, to which 127.0.0.1 is an address like any other."""
-    settings = make_settings(
+    settings = make_secure_settings(
         redis_url,
         tmp_path,
-        wss_listen="127.0.0.1:0",
-        tls_cert=certs.cert,
-        tls_key=certs.key,
+        certs,
         trusted_proxies=[],
         max_connections_per_ip=3,
         ip_connect_rate=1,
@@ -268,12 +266,10 @@ async def test_this_machine_is_not_counted_by_itself(
     listener's peers are never counted: it is on loopback, or behind a proxy that ends TLS."""
     nobody: dict[str, Any] = {"trusted_proxies": []}
     for secure in (True, False):
-        settings = make_settings(
+        settings = make_secure_settings(
             redis_url,
             tmp_path,
-            wss_listen="127.0.0.1:0",
-            tls_cert=certs.cert,
-            tls_key=certs.key,
+            certs,
             max_connections_per_ip=1,
             **({} if secure else nobody),
         )

@@ -23,7 +23,7 @@ from gateway.runtime import devcerts
 from gateway.runtime.devcerts import DevCerts
 from protocol import frames
 from tests.gateway.net.raw import upgrade
-from tests.harness import RawClient, RunningWorker, client_tls, make_settings, running_worker
+from tests.harness import RawClient, RunningWorker, client_tls, make_secure_settings, running_worker
 
 NOW = datetime.now(UTC)
 
@@ -72,9 +72,7 @@ def certs(tmp_path: Path) -> DevCerts:
 @pytest.fixture
 async def secure(redis_url: str, tmp_path: Path, certs: DevCerts) -> AsyncIterator[RunningWorker]:
     """A gateway with a WSS listener."""
-    settings = make_settings(
-        redis_url, tmp_path, wss_listen="127.0.0.1:0", tls_cert=certs.cert, tls_key=certs.key
-    )
+    settings = make_secure_settings(redis_url, tmp_path, certs)
     async with running_worker(settings) as running:
         yield running
 
@@ -162,9 +160,7 @@ async def test_a_certificate_of_another_kind_of_key_replaces_the_old_one_wholly(
     """G8: OpenSSL keeps one for each kind. A client that knows RSA only must not go on seeing the
     old one, which will expire, or whose key leaked."""
     certs, new = make_rsa(tmp_path / "rsa"), make(tmp_path / "ec")
-    settings = make_settings(
-        redis_url, tmp_path, wss_listen="127.0.0.1:0", tls_cert=certs.cert, tls_key=certs.key
-    )
+    settings = make_secure_settings(redis_url, tmp_path, certs)
     rsa_only = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     rsa_only.load_verify_locations(certs.ca)
     rsa_only.maximum_version = ssl.TLSVersion.TLSv1_2

@@ -15,7 +15,7 @@ from gateway.net.addresses import Ip
 from gateway.net.proxy_protocol import MAX_REST_BYTES, SIGNATURE, BadHeader, read
 from gateway.runtime.devcerts import DevCerts
 from tests.gateway.net.raw import RawSocket, upgrade
-from tests.harness import FakeClock, RunningWorker, client_tls, make_settings, running_worker
+from tests.harness import FakeClock, RunningWorker, client_tls, make_secure_settings, running_worker
 
 
 def header(
@@ -118,12 +118,10 @@ async def behind(
     redis_url: str, tmp_path: Path, clock: FakeClock, certs: DevCerts
 ) -> AsyncIterator[RunningWorker]:
     """A gateway behind a balancer on 127.0.0.1: one connection for each address."""
-    settings = make_settings(
+    settings = make_secure_settings(
         redis_url,
         tmp_path,
-        wss_listen="127.0.0.1:0",
-        tls_cert=certs.cert,
-        tls_key=certs.key,
+        certs,
         wss_proxy_protocol=True,
         plain_proxy_protocol=True,
         trusted_proxies=["127.0.0.1"],

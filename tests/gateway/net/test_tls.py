@@ -25,7 +25,7 @@ from tests.harness import (
     RunningWorker,
     client_tls,
     eventually,
-    make_settings,
+    make_secure_settings,
     running_worker,
 )
 
@@ -35,9 +35,7 @@ async def secure(
     redis_url: str, tmp_path: Path, clock: FakeClock, certs: DevCerts
 ) -> AsyncIterator[RunningWorker]:
     """A gateway with a WSS listener too."""
-    settings = make_settings(
-        redis_url, tmp_path, wss_listen="127.0.0.1:0", tls_cert=certs.cert, tls_key=certs.key
-    )
+    settings = make_secure_settings(redis_url, tmp_path, certs)
     async with running_worker(settings, clock=clock) as running:
         yield running
 
@@ -105,9 +103,7 @@ async def test_a_tls_handshake_that_never_ends_is_dropped(
 ) -> None:
     """G9: in real time, which the transport measures; others are not affected."""
     monkeypatch.setattr("gateway.net.acceptor.CONNECT_TIMEOUT_S", 0.2)
-    settings = make_settings(
-        redis_url, tmp_path, wss_listen="127.0.0.1:0", tls_cert=certs.cert, tls_key=certs.key
-    )
+    settings = make_secure_settings(redis_url, tmp_path, certs)
     async with running_worker(settings, clock=clock) as running:
         loop = asyncio.get_running_loop()
         with socket_to(running) as silent, socket_to(running) as half:

@@ -29,7 +29,7 @@ from tests.harness import (
     RawClient,
     RunningWorker,
     eventually,
-    make_settings,
+    make_secure_settings,
     running_worker,
 )
 from tests.system.ops import samples
@@ -82,14 +82,8 @@ async def metered(
     folder = tmp_path / "run"
     (folder / "metrics").mkdir(parents=True)
     certs = devcerts.ensure(tmp_path, datetime.now(UTC))
-    settings = make_settings(
-        redis_url,
-        tmp_path,
-        ops_listen="127.0.0.1:1",  # there is no ops process: reports go nowhere
-        wss_listen="127.0.0.1:0",
-        tls_cert=certs.cert,
-        tls_key=certs.key,
-    )
+    # There is no ops process: reports go nowhere.
+    settings = make_secure_settings(redis_url, tmp_path, certs, ops_listen="127.0.0.1:1")
     async with running_worker(settings, tier=tier, clock=clock, folder=folder) as running:
         yield Metered(running, folder)
 
