@@ -19,6 +19,9 @@ CHART: Final = Path(__file__).parent.parent.parent / "deploy" / "helm" / "homepo
 INSTALL_S: Final = 120.0
 CALLS_S: Final = 60.0
 
+NAMESPACE: Final = "chat"
+"""That of each release."""
+
 KUBERNETES: Final = "v1.29.0"
 """The oldest that the chart says it is for."""
 
@@ -50,7 +53,10 @@ def python(cache: Path) -> Path:
 
 
 def call(where: Path, calls: list[dict[str, Any]]) -> list[Any]:
-    """Have each of `calls` done: {"do": "lint" | "render", "values": …, "name": …}.
+    """Have each of `calls` done: {"do": "lint" | "render", "values": …, "name": …, "cluster": …}.
+
+    A call with the URL of a `cluster` is rendered as `helm upgrade` does it: the chart's `lookup`
+    asks that cluster's API server.
 
     Answers: of lint, its messages; of render, the manifests by template; or {"refused": text}.
     """
@@ -75,7 +81,11 @@ def _answer(asked: dict[str, Any]) -> Any:
             found = helm.lint(CHART, asked["values"], strict=True, kube_version=KUBERNETES)
             return [text["error"] for text in found["messages"] if text["severity"] > 1]
         with helm.Chart.load(CHART) as chart:
-            return chart.render(asked["values"], name=asked["name"], namespace="chat")
+            release = {"name": asked["name"], "namespace": NAMESPACE}
+            if "cluster" not in asked:
+                return chart.render(asked["values"], **release)
+            with helm.Config(kube_apiserver=asked["cluster"], namespace=NAMESPACE) as config:
+                return config.render(chart, asked["values"], is_upgrade=True, **release)
     except (helm.HelmValuesError, helm.HelmRenderError) as error:
         return {"refused": str(error)}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import os
 import re
 import signal
 import stat
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,13 @@ def _render(python: Path) -> Render:
         asked = {"do": "render", "name": name, "values": {"region": "sg", **values}}
         [answer] = helm.call(python, [asked])
         assert "refused" not in answer, answer
-        objects = [found for text in answer.values() for found in yaml.safe_load_all(text) if found]
+        objects = [
+            found
+            for template, text in answer.items()
+            if template.endswith(".yaml")
+            for found in yaml.safe_load_all(text)
+            if found
+        ]
         return {(found["kind"], found["metadata"]["name"]): found for found in objects}
 
     return render
@@ -73,6 +82,51 @@ def configuration(
     return load_settings(file, {})
 
 
+SET_BY_THE_CHART = {
+    "region",
+    "redis_url",
+    "key_file",
+    "wss_listen",
+    "tls_cert",
+    "tls_key",
+    "ops_listen",
+    "workers",
+    "drain_s",
+}
+"""Settings that have their place elsewhere among the values."""
+
+
+def test_the_schema_knows_each_setting(python: Path) -> None:
+    """A typo in `config`, or a value that no gateway takes, is told by `helm install`, and not by a
+    pod that does not start. What a setting may be is written once more in the schema: by this test
+    it is what the gateway says."""
+    schema = json.loads((helm.CHART / "values.schema.json").read_text())
+    described = schema["properties"]["config"]
+    assert described["additionalProperties"] is False
+    settings = {
+        name: rules
+        for name, rules in Settings.model_json_schema()["properties"].items()
+        if name not in SET_BY_THE_CHART
+    }
+    assert described["properties"].keys() == settings.keys()
+    for name, rules in settings.items():
+        [rules] = [kind for kind in rules.get("anyOf", [rules]) if kind["type"] != "null"]
+        for rule in ("type", "enum", "minimum", "exclusiveMinimum", "maximum"):
+            assert described["properties"][name].get(rule) == rules.get(rule), (name, rule)
+
+
+def test_numbers_come_as_they_are(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Helm has read `workers: 2` as 2.0, and 268435456 as 2.68435456e+08: the gateway's file has
+    whole numbers, and a fraction where there is one."""
+    objects = render(workers=2, config={"max_outbox_bytes": 268435456, "heartbeat_s": 12.5})
+    lines = objects["ConfigMap", "homeport-sg"]["data"]["gateway.toml"].splitlines()
+    assert {"workers = 2", "max_outbox_bytes = 268435456", "heartbeat_s = 12.5"} <= set(lines)
+    found = configuration(objects, tmp_path, monkeypatch)
+    assert (found.workers, found.max_outbox_bytes, found.heartbeat_s) == (2, 268435456, 12.5)
+
+
 def test_helm_has_nothing_to_say_against_the_chart(python: Path) -> None:
     """`helm lint --strict`, with the defaults and with everything switched the other way."""
     other = {
@@ -81,6 +135,9 @@ def test_helm_has_nothing_to_say_against_the_chart(python: Path) -> None:
         "networkPolicy": {"enabled": False},
         "serviceMonitor": {"enabled": True},
         "service": {"type": "ClusterIP"},
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "ScheduleAnyway"}
+        ],
     }
     calls = [{"do": "lint", "values": values} for values in ({"region": "sg"}, other)]
     assert helm.call(python, calls) == [[], []]
@@ -104,6 +161,17 @@ def test_helm_has_nothing_to_say_against_the_chart(python: Path) -> None:
         {"region": "sg", "drainSeconds": "30s"},
         {"region": "sg", "autoscaling": {"min": 1}},
         {"region": "sg", "replicaCount": 5},
+        {"region": "sg", "config": {"durabilty": "memory"}},
+        {"region": "sg", "config": {"heartbeat_s": 0}},
+        {"region": "sg", "config": {"replicas": 1.5}},
+        {"region": "sg", "config": {"wss_proxy_protocol": "yes"}},
+        {"region": "sg", "podLabels": {"homeport/region": "eu"}},
+        {"region": "sg", "extraEnv": [{"name": "HOMEPORT_REGION", "value": "eu"}]},
+        {"region": "sg", "extraEnv": [{"name": "homeport_region", "value": "eu"}]},
+        {"region": "sg", "extraVolumes": [{"emptyDir": {}}]},
+        {"region": "sg", "extraVolumeMounts": [{"name": "ca"}]},
+        {"region": "sg", "affinity": {"nodeAffinty": {}}},
+        {"region": "sg", "service": {"loadBalancerSourceRanges": ["everywhere"]}},
     ],
     ids=json.dumps,
 )
@@ -113,13 +181,14 @@ def test_values_that_make_no_region_are_refused(python: Path, values: dict[str, 
     assert list(answer) == ["refused"]
 
 
-def test_the_region_is_in_what_pods_are_selected_by(render: Render) -> None:
-    """G6: a Deployment's selector can't be changed, so no release moves to another region; and no
-    Service, budget or policy of one region takes the pods of another for its own."""
+def test_only_the_deployment_selects_by_region(render: Render) -> None:
+    """G6: a Deployment's selector can't be changed, so no release moves to another region. Once its
+    Services, its budget and its policy selected by region, too: they were changed first, and then
+    the Deployment was refused, so a region stood without a gateway."""
     objects = render()
+    selector = {"app.kubernetes.io/name": "homeport", "app.kubernetes.io/instance": "homeport-sg"}
     deployment = objects["Deployment", "homeport-sg"]
-    selector = deployment["spec"]["selector"]["matchLabels"]
-    assert selector["homeport/region"] == "sg"
+    assert deployment["spec"]["selector"]["matchLabels"] == selector | {"homeport/region": "sg"}
     others = [
         objects["Service", "homeport-sg"]["spec"]["selector"],
         objects["Service", "homeport-sg-ops"]["spec"]["selector"],
@@ -131,7 +200,61 @@ def test_the_region_is_in_what_pods_are_selected_by(render: Render) -> None:
         ),
     ]
     assert all(other == selector for other in others)
-    assert selector.items() <= pod(objects)["metadata"]["labels"].items()
+    labels = pod(objects)["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+@contextlib.contextmanager
+def cluster(*deployments: dict[str, Any]) -> Iterator[str]:
+    """The URL of an API server that has these, and answers the two questions of Helm's `lookup`:
+    which kinds does apps/v1 have, and the one object."""
+    kind = {"name": "deployments", "namespaced": True, "kind": "Deployment", "verbs": ["get"]}
+    kinds = {"kind": "APIResourceList", "groupVersion": "apps/v1", "resources": [kind]}
+    place = f"/apis/apps/v1/namespaces/{helm.NAMESPACE}/deployments/"
+    found = {place + deployment["metadata"]["name"]: deployment for deployment in deployments}
+    missing = {"kind": "Status", "apiVersion": "v1", "reason": "NotFound", "code": 404}
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            answer = kinds if path == "/apis/apps/v1" else found.get(path, missing)
+            body = json.dumps(answer).encode()
+            self.send_response(404 if answer is missing else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_release_is_not_moved_to_another_region(python: Path, render: Render) -> None:
+    """G6: refused while the chart is rendered, before anything in the cluster changes. What stays
+    in its region is upgraded, and what is not there yet is installed."""
+    there = render()["Deployment", "homeport-sg"]
+    with cluster(there) as url:
+        calls = [
+            {"do": "render", "name": name, "values": {"region": region}, "cluster": url}
+            for name, region in (
+                ("homeport-sg", "eu"),
+                ("homeport-sg", "sg"),
+                ("homeport-eu", "eu"),
+            )
+        ]
+        moved, upgraded, installed = helm.call(python, calls)
+    assert "is of region sg and can't become one of eu" in moved["refused"]
+    for rendered in (upgraded, installed):
+        assert "homeport/templates/deployment.yaml" in rendered, rendered
 
 
 def test_a_gateway_takes_the_rendered_configuration(
@@ -234,14 +357,11 @@ def test_the_pod_is_kept_from_everything_it_does_not_need(render: Render) -> Non
 def test_what_running_pods_take_up_does_not_restart_them(python: Path) -> None:
     """New origins, a limit, a log level: the file changes, no pod does. Everything else rolls them:
     a setting that waits for a restart gets it."""
-    fixed = {"region", "redis_url", "key_file", "wss_listen", "tls_cert", "tls_key", "ops_listen"}
-    live = sorted(LIVE.keys() - fixed)
-    restart = sorted(RESTART - fixed - {"workers", "drain_s", "durability", "replicas"})
+    live = sorted(LIVE.keys() - SET_BY_THE_CHART)
+    restart = sorted(RESTART - SET_BY_THE_CHART)
     changes: list[dict[str, Any]] = [
         {},
         *({"config": {name: _other(name)}} for name in (*live, *restart)),
-        {"config": {"durability": "memory"}},
-        {"config": {"replicas": 2}},
         {"workers": 3},
         {"drainSeconds": 31},
     ]
@@ -256,12 +376,23 @@ def test_what_running_pods_take_up_does_not_restart_them(python: Path) -> None:
 
 
 def _other(name: str) -> Any:
-    """A value that the schema lets pass; what it means to the gateway is of no matter here."""
-    return {
+    """A value that the schema lets pass, and that the chart does not set itself."""
+    texts = {
         "origins": ["https://a.example"],
+        "trusted_proxies": ["10.0.0.0/8"],
         "directory": {"eu": "wss://eu.example/v1"},
-        "log_level": "debug",
-    }.get(name, 12345)
+        "plain_listen": "127.0.0.1:8080",
+    }
+    [rules] = [
+        kind
+        for kind in [Settings.model_json_schema()["properties"][name]]
+        for kind in kind.get("anyOf", [kind])
+        if kind["type"] != "null"
+    ]
+    if "enum" in rules:
+        return rules["enum"][0]
+    numbers = {"integer": 2_000_000, "number": 7, "boolean": True}
+    return texts[name] if name in texts else numbers[rules["type"]]
 
 
 def _restart_for(manifests: dict[str, str]) -> str:
@@ -269,6 +400,71 @@ def _restart_for(manifests: dict[str, str]) -> str:
     annotation = deployment["spec"]["template"]["metadata"]["annotations"]["homeport/restart-for"]
     assert isinstance(annotation, str)
     return annotation
+
+
+def test_a_pod_gets_what_its_cluster_wants_of_it(render: Render) -> None:
+    """A file of a CA for Redis, variables, labels, an account, where it runs: each where Kubernetes
+    looks for it, beside the chart's own, and the keyring's sidecar sees none of them."""
+    volume = {"name": "redis-ca", "secret": {"secretName": "redis-ca"}}
+    mount = {"name": "redis-ca", "mountPath": "/run/homeport/redis-ca", "readOnly": True}
+    variable = {"name": "SSL_CERT_FILE", "value": "/run/homeport/redis-ca/ca.crt"}
+    affinity: dict[str, Any] = {
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}
+    }
+    toleration = {"key": "chat", "operator": "Exists"}
+    spread = {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+    plain = pod(render())
+    template = pod(
+        render(
+            extraVolumes=[volume],
+            extraVolumeMounts=[mount],
+            extraEnv=[variable],
+            podLabels={"team": "chat"},
+            podAnnotations={"example.com/scrape": "true"},
+            serviceAccount={"name": "chat"},
+            priorityClassName="high",
+            affinity=affinity,
+            tolerations=[toleration],
+            topologySpreadConstraints=[spread],
+        )
+    )
+    spec, before = template["spec"], plain["spec"]
+    assert spec["volumes"] == [*before["volumes"], volume]
+    [gateway], [gateway_before] = spec["containers"], before["containers"]
+    assert gateway["volumeMounts"] == [*gateway_before["volumeMounts"], mount]
+    assert gateway["env"] == [*gateway_before["env"], variable]
+    assert spec["initContainers"] == before["initContainers"]
+    assert template["metadata"]["labels"] == plain["metadata"]["labels"] | {"team": "chat"}
+    assert template["metadata"]["annotations"]["example.com/scrape"] == "true"
+    assert (spec["serviceAccountName"], spec["priorityClassName"]) == ("chat", "high")
+    assert spec["automountServiceAccountToken"] is False
+    assert (spec["affinity"], spec["tolerations"]) == (affinity, [toleration])
+    assert spec["topologySpreadConstraints"] == [spread]
+    assert {"serviceAccountName", "priorityClassName", "affinity"}.isdisjoint(before)
+
+
+def test_the_balancer_is_the_one_that_is_asked_for(render: Render) -> None:
+    """Who makes it and whom it lets in; a Service that is no balancer may not have either."""
+    asked = {
+        "loadBalancerClass": "example.com/internal",
+        "loadBalancerSourceRanges": ["10.0.0.0/8"],
+    }
+    found = render(service=asked)["Service", "homeport-sg"]["spec"]
+    assert asked.items() <= found.items()
+    inside = render(service={**asked, "type": "ClusterIP"})["Service", "homeport-sg"]["spec"]
+    assert asked.keys().isdisjoint(inside)
+
+
+def test_the_notes_say_what_to_do_next(python: Path) -> None:
+    """Helm prints them after an installation: each command in them is for this very release."""
+    asked = {"region": "sg", "service": {"port": 8443}}
+    [answer] = helm.call(python, [{"do": "render", "name": "chat-sg", "values": asked}])
+    notes = answer["homeport/templates/NOTES.txt"]
+    commands = [line.strip() for line in notes.splitlines() if line.startswith("  ")]
+    assert len(commands) == 3
+    assert all(f"kubectl -n {helm.NAMESPACE} " in command for command in commands)
+    assert all("chat-sg" in command for command in commands)
+    assert ":8443/v1" in notes and "homeport-keyring" in notes
 
 
 def test_autoscaling_counts_sessions_and_cpu(render: Render) -> None:

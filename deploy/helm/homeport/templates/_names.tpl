@@ -3,16 +3,28 @@
 {{ .Release.Name | trunc 50 | trimSuffix "-" }}
 {{- end -}}
 
-{{- /* Region is part of what pods are selected by, and that can't be changed in a Deployment: so a
-release can't be moved to another region, and pods of two regions can't be taken for each other. */ -}}
+{{- /* What a release's pods are selected by. Not by their region: Helm changes Services before it comes
+to the Deployment, and a Service that selects another region has no pods. */ -}}
 {{- define "homeport.selector" -}}
 app.kubernetes.io/name: homeport
 app.kubernetes.io/instance: {{ .Release.Name }}
-homeport/region: {{ .Values.region }}
+{{- end -}}
+
+{{- /* A release stays in its region for life (RUNBOOK.md, "What is impossible, by design"). While
+templates are rendered, nothing has been changed yet. `helm template` sees no cluster: there the
+Deployment's selector, which can't be changed, is what refuses. */ -}}
+{{- define "homeport.refuseAnotherRegion" -}}
+{{- $found := lookup "apps/v1" "Deployment" .Release.Namespace (include "homeport.name" .) -}}
+{{- with dig "spec" "selector" "matchLabels" "homeport/region" "" $found -}}
+{{- if ne . $.Values.region -}}
+{{- fail (printf "release %s is of region %s and can't become one of %s: install another release for %s (RUNBOOK.md, \"What is impossible, by design\")" $.Release.Name . $.Values.region $.Values.region) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "homeport.labels" -}}
 {{ include "homeport.selector" . }}
+homeport/region: {{ .Values.region }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
