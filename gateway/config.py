@@ -28,6 +28,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from gateway import files
 from gateway.redis_url import RedisUrl
 
 ENV_PREFIX: Final = "HOMEPORT_"
@@ -335,7 +336,7 @@ def load_settings(file: Path | None, flags: dict[str, Any]) -> Settings:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(files.read(file).data.decode("utf-8"))
     except OSError as error:
         raise ConfigError([f"{file} can't be read ({error.strerror}): check the path"]) from None
     except UnicodeDecodeError:

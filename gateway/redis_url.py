@@ -97,6 +97,11 @@ class RedisUrl:
         return f"{scheme}://{user}{name}:{port}/{db}" + (f"?{query}" if query else "")
 
 
+def tls_files(text: str) -> list[Path]:
+    """The files that a URL names for TLS."""
+    return [Path(value) for name, value in parse_qsl(urlsplit(text).query) if name in _TLS]
+
+
 def _check_parameters(parts: SplitResult) -> None:
     allowed = _PARAMETERS[parts.scheme]
     given = parse_qsl(parts.query, keep_blank_values=True)

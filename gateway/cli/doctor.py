@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import ssl
-import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +17,8 @@ from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.output import now_ms, show, utc
 from gateway.cli.place import Config, Data, Json, Place
 from gateway.config import Settings
-from gateway.net.tls import validity
+from gateway.net import tls
+from gateway.net.tls import TLSError
 from gateway.runtime.embedded import OLDEST_SERVER
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.store.errors import StoreError
@@ -152,16 +151,12 @@ def _durability(facts: StoreFacts, settings: Settings) -> Finding:
 def examine_tls(cert: Path, key: Path, now: datetime) -> Finding:
     """Whether the WSS listener can show this certificate, and for how long."""
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=_no_password)
-        mode = key.stat().st_mode
-        _, ends = validity(cert)
-    except (OSError, ValueError) as error:  # SSLError is an OSError
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return Finding("TLS files", False, f"{cert} and {key} can't be used: {why}")
-    if stat.S_IMODE(mode) & 0o007:
-        return Finding("TLS files", False, f"everyone may use {key}: run chmod 600 {key}")
-    if ends <= now:
-        return Finding("TLS files", False, f"{cert} expired on {ends:%Y-%m-%d}: renew it")
+        material = tls.read(cert, key)
+    except TLSError as error:
+        return Finding("TLS files", False, str(error))
+    if problems := material.problems(now):
+        return Finding("TLS files", False, "; ".join(problems))
+    ends = material.ends
     if ends - now <= EXPIRY_WARNING:
         return Finding("TLS files", False, f"{cert} expires on {ends:%Y-%m-%d}: renew it now")
     return Finding("TLS files", True, f"good until {ends:%Y-%m-%d}")
@@ -180,10 +175,6 @@ def examine_keyring(keyring: Keyring, now_ms: int) -> Finding:
         text += f", for {age.days} days: run homeport keys rotate"
         return Finding("key file", False, text)
     return Finding("key file", True, text)
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted, and a gateway can't ask for its password")
 
 
 def examine_open_files(limit: int, needed: int) -> Finding:

@@ -1,7 +1,8 @@
 """Live changes: what a running worker takes up from its files, while connections stay open.
 
 It looks at the files every two seconds, and when it is asked to (SIGHUP). A reload is all or
-nothing: everything that can be wrong is found out before anything changes.
+nothing: everything that can be wrong is found out before anything changes. Files are read in a
+thread, so that a disk or a mount that does not answer holds up nobody.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 import structlog
 
 from gateway.config import ConfigError, Settings, Source
+from gateway.files import FilesDoNotAnswer, Reader
 from gateway.net.tls import Certificate, TLSError
 from gateway.runtime import logs
 from gateway.runtime.rotation import LiveKeyring
@@ -122,6 +124,8 @@ class Reloading:
         self._taken: tuple[object, ...] | None = None
         self._again_at = math.inf  # when what was refused is tried again, in monotonic seconds
         self._problem = ""
+        self._reader = Reader()
+        self._looking = asyncio.Lock()
 
     def ask(self) -> None:
         """Read everything anew at once, whether or not a file looks changed."""
@@ -140,18 +144,29 @@ class Reloading:
     async def look(self) -> None:
         """Take up what changed, if it looks the same as the last time: who writes two files, or one
         slowly, is done by then."""
-        found = self._look_at_files()
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         asked = self._asked.is_set()
         self._asked.clear()
         if asked:
             self._problem = ""  # who asks is told
+        try:
+            found = await self._reader.run(self._look_at_files)
+        except FilesDoNotAnswer as error:
+            self._refused(error)
+        else:
+            await self._consider(found, asked)
+        await self._keyring.settle()
+
+    async def _consider(self, found: tuple[object, ...], asked: bool) -> None:
         now = self._clock.steady()
         if asked or (found == self._seen and (found != self._taken or now >= self._again_at)):
             self._taken = found
             # What is wrong may be the time, or a disk, and not what stands in the files.
-            self._again_at = math.inf if self._reload() else now + AGAIN_S
+            self._again_at = math.inf if await self._reload() else now + AGAIN_S
         self._seen = found
-        await self._keyring.settle()
 
     def _look_at_files(self) -> tuple[object, ...]:
         settings = self.settings
@@ -159,18 +174,12 @@ class Reloading:
         paths = (file, settings.tls_cert, settings.tls_key, settings.key_file)
         return tuple(_trace(path) for path in paths if path is not None)
 
-    def _reload(self) -> bool:
+    async def _reload(self) -> bool:
         """False where it was refused, which is said once for each reason."""
-        running = self.settings
         try:
-            read = running if self._source is None else self._source.read()
-            changed = [name for name in LIVE if getattr(read, name) != getattr(running, name)]
-            settings = merged(running, read)
-            steps = self._prepare(settings, {LIVE[name] for name in changed})
+            read, settings, steps = await self._reader.run(self._read)
         except (ConfigError, TLSError, KeyringError, OSError) as error:
-            if str(error) != self._problem:
-                _refuse(error)
-            self._problem = str(error)
+            self._refused(error)
             return False
         self._problem = ""
         for step in steps.values():
@@ -184,6 +193,22 @@ class Reloading:
         if steps:
             _log.info("reloaded", changed=sorted(steps))
         return True
+
+    def _refused(self, error: Exception) -> None:
+        if str(error) != self._problem:
+            _refuse(error)
+        self._problem = str(error)
+
+    def _read(self) -> tuple[Settings, Settings, dict[str, Callable[[], None]]]:
+        """What the files say, what to go by from now on, and what is to be done for it.
+
+        Runs in a thread, so it changes nothing.
+        """
+        running = self.settings
+        read = running if self._source is None else self._source.read()
+        changed = [name for name in LIVE if getattr(read, name) != getattr(running, name)]
+        settings = merged(running, read)
+        return read, settings, self._prepare(settings, {LIVE[name] for name in changed})
 
     def _prepare(self, settings: Settings, named: set[str]) -> dict[str, Callable[[], None]]:
         """What is to be done, by part. Everything that can go wrong does so here."""

@@ -15,12 +15,16 @@ from typing import Final
 
 import structlog
 
+from gateway.files import Reader
 from gateway.security.keyring import Keyring, KeyringError, KeyringLost
 from gateway.security.sealing import Sealer
 from gateway.session.clock import Clock
 from gateway.store import stamp
 from gateway.store.errors import StoreError, WrongKeys
 from gateway.store.link import Link
+
+LOOK_S: Final = 0.1
+"""How long the event loop waits for the file that may have a key that a message needs."""
 
 AGAIN_S: Final = 1.0
 """How often the file is read again, at the most, because of a version that it lacks: whoever can
@@ -41,6 +45,7 @@ class LiveKeyring:
         self._link = link
         self._clock = clock
         self._looked = float("-inf")
+        self._reader = Reader()
         self._said: frozenset[int] = frozenset()
         sealer.active = keyring.active_at(clock.wall_ms())
         # The others are held against the stamp as the link connects.
@@ -55,6 +60,8 @@ class LiveKeyring:
     def prepare(self, path: Path) -> Callable[[], None] | None:
         """Read the file at `path`; returns what takes it up, or None where nothing changed there.
 
+        Changes nothing, and may be called in another thread.
+
         Raises:
             KeyringError: it can't be used, or lacks a key that something may be sealed under.
         """
@@ -64,9 +71,11 @@ class LiveKeyring:
                 raise KeyringLost(path, version)
         if keyring == self._keyring and path == self._path:
             return None
-        return partial(self._take_up, keyring, path)
+        return partial(self._take_up, keyring, path, self._keyring)
 
-    def _take_up(self, keyring: Keyring, path: Path) -> None:
+    def _take_up(self, keyring: Keyring, path: Path, instead_of: Keyring) -> None:
+        if self._keyring is not instead_of:
+            return  # a message that needed it was quicker
         known = self._keyring.keys
         added = {version for version, key in keyring.keys.items() if known.get(version) != key}
         self._keyring = keyring
@@ -84,7 +93,7 @@ class LiveKeyring:
             return
         self._looked = now
         try:
-            take_up = self.prepare(self._path)
+            take_up = self._reader.run_now(lambda: self.prepare(self._path), LOOK_S)
         except (KeyringError, OSError) as error:
             _log.error("keyring_refused", problem=str(error))
             return

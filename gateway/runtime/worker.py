@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,9 @@ class Worker:
         self.status = Status()
         try:
             keyring = Keyring.load(settings.key_file, settings.region)
-            self._certificate = Certificate.of(settings)
-        except (KeyringError, TLSError) as error:
+            now = datetime.fromtimestamp(self._clock.wall(), UTC)
+            self._certificate = Certificate.of(settings, now)
+        except (KeyringError, TLSError, OSError) as error:
             raise StartError(str(error)) from error
         sealer = Sealer(keyring)
         keys = Keys(settings.region)

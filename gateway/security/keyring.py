@@ -27,8 +27,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import shlex
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +37,8 @@ from typing import Final
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from gateway import files
 
 KEY_BYTES: Final = 32
 MAX_VERSION: Final = 2**16 - 1
@@ -193,17 +193,19 @@ class Keyring:
 
 def _read(path: Path) -> Keyring:
     try:
-        with path.open("rb") as file:
-            _check_protection(path, os.fstat(file.fileno()))
-            data = file.read()
+        found = files.read(path)
     except FileNotFoundError:
         raise KeyringMissing(path) from None
     except IsADirectoryError:
         raise KeyringMalformed(path, "it is a folder") from None
     except PermissionError:
-        raise _unreadable(path) from None
+        raise KeyringUnprotected(path, files.not_ours(path)) from None
+    except files.UnusableFile as error:
+        raise KeyringMalformed(path, str(error.strerror)) from None
+    if (why := files.exposed(path, found.status, "the region's keys")) is not None:
+        raise KeyringUnprotected(path, why)
     try:
-        file_ = msgspec.json.decode(data, type=_File)
+        file_ = msgspec.json.decode(found.data, type=_File)
         keys = {version: bytes.fromhex(text) for version, text in file_.keys.items()}
     except (msgspec.DecodeError, ValueError):
         raise KeyringMalformed(path, "it does not have the form that Homeport writes") from None
@@ -223,33 +225,6 @@ def _read(path: Path) -> Keyring:
 
 def _ms(now_ms: int | None) -> int:
     return time.time_ns() // 1_000_000 if now_ms is None else now_ms
-
-
-def _check_protection(path: Path, status: os.stat_result) -> None:
-    """Refuse what others could have read or written. Looks at the opened file, not at its name."""
-    if status.st_uid != os.geteuid():
-        raise _unreadable(path)
-    mode = stat.S_IMODE(status.st_mode)
-    if mode not in (0o600, 0o400):
-        raise KeyringUnprotected(
-            path,
-            f"{path} has mode {mode:04o}, so others may get at the region's keys; "
-            f"run: chmod 600 {shlex.quote(str(path))}",
-        )
-
-
-def _unreadable(path: Path) -> KeyringUnprotected:
-    if os.geteuid() == 0:  # who obeyed a chown to root would lock the gateways out
-        return KeyringUnprotected(
-            path,
-            f"{path} belongs to another user, as the gateways' file should; "
-            f"run this as that one: sudo -u '#{path.stat().st_uid}' …",
-        )
-    return KeyringUnprotected(
-        path,
-        f"{path} does not belong to the user that Homeport runs as (uid {os.geteuid()}); "
-        f"run: chown {os.geteuid()} {shlex.quote(str(path))}",
-    )
 
 
 @contextmanager

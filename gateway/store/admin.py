@@ -28,7 +28,7 @@ from gateway.store.directory import open_app, seal_app
 from gateway.store.errors import AppNotFound, StampError, Unavailable, WrongKeys
 from gateway.store.keys import BUCKETS, STAMP, Keys
 from gateway.store.link import script
-from gateway.store.servers import primary_url
+from gateway.store.servers import TLSFiles, primary_url
 
 _REVOKE: Final = script("revoke")
 _OPTIONS: Final[dict[str, Any]] = {"protocol": 2, "socket_timeout": 30}
@@ -83,8 +83,13 @@ class Admin:
     @classmethod
     @asynccontextmanager
     async def open(cls, redis_url: str, region: str, keyring: Keyring) -> AsyncIterator[Self]:
-        """Connect; let go at the end."""
+        """Connect; let go at the end.
+
+        Raises:
+            OSError: a file that TLS needs can't be used.
+        """
         url = RedisUrl.parse(redis_url)
+        await TLSFiles(redis_url).check()
         # Any: redis-py types answers for decoded and undecoded clients alike.
         redis: Any
         if url.kind == "cluster":

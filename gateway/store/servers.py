@@ -8,6 +8,8 @@ old primary goes on naming it.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from redis.asyncio import ConnectionPool, Redis
@@ -15,13 +17,44 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from gateway.redis_url import RedisUrl
+from gateway import files
+from gateway.files import Reader, UnusableFile
+from gateway.redis_url import RedisUrl, tls_files
 from gateway.store.errors import Unavailable
 
 CONNECT_TIMEOUT_S: Final = 5.0
 SENTINEL_TIMEOUT_S: Final = 1.0
 CHECK_S: Final = 1.0
 """How often the sentinels are asked whether the primary is still the primary."""
+
+
+class TLSFiles:
+    """What a `redis_url` names. redis-py reads these files in the event loop, at each connect."""
+
+    def __init__(self, url: str) -> None:
+        self._paths = tls_files(url)
+        self._reader = Reader()
+
+    async def check(self) -> None:
+        """Read them, so that what would hold up the loop there is an error here: a pipe, a mount
+        that hangs, or an encrypted key, for whose password OpenSSL asks the terminal.
+
+        Raises:
+            OSError: one can't be used.
+        """
+        if self._paths:
+            await self._reader.run(partial(_check_files, self._paths))
+
+
+def _check_files(paths: list[Path]) -> None:
+    for path in paths:
+        _check_file(path)
+
+
+def _check_file(path: Path) -> None:
+    # "BEGIN ENCRYPTED PRIVATE KEY" (RFC 7468 section 11), "Proc-Type: 4,ENCRYPTED" (RFC 1421).
+    if b"ENCRYPTED" in files.read(path).data:
+        raise UnusableFile(path, "it is encrypted, and nobody can be asked for its password")
 
 
 class Server:
@@ -32,13 +65,16 @@ class Server:
 
     def __init__(self, url: str, name: str) -> None:
         self._pool = _pool(url, name)
+        self._files = TLSFiles(url)
 
     async def make(self) -> Any:
         """A redis-py connection to the server, which is not connected yet.
 
         Raises:
             Unavailable: nobody knows where the server is.
+            OSError: a file that TLS needs can't be read.
         """
+        await self._files.check()
         return self._pool.make_connection()  # type: ignore[no-untyped-call]
 
     async def verify(self, connection: Any) -> None:
@@ -64,10 +100,12 @@ class SentinelPrimary(Server):
     def __init__(self, url: RedisUrl, name: str) -> None:
         self._url = url
         self._name = name
+        self._files = TLSFiles(url.text)
         self._at: tuple[str, int] | None = None
         self._sentinels = [_sentinel(url.of_sentinel(*host)) for host in url.hosts]
 
     async def make(self) -> Any:
+        await self._files.check()
         self._at = await self.find()
         pool = _pool(self._url.of_server(*self._at), self._name)
         return pool.make_connection()  # type: ignore[no-untyped-call]

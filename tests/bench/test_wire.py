@@ -14,7 +14,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from bench.wire import TlsPipe, WebSocketClient, WireFault, masked
-from gateway.net.tls import server_context
+from gateway.net import tls
 from gateway.runtime import devcerts
 
 
@@ -168,7 +168,7 @@ class Secured:
 def test_tls_carries_both_ways_and_its_session_is_taken_up(tmp_path: Path) -> None:
     """The second connection proves that it was resumed, on the server's side too."""
     certs = devcerts.ensure(tmp_path, datetime.now(UTC))
-    server = server_context(certs.cert, certs.key)
+    server = tls.read(certs.cert, certs.key).context
     client = ssl.create_default_context(cafile=str(certs.ca))
     session = None
     for resumed in (False, True):
@@ -188,4 +188,4 @@ def test_tls_refuses_a_stranger(tmp_path: Path) -> None:
     """The generator trusts the CA that it was given, and no other."""
     certs = devcerts.ensure(tmp_path, datetime.now(UTC))
     with pytest.raises(ssl.SSLCertVerificationError):
-        Secured(server_context(certs.cert, certs.key), ssl.create_default_context(), None)
+        Secured(tls.read(certs.cert, certs.key).context, ssl.create_default_context(), None)

@@ -405,3 +405,11 @@ def test_wrong_values_of_a_replica_are_refused(flag: str, wrong: Any) -> None:
     """No worker, no time to leave, a port without a host."""
     (problem,) = problems(**{flag: wrong})
     assert problem.startswith("--" + flag.replace("_", "-"))
+
+
+def test_a_configuration_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """A pipe has nobody who writes, and a device no end."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match=rf"{path} can't be read \(it is a .*no file\)"):
+            load_settings(path, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -14,9 +15,15 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from structlog.testing import capture_logs
 
 from gateway.net.tls import Certificate, TLSError
 from gateway.runtime import devcerts
@@ -24,6 +31,7 @@ from gateway.runtime.devcerts import DevCerts
 from protocol import frames
 from tests.gateway.net.raw import upgrade
 from tests.harness import RawClient, RunningWorker, client_tls, make_secure_settings, running_worker
+from tests.terminal import on_a_terminal
 
 NOW = datetime.now(UTC)
 
@@ -208,12 +216,158 @@ async def test_files_that_cannot_be_used_change_nothing(
 def test_what_is_refused_is_said(tmp_path: Path, certs: DevCerts) -> None:
     """The operator is told which file, what is wrong with it, and what to do."""
     new, over = make(tmp_path / "new"), make(tmp_path / "over", NOW - timedelta(days=400))
-    certificate = Certificate(certs.cert, certs.key)
+    certificate = Certificate(certs.cert, certs.key, NOW)
     assert certificate.prepare(certs.cert, certs.key, NOW) is None
     with pytest.raises(TLSError, match="can't be used together"):
         certificate.prepare(new.cert, certs.key, NOW)
     with pytest.raises(TLSError, match=r"server\.pem is good from .* and not now: renew it"):
         certificate.prepare(over.cert, over.key, NOW)
-    with pytest.raises(TLSError, match=r"none\.key can't be read \(No such file"):
+    with pytest.raises(TLSError, match=r"none\.key is not there: set tls_cert"):
         certificate.prepare(new.cert, tmp_path / "none.key", NOW)
     assert certificate.prepare(new.cert, new.key, NOW) is not None
+
+
+def issue(
+    folder: Path,
+    *,
+    begins: int = -1,
+    ends: int = 30,
+    names: bool = True,
+    usage: ObjectIdentifier | None = None,
+    password: bytes | None = None,
+    issuer: str = "localhost",
+) -> tuple[Path, Path]:
+    """A certificate good from `begins` days from now to `ends`, and its key, with a password."""
+    folder.mkdir(exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW + timedelta(days=begins))
+        .not_valid_after(NOW + timedelta(days=ends))
+    )
+    if names:
+        found = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+        builder = builder.add_extension(found, critical=False)
+    if usage is not None:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+    sealed = NoEncryption() if password is None else BestAvailableEncryption(password)
+    pems = DevCerts(folder / "none", folder / "leaf.pem", folder / "leaf.key")
+    pems.cert.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    pems.key.touch(0o600)
+    pems.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealed))
+    return pems.cert, pems.key
+
+
+def problems(cert: Path, key: Path, now: datetime = NOW) -> list[str]:
+    """What the log says as a gateway starts with these."""
+    with capture_logs() as said:
+        Certificate(cert, key, now)
+    assert all((e["event"], e["log_level"]) == ("certificate_problem", "error") for e in said)
+    return [event["problem"] for event in said]
+
+
+async def test_a_key_with_a_password_is_refused_and_no_terminal_is_asked(
+    tmp_path: Path, secure: RunningWorker, certs: DevCerts
+) -> None:
+    """G10: a renewed key came encrypted to a gateway in tmux. OpenSSL asked there for its password,
+    in the event loop, and until somebody came to type, nobody was served."""
+    cert, key = issue(tmp_path / "new", password=b"secret")
+    program = (
+        "from pathlib import Path; from gateway.net import tls\n"
+        f"try: tls.read(Path({str(cert)!r}), Path({str(key)!r}))\n"
+        "except tls.TLSError as error: print(error)"
+    )
+    shown = await asyncio.to_thread(on_a_terminal, program)
+    assert shown.startswith(f"{key} is encrypted, and a gateway can't ask for its password")
+    assert "phrase" not in shown
+    old = der(certs.cert)
+    put(DevCerts(certs.ca, cert, key), certs)
+    with capture_logs() as said:
+        await reload(secure)
+    assert "is encrypted" in said[0]["problem"]
+    assert (await shake_hands(secure, client_tls(certs.ca))).certificate == old
+
+
+def put_no_file(path: Path, what: str) -> None:
+    """Put something in the place of a file that can't be read as one."""
+    path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+
+
+@pytest.mark.parametrize("which", ["cert", "key"])
+@pytest.mark.parametrize("what", ["pipe", "folder", "endless", "huge"])
+async def test_what_is_no_file_is_refused_while_everybody_is_served(
+    secure: RunningWorker, certs: DevCerts, which: str, what: str
+) -> None:
+    """G10: to read a pipe in the event loop is to wait until somebody writes into it."""
+    path: Path = getattr(certs, which)
+    old, trusts = der(certs.cert), client_tls(certs.ca)
+    put_no_file(path, what)
+    async with asyncio.timeout(10):
+        with capture_logs() as said:
+            await reload(secure)
+    assert f"{path} can't be read" in said[0]["problem"]
+    assert (await shake_hands(secure, trusts)).certificate == old
+
+
+def test_a_start_says_what_a_reload_would_refuse(tmp_path: Path) -> None:
+    """An expired certificate, or one that begins tomorrow, was served without a word: no client
+    came in, and neither start nor log said why."""
+    for folder, days in (("over", (-9, -1)), ("early", (1, 9))):
+        cert, key = issue(tmp_path / folder, begins=days[0], ends=days[1])
+        (problem,) = problems(cert, key)
+        assert re.fullmatch(r".*leaf\.pem is good from .* UTC, and not now: renew it, .*", problem)
+    assert problems(*issue(tmp_path / "good")) == []
+
+
+def test_a_start_says_why_clients_will_refuse(tmp_path: Path) -> None:
+    """What is wrong whatever the time is, each by itself."""
+    (nameless,) = problems(*issue(tmp_path / "nameless", names=False))
+    assert "has no subjectAltName, so clients accept it for no name (RFC 9525" in nameless
+    usage = ExtendedKeyUsageOID.CLIENT_AUTH
+    (personal,) = problems(*issue(tmp_path / "personal", usage=usage))
+    assert "is not for servers" in personal
+    assert problems(*issue(tmp_path / "server", usage=ExtendedKeyUsageOID.SERVER_AUTH)) == []
+    cert, key = issue(tmp_path / "open")
+    key.chmod(0o644)
+    assert problems(cert, key) == [
+        f"{key} has mode 0644, so others may get at the certificate's key; run: chmod 600 {key}"
+    ]
+
+
+def test_a_start_looks_at_the_whole_chain(tmp_path: Path) -> None:
+    """Clients refuse for an issuer that expired, or one that is missing, as for the leaf."""
+    cert, key = issue(tmp_path / "leaf", issuer="issuer")
+    over, _ = issue(tmp_path / "over", begins=-9, ends=-1)
+    alone = cert.read_bytes()
+    cert.write_bytes(alone + over.read_bytes())
+    expired, order = problems(cert, key)
+    assert expired.startswith(f"certificate 2 of {cert} is good from ")
+    assert order.startswith(f"certificate 1 of {cert} was not issued by the one that follows it")
+
+
+def test_a_reload_never_makes_it_worse(tmp_path: Path) -> None:
+    """One that is out of date does not replace one that is not; where both are, which is how a
+    wrong clock looks, the newer one is taken, and said."""
+    good, over = issue(tmp_path / "good"), issue(tmp_path / "over", begins=-9, ends=-1)
+    with pytest.raises(TLSError, match="and not now"):
+        Certificate(*good, NOW).prepare(*over, NOW)
+    other = issue(tmp_path / "other", begins=-9, ends=-2)
+    certificate = Certificate(*over, NOW)
+    take_up = certificate.prepare(*other, NOW)
+    assert take_up is not None
+    with capture_logs() as said:
+        take_up()
+    assert [event["event"] for event in said] == ["certificate_read", "certificate_problem"]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.net.tls import TLSError, server_context
+from gateway.net import tls
+from gateway.net.tls import TLSError
 from gateway.runtime import devcerts
 from gateway.runtime.devcerts import DevCerts
 from protocol import codes, frames
@@ -91,7 +92,7 @@ async def test_tls_1_2_and_1_3_are_spoken(
     context.minimum_version = context.maximum_version = version
     async with RawClient.open(secure.wss_url, ssl=context) as client:
         await client.connect(secure.token("alice"))
-    assert server_context(certs.cert, certs.key).minimum_version == ssl.TLSVersion.TLSv1_2
+    assert tls.read(certs.cert, certs.key).context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 async def test_a_tls_handshake_that_never_ends_is_dropped(
@@ -203,9 +204,9 @@ async def test_a_client_that_does_not_read_over_tls_is_closed(
 def test_a_missing_file_is_named(tmp_path: Path, certs: DevCerts) -> None:
     """The operator is told which file, and what to set."""
     with pytest.raises(TLSError, match=r"none\.pem is not there: set tls_cert and tls_key"):
-        server_context(tmp_path / "none.pem", certs.key)
+        tls.read(tmp_path / "none.pem", certs.key)
     with pytest.raises(TLSError, match=r"none\.pem is not there"):
-        server_context(certs.cert, tmp_path / "none.pem")
+        tls.read(certs.cert, tmp_path / "none.pem")
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, certs: DevCerts) -> None:
@@ -215,7 +216,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, certs: De
     garbage.write_text("nothing")
     for cert, key in ((certs.cert, other.key), (garbage, certs.key), (certs.cert, garbage)):
         with pytest.raises(TLSError, match=r"can't be used together .*unencrypted key"):
-            server_context(cert, key)
+            tls.read(cert, key)
 
 
 class _Allocated(ctypes.Structure):

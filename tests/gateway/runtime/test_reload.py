@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from websockets.exceptions import InvalidStatus
 
+from gateway import files
 from gateway.config import Settings, Source
 from gateway.runtime import devcerts, logs, reload
 from gateway.runtime.reload import LIVE, RESTART, current
@@ -203,6 +205,46 @@ async def test_a_wrong_certificate_changes_nothing_else(redis_url: str, tmp_path
         (line,) = await running.reload(origins='["https://a.example"]')
         assert "can't be used together" in line["problem"]
         assert not await running.lets_in("https://a.example")
+
+
+@pytest.mark.parametrize("which", ["homeport.toml", "sg.keys.json"])
+async def test_a_pipe_in_the_place_of_a_file_is_refused(
+    running: Running, tmp_path: Path, which: str
+) -> None:
+    """G10: the event loop opened it, and everybody waited until somebody would write into it."""
+    (tmp_path / which).unlink()
+    os.mkfifo(tmp_path / which)
+    running.worker.reloading.ask()
+    async with asyncio.timeout(10):
+        (line,) = await running.look()
+        assert f"{tmp_path / which} " in line["problem"]
+        assert "it is a pipe, and no file" in line["problem"]
+        assert await running.lets_in("https://none.example") is False
+
+
+async def test_files_that_do_not_answer_hold_up_nobody(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G10: a network mount hangs: clients are served, the log says so once, and when it answers
+    what changed meanwhile is taken up."""
+    answers, keyring = threading.Event(), running.worker.reloading._keyring
+    changed = {"origins": '["https://a.example"]'}
+
+    def hang(_: Path) -> None:
+        assert answers.wait(60)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "PATIENCE_S", 0.1)
+        patch.setattr(keyring, "prepare", hang)
+        (line,) = await running.reload(**changed)
+        assert "see whether a mount hangs" in line["problem"]
+        assert await running.lets_in("https://a.example") is False
+        assert await running.look() == []
+        answers.set()
+    async with asyncio.timeout(30):
+        while "reloaded" not in [event["event"] for event in await running.reload(**changed)]:
+            pass  # the thread is on its way back
+    assert await running.lets_in("https://a.example")
 
 
 async def test_what_was_refused_is_tried_again(

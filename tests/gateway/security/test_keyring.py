@@ -326,3 +326,10 @@ def expected_check_value(key: bytes, region: str) -> str:
     extracted = hmac.digest(bytes(32), key, "sha256")
     info = b"homeport key check v1\0" + region.encode()
     return hmac.digest(extracted, info + b"\1", "sha256")[:8].hex()
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """A pipe has nobody who writes: to open it was to wait for ever."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(KeyringMalformed, match="it is a pipe, and no file"):
+        Keyring.load(tmp_path / "pipe", "sg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,15 +11,23 @@ from urllib.parse import urlencode
 
 import pytest
 import redis
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from structlog.testing import capture_logs
 
 from gateway.store import stamp
+from gateway.store.servers import Server
 from tests.certificates import Authority, Issued
 from tests.clusters import SLOTS, Node, wait_until
 from tests.conftest import REDIS
 from tests.gateway.store.conftest import node_link, until
 from tests.harness import make_settings, running_worker
 from tests.scenario import everything, refusals
+from tests.terminal import on_a_terminal
 
 IDENTITY = stamp.Identity("sg", {1: "a" * 16})
 PASSWORD: Final = "s3cret/one@two"
@@ -144,3 +153,40 @@ async def test_who_is_not_right_gets_no_further(server: Node, authority: Authori
     # A server of TLS 1.3 looks at the certificate once the client thinks that it is connected.
     assert await failed(bare) in {"ConnectionResetError", "SSLError", "ConnectionError"}
     assert await failed(untrusting) == "SSLCertVerificationError"
+
+
+async def test_a_client_key_with_a_password_is_no_question_to_a_terminal(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """G10: redis-py loads the key at each connect, in the event loop, and OpenSSL asks the terminal
+    for the password of one that is encrypted."""
+    ours = authority.issue("gateway")
+    key = load_pem_private_key(ours.key.read_bytes(), None)
+    for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
+        sealed = key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret"))
+        ours.key.write_bytes(sealed)
+        url = f"rediss://127.0.0.1:1/0?{query(authority, ours)}"
+        program = (
+            "import asyncio\nfrom gateway.store.servers import Server\n"
+            "async def connect():\n"
+            f"    connection = await Server({url!r}, 'test').make()\n"
+            "    await connection.connect()\n"
+            "try: asyncio.run(connect())\n"
+            "except Exception as error: print(error)"
+        )
+        shown = await asyncio.to_thread(on_a_terminal, program)
+        assert "it is encrypted, and nobody can be asked for its password" in shown
+        assert "phrase" not in shown
+
+
+async def test_a_pipe_in_the_place_of_a_file_is_a_failed_connect(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """G10: the event loop would open it, and everybody wait until somebody writes into it."""
+    url = f"rediss://127.0.0.1:1/0?{query(authority, None)}"
+    server = Server(url, "test")
+    authority.ca.unlink()
+    os.mkfifo(authority.ca)
+    async with asyncio.timeout(10):
+        with pytest.raises(OSError, match="it is a pipe, and no file"):
+            await server.make()
