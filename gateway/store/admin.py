@@ -27,10 +27,13 @@ from gateway.store import events, stamp
 from gateway.store.directory import open_app, seal_app
 from gateway.store.errors import AppNotFound, StampError, Unavailable, WrongKeys
 from gateway.store.keys import BUCKETS, STAMP, Keys
-from gateway.store.link import script
+from gateway.store.scripts import script
 from gateway.store.servers import TLSFiles, primary_url
 
 _REVOKE: Final = script("revoke")
+_PUT: Final = script("put")
+_DUE_NOW: Final = script("due_now")
+_BATCH: Final = 1000
 _OPTIONS: Final[dict[str, Any]] = {"protocol": 2, "socket_timeout": 30}
 
 
@@ -105,8 +108,10 @@ class Admin:
 
     async def create_app(self, app: App, now_ms: int) -> None:
         """Register `app` in this region. `now_ms` is milliseconds since 1970."""
-        await self._put(app, now_ms)
+        await self._check_stamp()
+        # First, because a full Redis refuses it, and a name without a record is no app.
         await self._redis.sadd(self._keys.apps, app.id)
+        await self._put(app, now_ms)
 
     async def get_app(self, app_id: str) -> App | None:
         """The app, or None."""
@@ -261,7 +266,8 @@ class Admin:
 
     async def _put(self, app: App, now_ms: int) -> None:
         await self._check_stamp()
-        await self._redis.set(self._keys.app(app.id), seal_app(self._sealer, app, now_ms))
+        record = seal_app(self._sealer, app, now_ms)
+        await self._redis.eval(_PUT.text, 1, self._keys.app(app.id), record)
 
     async def _tell(self, app_id: str) -> None:
         await self._publish(self._keys.apps_channel, app_id.encode())
@@ -273,8 +279,10 @@ class Admin:
         """Have the sweeper look at every inbox and log of the app in its next round."""
         for bucket in range(BUCKETS):
             due = (of or self._keys.due)(bucket)
-            async for member, _ in self._redis.zscan_iter(due, match=f"{app_id}:*", count=1000):
-                await self._redis.zadd(due, {member: 0}, xx=True)
+            found = self._redis.zscan_iter(due, match=f"{app_id}:*", count=1000)
+            members = [member async for member, _ in found]
+            for start in range(0, len(members), _BATCH):
+                await self._redis.eval(_DUE_NOW.text, 1, due, *members[start : start + _BATCH])
 
 
 async def _server_facts(redis: Any, now_s: float) -> ServerFacts:

@@ -13,7 +13,8 @@ from typing import Any, Final
 from gateway.apps.tiers import Tier
 from gateway.store.errors import StoreError
 from gateway.store.keys import Keys
-from gateway.store.link import Link, script
+from gateway.store.link import Link
+from gateway.store.scripts import script
 from protocol.limits import MAX_BLOCKS
 
 _BLOCK: Final = script("block")

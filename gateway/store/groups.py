@@ -32,7 +32,8 @@ from gateway.store.group_state import (
 )
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
-from gateway.store.link import Link, script
+from gateway.store.link import Link
+from gateway.store.scripts import script
 from protocol.ids import GROUP
 from protocol.limits import DEDUPE_WINDOW_MS
 

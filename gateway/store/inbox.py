@@ -26,7 +26,8 @@ from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.connection import together, words_of
 from gateway.store.errors import StoreError
 from gateway.store.keys import CACHED, Keys, UserKeys
-from gateway.store.link import Link, Then, script
+from gateway.store.link import Link, Then
+from gateway.store.scripts import script
 from protocol.frames import Cursor
 from protocol.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
 

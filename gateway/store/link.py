@@ -8,13 +8,10 @@ order on their way to the inbox.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from typing import Any, Final
 
 import hiredis
@@ -23,6 +20,7 @@ import structlog
 from gateway.store import stamp
 from gateway.store.connection import RedisConnection, pack
 from gateway.store.errors import IsCluster, NotDurable, StoreError, StoreFault, Unavailable
+from gateway.store.scripts import SCRIPTS, Script
 from gateway.store.servers import Server
 
 MAX_PENDING: Final = 20_000
@@ -51,33 +49,6 @@ _PASSING: Final = frozenset(
 
 _RECONNECT: Final = frozenset({"READONLY", "NOSCRIPT", "MASTERDOWN"})
 """Those that the next connection mends: a demoted primary, scripts that were flushed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script: its text, and its SHA-1, which EVALSHA knows it by."""
-
-    text: str
-    sha: str
-
-
-SCRIPTS: Final[list[Script]] = []
-"""Every script, loaded on each connect."""
-
-
-def script(name: str, *, after: str | None = None) -> Script:
-    """The script in ``lua/<name>.lua``. Each module that runs one names it once, at its top.
-
-    `after` names a file of local functions that the script uses; Redis has no other way to share
-    them.
-    """
-    folder = resources.files("gateway.store").joinpath("lua")
-    text = "".join(
-        folder.joinpath(f"{each}.lua").read_text() for each in (after, name) if each is not None
-    )
-    loaded = Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - Redis' own choice
-    SCRIPTS.append(loaded)
-    return loaded
 
 
 Then = Callable[[Any], None]
@@ -252,7 +223,7 @@ class NodeLink(RedisConnection, Link):
             self._ask(partial(_settle, future), pack(command))
             return future
 
-        await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS))
+        await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()))
         await self._check_server(ask)
         if self._fsync:
             found = await ask("CONFIG", "GET", "append*")

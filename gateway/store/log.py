@@ -18,7 +18,8 @@ from typing import Any, Final
 from gateway.apps.tiers import Tier
 from gateway.store.inbox import Entry, parse_entries
 from gateway.store.keys import Keys
-from gateway.store.link import Link, script
+from gateway.store.link import Link
+from gateway.store.scripts import script
 from protocol.frames import Place
 from protocol.ids import GROUP
 from protocol.limits import DEDUPE_WINDOW_MS

@@ -25,7 +25,8 @@ from gateway.store.events import SESSION_ID_CHARS
 from gateway.store.headcount import Headcount
 from gateway.store.inbox import STALE_MS
 from gateway.store.keys import Keys
-from gateway.store.link import Link, script
+from gateway.store.link import Link
+from gateway.store.scripts import script
 
 _GATEWAYS: Final = script("gateways")
 _SET: Final = script("presence_set")

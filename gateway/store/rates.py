@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from gateway.apps.tiers import Rate
 from gateway.store.keys import Keys
-from gateway.store.link import Link, script
+from gateway.store.link import Link
+from gateway.store.scripts import script
 
 _SPEND: Final = script("spend")
 

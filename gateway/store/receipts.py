@@ -18,7 +18,8 @@ from typing import Final
 from gateway.apps.tiers import Tier
 from gateway.store.inbox import PROFILE_MS
 from gateway.store.keys import Keys
-from gateway.store.link import Link, script
+from gateway.store.link import Link
+from gateway.store.scripts import script
 
 _REACH: Final = script("reach")
 _READ: Final = script("read")

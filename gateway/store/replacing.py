@@ -25,7 +25,8 @@ from gateway.store.audience import Audience
 from gateway.store.errors import Unavailable
 from gateway.store.inbox import Entry, parse_entries
 from gateway.store.keys import Keys
-from gateway.store.link import Link, script
+from gateway.store.link import Link
+from gateway.store.scripts import script
 from protocol.limits import DEDUPE_WINDOW_MS
 
 _FIND: Final = script("find", after="changed")

@@ -20,7 +20,8 @@ from gateway.apps.tiers import Tier
 from gateway.store.errors import StoreError
 from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
-from gateway.store.link import Link, script
+from gateway.store.link import Link
+from gateway.store.scripts import script
 from protocol.limits import DEDUPE_WINDOW_MS, MAX_LAST
 
 _JOIN: Final = script("room_join", after="room")

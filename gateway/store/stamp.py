@@ -43,8 +43,7 @@ async def check(call: Call, identity: Identity) -> None:
         WrongRegionStamp: it is another region's.
         WrongKeys: its data was sealed with a key that `identity` lacks, or has another of.
     """
-    await call("HSETNX", STAMP, "region", identity.region)
-    region = (await call("HGET", STAMP, "region")).decode()
+    region = (await _claim(call, "region", identity.region)).decode()
     if region != identity.region:
         raise WrongRegionStamp(found=region, expected=identity.region)
     # Before adding ours: a foreign key file must not leave its mark here.
@@ -57,17 +56,30 @@ async def check(call: Call, identity: Identity) -> None:
         if identity.keys[version] != value:
             raise WrongKeys(version, missing=False)
     for version, value in identity.keys.items():
-        if version not in known and version not in identity.coming:
-            # Two gateways may be the first at once; one of them finds the other's here.
-            await call("HSETNX", STAMP, f"key:{version}", value)
-            if await call("HGET", STAMP, f"key:{version}") != value.encode():
-                raise WrongKeys(version, missing=False)
+        if version in known or version in identity.coming:
+            continue
+        if await _claim(call, f"key:{version}", value) != value.encode():
+            raise WrongKeys(version, missing=False)
+
+
+async def _claim(call: Call, field: str, value: str) -> bytes:
+    """Set a field of the stamp unless it is set; returns what is there now.
+
+    It is read first, so that a full Redis, which refuses to write, lets in whom it knows.
+    """
+    found: bytes | None = await call("HGET", STAMP, field)
+    if found is None:
+        # Two gateways may be the first at once; one of them finds the other's here.
+        await call("HSETNX", STAMP, field, value)
+        found = await call("HGET", STAMP, field)
+    assert found is not None
+    return found
 
 
 async def announce(call: Call, identity: Identity) -> frozenset[int]:
     """Say which keys are coming, for other gateways to compare theirs with; then as `different`."""
     for version in identity.coming:
-        await call("HSETNX", STAMP, f"next:{version}", identity.keys[version])
+        await _claim(call, f"next:{version}", identity.keys[version])
     return await different(call, identity)
 
 

@@ -25,8 +25,10 @@ from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.groups import Groups
 from gateway.store.inbox import PROFILE_MS
 from gateway.store.keys import BUCKETS, GROUP_DUE, LOG_DUE, Keys
-from gateway.store.link import Link, script
+from gateway.store.link import Link
+from gateway.store.scripts import script
 
+_LEASE: Final = script("lease")
 _SWEEP: Final = script("sweep")
 _SWEEP_LOG: Final = script("sweep_log")
 _ERASE: Final = script("erase")
@@ -86,11 +88,7 @@ class Sweeper:
                 _log.error("sweep_failed", reason=type(error).__name__)
 
     async def _lease(self) -> bool:
-        if await self._link.call("SET", self._keys.sweeper, self._id, "NX", "PX", LEASE_MS):
-            return True
-        if await self._link.call("GET", self._keys.sweeper) != self._id.encode():
-            return False
-        return bool(await self._link.call("PEXPIRE", self._keys.sweeper, LEASE_MS))
+        return bool(await self._link.run(_LEASE, (self._keys.sweeper,), self._id, LEASE_MS))
 
     async def sweep(self) -> int:
         """Go through all due lists once; returns how many messages were removed.
@@ -190,6 +188,11 @@ class Sweeper:
             await self._groups.purge(app_id, group_id)
         except (SealError, AppError) as error:
             _log.error("sweep_app_unreadable", app=app_id, reason=type(error).__name__)
+            return False
+        except Unavailable as error:
+            # What the group owes its members can't be written now, on a full Redis say. What stands
+            # behind it in the due list is what makes room.
+            _log.warning("sweep_group_put_off", reason=error.reason)
             return False
         return True
 

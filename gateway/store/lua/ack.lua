@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A device has dealt with everything up to an entry; what all devices have dealt with goes.
 --
 -- KEYS  1 inbox  2 meta  3 where ARGV 8 says closing: presence channel

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A device connects: is it still let in, where does it stand, what waits for it.
 --
 -- KEYS  1 inbox  2 meta  3 revoked  4 due list  5 channel  6 blocked by

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A user blocks or unblocks another: the blocker's half, where the order of such requests is made.
 --
 -- KEYS  1 blocks: a hash, blocked user -> 1, and '' -> version of the last change  2 due list

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A user is blocked or unblocked by another: the half that the blocked user's sessions go by.
 --
 -- KEYS  1 blocked by: a hash, blocker -> version, negative once unblocked, and '' -> number of the

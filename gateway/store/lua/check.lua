@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Is a live session still right, and did it miss anything? Asked after any pub/sub gap.
 --
 -- KEYS  1 inbox  2 meta  3 revoked  4 blocked by

@@ -1,3 +1,4 @@
+#!lua
 -- As replace.lua, for one stream that is too long to be written anew at once: copy it in slices, one
 -- a call, and let the copy take its place.
 --

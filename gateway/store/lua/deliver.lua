@@ -1,3 +1,4 @@
+#!lua
 -- Store one message in every inbox of one bucket that it goes to, once, and tell who is online.
 -- The log of a direct conversation lies in the bucket of one of the two, and gets it too.
 -- After keep.lua.

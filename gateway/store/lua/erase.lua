@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Take single entries out of a stream, with their bytes.
 --
 -- KEYS  1 stream  2 ttl list

@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- The entry of one message in a stream, near the time at which it was sent.
 --
 -- KEYS  1 stream

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- One user of a conversation deletes its history up to a place, for himself.
 --
 -- KEYS  1 log  2 meta

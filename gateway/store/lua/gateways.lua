@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A gateway says that it lives, or that it leaves, and how many connections of which apps it has;
 -- it learns which others live, and how many those apps have on all of them.
 --

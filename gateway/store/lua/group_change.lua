@@ -1,3 +1,4 @@
+#!lua
 -- Change a group, if nobody else has meanwhile, and note what its members must be told.
 --
 -- KEYS  1 state  2 pending notices  3 due list  4 log  5 meta of the log

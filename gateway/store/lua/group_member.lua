@@ -1,3 +1,4 @@
+#!lua
 -- Users of one bucket are in a group, or out of it, since a version.
 --
 -- KEYS  for each user: the groups the user is in, the fence

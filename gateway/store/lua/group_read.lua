@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- A group as it is now, unless the asker has it already, and what its members were not told yet.
 --
 -- KEYS  1 state  2 pending notices

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Tell the members of a group who are of one bucket, and are here now; nothing is kept.
 --
 -- KEYS  for each member the channel; then for each the version since which its user is out (fence)

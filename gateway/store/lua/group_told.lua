@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- The members of a group were told of every change up to a version.
 --
 -- KEYS  1 state  2 pending notices  3 due list

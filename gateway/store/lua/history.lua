@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- A page of a conversation's log, as one of its users may see it.
 --
 -- KEYS  1 log  2 meta

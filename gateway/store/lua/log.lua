@@ -1,3 +1,4 @@
+#!lua
 -- Keep one message of a group in the log of its conversation, once. After keep.lua.
 --
 -- KEYS  1 dedupe  2 due list  3 ttl list  4 log  5 meta  6 the group's state

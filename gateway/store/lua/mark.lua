@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Raise one person's watermarks in a conversation.
 --
 -- KEYS  1 marks

@@ -1,3 +1,4 @@
+#!lua
 -- Tell channels of one bucket something once, and keep nothing but that it was told.
 --
 -- KEYS  1 dedupe  then the channels

@@ -1,3 +1,4 @@
+#!lua
 -- A connected device says whether its user is there, and perhaps what the user's status is.
 --
 -- KEYS  1 meta  2 presence channel

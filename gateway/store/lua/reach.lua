@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- Somebody got, or read, a conversation up to a time: which unread messages are the last of those?
 --
 -- KEYS  1 waiting

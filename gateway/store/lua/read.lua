@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Take what somebody has read, in one conversation, out of the unread.
 --
 -- KEYS  1 unread  2 waiting

@@ -1,3 +1,4 @@
+#!lua
 -- Put a changed message in the place of the one that was sent, in streams of one bucket, so that the
 -- old bytes are gone.
 --

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Tokens of a user issued before a time are void, here and on every gateway that has a session.
 --
 -- KEYS  1 revoked  2 channel

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A session takes a seat, and learns where the room stands.
 --
 -- KEYS  1 meta  2 log  3 seats  4 users  5 due list

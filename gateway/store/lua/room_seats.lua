@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Seats are kept, left in two minutes, or left now.
 --
 -- KEYS  1 meta  2 seats  3 users

@@ -1,3 +1,4 @@
+#!lua
 -- Publish one message to a room, once, and keep it among the last.
 --
 -- KEYS  1 dedupe  2 meta  3 log  4 seats  5 users  6 due list  7 channel

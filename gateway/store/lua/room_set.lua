@@ -1,3 +1,4 @@
+#!lua
 -- Create a room, or change who may write there.
 --
 -- KEYS  1 meta  2 due list

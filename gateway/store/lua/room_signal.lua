@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Tell whoever is in a room now; nothing is kept.
 --
 -- KEYS  1 meta  2 seats  3 users  4 channel

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Take tokens out of a bucket that several gateways spend from, and tell what is left.
 --
 -- KEYS  1 bucket: when it is full again, in ms; absent when it is full

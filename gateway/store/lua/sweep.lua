@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Take out of one user's inbox what is past its time, forget devices unseen for as long, and note
 -- when to look again.
 --

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Take out of one conversation's log what is past its time, and note when to look again.
 --
 -- KEYS  1 log  2 meta  3 due list

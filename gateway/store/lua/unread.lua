@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Count what is unread in some conversations of one user.
 --
 -- KEYS  1 unread  then, for each conversation: waiting

@@ -12,7 +12,8 @@ from gateway.store.blocks import BlockedBy, Blocks, TooManyBlocks
 from gateway.store.errors import Unavailable
 from gateway.store.inbox import PROFILE_MS
 from gateway.store.keys import Keys
-from gateway.store.link import Link, Script
+from gateway.store.link import Link
+from gateway.store.scripts import Script
 from gateway.store.sweeper import _SWEEP
 from tests.gateway.store.conftest import Store
 

@@ -15,8 +15,9 @@ from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.inbox import PROFILE_MS, Inboxes, Talk
 from gateway.store.keys import Keys
-from gateway.store.link import Link, script
+from gateway.store.link import Link
 from gateway.store.receipts import Marks, Raised, ReceiptStore
+from gateway.store.scripts import script
 from protocol.limits import MAX_UNREAD
 from tests.gateway.store.conftest import node_link
 
