@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
-from redis.exceptions import RedisError
 
 from gateway.redis_url import RedisUrl
 from gateway.store.errors import StoreError, Unavailable
@@ -119,15 +118,15 @@ class Cluster:
                 async with asyncio.timeout(ASK_S):
                     told = await link.everywhere("CLUSTER", "NODES")[0]
                 return parse_nodes(told.decode(), node.host)
-            except (StoreError, TimeoutError):
+            except (StoreError, TimeoutError, ValueError):
                 continue  # the next one knows as much
         known = [*self.url.hosts, *((node.host, node.port) for node in self.map.nodes)]
         for host, port in random.sample(known, len(known)):
             try:
                 async with asyncio.timeout(ASK_S):
                     return await self._ask_at(host, port)
-            except (RedisError, OSError, TimeoutError):
-                continue
+            except Exception as error:  # noqa: BLE001 - whatever it is, this node does not tell
+                _log.debug("redis_node_not_asked", host=host, reason=type(error).__name__)
         return None
 
     async def _ask_at(self, host: str, port: int) -> list[Claim]:

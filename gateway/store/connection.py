@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple, cast
 
 import hiredis
 import structlog
-from redis.exceptions import RedisError
 
 from gateway.store.errors import StoreError, Unavailable
 from gateway.store.servers import CONNECT_TIMEOUT_S, Server
@@ -108,7 +107,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         while True:
             try:
                 await self._connect()
-            except (RedisError, OSError, StoreError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, this attempt has failed
                 await self._disconnect()
                 if self._first_start_failed(error):
                     return
@@ -123,7 +122,10 @@ class RedisConnection(asyncio.Protocol, ABC):
                 self._ready.set_result(None)
             elif self.on_up is not None:
                 self.on_up()
-            await self._until_over()
+            try:
+                await self._until_over()
+            except Exception as error:  # noqa: BLE001 - a connection that can't be watched is lost
+                _log.error("redis_watch_failed", link=self.name, exc_info=error)
             _log.warning("redis_lost", link=self.name)
             await self._disconnect()
 
@@ -186,7 +188,10 @@ class RedisConnection(asyncio.Protocol, ABC):
             await self._lost.wait()  # or its late connection_lost would end the next connection
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.disconnect(nowait=True)
+            try:
+                await connection.disconnect(nowait=True)
+            except Exception as error:  # noqa: BLE001 - it is gone, however it went
+                _log.debug("redis_close_failed", link=self.name, reason=type(error).__name__)
 
     def abort(self) -> None:
         """Give this connection up at once; a new one follows."""
