@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -79,16 +80,29 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a worker accepts connections."""
+    """Where a worker accepts connections, with TLS and without, in the order of its settings."""
 
-    wss: Address | None
-    plain: Address | None
+    all_wss: tuple[Address, ...]
+    all_plain: tuple[Address, ...]
+
+    @property
+    def wss(self) -> Address | None:
+        """The first with TLS."""
+        return self.all_wss[0] if self.all_wss else None
+
+    @property
+    def plain(self) -> Address | None:
+        """The first without."""
+        return self.all_plain[0] if self.all_plain else None
 
 
 def cannot_listen(where: str, error: OSError) -> StartError:
     """What to say of an address that can't be had."""
     # asyncio's own text repeats the address, and the number.
-    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno and not isinstance(error, socket.gaierror):
+        reason = os.strerror(error.errno)
+    else:
+        reason = error.strerror or str(error)
     return StartError(f"can't listen on {where}: {reason}; choose another address")
 
 
@@ -255,8 +269,8 @@ class Worker:
             asyncio.create_task(self.reloading.run(), name="reload"),
         ]
         listening = Listening(
-            wss=await self._listen(self._settings.wss_listen, secure=True),
-            plain=await self._listen(self._settings.plain_listen, secure=False),
+            self._listen(self._settings.wss_listen, secure=True),
+            self._listen(self._settings.plain_listen, secure=False),
         )
         self.status.state = "ready"
         return listening
@@ -269,20 +283,17 @@ class Worker:
             if chore.done():
                 chore.result()
 
-    async def _listen(self, where: str | None, secure: bool) -> Address | None:
-        if where is None:
-            return None
-        try:
-            tls = self._certificate.context if secure and self._certificate else None
-            return await self._listener.listen(
-                Address.parse(where),
-                tls,
-                proxied=self._settings.wss_proxy_protocol
-                if secure
-                else self._settings.plain_proxy_protocol,
-            )
-        except OSError as error:
-            raise cannot_listen(where, error) from error
+    def _listen(self, where: str | None, secure: bool) -> tuple[Address, ...]:
+        settings = self._settings
+        tls = self._certificate.context if secure and self._certificate else None
+        proxied = settings.wss_proxy_protocol if secure else settings.plain_proxy_protocol
+        found = []
+        for address in Address.parse_all(where):
+            try:
+                found.append(self._listener.listen(address, tls, proxied=proxied))
+            except OSError as error:
+                raise cannot_listen(str(address), error) from error
+        return tuple(found)
 
     def hurry(self) -> None:
         """The drain that goes on, or is to come, must be over at once."""
