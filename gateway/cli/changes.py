@@ -50,7 +50,7 @@ def recall(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-recall",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -72,7 +72,7 @@ def edit(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-edit",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +90,7 @@ def edit(
 
 def _change(
     target: Target,
-    device: str,
+    device: str | None,
     peer: str,
     message_id: str,
     as_json: bool,

@@ -23,7 +23,7 @@ from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.groups import Groups
-from gateway.store.inbox import PROFILE_MS
+from gateway.store.inbox import PROFILE_MS, STALE_MS
 from gateway.store.keys import BUCKETS, GROUP_DUE, LOG_DUE, Keys
 from gateway.store.link import Link
 from gateway.store.scripts import script
@@ -153,6 +153,7 @@ class Sweeper:
                 retention_ms,
                 profile_ms,
                 keys.member,
+                STALE_MS,
             )
         return int(removed)
 
