@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -133,17 +132,19 @@ def _redis_url(text: str) -> str:
     return text
 
 
+_PORTS: Final = {"http": 80, "https": 443}
+
+
 def _origin(text: str) -> str:
-    parts = urlsplit(text)
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.netloc
-        or any(sign in text for sign in "*@")
-        or text != f"{parts.scheme}://{parts.netloc}".lower()
-    ):
+    match = re.fullmatch(
+        r"(https?)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?", text
+    )
+    port = int(match[2] or 0) if match is not None else 0
+    if match is None or port > 65535 or port == _PORTS[match[1]]:
         raise ValueError(
             "must be what a browser sends as Origin, like https://chat.example.com: "
-            "lower case, no path, no slash at the end, no *"
+            "lower case, other scripts as xn--…, no path, no slash at the end, no *, "
+            "and a port only where it is not the scheme's own"
         )
     return text
 
@@ -176,9 +177,16 @@ def _network(text: str) -> str:
 
 
 def _wss_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme != "wss" or not parts.netloc:
+    if not text.lower().startswith("wss://"):
         raise ValueError("must begin with wss://")
+    match = re.fullmatch(
+        r"wss://(?:[\w.-]+|\[[\da-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[!-~]*)?", text, re.ASCII | re.I
+    )
+    if match is None or int(match[1] or 1) > 65535 or "?" in text or "#" in text:
+        raise ValueError(
+            "has an entry that is no address for clients: write it like "
+            "wss://eu.chat.example/v1, with a port where it is not 443, and nothing else"
+        )
     return text
 
 
