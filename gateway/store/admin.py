@@ -11,7 +11,12 @@ from typing import Any, Final, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.exceptions import RedisClusterException, RedisError
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import (
+    RedisClusterException,
+    RedisError,
+)
 
 from gateway.apps.app import (
     App,
@@ -20,21 +25,23 @@ from gateway.apps.app import (
     with_recall,
     with_tier,
 )
-from gateway.redis_url import RedisUrl
+from gateway.redis_url import RedisUrl, place_of
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
 from gateway.store.directory import open_app, seal_app
-from gateway.store.errors import AppNotFound, StampError, Unavailable, WrongKeys
+from gateway.store.errors import AppNotFound, Refused, StampError, Unavailable, WrongKeys
 from gateway.store.keys import BUCKETS, STAMP, Keys
+from gateway.store.reasons import is_refusal, reason_of
 from gateway.store.scripts import script
-from gateway.store.servers import TLSFiles, primary_url
+from gateway.store.servers import CONNECT_TIMEOUT_S, TLSFiles, primary_of
 
 _REVOKE: Final = script("revoke")
 _PUT: Final = script("put")
 _DUE_NOW: Final = script("due_now")
 _BATCH: Final = 1000
-_OPTIONS: Final[dict[str, Any]] = {"protocol": 2, "socket_timeout": 30}
+_CLUSTER_RETRY: Final = Retry(ExponentialWithJitterBackoff(cap=1, base=0.1), 3)
+"""redis-py asks for the slots anew between two attempts, so a failover needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +99,25 @@ class Admin:
             OSError: a file that TLS needs can't be used.
         """
         url = RedisUrl.parse(redis_url)
-        await TLSFiles(redis_url).check()
+        await TLSFiles(url).check()
         # Any: redis-py types answers for decoded and undecoded clients alike.
         redis: Any
+        place = [url.path] if url.path else [place_of(*host) for host in url.hosts]
         if url.kind == "cluster":
             redis = _cluster(url)
         else:
-            redis = Redis.from_url(await primary_url(url), **_OPTIONS)
+            primary = await primary_of(url)
+            place = [place_of(*primary)] if primary[0] else place
+            redis = Redis(**url.of_server(*primary), **_options())
         try:
             yield cls(url, redis, region, keyring)
         except (RedisError, RedisClusterException) as error:
-            raise Unavailable(type(error).__name__) from error
+            reason = reason_of(error, tls=url.tls, secrets=url.secrets)
+            if is_refusal(error):
+                raise Refused(",".join(place), reason) from error
+            raise Unavailable(
+                type(error).__name__, detail=f"{','.join(place)}: {reason}"
+            ) from error
         finally:
             await redis.aclose()
 
@@ -240,8 +255,8 @@ class Admin:
             yield [self._redis]
             return
         await self._redis.initialize()
-        urls = [self._url.of_server(n.host, n.port) for n in self._redis.get_primaries()]
-        servers = [Redis.from_url(url, **_OPTIONS) for url in urls]
+        places = [(node.host, node.port) for node in self._redis.get_primaries()]
+        servers = [Redis(**self._url.of_server(*place), **_options()) for place in places]
         try:
             yield servers
         finally:
@@ -305,10 +320,22 @@ async def _server_facts(redis: Any, now_s: float) -> ServerFacts:
     )
 
 
+def _options() -> dict[str, Any]:
+    return {
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": 30,
+        # redis-py repeats ten times by default: a person had rather be told.
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
 def _cluster(url: RedisUrl) -> RedisCluster:
     (host, port), *others = url.hosts
     nodes = [ClusterNode(*other) for other in others]
-    return RedisCluster.from_url(url.of_server(host, port), startup_nodes=nodes, **_OPTIONS)
+    options = url.of_server(host, port)
+    del options["db"]  # a cluster has one
+    return RedisCluster(startup_nodes=nodes, **options, **_options() | {"retry": _CLUSTER_RETRY})
 
 
 def _numbers(version: str) -> list[int]:
