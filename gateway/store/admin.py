@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,12 +10,7 @@ from typing import Any, Final, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import (
-    RedisClusterException,
-    RedisError,
-)
+from redis.exceptions import RedisClusterException, RedisError
 
 from gateway.apps.app import (
     App,
@@ -25,23 +19,21 @@ from gateway.apps.app import (
     with_recall,
     with_tier,
 )
-from gateway.redis_url import RedisUrl, place_of
+from gateway.redis_url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
 from gateway.store.directory import open_app, seal_app
-from gateway.store.errors import AppNotFound, Refused, StampError, Unavailable, WrongKeys
+from gateway.store.errors import AppNotFound, StampError, Unavailable, WrongKeys
 from gateway.store.keys import BUCKETS, STAMP, Keys
-from gateway.store.reasons import is_refusal, reason_of
 from gateway.store.scripts import script
-from gateway.store.servers import CONNECT_TIMEOUT_S, TLSFiles, primary_of
+from gateway.store.servers import TLSFiles, primary_url
 
 _REVOKE: Final = script("revoke")
 _PUT: Final = script("put")
 _DUE_NOW: Final = script("due_now")
 _BATCH: Final = 1000
-_CLUSTER_RETRY: Final = Retry(ExponentialWithJitterBackoff(cap=1, base=0.1), 3)
-"""redis-py asks for the slots anew between two attempts, so a failover needs them."""
+_OPTIONS: Final[dict[str, Any]] = {"protocol": 2, "socket_timeout": 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +78,15 @@ class Admin:
         self._redis = redis
         self._region = region
         self._sealer = Sealer(keyring)
-        self._identity = stamp.Identity.of(keyring, keyring.coming_at(time.time_ns() // 1_000_000))
+        self._keyring = keyring
+        self._identity = stamp.Identity.of(keyring)
         self._keys = Keys(region)
         self._stamped = False
+
+    async def now_ms(self) -> int:
+        """The region's time: Redis' clock, in milliseconds since 1970."""
+        seconds, micros = await self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
 
     @classmethod
     @asynccontextmanager
@@ -99,25 +97,17 @@ class Admin:
             OSError: a file that TLS needs can't be used.
         """
         url = RedisUrl.parse(redis_url)
-        await TLSFiles(url).check()
+        await TLSFiles(redis_url).check()
         # Any: redis-py types answers for decoded and undecoded clients alike.
         redis: Any
-        place = [url.path] if url.path else [place_of(*host) for host in url.hosts]
         if url.kind == "cluster":
             redis = _cluster(url)
         else:
-            primary = await primary_of(url)
-            place = [place_of(*primary)] if primary[0] else place
-            redis = Redis(**url.of_server(*primary), **_options())
+            redis = Redis.from_url(await primary_url(url), **_OPTIONS)
         try:
             yield cls(url, redis, region, keyring)
         except (RedisError, RedisClusterException) as error:
-            reason = reason_of(error, tls=url.tls, secrets=url.secrets)
-            if is_refusal(error):
-                raise Refused(",".join(place), reason) from error
-            raise Unavailable(
-                type(error).__name__, detail=f"{','.join(place)}: {reason}"
-            ) from error
+            raise Unavailable(type(error).__name__) from error
         finally:
             await redis.aclose()
 
@@ -200,8 +190,7 @@ class Admin:
         keys = self._keys.user(app_id, user)
         # A token lives max_token_s at most, so after that there is nothing left to refuse. Counted
         # from now: `before_ms` may lie ahead.
-        seconds, micros = await self._redis.time()
-        ahead = max(0, before_ms - (seconds * 1000 + micros // 1000))
+        ahead = max(0, before_ms - await self.now_ms())
         await self._redis.eval(
             _REVOKE.text,
             2,
@@ -255,8 +244,8 @@ class Admin:
             yield [self._redis]
             return
         await self._redis.initialize()
-        places = [(node.host, node.port) for node in self._redis.get_primaries()]
-        servers = [Redis(**self._url.of_server(*place), **_options()) for place in places]
+        urls = [self._url.of_server(n.host, n.port) for n in self._redis.get_primaries()]
+        servers = [Redis.from_url(url, **_OPTIONS) for url in urls]
         try:
             yield servers
         finally:
@@ -264,6 +253,9 @@ class Admin:
 
     async def _check_stamp(self) -> None:
         if not self._stamped:
+            now_ms = await self.now_ms()
+            self._sealer.active = self._keyring.active_at(now_ms)
+            self._identity = stamp.Identity.of(self._keyring, self._keyring.coming_at(now_ms))
             await stamp.check(self._redis.execute_command, self._identity)
             self._stamped = True
 
@@ -320,22 +312,10 @@ async def _server_facts(redis: Any, now_s: float) -> ServerFacts:
     )
 
 
-def _options() -> dict[str, Any]:
-    return {
-        "protocol": 2,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_timeout": 30,
-        # redis-py repeats ten times by default: a person had rather be told.
-        "retry": Retry(NoBackoff(), 0),
-    }
-
-
 def _cluster(url: RedisUrl) -> RedisCluster:
     (host, port), *others = url.hosts
     nodes = [ClusterNode(*other) for other in others]
-    options = url.of_server(host, port)
-    del options["db"]  # a cluster has one
-    return RedisCluster(startup_nodes=nodes, **options, **_options() | {"retry": _CLUSTER_RETRY})
+    return RedisCluster.from_url(url.of_server(host, port), startup_nodes=nodes, **_OPTIONS)
 
 
 def _numbers(version: str) -> list[int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -88,6 +88,8 @@ class Link(ABC):
 
     identity: stamp.Identity
     """What the next Redis is held against; it may be replaced."""
+    on_greet: Callable[[stamp.Call], Awaitable[None]] | None
+    """Called on each new connection to a server, before `identity` is held against it."""
     up: bool
     on_up: Callable[[], None] | None
 
@@ -178,6 +180,7 @@ class NodeLink(RedisConnection, Link):
     ) -> None:
         super().__init__(server, "link")
         self.identity = identity
+        self.on_greet = None
         self._replicas = replicas
         self._fsync = fsync
         self._pending: deque[Then | _Held | _Barrier] = deque()
@@ -224,6 +227,8 @@ class NodeLink(RedisConnection, Link):
             return future
 
         await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()))
+        if self.on_greet is not None:
+            await self.on_greet(ask)
         await self._check_server(ask)
         if self._fsync:
             found = await ask("CONFIG", "GET", "append*")
