@@ -25,7 +25,7 @@ from gateway.store.inbox import Inboxes, Talk
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
-from gateway.store.stamp import Identity
+from gateway.store.stamp import Identity, Stamp
 from protocol import frames
 from protocol.ids import direct_conversation
 from protocol.limits import DEDUPE_WINDOW_MS
@@ -55,7 +55,7 @@ class Kept:
 
 async def measure(url: str) -> dict[str, float]:
     """Bytes, by what they are of."""
-    link, _ = open_redis(url, Identity.of(KEYRING), lambda *_: None)
+    link, _ = open_redis(url, Stamp(Identity.of(KEYRING), lambda: True), lambda *_: None)
     await link.start()
     try:
         inboxes, records, kept = Inboxes(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
@@ -100,15 +101,13 @@ def _change(
     Raises:
         CommandError: no such message, or refused.
     """
-    wanted = bytes.fromhex(message_id)
+    wanted, oldest = bytes.fromhex(message_id), (time.time() - MAX_RECALL_S) * 1000
 
     async def ask(client: Client) -> None:
-        newest_ms = 0
         async for message in client.history(peer, timeout=None):
             if message.id == wanted:
                 return await change(client, message)
-            newest_ms = max(newest_ms, message.ms)
-            if message.ms < newest_ms - MAX_RECALL_S * 1000:  # those can't be changed anyway
+            if message.ms < oldest:  # older ones can't be changed anyway
                 break
         raise CommandError(f"no message {message_id} in the conversation with {peer}")
 

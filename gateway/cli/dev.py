@@ -17,6 +17,8 @@ import typer
 
 from gateway.apps import app as apps
 from gateway.apps.app import App
+from gateway.cli.errors import CommandError
+from gateway.cli.output import now_ms
 from gateway.cli.place import Place
 from gateway.config import Settings
 from gateway.runtime import devcerts, devfolder
@@ -24,6 +26,7 @@ from gateway.runtime.devfolder import DevState
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security import tokens
 from gateway.security.keyring import Keyring, KeyringMissing
+from gateway.store.errors import RegionMissing, Unavailable
 from protocol.limits import PATH
 
 if TYPE_CHECKING:
@@ -84,6 +87,7 @@ async def _run(settings: Settings, folder: Path) -> None:
     """Run the gateway, and once it listens, see to the app and say how to use it all."""
     from gateway.runtime import serving
 
+    await _begin(settings, folder)
     listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
     gateway = asyncio.create_task(serving.serve(settings, on_ready=listening.set_result))
     either: set[asyncio.Future[Any]] = {gateway, listening}
@@ -101,13 +105,27 @@ async def _run(settings: Settings, folder: Path) -> None:
         await asyncio.gather(gateway, return_exceptions=True)
 
 
+async def _begin(settings: Settings, folder: Path) -> None:
+    """Begin the region, or say at once that its data is gone: a gateway would wait for it."""
+    try:
+        async with Place(settings).admin() as admin:
+            await admin.begin_region()
+    except Unavailable:
+        pass  # the gateway says so, and waits
+    except RegionMissing as error:
+        raise CommandError(
+            f"the Redis of {folder} is empty, and what was kept in it is lost: put it back, or "
+            f"remove {settings.key_file} to begin anew"
+        ) from error
+
+
 async def _dev_app(settings: Settings) -> App:
     """The app of earlier runs, or a new one."""
     async with Place(settings).admin() as admin:
         for found in await admin.list_apps():
             if found.name == APP_NAME:
                 return found
-        made = apps.create_app(APP_NAME, settings.region, "pro", "global", await admin.now_ms())
+        made = apps.create_app(APP_NAME, settings.region, "pro", "global", now_ms())
         await admin.create_app(made, made.created_ms)
         return made
 

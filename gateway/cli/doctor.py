@@ -103,7 +103,7 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
     if facts.stamp_problem is not None:
         yield Finding("region stamp", False, str(facts.stamp_problem))
     elif facts.stamp_region is None:
-        yield Finding("region stamp", True, "none yet; the first gateway to start sets it")
+        yield Finding("region stamp", True, "none yet; it is set as the region begins")
     else:
         yield Finding("region stamp", True, facts.stamp_region)
     yield _durability(facts, settings)

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "group": "groups:app",
     "room": "rooms:app",
     "presence": "presence:presence",
+    "region": "region:app",
     "app": "apps:app",
     "token": "tokens:app",
     "kick": "tokens:kick",

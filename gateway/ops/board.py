@@ -21,7 +21,11 @@ PROOF_S: Final = 1.5
 """How old the last proof of delivery may be. Probes leave every half second and have one second to
 come back, so an older proof means that one has failed."""
 
+WRONG_REDIS: Final = "region"
+"""The fault of a worker that does not use the Redis it finds."""
+
 _PARTS: Final = {
+    WRONG_REDIS: "this Redis is empty, or is not the region's: the log says more; see redis_url",
     "link": "Redis does not answer commands",
     "pubsub": "what is published in Redis does not come back",
     "keyring": "what was sealed does not open: is the key file right?",
@@ -139,15 +143,14 @@ class Board:
         silent = self._steady() - heard.at
         if silent > SILENT_S:
             return Problem(report.worker, "loop", f"it said nothing for {silent:.1f} s")
-        if report.state == "starting":
-            return Problem(report.worker, "start", "it is starting")
         if report.state == "draining":
             return Problem(report.worker, "drain", "it is leaving")
+        if report.fault == WRONG_REDIS:
+            return Problem(report.worker, WRONG_REDIS, _PARTS[WRONG_REDIS])
+        if report.state == "starting":
+            return Problem(report.worker, "start", "it is starting")
         if report.proof_s < 0:
             return Problem(report.worker, report.fault, "no probe has come back yet")
-        if report.clock_off_s:
-            what = f"this machine's clock is {report.clock_off_s:+.1f} s off Redis': run NTP"
-            return Problem(report.worker, "clock", what)
         age = report.proof_s + silent
         if age > PROOF_S:
             what = _PARTS[report.fault]

@@ -116,8 +116,8 @@ _ALL: Final = (
         "homeport_chat_send_to_push_seconds",
         "histogram",
         "From when the sender's gateway took a message to when the recipient's gateway framed its "
-        "push, once for each inbox that somebody listens to. In whole milliseconds of the region's "
-        "time, Redis'. Neither what waits in an inbox nor the way to the client is in it.",
+        "push, once for each inbox that somebody listens to. By the two machines' clocks, in whole "
+        "milliseconds. Neither what waits in an inbox nor the way to the client is in it.",
         bounds_s=BOUNDS_S,
     ),
     Metric(
@@ -144,6 +144,13 @@ _ALL: Final = (
         "Commands that wait for Redis' answer.",
     ),
     Metric(
+        "homeport_store_wrong_redis",
+        "gauge",
+        "1 while a worker does not use the Redis it finds, because that is empty, or has another "
+        "region's stamp or another key file's.",
+        over="max",
+    ),
+    Metric(
         "homeport_store_pubsub_reconnects_total",
         "counter",
         "Times the pub/sub connection was lost and came back, in each worker. 0 with a Redis "
@@ -160,14 +167,6 @@ _ALL: Final = (
         "histogram",
         "By how much the event loop was late for a timer, four times a second and worker.",
         bounds_s=FINE_S,
-    ),
-    Metric(
-        "homeport_runtime_clock_off_seconds",
-        "gauge",
-        "How far a clock is from the region's time: this machine's (gateway), or that of a Redis "
-        "server (redis). Past 5 s this gateway deletes nothing that is past its time.",
-        label="clock",
-        over="max",
     ),
     Metric("homeport_runtime_workers", "gauge", "Workers that are there.", over="own"),
     Metric(

@@ -12,7 +12,6 @@ from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
 from gateway.store.inbox import Inboxes
 from gateway.store.link import Link
-from gateway.store.region_clock import RegionClock
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Where a worker's numbers are. `reconnects` counts those of pub/sub; `wall` is the time."""
+    """Where a worker's numbers are. `reconnects` counts those of pub/sub; `wall` is the clock."""
 
     counts: Counts
     inboxes: Inboxes
@@ -34,7 +33,6 @@ class Measures:
     keyring: LiveKeyring
     certificate: Certificate | None
     wall: Callable[[], float]
-    clock: RegionClock
 
     def export(self, exporter: Exporter) -> None:
         """Tell all of it."""
@@ -62,14 +60,12 @@ class Measures:
         tell("homeport_store_inbox_evictions_total", self.inboxes.evictions)
         tell("homeport_store_sweeper_lag_seconds", self.sweeper.lag_s)
         tell("homeport_store_link_queue_commands", self.link.queued)
+        tell("homeport_store_wrong_redis", int(self.link.refused is not None))
         tell("homeport_store_pubsub_reconnects_total", self.reconnects())
         key_since_ms = self.keyring.sealing_since_ms()
         if key_since_ms:
             age = round(self.wall() - key_since_ms / 1000)
             tell("homeport_security_key_age_seconds", age)
-        off_s = {"gateway": self.clock.wall_off_s, "redis": self.clock.redis_off_s}
-        for clock, seconds in off_s.items():
-            tell("homeport_runtime_clock_off_seconds", round(abs(seconds), 3), clock)
         if self.certificate is not None:
             ends = self.certificate.ends.timestamp()
             tell("homeport_net_certificate_expiry_timestamp_seconds", ends)

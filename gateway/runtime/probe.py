@@ -31,6 +31,10 @@ _NONCE_BYTES: Final = 16
 class Publisher(Protocol):
     """The link, as far as this needs it."""
 
+    @property
+    def refused(self) -> Exception | None:
+        """As `Link.refused`."""
+
     def publish(self, channel: str, payload: bytes) -> asyncio.Future[Any]:
         """As `Link.publish`."""
 
@@ -65,6 +69,8 @@ class Probe:
     @property
     def fault(self) -> str:
         """Where probes are lost, if `proof_s` says so: a part that `gateway.ops.board` names."""
+        if self._link.refused is not None:
+            return "region"
         since = self._unanswered
         if self._refused or (since is not None and self._clock.steady() - since > EVERY_S):
             return "link"

@@ -52,7 +52,7 @@ from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
 from gateway.session.services import Services
 from gateway.session.wheel import RESOLUTION_S, Wheel
-from gateway.store import events, stamp
+from gateway.store import events
 from gateway.store.blocks import Blocks
 from gateway.store.directory import REFRESH_S, AppDirectory
 from gateway.store.errors import AppNotFound, NotDurable, StampError, StoreError
@@ -65,9 +65,9 @@ from gateway.store.opening import open_redis
 from gateway.store.presence import GATEWAY_CHARS, PresenceStore
 from gateway.store.rates import Rates
 from gateway.store.receipts import ReceiptStore
-from gateway.store.region_clock import RegionClock
 from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
+from gateway.store.stamp import Stamp
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
 
@@ -111,10 +111,7 @@ class Worker:
         name: str = "",
     ) -> None:
         self._settings = settings
-        region_clock = RegionClock()
-        self._clock = clock or Clock(wall=region_clock.now)
-        # A clock that is passed in is not compared with Redis': a test holds it still.
-        self._region_clock = region_clock if clock is None else None
+        self._clock = clock or Clock()
         self.status = Status()
         try:
             keyring = Keyring.load(settings.key_file, settings.region)
@@ -127,7 +124,7 @@ class Worker:
         replicas = settings.replicas if settings.durability == "replica" else 0
         self._link, self._subscriber = open_redis(
             settings.redis_url,
-            stamp.Identity.of(keyring),
+            Stamp.of(keyring),
             self._heard,
             replicas,
             settings.durability == "fsync",
@@ -163,14 +160,7 @@ class Worker:
         presence = PresenceChat(presence_store, self._statuses, self._presence, self._clock.wall_ms)
         groups = Groups(self._link, keys, inboxes, self._clock.wall_ms)
         group_chat = GroupChat(groups, inboxes, logs, self._records, self._clock.wall_ms)
-        self._sweeper = Sweeper(
-            self._link,
-            keys,
-            self._directory,
-            groups,
-            self._clock.wall_ms,
-            lambda: self._region_clock is None or self._region_clock.trusted,
-        )
+        self._sweeper = Sweeper(self._link, keys, self._directory, groups, self._clock.wall_ms)
         receipts = Receipts(ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms)
         handshake = Handshake(settings.region, settings.directory, self._directory)
         self._services = Services(
@@ -235,16 +225,13 @@ class Worker:
                 keyring=live,
                 certificate=self._certificate,
                 wall=self._clock.wall,
-                clock=region_clock,
             )
-            self._reporter = Reporter(folder, name, self.status, measures.export, region_clock)
+            self._reporter = Reporter(folder, name, self.status, measures.export)
             channel = keys.probe_channel(gateway)
             self._probe = Probe(channel, self._link, sealer, self._clock, self._reporter.round_trip)
 
     async def start(self) -> Listening:
         """Connect to Redis, check that it is ours, and listen."""
-        if self._region_clock is not None:
-            self._link.on_greet = self._learn_time
         self._link.on_up = self._link_is_back
         self._subscriber.on_up = self._heal
         self._subscriber.on_missed = self._heal_some
@@ -257,9 +244,6 @@ class Worker:
             await self._subscriber.subscribe(self._apps_channel)
         except (StampError, NotDurable) as error:
             raise StartError(str(error)) from error
-        if self._region_clock is not None:
-            timing = self._region_clock.run(self._link.everywhere)
-            self._chores.append(asyncio.create_task(timing, name="clock"))
         await self._presence.renew()  # before anybody is here
         if self._probe is not None:
             self._chores.append(asyncio.create_task(self._prove(self._probe), name="probe"))
@@ -381,14 +365,6 @@ class Worker:
             return ""
 
     # -- chores ----------------------------------------------------------------------------------
-
-    async def _learn_time(self, ask: stamp.Call) -> None:
-        """Redis may be another server, with another clock, after each connect."""
-        assert self._region_clock is not None
-        known = self._region_clock.known
-        await self._region_clock.measure(lambda *command: [ask(*command)])
-        if self._region_clock.known and not known:
-            self._live.begin()  # before the stamp is held against the keys that are in use now
 
     async def _turn_wheel(self) -> None:
         while True:

@@ -11,6 +11,9 @@ New values are sealed under the highest version whose time in `active_from`, in 
 versions stay, so that what they sealed opens. Files from before there was a delay have
 ``"active": 2`` instead.
 
+``"begun": "2026-01-02T03:04:05Z"`` is there once the region has begun to keep data in a Redis. From
+then on an empty Redis can't be the region's: see `gateway.store.stamp`.
+
 Errors::
 
     KeyringError                carries `path`
@@ -24,13 +27,15 @@ Errors::
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -103,16 +108,24 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     keys: dict[int, str]
     active_from: dict[int, int] = {}
     active: int | None = None  # what stood here before `active_from`
+    begun: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
     """The keys of one region: `keys` maps a version (1 to 65535) to 32 bytes, and `active_from`
-    some of them to when each begins to seal, in milliseconds since 1970; 0: nobody noted it."""
+    some of them to when each begins to seal, in milliseconds since 1970; 0: nobody noted it.
+
+    `begun` is when the region began to keep data in a Redis, as an ISO time in UTC; None: it did
+    not yet, as far as the file tells. `path` is the file. Two keyrings are equal when their keys
+    are.
+    """
 
     region: str
     active_from: dict[int, int]
     keys: dict[int, bytes] = field(repr=False)
+    begun: str | None = field(default=None, compare=False, repr=False)
+    path: Path | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def create(cls, path: Path, region: str, now_ms: int | None = None) -> Keyring:
@@ -122,7 +135,8 @@ class Keyring:
             KeyringExists: there is a file already.
             OSError: the folder is missing or can't be written.
         """
-        keyring = cls(region, {1: _ms(now_ms)}, {1: secrets.token_bytes(KEY_BYTES)})
+        keys = {1: secrets.token_bytes(KEY_BYTES)}
+        keyring = cls(region, {1: _ms(now_ms)}, keys, path=path)
         with _locked(path.parent):
             if path.exists():
                 raise KeyringExists(path)
@@ -162,9 +176,32 @@ class Keyring:
                 old.region,
                 old.active_from | {version: _ms(now_ms) + after_s * 1000},
                 old.keys | {version: secrets.token_bytes(KEY_BYTES)},
+                old.begun,
+                path,
             )
             _write(path, keyring)
         return keyring
+
+    def mark_begun(self, now_ms: int | None = None) -> bool:
+        """Note in the file that the region has begun; False where that is noted already.
+
+        The file is read anew: another process may have marked or rotated it meanwhile. `now_ms`
+        None: the machine's clock.
+
+        Raises:
+            KeyringError: it can't be read, or is another region's by now.
+            OSError: it can't be written.
+        """
+        if self.path is None:
+            raise OSError(errno.EROFS, "the keyring is in no file")
+        path = self.path.resolve()
+        with _locked(path.parent):
+            found = type(self).load(path, self.region)
+            if found.begun is not None:
+                return False
+            begun = datetime.fromtimestamp(_ms(now_ms) // 1000, UTC)
+            _write(path, replace(found, begun=begun.isoformat().replace("+00:00", "Z")))
+        return True
 
     def active_at(self, now_ms: int) -> int:
         """The version to seal under at `now_ms`: the highest whose time has come.
@@ -220,7 +257,7 @@ def _read(path: Path) -> Keyring:
         raise KeyringMalformed(path, "the active version has no key")
     if not active_from:
         raise KeyringMalformed(path, "no version is active")
-    return Keyring(file_.region, active_from, keys)
+    return Keyring(file_.region, active_from, keys, file_.begun, path)
 
 
 def _ms(now_ms: int | None) -> int:
@@ -241,7 +278,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _write(path: Path, keyring: Keyring) -> None:
     """Replace the file as a whole, and on disk, so that a crash leaves the old one or the new."""
     keys = {version: key.hex() for version, key in keyring.keys.items()}
-    content = _File(keyring.region, keys, keyring.active_from)
+    content = _File(keyring.region, keys, keyring.active_from, begun=keyring.begun)
     data = msgspec.json.format(msgspec.json.encode(content))
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Two clocks, both in seconds: `wall` since 1970, for tokens and messages; `steady`, which
-    never jumps, for heartbeats and deadlines. A gateway's `wall` is the region's time
-    (`gateway.store.region_clock`)."""
+    never jumps, for heartbeats and deadlines."""
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic

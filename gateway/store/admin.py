@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from gateway.apps.app import (
 from gateway.redis_url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
-from gateway.store import events, stamp
+from gateway.store import events
 from gateway.store.directory import open_app, seal_app
-from gateway.store.errors import AppNotFound, StampError, Unavailable, WrongKeys
+from gateway.store.errors import AppNotFound, RegionMissing, StampError, Unavailable, WrongKeys
 from gateway.store.keys import BUCKETS, STAMP, Keys
 from gateway.store.scripts import script
 from gateway.store.servers import TLSFiles, primary_url
+from gateway.store.stamp import Stamp, different
 
 _REVOKE: Final = script("revoke")
 _PUT: Final = script("put")
@@ -57,8 +59,8 @@ class ServerFacts:
 class StoreFacts(ServerFacts):
     """What `homeport doctor` reports of a Redis.
 
-    `stamp_problem` is None where the stamp is ours or there is none yet. Of a cluster's primaries
-    each fact is that of the one that keeps the least.
+    `stamp_problem` is None where the stamp is ours, or there is none and the region has not begun.
+    Of a cluster's primaries each fact is that of the one that keeps the least.
     """
 
     primaries: int
@@ -78,15 +80,10 @@ class Admin:
         self._redis = redis
         self._region = region
         self._sealer = Sealer(keyring)
-        self._keyring = keyring
-        self._identity = stamp.Identity.of(keyring)
+        self._stamp = Stamp.of(keyring, keyring.coming_at(time.time_ns() // 1_000_000))
+        self._begun = keyring.begun is not None
         self._keys = Keys(region)
         self._stamped = False
-
-    async def now_ms(self) -> int:
-        """The region's time: Redis' clock, in milliseconds since 1970."""
-        seconds, micros = await self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
 
     @classmethod
     @asynccontextmanager
@@ -111,9 +108,23 @@ class Admin:
         finally:
             await redis.aclose()
 
+    async def begin_region(self, *, again: bool = False) -> bool:
+        """Begin the region in this Redis; False where it has begun here already. See `Stamp.begin`.
+
+        Raises:
+            RegionMissing: it has begun elsewhere, and not `again`.
+        """
+        return await self._stamp.begin(self._redis.execute_command, again=again)
+
     async def create_app(self, app: App, now_ms: int) -> None:
-        """Register `app` in this region. `now_ms` is milliseconds since 1970."""
-        await self._check_stamp()
+        """Register `app` in this region. With the first one the region begins, if it has not yet.
+
+        `now_ms` is milliseconds since 1970.
+
+        Raises:
+            RegionMissing: it has begun, and not in this Redis.
+        """
+        await self._check_stamp(may_begin=True)
         # First, because a full Redis refuses it, and a name without a record is no app.
         await self._redis.sadd(self._keys.apps, app.id)
         await self._put(app, now_ms)
@@ -190,7 +201,8 @@ class Admin:
         keys = self._keys.user(app_id, user)
         # A token lives max_token_s at most, so after that there is nothing left to refuse. Counted
         # from now: `before_ms` may lie ahead.
-        ahead = max(0, before_ms - await self.now_ms())
+        seconds, micros = await self._redis.time()
+        ahead = max(0, before_ms - (seconds * 1000 + micros // 1000))
         await self._redis.eval(
             _REVOKE.text,
             2,
@@ -216,10 +228,13 @@ class Admin:
             found = [await _server_facts(server, now_s) for server in servers]
         region = await self._redis.hget(STAMP, "region")
         problem: StampError | None = None
-        if region is not None:
+        if region is None:
+            problem = RegionMissing(self._region) if self._begun else None
+        else:
             try:
                 await self._check_stamp()
-                for version in await stamp.different(self._redis.execute_command, self._identity):
+                call, identity = self._redis.execute_command, self._stamp.identity
+                for version in await different(call, identity):
                     problem = WrongKeys(version, missing=False)
             except StampError as error:
                 problem = error
@@ -251,12 +266,9 @@ class Admin:
         finally:
             await asyncio.gather(*(server.aclose() for server in servers))
 
-    async def _check_stamp(self) -> None:
+    async def _check_stamp(self, *, may_begin: bool = False) -> None:
         if not self._stamped:
-            now_ms = await self.now_ms()
-            self._sealer.active = self._keyring.active_at(now_ms)
-            self._identity = stamp.Identity.of(self._keyring, self._keyring.coming_at(now_ms))
-            await stamp.check(self._redis.execute_command, self._identity)
+            await self._stamp.check(self._redis.execute_command, may_begin=may_begin)
             self._stamped = True
 
     async def _existing(self, app_id: str) -> App:

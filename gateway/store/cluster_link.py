@@ -11,20 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from operator import attrgetter
 from typing import Any, Final
 
 import hiredis
 import structlog
 
-from gateway.store import stamp
 from gateway.store.cluster import Cluster, ClusterNode
 from gateway.store.connection import pack
-from gateway.store.errors import Redirected, StoreError, Unavailable
+from gateway.store.errors import Redirected, StampError, StoreError, Unavailable
 from gateway.store.link import MAX_PENDING, Link, NodeLink, Then
 from gateway.store.servers import CONNECT_TIMEOUT_S
 from gateway.store.slots import BUCKET_SLOTS, STAMP_SLOT, Node, slot_of
+from gateway.store.stamp import Call, Stamp
 
 HOLD_S: Final = 3.0
 """How long a command may wait, or be sent again, because its slot is on its way."""
@@ -48,13 +48,13 @@ class _MemberLink(NodeLink):
     def __init__(
         self,
         server: ClusterNode,
-        identity: stamp.Identity,
+        stamp: Stamp,
         replicas: int,
         fsync: bool,
         stamped: Callable[[], bool],
         on_lost: Callable[[], None],
     ) -> None:
-        super().__init__(server, identity, replicas, fsync)
+        super().__init__(server, stamp, replicas, fsync)
         self._stamped = stamped
         self._on_lost = on_lost
 
@@ -63,9 +63,12 @@ class _MemberLink(NodeLink):
         self._ask(_ignore, _ASKING)
         self._ask(then, command, durable)
 
-    async def _check_server(self, ask: stamp.Call) -> None:
-        if self._stamped():
-            await stamp.check(ask, self.identity)
+    async def _check_server(self, ask: Call) -> None:
+        if self._has_stamp():
+            await self._check_stamp(ask)
+
+    def _has_stamp(self) -> bool:
+        return self._stamped()
 
     def _error(self, reply: hiredis.ReplyError) -> StoreError:
         word, _, rest = str(reply).partition(" ")
@@ -133,12 +136,11 @@ class ClusterLink(Link):
     """See `Link`. Some of a cluster may be away: what is asked of the rest goes on."""
 
     def __init__(
-        self, cluster: Cluster, identity: stamp.Identity, replicas: int = 0, fsync: bool = False
+        self, cluster: Cluster, stamp: Stamp, replicas: int = 0, fsync: bool = False
     ) -> None:
         self.on_up: Callable[[], None] | None = None
         self._cluster = cluster
-        self._identity = identity
-        self._on_greet: Callable[[stamp.Call], Awaitable[None]] | None = None
+        self.stamp = stamp
         self._replicas = replicas
         self._fsync = fsync
         self._members: dict[Node, _MemberLink] = {}
@@ -158,26 +160,10 @@ class ClusterLink(Link):
         return self._cluster.map.complete and all(m.up for m in self._members.values())
 
     @property
-    def identity(self) -> stamp.Identity:
+    def refused(self) -> StampError | None:  # type: ignore[override]
         """See `Link`."""
-        return self._identity
-
-    @identity.setter
-    def identity(self, identity: stamp.Identity) -> None:
-        self._identity = identity
-        for member in self._members.values():
-            member.identity = identity
-
-    @property
-    def on_greet(self) -> Callable[[stamp.Call], Awaitable[None]] | None:
-        """See `Link`."""
-        return self._on_greet
-
-    @on_greet.setter
-    def on_greet(self, on_greet: Callable[[stamp.Call], Awaitable[None]] | None) -> None:
-        self._on_greet = on_greet
-        for member in self._members.values():
-            member.on_greet = on_greet
+        members = self._members.values()
+        return next((member.refused for member in members if member.refused is not None), None)
 
     @property
     def queued(self) -> int:
@@ -236,16 +222,14 @@ class ClusterLink(Link):
             slot.link = owner
 
     def _member(self, node: Node) -> _MemberLink:
-        member = _MemberLink(
+        return _MemberLink(
             ClusterNode(self._cluster.url, node, "homeport-link"),
-            self._identity,
+            self.stamp,
             self._replicas,
             self._fsync,
             lambda: self._cluster.map.owners[STAMP_SLOT] == node,
             self._cluster.doubt,
         )
-        member.on_greet = self._on_greet
-        return member
 
     async def _join(self, member: _MemberLink) -> None:
         while True:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 import hiredis
 import structlog
 
-from gateway.store.errors import StoreError, Unavailable
+from gateway.store.errors import RegionMissing, StampError, StoreError, Unavailable
 from gateway.store.servers import CONNECT_TIMEOUT_S, Server
 
 SILENCE_LIMIT_S: Final = 5.0
@@ -67,6 +67,8 @@ class RedisConnection(asyncio.Protocol, ABC):
         """True while commands may be sent: connected, and greeted."""
         self.on_up: Callable[[], None] | None = None
         """Called after each reconnect, not after the first connect."""
+        self.refused: StampError | None = None
+        """Why the Redis that answers is not used, while that is so."""
         self._connection: Any = None
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
@@ -111,12 +113,17 @@ class RedisConnection(asyncio.Protocol, ABC):
                 await self._disconnect()
                 if self._first_start_failed(error):
                     return
-                _log.warning("redis_connect_failed", link=self.name, reason=_reason(error))
+                self.refused = error if isinstance(error, StampError) else None
+                if self.refused is not None:
+                    _log.error("redis_refused", link=self.name, problem=str(error))
+                else:
+                    _log.warning("redis_connect_failed", link=self.name, reason=_reason(error))
                 # The jitter keeps a region's gateways from coming back in step.
                 await asyncio.sleep(random.uniform(0, bound))  # noqa: S311
                 bound = min(bound * 2, self._server.last_retry_s)
                 continue
             bound = _FIRST_RETRY_S
+            self.refused = None
             _log.info("redis_connected", link=self.name)
             if self._ready is not None and not self._ready.done():
                 self._ready.set_result(None)
@@ -130,10 +137,13 @@ class RedisConnection(asyncio.Protocol, ABC):
             await self._disconnect()
 
     def _first_start_failed(self, error: Exception) -> bool:
-        """A stamp that is wrong at the start is the operator's to mend, not to wait for."""
+        """A stamp that is wrong at the start is the operator's to mend, not to wait for.
+
+        But one that is missing: Redis may be about to be restored.
+        """
         if self._ready is None or self._ready.done():
             return False
-        if isinstance(error, StoreError) and not isinstance(error, Unavailable):
+        if isinstance(error, StoreError) and not isinstance(error, Unavailable | RegionMissing):
             self._ready.set_exception(error)
             return True
         return False

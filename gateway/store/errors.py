@@ -7,6 +7,7 @@ StoreError
 +-- AppNotFound          no such app in this region
 +-- NotDurable           this Redis does not keep what `durability` promises
 +-- StampError           this Redis is not for this gateway
+    +-- RegionMissing    it is empty, and the region keeps its data in another one
     +-- WrongRegionStamp it belongs to another region
     +-- WrongKeys        its data was sealed with other keys
     +-- IsCluster        it is one node of a cluster, and `redis_url` says one server
@@ -71,7 +72,39 @@ class AppNotFound(StoreError):
 
 
 class StampError(StoreError):
-    """This Redis is not for this gateway; it must not start."""
+    """This Redis is not for this gateway, which must not use it."""
+
+
+class RegionMissing(StampError):
+    """The Redis has no stamp, so nothing of `region` is in it. The right one may come back.
+
+    `begun` is False where the region, as far as its key file tells, has begun nowhere yet.
+    `unmarkable` says why the key file could not be marked, where that kept the region from
+    beginning here.
+    """
+
+    def __init__(self, region: str, *, begun: bool = True, unmarkable: str = "") -> None:
+        where = f"this Redis is empty: it is not that of region {region!r}"
+        if unmarkable:
+            text = (
+                f"{where}, and the key file can't be marked as begun ({unmarkable}); "
+                "is the region a new one? Then run: homeport region init"
+            )
+        elif begun:
+            text = (
+                f"{where}, which keeps its data in another one, or has lost it; point redis_url at "
+                "the right Redis, or restore it (deploy/RUNBOOK.md, Backups); to begin the region "
+                "anew, without all that it had: homeport region init --again"
+            )
+        else:
+            text = (
+                f"region {region!r} has not begun yet: its first gateway begins it, or its first "
+                "app (homeport app create), or: homeport region init"
+            )
+        super().__init__(text)
+        self.region = region
+        self.begun = begun
+        self.unmarkable = unmarkable
 
 
 class WrongRegionStamp(StampError):

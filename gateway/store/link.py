@@ -10,24 +10,34 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 import hiredis
 import structlog
 
-from gateway.store import stamp
 from gateway.store.connection import RedisConnection, pack
-from gateway.store.errors import IsCluster, NotDurable, StoreError, StoreFault, Unavailable
+from gateway.store.errors import (
+    IsCluster,
+    NotDurable,
+    StampError,
+    StoreError,
+    StoreFault,
+    Unavailable,
+)
+from gateway.store.keys import STAMP
 from gateway.store.scripts import SCRIPTS, Script
 from gateway.store.servers import Server
+from gateway.store.stamp import Call, Stamp
 
 MAX_PENDING: Final = 20_000
 """Commands in flight past which the link says it is busy, rather than queue in memory."""
 
 BARRIER_TIMEOUT_MS: Final = 1000
 """How long replicas may take to confirm a batch of writes."""
+
+_ASK_STAMP: Final = pack(("HGET", STAMP, "region"))
 
 _log = structlog.get_logger("store")
 
@@ -86,12 +96,12 @@ class Link(ABC):
     replicas have the write (Redis WAIT).
     """
 
-    identity: stamp.Identity
-    """What the next Redis is held against; it may be replaced."""
-    on_greet: Callable[[stamp.Call], Awaitable[None]] | None
-    """Called on each new connection to a server, before `identity` is held against it."""
+    stamp: Stamp
+    """What each Redis is held against."""
     up: bool
     on_up: Callable[[], None] | None
+    refused: StampError | None
+    """Why the Redis that answers is not used, while that is so."""
 
     @abstractmethod
     async def start(self) -> None:
@@ -166,21 +176,20 @@ class Link(ABC):
 class NodeLink(RedisConnection, Link):
     """The link to one server.
 
-    `identity` is checked against the region stamp on every connect, so that a failover to a wrong
-    server is caught too. `replicas` is how many must have what is durable; `fsync` refuses a server
-    that answers before it has written.
+    `stamp` is held against the server on every connect, so that a failover to a wrong one is caught
+    too, and each second, in case it was emptied. `replicas` is how many must have what is durable;
+    `fsync` refuses a server that answers before it has written.
     """
 
     def __init__(
         self,
         server: Server,
-        identity: stamp.Identity,
+        stamp: Stamp,
         replicas: int = 0,
         fsync: bool = False,
     ) -> None:
         super().__init__(server, "link")
-        self.identity = identity
-        self.on_greet = None
+        self.stamp = stamp
         self._replicas = replicas
         self._fsync = fsync
         self._pending: deque[Then | _Held | _Barrier] = deque()
@@ -227,8 +236,6 @@ class NodeLink(RedisConnection, Link):
             return future
 
         await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()))
-        if self.on_greet is not None:
-            await self.on_greet(ask)
         await self._check_server(ask)
         if self._fsync:
             found = await ask("CONFIG", "GET", "append*")
@@ -236,12 +243,16 @@ class NodeLink(RedisConnection, Link):
             if (config.get(b"appendonly"), config.get(b"appendfsync")) != (b"yes", b"always"):
                 raise NotDurable
 
-    async def _check_server(self, ask: stamp.Call) -> None:
+    async def _check_server(self, ask: Call) -> None:
         """Whether it is the server that it should be."""
         hello = await ask("HELLO", 2)
         if dict(zip(hello[::2], hello[1::2], strict=True)).get(b"mode") == b"cluster":
             raise IsCluster
-        await stamp.check(ask, self.identity)
+        await self._check_stamp(ask)
+
+    async def _check_stamp(self, ask: Call) -> None:
+        if await self.stamp.check(ask):
+            _log.info("region_begun", region=self.stamp.identity.region)
 
     def _flush(self) -> None:
         if self._held and self._barrier is None:
@@ -297,9 +308,20 @@ class NodeLink(RedisConnection, Link):
                 waiter(gone)
 
     def _prod(self) -> None:
-        if not self._pending:
+        if self._has_stamp():
+            self._send(self._stamp_told, _ASK_STAMP, STAMP, durable=False)
+        elif not self._pending:
             # Nobody waits for it; if it is lost, asyncio need not say so.
             self.call("PING").add_done_callback(asyncio.Future.exception)
+
+    def _has_stamp(self) -> bool:
+        """True where this server should have the stamp."""
+        return True
+
+    def _stamp_told(self, reply: Any) -> None:
+        """Emptied under our feet (FLUSHALL): the next connect says so, and keeps off it."""
+        if not isinstance(reply, StoreError) and reply != self.stamp.identity.region.encode():
+            self.abort()
 
 
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:

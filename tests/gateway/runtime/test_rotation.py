@@ -284,6 +284,7 @@ async def test_a_coming_key_keeps_no_gateway_from_coming_back(
             assert store.hexists(STAMP, "key:2")
         with capture_logs() as said:
             await loses_redis(two)
-            await eventually(lambda: any(e["event"] == "redis_connect_failed" for e in said))
+            await eventually(lambda: any(e["event"] == "redis_refused" for e in said))
         assert not two.worker._link.up
-        assert next(e["reason"] for e in said if "reason" in e) == "WrongKeys"
+        problem = next(e["problem"] for e in said if e["event"] == "redis_refused")
+        assert "the key file has another key as version 2" in problem

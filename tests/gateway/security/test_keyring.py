@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import shlex
+import stat
+from datetime import datetime
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -152,7 +154,6 @@ def test_rotation_seals_anew_and_still_opens_the_old(path: Path) -> None:
     assert loaded == second
     assert path.stat().st_mode & 0o777 == 0o600
     sealer = Sealer(loaded)
-    sealer.active = loaded.active_at(max(loaded.active_from.values()))
     assert sealer.open(*PLACE, old) == b"old"
     new = sealer.seal(*PLACE, b"new", NOW_MS)
     assert (old[1:3], new[1:3]) == (b"\0\1", b"\0\2")
@@ -334,3 +335,40 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(KeyringMalformed, match="it is a pipe, and no file"):
         Keyring.load(tmp_path / "pipe", "sg")
+
+
+def test_the_mark_is_made_once_and_outlives_a_rotation(path: Path) -> None:
+    """What says that the region has begun is lost by nothing that writes the file, and a gateway
+    that reads the file anew finds the same keys."""
+    keyring = Keyring.create(path, "eu", NOW_MS)
+    assert keyring.begun is None
+    assert keyring.mark_begun(NOW_MS)
+    assert not keyring.mark_begun(NOW_MS + 1)
+    begun = Keyring.load(path, "eu").begun
+    assert begun is not None
+    assert datetime.fromisoformat(begun).timestamp() == NOW_MS // 1000
+    assert Keyring.load(path, "eu") == keyring
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    Keyring.rotate(path)
+    assert Keyring.load(path, "eu").begun == begun
+
+
+def test_a_file_that_was_rotated_meanwhile_keeps_its_new_key(path: Path) -> None:
+    """A gateway marks the file that is there, and not the one that it has read."""
+    keyring = Keyring.create(path, "eu")
+    rotated = Keyring.rotate(path)
+    assert keyring.mark_begun()
+    assert Keyring.load(path, "eu").keys == rotated.keys
+
+
+def test_a_mark_that_cannot_be_written_is_told(path: Path) -> None:
+    """Nobody may take it for made; another region's file is not marked either."""
+    in_no_file = Keyring("eu", {1: 0}, {1: bytes(32)})
+    with pytest.raises(OSError, match="in no file"):
+        in_no_file.mark_begun()
+    keyring = Keyring.create(path, "eu")
+    path.unlink()
+    Keyring.create(path, "sg")
+    with pytest.raises(KeyringOtherRegion):
+        keyring.mark_begun()
+    assert Keyring.load(path, "sg").begun is None

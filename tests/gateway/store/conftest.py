@@ -20,7 +20,7 @@ from gateway.redis_url import RedisUrl
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
-from gateway.store import events, stamp
+from gateway.store import events
 from gateway.store.admin import Admin
 from gateway.store.directory import AppDirectory
 from gateway.store.groups import Groups
@@ -29,6 +29,7 @@ from gateway.store.keys import Keys, bucket_of
 from gateway.store.link import Link, NodeLink
 from gateway.store.opening import open_redis
 from gateway.store.servers import server_of
+from gateway.store.stamp import Identity, Stamp
 from gateway.store.subscriber import NodeSubscriber
 from gateway.store.sweeper import Sweeper
 from protocol.frames import Cursor
@@ -204,7 +205,7 @@ class Store:
         sealer = Sealer(self.keyring)
         directory = AppDirectory(self.link, self.keys, sealer, lambda _: None)
         groups = Groups(self.link, self.keys, self.inboxes, lambda: self.clock.ms)
-        return Sweeper(self.link, self.keys, directory, groups, lambda: self.clock.ms, lambda: True)
+        return Sweeper(self.link, self.keys, directory, groups, lambda: self.clock.ms)
 
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:
@@ -216,8 +217,8 @@ class Store:
     async def hearing(self, *channels: str) -> AsyncIterator[asyncio.Queue[tuple[bytes, bytes]]]:
         """A queue of what is published on `channels` from now on."""
         queue: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
-        identity = stamp.Identity.of(self.keyring)
-        link, subscriber = open_redis(self.url, identity, lambda *heard: queue.put_nowait(heard))
+        mark = Stamp.of(self.keyring)
+        link, subscriber = open_redis(self.url, mark, lambda *heard: queue.put_nowait(heard))
         await link.start()
         await subscriber.start()
         try:
@@ -230,12 +231,13 @@ class Store:
 
 @contextlib.asynccontextmanager
 async def open_store(url: str, keyring: Keyring, tier: str = "free") -> AsyncIterator[Store]:
-    """A `Store` with an app of `tier` on the Redis at `url`."""
+    """A `Store` with an app of `tier` on the Redis at `url`, which may have been emptied."""
     clock = FakeClock()
     app = replace(create_app("test", "sg", tier, "global", clock.ms), id=APP_ID)
     async with Admin.open(url, "sg", keyring) as admin:
+        await admin.begin_region(again=True)
         await admin.create_app(app, clock.ms)
-    link, _ = open_redis(url, stamp.Identity.of(keyring), lambda *_: None)
+    link, _ = open_redis(url, Stamp.of(keyring), lambda *_: None)
     await link.start()
     try:
         with client_of(url) as raw:
@@ -285,9 +287,15 @@ def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Servers]
         yield start
 
 
-def node_link(url: str, identity: stamp.Identity, replicas: int = 0) -> NodeLink:
+def beginning(identity: Identity) -> Stamp:
+    """A stamp that an empty Redis is given: the key file of `identity` was not marked before."""
+    return Stamp(identity, lambda: True)
+
+
+def node_link(url: str, identity: Identity, replicas: int = 0) -> NodeLink:
     """A link to the one server, or the primary, of `url`, which is not started."""
-    return NodeLink(server_of(RedisUrl.parse(url), "homeport-link"), identity, replicas)
+    server = server_of(RedisUrl.parse(url), "homeport-link")
+    return NodeLink(server, beginning(identity), replicas)
 
 
 def node_subscriber(
@@ -348,10 +356,10 @@ class ScriptedRedis:
 
 @contextlib.asynccontextmanager
 async def linked(
-    url: str, identity: stamp.Identity | None = None, replicas: int = 0
+    url: str, identity: Identity | None = None, replicas: int = 0
 ) -> AsyncIterator[NodeLink]:
     """A link that is up."""
-    link = node_link(url, identity or stamp.Identity("sg", {1: "a" * 16}), replicas)
+    link = node_link(url, identity or Identity("sg", {1: "a" * 16}), replicas)
     try:
         await link.start()
         yield link

@@ -16,7 +16,6 @@ from gateway.apps.tiers import TIERS
 from gateway.redis_url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.store import cluster as module
-from gateway.store import stamp
 from gateway.store.admin import Admin
 from gateway.store.cluster import Cluster, ClusterNode
 from gateway.store.errors import (
@@ -30,15 +29,16 @@ from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
 from gateway.store.slots import Node, slot_of
+from gateway.store.stamp import Identity
 from gateway.store.subscriber import Subscriber
 from tests.clusters import START_S, RedisCluster, cluster
-from tests.gateway.store.conftest import message_id, until
+from tests.gateway.store.conftest import beginning, message_id, until
 from tests.harness import make_settings, running_worker
 from tests.ports import free_port
 from tests.scenario import everything, refusals
 
 APP = "02" + "0" * 30
-IDENTITY = stamp.Identity("sg", {1: "a" * 16})
+IDENTITY = Identity("sg", {1: "a" * 16})
 KEYS = Keys("sg")
 SLOTS_OF_SECOND = (5461, 10921)
 
@@ -52,7 +52,9 @@ class Ends:
         self.ups = 0
         self.link: Link
         self.subscriber: Subscriber
-        self.link, self.subscriber = open_redis(url, IDENTITY, self._hear, replicas, fsync)
+        self.link, self.subscriber = open_redis(
+            url, beginning(IDENTITY), self._hear, replicas, fsync
+        )
         self.link.on_up = self._up
         self.subscriber.on_missed = lambda names: self.missed.append(set(names))
 
@@ -271,7 +273,7 @@ async def test_a_primary_that_was_cut_off_is_left(own: RedisCluster) -> None:
 
 async def test_another_regions_cluster_is_refused(cluster_url: str) -> None:
     """G6: whichever node has the stamp, all of the cluster is another's."""
-    async with linked_to(cluster_url, stamp.Identity("eu", {1: "e" * 16})):
+    async with linked_to(cluster_url, Identity("eu", {1: "e" * 16})):
         pass
     with pytest.raises(WrongRegionStamp):
         async with linked_to(cluster_url, IDENTITY):
@@ -279,9 +281,9 @@ async def test_another_regions_cluster_is_refused(cluster_url: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def linked_to(url: str, identity: stamp.Identity, fsync: bool = False) -> AsyncIterator[Link]:
+async def linked_to(url: str, identity: Identity, fsync: bool = False) -> AsyncIterator[Link]:
     """A link to anything, that is up."""
-    link, _ = open_redis(url, identity, lambda *_: None, fsync=fsync)
+    link, _ = open_redis(url, beginning(identity), lambda *_: None, fsync=fsync)
     try:
         async with asyncio.timeout(START_S):
             await link.start()

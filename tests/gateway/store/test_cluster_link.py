@@ -8,13 +8,13 @@ import pytest
 
 from gateway.redis_url import RedisUrl
 from gateway.store import cluster_link as module
-from gateway.store import stamp
 from gateway.store.cluster import Cluster
 from gateway.store.cluster_link import ClusterLink, _MemberLink
 from gateway.store.errors import Redirected, StoreFault, Unavailable
 from gateway.store.link import Then
 from gateway.store.slots import BUCKET_SLOTS, SLOTS, Claim, Node
-from tests.gateway.store.conftest import until
+from gateway.store.stamp import Identity
+from tests.gateway.store.conftest import beginning, until
 
 A, B = (Node(name * 40, "10.0.0.1", port) for name, port in (("a", 1), ("b", 2)))
 
@@ -51,7 +51,7 @@ class Setting:
     def __init__(self) -> None:
         cluster = Cluster(RedisUrl.parse("redis+cluster://a"))
         cluster.map.merge([Claim(A, 1, ((0, SLOTS - 1),)), Claim(B, 2, ())])
-        self.link = ClusterLink(cluster, stamp.Identity("sg", {}))
+        self.link = ClusterLink(cluster, beginning(Identity("sg", {})))
         self.a, self.b = Member(), Member()
         self.link._members |= {A: cast("_MemberLink", self.a), B: cast("_MemberLink", self.b)}
         for slot in self.link._slots.values():

@@ -100,15 +100,15 @@ async def test_a_quiet_connection_is_not_a_silent_one(
     server = servers()
     with redis.Redis.from_url(server.url) as raw:
 
-        def pings() -> int:
+        def questions() -> int:
             stats: Any = raw.info("commandstats")
-            return int(stats["cmdstat_ping"]["calls"])
+            return int(stats["cmdstat_hget"]["calls"])
 
         async with linked(server.url) as link:
             ups: list[None] = []
             link.on_up = lambda: ups.append(None)
-            before = pings()
-            await until(lambda: pings() > before + 20)
+            before = questions()
+            await until(lambda: questions() > before + 20)
             assert link.up
             assert ups == []
 

@@ -126,7 +126,7 @@ class RecordingLink(NodeLink):
 async def recording(store: Store) -> AsyncIterator[RecordingLink]:
     """A link to the server of `store` that is up."""
     server = server_of(RedisUrl.parse(store.url), "homeport-link")
-    link = RecordingLink(server, stamp.Identity.of(store.keyring))
+    link = RecordingLink(server, stamp.Stamp.of(store.keyring))
     link.sent = set()
     await link.start()
     link.sent.clear()

@@ -174,7 +174,7 @@ async def test_a_full_redis_is_unavailable_and_keeps_the_connection(servers: Ser
 @pytest.mark.parametrize("replicas", [0, 1])
 async def test_calls_in_flight_fail_when_redis_is_killed(servers: Servers, replicas: int) -> None:
     """G1, G10: none hangs, none succeeds, and the link comes back by itself."""
-    server = servers()
+    server = servers(appendonly=True)
     ups: list[None] = []
     async with linked(server.url, replicas=replicas) as link:
         link.on_up = lambda: ups.append(None)

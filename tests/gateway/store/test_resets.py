@@ -11,7 +11,7 @@ import uvloop
 from gateway.redis_url import RedisUrl
 from gateway.store import stamp
 from gateway.store.opening import open_redis
-from tests.gateway.store.conftest import Servers, until
+from tests.gateway.store.conftest import Servers, beginning, until
 from tests.harness import ANSWER_S
 from tests.ports import free_port
 from tests.resetting import ResettingProxy
@@ -56,7 +56,9 @@ def test_a_redis_behind_a_proxy_that_resets_is_found_again(
     async def work() -> None:
         heard: list[bytes] = []
         url = f"redis://127.0.0.1:{proxy.port}"
-        link, subscriber = open_redis(url, IDENTITY, lambda _, payload: heard.append(payload))
+        link, subscriber = open_redis(
+            url, beginning(IDENTITY), lambda _, payload: heard.append(payload)
+        )
         try:
             await link.start()
             await subscriber.start()
@@ -87,7 +89,7 @@ def test_a_cluster_behind_a_proxy_that_resets_is_found(
 
         async def work() -> None:
             url = f"redis+cluster://127.0.0.1:{proxy.port}"
-            link, _ = open_redis(url, IDENTITY, lambda *_: None)
+            link, _ = open_redis(url, beginning(IDENTITY), lambda *_: None)
             proxy.break_all()
             starting = asyncio.create_task(link.start())
             try:

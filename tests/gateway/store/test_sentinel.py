@@ -169,5 +169,6 @@ async def test_the_command_line_finds_the_primary(group: Sentinels, tmp_path: Pa
     first.kill()
     await asyncio.to_thread(wait_until, lambda: group.primary() is not first, "a new primary")
     async with Admin.open(group.url, "sg", keyring) as admin:
+        assert await admin.begin_region()
         assert await admin.list_apps() == []
         assert (await admin.facts(now / 1000)).stamp_region == "sg"

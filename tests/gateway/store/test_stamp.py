@@ -3,44 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
+import redis.asyncio
+from structlog.testing import capture_logs
 
+from gateway.redis_url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
-from gateway.store.errors import StampError, WrongKeys, WrongRegionStamp
+from gateway.store.errors import (
+    RegionMissing,
+    StampError,
+    Unavailable,
+    WrongKeys,
+    WrongRegionStamp,
+)
 from gateway.store.keys import STAMP
-from tests.gateway.store.conftest import node_link
+from gateway.store.link import NodeLink
+from gateway.store.opening import open_redis
+from gateway.store.servers import server_of
+from tests.clusters import client_of
+from tests.gateway.store.conftest import beginning, linked, until
 
 NOW_MS = 1_764_000_000_000
 
 
 async def greet(url: str, identity: stamp.Identity) -> None:
-    """Connect as a gateway does, and leave again."""
-    link = node_link(url, identity)
-    try:
-        await link.start()
-    finally:
-        await link.aclose()
+    """Connect as a gateway does that may begin the region, and leave again."""
+    async with linked(url, identity):
+        pass
 
 
 async def announce(url: str, identity: stamp.Identity) -> frozenset[int]:
     """Say which keys are coming, as a gateway does."""
-    link = node_link(url, identity)
-    try:
-        await link.start()
+    async with linked(url, identity) as link:
         return await stamp.announce(link.call, identity)
-    finally:
-        await link.aclose()
 
 
 def marks(url: str) -> dict[bytes, bytes]:
     """What the stamp says."""
-    with redis.Redis.from_url(url) as raw:
+    with client_of(url) as raw:
         found: Any = raw.hgetall(STAMP)
         return dict(found)
 
@@ -145,6 +152,8 @@ async def test_of_two_first_gateways_with_different_keys_one_is_refused() -> Non
 
     async def call(*command: Any) -> Any:
         name, _, *rest = command
+        if name == "HMGET":
+            return [kept[field.decode()] for field in rest]
         if name == "HKEYS":
             found = [field.encode() for field in kept]
             await both_looked.wait()  # both find no key
@@ -154,10 +163,10 @@ async def test_of_two_first_gateways_with_different_keys_one_is_refused() -> Non
         return kept.get(rest[0])
 
     results = await asyncio.gather(
-        *(stamp.check(call, stamp.Identity("sg", {1: key * 16})) for key in "ab"),
+        *(beginning(stamp.Identity("sg", {1: key * 16})).check(call) for key in "ab"),
         return_exceptions=True,
     )
-    assert sorted(type(result).__name__ for result in results) == ["NoneType", "WrongKeys"]
+    assert sorted(type(result).__name__ for result in results) == ["WrongKeys", "bool"]
 
 
 async def test_check_values_do_not_tell_the_key(store_url: str, keyring: Keyring) -> None:
@@ -173,3 +182,163 @@ def test_errors_are_one_family() -> None:
     """Whoever starts a gateway catches StampError and shows its text."""
     assert issubclass(WrongKeys, StampError)
     assert issubclass(WrongRegionStamp, StampError)
+
+
+# -- a region begins once --------------------------------------------------------------------------
+
+
+async def test_a_region_begins_once(store_url: str, keyring: Keyring) -> None:
+    """A Redis that had lost everything was taken for a new region: gateways were ready, and told
+    all clients for good that their apps are unknown. The key file says that it has begun."""
+    link = NodeLink(server_of(RedisUrl.parse(store_url), "test"), stamp.Stamp.of(keyring))
+    with capture_logs() as logs:
+        await link.start()
+    assert [log["region"] for log in logs if log["event"] == "region_begun"] == ["sg"]
+    await link.aclose()
+    assert keyring.path is not None
+    file = Keyring.load(keyring.path, "sg")
+    assert file.begun is not None
+    empty(store_url)
+    started = NodeLink(server_of(RedisUrl.parse(store_url), "test"), stamp.Stamp.of(file))
+    starting = asyncio.create_task(started.start())
+    try:
+        await until(lambda: started.refused is not None)
+        assert isinstance(started.refused, RegionMissing)
+        assert "homeport region init --again" in str(started.refused)
+        assert not started.up
+        assert marks(store_url) == {}
+        restore(store_url, file)
+        await starting  # and no restart was needed
+        await until(lambda: started.up and started.refused is None)
+    finally:
+        starting.cancel()
+        await started.aclose()
+
+
+@pytest.mark.parametrize("kind", ["server", "cluster"])
+async def test_what_a_process_has_met_it_never_takes_an_empty_redis_for(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Emptied under a running gateway, whose connection stays, and whose key file was replaced by a
+    copy from before the region began: it notices within a second, uses nothing of it, and goes on
+    when what was lost is back."""
+    url = request.getfixturevalue("redis_url" if kind == "server" else "cluster_url")
+    keyring = Keyring.create(tmp_path / "sg.keys.json", "sg")
+    unmarked = (tmp_path / "sg.keys.json").read_bytes()
+    link, _ = open_redis(url, stamp.Stamp.of(keyring), lambda *_: None)
+    await link.start()
+    try:
+        (tmp_path / "sg.keys.json").write_bytes(unmarked)
+        empty(url)
+        await until(lambda: link.refused is not None)
+        assert isinstance(link.refused, RegionMissing)
+        assert not link.up
+        with pytest.raises(Unavailable):
+            await link.call("SET", STAMP, 1)
+        assert marks(url) == {}
+        assert Keyring.load(tmp_path / "sg.keys.json", "sg").begun is None
+        restore(url, keyring)
+        await until(lambda: link.up and link.refused is None)
+    finally:
+        await link.aclose()
+
+
+async def test_many_gateways_may_begin_a_region_at_once(store_url: str, tmp_path: Path) -> None:
+    """All find it empty; one marks the file and sets the stamp, and none refuses it."""
+    path = tmp_path / "sg.keys.json"
+    Keyring.create(path, "sg")
+    with capture_logs() as logs:
+        links = [
+            NodeLink(
+                server_of(RedisUrl.parse(store_url), "test"),
+                stamp.Stamp.of(Keyring.load(path, "sg")),
+            )
+            for _ in range(8)
+        ]
+        await asyncio.gather(*(link.start() for link in links))
+    await asyncio.gather(*(link.aclose() for link in links))
+    events = [log["event"] for log in logs]
+    assert events.count("region_begun") == 1
+    assert "redis_refused" not in events
+
+
+async def test_a_key_file_that_cannot_be_marked_begins_no_region(store_url: str) -> None:
+    """As in Kubernetes, where it is a copy: it could not tell the second empty Redis from the
+    first. A person may begin the region with it, and it is used from then on."""
+    keyring = Keyring("sg", {1: 0}, {1: bytes(32)})  # in no file
+    first = stamp.Stamp.of(keyring)
+    async with calls_to(store_url) as call:
+        with pytest.raises(RegionMissing, match=r"Then run: homeport region init$"):
+            await first.check(call)
+        assert marks(store_url) == {}
+        assert await stamp.Stamp.of(keyring).begin(call)
+        await first.check(call)
+
+
+async def test_an_older_regions_key_file_is_marked(store_url: str, tmp_path: Path) -> None:
+    """Another machine's file, or one from before there was a mark, gets it with the stamp; and a
+    stamp of other keys marks none."""
+    mine, other = tmp_path / "mine.json", tmp_path / "other.json"
+    Keyring.create(mine, "sg")
+    shutil.copy(mine, tmp_path / "copy.json")
+    Keyring.create(other, "sg")
+    async with calls_to(store_url) as call:
+        await stamp.Stamp.of(Keyring.load(mine, "sg")).check(call)
+        await stamp.Stamp.of(Keyring.load(tmp_path / "copy.json", "sg")).check(call)
+        with pytest.raises(WrongKeys):
+            await stamp.Stamp.of(Keyring.load(other, "sg")).check(call)
+    assert Keyring.load(tmp_path / "copy.json", "sg").begun is not None
+    assert Keyring.load(other, "sg").begun is None
+
+
+async def test_a_region_begins_again_only_when_a_person_says_so(
+    store_url: str, keyring: Keyring
+) -> None:
+    """`homeport region init`, with and without `--again`."""
+    async with calls_to(store_url) as call:
+        assert await stamp.Stamp.of(keyring).begin(call)
+        assert not await stamp.Stamp.of(keyring).begin(call)
+        empty(store_url)
+        with pytest.raises(RegionMissing):
+            await stamp.Stamp.of(keyring).begin(call)
+        with pytest.raises(RegionMissing):
+            await stamp.Stamp.of(keyring).check(call, may_begin=False)
+        assert marks(store_url) == {}
+        assert await stamp.Stamp.of(keyring).begin(call, again=True)
+
+
+async def test_a_gateway_that_lost_redis_while_it_began_goes_on(
+    store_url: str, keyring: Keyring
+) -> None:
+    """The file is marked, Redis went away before it was stamped: the same process knows that."""
+    begun = stamp.Stamp.of(keyring)
+
+    async def lost(*command: Any) -> Any:
+        if command[0] == "HSETNX":
+            raise Unavailable("connection_lost")
+        return None
+
+    with pytest.raises(Unavailable):
+        await begun.check(lost)
+    async with calls_to(store_url) as call:
+        await begun.check(call)
+    assert marks(store_url)[b"region"] == b"sg"
+
+
+@contextlib.asynccontextmanager
+async def calls_to(url: str) -> AsyncIterator[stamp.Call]:
+    """A Redis to be looked at by hand."""
+    async with redis.asyncio.Redis.from_url(url) as raw:
+        yield raw.execute_command
+
+
+def empty(url: str) -> None:
+    """As after the loss of its disk."""
+    with client_of(url) as raw:
+        raw.flushall()
+
+
+def restore(url: str, keyring: Keyring) -> None:
+    """As a backup does."""
+    with client_of(url) as raw:
+        raw.hset(STAMP, mapping={"region": "sg", "key:1": keyring.check_value(1)})
