@@ -8,6 +8,7 @@ it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -27,7 +28,8 @@ ROOM: Final = 32 * 1024 * 1024
 def run_folder() -> Iterator[Path]:
     """Make one, mode 0700, for as long as the context lasts; remove those that were left behind.
 
-    It lies in memory where there is room, else in the temporary folder.
+    It lies in memory where there is room, else in the temporary folder, where there is one: a
+    container's root may be read-only as a whole.
 
     Raises:
         OSError: it can't be made.
@@ -50,7 +52,9 @@ def run_folder() -> Iterator[Path]:
 
 def sweep() -> None:
     """Remove the folders whose processes have all ended."""
-    for base in (_MEMORY, Path(tempfile.gettempdir())):
+    for base in (_MEMORY, _temporary()):
+        if base is None:
+            continue
         for folder in base.glob(f"{_prefix()}*"):
             lock = _lock(folder)
             if lock is not None:
@@ -76,7 +80,22 @@ def _base() -> Path:
     """Where there is room: a memory-mapped file that finds none kills its process (SIGBUS)."""
     if os.access(_MEMORY, os.W_OK) and _free(_MEMORY) >= ROOM:
         return _MEMORY
-    return Path(tempfile.gettempdir())
+    temporary = _temporary()
+    if temporary is None:
+        raise OSError(
+            errno.EROFS,
+            f"there is nowhere to write: give {_MEMORY} {ROOM // 2**20} MiB, "
+            "or name a folder as TMPDIR",
+        )
+    return temporary
+
+
+def _temporary() -> Path | None:
+    """The temporary folder, or None where nothing of that kind can be written to."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return None
 
 
 def _free(folder: Path) -> int:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from gateway.config import Settings
 from gateway.ops.reports import METRICS_FOLDER
 from gateway.runtime import runfolder
 
@@ -28,3 +34,53 @@ def test_where_memory_is_full_it_lies_on_disk(
     with runfolder.run_folder() as folder:
         assert folder.parent == tmp_path
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [0, 2**62])
+def test_no_temporary_folder_is_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, room: int
+) -> None:
+    """In a container whose root is read-only a gateway did not start for want of /tmp, of which it
+    needs nothing; where memory has no room either, it says what to give it."""
+
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setattr(runfolder, "ROOM", room)
+    if room:
+        with pytest.raises(OSError, match=r"give /dev/shm .* MiB, or name a folder as TMPDIR"):
+            runfolder.run_folder().__enter__()
+    else:
+        with runfolder.run_folder() as folder:
+            assert folder.parent == Path("/dev/shm")
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="only root can have a read-only root file system of its own, and unshare makes it",
+)
+def test_a_gateway_starts_on_a_read_only_root(settings: Settings, tmp_path: Path) -> None:
+    """The whole of `homeport serve`: no /tmp and no HOME."""
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        'region = "sg"\ndurability = "memory"\nplain_listen = "127.0.0.1:0"\nworkers = 1\n'
+        f'ops_listen = "127.0.0.1:0"\nkey_file = "{settings.key_file}"\n'
+        f'redis_url = "{settings.redis_url}"\n'
+    )
+    program = Path(sys.executable).with_name("homeport")
+    script = (
+        f"mount -o remount,bind,ro / && cd / && exec env -u HOME {program} serve --config {config}"
+    )
+    inside = subprocess.Popen(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert inside.stdout is not None
+    lines = [inside.stdout.readline(), inside.stdout.readline()]
+    inside.terminate()
+    _, log = inside.communicate(timeout=60)
+    assert lines[1:] == ["ready\n"], log
+    assert inside.returncode == 0, log
