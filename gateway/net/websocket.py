@@ -24,6 +24,7 @@ from gateway.net import forwarded
 from gateway.net.admission import TooMany, Visit
 from gateway.net.forwarded import BadForwarded
 from gateway.net.incoming import Incoming
+from gateway.net.lost import is_lost
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
 from gateway.session.counts import BAD_UPGRADE, LATE_UPGRADE
@@ -88,6 +89,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_peer",
         "_services",
         "_session",
+        "_tail",
         "_transport",
         "_upgrade_size",
         "_visit",
@@ -113,7 +115,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_size = 0
         self._fragments: bytearray | None = None
-        self._incoming: Incoming | None = None  # none where frames came right behind the upgrade
+        self._incoming: Incoming | None = None  # none before the upgrade
+        self._tail = b""  # of the upgrade: what may be the beginning of its end
         self._closing = False
         self._upgrade_size = 0
         self.congested = False
@@ -147,9 +150,9 @@ class WebSocketConnection(asyncio.Protocol):
                 self._transport.abort()
                 return
         try:
-            if self._incoming is None or self._session is None:
-                self._parse(data)
-            else:
+            if self._session is None:
+                data = self._request(data)
+            if self._session is not None and self._incoming is not None:
                 for plain, piece in self._incoming.cut(data):
                     if plain:
                         self._session.receive(piece)
@@ -162,6 +165,23 @@ class WebSocketConnection(asyncio.Protocol):
             else:
                 self._session.close(codes.INTERNAL_ERROR)
 
+    def _request(self, data: bytes) -> bytes:
+        """Parse the opening handshake, to the byte, and return what came behind it.
+
+        Frames that are parsed together with it are answered before it is.
+        """
+        seen = self._tail + data
+        end = seen.find(_END_OF_REQUEST)
+        if end < 0:
+            self._tail = seen[1 - len(_END_OF_REQUEST) :]
+            self._parse(data)
+            return b""
+        rest = end + len(_END_OF_REQUEST) - len(self._tail)
+        self._tail = b""
+        self._incoming = Incoming(MAX_CONNECT_BYTES)
+        self._parse(data[:rest])
+        return data[rest:]
+
     def _parse(self, data: bytes) -> None:
         self._peer.receive_data(data)
         for event in self._peer.events_received():
@@ -169,8 +189,6 @@ class WebSocketConnection(asyncio.Protocol):
                 self._frame(event)
             elif isinstance(event, Request):
                 self._upgrade(event)
-                if data.endswith(_END_OF_REQUEST):
-                    self._incoming = Incoming(MAX_CONNECT_BYTES)
         self._answer()
 
     def eof_received(self) -> None:
@@ -292,12 +310,20 @@ class WebSocketConnection(asyncio.Protocol):
                 # To close with something unread resets the connection, and the reset may overtake
                 # the close frame. TLS has no half-close; there the transport sees to it.
                 if self._transport.can_write_eof():
-                    self._transport.write_eof()
+                    self._write_eof()
                 else:
                     self._transport.close()
         if self._peer.close_expected() and not self._closing:
             self._closing = True
             self._wind_up()
+
+    def _write_eof(self) -> None:
+        try:
+            self._transport.write_eof()
+        except OSError as error:  # shutdown(2) of a connection that was reset
+            if not is_lost(error):
+                raise
+            self._transport.abort()
 
     # -- Wire ------------------------------------------------------------------------------------
 

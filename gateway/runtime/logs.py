@@ -43,6 +43,23 @@ _NUMBERS = {
 _threshold = _Threshold()
 
 
+class _Libraries(logging.Handler):
+    """What libraries log by Python's own logging, as lines like ours: by itself it would write them
+    to stderr as they are, between lines of JSON. Without the values in it, which may be anything.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelname.lower()
+        kind = record.exc_info[0] if record.exc_info else None
+        say = getattr(structlog.get_logger("library"), level if level in _NUMBERS else "warning")
+        say(
+            "library",
+            library=record.name,
+            said=str(record.msg)[:200],
+            error=None if kind is None else kind.__name__,
+        )
+
+
 def set_level(level: str) -> None:
     """From now on, write what is `level` (debug, info, warning, error) or above."""
     _threshold.number = _NUMBERS[level]
@@ -52,6 +69,11 @@ def configure(level: str, format_: Literal["json", "console"], worker: str | Non
     """Set the process' logging up, once. `level` is as in `set_level`. `worker` is the name of one
     of several processes, which then stands in each of its lines."""
     set_level(level)
+    libraries = logging.getLogger()
+    if not any(isinstance(handler, _Libraries) for handler in libraries.handlers):
+        libraries.addHandler(_Libraries())
+    # A client that left while it was written to; each of our transports counts that by itself.
+    logging.getLogger("aiofastnet").setLevel(logging.ERROR)
 
     def name(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
         if worker is not None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from gateway.config import Settings, Source
+from gateway.net.lost import is_lost
 from gateway.runtime.worker import Listening, Worker
 
 GC_THRESHOLD: Final = 10_000
@@ -97,7 +98,7 @@ def log_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     each health check by TCP does; that is no fault.
     """
     error, what = context.get("exception"), context.get("message", "")
-    if error is ConnectionResetError or isinstance(error, ConnectionError):
+    if error is ConnectionResetError or is_lost(error):
         _log.debug("connection_lost", what=what)
     else:
         _log.error("fault", what=what, exc_info=error if isinstance(error, Exception) else None)

@@ -118,3 +118,32 @@ sys.stdout.buffer.write(os.read(reading, 65536))
     )
     assert json.loads(done.stdout)["event"] == "said"
     assert done.stdout.endswith("}\n")
+
+
+LIBRARY = """
+import logging
+from gateway.runtime import logs
+
+logs.configure("info", "json")
+logging.getLogger("some.library").warning("lost %s", "a secret")
+logging.getLogger("some.library").info("quiet")
+try:
+    raise ValueError("a secret")
+except ValueError:
+    logging.getLogger("asyncio").exception("it failed")
+logging.getLogger("aiofastnet").warning("write() called after connection lost.")
+"""
+
+
+def test_what_libraries_say_is_json_too() -> None:
+    """Bare lines stood between those of JSON, 151 of them after some clients had left; and what a
+    library puts into its text may be anything, so it is left out."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIBRARY], capture_output=True, text=True, check=True
+    )
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [(e["event"], e["level"], e["library"], e["said"], e["error"]) for e in lines] == [
+        ("library", "warning", "some.library", "lost %s", None),
+        ("library", "error", "asyncio", "it failed", "ValueError"),
+    ]
+    assert "a secret" not in done.stderr
