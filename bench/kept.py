@@ -13,7 +13,6 @@ import os
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +20,7 @@ from bench.micro import APP, BODY, KEYRING
 from gateway.chat.records import Records
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.sealing import Sealer
-from gateway.store.inbox import Inboxes, Talk
+from gateway.store.inbox import Inboxes, Reader, Talk
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
@@ -61,10 +60,11 @@ async def measure(url: str) -> dict[str, float]:
         inboxes, records, kept = Inboxes(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)
         now_ms = time.time_ns() // 1_000_000
         pairs = [(f"alice{number:05}", f"bob{number:05}") for number in range(PAIRS)]
-        attach = partial(inboxes.attach, APP.id, APP.tier)
         await asyncio.gather(
             *(
-                attach(user, "phone", f"{user:0<32}", now_ms, None, now_ms)
+                inboxes.attach(
+                    Reader(APP.id, user, "phone", f"{user:0<32}"), APP.tier, now_ms, None, now_ms
+                )
                 for pair in pairs
                 for user in pair
             )

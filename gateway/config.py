@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -65,15 +64,36 @@ class Address:
         Raises:
             ValueError: it has another form.
         """
-        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]+)):([0-9]{1,5})", text)
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@*,]+)):([0-9]{1,5})", text)
         if match is None or int(match[3]) > 65535:
-            raise ValueError("must be host:port, like 0.0.0.0:8443, localhost:8080 or [::1]:8443")
-        if match[1] is not None:
-            try:
-                ipaddress.IPv6Address(match[1])
-            except ValueError:
-                raise ValueError("has no IPv6 address in its brackets") from None
-        return cls(match[1] or match[2], int(match[3]))
+            raise ValueError(
+                "must be host:port, like 10.0.0.5:8443 or localhost:8080; "
+                "[::]:8443 takes IPv4 and IPv6 on all interfaces, 0.0.0.0:8443 takes IPv4"
+            )
+        if match[1] is None:
+            return cls(match[2], int(match[3]))
+        try:
+            host = ipaddress.IPv6Address(match[1])
+        except ValueError:
+            raise ValueError("has no IPv6 address in its brackets") from None
+        return cls(str(host.ipv4_mapped or host), int(match[3]))
+
+    @classmethod
+    def parse_all(cls, text: str | None) -> list[Address]:
+        """Read one or several with commas between them, as a setting holds them; None has none.
+
+        Raises:
+            ValueError: one has another form, or includes another one.
+        """
+        found = [] if text is None else [cls.parse(each.strip()) for each in text.split(",")]
+        for address in found:
+            others = [other for other in found if other.port == address.port != 0]
+            if others.count(address) > 1 or (address.host == "::" and len(others) > 1):
+                raise ValueError(
+                    f"names {address} beside what it includes: leave the other out, "
+                    "[::] is all of IPv4 and IPv6"
+                )
+        return found
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -89,9 +109,22 @@ class Address:
             return False
 
 
+def _addresses(value: object) -> object:
+    """A list of addresses as one text, with commas between them."""
+    if isinstance(value, str) and value.lstrip().startswith('["'):
+        value = _json(value)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ",".join(value)
+    return value
+
+
 def _listen(text: str) -> str:
-    Address.parse(text)
+    Address.parse_all(text)
     return text
+
+
+Listen = Annotated[str, BeforeValidator(_addresses), AfterValidator(_listen)]
+"""One address to listen on, or several: a list in the file, commas in a variable."""
 
 
 def _redis_url(text: str) -> str:
@@ -99,17 +132,19 @@ def _redis_url(text: str) -> str:
     return text
 
 
+_PORTS: Final = {"http": 80, "https": 443}
+
+
 def _origin(text: str) -> str:
-    parts = urlsplit(text)
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.netloc
-        or any(sign in text for sign in "*@")
-        or text != f"{parts.scheme}://{parts.netloc}".lower()
-    ):
+    match = re.fullmatch(
+        r"(https?)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?", text
+    )
+    port = int(match[2] or 0) if match is not None else 0
+    if match is None or port > 65535 or port == _PORTS[match[1]]:
         raise ValueError(
             "must be what a browser sends as Origin, like https://chat.example.com: "
-            "lower case, no path, no slash at the end, no *"
+            "lower case, other scripts as xn--…, no path, no slash at the end, no *, "
+            "and a port only where it is not the scheme's own"
         )
     return text
 
@@ -142,9 +177,16 @@ def _network(text: str) -> str:
 
 
 def _wss_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme != "wss" or not parts.netloc:
+    if not text.lower().startswith("wss://"):
         raise ValueError("must begin with wss://")
+    match = re.fullmatch(
+        r"wss://(?:[\w.-]+|\[[\da-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[!-~]*)?", text, re.ASCII | re.I
+    )
+    if match is None or int(match[1] or 1) > 65535 or "?" in text or "#" in text:
+        raise ValueError(
+            "has an entry that is no address for clients: write it like "
+            "wss://eu.chat.example/v1, with a port where it is not 443, and nothing else"
+        )
     return text
 
 
@@ -164,6 +206,7 @@ class Settings(BaseSettings):
         durability: when a message counts as kept (G1): Redis replied, on disk, or on `replicas`.
         key_file: the region's keyring.
         wss_listen: ``host:port`` of the TLS listener, which needs `tls_cert` and `tls_key` (PEM).
+            Several are a list, as for the other two. ``[::]`` takes IPv4 and IPv6.
         plain_listen: ``host:port`` of a listener without TLS: loopback only, unless
             `tls_terminated_upstream` says that a proxy in front of it speaks TLS.
         origins: the browser origins let in, exactly as sent.
@@ -204,10 +247,10 @@ class Settings(BaseSettings):
     durability: Literal["memory", "fsync", "replica"]
     replicas: int = Field(default=1, ge=1)
     key_file: Path
-    wss_listen: Annotated[str, AfterValidator(_listen)] | None = None
+    wss_listen: Listen | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
-    plain_listen: Annotated[str, AfterValidator(_listen)] | None = None
+    plain_listen: Listen | None = None
     tls_terminated_upstream: bool = False
     origins: Annotated[
         list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_json)
@@ -230,7 +273,7 @@ class Settings(BaseSettings):
     wss_proxy_protocol: bool = False
     plain_proxy_protocol: bool = False
     workers: int = Field(default_factory=_usable_cores, ge=1, le=1024)
-    ops_listen: Annotated[str, AfterValidator(_listen)] | None = None
+    ops_listen: Listen | None = None
     drain_s: float = Field(default=30, ge=1, le=3600, allow_inf_nan=False)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
@@ -251,13 +294,13 @@ class Settings(BaseSettings):
     def _check_listeners(self) -> Settings:
         problems = []
         if self.wss_listen is None and self.plain_listen is None:
-            problems.append("nothing to listen on: set wss_listen, like 0.0.0.0:8443")
+            problems.append("nothing to listen on: set wss_listen, like [::]:8443")
         if self.wss_listen is not None and (self.tls_cert is None or self.tls_key is None):
             problems.append("wss_listen needs tls_cert and tls_key: set both to PEM files")
         if (
             self.plain_listen is not None
             and not self.tls_terminated_upstream
-            and not Address.parse(self.plain_listen).is_loopback
+            and not all(each.is_loopback for each in Address.parse_all(self.plain_listen))
         ):
             problems.append(
                 "plain_listen would send tokens and messages unencrypted: use wss_listen, "

@@ -47,8 +47,10 @@ def client_of(redis_url: str) -> Any:
     """A client of a server or of a whole cluster. Any: redis-py's own types are of every client."""
     url = RedisUrl.parse(redis_url)
     if url.kind == "cluster":
-        return redis.RedisCluster.from_url(url.of_server(*url.hosts[0]))
-    return redis.Redis.from_url(redis_url)
+        options = url.of_server(*url.hosts[0])
+        del options["db"]
+        return redis.RedisCluster(**options)
+    return redis.Redis(**url.of_server())
 
 
 class Node:

@@ -177,7 +177,14 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
                     )
                 ],
             ),
-            ("Sweeper lag", "s", [("{{instance}}", worst("homeport_store_sweeper_lag_seconds"))]),
+            (
+                "Sweeper lag, clocks off",
+                "s",
+                [
+                    ("lag of {{instance}}", worst("homeport_store_sweeper_lag_seconds")),
+                    ("clock of {{instance}}", worst("homeport_runtime_clock_off_seconds")),
+                ],
+            ),
             (
                 "Certificate ends in",
                 "s",

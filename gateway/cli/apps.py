@@ -12,7 +12,7 @@ from gateway.apps import app as apps
 from gateway.apps.app import ACCOUNTS, DEVICE_POLICIES, MAX_RECALL_S, App
 from gateway.apps.tiers import TIERS
 from gateway.cli.errors import EPILOG
-from gateway.cli.output import now_ms, show, utc
+from gateway.cli.output import show, utc
 from gateway.cli.place import AppArgument, Config, Data, Json, Place
 from gateway.store.admin import Admin
 from gateway.store.errors import AppNotFound
@@ -61,15 +61,15 @@ def create(
     """
 
     async def run(place: Place) -> App:
-        made = apps.create_app(
-            name,
-            place.settings.region,
-            tier,
-            account,
-            now_ms(),
-            device_policy=device_policy,
-        )
         async with place.admin() as admin:
+            made = apps.create_app(
+                name,
+                place.settings.region,
+                tier,
+                account,
+                await admin.now_ms(),
+                device_policy=device_policy,
+            )
             await admin.create_app(made, made.created_ms)
         return made
 
@@ -115,13 +115,13 @@ def show_(
     show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
 
 
-def _change(place: Place, app_id: str, change: Callable[[Admin], Awaitable[App]]) -> App:
-    """Have the admin of the app's own region change it."""
+def _change(place: Place, app_id: str, change: Callable[[Admin, int], Awaitable[App]]) -> App:
+    """Have the admin of the app's own region change it, at the region's time in milliseconds."""
 
     async def run() -> App:
         place.check_home(app_id)
         async with place.admin() as admin:
-            return await change(admin)
+            return await change(admin, await admin.now_ms())
 
     return asyncio.run(run())
 
@@ -136,7 +136,7 @@ def set_tier(
 ) -> None:
     """Move an app to another tier. It counts at once: what is now too old is hidden."""
     place = Place.find(config, data)
-    changed = _change(place, app_id, lambda admin: admin.set_tier(app_id, tier, now_ms()))
+    changed = _change(place, app_id, lambda admin, now_ms: admin.set_tier(app_id, tier, now_ms))
     show(_record(changed), as_json)
 
 
@@ -155,7 +155,7 @@ def set_device_policy(
     """
     place = Place.find(config, data)
     changed = _change(
-        place, app_id, lambda admin: admin.set_device_policy(app_id, policy, now_ms())
+        place, app_id, lambda admin, now_ms: admin.set_device_policy(app_id, policy, now_ms)
     )
     show(_record(changed), as_json)
 
@@ -170,7 +170,9 @@ def set_recall(
 ) -> None:
     """Choose for how long a message may be recalled or edited; 0: not at all. It counts at once."""
     place = Place.find(config, data)
-    changed = _change(place, app_id, lambda admin: admin.set_recall(app_id, seconds, now_ms()))
+    changed = _change(
+        place, app_id, lambda admin, now_ms: admin.set_recall(app_id, seconds, now_ms)
+    )
     show(_record(changed), as_json)
 
 
@@ -184,7 +186,7 @@ def rotate_certificate(
     wait for the longest token's life (max token s), and rotate once more to be rid of the old one.
     """
     place = Place.find(config, data)
-    found = _change(place, app_id, lambda admin: admin.rotate_certificate(app_id, now_ms()))
+    found = _change(place, app_id, lambda admin, now_ms: admin.rotate_certificate(app_id, now_ms))
     place.keep_certificate(found)
     show(_record(found) | {"certificate": found.certificates[0]}, as_json)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
@@ -50,7 +49,7 @@ def recall(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-recall",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -72,7 +71,7 @@ def edit(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-edit",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +89,7 @@ def edit(
 
 def _change(
     target: Target,
-    device: str,
+    device: str | None,
     peer: str,
     message_id: str,
     as_json: bool,
@@ -101,13 +100,15 @@ def _change(
     Raises:
         CommandError: no such message, or refused.
     """
-    wanted, oldest = bytes.fromhex(message_id), (time.time() - MAX_RECALL_S) * 1000
+    wanted = bytes.fromhex(message_id)
 
     async def ask(client: Client) -> None:
+        newest_ms = 0
         async for message in client.history(peer, timeout=None):
             if message.id == wanted:
                 return await change(client, message)
-            if message.ms < oldest:  # older ones can't be changed anyway
+            newest_ms = max(newest_ms, message.ms)
+            if message.ms < newest_ms - MAX_RECALL_S * 1000:  # those can't be changed anyway
                 break
         raise CommandError(f"no message {message_id} in the conversation with {peer}")
 

@@ -48,7 +48,16 @@ CaCert = Annotated[
         metavar="FILE", exists=True, dir_okay=False, help="A CA to trust instead of the system's."
     ),
 ]
-Device = Annotated[str, typer.Option(metavar="DEVICE", callback=user_id)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICE",
+        callback=user_id,
+        help="Be this device, which stays the user's; else none is left behind.",
+    ),
+]
+EPHEMERAL: Final = "cli"
+"""What an operator sees in the place of a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +98,10 @@ class Target:
 
         return cls(state.wss_url, None, mint, cacert or devfolder.ca_file(folder))
 
-    def client(self, device: str, on_event: Callable[[Event], None]) -> Client:
+    def client(self, device: str | None, on_event: Callable[[Event], None]) -> Client:
         """A client of this place; what it reads is acknowledged by its caller.
+
+        Without a `device` it is an ephemeral one, of which nothing stays.
 
         Raises:
             typer.BadParameter: the URL or the CA file makes no sense.
@@ -98,7 +109,8 @@ class Target:
         try:
             return Client(
                 self.url,
-                device=device,
+                device=device or EPHEMERAL,
+                ephemeral=device is None,
                 token=self.token,
                 get_token=self.get_token,
                 cacert=self.cacert,
@@ -122,7 +134,7 @@ def send(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-send",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -144,7 +156,7 @@ def send(
 
 async def ask(
     target: Target,
-    device: str,
+    device: str | None,
     question: Callable[[Client], Awaitable[_T]],
     within_s: float,
     otherwise: str,
@@ -184,7 +196,7 @@ def listen(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-listen",
+    device: Device = None,
     count: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="End after N messages.")
     ] = None,
@@ -193,9 +205,10 @@ def listen(
 ) -> None:
     """Print messages as they come.
 
-    Begins where this device had got to; Ctrl-C ends it. A message counts as received once it is
-    printed. With --json, one object a line; a loss is one too, with `lost` set to the first and the
-    last number.
+    Without --device it shows all that waits for the user, each time anew, and changes nothing. With
+    it, it begins where this device had got to, and a message counts as received once it is printed.
+    Ctrl-C ends it. With --json, one object a line; a loss is one too, with `lost` set to the first
+    and the last number.
     """
     target = Target.find(user, url, token, cacert, data)
     try:
@@ -205,7 +218,7 @@ def listen(
             raise
 
 
-async def _listen(target: Target, device: str, count: int | None, as_json: bool) -> None:
+async def _listen(target: Target, device: str | None, count: int | None, as_json: bool) -> None:
     def on_event(event: Event) -> None:
         if isinstance(event, Lost):
             if as_json:

@@ -18,7 +18,6 @@ import typer
 from gateway.apps import app as apps
 from gateway.apps.app import App
 from gateway.cli.errors import CommandError
-from gateway.cli.output import now_ms
 from gateway.cli.place import Place
 from gateway.config import Settings
 from gateway.runtime import devcerts, devfolder
@@ -125,7 +124,7 @@ async def _dev_app(settings: Settings) -> App:
         for found in await admin.list_apps():
             if found.name == APP_NAME:
                 return found
-        made = apps.create_app(APP_NAME, settings.region, "pro", "global", now_ms())
+        made = apps.create_app(APP_NAME, settings.region, "pro", "global", await admin.now_ms())
         await admin.create_app(made, made.created_ms)
         return made
 

@@ -47,14 +47,15 @@ GroupArgument = Annotated[
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What its members see.")]
 Users = Annotated[list[str], typer.Argument(metavar="USER", callback=_user_ids)]
 Member = Annotated[str, typer.Argument(metavar="USER", callback=user_id)]
-OWN_DEVICE: Final = "cli-group"
 
 
-def _ask(target: Target, device: str, question: Callable[[Client], Awaitable[_T]]) -> _T:
+def _ask(target: Target, device: str | None, question: Callable[[Client], Awaitable[_T]]) -> _T:
     return asyncio.run(chat.ask(target, device, question, TIMEOUT_S, "not known to be done"))
 
 
-def _change(target: Target, device: str, change: Callable[[Client], Awaitable[None]]) -> None:
+def _change(
+    target: Target, device: str | None, change: Callable[[Client], Awaitable[None]]
+) -> None:
     _ask(target, device, change)
     typer.echo("ok")
 
@@ -70,7 +71,7 @@ def create(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = OWN_DEVICE,
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -94,7 +95,7 @@ def rename(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = OWN_DEVICE,
+    device: Device = None,
     data: Data = None,
 ) -> None:
     """Call a group something else. For its owner and admins."""
@@ -112,7 +113,7 @@ def delete(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = OWN_DEVICE,
+    device: Device = None,
     data: Data = None,
 ) -> None:
     """End a group. For its owner."""
@@ -131,7 +132,7 @@ def add(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = OWN_DEVICE,
+    device: Device = None,
     data: Data = None,
 ) -> None:
     """Make users members. For the owner and admins."""
@@ -150,7 +151,7 @@ def remove(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = OWN_DEVICE,
+    device: Device = None,
     data: Data = None,
 ) -> None:
     """Take members out. For the owner; admins may remove members."""
@@ -168,7 +169,7 @@ def leave(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = OWN_DEVICE,
+    device: Device = None,
     data: Data = None,
 ) -> None:
     """Be a member no more. The owner hands the group over first."""
@@ -188,7 +189,7 @@ def role(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = OWN_DEVICE,
+    device: Device = None,
     data: Data = None,
 ) -> None:
     """Give a member a role. For the owner, who is an admin after making another one owner."""
@@ -213,7 +214,7 @@ def mute(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = OWN_DEVICE,
+    device: Device = None,
     data: Data = None,
 ) -> None:
     """Let a member, or all members, send no more. For the owner and admins."""
@@ -230,7 +231,7 @@ def list_(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = OWN_DEVICE,
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -258,7 +259,7 @@ def show_(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = OWN_DEVICE,
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:

@@ -29,7 +29,7 @@ def history(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-history",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:

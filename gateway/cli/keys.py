@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,7 +11,7 @@ import typer
 from gateway.apps.regions import REGIONS
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import now_ms, show, utc
-from gateway.cli.place import Json
+from gateway.cli.place import Config, Json, Place
 from gateway.security.keyring import Keyring
 
 AFTER_S: Final = 60
@@ -34,9 +35,8 @@ Region = Annotated[
 ]
 
 
-def _record(keyring: Keyring) -> dict[str, object]:
-    """What is shown of a keyring: which keys it holds, and nothing of a key."""
-    now = now_ms()
+def _record(keyring: Keyring, now: int) -> dict[str, object]:
+    """What is shown of a keyring at `now`, in ms: which keys it holds, and nothing of a key."""
     return {
         "region": keyring.region,
         "active": keyring.active_at(now),
@@ -53,7 +53,7 @@ def _record(keyring: Keyring) -> dict[str, object]:
 @app.command()
 def init(file: File, region: Region, as_json: Json = False) -> None:
     """Make the key file of a new region, mode 0600. Back it up: without it nothing can be read."""
-    show(_record(Keyring.create(file, region)), as_json)
+    show(_record(Keyring.create(file, region), now_ms()), as_json)
 
 
 @app.command()
@@ -62,6 +62,7 @@ def rotate(
     after: Annotated[
         int, typer.Option(metavar="SECONDS", min=0, max=MAX_AFTER_S, help="When it takes over.")
     ] = AFTER_S,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Add a new key to the file, to seal with a little later. Older keys stay, to read with.
@@ -69,11 +70,20 @@ def rotate(
     Running gateways see the new file by themselves, within seconds; no restart is needed. Where
     each has a file of its own, bring the new one to all of them before --after has passed: in
     Kubernetes, which takes some minutes to renew a secret's files, say --after 600.
+
+    Gateways go by the time of the region's Redis. So does this, where --config says which that is;
+    else it goes by this machine's clock.
     """
-    show(_record(Keyring.rotate(file, after)), as_json)
+    now = now_ms() if config is None else asyncio.run(_region_ms(Place.find(config, None)))
+    show(_record(Keyring.rotate(file, after, now), now), as_json)
+
+
+async def _region_ms(place: Place) -> int:
+    async with place.admin() as admin:
+        return await admin.now_ms()
 
 
 @app.command()
 def check(file: File, region: Region, as_json: Json = False) -> None:
     """Check the file's form, owner and mode. Equal check values mean equal keys."""
-    show(_record(Keyring.load(file, region)), as_json)
+    show(_record(Keyring.load(file, region), now_ms()), as_json)

@@ -35,13 +35,13 @@ def presence(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-presence",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Print whether users are online, away or offline.
 
-    You are online while it runs. With --json, one object a line.
+    You seem to be no more online for it. With --json, one object a line.
     """
     target = Target.find(user, url, token, cacert, data)
     try:
@@ -52,7 +52,7 @@ def presence(
 
 
 async def _presence(
-    target: Target, device: str, users: list[str], watch: bool, as_json: bool
+    target: Target, device: str | None, users: list[str], watch: bool, as_json: bool
 ) -> None:
     trouble = "no answer"
 

@@ -41,7 +41,7 @@ def join(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-room",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -60,7 +60,7 @@ def join(
 
 
 async def _join(
-    target: Target, device: str, room_id: str, last: int, count: int | None, as_json: bool
+    target: Target, device: str | None, room_id: str, last: int, count: int | None, as_json: bool
 ) -> None:
     def on_event(event: Event) -> None:
         if isinstance(event, RoomGap):
@@ -98,7 +98,7 @@ def send(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-room-send",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -123,7 +123,7 @@ def members(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-room-count",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:

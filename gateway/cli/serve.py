@@ -38,8 +38,8 @@ def serve(
     logs.configure(settings.log_level, settings.log_format)
 
     def on_ready(listening: Listening) -> None:
-        for scheme, address in (("wss", listening.wss), ("ws", listening.plain)):
-            if address is not None:
+        for scheme, addresses in (("wss", listening.all_wss), ("ws", listening.all_plain)):
+            for address in addresses:
                 typer.echo(f"{scheme}://{address}")
         typer.echo("ready")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from datetime import datetime
 from typing import Annotated
 
@@ -12,7 +11,7 @@ import typer
 
 from gateway.apps.app import App
 from gateway.cli.errors import EPILOG
-from gateway.cli.output import now_ms, show, utc
+from gateway.cli.output import show, utc
 from gateway.cli.place import AppOption, Config, Data, Json, OptionalDevice, Place, User
 from gateway.security import tokens
 from gateway.store.errors import AppNotFound
@@ -20,13 +19,14 @@ from gateway.store.errors import AppNotFound
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Make, check and revoke tokens.")
 
 
-async def _app(place: Place, app_id: str) -> App:
+async def _app(place: Place, app_id: str) -> tuple[App, float]:
+    """The app, and the region's time in seconds since 1970, by which its tokens are checked."""
     place.check_home(app_id)
     async with place.admin() as admin:
-        found = await admin.get_app(app_id)
+        found, now_ms = await admin.get_app(app_id), await admin.now_ms()
     if found is None:
         raise AppNotFound(app_id)
-    return found
+    return found, now_ms / 1000
 
 
 @app.command()
@@ -43,14 +43,13 @@ def new(
 ) -> None:
     """Make a token for a user, as the app's back end would. Prints only the token."""
     place = Place.find(config, data)
-    found = asyncio.run(_app(place, place.app_id(app_id)))
+    found, now = asyncio.run(_app(place, place.app_id(app_id)))
     if lifetime is None:
         lifetime = found.max_token_s
     if lifetime > found.max_token_s:
         raise typer.BadParameter(
             f"the app allows {found.max_token_s} s at most", param_hint="--lifetime"
         )
-    now = time.time()
     token = tokens.mint(found.id, found.certificates[0], found.region, user, now, lifetime)
     if as_json:
         expires = int(now) + lifetime
@@ -73,8 +72,8 @@ def check(
     place = Place.find(config, data)
     if token == "-":  # noqa: S105
         token = sys.stdin.readline().strip()
-    found = asyncio.run(_app(place, tokens.app_id_of(token)))
-    identity = tokens.verify(token, found, time.time())
+    found, now = asyncio.run(_app(place, tokens.app_id_of(token)))
+    identity = tokens.verify(token, found, now)
     record = {
         "app": found.id,
         "user": identity.user,
@@ -109,16 +108,18 @@ def revoke(
     data: Data = None,
 ) -> None:
     """Refuse all tokens of a user that were issued before a time, and end their sessions."""
-    before_ms = now_ms() if before is None else _moment(before)
+    given_ms = None if before is None else _moment(before)
     place = Place.find(config, data)
     target = place.app_id(app_id)
 
-    async def run() -> None:
+    async def run() -> int:
         place.check_home(target)
         async with place.admin() as admin:
+            before_ms = await admin.now_ms() if given_ms is None else given_ms
             await admin.revoke(target, user, before_ms)
+        return before_ms
 
-    asyncio.run(run())
+    before_ms = asyncio.run(run())
     typer.echo(f"revoked: tokens of {user} issued before {utc(before_ms / 1000)}")
 
 

@@ -20,7 +20,7 @@ def unread(
     url: Url = None,
     token: Token = None,
     cacert: CaCert = None,
-    device: Device = "cli-unread",
+    device: Device = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:

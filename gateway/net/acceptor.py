@@ -33,8 +33,6 @@ from gateway.net.admission import BAD_HEADER, UNTRUSTED, Admission, TooMany, Vis
 from gateway.net.proxy_protocol import BadHeader
 from protocol.limits import CONNECT_TIMEOUT_S
 
-BACKLOG: Final = 4096
-
 ACCEPTS_A_TURN: Final = 8
 """A TLS handshake is 0.3 ms, a connect with all that belongs to it 0.7. So a turn of the loop in a
 storm is some 6 ms."""
@@ -243,52 +241,3 @@ class Acceptor:
 def _reserved(descriptor: int, soft: int) -> bool:
     """True where a descriptor of this number is one of the reserve."""
     return soft != resource.RLIM_INFINITY and descriptor >= max(soft - RESERVE, soft // 2)
-
-
-async def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
-    """Sockets that listen on all addresses of `host`; `shared` with other processes that say so.
-
-    Raises:
-        OSError: one can't be had.
-    """
-    infos = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    sockets: list[socket.socket] = []
-    try:
-        for family, kind, proto, _, where in dict.fromkeys(infos):
-            sock = _listening(family, kind, proto, where, shared)
-            if sock is not None:
-                sockets.append(sock)
-    except OSError:
-        for sock in sockets:
-            sock.close()
-        raise
-    if not sockets:
-        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    return sockets
-
-
-def _listening(
-    family: int, kind: int, proto: int, where: Any, shared: bool
-) -> socket.socket | None:
-    """None where this machine lacks the family, as it may have no IPv6."""
-    try:
-        sock = socket.socket(family, kind, proto)
-    except OSError:
-        return None
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has its own
-        sock.setblocking(False)
-        sock.bind(where)
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRNOTAVAIL:
-            return None
-        raise
-    return sock

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import Final
+
+_MAPPED_BITS: Final = 96
+"""Of an IPv4-mapped address, what stands before the IPv4 one."""
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -36,7 +40,17 @@ class Networks:
     """A list of networks, each like ``10.0.0.0/8``."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        self._networks = [ipaddress.ip_network(network) for network in networks]
+        self._networks = [_network(network) for network in networks]
 
     def __contains__(self, ip: Ip) -> bool:
         return any(ip in network for network in self._networks)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """One in IPv4-mapped form is of IPv4, as the addresses that it is compared with are."""
+    found = ipaddress.ip_network(text)
+    if found.version == 6 and found.prefixlen >= _MAPPED_BITS:
+        mapped = found.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, found.prefixlen - _MAPPED_BITS))
+    return found

@@ -6,8 +6,9 @@ import ssl
 from collections import Counter
 from collections.abc import Iterator
 
+from gateway import sockets
 from gateway.config import Address, Settings
-from gateway.net.acceptor import Acceptor, bind
+from gateway.net.acceptor import Acceptor
 from gateway.net.admission import Admission, Visit
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
@@ -42,7 +43,7 @@ class Listener:
         self._admission.adopt(settings)
         self._outboxes.limit = settings.max_outbox_bytes
 
-    async def listen(
+    def listen(
         self, address: Address, tls: ssl.SSLContext | None, *, proxied: bool = False
     ) -> Address:
         """Listen on `address`, with TLS when `tls` is given; port 0 takes a free one.
@@ -53,9 +54,9 @@ class Listener:
         Raises:
             OSError: the address can't be had.
         """
-        sockets = await bind(address.host, address.port, shared=self._shared)
-        host, port = sockets[0].getsockname()[:2]
-        for sock in sockets:
+        found = sockets.listen(address, shared=self._shared)
+        host, port = found[0].getsockname()[:2]
+        for sock in found:
             acceptor = Acceptor(
                 sock, self._make, self._admission, self._services.clock.steady, tls, proxied
             )

@@ -13,7 +13,7 @@ from math import ceil
 from typing import Final, cast
 
 import structlog
-from websockets.frames import Frame, Opcode
+from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
@@ -292,6 +292,8 @@ class WebSocketConnection(asyncio.Protocol):
             session.receive(bytes(frame.data))
         elif frame.opcode is Opcode.TEXT:
             session.receive_text()
+        elif frame.opcode is Opcode.CLOSE:
+            session.left(Close.parse(frame.data).code)
         elif frame.opcode is Opcode.BINARY:
             self._fragments = bytearray(frame.data)
         elif frame.opcode is Opcode.CONT and self._fragments is not None:

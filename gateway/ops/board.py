@@ -151,6 +151,9 @@ class Board:
             return Problem(report.worker, "start", "it is starting")
         if report.proof_s < 0:
             return Problem(report.worker, report.fault, "no probe has come back yet")
+        if report.clock_off_s:
+            what = f"this machine's clock is {report.clock_off_s:+.1f} s off Redis': run NTP"
+            return Problem(report.worker, "clock", what)
         age = report.proof_s + silent
         if age > PROOF_S:
             what = _PARTS[report.fault]

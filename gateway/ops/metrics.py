@@ -116,8 +116,8 @@ _ALL: Final = (
         "homeport_chat_send_to_push_seconds",
         "histogram",
         "From when the sender's gateway took a message to when the recipient's gateway framed its "
-        "push, once for each inbox that somebody listens to. By the two machines' clocks, in whole "
-        "milliseconds. Neither what waits in an inbox nor the way to the client is in it.",
+        "push, once for each inbox that somebody listens to. In whole milliseconds of the region's "
+        "time, Redis'. Neither what waits in an inbox nor the way to the client is in it.",
         bounds_s=BOUNDS_S,
     ),
     Metric(
@@ -167,6 +167,14 @@ _ALL: Final = (
         "histogram",
         "By how much the event loop was late for a timer, four times a second and worker.",
         bounds_s=FINE_S,
+    ),
+    Metric(
+        "homeport_runtime_clock_off_seconds",
+        "gauge",
+        "How far a clock is from the region's time: this machine's (gateway), or that of a Redis "
+        "server (redis). Past 5 s this gateway deletes nothing that is past its time.",
+        label="clock",
+        over="max",
     ),
     Metric("homeport_runtime_workers", "gauge", "Workers that are there.", over="own"),
     Metric(

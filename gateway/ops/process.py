@@ -21,6 +21,7 @@ import structlog
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 
+from gateway import sockets
 from gateway.config import Address, Settings
 from gateway.ops import reports
 from gateway.ops.board import Board
@@ -66,12 +67,17 @@ async def _run(settings: Settings, folder: Path) -> None:
     )
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, server.end)
-    with _http_socket(Address.parse(settings.ops_listen)) as listening:
+    with contextlib.ExitStack() as held:
+        listening = [
+            held.enter_context(sock)
+            for address in Address.parse_all(settings.ops_listen)
+            for sock in sockets.listen(address)
+        ]
         transport = await _hear_reports(board, folder)
         reaping = asyncio.create_task(_reap(board, folder), name="reap")
         try:
-            _log.info("ops_listening", port=listening.getsockname()[1])
-            await server.serve(sockets=[listening])
+            _log.info("ops_listening", port=listening[0].getsockname()[1])
+            await server.serve(sockets=listening)
         finally:
             reaping.cancel()
             transport.close()
@@ -89,18 +95,6 @@ class _Server(uvicorn.Server):
     def end(self) -> None:
         """Have `serve` return."""
         self.should_exit = True
-
-
-def _http_socket(address: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((address.host, address.port))
-    except OSError:
-        listening.close()
-        raise
-    return listening
 
 
 async def _hear_reports(board: Board, folder: Path) -> asyncio.BaseTransport:

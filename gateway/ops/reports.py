@@ -28,6 +28,8 @@ class Report(Struct, array_like=True, frozen=True):
         state, to_drain, left: as `gateway.runtime.status.Status`.
         proof_s: seconds since a probe was sent that came back in time; below 0: none did yet.
         fault: the part in which probes are lost, if `proof_s` says that they are.
+        clock_off_s: by how much this machine's clock is ahead of the region's time, in seconds; 0
+            unless that is too much.
     """
 
     worker: str
@@ -37,6 +39,7 @@ class Report(Struct, array_like=True, frozen=True):
     left: int
     proof_s: float
     fault: str
+    clock_off_s: float = 0.0
 
 
 _NOBODY: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ECONNREFUSED, errno.ENOENT})

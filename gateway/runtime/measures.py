@@ -12,6 +12,7 @@ from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
 from gateway.store.inbox import Inboxes
 from gateway.store.link import Link
+from gateway.store.region_clock import RegionClock
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Where a worker's numbers are. `reconnects` counts those of pub/sub; `wall` is the clock."""
+    """Where a worker's numbers are. `reconnects` counts those of pub/sub; `wall` is the time."""
 
     counts: Counts
     inboxes: Inboxes
@@ -33,6 +34,7 @@ class Measures:
     keyring: LiveKeyring
     certificate: Certificate | None
     wall: Callable[[], float]
+    clock: RegionClock
 
     def export(self, exporter: Exporter) -> None:
         """Tell all of it."""
@@ -66,6 +68,9 @@ class Measures:
         if key_since_ms:
             age = round(self.wall() - key_since_ms / 1000)
             tell("homeport_security_key_age_seconds", age)
+        off_s = {"gateway": self.clock.wall_off_s, "redis": self.clock.redis_off_s}
+        for clock, seconds in off_s.items():
+            tell("homeport_runtime_clock_off_seconds", round(abs(seconds), 3), clock)
         if self.certificate is not None:
             ends = self.certificate.ends.timestamp()
             tell("homeport_net_certificate_expiry_timestamp_seconds", ends)

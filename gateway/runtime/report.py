@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.ops.reports import Mouth, Report
 from gateway.runtime.probe import Probe
 from gateway.runtime.status import Status
+from gateway.store.region_clock import RegionClock
 
 if TYPE_CHECKING:
     from gateway.ops.exporter import Exporter
@@ -26,11 +27,17 @@ EXPORT_EVERY: Final = 4
 class Reporter:
     """Reports how one worker is. `measure` tells an exporter all that was counted here.
 
-    `folder` is the run folder, `name` the worker's name there.
+    `folder` is the run folder, `name` the worker's name there; `clock` knows whether this machine's
+    clock is right.
     """
 
     def __init__(
-        self, folder: Path, name: str, status: Status, measure: Callable[[Exporter], None]
+        self,
+        folder: Path,
+        name: str,
+        status: Status,
+        measure: Callable[[Exporter], None],
+        clock: RegionClock,
     ) -> None:
         # Here, because only a gateway with an ops process needs it: 60 ms. Its supervisor has
         # imported it before.
@@ -41,6 +48,7 @@ class Reporter:
         self._name = name
         self._status = status
         self._measure = measure
+        self._clock = clock
 
     def round_trip(self, seconds: float) -> None:
         """A command to Redis took this long."""
@@ -84,5 +92,6 @@ class Reporter:
                 status.left,
                 probe.proof_s,
                 probe.fault,
+                0.0 if self._clock.right else self._clock.wall_off_s,
             )
         )

@@ -47,10 +47,15 @@ class LiveKeyring:
         self._looked = float("-inf")
         self._reader = Reader()
         self._said: frozenset[int] = frozenset()
-        sealer.active = keyring.active_at(clock.wall_ms())
-        # The others are held against the stamp as the link connects.
-        sealer.unproven = keyring.coming_at(clock.wall_ms())
         sealer.on_unknown = self._look_again
+        self.begin()
+
+    def begin(self) -> None:
+        """Choose the key to seal under, by the clock as it is now. Nothing was sealed before."""
+        now_ms = self._clock.wall_ms()
+        self._sealer.active = self._keyring.active_at(now_ms)
+        # The others are held against the stamp as the link connects.
+        self._sealer.unproven = self._keyring.coming_at(now_ms)
         self._tell_link()
 
     def sealing_since_ms(self) -> int:

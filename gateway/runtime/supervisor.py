@@ -41,9 +41,9 @@ from typing import Final
 import structlog
 
 from gateway.config import Address, Settings, Source
-from gateway.net.reserving import reserve
 from gateway.runtime.child import Child, Words, fork, watch, work
 from gateway.runtime.worker import Listening, StartError, cannot_listen
+from gateway.sockets import reserve
 
 DEATHS: Final = 5
 WITHIN_S: Final = 60.0
@@ -108,12 +108,12 @@ def supervise(
     """
     with contextlib.ExitStack() as held:
         listening = Listening(
-            wss=_reserve(settings.wss_listen, held), plain=_reserve(settings.plain_listen, held)
+            _reserve(settings.wss_listen, held), _reserve(settings.plain_listen, held)
         )
         shared = settings.model_copy(
             update={
-                "wss_listen": None if listening.wss is None else str(listening.wss),
-                "plain_listen": None if listening.plain is None else str(listening.plain),
+                "wss_listen": ",".join(map(str, listening.all_wss)) or None,
+                "plain_listen": ",".join(map(str, listening.all_plain)) or None,
             }
         )
         if settings.ops_listen is not None:
@@ -123,16 +123,17 @@ def supervise(
         _Supervisor(shared, source, folder, partial(on_ready, listening), held).run()
 
 
-def _reserve(where: str | None, held: contextlib.ExitStack) -> Address | None:
-    if where is None:
-        return None
-    try:
-        address, sockets = reserve(Address.parse(where))
-    except OSError as error:
-        raise cannot_listen(where, error) from error
-    for one in sockets:
-        held.enter_context(one)
-    return address
+def _reserve(where: str | None, held: contextlib.ExitStack) -> tuple[Address, ...]:
+    found = []
+    for wanted in Address.parse_all(where):
+        try:
+            address, sockets = reserve(wanted)
+        except OSError as error:
+            raise cannot_listen(str(wanted), error) from error
+        for one in sockets:
+            held.enter_context(one)
+        found.append(address)
+    return tuple(found)
 
 
 class _Supervisor:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,9 +66,10 @@ from gateway.store.opening import open_redis
 from gateway.store.presence import GATEWAY_CHARS, PresenceStore
 from gateway.store.rates import Rates
 from gateway.store.receipts import ReceiptStore
+from gateway.store.region_clock import RegionClock
 from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
-from gateway.store.stamp import Stamp
+from gateway.store.stamp import Call, Stamp
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
 
@@ -80,16 +82,29 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a worker accepts connections."""
+    """Where a worker accepts connections, with TLS and without, in the order of its settings."""
 
-    wss: Address | None
-    plain: Address | None
+    all_wss: tuple[Address, ...]
+    all_plain: tuple[Address, ...]
+
+    @property
+    def wss(self) -> Address | None:
+        """The first with TLS."""
+        return self.all_wss[0] if self.all_wss else None
+
+    @property
+    def plain(self) -> Address | None:
+        """The first without."""
+        return self.all_plain[0] if self.all_plain else None
 
 
 def cannot_listen(where: str, error: OSError) -> StartError:
     """What to say of an address that can't be had."""
     # asyncio's own text repeats the address, and the number.
-    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno and not isinstance(error, socket.gaierror):
+        reason = os.strerror(error.errno)
+    else:
+        reason = error.strerror or str(error)
     return StartError(f"can't listen on {where}: {reason}; choose another address")
 
 
@@ -111,7 +126,10 @@ class Worker:
         name: str = "",
     ) -> None:
         self._settings = settings
-        self._clock = clock or Clock()
+        region_clock = RegionClock()
+        self._clock = clock or Clock(wall=region_clock.now)
+        # A clock that is passed in is not compared with Redis': a test holds it still.
+        self._region_clock = region_clock if clock is None else None
         self.status = Status()
         try:
             keyring = Keyring.load(settings.key_file, settings.region)
@@ -160,7 +178,14 @@ class Worker:
         presence = PresenceChat(presence_store, self._statuses, self._presence, self._clock.wall_ms)
         groups = Groups(self._link, keys, inboxes, self._clock.wall_ms)
         group_chat = GroupChat(groups, inboxes, logs, self._records, self._clock.wall_ms)
-        self._sweeper = Sweeper(self._link, keys, self._directory, groups, self._clock.wall_ms)
+        self._sweeper = Sweeper(
+            self._link,
+            keys,
+            self._directory,
+            groups,
+            self._clock.wall_ms,
+            lambda: self._region_clock is None or self._region_clock.trusted,
+        )
         receipts = Receipts(ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms)
         handshake = Handshake(settings.region, settings.directory, self._directory)
         self._services = Services(
@@ -225,13 +250,16 @@ class Worker:
                 keyring=live,
                 certificate=self._certificate,
                 wall=self._clock.wall,
+                clock=region_clock,
             )
-            self._reporter = Reporter(folder, name, self.status, measures.export)
+            self._reporter = Reporter(folder, name, self.status, measures.export, region_clock)
             channel = keys.probe_channel(gateway)
             self._probe = Probe(channel, self._link, sealer, self._clock, self._reporter.round_trip)
 
     async def start(self) -> Listening:
         """Connect to Redis, check that it is ours, and listen."""
+        if self._region_clock is not None:
+            self._link.on_greet = self._learn_time
         self._link.on_up = self._link_is_back
         self._subscriber.on_up = self._heal
         self._subscriber.on_missed = self._heal_some
@@ -244,6 +272,9 @@ class Worker:
             await self._subscriber.subscribe(self._apps_channel)
         except (StampError, NotDurable) as error:
             raise StartError(str(error)) from error
+        if self._region_clock is not None:
+            timing = self._region_clock.run(self._link.everywhere)
+            self._chores.append(asyncio.create_task(timing, name="clock"))
         await self._presence.renew()  # before anybody is here
         if self._probe is not None:
             self._chores.append(asyncio.create_task(self._prove(self._probe), name="probe"))
@@ -256,8 +287,8 @@ class Worker:
             asyncio.create_task(self.reloading.run(), name="reload"),
         ]
         listening = Listening(
-            wss=await self._listen(self._settings.wss_listen, secure=True),
-            plain=await self._listen(self._settings.plain_listen, secure=False),
+            self._listen(self._settings.wss_listen, secure=True),
+            self._listen(self._settings.plain_listen, secure=False),
         )
         self.status.state = "ready"
         return listening
@@ -270,20 +301,17 @@ class Worker:
             if chore.done():
                 chore.result()
 
-    async def _listen(self, where: str | None, secure: bool) -> Address | None:
-        if where is None:
-            return None
-        try:
-            tls = self._certificate.context if secure and self._certificate else None
-            return await self._listener.listen(
-                Address.parse(where),
-                tls,
-                proxied=self._settings.wss_proxy_protocol
-                if secure
-                else self._settings.plain_proxy_protocol,
-            )
-        except OSError as error:
-            raise cannot_listen(where, error) from error
+    def _listen(self, where: str | None, secure: bool) -> tuple[Address, ...]:
+        settings = self._settings
+        tls = self._certificate.context if secure and self._certificate else None
+        proxied = settings.wss_proxy_protocol if secure else settings.plain_proxy_protocol
+        found = []
+        for address in Address.parse_all(where):
+            try:
+                found.append(self._listener.listen(address, tls, proxied=proxied))
+            except OSError as error:
+                raise cannot_listen(str(address), error) from error
+        return tuple(found)
 
     def hurry(self) -> None:
         """The drain that goes on, or is to come, must be over at once."""
@@ -365,6 +393,14 @@ class Worker:
             return ""
 
     # -- chores ----------------------------------------------------------------------------------
+
+    async def _learn_time(self, ask: Call) -> None:
+        """Redis may be another server, with another clock, after each connect."""
+        assert self._region_clock is not None
+        known = self._region_clock.known
+        await self._region_clock.measure(lambda *command: [ask(*command)])
+        if self._region_clock.known and not known:
+            self._live.begin()  # before the stamp is held against the keys that are in use now
 
     async def _turn_wheel(self) -> None:
         while True:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache
@@ -93,7 +92,8 @@ class Sealer:
     """Seals and opens under one region's keyring, which may grow.
 
     Attributes:
-        active: the version to seal under. It begins as what is active now by the machine's clock.
+        active: the version to seal under: the oldest, until one who knows the region's time
+            chooses.
         unproven: versions of which it is not known that the region's other gateways have the same
             key. What does not open under one of them may be theirs, and is not called tampering.
         on_unknown: called when a value is under a version that the keyring lacks, in case `adopt`
@@ -103,7 +103,7 @@ class Sealer:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._cipher = lru_cache(_CACHED_KEYS)(self._derive)
-        self.active = keyring.active_at(time.time_ns() // 1_000_000)
+        self.active = keyring.active_at(0)
         self.unproven: frozenset[int] = frozenset()
         self.on_unknown: Callable[[], None] | None = None
 

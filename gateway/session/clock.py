@@ -10,7 +10,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Two clocks, both in seconds: `wall` since 1970, for tokens and messages; `steady`, which
-    never jumps, for heartbeats and deadlines."""
+    never jumps, for heartbeats and deadlines. A gateway's `wall` is the region's time
+    (`gateway.store.region_clock`)."""
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -19,8 +18,9 @@ import structlog
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.session.services import Services, Wire
 from gateway.session.window import Window
+from gateway.store.endings import BROKEN_OFF, Cause, End, Loss
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
-from gateway.store.inbox import DISPLACED, PAGE, STALE_MS, Attached, Entry
+from gateway.store.inbox import DISPLACED, PAGE, STALE_MS, Attached, Entry, Reader
 from protocol import codec, codes
 from protocol.frames import Cursor, Lost
 from protocol.limits import WINDOW
@@ -31,16 +31,6 @@ FREE_TRIES: Final = STALE_MS // 5000
 row counts no more anyway: else the user would seem to be here for so long."""
 
 _log = structlog.get_logger("session")
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Who reads: one device of one user, as session `session`."""
-
-    app_id: str
-    user: str
-    device: str
-    session: str
 
 
 class Delivery:
@@ -57,6 +47,7 @@ class Delivery:
         "_end",
         "_ended",
         "_gap",
+        "_loss",
         "_reader",
         "_reading",
         "_save_waits",
@@ -90,6 +81,10 @@ class Delivery:
         self._checking = False
         self._doubts = 0
         self._settled = 0
+        # What the client was told of and the store has not noted; noted with the next save.
+        self._loss: Loss | None = None
+        if attached.lost is not None:
+            self._loss = Loss(services.clock.wall_ms(), *attached.lost)
         self._gap = 0  # where the hole ends that was found and not filled yet; 0: there is none
         self._ended = False
 
@@ -225,6 +220,7 @@ class Delivery:
 
     def _say_lost(self, last: int, ms: int) -> None:
         first = self._window.sent + 1
+        self._loss = Loss(self._services.clock.wall_ms(), first, last)
         self._window.pushed(last, ms)
         self._wire.send(codec.websocket_binary(codec.encode(Lost(first, last))))
 
@@ -275,11 +271,7 @@ class Delivery:
         """The inbox's top as (seq, ms), or None where this session had to end."""
         reader = self._reader
         checked = await self._services.inboxes.check(
-            reader.app_id,
-            reader.user,
-            reader.device,
-            self._window.cursor,
-            self._services.clock.wall_ms(),
+            reader, self._window.cursor, self._services.clock.wall_ms()
         )
         if self._ended:
             return None
@@ -309,7 +301,7 @@ class Delivery:
         if not acked:
             return
         self._services.counts.acked += acked
-        if not self._save_waits:
+        if not self._save_waits and not self._reader.ephemeral:  # its acks only free the window
             self._save_waits = True
             self._services.saving.later(self._save_due)
         # Reading a page for every acknowledged message would read each message many times.
@@ -321,10 +313,12 @@ class Delivery:
         if not self._ended:  # the end has saved it
             self._save_ack()
 
-    def _save_ack(self, closing: bool = False, tries: int = FREE_TRIES) -> None:
+    def _save_ack(self, end: End | None = None, tries: int = FREE_TRIES) -> None:
+        if self._reader.ephemeral and end is None:
+            return
         acked = self._window.acked
         if acked.seq <= self._saved:
-            if not closing:
+            if end is None:
                 return
             # Where it began may lie behind a loss that the client was told of, or was about to be:
             # only what it acknowledges itself may move its cursor.
@@ -335,34 +329,36 @@ class Delivery:
         except AppNotFound:
             return  # its inboxes are being deleted
         before, self._saved = self._saved, max(acked.seq, self._saved)
+        loss, self._loss = self._loss, None
         self._services.inboxes.ack(
-            partial(self._was_saved, before, closing, tries),
-            reader.app_id,
+            partial(self._was_saved, before, loss, end, tries),
+            reader,
             tier,
-            reader.user,
-            reader.device,
-            reader.session,
             acked,
             self._services.clock.wall_ms(),
-            closing,
+            end,
+            loss,
         )
 
-    def _was_saved(self, before: int, closing: bool, tries: int, answer: Any) -> None:
+    def _was_saved(
+        self, before: int, loss: Loss | None, end: End | None, tries: int, answer: Any
+    ) -> None:
         if isinstance(answer, StoreError):
             # The next acknowledgement, or the check after the reconnect, says it again.
             self._saved = min(self._saved, before)
-            if closing and tries:
+            self._loss = self._loss or loss
+            if end is not None and tries:
                 loop = asyncio.get_running_loop()
-                loop.call_later(FREE_EVERY_S, self._save_ack, True, tries - 1)
+                loop.call_later(FREE_EVERY_S, self._save_ack, end, tries - 1)
 
     # -- the end -------------------------------------------------------------------------------
 
-    def stop(self) -> None:
+    def stop(self, cause: Cause = BROKEN_OFF) -> None:
         """Push no more; save what was acknowledged and give the device free."""
         self._ended = True
         # What is missing lies in the inbox, behind the device's cursor: connecting again reads it.
         self._healed()
-        self._save_ack(closing=True)
+        self._save_ack(End(self._services.clock.wall_ms(), cause))
 
     def _fault(self) -> None:
         self._end(codes.INTERNAL_ERROR)

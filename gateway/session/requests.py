@@ -15,12 +15,12 @@ from gateway.chat.rooms import refused as room_refused
 from gateway.security.sealing import SealError
 from gateway.session.blockers import Blockers
 from gateway.session.bucket import TokenBucket
-from gateway.session.delivery import Reader
 from gateway.session.handshake import refusal
 from gateway.session.services import Services
 from gateway.store.blocks import BlockedBy
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.events import BlockChanged
+from gateway.store.inbox import Reader
 from gateway.store.rooms import RoomRefused
 from protocol import codes, frames
 from protocol.limits import SIGNAL_BURST, SIGNAL_RATE
@@ -128,8 +128,7 @@ class Requests:
         try:
             caller = Caller(self._app(), reader.user, reader.device, reader.session)
             self._allowance.request(caller.app.tier)
-            if isinstance(frame, frames.Edit):  # which says something new
-                self._blockers.admit(frame.peer)
+            self._admit(frame)
             result = await handler(caller, frame)
         except Refused as refused:
             self._asker.refuse(frame.id, refused)
@@ -139,6 +138,12 @@ class Requests:
             self._asker.send(frames.Ok(frame.id, result))
         finally:
             self._answered()
+
+    def _admit(self, frame: Any) -> None:
+        if isinstance(frame, frames.Edit):  # which says something new
+            self._blockers.admit(frame.peer)
+        elif isinstance(frame, frames.PresenceSet) and self._reader.ephemeral:
+            raise Refused(codes.INVALID_FIELD, "An ephemeral session has no presence.")
 
     def _signal(self, frame: frames.Signal) -> None:
         now = self._services.clock.steady()

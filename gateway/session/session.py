@@ -28,14 +28,15 @@ from gateway.chat.refused import Refused
 from gateway.security import tokens
 from gateway.session.counts import TOKEN_REFUSALS
 from gateway.session.deadlines import Deadlines, Due
-from gateway.session.delivery import Delivery, Reader
+from gateway.session.delivery import Delivery
 from gateway.session.handshake import close_code, refusal
 from gateway.session.requests import Requests
 from gateway.session.services import Services, Wire
 from gateway.session.window import AckAhead
 from gateway.store import events
+from gateway.store.endings import BROKEN_OFF, Cause
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
-from gateway.store.inbox import Revoked, TooManyDevices
+from gateway.store.inbox import Reader, Revoked, TooManyDevices
 from gateway.store.presence import GATEWAY_CHARS
 from protocol import codec, codes, frames
 from protocol.ids import is_device_id
@@ -76,6 +77,7 @@ class Session:
 
     __slots__ = (
         "_bearer",
+        "_cause",
         "_checked_at",
         "_congested_since",
         "_deadlines",
@@ -104,6 +106,7 @@ class Session:
         self._opened = opened
         self._state = State.OPENED
         self._checked_at = opened
+        self._cause = BROKEN_OFF  # until one side says that it ends the session
         self._congested_since: float | None = None
         self._early_top = 0
         self._recheck = False
@@ -186,6 +189,12 @@ class Session:
         if writable and self._delivery is not None:
             self._delivery.catch_up()
 
+    def left(self, code: int) -> None:
+        """The client says that it ends the connection, with this close code; `disconnected`
+        follows."""
+        if not self._closed():
+            self._cause = Cause("client", code)
+
     def disconnected(self) -> None:
         """The connection is gone."""
         self._finish()
@@ -234,7 +243,9 @@ class Session:
         self._entered = app
         self._bearer = None
         self._identity = identity
-        self._reader = reader = Reader(app.id, identity.user, frame.device, self.id)
+        self._reader = reader = Reader(
+            app.id, identity.user, frame.device, self.id, frame.ephemeral
+        )
         # Before attaching, so that what is left of its limits is known once that is answered.
         self._requests = requests = Requests(services, self, reader, app)
         # First the channel, then the inbox: what is stored in between is heard, or read, or both.
@@ -242,11 +253,8 @@ class Session:
         if self._closed():
             return
         attached = await services.inboxes.attach(
-            app.id,
+            reader,
             app.tier,
-            identity.user,
-            frame.device,
-            self.id,
             identity.issued_s * 1000,
             frame.cursor,
             services.clock.wall_ms(),
@@ -257,7 +265,7 @@ class Session:
             services, self._wire, reader, attached, self.close, requests.compare_blocks
         )
         if self._closed():
-            delivery.stop()  # the client left meanwhile: give the device free again
+            delivery.stop(self._cause)  # the client left meanwhile: give the device free again
             return
         self._delivery = delivery
         requests.attached(attached.blocked_by)
@@ -385,7 +393,7 @@ class Session:
         elif isinstance(event, events.Displaced):
             if event.session == self.id:
                 self.close(codes.DEVICE_LIMIT)
-        elif event.device == reader.device and event.session != self.id:
+        elif event.device == reader.device and event.session != self.id and not reader.ephemeral:
             if self._state is State.LIVE:
                 self.close(codes.REPLACED)
             else:
@@ -467,6 +475,7 @@ class Session:
         if not self._closed():
             _log.info("closed", session=self.id, code=code.name)
             self._services.counts.closes[code.name] += 1
+            self._cause = Cause("gateway", code.number)
             self._wire.close(code, reason)
             self._finish()
 
@@ -484,7 +493,7 @@ class Session:
             self._services.rooms.gone(self.id)
             self._services.presence.gone(self.id)
         if self._delivery is not None:
-            self._delivery.stop()
+            self._delivery.stop(self._cause)
         if self._requests is not None:
             self._requests.end()
 

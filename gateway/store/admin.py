@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +10,12 @@ from typing import Any, Final, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.exceptions import RedisClusterException, RedisError
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import (
+    RedisClusterException,
+    RedisError,
+)
 
 from gateway.apps.app import (
     App,
@@ -20,22 +24,31 @@ from gateway.apps.app import (
     with_recall,
     with_tier,
 )
-from gateway.redis_url import RedisUrl
+from gateway.redis_url import RedisUrl, place_of
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.directory import open_app, seal_app
-from gateway.store.errors import AppNotFound, RegionMissing, StampError, Unavailable, WrongKeys
+from gateway.store.errors import (
+    AppNotFound,
+    Refused,
+    RegionMissing,
+    StampError,
+    Unavailable,
+    WrongKeys,
+)
 from gateway.store.keys import BUCKETS, STAMP, Keys
+from gateway.store.reasons import is_refusal, reason_of
 from gateway.store.scripts import script
-from gateway.store.servers import TLSFiles, primary_url
+from gateway.store.servers import CONNECT_TIMEOUT_S, TLSFiles, primary_of
 from gateway.store.stamp import Stamp, different
 
 _REVOKE: Final = script("revoke")
 _PUT: Final = script("put")
 _DUE_NOW: Final = script("due_now")
 _BATCH: Final = 1000
-_OPTIONS: Final[dict[str, Any]] = {"protocol": 2, "socket_timeout": 30}
+_CLUSTER_RETRY: Final = Retry(ExponentialWithJitterBackoff(cap=1, base=0.1), 3)
+"""redis-py asks for the slots anew between two attempts, so a failover needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +93,16 @@ class Admin:
         self._redis = redis
         self._region = region
         self._sealer = Sealer(keyring)
-        self._stamp = Stamp.of(keyring, keyring.coming_at(time.time_ns() // 1_000_000))
+        self._keyring = keyring
+        self._stamp = Stamp.of(keyring)
         self._begun = keyring.begun is not None
         self._keys = Keys(region)
         self._stamped = False
+
+    async def now_ms(self) -> int:
+        """The region's time: Redis' clock, in milliseconds since 1970."""
+        seconds, micros = await self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
 
     @classmethod
     @asynccontextmanager
@@ -94,17 +113,25 @@ class Admin:
             OSError: a file that TLS needs can't be used.
         """
         url = RedisUrl.parse(redis_url)
-        await TLSFiles(redis_url).check()
+        await TLSFiles(url).check()
         # Any: redis-py types answers for decoded and undecoded clients alike.
         redis: Any
+        place = [url.path] if url.path else [place_of(*host) for host in url.hosts]
         if url.kind == "cluster":
             redis = _cluster(url)
         else:
-            redis = Redis.from_url(await primary_url(url), **_OPTIONS)
+            primary = await primary_of(url)
+            place = [place_of(*primary)] if primary[0] else place
+            redis = Redis(**url.of_server(*primary), **_options())
         try:
             yield cls(url, redis, region, keyring)
         except (RedisError, RedisClusterException) as error:
-            raise Unavailable(type(error).__name__) from error
+            reason = reason_of(error, tls=url.tls, secrets=url.secrets)
+            if is_refusal(error):
+                raise Refused(",".join(place), reason) from error
+            raise Unavailable(
+                type(error).__name__, detail=f"{','.join(place)}: {reason}"
+            ) from error
         finally:
             await redis.aclose()
 
@@ -114,6 +141,7 @@ class Admin:
         Raises:
             RegionMissing: it has begun elsewhere, and not `again`.
         """
+        await self._choose_keys()
         return await self._stamp.begin(self._redis.execute_command, again=again)
 
     async def create_app(self, app: App, now_ms: int) -> None:
@@ -201,8 +229,7 @@ class Admin:
         keys = self._keys.user(app_id, user)
         # A token lives max_token_s at most, so after that there is nothing left to refuse. Counted
         # from now: `before_ms` may lie ahead.
-        seconds, micros = await self._redis.time()
-        ahead = max(0, before_ms - (seconds * 1000 + micros // 1000))
+        ahead = max(0, before_ms - await self.now_ms())
         await self._redis.eval(
             _REVOKE.text,
             2,
@@ -259,15 +286,22 @@ class Admin:
             yield [self._redis]
             return
         await self._redis.initialize()
-        urls = [self._url.of_server(n.host, n.port) for n in self._redis.get_primaries()]
-        servers = [Redis.from_url(url, **_OPTIONS) for url in urls]
+        places = [(node.host, node.port) for node in self._redis.get_primaries()]
+        servers = [Redis(**self._url.of_server(*place), **_options()) for place in places]
         try:
             yield servers
         finally:
             await asyncio.gather(*(server.aclose() for server in servers))
 
+    async def _choose_keys(self) -> None:
+        """By the region's time: which key seals, and which are still to come."""
+        now_ms = await self.now_ms()
+        self._sealer.active = self._keyring.active_at(now_ms)
+        self._stamp.adopt(self._keyring, self._keyring.coming_at(now_ms))
+
     async def _check_stamp(self, *, may_begin: bool = False) -> None:
         if not self._stamped:
+            await self._choose_keys()
             await self._stamp.check(self._redis.execute_command, may_begin=may_begin)
             self._stamped = True
 
@@ -324,10 +358,22 @@ async def _server_facts(redis: Any, now_s: float) -> ServerFacts:
     )
 
 
+def _options() -> dict[str, Any]:
+    return {
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": 30,
+        # redis-py repeats ten times by default: a person had rather be told.
+        "retry": Retry(NoBackoff(), 0),
+    }
+
+
 def _cluster(url: RedisUrl) -> RedisCluster:
     (host, port), *others = url.hosts
     nodes = [ClusterNode(*other) for other in others]
-    return RedisCluster.from_url(url.of_server(host, port), startup_nodes=nodes, **_OPTIONS)
+    options = url.of_server(host, port)
+    del options["db"]  # a cluster has one
+    return RedisCluster(startup_nodes=nodes, **options, **_options() | {"retry": _CLUSTER_RETRY})
 
 
 def _numbers(version: str) -> list[int]:

@@ -16,6 +16,7 @@ import structlog
 from gateway.redis_url import RedisUrl
 from gateway.store.errors import StoreError, Unavailable
 from gateway.store.link import Link
+from gateway.store.reasons import Sayings
 from gateway.store.servers import Server
 from gateway.store.slots import Claim, Node, SlotMap, parse_nodes
 
@@ -36,7 +37,7 @@ class ClusterNode(Server):
     last_retry_s = 1.0
 
     def __init__(self, url: RedisUrl, node: Node, name: str) -> None:
-        super().__init__(url.of_server(node.host, node.port), name)
+        super().__init__(url, name, node.host, node.port)
         self._id = node.id
 
     async def verify(self, connection: Any) -> None:
@@ -58,6 +59,8 @@ class Cluster:
         self.links: Callable[[], Mapping[Node, Link]] = dict
         self.on_change: list[Callable[[], None]] = []
         self._doubted = asyncio.Event()
+        self._silent: dict[str, str] = {}  # the nodes that did not tell, and why
+        self._sayings = Sayings()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -95,8 +98,14 @@ class Cluster:
                 return
             if not wait:
                 return
-            _log.warning("redis_connect_failed", link="cluster", reason="no_node")
+            self._say_failed()
             await asyncio.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter
+
+    def _say_failed(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for place, reason in self._silent.items():
+            if self._sayings.is_new(f"{place} {reason}", now):
+                _log.warning("redis_connect_failed", link="cluster", server=place, reason=reason)
 
     def _take(self, claims: list[Claim]) -> bool:
         ours = self.map.knows(claims)
@@ -121,16 +130,18 @@ class Cluster:
             except (StoreError, TimeoutError, ValueError):
                 continue  # the next one knows as much
         known = [*self.url.hosts, *((node.host, node.port) for node in self.map.nodes)]
+        self._silent.clear()
         for host, port in random.sample(known, len(known)):
+            server = Server(self.url, "homeport-map", host, port)
             try:
                 async with asyncio.timeout(ASK_S):
-                    return await self._ask_at(host, port)
+                    return await self._ask_at(server, host)
             except Exception as error:  # noqa: BLE001 - whatever it is, this node does not tell
-                _log.debug("redis_node_not_asked", host=host, reason=type(error).__name__)
+                self._silent[server.place] = server.explain(error)
         return None
 
-    async def _ask_at(self, host: str, port: int) -> list[Claim]:
-        connection = await Server(self.url.of_server(host, port), "homeport-map").make()
+    async def _ask_at(self, server: Server, host: str) -> list[Claim]:
+        connection = await server.make()
         try:
             await connection.connect()
             await connection.send_command("CLUSTER", "NODES")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from operator import attrgetter
 from typing import Any, Final
 
@@ -141,6 +141,7 @@ class ClusterLink(Link):
         self.on_up: Callable[[], None] | None = None
         self._cluster = cluster
         self.stamp = stamp
+        self._on_greet: Callable[[Call], Awaitable[None]] | None = None
         self._replicas = replicas
         self._fsync = fsync
         self._members: dict[Node, _MemberLink] = {}
@@ -164,6 +165,17 @@ class ClusterLink(Link):
         """See `Link`."""
         members = self._members.values()
         return next((member.refused for member in members if member.refused is not None), None)
+
+    @property
+    def on_greet(self) -> Callable[[Call], Awaitable[None]] | None:
+        """See `Link`."""
+        return self._on_greet
+
+    @on_greet.setter
+    def on_greet(self, on_greet: Callable[[Call], Awaitable[None]] | None) -> None:
+        self._on_greet = on_greet
+        for member in self._members.values():
+            member.on_greet = on_greet
 
     @property
     def queued(self) -> int:
@@ -222,7 +234,7 @@ class ClusterLink(Link):
             slot.link = owner
 
     def _member(self, node: Node) -> _MemberLink:
-        return _MemberLink(
+        member = _MemberLink(
             ClusterNode(self._cluster.url, node, "homeport-link"),
             self.stamp,
             self._replicas,
@@ -230,6 +242,8 @@ class ClusterLink(Link):
             lambda: self._cluster.map.owners[STAMP_SLOT] == node,
             self._cluster.doubt,
         )
+        member.on_greet = self._on_greet
+        return member
 
     async def _join(self, member: _MemberLink) -> None:
         while True:

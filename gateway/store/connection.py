@@ -17,6 +17,7 @@ import hiredis
 import structlog
 
 from gateway.store.errors import RegionMissing, StampError, StoreError, Unavailable
+from gateway.store.reasons import Sayings, is_known
 from gateway.store.servers import CONNECT_TIMEOUT_S, Server
 
 SILENCE_LIMIT_S: Final = 5.0
@@ -76,6 +77,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._flushing = False
         self._flushed = float("-inf")
         self._lost = asyncio.Event()
+        self._sayings = Sayings()
         self._ready: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop  # kept: to ask for it is a system call each time
@@ -117,14 +119,15 @@ class RedisConnection(asyncio.Protocol, ABC):
                 if self.refused is not None:
                     _log.error("redis_refused", link=self.name, problem=str(error))
                 else:
-                    _log.warning("redis_connect_failed", link=self.name, reason=_reason(error))
+                    self._say_failed(error)
                 # The jitter keeps a region's gateways from coming back in step.
                 await asyncio.sleep(random.uniform(0, bound))  # noqa: S311
                 bound = min(bound * 2, self._server.last_retry_s)
                 continue
             bound = _FIRST_RETRY_S
+            self._sayings.forget()
             self.refused = None
-            _log.info("redis_connected", link=self.name)
+            _log.info("redis_connected", link=self.name, server=self._server.place)
             if self._ready is not None and not self._ready.done():
                 self._ready.set_result(None)
             elif self.on_up is not None:
@@ -133,8 +136,20 @@ class RedisConnection(asyncio.Protocol, ABC):
                 await self._until_over()
             except Exception as error:  # noqa: BLE001 - a connection that can't be watched is lost
                 _log.error("redis_watch_failed", link=self.name, exc_info=error)
-            _log.warning("redis_lost", link=self.name)
+            _log.warning("redis_lost", link=self.name, server=self._server.place)
             await self._disconnect()
+
+    def _say_failed(self, error: Exception) -> None:
+        reason = self._server.explain(error)
+        place = self._server.place
+        if self._sayings.is_new(f"{place} {reason}", self._loop.time()):
+            _log.warning(
+                "redis_connect_failed",
+                link=self.name,
+                server=place,
+                reason=reason,
+                exc_info=None if is_known(error) else error,
+            )
 
     def _first_start_failed(self, error: Exception) -> bool:
         """A stamp that is wrong at the start is the operator's to mend, not to wait for.
@@ -274,11 +289,3 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._out.clear()
         self._forget()
         self._lost.set()
-
-
-def _reason(error: Exception) -> str:
-    """A word for the log. Error texts of redis-py may contain the URL, and so a password."""
-    if isinstance(error, Unavailable):
-        return error.reason
-    # redis-py wraps a wrong password, and a certificate that is not trusted.
-    return type(error.__cause__ or error.__context__ or error).__name__

@@ -4,6 +4,7 @@ StoreError
 +-- Unavailable          away, overloaded or not durable enough; nothing is known to be done
 |   +-- Redirected       another node of the cluster has the slot; it was not done
 +-- StoreFault           Redis refused a command that should work: a bug, or foreign data
++-- Refused              Redis lets this user not in, or not do what is needed
 +-- AppNotFound          no such app in this region
 +-- NotDurable           this Redis does not keep what `durability` promises
 +-- StampError           this Redis is not for this gateway
@@ -23,13 +24,15 @@ class StoreError(Exception):
 class Unavailable(StoreError):
     """Redis did not do it, or did not say so. Repeating the same request is safe.
 
-    `reason` is a short name for logs and metrics; `retry_after` is in seconds.
+    `reason` is a short name for logs and metrics; `retry_after` is in seconds; `detail` says more
+    to a person, where there is more to say.
     """
 
-    def __init__(self, reason: str, retry_after: float = 1.0) -> None:
-        super().__init__(f"Redis is unavailable: {reason}")
+    def __init__(self, reason: str, retry_after: float = 1.0, detail: str = "") -> None:
+        super().__init__(f"Redis is unavailable: {detail or reason}")
         self.reason = reason
         self.retry_after = retry_after
+        self.detail = detail
 
 
 class Redirected(Unavailable):
@@ -59,6 +62,18 @@ class StoreFault(StoreError):
     def __init__(self, reply: str) -> None:
         super().__init__(f"Redis refused a command: {reply}")
         self.reply = reply
+
+
+class Refused(StoreError):
+    """Redis at `place` refuses, and will until somebody changes something there or in `redis_url`.
+
+    `reason` is in the server's own words.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"Redis at {place} refuses: {reason}")
+        self.place = place
+        self.reason = reason
 
 
 class AppNotFound(StoreError):

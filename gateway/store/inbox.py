@@ -3,9 +3,11 @@
 An inbox is a Redis stream whose entry ids are ``<ms>-<seq>``. ``ms`` never goes back and ``seq`` is
 dense: 1, 2, 3…, so that one id tells the time (for the retention) and the place (for holes). Next
 to it lies a hash: ``e`` epoch, ``q`` and ``t`` last seq and ms, ``f`` the last entry that every
-device has acknowledged, ``u`` last used, and for each device ``d:<device>``, which holds
+device has acknowledged, ``u`` last used, ``l`` the last loss that a device was told of
+(`gateway.store.endings`), and for each device ``d:<device>``, which holds
 ``<acknowledged id> <seen ms> <session> <connected ms> <platform>``. The session is empty while the
-device is not connected, and ``!`` after it made room for another.
+device is not connected, and ``!`` after it made room for another. A session that is no device has
+such a row too, ``s:<session>``, while it is connected: it is counted, and counts for nothing else.
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
 `Unavailable` or `StoreFault`.
@@ -24,6 +26,7 @@ from gateway.apps.tiers import Tier
 from gateway.store.audience import Audience, Stored, audience_of
 from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.connection import together, words_of
+from gateway.store.endings import ENDS_KEPT, ENDS_MS, End, Loss
 from gateway.store.errors import StoreError
 from gateway.store.keys import CACHED, Keys, UserKeys
 from gateway.store.link import Link, Then
@@ -94,6 +97,25 @@ class Attached:
     entries: list[Entry]
     blocked_by: BlockedBy = NOBODY
     seen_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads: one device of one user, as session `session`.
+
+    Where it is `ephemeral`, no device: it reads, and nothing of it is kept.
+    """
+
+    app_id: str
+    user: str
+    device: str
+    session: str
+    ephemeral: bool = False
+
+    @property
+    def row(self) -> str:
+        """The field of its row in the user's hash."""
+        return f"s:{self.session}" if self.ephemeral else f"d:{self.device}"
 
 
 class Revoked(StoreError):
@@ -247,27 +269,24 @@ class Inboxes:
 
     async def attach(
         self,
-        app_id: str,
+        reader: Reader,
         tier: Tier,
-        user: str,
-        device: str,
-        session: str,
         issued_ms: int,
         cursor: Cursor | None,
         now_ms: int,
         platform: str = "",
         device_policy: str = "replace",
     ) -> Attached:
-        """Make `session` the one of `device`, and find where it goes on.
+        """Make the session the one of its device, and find where it goes on.
 
         `device_policy` is `App.device_policy`; where a device of `platform` has to make room, its
-        session is told.
+        session is told. Ephemeral sessions are counted among themselves, and none makes room.
 
         Raises:
             Revoked: tokens issued at `issued_ms` are void.
             TooManyDevices.
         """
-        keys = self._keys.user(app_id, user)
+        keys = self._keys.user(reader.app_id, reader.user)
         given = cursor or Cursor("", 0, 0)
         reply = await self._link.run(
             _ATTACH,
@@ -278,24 +297,25 @@ class Inboxes:
                 keys.due,
                 keys.channel,
                 keys.blocked_by,
-                self._keys.presence_channel(app_id, user),
+                self._keys.presence_channel(reader.app_id, reader.user),
             ),
             now_ms,
             tier.retention_ms,
-            device,
-            session,
+            reader.device,
+            reader.session,
             issued_ms,
             given.epoch,
             given.ms,
             given.seq,
             PAGE,
-            session[:EPOCH_CHARS],
+            reader.session[:EPOCH_CHARS],
             keys.member,
             MAX_DEVICES,
             tier.devices,
-            device_policy,
+            "refuse" if reader.ephemeral else device_policy,
             platform,
             STALE_MS,
+            "ephemeral" if reader.ephemeral else "",
         )
         if reply[0] == b"revoked":
             raise Revoked("the token was revoked")
@@ -325,46 +345,48 @@ class Inboxes:
     def ack(
         self,
         then: Then,
-        app_id: str,
+        reader: Reader,
         tier: Tier,
-        user: str,
-        device: str,
-        session: str,
         cursor: Cursor,
         now_ms: int,
-        closing: bool,
+        end: End | None = None,
+        loss: Loss | None = None,
     ) -> None:
-        """The device has dealt with everything up to `cursor`; `closing` gives the device free.
+        """The device has dealt with everything up to `cursor`; `end` gives the device free.
 
-        A cursor of another numbering than the inbox' own changes nothing. `then` is as in
-        `Link.run_then`; its answer says no more than that it is done.
+        A cursor of another numbering than the inbox' own changes nothing. `end` and `loss` are
+        noted for who looks into it later. `then` is as in `Link.run_then`; its answer says no more
+        than that it is done.
         """
-        keys = self._keys.user(app_id, user)
-        told = (self._keys.presence_channel(app_id, user),) if closing else ()
+        keys = self._keys.user(reader.app_id, reader.user)
+        ended: tuple[str, ...] = ()
+        if end is not None:
+            ended = (self._keys.presence_channel(reader.app_id, reader.user), keys.closes)
         self._link.run_then(
             then,
             _ACK,
-            (keys.inbox, keys.meta, *told),
+            (keys.inbox, keys.meta, *ended),
             now_ms,
             tier.retention_ms,
-            device,
-            session,
+            reader.row,
+            reader.session,
             cursor.epoch,
             cursor.ms,
             cursor.seq,
-            "closing" if closing else "",
+            "" if end is None else end.pack(reader.session, reader.device),
+            "" if loss is None else loss.pack(reader.device),
+            ENDS_KEPT,
+            ENDS_MS,
         )
 
-    async def check(
-        self, app_id: str, user: str, device: str, given: Cursor, now_ms: int
-    ) -> Checked:
+    async def check(self, reader: Reader, given: Cursor, now_ms: int) -> Checked:
         """Compare a live session, last given `given`, with what Redis holds."""
-        keys = self._keys.user(app_id, user)
+        keys = self._keys.user(reader.app_id, reader.user)
         epoch, top_ms, top, holder, revoked, block_change = await self._link.run(
             _CHECK,
             (keys.inbox, keys.meta, keys.revoked, keys.blocked_by),
             now_ms,
-            device,
+            reader.row,
             given.ms,
             given.seq,
             SEEN_MS,

@@ -44,11 +44,20 @@ class UserKeys(NamedTuple):
     blocks: str
     blocked_by: str
     unread: str
+    closes: str
 
     @property
     def swept(self) -> tuple[str, ...]:
         """What the sweeper's script of a user takes."""
-        return self.inbox, self.meta, self.due, self.blocks, self.blocked_by, self.unread
+        return (
+            self.inbox,
+            self.meta,
+            self.due,
+            self.blocks,
+            self.blocked_by,
+            self.unread,
+            self.closes,
+        )
 
     def waiting(self, conversation: str) -> str:
         """List: the times of the unread messages of a conversation, as they came."""
@@ -205,6 +214,7 @@ class Keys:
             blocks=f"{head}blk:{member}",
             blocked_by=f"{head}blkby:{member}",
             unread=f"{head}unr:{member}",
+            closes=f"{head}closes:{member}",
         )
 
     def presence_channel(self, app_id: str, user: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -98,6 +98,8 @@ class Link(ABC):
 
     stamp: Stamp
     """What each Redis is held against."""
+    on_greet: Callable[[Call], Awaitable[None]] | None
+    """Called on each new connection to a server, before `stamp` is held against it."""
     up: bool
     on_up: Callable[[], None] | None
     refused: StampError | None
@@ -190,6 +192,7 @@ class NodeLink(RedisConnection, Link):
     ) -> None:
         super().__init__(server, "link")
         self.stamp = stamp
+        self.on_greet = None
         self._replicas = replicas
         self._fsync = fsync
         self._pending: deque[Then | _Held | _Barrier] = deque()
@@ -236,6 +239,8 @@ class NodeLink(RedisConnection, Link):
             return future
 
         await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()))
+        if self.on_greet is not None:
+            await self.on_greet(ask)
         await self._check_server(ask)
         if self._fsync:
             found = await ask("CONFIG", "GET", "append*")

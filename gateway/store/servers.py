@@ -15,12 +15,12 @@ from typing import Any, Final
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from gateway import files
 from gateway.files import Reader, UnusableFile
-from gateway.redis_url import RedisUrl, tls_files
-from gateway.store.errors import Unavailable
+from gateway.redis_url import RedisUrl, place_of
+from gateway.store.errors import StoreError, Unavailable
+from gateway.store.reasons import reason_of
 
 CONNECT_TIMEOUT_S: Final = 5.0
 SENTINEL_TIMEOUT_S: Final = 1.0
@@ -31,8 +31,8 @@ CHECK_S: Final = 1.0
 class TLSFiles:
     """What a `redis_url` names. redis-py reads these files in the event loop, at each connect."""
 
-    def __init__(self, url: str) -> None:
-        self._paths = tls_files(url)
+    def __init__(self, url: RedisUrl) -> None:
+        self._paths = [Path(name) for name in url.tls_files.values()]
         self._reader = Reader()
 
     async def check(self) -> None:
@@ -58,14 +58,27 @@ def _check_file(path: Path) -> None:
 
 
 class Server:
-    """One server, always the same."""
+    """One server, always the same: that of `url`, or else the one at `host` and `port`.
+
+    `name` is what Redis shows of us. `place` says in a text where it is.
+    """
 
     last_retry_s = 5.0
     """The longest pause between two attempts to connect."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self._pool = _pool(url, name)
+    def __init__(self, url: RedisUrl, name: str, host: str = "", port: int = 0) -> None:
+        self.url = url
+        self.place = place_of(host, port) if host else _place(url)
+        self._pool = _pool(url.of_server(host, port), name)
         self._files = TLSFiles(url)
+
+    def explain(self, error: Exception) -> str:
+        """Why this server can't be used, for the log and for operators; without secrets."""
+        if isinstance(error, Unavailable):
+            return error.detail or error.reason
+        if isinstance(error, StoreError | UnusableFile):
+            return str(error)
+        return reason_of(error, tls=self.url.tls, secrets=self.url.secrets)
 
     async def make(self) -> Any:
         """A redis-py connection to the server, which is not connected yet.
@@ -98,16 +111,19 @@ class SentinelPrimary(Server):
     last_retry_s = 1.0  # the next primary is known within seconds, and waits for everybody
 
     def __init__(self, url: RedisUrl, name: str) -> None:
-        self._url = url
+        self.url = url
+        self.place = _place(url)
         self._name = name
-        self._files = TLSFiles(url.text)
+        self._files = TLSFiles(url)
         self._at: tuple[str, int] | None = None
         self._sentinels = [_sentinel(url.of_sentinel(*host)) for host in url.hosts]
 
     async def make(self) -> Any:
         await self._files.check()
+        self.place = _place(self.url)
         self._at = await self.find()
-        pool = _pool(self._url.of_server(*self._at), self._name)
+        self.place = place_of(*self._at)
+        pool = _pool(self.url.of_server(*self._at), self._name)
         return pool.make_connection()  # type: ignore[no-untyped-call]
 
     async def verify(self, connection: Any) -> None:
@@ -133,17 +149,27 @@ class SentinelPrimary(Server):
             Unavailable: no sentinel answers, or none knows the service.
         """
         answers = await asyncio.gather(
-            *(each.sentinel_master(self._url.service, True) for each in self._sentinels),
+            *(each.sentinel_master(self.url.service, True) for each in self._sentinels),
             return_exceptions=True,
         )
         found = [answer for answer in answers if isinstance(answer, dict)]
         if not found:
-            for answer in answers:
-                if not isinstance(answer, RedisError | OSError | TimeoutError):
-                    raise answer if isinstance(answer, BaseException) else TypeError(answer)
-            raise Unavailable("no_sentinel")
+            raise Unavailable("no_sentinel", detail=self._silent(answers))
         newest = max(found, key=lambda answer: int(answer["config-epoch"]))
         return newest["ip"], int(newest["port"])
+
+    def _silent(self, answers: list[Any]) -> str:
+        """What each sentinel says in the place of an answer."""
+        secrets = self.url.secrets
+        whys = [
+            reason_of(answer, tls=self.url.tls, secrets=secrets)
+            if isinstance(answer, Exception)
+            else "it does not tell"
+            for answer in answers
+        ]
+        places = [place_of(*host) for host in self.url.hosts]
+        each = [f"{where}: {why}" for where, why in zip(places, whys, strict=False)]
+        return f"no sentinel names the primary {self.url.service!r} ({'; '.join(each)})"
 
     async def aclose(self) -> None:
         await asyncio.gather(*(each.aclose() for each in self._sentinels))
@@ -154,38 +180,44 @@ def server_of(url: RedisUrl, name: str) -> Server:
 
     `name` is what Redis shows of us.
     """
-    return SentinelPrimary(url, name) if url.kind == "sentinel" else Server(url.text, name)
+    return SentinelPrimary(url, name) if url.kind == "sentinel" else Server(url, name)
 
 
-async def primary_url(url: RedisUrl) -> str:
-    """What redis-py needs to connect to the one server, or to the primary as it is now.
+async def primary_of(url: RedisUrl) -> tuple[str, int]:
+    """Host and port of the primary that sentinels name now; "" and 0 where `url` is one server.
 
     Raises:
         Unavailable: the sentinels do not tell.
     """
     if url.kind == "server":
-        return url.text
+        return "", 0
     primary = SentinelPrimary(url, "homeport-admin")
     try:
-        return url.of_server(*await primary.find())
+        return await primary.find()
     finally:
         await primary.aclose()
 
 
-def _pool(url: str, name: str) -> ConnectionPool:
-    return ConnectionPool.from_url(
-        url,
+def _place(url: RedisUrl) -> str:
+    """The whole of it, as a text names it."""
+    return url.path or ",".join(place_of(*host) for host in url.hosts)
+
+
+def _pool(options: dict[str, Any], name: str) -> ConnectionPool:
+    return Redis(
+        **options,
         protocol=2,
         driver_info=None,
         client_name=name,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=CONNECT_TIMEOUT_S,
-    )
+        retry=Retry(NoBackoff(), 0),  # who connects tries again, and says why
+    ).connection_pool
 
 
-def _sentinel(url: str) -> Any:  # redis-py types answers for decoded and undecoded clients alike
-    return Redis.from_url(
-        url,
+def _sentinel(options: dict[str, Any]) -> Any:  # redis-py types decoded and undecoded clients alike
+    return Redis(
+        **options,
         protocol=2,
         decode_responses=True,
         driver_info=None,

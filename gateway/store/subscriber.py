@@ -16,6 +16,8 @@ import hiredis
 import structlog
 
 from gateway.store.connection import RedisConnection, pack
+from gateway.store.errors import Unavailable
+from gateway.store.reasons import words_of
 from gateway.store.servers import Server
 
 BATCH: Final = 500
@@ -83,6 +85,8 @@ class NodeSubscriber(RedisConnection, Subscriber):
         self._changing = False
         self._waiters: dict[bytes, list[asyncio.Future[None]]] = {}
         self._line: deque[_Asked] = deque()
+        self._greeting: list[asyncio.Future[None]] = []
+        self._refusal = ""  # why the last connection was given up, in the server's words
 
     def subscribe(self, channel: str) -> asyncio.Future[None]:
         """See `Subscriber`."""
@@ -143,6 +147,8 @@ class NodeSubscriber(RedisConnection, Subscriber):
             future: asyncio.Future[None] = loop.create_future()
             self._waiters.setdefault(channel, []).append(future)
             confirmed.append(future)
+        self._refusal = ""
+        self._greeting = confirmed
         self._send("SSUBSCRIBE", list(self._wanted))
         await asyncio.gather(*confirmed)
 
@@ -179,7 +185,8 @@ class NodeSubscriber(RedisConnection, Subscriber):
 
     def _refused(self, reply: str) -> None:
         """Redis answers what stands first in the line with an error."""
-        _log.error("redis_refused_subscription", reply=reply.split(" ", 1)[0])
+        self._refusal = words_of(reply)
+        _log.error("redis_refused_subscription", reply=self._refusal)
         self.abort()
 
     def _confirmed(self, channel: bytes) -> None:
@@ -198,7 +205,11 @@ class NodeSubscriber(RedisConnection, Subscriber):
         return bool(self._line)
 
     def _forget(self) -> None:
-        # Waiters stay: the next greeting confirms them.
+        # Waiters stay: the next greeting confirms them. This one has failed.
+        greeting, self._greeting = self._greeting, []
+        for future in greeting:
+            if not future.done():
+                future.set_exception(Unavailable("connection_lost", detail=self._refusal))
         self._asked.clear()
         self._unconfirmed.clear()
         self._line.clear()

@@ -23,7 +23,7 @@ from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.groups import Groups
-from gateway.store.inbox import PROFILE_MS
+from gateway.store.inbox import PROFILE_MS, STALE_MS
 from gateway.store.keys import BUCKETS, GROUP_DUE, LOG_DUE, Keys
 from gateway.store.link import Link
 from gateway.store.scripts import script
@@ -41,7 +41,8 @@ _log = structlog.get_logger("store")
 
 
 class Sweeper:
-    """Sweeps a region. `clock_ms` gives milliseconds since 1970."""
+    """Sweeps a region. `clock_ms` gives milliseconds since 1970; nothing is swept while `trusted`
+    says that this time may be wrong."""
 
     def __init__(
         self,
@@ -50,12 +51,14 @@ class Sweeper:
         directory: AppDirectory,
         groups: Groups,
         clock_ms: Callable[[], int],
+        trusted: Callable[[], bool],
     ) -> None:
         self._link = link
         self._keys = keys
         self._directory = directory
         self._groups = groups
         self._clock_ms = clock_ms
+        self._trusted = trusted
         self._id = secrets.token_hex(8)
         self._overdue_ms = 0
         self._tended_ms = clock_ms()
@@ -72,8 +75,11 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep every `INTERVAL_S` while this process holds the lease. Never returns."""
+        self._tended_ms = self._clock_ms()  # by now Redis has told the time
         while True:
             await asyncio.sleep(INTERVAL_S)
+            if not self._trusted():
+                continue  # the lease goes to a gateway whose clock is right
             try:
                 if await self._lease():
                     removed = await self.sweep()
@@ -153,6 +159,7 @@ class Sweeper:
                 retention_ms,
                 profile_ms,
                 keys.member,
+                STALE_MS,
             )
         return int(removed)
 

@@ -43,6 +43,10 @@ from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES, PATH
 _NO_OPTIONS: Final = Options()
 
 
+def _not_delivered(_: Message) -> None:
+    """What is read without a device has reached none."""
+
+
 class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
@@ -62,6 +66,9 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
             caller acknowledges with `ack`.
         platform: what the device runs on (``ios``, ``web`` …), at most 32 characters. Where a user
             has too many devices, a new one takes the place of one of its own platform.
+        ephemeral: be no device: read what waits and what comes, and leave nothing behind. The
+            server keeps no cursor, nothing counts as delivered, and the user seems to be no more
+            online for it. ``device`` is then only what an operator sees.
         on_event: called with each `Event`, soon after it happened, in order.
         sleep, random: for tests: what waits before a reconnect, and a random float in [0, 1).
 
@@ -81,6 +88,7 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         cacert: Path | ssl.SSLContext | None = None,
         auto_ack: bool = True,
         platform: str = "",
+        ephemeral: bool = False,
         on_event: Callable[[Event], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = system_random,
@@ -95,7 +103,8 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         self._rooms = Rooms(self._request, on_event)
         self._watches = Watches(self._request, on_event)
         self._marks = Marks(self._outgoing)
-        self._incoming = Incoming(cursor, auto_ack, self._marks.delivered)
+        handed = _not_delivered if ephemeral else self._marks.delivered
+        self._incoming = Incoming(cursor, auto_ack, handed)
         self._link = Link(
             _endpoint(url),
             _tls_context(url, cacert),
@@ -110,6 +119,7 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
             sleep,
             random,
             platform,
+            ephemeral,
         )
         self._task: asyncio.Task[None] | None = None
 

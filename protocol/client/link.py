@@ -72,11 +72,13 @@ class Link:
         sleep: Callable[[float], Awaitable[None]],
         random: Callable[[], float],
         platform: str = "",
+        ephemeral: bool = False,
     ) -> None:
         self._url = url
         self._tls = tls
         self._device = device
         self._platform = platform
+        self._ephemeral = ephemeral
         self._token = token
         self._get_token = get_token
         self._incoming = incoming
@@ -152,6 +154,7 @@ class Link:
                     self._incoming.cursor,
                     _CLIENT,
                     self._platform,
+                    self._ephemeral,
                 )
             )
         )

@@ -18,6 +18,7 @@ class Connect(Struct, array_like=True, frozen=True, tag=1):
     """Client to server, first of all. The answer is `Connected`, or `Error` and a close.
 
     ``platform`` is what the device runs on (``ios``, ``web`` …): any text, compared exactly.
+    An ``ephemeral`` session is no device: the server keeps nothing of it.
     """
 
     id: RequestId
@@ -26,6 +27,7 @@ class Connect(Struct, array_like=True, frozen=True, tag=1):
     cursor: Cursor | None = None
     client: ShortText = ""
     platform: Annotated[str, Meta(max_length=MAX_PLATFORM_CHARS)] = ""
+    ephemeral: bool = False
 
 
 class Connected(Struct, array_like=True, frozen=True, tag=2):

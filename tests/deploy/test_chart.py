@@ -272,8 +272,8 @@ def test_a_gateway_takes_the_rendered_configuration(
     spec = pod(objects)["spec"]
     [gateway] = spec["containers"]
     ports = {port["name"]: port["containerPort"] for port in gateway["ports"]}
-    assert found.wss_listen == f"0.0.0.0:{ports['wss']}"
-    assert found.ops_listen == f"0.0.0.0:{ports['ops']}"
+    assert found.wss_listen == f"[::]:{ports['wss']}"
+    assert found.ops_listen == f"[::]:{ports['ops']}"
     mounted = [Path(mount["mountPath"]) for mount in gateway["volumeMounts"]]
     for path in (found.key_file, found.tls_cert, found.tls_key):
         assert path is not None and path.parent in mounted

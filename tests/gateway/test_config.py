@@ -182,7 +182,15 @@ def test_a_missing_setting_is_named_with_all_three_ways_to_set_it(key: str) -> N
         ("origins", "chat", "--origins must be JSON where it is given as text"),
         ("directory", {"us": "wss://x"}, "--directory has a key that is no region"),
         ("directory", {"eu": "https://x"}, "--directory must begin with wss://"),
-        ("directory", {"eu": "wss://"}, "--directory must begin with wss://"),
+        ("directory", {"eu": "wss://"}, "--directory has an entry that is no address"),
+        ("directory", {"eu": "wss://:443/v1"}, "--directory has an entry that is no address"),
+        ("directory", {"eu": "wss://x:0/v1"}, "--directory has an entry that is no address"),
+        ("directory", {"eu": "wss://x:70000"}, "--directory has an entry that is no address"),
+        ("directory", {"eu": "wss://u:p@x/v1"}, "--directory has an entry that is no address"),
+        ("directory", {"eu": "wss://x/v1#eu"}, "--directory has an entry that is no address"),
+        ("directory", {"eu": "wss://x/v1?a=b"}, "--directory has an entry that is no address"),
+        ("directory", {"eu": "wss://x /v1"}, "--directory has an entry that is no address"),
+        ("directory", {"eu": "wss://::1/v1"}, "--directory has an entry that is no address"),
         ("tls_terminated_upstream", "perhaps", "--tls-terminated-upstream should be a valid bool"),
     ],
 )
@@ -226,6 +234,15 @@ def test_the_redis_password_is_never_shown() -> None:
         "https://chat.example.com?x",
         "ftp://chat.example.com",
         "https://user@chat.example.com",
+        "https://chat.example.com:443",
+        "http://chat.example.com:80",
+        "https://chat.example.com:0",
+        "https://chat.example.com:99999",
+        "https://chat.example.com#x",
+        "https://chät.example.com",
+        "https://chat example.com",
+        "https://:8443",
+        "https://[::1",
     ],
 )
 def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
@@ -264,9 +281,7 @@ def test_everything_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_no_listener_at_all_is_refused() -> None:
     """A gateway that nobody can reach does not start."""
-    assert problems(plain_listen=None) == [
-        "nothing to listen on: set wss_listen, like 0.0.0.0:8443"
-    ]
+    assert problems(plain_listen=None) == ["nothing to listen on: set wss_listen, like [::]:8443"]
 
 
 @pytest.mark.parametrize("given", [{}, {"tls_cert": "c.pem"}, {"tls_key": "k.pem"}])
@@ -296,7 +311,8 @@ def test_a_plain_listener_off_loopback_is_refused(address: str) -> None:
 def test_a_listener_that_is_no_address_is_refused(text: str) -> None:
     """A listener never opens where nobody meant it to."""
     assert problems(plain_listen=text) == [
-        "--plain-listen must be host:port, like 0.0.0.0:8443, localhost:8080 or [::1]:8443"
+        "--plain-listen must be host:port, like 10.0.0.5:8443 or localhost:8080; "
+        "[::]:8443 takes IPv4 and IPv6 on all interfaces, 0.0.0.0:8443 takes IPv4"
     ]
 
 
@@ -413,3 +429,58 @@ def test_a_configuration_that_is_no_file_is_refused_and_not_waited_for(tmp_path:
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(ConfigError, match=rf"{path} can't be read \(it is a .*no file\)"):
             load_settings(path, {})
+
+
+def test_a_listener_has_one_address_or_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list in the file; in a variable with commas, or as JSON like every other list."""
+    file = tmp_path / "gateway.toml"
+    two = "127.0.0.1:8080,[::1]:8080"
+    lines = [f'{key} = "{value}"\n' for key, value in GOOD.items() if key != "plain_listen"]
+    file.write_text("".join(lines) + 'plain_listen = ["127.0.0.1:8080", "[::1]:8080"]\n')
+    assert load_settings(file, {}).plain_listen == two
+    for name in ("WSS_LISTEN", "OPS_LISTEN", "PLAIN_LISTEN"):
+        for text in (two, '["127.0.0.1:8080", "[::1]:8080"]'):
+            monkeypatch.setenv(f"HOMEPORT_{name}", text)
+            given = {"tls_cert": "c", "tls_key": "k"}
+            assert getattr(load_settings(file, given), name.lower()) == two
+    monkeypatch.setenv("HOMEPORT_PLAIN_LISTEN", "[::1]:8080")
+    assert load_settings(file, {"tls_cert": "c", "tls_key": "k"}).plain_listen == "[::1]:8080"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["[]", "[8080]", '["127.0.0.1"]', '["127.0.0.1:1", ""]', "{}", "1"]
+)
+def test_a_list_of_something_else_is_refused(tmp_path: Path, wrong: str) -> None:
+    """With what a listener is."""
+    file = tmp_path / "gateway.toml"
+    lines = [f'{key} = "{value}"\n' for key, value in GOOD.items() if key != "plain_listen"]
+    file.write_text("".join(lines) + f"plain_listen = {wrong}\n")
+    with pytest.raises(ConfigError, match=r"plain_listen in .* (must be host:port|should be)"):
+        load_settings(file, {})
+
+
+@pytest.mark.parametrize("text", ["*:8443", ":8443", "[*]:8443"])
+def test_a_star_is_refused_with_what_to_write(text: str) -> None:
+    """Some programs take it for both families, others for one: here it is written out."""
+    (problem,) = problems(plain_listen=text)
+    assert "[::]:8443 takes IPv4 and IPv6 on all interfaces" in problem or "brackets" in problem
+
+
+def test_an_address_beside_one_that_includes_it_is_refused() -> None:
+    """It can't be had twice: the kernel would say so of the second, and not why."""
+    upstream: dict[str, Any] = {"tls_terminated_upstream": True}
+    for text in ("[::]:1,0.0.0.0:1", "127.0.0.1:1,[::]:1", "10.0.0.1:1,10.0.0.1:1"):
+        (problem,) = problems(plain_listen=text, **upstream)
+        assert "beside what it includes: leave the other out" in problem
+    for text in ("[::]:1,0.0.0.0:2", "127.0.0.1:0,[::]:0", "10.0.0.1:1,[fd00::1]:1"):
+        assert load_settings(None, GOOD | upstream | {"plain_listen": text})
+
+
+def test_every_address_of_a_plain_listener_is_on_loopback() -> None:
+    """One that is not gives tokens and messages away, wherever it stands in the list."""
+    for text in ("127.0.0.1:1,10.0.0.5:1", "[::]:1,127.0.0.1:2"):
+        (problem,) = problems(plain_listen=text)
+        assert problem.startswith("plain_listen would send tokens and messages unencrypted")
+    assert load_settings(None, GOOD | {"plain_listen": "127.0.0.1:1,[::1]:1,localhost:2"})

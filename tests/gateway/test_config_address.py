@@ -64,3 +64,18 @@ def test_every_ip_address_comes_back(ip: object, port: int) -> None:
     """What `Address` writes, it reads."""
     address = Address(str(ip), port)
     assert Address.parse(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("[0:0:0:0:0:0:0:0]:1", "[::]:1"),
+        ("[2001:DB8:0::5]:1", "[2001:db8::5]:1"),
+        ("[::ffff:127.0.0.1]:1", "127.0.0.1:1"),
+        ("[::ffff:10.0.0.5]:1", "10.0.0.5:1"),
+    ],
+)
+def test_an_address_has_one_form(text: str, same: str) -> None:
+    """IPv4 is IPv4 also where it is written in IPv6 (RFC 4291 section 2.5.5.2)."""
+    assert Address.parse(text) == Address.parse(same)
+    assert str(Address.parse(text)) == same

@@ -1,15 +1,33 @@
 #!lua flags=allow-oom
 -- A device has dealt with everything up to an entry; what all devices have dealt with goes.
 --
--- KEYS  1 inbox  2 meta  3 where ARGV 8 says closing: presence channel
--- ARGV  1 now ms  2 retention ms  3 device  4 session  5 6 7 acknowledged epoch, ms, seq
---       8 'closing' or ''
+-- KEYS  1 inbox  2 meta  3 4 where the session ends: presence channel, last closes
+-- ARGV  1 now ms  2 retention ms  3 field of the session's row  4 session  5 6 7 acknowledged epoch, ms, seq
+--       8 what to note of the end of the session, or '' while it goes on
+--       9 what to note of a loss that the device was told of, or ''
+--       10 how many ends are kept, and 11 for how long, ms
 -- Returns 1 when this device's cursor moved.
 local now, retention, seq = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[7])
-local field = 'd:' .. ARGV[3]
+local field = ARGV[3]
+if string.sub(field, 1, 2) == 's:' then
+  -- No device, so nothing of it stays, neither the numbering that it alone made.
+  redis.call('HDEL', KEYS[2], field)
+  if redis.call('HLEN', KEYS[2]) == 1 and redis.call('HEXISTS', KEYS[2], 'e') == 1 then
+    redis.call('DEL', KEYS[2])
+  end
+  return 0
+end
 local all, known = redis.call('HGETALL', KEYS[2]), {}
 for i = 1, #all, 2 do
   known[all[i]] = all[i + 1]
+end
+if known.e and ARGV[8] ~= '' then
+  redis.call('LPUSH', KEYS[4], ARGV[8])
+  redis.call('LTRIM', KEYS[4], 0, tonumber(ARGV[10]) - 1)
+  redis.call('PEXPIRE', KEYS[4], ARGV[11])
+end
+if known.e and ARGV[9] ~= '' then
+  redis.call('HSET', KEYS[2], 'l', ARGV[9])
 end
 if (known.e or false) ~= ARGV[5] then
   return 0
@@ -27,7 +45,7 @@ if seq > tonumber(string.match(acked, '-(%d+)$')) then
     acked, moved = given, 1
   end
 end
-if ARGV[8] == 'closing' and holder == ARGV[4] then
+if ARGV[8] ~= '' and holder == ARGV[4] then
   holder = ''
   redis.call('SPUBLISH', KEYS[3], 'g')
 end

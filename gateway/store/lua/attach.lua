@@ -8,6 +8,7 @@
 --       9 page size  10 epoch for a new inbox  11 member of the due list  12 most devices kept
 --       13 most devices connected at once  14 'replace' or 'refuse': what happens past that
 --       15 platform of this device  16 how long a connected device may go unseen, ms
+--       17 'ephemeral' where the session is no device, or ''
 -- Returns {'revoked'}, {'too many'}, or {'ok', epoch, top ms, top seq, start ms, start seq, resumed,
 -- entries, blocked by (HGETALL), when an earlier session of the device was seen last in ms}.
 local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -18,13 +19,18 @@ if before and tonumber(ARGV[5]) < tonumber(before) then
   return {'revoked'}
 end
 
-local field = 'd:' .. device
+-- A session that is no device has a row only while it is connected.
+local ephemeral = ARGV[17] ~= ''
+local kind, field = 'd:', 'd:' .. device
+if ephemeral then
+  kind, field = 's:', 's:' .. session
+end
 
 -- Who is connected besides? A session whose gateway was killed is not, once it is unseen for long.
 local others, same = 0, {}
 local rows = redis.call('HGETALL', KEYS[2])
 for i = 1, #rows, 2 do
-  if string.sub(rows[i], 1, 2) == 'd:' and rows[i] ~= field then
+  if string.sub(rows[i], 1, 2) == kind and rows[i] ~= field then
     local id, seen, holder, since, platform =
       string.match(rows[i + 1], '^(%S+) (%S+) (%S*) ?(%d*) ?(.*)$')
     if holder ~= '' and holder ~= '!' and tonumber(seen) > now - tonumber(ARGV[16]) then
@@ -96,21 +102,27 @@ if ARGV[6] ~= '' and ARGV[6] == epoch then
   end
 end
 
-redis.call('HSET', KEYS[2], 'e', epoch, 'u', ARGV[1],
-  field, acked .. ' ' .. ARGV[1] .. ' ' .. session .. ' ' .. ARGV[1] .. ' ' .. ARGV[15])
+local row = acked .. ' ' .. ARGV[1] .. ' ' .. session .. ' ' .. ARGV[1] .. ' ' .. ARGV[15]
+if ephemeral then
+  -- Its gateway may be killed: then the sweeper takes the row away.
+  redis.call('HSET', KEYS[2], 'e', epoch, field, row)
+  redis.call('ZADD', KEYS[4], 'LT', now + tonumber(ARGV[16]), ARGV[11])
+else
+  redis.call('HSET', KEYS[2], 'e', epoch, 'u', ARGV[1], field, row)
+  redis.call('ZADD', KEYS[4], 'LT', now + retention, ARGV[11])
+  redis.call('SPUBLISH', KEYS[7], 'c')
+end
 for i = 1, over do
   -- '!' keeps for the regular check what the word on the channel may not reach.
   redis.call('HSET', KEYS[2], same[i].field, same[i].row)
   redis.call('SPUBLISH', KEYS[5], '\20' .. same[i].holder)
 end
-redis.call('ZADD', KEYS[4], 'LT', now + retention, ARGV[11])
-redis.call('SPUBLISH', KEYS[7], 'c')
 if previous ~= '' and previous ~= session then
   redis.call('SPUBLISH', KEYS[5], '\4' .. session .. device)
 end
 
 local most = tonumber(ARGV[12])
-if redis.call('HLEN', KEYS[2]) > most then
+if not ephemeral and redis.call('HLEN', KEYS[2]) > most then
   -- Perhaps too many devices: then the one unseen longest is forgotten.
   local all, devices, oldest, oldest_seen = redis.call('HGETALL', KEYS[2]), 0, nil, math.huge
   for i = 1, #all, 2 do

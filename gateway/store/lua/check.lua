@@ -2,11 +2,11 @@
 -- Is a live session still right, and did it miss anything? Asked after any pub/sub gap.
 --
 -- KEYS  1 inbox  2 meta  3 revoked  4 blocked by
--- ARGV  1 now ms  2 device  3 4 the last entry the session was given: ms, seq
+-- ARGV  1 now ms  2 field of the session's row  3 4 the last entry the session was given: ms, seq
 --       5 how long the device may go unseen before it is written down again, ms
 -- Returns {epoch, top ms, top seq, holder of the device, revoked before ms, number of the last change
 -- of blocks}; the epoch is empty where the numbering is no longer the one the session knows.
-local field = 'd:' .. ARGV[2]
+local field = ARGV[2]
 local known = redis.call('HMGET', KEYS[2], 'e', 'q', 't', field)
 local epoch, top_seq = known[1] or '', tonumber(known[2]) or 0
 local given_seq = tonumber(ARGV[4])
@@ -21,7 +21,10 @@ if known[4] then
   holder = session
   -- A device that stays connected is not unseen.
   if tonumber(ARGV[1]) - tonumber(seen) > tonumber(ARGV[5]) then
-    redis.call('HSET', KEYS[2], 'u', ARGV[1], field, id .. ' ' .. ARGV[1] .. ' ' .. session .. rest)
+    redis.call('HSET', KEYS[2], field, id .. ' ' .. ARGV[1] .. ' ' .. session .. rest)
+    if string.sub(field, 1, 2) == 'd:' then
+      redis.call('HSET', KEYS[2], 'u', ARGV[1])
+    end
   end
 else
   epoch = ''

@@ -2,8 +2,9 @@
 -- Take out of one user's inbox what is past its time, forget devices unseen for as long, and note
 -- when to look again.
 --
--- KEYS  1 inbox  2 meta  3 due list  4 blocks  5 blocked by  6 unread
+-- KEYS  1 inbox  2 meta  3 due list  4 blocks  5 blocked by  6 unread  7 last closes
 -- ARGV  1 now ms  2 retention ms  3 how long an unused profile is kept, ms  4 member of the due list
+--       5 how long a connected session may go unseen, ms
 -- Returns how many messages were removed.
 local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
 local removed = redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%.0f-0', now - retention + 1))
@@ -33,8 +34,10 @@ for i = 1, #all, 2 do
   local name = all[i]
   if name == 't' or name == 'u' then
     last_used = math.max(last_used, tonumber(all[i + 1]))
-  elseif string.sub(name, 1, 2) == 'd:' then
-    local over = tonumber(string.match(all[i + 1], '^%S+ (%S+)')) + retention
+  elseif string.sub(name, 1, 2) == 'd:' or string.sub(name, 1, 2) == 's:' then
+    -- The row of a session that is no device outlives only a gateway that was killed.
+    local kept = string.sub(name, 1, 2) == 'd:' and retention or math.min(retention, tonumber(ARGV[5]))
+    local over = tonumber(string.match(all[i + 1], '^%S+ (%S+)')) + kept
     if over <= now then
       redis.call('HDEL', KEYS[2], name)
     else
@@ -53,7 +56,7 @@ if not due then
   -- Deliveries count on it to be looked at before the next message is past its time.
   due = math.min(over, now + retention)
   if over <= now then
-    redis.call('DEL', KEYS[1], KEYS[2], KEYS[6])
+    redis.call('DEL', KEYS[1], KEYS[2], KEYS[6], KEYS[7])
     if tonumber(ARGV[3]) == 0 then -- the app is gone; else a block stays for good
       redis.call('DEL', KEYS[4], KEYS[5])
     end

@@ -181,7 +181,7 @@ def test_a_message_is_edited_and_recalled(tmp_path: Path) -> None:
     with started(tmp_path) as dev:
         for text in ("helo", "oops"):
             assert dev.homeport("send", text, "--as", "alice", "--to", "bob").code == 0
-        listened = ("listen", "--as", "bob", "--count", "2")
+        listened = ("listen", "--as", "bob", "--device", "phone", "--count", "2")
         assert dev.homeport(*listened).code == 0
         assert dev.homeport("unread", "--as", "bob").out == "alice 2\n"
         first, second = ids()
@@ -212,7 +212,7 @@ def test_presence_is_shown_once_or_watched(tmp_path: Path) -> None:
     """HP-20.2-1, HP-20.2-2: how users are, and each change until Ctrl-C."""
     with started(tmp_path) as dev:
         shown = dev.homeport("presence", "--as", "alice", "bob", "alice")
-        assert shown.out.splitlines() == ["bob offline", "alice online"]
+        assert shown.out.splitlines() == ["bob offline", "alice offline"]
         at = ["--data", str(dev.folder)]
         watching = subprocess.Popen(
             [PROGRAM, "presence", "--as", "alice", "bob", "--watch", "--json", *at],
@@ -228,7 +228,7 @@ def test_presence_is_shown_once_or_watched(tmp_path: Path) -> None:
                 "status": "",
                 "since": 0,
             }
-            listening = subprocess.Popen([PROGRAM, "listen", "--as", "bob", *at])
+            listening = subprocess.Popen([PROGRAM, "listen", "--as", "bob", "--device", "pc", *at])
             assert json.loads(watching.stdout.readline())["state"] == "online"
             watching.send_signal(signal.SIGINT)
             assert watching.wait(60) == 0
@@ -249,15 +249,19 @@ def test_both_listeners_are_on_loopback_only(tmp_path: Path) -> None:
                 other.connect(("127.0.0.2", int(port)))
 
 
-def test_what_was_printed_once_is_not_printed_again(tmp_path: Path) -> None:
-    """`listen` acknowledges what it printed, so the next run goes on after it (G2)."""
+def test_what_a_device_printed_once_it_does_not_print_again(tmp_path: Path) -> None:
+    """`listen` as a device acknowledges what it printed, so the next run goes on after it (G2);
+    without one it reads all that waits, and takes none of it from anybody (HP-19.2-2)."""
     with started(tmp_path) as dev:
         for text in ("one", "two"):
             assert dev.homeport("send", "--as", "alice", "--to", "bob", text).code == 0
-        first = dev.homeport("listen", "--as", "bob", "--count", "1")
-        second = dev.homeport("listen", "--as", "bob", "--count", "1")
-        assert first.out.endswith(" alice: one\n")
-        assert second.out.endswith(" alice: two\n")
+        looked = dev.homeport("listen", "--as", "bob", "--count", "2")
+        again = dev.homeport("listen", "--as", "bob", "--count", "2")
+        assert [line[20:] for line in again.out.splitlines()] == ["alice: one", "alice: two"]
+        assert again.out == looked.out
+        listen = ("listen", "--as", "bob", "--device", "phone", "--count", "1")
+        assert dev.homeport(*listen).out.endswith(" alice: one\n")
+        assert dev.homeport(*listen).out.endswith(" alice: two\n")
 
 
 def test_send_reads_nothing_away(tmp_path: Path) -> None:

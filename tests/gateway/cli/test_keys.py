@@ -6,7 +6,9 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from tests.gateway.cli.conftest import run
+import pytest
+
+from tests.gateway.cli.conftest import Region, run
 
 
 def test_init_makes_a_private_file_and_shows_no_key(tmp_path: Path) -> None:
@@ -52,6 +54,18 @@ def test_rotate_gives_gateways_a_minute(tmp_path: Path) -> None:
     comes = datetime.fromisoformat(rotated["coming"]["2"]).timestamp()
     assert before + 60 <= comes <= time.time() + 60
     assert run("keys", "rotate", file, "--after", "-1").code == 2
+
+
+def test_rotate_goes_by_redis_time_where_it_is_told_which(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G4: by a clock that is behind, the new key would have sealed at once, and by one that is
+    ahead for 200 days, not at all."""
+    file = region.folder / "keys.json"
+    before = int(time.time())
+    monkeypatch.setattr(time, "time_ns", lambda: int((before + 200 * 86_400) * 1e9))
+    comes = region.run("keys", "rotate", str(file), "--json").json["coming"]["2"]
+    assert before + 60 <= datetime.fromisoformat(comes).timestamp() < before + 90
 
 
 def test_check_says_what_to_do_about_an_open_mode(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
+
 import pytest
 
 from tests.gateway.cli.conftest import Region
@@ -88,3 +91,23 @@ def test_a_user_id_is_checked_before_anything_is_done(region: Region) -> None:
     ran = region.run("token", "new", "--user", "a b", "--app", "03" + "0" * 30)
     assert ran.code == 2
     assert "A-Z a-z 0-9" in ran.err
+
+
+def test_a_command_line_with_a_wrong_clock_goes_by_redis(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A revocation "before now", made on a machine whose clock was ahead, voided every token that
+    was to come; a token was good from tomorrow on, and an app was created next year."""
+    right = time.time()
+    monkeypatch.setattr(time, "time", lambda: right + 200 * 86_400)
+    monkeypatch.setattr(time, "time_ns", lambda: int((right + 200 * 86_400) * 1e9))
+
+    def is_now(text: str) -> bool:
+        return abs(datetime.fromisoformat(text).timestamp() - right) < 60
+
+    created = region.create()
+    assert is_now(created["created"])
+    token = region.run("token", "new", "--user", "alice", "--app", created["id"]).out.strip()
+    assert is_now(region.run("token", "check", token, "--json").json["issued"])
+    said = region.run("token", "revoke", "--user", "alice", "--app", created["id"]).out
+    assert is_now(said.split()[-1])

@@ -40,7 +40,7 @@ async def test_an_address_that_is_taken_is_refused(running: RunningWorker) -> No
     )
     assert running.listening.plain is not None
     with pytest.raises(OSError, match="in use"):
-        await listener.listen(running.listening.plain, None)
+        listener.listen(running.listening.plain, None)
 
 
 async def test_port_0_takes_a_free_one_on_ipv6_too(running: RunningWorker) -> None:
@@ -48,7 +48,7 @@ async def test_port_0_takes_a_free_one_on_ipv6_too(running: RunningWorker) -> No
     listener = Listener(
         running.worker._services, Origins([], allow_missing=True), running.worker._settings
     )
-    address = await listener.listen(Address("::1", 0), None)
+    address = listener.listen(Address("::1", 0), None)
     assert address.host == "::1"
     assert address.port > 0
     listener.stop()

@@ -131,6 +131,17 @@ def test_a_drain_adds_up_also_over_workers_that_have_left() -> None:
     assert (drain.state, drain.to_drain, drain.left, drain.workers) == ("draining", 15, 0, 0)
 
 
+def test_a_wrong_clock_is_a_reason_of_its_own() -> None:
+    """A gateway whose machine's clock is wrong delivers, and should not be given clients."""
+    gateway = Gateway()
+    gateway.report(1, clock_off_s=-600.0)
+    assert gateway.unready == [("w1", "clock")]
+    assert "-600.0 s off" in gateway.board.unready()[0].text
+    assert gateway.board.hanging() == []
+    gateway.report(1)
+    assert gateway.unready == []
+
+
 def test_one_worker_that_leaves_alone_leaves_no_drain_behind() -> None:
     """Somebody sent it SIGTERM; its supervisor starts another, and the gateway is ready again."""
     gateway = Gateway()

@@ -21,7 +21,14 @@ def test_names_are_homeport_subsystem_noun_unit() -> None:
 
 def test_labels_are_none_of_a_users() -> None:
     """The only labels there are have values of Homeport's own."""
-    assert {metric.label for metric in METRICS.values()} == {"", "reason", "tier", "type", "code"}
+    assert {metric.label for metric in METRICS.values()} == {
+        "",
+        "reason",
+        "tier",
+        "type",
+        "code",
+        "clock",
+    }
 
 
 def test_the_operators_page_is_the_table() -> None:

@@ -154,6 +154,7 @@ def test_rotation_seals_anew_and_still_opens_the_old(path: Path) -> None:
     assert loaded == second
     assert path.stat().st_mode & 0o777 == 0o600
     sealer = Sealer(loaded)
+    sealer.active = loaded.active_at(max(loaded.active_from.values()))
     assert sealer.open(*PLACE, old) == b"old"
     new = sealer.seal(*PLACE, b"new", NOW_MS)
     assert (old[1:3], new[1:3]) == (b"\0\1", b"\0\2")

@@ -15,6 +15,7 @@ from gateway.apps.tiers import TIERS, Rate
 from gateway.config import Settings
 from gateway.session.limits import Limits
 from gateway.store.errors import Unavailable
+from gateway.store.inbox import Reader
 from gateway.store.rates import Rates
 from protocol import codes, frames
 from tests.gateway.replicas import blast, counted, two_workers
@@ -47,7 +48,7 @@ async def test_a_session_gets_its_burst_and_then_its_rate(
             assert again.connected.cursor.seq == 0
             await again.send(frames.Ack(0))
             top = await running.worker._services.inboxes.check(
-                running.app.id, "sink", "none", again.connected.cursor, clock.ms
+                Reader(running.app.id, "sink", "none", ""), again.connected.cursor, clock.ms
             )
             assert top.top == 501
 

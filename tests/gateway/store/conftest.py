@@ -23,8 +23,9 @@ from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.admin import Admin
 from gateway.store.directory import AppDirectory
+from gateway.store.endings import BROKEN_OFF, End
 from gateway.store.groups import Groups
-from gateway.store.inbox import Attached, Checked, Entry, Inboxes
+from gateway.store.inbox import Attached, Checked, Entry, Inboxes, Reader
 from gateway.store.keys import Keys, bucket_of
 from gateway.store.link import Link, NodeLink
 from gateway.store.opening import open_redis
@@ -127,11 +128,8 @@ class Store:
         Any number of devices: how many a tier lets in is test_devices.py's business.
         """
         return await self.inboxes.attach(
-            self.app.id,
+            Reader(self.app.id, user, device, session(name)),
             replace(self.app.tier, devices=1000),
-            user,
-            device,
-            session(name),
             self.clock.ms if issued_ms is None else issued_ms,
             cursor,
             self.clock.ms,
@@ -148,14 +146,11 @@ class Store:
         """Acknowledge up to `at`, now."""
         await acked(
             self.inboxes,
-            self.app.id,
+            Reader(self.app.id, user, device, session(name)),
             self.app.tier,
-            user,
-            device,
-            session(name),
             at,
             self.clock.ms,
-            closing,
+            End(self.clock.ms, BROKEN_OFF) if closing else None,
         )
 
     async def page(self, user: str, after: Cursor | None = None, count: int = 1000) -> list[Entry]:
@@ -166,7 +161,8 @@ class Store:
 
     async def check(self, user: str, given: Cursor, device: str = "phone") -> Checked:
         """Compare a live session with the store."""
-        return await self.inboxes.check(self.app.id, user, device, given, self.clock.ms)
+        reader = Reader(self.app.id, user, device, session("s"))
+        return await self.inboxes.check(reader, given, self.clock.ms)
 
     def inbox(self, user: str) -> list[tuple[int, int]]:
         """The (seq, ms) of what Redis holds, past its time or not."""
@@ -205,7 +201,7 @@ class Store:
         sealer = Sealer(self.keyring)
         directory = AppDirectory(self.link, self.keys, sealer, lambda _: None)
         groups = Groups(self.link, self.keys, self.inboxes, lambda: self.clock.ms)
-        return Sweeper(self.link, self.keys, directory, groups, lambda: self.clock.ms)
+        return Sweeper(self.link, self.keys, directory, groups, lambda: self.clock.ms, lambda: True)
 
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.store import events
-from gateway.store.inbox import DISPLACED, SEEN_MS, STALE_MS, Attached, TooManyDevices
+from gateway.store.inbox import DISPLACED, SEEN_MS, STALE_MS, Attached, Reader, TooManyDevices
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, session
 
@@ -18,11 +18,8 @@ async def connect(
 ) -> Attached:
     """Attach a device of ann's as the session of its name, where `most` are let in."""
     attached = await store.inboxes.attach(
-        store.app.id,
+        Reader(store.app.id, "ann", device, session(device)),
         replace(store.app.tier, devices=most),
-        "ann",
-        device,
-        session(device),
         store.clock.ms,
         None,
         store.clock.ms,

@@ -23,10 +23,11 @@ from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
 from gateway.store.blocks import Blocks
+from gateway.store.endings import BROKEN_OFF, End, Loss
 from gateway.store.errors import Unavailable
 from gateway.store.group_state import Change, Member
 from gateway.store.groups import Groups
-from gateway.store.inbox import Inboxes, Talk
+from gateway.store.inbox import Inboxes, Reader, Talk
 from gateway.store.keys import STAMP
 from gateway.store.link import NodeLink
 from gateway.store.log import Logs
@@ -53,6 +54,8 @@ from tests.gateway.store.conftest import (
 GROUP_ID: Final = "ab" * 16
 TALK: Final = "d:ann:bob"
 NOWHERE: Final = Cursor("", 0, 0)
+PHONE: Final = Reader(APP_ID, "bob", "phone", session("s"))
+LOOKING: Final = Reader(APP_ID, "bob", "cli", session("e"), ephemeral=True)
 GROUP_TALK: Final = f"g:{GROUP_ID}"
 
 REFUSED: Final = frozenset(
@@ -187,9 +190,7 @@ class Region:
         await self.blocks.change(APP_ID, self.tier, "ann", "eve", True, self.now)
 
     async def attach(self) -> Any:
-        return await self.inboxes.attach(
-            APP_ID, self.tier, "bob", "phone", session("s"), self.now, None, self.now
-        )
+        return await self.inboxes.attach(PHONE, self.tier, self.now, None, self.now)
 
     def send(self, mid: bytes, expires_ms: int | None = None) -> asyncio.Future[int]:
         talk = Talk(TALK, "ann")
@@ -209,10 +210,9 @@ class Region:
         seat = session("s")
 
         async def ack() -> None:
-            at = (await self.attach()).cursor
-            await acked(
-                self.inboxes, app, tier, "bob", "phone", seat, Cursor(at.epoch, now, 1), now, False
-            )
+            cursor = Cursor((await self.attach()).cursor.epoch, now, 1)
+            end, loss = End(now, BROKEN_OFF), Loss(now, 1, 2)
+            await acked(self.inboxes, PHONE, tier, cursor, now, end, loss)
 
         async def marked() -> None:
             raised = await self.receipts.mark(app, "bob", TALK, Marks(now, now))
@@ -225,9 +225,8 @@ class Region:
 
         return {
             "attach": self.attach,
-            "check": lambda: self.inboxes.check(
-                app, "bob", "phone", Cursor("", 0, 0), now + 60_000
-            ),
+            "ephemeral": lambda: self.inboxes.attach(LOOKING, tier, now, None, now),
+            "check": lambda: self.inboxes.check(PHONE, Cursor("", 0, 0), now + 60_000),
             "page": lambda: self.inboxes.page(app, tier, "bob", NOWHERE, now, 10),
             "ack": ack,
             "unread": lambda: self.receipts.unread(app, tier, "bob", now, 10),

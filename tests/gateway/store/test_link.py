@@ -20,7 +20,7 @@ from gateway.store import link as module
 from gateway.store.admin import _REVOKE as REVOKE
 from gateway.store.errors import StoreError, StoreFault, Unavailable
 from gateway.store.inbox import _CHECK as CHECK
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import Inboxes, Reader
 from gateway.store.keys import STAMP, Keys
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Servers, Store, linked, message_id, until
@@ -162,7 +162,9 @@ async def test_a_full_redis_is_unavailable_and_keeps_the_connection(servers: Ser
             sent = inboxes.deliver(APP_ID, TIERS["free"], message_id(), ("ann",), b"r", 1)
             with pytest.raises(Unavailable, match="oom"):
                 await sent
-            assert (await inboxes.check(APP_ID, "ann", "d", Cursor("", 0, 0), 1)).top == 0
+            assert (
+                await inboxes.check(Reader(APP_ID, "ann", "d", "s"), Cursor("", 0, 0), 1)
+            ).top == 0
             assert link.up
             raw.config_set("maxmemory", 0)
             assert await link.call("SET", "a", 1) == b"OK"

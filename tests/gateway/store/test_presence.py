@@ -11,7 +11,7 @@ from gateway.store.errors import Unavailable
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.presence import CAME, GONE, LEASE_MS, SET, PresenceStore
 from protocol.frames import Cursor
-from tests.gateway.store.conftest import Store, acked, session, until
+from tests.gateway.store.conftest import Store, session, until
 
 HERE, THERE = "aaaaaa", "bbbbbb"
 
@@ -82,7 +82,7 @@ async def test_a_row_that_nobody_writes_any_more_does_not_count(
     attached = await store.attach("bob", "d1", of(HERE))
     store.clock.advance(SEEN_MS / 1000 + 30)
     assert await state(store, presence) == "online"
-    await store.inboxes.check(store.app.id, "bob", "d1", attached.cursor, store.clock.ms)
+    await store.check("bob", attached.cursor, "d1")
     store.clock.advance(STALE_MS / 1000 - 1)
     assert await state(store, presence) == "online"
     store.clock.advance(1)
@@ -107,14 +107,12 @@ async def test_what_the_channel_says(
     """HP-20.2-2: a byte when a device comes, goes, or is set; nothing for what is no change."""
     attached = await store.attach("bob", "d1", of(HERE))
     await until(lambda: heard == [CAME])
-    here = (store.app.id, store.app.tier, "bob", "d1")
     none = Cursor(attached.cursor.epoch, 0, 0)
-    now = store.clock.ms
-    await acked(store.inboxes, *here, of(HERE), none, now, False)
-    await acked(store.inboxes, *here, of(THERE), none, now, True)  # it was replaced before
+    await store.ack("bob", none, "d1", of(HERE))
+    await store.ack("bob", none, "d1", of(THERE), closing=True)  # it was replaced before
     await presence.set(store.app.id, "bob", "d1", "online", b"")
     await until(lambda: heard == [CAME, SET])
-    await acked(store.inboxes, *here, of(HERE), none, now, True)
+    await store.ack("bob", none, "d1", of(HERE), closing=True)
     await until(lambda: heard == [CAME, SET, GONE])
 
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from structlog.testing import capture_logs
 
+from gateway.redis_url import RedisUrl
 from gateway.store import stamp
 from gateway.store.servers import Server
 from tests.certificates import Authority, Issued
@@ -149,10 +150,10 @@ async def test_who_is_not_right_gets_no_further(server: Node, authority: Authori
     wrong = f"rediss://homeport:wrong@{server.address}?{query(authority, client)}"
     bare = f"rediss://homeport:{QUOTED}@{server.address}?{query(authority, None)}"
     untrusting = f"rediss://homeport:{QUOTED}@{server.address}?{query(other, client)}"
-    assert await failed(wrong) == "AuthenticationError"
+    assert (await failed(wrong)).startswith("WRONGPASS")
     # A server of TLS 1.3 looks at the certificate once the client thinks that it is connected.
-    assert await failed(bare) in {"ConnectionResetError", "SSLError", "ConnectionError"}
-    assert await failed(untrusting) == "SSLCertVerificationError"
+    assert (await failed(bare)).startswith(("Connection reset", "TLS failed", "the server closed"))
+    assert (await failed(untrusting)).startswith("its certificate is refused")
 
 
 async def test_a_client_key_with_a_password_is_no_question_to_a_terminal(
@@ -167,9 +168,10 @@ async def test_a_client_key_with_a_password_is_no_question_to_a_terminal(
         ours.key.write_bytes(sealed)
         url = f"rediss://127.0.0.1:1/0?{query(authority, ours)}"
         program = (
-            "import asyncio\nfrom gateway.store.servers import Server\n"
+            "import asyncio\nfrom gateway.redis_url import RedisUrl\n"
+            "from gateway.store.servers import Server\n"
             "async def connect():\n"
-            f"    connection = await Server({url!r}, 'test').make()\n"
+            f"    connection = await Server(RedisUrl.parse({url!r}), 'test').make()\n"
             "    await connection.connect()\n"
             "try: asyncio.run(connect())\n"
             "except Exception as error: print(error)"
@@ -184,7 +186,7 @@ async def test_a_pipe_in_the_place_of_a_file_is_a_failed_connect(
 ) -> None:
     """G10: the event loop would open it, and everybody wait until somebody writes into it."""
     url = f"rediss://127.0.0.1:1/0?{query(authority, None)}"
-    server = Server(url, "test")
+    server = Server(RedisUrl.parse(url), "test")
     authority.ca.unlink()
     os.mkfifo(authority.ca)
     async with asyncio.timeout(10):

@@ -1,0 +1,156 @@
+"""Why Redis is not there, in words that an operator can act on and that hold no secret."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Final
+
+from redis.exceptions import (
+    AuthenticationError,
+    InvalidResponse,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from gateway.store.errors import StoreError
+
+SAY_AGAIN_S: Final = 60.0
+_LONGEST: Final = 160
+"""Characters of a server's reply that are shown: more is no reason, but help."""
+
+
+class Sayings:
+    """What was said lately: the same is not said at each attempt, but once in `SAY_AGAIN_S`."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def is_new(self, text: str, now: float) -> bool:
+        """True where `text` is to be said at `now`, in monotonic seconds."""
+        self._said = {each: at for each, at in self._said.items() if now - at < SAY_AGAIN_S}
+        if text in self._said or len(self._said) >= _MOST:
+            return False
+        self._said[text] = now
+        return True
+
+    def forget(self) -> None:
+        """It is over: the next time everything is new."""
+        self._said.clear()
+
+
+_MOST: Final = 20
+"""Different texts in that time."""
+
+
+def reason_of(error: BaseException, *, tls: bool, secrets: Iterable[str] = ()) -> str:
+    """Why a connection to Redis failed.
+
+    `tls` says whether it was to speak TLS, and `secrets` are cut out, in case a server echoes them.
+    """
+    return _without(secrets, _reason(error, tls))
+
+
+def is_known(error: BaseException) -> bool:
+    """True where the reason says all there is to know; else a traceback helps."""
+    return isinstance(error, RedisError | OSError | TimeoutError | StoreError)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """True where trying again is of no use: a wrong password, a missing right, protected mode."""
+    return any(
+        isinstance(each, AuthenticationError | NoPermissionError) or type(each) is ResponseError
+        for each in _chain(error)
+    )
+
+
+def words_of(reply: str) -> str:
+    """The first words of a server's error reply: one line, and without what the client had said,
+    which a server repeats behind a command that it does not know."""
+    line = re.split(r"[\r\n]|,? ?with args beginning with", reply, maxsplit=1)[0]
+    line = re.sub(r"[^ -~]", "?", line)
+    sentence = re.split(r"(?<=[a-z)]{3})\. ", line, maxsplit=1)[0].rstrip(". ")
+    return sentence if len(sentence) <= _LONGEST else sentence[:_LONGEST] + "…"
+
+
+def _reason(error: BaseException, tls: bool) -> str:
+    for each in _chain(error):
+        found = _of_redis(each, tls) if isinstance(each, RedisError) else _of_system(each, tls)
+        if found:
+            return found
+    # Not its text: that of an error nobody expected may hold anything.
+    return type(error).__name__
+
+
+def _of_redis(error: RedisError, tls: bool) -> str:
+    """What redis-py says; empty where another error of the chain may say more."""
+    if isinstance(error, InvalidResponse):
+        return "what answers there is no Redis"
+    if error.status_code:  # a reply, whose code redis-py has taken off
+        return words_of(f"{error.status_code} {error}")
+    if isinstance(error, ResponseError):
+        return words_of(str(error))
+    if isinstance(error, RedisTimeoutError):
+        return "no answer in time" + _other_port(tls)
+    if isinstance(error, RedisConnectionError) and "closed" in str(error).lower():
+        return "the server closed the connection" + _other_port(tls)
+    return ""
+
+
+def _of_system(error: BaseException, tls: bool) -> str:
+    """The same of what the operating system and OpenSSL say."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        no_tls = error.reason in _NO_TLS
+        return f"TLS failed: {error.reason or error.strerror or 'no reason given'}" + (
+            _other_port(tls) if no_tls else ""
+        )
+    if isinstance(error, socket.gaierror):
+        return f"the host is not known: {error.strerror}"
+    if isinstance(error, TimeoutError):
+        return "no answer in time" + _other_port(tls)
+    if isinstance(error, OSError):
+        numbers = [error.errno] if error.errno else _numbers(error)
+        text = ", ".join(dict.fromkeys(os.strerror(number) for number in numbers))
+        text = text or str(error.strerror or "")
+        if isinstance(error, ConnectionResetError | BrokenPipeError):
+            return text + _other_port(tls)
+        return f"{text}: {error.filename}" if text and error.filename else text
+    return ""
+
+
+_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF"})
+"""What OpenSSL calls bytes that are no TLS."""
+
+
+def _other_port(tls: bool) -> str:
+    if tls:
+        return "; does this port speak TLS? Without it, write redis:// for rediss://"
+    return "; does this port want TLS? Then write rediss:// for redis://"
+
+
+def _chain(error: BaseException | None) -> Iterable[BaseException]:
+    """The error, and what led to it, innermost first: redis-py wraps what the system says."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return reversed(found)
+
+
+def _numbers(error: OSError) -> list[int]:
+    """asyncio joins the errors of several addresses into a text."""
+    return [int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))]
+
+
+def _without(secrets: Iterable[str], text: str) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return text
