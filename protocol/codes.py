@@ -88,7 +88,10 @@ TOKEN_AUDIENCE: Final = ErrorCode(
     118, "token_audience", Retry.NEW_TOKEN, "The token's audience is not this region's Homeport."
 )
 TOKEN_REVOKED: Final = ErrorCode(
-    119, "token_revoked", Retry.NEW_TOKEN, "Tokens of this user issued this early were revoked."
+    119,
+    "token_revoked",
+    Retry.NEW_TOKEN,
+    "Tokens of this user, or of the app, issued this early were revoked.",
 )
 UNKNOWN_APP: Final = ErrorCode(
     120, "unknown_app", Retry.NEVER, "No such app in this region, or it was deleted."
@@ -233,7 +236,9 @@ REPLACED: Final = CloseCode(
     4503, "replaced", "The same device of the same user connected again elsewhere."
 )
 KICKED: Final = CloseCode(4504, "kicked", "The app's back end or an operator ended this session.")
-REVOKED: Final = CloseCode(4505, "revoked", "The session's token was revoked.")
+REVOKED: Final = CloseCode(
+    4505, "revoked", "The token was revoked, or the certificate that signed it is gone."
+)
 HOME_ELSEWHERE: Final = CloseCode(
     4506, "home_elsewhere", "The app lives in another region; the error frame before says where."
 )

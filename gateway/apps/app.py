@@ -93,6 +93,8 @@ class App:
         device_policy: what happens when a user has as many devices connected as the tier allows
             and one more comes. "replace": it takes the place of the one of its platform that has
             been connected longest, if there is one. "refuse": it is not let in.
+        revoked_before_ms: tokens issued before this are void, whoever they name; milliseconds since
+            1970, 0: none are.
         recall_s: how long after it was sent a message may be recalled or edited, in seconds; 0:
             not at all.
 
@@ -111,6 +113,7 @@ class App:
     max_token_s: int = DAY_S
     device_policy: str = "replace"
     recall_s: int = RECALL_S
+    revoked_before_ms: int = 0
 
     def __post_init__(self) -> None:
         if self.region not in REGIONS:
@@ -191,6 +194,12 @@ def with_recall(app: App, recall_s: int) -> App:
     return replace(app, recall_s=recall_s)
 
 
+def with_revoked(app: App, before_ms: int) -> App:
+    """`app` with all tokens void that were issued before `before_ms`. Never takes back a later
+    time."""
+    return replace(app, revoked_before_ms=max(app.revoked_before_ms, before_ms))
+
+
 def with_new_certificate(app: App) -> App:
     """`app` with a fresh primary certificate; the old primary stays on as the secondary.
 
@@ -223,6 +232,7 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
     max_token_s: int
     device_policy: str = "replace"  # a record from before there was a choice
     recall_s: int = RECALL_S
+    revoked_before_ms: int = 0
 
 
 def to_bytes(app: App) -> bytes:
@@ -240,6 +250,7 @@ def to_bytes(app: App) -> bytes:
             app.max_token_s,
             app.device_policy,
             app.recall_s,
+            app.revoked_before_ms,
         )
     )
 

@@ -198,7 +198,11 @@ def delete(
     config: Config = None,
     data: Data = None,
 ) -> None:
-    """Delete an app. Its users are disconnected, and nothing they wrote can be opened again."""
+    """Delete an app. Its users are disconnected, and its messages are deleted from Redis.
+
+    Redis' append-only file keeps copies until it is rewritten, and so do backups: with the key file
+    they can be read. After BGREWRITEAOF, and once the last backup from before is gone, nobody can.
+    """
 
     async def run(place: Place) -> None:
         place.check_home(app_id)

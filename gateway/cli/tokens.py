@@ -10,9 +10,18 @@ from typing import Annotated
 import typer
 
 from gateway.apps.app import App
-from gateway.cli.errors import EPILOG
+from gateway.cli.errors import EPILOG, CommandError
 from gateway.cli.output import show, utc
-from gateway.cli.place import AppOption, Config, Data, Json, OptionalDevice, Place, User
+from gateway.cli.place import (
+    AppOption,
+    Config,
+    Data,
+    Json,
+    OptionalDevice,
+    Place,
+    User,
+    user_id,
+)
 from gateway.security import tokens
 from gateway.store.errors import AppNotFound
 
@@ -98,29 +107,54 @@ def _moment(text: str) -> int:
 
 @app.command()
 def revoke(
-    user: User,
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="USER", callback=user_id, help="Whose tokens.")
+    ] = None,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Those of all users of the app, or of the region.")
+    ] = False,
     before: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Tokens issued before this; default: before now."),
+        typer.Option(
+            metavar="TIME",
+            help="Tokens issued before this. Default: all that there are now, which are those "
+            f"issued until {tokens.MAX_CLOCK_SKEW_S} s from now: a back end's clock may be ahead.",
+        ),
     ] = None,
     app_id: AppOption = None,
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="With --all: of every app of this region."),
+    ] = None,
     config: Config = None,
     data: Data = None,
 ) -> None:
-    """Refuse all tokens of a user that were issued before a time, and end their sessions."""
-    given_ms = None if before is None else _moment(before)
+    """Refuse all tokens that were issued before a time, and end the sessions they opened.
+
+    One user's (--user), all of an app (--all --app ID), or all of the region (--all --region CODE).
+    """
     place = Place.find(config, data)
-    target = place.app_id(app_id)
+    before_ms = None if before is None else _moment(before)
+    if (user is None) is not everybody:
+        raise typer.BadParameter("one of --user and --all", param_hint="--user")
+    if region is not None and (not everybody or app_id is not None):
+        raise typer.BadParameter("goes with --all, and not with --app", param_hint="--region")
+    if region not in (None, place.settings.region):
+        raise CommandError(f"this is region {place.settings.region}, not {region}")
 
     async def run() -> int:
-        place.check_home(target)
         async with place.admin() as admin:
-            before_ms = await admin.now_ms() if given_ms is None else given_ms
-            await admin.revoke(target, user, before_ms)
-        return before_ms
+            if region is not None:
+                return await admin.revoke_region(before_ms)
+            target = place.app_id(app_id)
+            place.check_home(target)
+            if user is None:
+                return await admin.revoke_app(target, before_ms)
+            return await admin.revoke(target, user, before_ms)
 
-    before_ms = asyncio.run(run())
-    typer.echo(f"revoked: tokens of {user} issued before {utc(before_ms / 1000)}")
+    voided = utc(asyncio.run(run()) / 1000)
+    whose = user or (f"all of region {region}" if region else "all of the app")
+    typer.echo(f"revoked: tokens of {whose} issued before {voided}")
 
 
 def kick(

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from gateway.apps.app import App
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.errors import AppNotFound
@@ -63,6 +64,9 @@ class HubSession(Protocol):
 
     def on_app_deleted(self) -> None:
         """The app is gone."""
+
+    def on_app_changed(self, app: App) -> None:
+        """The app is not what it was."""
 
 
 class _Topic:
@@ -175,6 +179,11 @@ class Hub:
             session.check()
             if number % HEAL_SLICE == 0:
                 await asyncio.sleep(0)
+
+    def app_changed(self, app: App) -> None:
+        """Tell every session of an app what the app is now."""
+        for session in [s for s in self.sessions() if s.app_id == app.id]:
+            session.on_app_changed(app)
 
     def app_deleted(self, app_id: str) -> None:
         """End every session of an app that is no more."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from gateway.apps.app import App
 from gateway.chat.blocking import Blocking
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import Histories
@@ -151,7 +152,9 @@ class Worker:
         inboxes = Inboxes(self._link, keys)
         logs = Logs(self._link, keys)
         blocks = Blocks(self._link, keys)
-        self._directory = AppDirectory(self._link, keys, sealer, self._app_deleted)
+        self._directory = AppDirectory(
+            self._link, keys, sealer, self._app_deleted, self._app_changed
+        )
         self._records = Records(sealer)
         self._hub = Hub(self._subscriber, inboxes, self._frame)
         self._room_records = RoomRecords(sealer)
@@ -365,6 +368,9 @@ class Worker:
         """Redis was away: so may be what it was told, and this gateway's lease."""
         self._hub.heal()
         self._services.spawn(self._presence.renew(), _nothing_to_undo)
+
+    def _app_changed(self, app: App) -> None:
+        self._hub.app_changed(app)
 
     def _app_deleted(self, app_id: str) -> None:
         self._hub.app_deleted(app_id)

@@ -31,6 +31,7 @@ _ALGORITHM: Final = "HS256"
 _signer: Final = jwt.PyJWS([_ALGORITHM], {"enforce_minimum_key_length": True})
 
 _C = TypeVar("_C")
+_Signed = tuple[bytes, str]
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
 
 
@@ -63,11 +64,34 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a good token names, and from when to when: seconds since 1970, the end excluded."""
+    """Whom a good token names, and from when to when: seconds since 1970, the end excluded.
+
+    `signed_by` is the `fingerprint` of the certificate that signed it.
+    """
 
     user: str
     issued_s: int
     expires_s: int
+    signed_by: str
+
+    def holds(self, app: App) -> bool:
+        """False where `app` has no such certificate any more, or has voided tokens of that age."""
+        return self.issued_s * 1000 >= app.revoked_before_ms and self.signed_by in map(
+            fingerprint, app.certificates
+        )
+
+
+def fingerprint(certificate: str) -> str:
+    """Tells certificates apart, and nothing about them."""
+    return hashlib.sha256(certificate.encode()).hexdigest()[:16]
+
+
+def covering_ms(now_ms: int) -> int:
+    """Up to when tokens must be voided so that all that there are at `now_ms` are.
+
+    The clock of an app's back end may be as far ahead as a gateway accepts.
+    """
+    return now_ms + MAX_CLOCK_SKEW_S * 1000
 
 
 def app_id_of(token: str) -> str:
@@ -104,26 +128,27 @@ class Signatures:
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
-        self._new: dict[tuple[bytes, tuple[str, ...]], bytes] = {}
-        self._old: dict[tuple[bytes, tuple[str, ...]], bytes] = {}
+        self._new: dict[tuple[bytes, tuple[str, ...]], _Signed] = {}
+        self._old: dict[tuple[bytes, tuple[str, ...]], _Signed] = {}
 
     def __len__(self) -> int:
         return len(self._new) + len(self._old)
 
-    def payload(self, token: str, certificates: tuple[str, ...]) -> bytes:
-        """The claims as bytes, once one of `certificates` proves to have signed them.
+    def payload(self, token: str, certificates: tuple[str, ...]) -> _Signed:
+        """The claims as bytes, once one of `certificates` proves to have signed them, and the
+        fingerprint of that one.
 
         Raises:
             TokenRefused: TOKEN_ALGORITHM, TOKEN_MALFORMED or TOKEN_SIGNATURE.
         """
         key = (hashlib.sha256(token.encode(errors="surrogatepass")).digest(), certificates)
-        payload = self._new.get(key)
-        if payload is None:
-            payload = self._old.get(key) or _signed_payload(token, certificates)
+        signed = self._new.get(key)
+        if signed is None:
+            signed = self._old.get(key) or _signed_payload(token, certificates)
             if len(self._new) >= self._remembered:
                 self._old, self._new = self._new, {}
-            self._new[key] = payload
-        return payload
+            self._new[key] = signed
+        return signed
 
 
 def verify(token: str, app: App, now_s: float, signatures: Signatures | None = None) -> Identity:
@@ -134,12 +159,14 @@ def verify(token: str, app: App, now_s: float, signatures: Signatures | None = N
     `MAX_CLOCK_SKEW_S` ahead.
 
     Raises:
-        TokenRefused: with one of the codes TOKEN_TOO_LARGE to TOKEN_AUDIENCE. The signature comes
-            first: a token that the app did not sign learns nothing about its claims.
+        TokenRefused: with one of the codes TOKEN_TOO_LARGE to TOKEN_AUDIENCE, or TOKEN_REVOKED
+            where the app's tokens of that age are void. The signature comes first: a token that
+            the app did not sign learns nothing about its claims.
     """
     _check_size(token)
     signed = _signed_payload if signatures is None else signatures.payload
-    claims = _decode(_claims_decoder, signed(token, app.certificates))
+    payload, signed_by = signed(token, app.certificates)
+    claims = _decode(_claims_decoder, payload)
     if claims.iss != app.id:
         raise TokenRefused(codes.TOKEN_SIGNATURE, "`iss` names another app.")
     if not is_user_id(claims.sub):
@@ -152,7 +179,9 @@ def verify(token: str, app: App, now_s: float, signatures: Signatures | None = N
         raise TokenRefused(codes.TOKEN_NOT_YET)
     if claims.exp - claims.iat > app.max_token_s:
         raise TokenRefused(codes.TOKEN_LIFETIME, f"It allows {app.max_token_s} s.")
-    return Identity(claims.sub, claims.iat, claims.exp)
+    if claims.iat * 1000 < app.revoked_before_ms:
+        raise TokenRefused(codes.TOKEN_REVOKED)
+    return Identity(claims.sub, claims.iat, claims.exp, signed_by)
 
 
 def mint(
@@ -182,8 +211,8 @@ def _check_size(token: str) -> None:
         raise TokenRefused(codes.TOKEN_TOO_LARGE, f"The limit is {MAX_TOKEN_CHARS} characters.")
 
 
-def _signed_payload(token: str, certificates: tuple[str, ...]) -> bytes:
-    """The claims as bytes, once one of the certificates proves to have signed them."""
+def _signed_payload(token: str, certificates: tuple[str, ...]) -> _Signed:
+    """See `Signatures.payload`."""
     for certificate in certificates:
         try:
             payload: bytes = _signer.decode(token, certificate, [_ALGORITHM])
@@ -193,7 +222,7 @@ def _signed_payload(token: str, certificates: tuple[str, ...]) -> bytes:
             raise TokenRefused(codes.TOKEN_ALGORITHM) from None
         except (jwt.InvalidTokenError, UnicodeEncodeError):
             raise TokenRefused(codes.TOKEN_MALFORMED) from None
-        return payload
+        return payload, fingerprint(certificate)
     raise TokenRefused(codes.TOKEN_SIGNATURE)
 
 

@@ -267,6 +267,9 @@ class Session:
         if self._closed():
             delivery.stop(self._cause)  # the client left meanwhile: give the device free again
             return
+        if not identity.holds(services.directory.known(app.id)):
+            delivery.stop()  # the app changed after the token was looked at, and before `join`
+            raise Refused(codes.TOKEN_REVOKED)
         self._delivery = delivery
         requests.attached(attached.blocked_by)
         self._state = State.LIVE
@@ -398,6 +401,12 @@ class Session:
                 self.close(codes.REPLACED)
             else:
                 self._recheck = True  # which of the two came last, only the store knows
+
+    def on_app_changed(self, app: App) -> None:
+        """The certificate that signed this session's token may be gone, or the token void."""
+        assert self._identity is not None
+        if not self._identity.holds(app):
+            self.close(codes.REVOKED)
 
     def on_app_deleted(self) -> None:
         """The app is gone, and with it everything it had."""

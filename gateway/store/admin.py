@@ -22,11 +22,13 @@ from gateway.apps.app import (
     with_device_policy,
     with_new_certificate,
     with_recall,
+    with_revoked,
     with_tier,
 )
 from gateway.redis_url import RedisUrl, place_of
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
+from gateway.security.tokens import covering_ms
 from gateway.store import events
 from gateway.store.directory import open_app, seal_app
 from gateway.store.errors import (
@@ -45,6 +47,7 @@ from gateway.store.stamp import Stamp, different
 
 _REVOKE: Final = script("revoke")
 _PUT: Final = script("put")
+_DELETED: Final = script("deleted")
 _DUE_NOW: Final = script("due_now")
 _BATCH: Final = 1000
 _CLUSTER_RETRY: Final = Retry(ExponentialWithJitterBackoff(cap=1, base=0.1), 3)
@@ -205,22 +208,29 @@ class Admin:
         return await self._change(app_id, with_new_certificate, now_ms)
 
     async def delete_app(self, app_id: str) -> None:
-        """Forget an app. With its record goes its salt, and nothing it stored can be read again.
+        """Forget an app. With its record goes its salt, without which nothing it stored opens.
 
-        The sweeper removes the bytes.
+        The sweeper removes the bytes. Copies of both stay in the append-only file until it is
+        rewritten, and in backups: who has one of those and the key file can read it.
 
         Raises:
             AppNotFound.
         """
         await self._existing(app_id)
+        # First, so that no gateway takes a record that is missing for one that was lost.
+        await self._redis.eval(
+            _DELETED.text, 1, self._keys.deleted_apps, app_id, await self.now_ms()
+        )
         await self._redis.delete(self._keys.app(app_id))
         await self._redis.srem(self._keys.apps, app_id)
         await self._tell(app_id)
         await self._make_due(app_id)
         await self._make_due(app_id, self._keys.ttl)
 
-    async def revoke(self, app_id: str, user: str, before_ms: int) -> None:
+    async def revoke(self, app_id: str, user: str, before_ms: int | None = None) -> int:
         """Void the user's tokens issued before `before_ms`, and end the sessions they opened.
+
+        None: all that there are now, also by a clock that is ahead. Returns the time.
 
         Raises:
             AppNotFound.
@@ -229,7 +239,9 @@ class Admin:
         keys = self._keys.user(app_id, user)
         # A token lives max_token_s at most, so after that there is nothing left to refuse. Counted
         # from now: `before_ms` may lie ahead.
-        ahead = max(0, before_ms - await self.now_ms())
+        now_ms = await self.now_ms()
+        before_ms = covering_ms(now_ms) if before_ms is None else before_ms
+        ahead = max(0, before_ms - now_ms)
         await self._redis.eval(
             _REVOKE.text,
             2,
@@ -239,6 +251,25 @@ class Admin:
             ahead + (app.max_token_s + 60) * 1000,
             events.revoked(before_ms),
         )
+        return before_ms
+
+    async def revoke_app(self, app_id: str, before_ms: int | None = None) -> int:
+        """As `revoke`, of all users of an app.
+
+        Raises:
+            AppNotFound.
+        """
+        now_ms = await self.now_ms()
+        before_ms = covering_ms(now_ms) if before_ms is None else before_ms
+        await self._change(app_id, lambda app: with_revoked(app, before_ms), now_ms)
+        return before_ms
+
+    async def revoke_region(self, before_ms: int | None = None) -> int:
+        """As `revoke_app`, of every app."""
+        before_ms = covering_ms(await self.now_ms()) if before_ms is None else before_ms
+        for app in await self.list_apps():
+            await self.revoke_app(app.id, before_ms)
+        return before_ms
 
     async def kick(self, app_id: str, user: str, device: str | None = None) -> None:
         """End the user's sessions: those of `device`, or all.

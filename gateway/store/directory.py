@@ -10,8 +10,8 @@ import structlog
 
 from gateway.apps.app import App, AppError, from_bytes, to_bytes
 from gateway.security.sealing import Kind, Sealer, SealError
-from gateway.store.errors import AppNotFound, StoreError
-from gateway.store.keys import Keys
+from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.keys import STAMP, Keys
 from gateway.store.link import Link
 
 REFRESH_S: Final = 60.0
@@ -36,15 +36,22 @@ def open_app(sealer: Sealer, app_id: str, record: bytes) -> App:
 
 
 class AppDirectory:
-    """Apps by id. `on_gone` is called with the id of an app that was deleted."""
+    """Apps by id. `on_gone` is called with the id of an app that was deleted, `on_change` with an
+    app that is not what it was."""
 
     def __init__(
-        self, link: Link, keys: Keys, sealer: Sealer, on_gone: Callable[[str], None]
+        self,
+        link: Link,
+        keys: Keys,
+        sealer: Sealer,
+        on_gone: Callable[[str], None],
+        on_change: Callable[[App], None] = lambda _: None,
     ) -> None:
         self._link = link
         self._keys = keys
         self._sealer = sealer
         self._on_gone = on_gone
+        self._on_change = on_change
         self._apps: dict[str, App] = {}
         self._loading: dict[str, asyncio.Task[App]] = {}
 
@@ -102,15 +109,44 @@ class AppDirectory:
         if self._loading.get(app_id) is task:
             del self._loading[app_id]
         if not task.cancelled() and task.exception() is None:
-            self._apps[app_id] = task.result()
+            before, app = self._apps.get(app_id), task.result()
+            self._apps[app_id] = app
+            if before is not None and before != app:
+                self._on_change(app)
 
     async def read(self, app_id: str) -> App:
         """The app as Redis has it now.
 
         Raises:
-            AppNotFound, Unavailable, SealError, AppError: see `open_app`.
+            AppNotFound: it was deleted, or never was.
+            Unavailable: Redis is away, or has lost apps: whether this is one of them nobody knows.
+            SealError, AppError: see `open_app`.
         """
-        record = await self._link.call("GET", self._keys.app(app_id))
+        keys = self._keys
+        record = await self._link.call("GET", keys.app(app_id))
         if record is None:
+            await self._see_that_it_is_gone(app_id)
             raise AppNotFound(app_id)
-        return open_app(self._sealer, app_id, record)
+        try:
+            return open_app(self._sealer, app_id, record)
+        except (SealError, AppError) as error:
+            _log.error("app_unreadable", app=app_id, reason=type(error).__name__)
+            raise
+
+    async def _see_that_it_is_gone(self, app_id: str) -> None:
+        """A client that is told of an unknown app never comes back: so it must be so.
+
+        An app was deleted where that is noted. Otherwise it never was, if Redis is the region's,
+        has a list of apps without this one, and this process has not known it.
+        """
+        keys = self._keys
+        deleted, listed, apps, stamp = await asyncio.gather(
+            self._link.call("HEXISTS", keys.deleted_apps, app_id),
+            self._link.call("SISMEMBER", keys.apps, app_id),
+            self._link.call("EXISTS", keys.apps),
+            self._link.call("EXISTS", STAMP),
+        )
+        if deleted or (stamp and apps and not listed and app_id not in self._apps):
+            return
+        _log.error("app_lost", app=app_id, note="Redis has lost it: restore it from a backup")
+        raise Unavailable("app_lost", retry_after=5.0)

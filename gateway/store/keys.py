@@ -112,6 +112,8 @@ class Keys:
     def __init__(self, region: str) -> None:
         self._prefix = f"hp:{region}:"
         self.apps = f"{self._prefix}apps"
+        self.deleted_apps = f"{self._prefix}apps:deleted"
+        """Hash: the id of each app that was deleted, and when, in ms since 1970."""
         self.apps_channel = f"{self._prefix}{{apps}}:changed"
         self.sweeper = f"{self._prefix}sweeper"
         # Every message asks for the names of the same few: a name costs more to spell than to keep.

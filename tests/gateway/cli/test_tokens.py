@@ -111,3 +111,40 @@ def test_a_command_line_with_a_wrong_clock_goes_by_redis(
     assert is_now(region.run("token", "check", token, "--json").json["issued"])
     said = region.run("token", "revoke", "--user", "alice", "--app", created["id"]).out
     assert is_now(said.split()[-1])
+
+
+def test_all_tokens_of_an_app_or_of_the_region_are_revoked(region: Region) -> None:
+    """HP-6.4-3; by default those that a clock that is ahead has signed, too. A region is named, so
+    that nobody logs everybody out by leaving something out."""
+    apps = [region.create() for _ in range(2)]
+    made = [
+        region.run("token", "new", "--user", "alice", "--app", app["id"]).out.strip()
+        for app in apps
+    ]
+
+    def good() -> list[bool]:
+        return [region.run("token", "check", token).code == 0 for token in made]
+
+    ran = region.run("token", "revoke", "--all", "--app", apps[0]["id"])
+    assert ran.out.startswith("revoked: tokens of all of the app issued before ")
+    assert good() == [False, True]
+    assert region.run("token", "revoke", "--all", "--region", "sg").code == 1
+    assert good() == [False, True]
+    ran = region.run("token", "revoke", "--all", "--region", "eu")
+    assert ran.out.startswith("revoked: tokens of all of region eu issued before ")
+    assert good() == [False, False]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--all"],
+        ["--all", "--user", "alice"],
+        ["--user", "alice", "--region", "eu"],
+        ["--all", "--region", "eu", "--app", "03" + "0" * 30],
+    ],
+)
+def test_a_revocation_says_whose_tokens(region: Region, options: list[str]) -> None:
+    """Wrong usage, and nothing is done."""
+    assert region.run("token", "revoke", *options).code == 2

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.apps.app import App
 from gateway.hub.hub import HEAL_SLICE, Hub
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
@@ -68,6 +69,10 @@ class Listening:
     def on_unreadable(self) -> None:
         """See `HubSession`."""
         self.told.append("unreadable")
+
+    def on_app_changed(self, app: App) -> None:
+        """See `HubSession`."""
+        self.told.append(app)
 
     def on_event(self, event: events.Event) -> None:
         """See `HubSession`. An event may end the session."""

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.apps.app import App, create_app, with_new_certificate
+from gateway.apps.app import App, create_app, with_new_certificate, with_revoked
 from gateway.security import tokens
 from gateway.security.tokens import Identity, Signatures, TokenRefused, app_id_of, mint, verify
 from protocol import codes
@@ -27,6 +27,7 @@ NOW_S = 1_764_000_000
 APP = create_app("chat", "eu", "free", "global", NOW_S * 1000)
 OTHER = create_app("other", "eu", "free", "global", NOW_S * 1000)
 CERTIFICATE = APP.certificates[0]
+SIGNED_BY = tokens.fingerprint(CERTIFICATE)
 DROP = object()
 HEADER = b'{"alg":"HS256"}'
 
@@ -69,14 +70,14 @@ def refusal(bad: str, app: App = APP, now_s: float = NOW_S) -> codes.ErrorCode:
 
 def test_a_good_token_names_its_user() -> None:
     """G8: what the app signed is let in, and says who it is and for how long."""
-    assert verify(token(), APP, NOW_S) == Identity("alice", NOW_S, NOW_S + 3600)
+    assert verify(token(), APP, NOW_S) == Identity("alice", NOW_S, NOW_S + 3600, SIGNED_BY)
     assert app_id_of(token()) == APP.id
 
 
 def test_mint_makes_tokens_that_verify() -> None:
     """G8: the command line's tokens are ordinary ones."""
     minted = mint(APP.id, CERTIFICATE, "eu", "bob", NOW_S + 0.9, 60)
-    assert verify(minted, APP, NOW_S) == Identity("bob", NOW_S, NOW_S + 60)
+    assert verify(minted, APP, NOW_S) == Identity("bob", NOW_S, NOW_S + 60, SIGNED_BY)
     with pytest.raises(ValueError, match="a user id is"):
         mint(APP.id, CERTIFICATE, "eu", "two words", NOW_S)
 
@@ -439,3 +440,32 @@ def test_only_so_many_signatures_are_remembered(monkeypatch: pytest.MonkeyPatch)
         assert len(signatures) <= 20
     monkeypatch.setattr(tokens, "_signed_payload", lambda *_: pytest.fail("computed again"))
     verify(token(), APP, NOW_S, signatures)
+
+
+def test_an_identity_goes_with_its_certificate_and_with_its_apps_tokens() -> None:
+    """HP-6.4-4: of two certificates the one that signed counts. HP-6.4-3: to the second."""
+    identity = verify(token(), APP, NOW_S)
+    once = with_new_certificate(APP)
+    twice = with_new_certificate(once)
+    newer = verify(token(twice.certificates[1]), twice, NOW_S)
+    assert [identity.holds(app) for app in (APP, once, twice)] == [True, True, False]
+    assert newer.holds(once) and newer.holds(twice)
+    assert identity.holds(with_revoked(APP, NOW_S * 1000))
+    assert not identity.holds(with_revoked(APP, NOW_S * 1000 + 1))
+
+
+def test_a_revocation_of_the_app_voids_its_tokens_and_is_never_taken_back() -> None:
+    """HP-6.4-3, also where the signature was seen before."""
+    signatures = Signatures()
+    verify(token(), APP, NOW_S, signatures)
+    revoked = with_revoked(with_revoked(APP, (NOW_S + 1) * 1000), 0)
+    with pytest.raises(TokenRefused) as caught:
+        verify(token(), revoked, NOW_S, signatures)
+    assert caught.value.code is codes.TOKEN_REVOKED
+    assert verify(token(iat=NOW_S + 1), revoked, NOW_S).issued_s == NOW_S + 1
+
+
+def test_what_is_revoked_now_covers_a_clock_that_is_ahead() -> None:
+    """G8: a back end whose clock is ahead had made every token of five seconds immune."""
+    ahead = verify(token(iat=NOW_S + tokens.MAX_CLOCK_SKEW_S - 1), APP, NOW_S)
+    assert not ahead.holds(with_revoked(APP, tokens.covering_ms(NOW_S * 1000)))

@@ -7,7 +7,10 @@ import contextlib
 
 import pytest
 
+from gateway.apps.app import App
 from gateway.config import Settings
+from gateway.session.app_limit import AppLimit
+from gateway.store.directory import AppDirectory
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
@@ -170,6 +173,96 @@ async def test_a_missed_revocation_is_found_by_the_regular_check(
                 await admin.revoke(running.app.id, "alice", running.clock.ms)
             running.pass_time(31)
             assert await client.closed() == codes.REVOKED.number
+
+
+async def refused_with(worker: RunningWorker, token: str) -> int:
+    """The error's code with which a connect is refused."""
+    async with RawClient.open(worker.url) as client:
+        await client.send(frames.Connect(1, "d9", token))
+        error = await client.expect(frames.Error)
+        assert await client.closed() == codes.UNAUTHORIZED.number
+    return error.code
+
+
+async def renewed(client: RawClient, token: str) -> bool:
+    """Whether a renewal is taken."""
+    await client.send(frames.Renew(client.request_id(), token))
+    return isinstance(await client.receive(), frames.Ok)
+
+
+async def test_a_revocation_of_an_app_ends_all_its_sessions_everywhere(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-6.4-3, G8: a stolen certificate signs tokens for any user, so no list of users ends what
+    it opened. On two gateways, within a second; older tokens stay out, and renew nothing."""
+    async with two_workers(settings, clock) as (one, two), contextlib.AsyncExitStack() as stack:
+        old = one.token("alice", now_s=clock.now - 10)
+        clients = []
+        for worker, token in ((one, old), (two, one.token("bob")), (two, one.token("carol"))):
+            clients.append(await stack.enter_async_context(RawClient.open(worker.url)))
+            await clients[-1].connect(token)
+        async with one.admin() as admin:
+            await admin.revoke_app(one.app.id, clock.ms)
+            async with asyncio.timeout(1):
+                assert await clients[0].closed() == codes.REVOKED.number
+            assert await refused_with(two, old) == codes.TOKEN_REVOKED.number
+            await clients[1].send(frames.Renew(5, one.token("bob", now_s=clock.now - 1)))
+            assert (await clients[1].until(frames.Error)).code == codes.TOKEN_REVOKED.number
+            assert isinstance(await clients[2].say("bob", "not older"), frames.Ok)
+            await admin.revoke_region(clock.ms + 1)
+            async with asyncio.timeout(1):
+                for client in clients[1:]:
+                    assert await client.closed() == codes.REVOKED.number
+
+
+async def test_a_session_goes_with_the_certificate_that_let_it_in(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-6.4-4: a leaked certificate was rotated away, twice, and who had come with it went on
+    sending until the token's end. Who has renewed with the new one stays."""
+    async with (
+        two_workers(settings, clock) as (one, two),
+        RawClient.open(one.url) as mallory,
+        RawClient.open(two.url) as alice,
+        one.admin() as admin,
+    ):
+        leaked = one.token("mallory")
+        await mallory.connect(leaked)
+        await alice.connect(one.token("alice"))
+        app = await admin.rotate_certificate(one.app.id, clock.ms)
+        async with asyncio.timeout(1):  # the word may take a moment
+            while not await renewed(alice, one.token("alice", app=app)):
+                pass
+        assert isinstance(await mallory.say("bob", "still good"), frames.Ok)
+        await admin.rotate_certificate(one.app.id, clock.ms)
+        async with asyncio.timeout(1):
+            assert await mallory.closed() == codes.REVOKED.number
+        assert isinstance(await alice.say("bob", "x"), frames.Ok)
+        assert await refused_with(two, leaked) == codes.TOKEN_SIGNATURE.number
+
+
+async def test_an_app_that_changes_while_a_client_connects_counts(
+    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-6.4-3: after the token was looked at, and before the session is among those that are told.
+    Its device is free again."""
+    assert running.clock is not None
+    enter, reload, before_ms = AppLimit.enter, AppDirectory.reload, running.clock.ms + 1
+    reloaded = asyncio.Event()
+
+    async def reload_and_say(self: AppDirectory, app_id: str) -> None:
+        await reload(self, app_id)
+        reloaded.set()
+
+    async def revoked_meanwhile(self: AppLimit, app: App) -> None:
+        async with running.admin() as admin:
+            await admin.revoke_app(app.id, before_ms)
+        await reloaded.wait()
+        await enter(self, app)
+
+    monkeypatch.setattr(AppDirectory, "reload", reload_and_say)
+    monkeypatch.setattr(AppLimit, "enter", revoked_meanwhile)
+    assert await refused_with(running, running.token("alice")) == codes.TOKEN_REVOKED.number
 
 
 async def test_a_deleted_app_ends_its_sessions_everywhere(

@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.apps.app import App, with_tier
+from gateway.apps.app import App, create_app, with_tier
 from gateway.security.sealing import Sealer, SealError
 from gateway.store.directory import AppDirectory, open_app, seal_app
 from gateway.store.errors import AppNotFound, Unavailable
-from gateway.store.keys import Keys
+from gateway.store.keys import STAMP, Keys
 from gateway.store.link import Link
 from tests.gateway.store.conftest import APP_ID, Store
 
@@ -25,7 +25,11 @@ class Reads:
         self.open: list[asyncio.Future[Any]] = []
 
     def call(self, *command: str) -> asyncio.Future[Any]:
-        """One GET of an app's record."""
+        """One GET of an app's record; of one that is not there is noted that it was deleted."""
+        if command[0] != "GET":
+            told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            told.set_result(int(command[0] == "HEXISTS"))
+            return told
         assert command == ("GET", Keys("sg").app(APP_ID))
         self.open.append(asyncio.get_running_loop().create_future())
         return self.open[-1]
@@ -189,3 +193,66 @@ async def test_a_failed_read_is_not_kept(store: Store) -> None:
     async with store.admin() as admin:
         await admin.create_app(app, store.clock.ms)
     assert await directory.get(app.id) == app
+
+
+@pytest.mark.parametrize("lost", ["its record", "all apps", "all"])
+@pytest.mark.parametrize("known", [True, False])
+async def test_an_app_that_redis_has_lost_is_not_called_deleted(
+    store: Store, lost: str, known: bool
+) -> None:
+    """HP-5.1-11: an evicted record, or a region that was emptied, had every client told for good
+    that there is no such app, and live sessions that it was deleted. It heals when it is back."""
+    gone: list[str] = []
+    directory = real(store, gone)
+    if known:
+        await directory.get(APP_ID)
+    record = store.raw.get(store.keys.app(APP_ID))
+    assert isinstance(record, bytes)
+    if lost == "all":
+        store.raw.delete(STAMP)
+    if lost != "its record":
+        store.raw.delete(store.keys.apps)
+    store.raw.delete(store.keys.app(APP_ID))
+    with pytest.raises(Unavailable):
+        await directory.read(APP_ID)
+    await directory.reload(APP_ID)
+    assert gone == []
+    store.raw.set(store.keys.app(APP_ID), record)
+    assert await directory.read(APP_ID) == store.app
+
+
+async def test_an_app_that_vanishes_while_it_is_known_was_lost(store: Store) -> None:
+    """HP-5.1-11: Redis came back as it was before the app was made. Only who never knew the app
+    believes that it never was."""
+    directory = real(store)
+    await directory.get(APP_ID)
+    async with store.admin() as admin:
+        await admin.create_app(create_app("b", "sg", "free", "global", 0), store.clock.ms)
+    store.raw.srem(store.keys.apps, APP_ID)
+    store.raw.delete(store.keys.app(APP_ID))
+    with pytest.raises(Unavailable):
+        await directory.read(APP_ID)
+    with pytest.raises(AppNotFound):
+        await real(store).read(APP_ID)
+
+
+async def test_the_last_app_that_is_deleted_is_unknown(store: Store) -> None:
+    """HP-5.1-6: a list without an app is no sign of a loss where the deletion is noted."""
+    async with store.admin() as admin:
+        await admin.delete_app(APP_ID)
+    with pytest.raises(AppNotFound):
+        await real(store).read(APP_ID)
+
+
+async def test_who_uses_an_app_hears_of_each_change_once(store: Store) -> None:
+    """HP-6.4-3, HP-6.4-4: sessions are compared with what the app is now."""
+    told: list[App] = []
+    apps = AppDirectory(store.link, store.keys, Sealer(store.keyring), lambda _: None, told.append)
+    await apps.get(APP_ID)
+    await apps.reload(APP_ID)
+    assert told == []
+    async with store.admin() as admin:
+        changed = await admin.rotate_certificate(APP_ID, store.clock.ms)
+    await apps.reload(APP_ID)
+    await apps.reload(APP_ID)
+    assert told == [changed]
