@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 from typing import Any, Final
 
@@ -11,10 +12,10 @@ import typer
 
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.place import Config, Json
-from gateway.config import Address, Settings, load_settings
+from gateway.config import Address, load_settings
 
 EVERY_S: Final = 0.25
-"""Less than a start takes: between a gateway and its successor nobody answers, and that is seen."""
+"""How often it is asked how far it is."""
 
 ANSWER_S: Final = 5.0
 """How long the ops process may take for an answer."""
@@ -31,58 +32,62 @@ def drain(
 ) -> None:
     """Have the gateway of this machine leave without losing anything, and wait until it is gone.
 
-    It takes no more connections, and its clients are sent to others, as by SIGTERM. Needs
-    `ops_listen`; a gateway can only be drained from the machine that it runs on.
+    It takes no more connections, and its clients are sent to others, as by SIGTERM. Run it with the
+    gateway's configuration, on the machine that it runs on, as the same user or as root. How far it
+    is can be shown where `ops_listen` is set.
     """
     settings = load_settings(config, {})
-    if settings.ops_listen is None:
+    from gateway.runtime import control  # here, because the other commands need nothing of it
+
+    found = control.running(control.name_of(settings, config))
+    if not found:
         raise CommandError(
-            "ops_listen is not set, so nobody can be asked; send SIGTERM to the gateway instead",
-            ExitCode.USAGE,
+            "no gateway with this configuration runs here, or it is another user's: "
+            "run this as that user, or send SIGTERM to the gateway",
+            ExitCode.UNAVAILABLE,
         )
-    where = _reachable(Address.parse(settings.ops_listen))
-    try:
-        status, body = _ask("POST", where)
-    except (OSError, http.client.HTTPException) as error:
-        why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+    if len(found) > 1:
+        pids = ", ".join(str(each.pid) for each in found)
         raise CommandError(
-            f"no gateway answers at {where} ({why}): is it running?",
+            f"several gateways with this configuration run here: send SIGTERM to one of {pids}"
+        )
+    try:
+        connection = found[0].ask_to_drain()
+    except OSError as error:
+        raise CommandError(
+            f"the gateway, process {found[0].pid}, does not answer ({error.strerror}): is it "
+            "ending already?",
             ExitCode.UNAVAILABLE,
         ) from error
-    if status >= 300:
-        said = body.decode(errors="replace").strip()
-        raise CommandError(f"the gateway refuses to drain: HTTP {status} {said}".rstrip())
-    _watch(where, settings, as_json)
+    ops = Address.parse_all(settings.ops_listen)
+    with connection:
+        _watch(connection, _reachable(ops[0]) if ops else None, settings.drain_s, as_json)
     typer.echo(json.dumps({"state": "gone"}) if as_json else "gone")
 
 
-def _watch(where: Address, settings: Settings, as_json: bool) -> None:
-    """Show how far it is, until it does not answer any more or another has taken its place.
+def _watch(connection: socket.socket, ops: Address | None, drain_s: float, as_json: bool) -> None:
+    """Show how far it is, until `connection` ends with the gateway.
 
     Raises:
         CommandError: it is there when it should long be gone.
     """
-    until = time.monotonic() + settings.drain_s + SPARE_S
+    until = time.monotonic() + drain_s + SPARE_S
     shown = None
-    begun = False
+    connection.settimeout(EVERY_S)
     while time.monotonic() < until:
-        try:
-            status, body = _ask("GET", where)
-        except TimeoutError:
-            continue
-        except (OSError, http.client.HTTPException):
-            return
-        progress: dict[str, Any] = json.loads(body) if status == 200 else {}
-        if progress.get("state") == "draining":
-            begun = True
-        elif begun:
-            return  # whoever answers now is its successor
-        if progress != shown and begun:
+        progress = None if ops is None else _progress(ops)
+        if progress is not None and progress != shown:
             shown = progress
             typer.echo(json.dumps(progress) if as_json else _line(progress))
-        time.sleep(EVERY_S)
+        try:
+            connection.recv(1)
+        except TimeoutError:
+            continue
+        except OSError:
+            pass  # it was killed
+        return
     raise CommandError(
-        f"the gateway is still there {settings.drain_s + SPARE_S:.0f} s after it was told to go; "
+        f"the gateway is still there {drain_s + SPARE_S:.0f} s after it was told to go; "
         "its log says why",
         ExitCode.UNAVAILABLE,
     )
@@ -95,14 +100,18 @@ def _line(progress: dict[str, Any]) -> str:
     )
 
 
-def _ask(method: str, where: Address) -> tuple[int, bytes]:
+def _progress(where: Address) -> dict[str, Any] | None:
+    """How far the drain is, or None where nobody says so."""
     connection = http.client.HTTPConnection(where.host, where.port, timeout=ANSWER_S)
     try:
-        connection.request(method, "/drain")
+        connection.request("GET", "/drain")
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        told: dict[str, Any] = json.loads(answer.read()) if answer.status == 200 else {}
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
     finally:
         connection.close()
+    return told if told.get("state") == "draining" else None
 
 
 def _reachable(address: Address) -> Address:

@@ -73,7 +73,6 @@ class Board:
         self._steady = steady
         self._workers: dict[int, _Heard] = {}
         self._seen: set[int] = set()
-        self._asked = False
         self._left: list[Report] = []  # the last words of those that have left in this drain
         self._started = False
 
@@ -93,13 +92,6 @@ class Board:
             if report.state == "draining":
                 self._left.append(report)
         return gone
-
-    def ask_to_drain(self) -> bool:
-        """A drain is asked for; False where one is under way, which a second would hurry."""
-        if self._is_leaving():
-            return False
-        self._asked = True
-        return True
 
     # -- what that says ----------------------------------------------------------------------------
 
@@ -166,10 +158,7 @@ class Board:
         return self._started or not self.unready()
 
     def _is_leaving(self) -> bool:
-        """Asked for here; or seen, where the supervisor was told otherwise: then all workers leave,
-        and not only one, in whose place comes another."""
-        if self._asked:
-            return True
+        """All workers leave, and not only one, in whose place comes another."""
         states = {heard.report.state for heard in self._workers.values()}
         return states == {"draining"} if states else bool(self._left)
 

@@ -1,9 +1,8 @@
-"""What the ops process answers: health, metrics, and the drain."""
+"""What the ops process answers: health, metrics, and how far a drain is."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,8 +44,8 @@ class _Own(Collector):
             yield family(name, metric.meaning, value=value)
 
 
-def pages(board: Board, folder: Path, begin_drain: Callable[[], None]) -> Starlette:
-    """The application. `folder` is the run folder; `begin_drain` starts the drain."""
+def pages(board: Board, folder: Path) -> Starlette:
+    """The application. `folder` is the run folder."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(folder / METRICS_FOLDER))  # type: ignore[no-untyped-call]
     registry.register(_Own(board))
@@ -63,14 +62,8 @@ def pages(board: Board, folder: Path, begin_drain: Callable[[], None]) -> Starle
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    async def drain(request: Request) -> Response:
-        if request.method != "POST":
-            return JSONResponse(asdict(board.drain()))
-        if not _from_here(request):
-            return JSONResponse({"error": "a drain begins from this machine only"}, 403)
-        if board.ask_to_drain():
-            begin_drain()
-        return JSONResponse(asdict(board.drain()), 202)
+    async def drain(_: Request) -> Response:
+        return JSONResponse(asdict(board.drain()))
 
     async def not_found(_: Request, __: Exception) -> Response:
         return JSONResponse({"error": "there is nothing here", "there_is": PATHS}, 404)
@@ -81,7 +74,7 @@ def pages(board: Board, folder: Path, begin_drain: Callable[[], None]) -> Starle
             Route("/readyz", ready),
             Route("/startupz", started),
             Route("/metrics", metrics),
-            Route("/drain", drain, methods=["GET", "POST"]),
+            Route("/drain", drain),
         ],
         exception_handlers={404: not_found},
     )
@@ -92,15 +85,3 @@ def _health(problems: list[Problem]) -> Response:
         {"ok": not problems, "problems": [asdict(problem) for problem in problems]},
         503 if problems else 200,
     )
-
-
-def _from_here(request: Request) -> bool:
-    if request.client is None:
-        return False
-    try:
-        peer = ipaddress.ip_address(request.client.host)
-    except ValueError:
-        return False
-    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
-        peer = peer.ipv4_mapped
-    return peer.is_loopback

@@ -47,20 +47,15 @@ def run(settings: Settings, folder: Path) -> None:
 
 async def _run(settings: Settings, folder: Path) -> None:
     assert settings.ops_listen is not None, "there is an ops process only where it listens"
-    supervisor = os.getppid()
     board = Board(settings.workers, _alive, time.monotonic)
-
-    def begin_drain() -> None:
-        if os.getppid() == supervisor:  # else it is gone, and the workers with it
-            os.kill(supervisor, signal.SIGTERM)
 
     server = _Server(
         uvicorn.Config(
-            pages(board, folder, begin_drain),
+            pages(board, folder),
             log_config=None,
             access_log=False,
             lifespan="off",
-            proxy_headers=False,  # who may drain goes by the connection itself
+            proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=END_S,
         )

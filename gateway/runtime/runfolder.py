@@ -36,7 +36,7 @@ def run_folder() -> Iterator[Path]:
     """
     sweep()
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f"{_prefix()}{os.getpid()}-", dir=_base()))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_prefix(os.getuid())}{os.getpid()}-", dir=_base()))
         lock = _lock(folder)
         if lock is not None and folder.exists():
             break
@@ -51,15 +51,28 @@ def run_folder() -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Remove the folders whose processes have all ended."""
+    """Remove our user's folders whose processes have all ended."""
+    for folder in folders(os.getuid()):
+        lock = _lock(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def folders(user: int | None = None) -> Iterator[Path]:
+    """The run folders that there are: those of one user, or all."""
     for base in (_MEMORY, _temporary()):
-        if base is None:
-            continue
-        for folder in base.glob(f"{_prefix()}*"):
-            lock = _lock(folder)
-            if lock is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)
+        if base is not None:
+            yield from base.glob(f"{_prefix(user)}*")
+
+
+def is_left_behind(folder: Path) -> bool:
+    """True where all its processes have ended."""
+    lock = _lock(folder)
+    if lock is None:
+        return False
+    os.close(lock)
+    return True
 
 
 def _lock(folder: Path) -> int | None:
@@ -104,5 +117,5 @@ def _free(folder: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def _prefix() -> str:
-    return f"homeport-run-{os.getuid()}-"
+def _prefix(user: int | None) -> str:
+    return "homeport-run-" + ("" if user is None else f"{user}-")

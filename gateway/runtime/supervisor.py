@@ -13,6 +13,7 @@ one refuses to start      at first: leaves. Later, because a file is wrong by no
                           every `REFUSED_S`, and the others go on
 a loop hangs for `HANG_S` kills that worker
 SIGTERM, SIGINT           SIGTERM for all workers: they drain; a second one hurries them
+`homeport drain`          the same as SIGTERM, by the control socket; a second one hurries nobody
 SIGHUP                    SIGHUP for all children: workers read their files again
 `drain_s` are over        kills the workers that are still there
 the workers are gone      ends the ops process, and itself
@@ -42,6 +43,7 @@ import structlog
 
 from gateway.config import Address, Settings, Source
 from gateway.runtime.child import Child, Words, fork, watch, work
+from gateway.runtime.control import Control, name_of
 from gateway.runtime.worker import Listening, StartError, cannot_listen
 from gateway.sockets import reserve
 
@@ -120,7 +122,8 @@ def supervise(
             import gateway.ops.exporter  # noqa: F401 - what workers then need, too
         gc.collect()
         gc.freeze()  # what is never looked through is never copied into a child
-        _Supervisor(shared, source, folder, partial(on_ready, listening), held).run()
+        name = name_of(settings, None if source is None else source.file)
+        _Supervisor(shared, source, folder, name, partial(on_ready, listening), held).run()
 
 
 def _reserve(where: str | None, held: contextlib.ExitStack) -> tuple[Address, ...]:
@@ -142,6 +145,7 @@ class _Supervisor:
         settings: Settings,
         source: Source | None,
         folder: Path,
+        name: str,
         on_ready: Callable[[], None],
         held: contextlib.ExitStack,
     ) -> None:
@@ -164,6 +168,8 @@ class _Supervisor:
             sock.setblocking(False)
             held.enter_context(sock)
         self._selector.register(self._woken, selectors.EVENT_READ)
+        self._control = Control(folder, name, self._selector, self._drain)
+        held.callback(self._control.close)
 
     def run(self) -> None:
         """See `supervise`."""
@@ -177,6 +183,8 @@ class _Supervisor:
                 for key, _ in ready:
                     if isinstance(key.fileobj, Child):
                         self._listen(key.fileobj)
+                    elif key.data is not None:
+                        key.data()
                 self._hear_signals()  # last: whoever has ended is listened to no more
                 self._do_what_is_due()
         if self._failure is not None:
@@ -203,6 +211,7 @@ class _Supervisor:
         place.restart_at = math.inf
         others = [other.child.fileno() for other in self._places if other.child is not None]
         own = [self._selector.fileno(), self._wakeup.fileno(), self._woken.fileno()]
+        own += self._control.descriptors
         try:
             child = fork(place.run, [*others, *own], _SIGNALS)
         except OSError as error:  # too many processes, or no memory
@@ -280,6 +289,11 @@ class _Supervisor:
                 else:
                     _log.info("leaving", signal=signal.Signals(number).name)
                     self._leave(None)
+
+    def _drain(self) -> None:
+        if not self._leaving:
+            _log.info("leaving", asked="homeport drain")
+            self._leave(None)
 
     def _leave(self, failure: StartError | None) -> None:
         self._leaving = True

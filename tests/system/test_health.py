@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import urllib.parse
 
+from gateway.runtime import control
 from protocol import codes
 from tests.harness import PROGRAM, RawClient, children
 from tests.system.ops import Ops, Proxy, until
@@ -84,28 +84,29 @@ async def test_a_loop_that_hangs_is_not_alive(open_site: OpenSite) -> None:
     await ops.until("/readyz", 200)
 
 
-async def test_a_drain_is_asked_for_shown_and_no_readiness(open_site: OpenSite) -> None:
-    """POST /drain: readiness goes, the progress counts the session that is left, and the ops
-    process is the last to end."""
+async def test_a_drain_is_shown_and_no_readiness(open_site: OpenSite) -> None:
+    """Readiness goes, the progress counts the session that is left, and the ops process is the last
+    to end. No request begins it, and asking for it again does not hurry it."""
     site, ops = await open_site(), Ops()
-    gateway = await site.gateway(workers=2, ops_listen=ops.address)
+    gateway = await site.gateway("a", workers=2, ops_listen=ops.address)
     await ops.until("/readyz", 200)
+    (here,) = control.running(str(site.folder / "a.toml"))
     async with RawClient.open(ws(gateway)) as client:
         await client.connect(site.token("alice"))
         client.websocket.transport.pause_reading()  # so it answers no close frame
-        status, body = await ops.ask("/drain", "POST")
-        assert (status, json.loads(body)["state"]) == (202, "draining")
-        await ops.until("/readyz", 503)
+        assert (await ops.ask("/drain", "POST"))[0] == 405
+        assert (await ops.told("/drain"))["state"] == "ready"
+        with here.ask_to_drain(), here.ask_to_drain():
+            await ops.until("/readyz", 503)
 
-        async def counted() -> bool:
-            told = await ops.told("/drain")
-            return (told["state"], told["to_drain"], told["left"]) == ("draining", 1, 1)
+            async def counted() -> bool:
+                told = await ops.told("/drain")
+                return (told["state"], told["to_drain"], told["left"]) == ("draining", 1, 1)
 
-        await until(counted)
-        assert (await ops.metrics())["homeport_runtime_drain_sessions"] == 1
-        await ops.ask("/drain", "POST")  # again: it must not hurry
-        client.websocket.transport.resume_reading()
-        await ops.gone()
+            await until(counted)
+            assert (await ops.metrics())["homeport_runtime_drain_sessions"] == 1
+            client.websocket.transport.resume_reading()
+            await ops.gone()
     assert gateway.stop() == 0
 
 

@@ -1,4 +1,4 @@
-"""The answers over HTTP, without a socket: who may begin a drain, and what an answer holds."""
+"""The answers over HTTP, without a socket, and what an answer holds."""
 
 from __future__ import annotations
 
@@ -14,29 +14,13 @@ from gateway.ops.pages import pages
 from gateway.ops.reports import Report
 
 
-class Drains:
-    """How often a drain was begun."""
-
-    def __init__(self) -> None:
-        self.begun = 0
-
-    def __call__(self) -> None:
-        self.begun += 1
-
-
 @pytest.fixture
-def drains() -> Drains:
-    """Counts the drains."""
-    return Drains()
-
-
-@pytest.fixture
-def app(tmp_path: Path, drains: Drains) -> Starlette:
+def app(tmp_path: Path) -> Starlette:
     """The pages of a gateway with one worker, which is well."""
     (tmp_path / "metrics").mkdir()
     board = Board(1, lambda pid: True, lambda: 0.0)
     board.take(Report("1", 1, "ready", 0, 0, 0.0, ""))
-    return pages(board, tmp_path, drains)
+    return pages(board, tmp_path)
 
 
 async def ask(
@@ -64,29 +48,19 @@ async def ask(
         "scheme": "http",
     }
     await app(scope, receive, send)
-    return said[0]["status"], json.loads(said[1]["body"])
+    body = said[1]["body"]
+    return said[0]["status"], json.loads(body) if said[0]["status"] != 405 else body
 
 
-@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
-async def test_a_drain_begins_from_this_machine(app: Starlette, drains: Drains, peer: str) -> None:
-    """Once: asked again, it says how far it is."""
-    assert await ask(app, "/drain", "POST", peer) == (
-        202,
-        {"state": "draining", "to_drain": 0, "left": 0, "workers": 1},
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "10.1.2.3"])
+async def test_no_request_begins_a_drain(app: Starlette, peer: str) -> None:
+    """A port obeys every process of the machine, and every page in a browser there: a POST without
+    any secret, of whatever origin, had the gateway leave, and it stayed away."""
+    assert (await ask(app, "/drain", "POST", peer))[0] == 405
+    assert await ask(app, "/drain", peer=peer) == (
+        200,
+        {"state": "ready", "to_drain": 0, "left": 0, "workers": 1},
     )
-    assert (await ask(app, "/drain", "POST", peer))[0] == 202
-    assert drains.begun == 1
-    assert (await ask(app, "/readyz"))[0] == 503
-
-
-@pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1", "testclient"])
-async def test_a_drain_does_not_begin_from_elsewhere(
-    app: Starlette, drains: Drains, peer: str
-) -> None:
-    """Whatever the request says of where it comes from."""
-    forged = {"x-forwarded-for": "127.0.0.1", "forwarded": "for=127.0.0.1"}
-    assert (await ask(app, "/drain", "POST", peer, **forged))[0] == 403
-    assert drains.begun == 0
     assert await ask(app, "/readyz", peer=peer) == (200, {"ok": True, "problems": []})
 
 

@@ -15,6 +15,7 @@ import pytest
 from gateway.config import Settings
 from gateway.ops.reports import METRICS_FOLDER
 from gateway.runtime import runfolder
+from tests.gateway.runtime.test_supervisor import Replica
 
 
 def test_it_is_private_and_goes() -> None:
@@ -62,12 +63,7 @@ def test_no_temporary_folder_is_needed(
 )
 def test_a_gateway_starts_on_a_read_only_root(settings: Settings, tmp_path: Path) -> None:
     """The whole of `homeport serve`: no /tmp and no HOME."""
-    config = tmp_path / "gateway.toml"
-    config.write_text(
-        'region = "sg"\ndurability = "memory"\nplain_listen = "127.0.0.1:0"\nworkers = 1\n'
-        f'ops_listen = "127.0.0.1:0"\nkey_file = "{settings.key_file}"\n'
-        f'redis_url = "{settings.redis_url}"\n'
-    )
+    config = Replica(tmp_path, settings).config(ops_listen="127.0.0.1:0", workers=1)
     program = Path(sys.executable).with_name("homeport")
     script = (
         f"mount -o remount,bind,ro / && cd / && exec env -u HOME {program} serve --config {config}"
