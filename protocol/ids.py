@@ -85,6 +85,15 @@ def direct_conversation(a: str, b: str) -> str:
     return f"d:{a}:{b}" if a <= b else f"d:{b}:{a}"
 
 
+def peer_of(user: str, conversation: str) -> str:
+    """What `user` calls a conversation: the other user of a direct one."""
+    kind, _, members = conversation.partition(":")
+    if kind != "d":
+        return conversation
+    lower, _, higher = members.partition(":")
+    return higher if lower == user else lower
+
+
 def room_of(to: str) -> str | None:
     """The room that ``r:<room id>`` means, or None: room ids have the form of user ids."""
     room = to.removeprefix(ROOM)

@@ -14,7 +14,7 @@ from gateway.chat.requests import Caller, Handlers
 from gateway.store.receipts import Marks, ReceiptStore
 from protocol import codes, frames
 from protocol.frames import Result
-from protocol.ids import GROUP
+from protocol.ids import GROUP, peer_of
 from protocol.limits import MAX_RECEIPT_ROWS, MAX_UNREAD_ROWS
 
 
@@ -87,7 +87,7 @@ class Receipts:
         counts, more = await self._store.unread(
             caller.app.id, caller.app.tier, caller.user, self._clock_ms(), MAX_UNREAD_ROWS
         )
-        rows = [(_peer(caller.user, talk), count) for talk, count in counts.items()]
+        rows = [(peer_of(caller.user, talk), count) for talk, count in counts.items()]
         return Result(unread=frames.Counts(rows, more))
 
     async def _others(self, caller: Caller, peer: str) -> tuple[str, Sequence[str]]:
@@ -104,12 +104,3 @@ class Receipts:
 
 def _is_group(peer: str) -> bool:
     return peer.startswith(GROUP)
-
-
-def _peer(user: str, conversation: str) -> str:
-    """What `user` calls a conversation: the reverse of `conversation_of`."""
-    kind, _, members = conversation.partition(":")
-    if kind != "d":
-        return conversation
-    lower, _, higher = members.partition(":")
-    return higher if lower == user else lower

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "app": "apps:app",
     "token": "tokens:app",
     "kick": "tokens:kick",
+    "user": "users:app",
     "keys": "keys:app",
     "config": "config_cmd:app",
     "doctor": "doctor:doctor",

@@ -65,6 +65,15 @@ def set_level(level: str) -> None:
     _threshold.number = _NUMBERS[level]
 
 
+_places: dict[str, str] = {}
+
+
+def name_gateway(gateway: str) -> None:
+    """From now on each line says `gateway`: the end of its sessions' ids, which `homeport user
+    show` tells."""
+    _places["gateway"] = gateway
+
+
 def configure(level: str, format_: Literal["json", "console"], worker: str | None = None) -> None:
     """Set the process' logging up, once. `level` is as in `set_level`. `worker` is the name of one
     of several processes, which then stands in each of its lines."""
@@ -78,6 +87,7 @@ def configure(level: str, format_: Literal["json", "console"], worker: str | Non
     def name(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
         if worker is not None:
             event["worker"] = worker
+        event.update(_places)
         return event
 
     # A traceback of our own fault is wanted; the values of its variables, which both renderers

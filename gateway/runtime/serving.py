@@ -14,6 +14,7 @@ import structlog
 
 from gateway.config import Settings, Source
 from gateway.net.lost import is_lost
+from gateway.runtime import logs
 from gateway.runtime.worker import Listening, Worker
 
 GC_THRESHOLD: Final = 10_000
@@ -62,6 +63,7 @@ async def serve(
         loop.add_signal_handler(number, leave)
     try:
         worker = Worker(settings, folder=folder, name=name, source=source)
+        logs.name_gateway(worker.gateway)
         if source is not None:  # else whoever closes the terminal of `homeport dev` ends it
             loop.add_signal_handler(signal.SIGHUP, worker.reloading.ask)
         starting = asyncio.create_task(worker.start())

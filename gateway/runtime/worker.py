@@ -47,11 +47,13 @@ from gateway.runtime.report import Reporter
 from gateway.runtime.rotation import LiveKeyring
 from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
+from gateway.security.pseudonyms import Pseudonyms
 from gateway.security.sealing import Sealer
 from gateway.session.app_limit import AppLimit
 from gateway.session.clock import Clock
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
+from gateway.session.lines import Lines
 from gateway.session.services import Services
 from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store import events
@@ -165,10 +167,11 @@ class Worker:
         rooms = Rooms(room_store, self._room_records, self._rooms, self._clock.wall_ms)
         relay = Relay(self._link, inboxes, self._records, self._clock.wall_ms)
         self._wheel = Wheel(self._clock.steady())
-        gateway = secrets.token_hex(GATEWAY_CHARS // 2)
+        self.gateway = gateway = secrets.token_hex(GATEWAY_CHARS // 2)
         self._statuses = Statuses(sealer)
         headcount = Headcount()
-        presence_store = PresenceStore(self._link, keys, gateway, headcount)
+        where = f"{socket.gethostname()} {name}".rstrip()
+        presence_store = PresenceStore(self._link, keys, gateway, headcount, where)
         self._presence = PresenceHub(
             self._subscriber,
             presence_store,
@@ -223,6 +226,7 @@ class Worker:
             signals=Signals(relay, room_store, groups, self._records, self._clock.wall_ms),
             presence=self._presence,
             gateway=gateway,
+            lines=Lines(Pseudonyms(keyring)),
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins, settings, shared=folder is not None)

@@ -55,11 +55,15 @@ _claims_decoder: Final = msgspec.json.Decoder(_Claims)
 
 
 class TokenRefused(Exception):
-    """The token lets nobody in. `code` says why; the text shows nothing of the token."""
+    """The token lets nobody in. `code` says why; the text shows nothing of the token.
 
-    def __init__(self, code: codes.ErrorCode, detail: str = "") -> None:
+    `user` is whom it names where the app did sign it.
+    """
+
+    def __init__(self, code: codes.ErrorCode, detail: str = "", user: str | None = None) -> None:
         super().__init__(f"{code.meaning} {detail}".rstrip())
         self.code = code
+        self.user = user
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +176,15 @@ def verify(token: str, app: App, now_s: float, signatures: Signatures | None = N
     if not is_user_id(claims.sub):
         raise TokenRefused(codes.TOKEN_MALFORMED, "`sub` must be a user id.")
     if claims.aud not in (audience := f"homeport:{app.region}", (audience,)):
-        raise TokenRefused(codes.TOKEN_AUDIENCE)
+        raise TokenRefused(codes.TOKEN_AUDIENCE, user=claims.sub)
     if now_s >= claims.exp:
-        raise TokenRefused(codes.TOKEN_EXPIRED)
+        raise TokenRefused(codes.TOKEN_EXPIRED, user=claims.sub)
     if max(claims.iat, claims.nbf) > now_s + MAX_CLOCK_SKEW_S:
-        raise TokenRefused(codes.TOKEN_NOT_YET)
+        raise TokenRefused(codes.TOKEN_NOT_YET, user=claims.sub)
     if claims.exp - claims.iat > app.max_token_s:
-        raise TokenRefused(codes.TOKEN_LIFETIME, f"It allows {app.max_token_s} s.")
+        raise TokenRefused(codes.TOKEN_LIFETIME, f"It allows {app.max_token_s} s.", claims.sub)
     if claims.iat * 1000 < app.revoked_before_ms:
-        raise TokenRefused(codes.TOKEN_REVOKED)
+        raise TokenRefused(codes.TOKEN_REVOKED, user=claims.sub)
     return Identity(claims.sub, claims.iat, claims.exp, signed_by)
 
 

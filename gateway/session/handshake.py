@@ -15,6 +15,16 @@ from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from protocol import codes
 
 
+class BadToken(Refused):
+    """A token lets nobody in. `app_id` is the app that it claims to be of, and is there; `user` is
+    whom it names, where the app did sign it."""
+
+    def __init__(self, error: tokens.TokenRefused, app_id: str | None) -> None:
+        super().__init__(error.code, str(error))
+        self.app_id = app_id
+        self.user = error.user
+
+
 @dataclass(slots=True)
 class Handshake:
     """Checks tokens for one gateway. `homes` maps a region's code to its URL, where known."""
@@ -37,6 +47,7 @@ class Handshake:
         """
         if token is None:
             raise Refused(codes.TOKEN_MISSING)
+        app: App | None = None
         try:
             app_id = tokens.app_id_of(token)
             home = region_of(app_id)
@@ -47,7 +58,7 @@ class Handshake:
             app = await self.directory.get(app_id)
             return app, tokens.verify(token, app, now_s, self.signatures)
         except tokens.TokenRefused as error:
-            raise Refused(error.code, str(error)) from error
+            raise BadToken(error, app.id if app else None) from error
         except (StoreError, SealError, AppError) as error:
             raise refusal(error) from error
 

@@ -21,6 +21,7 @@ from gateway.session.clock import Clock
 from gateway.session.counts import Counts
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
+from gateway.session.lines import Lines
 from gateway.session.saving import Saving
 from gateway.session.wheel import Wheel
 from gateway.store.blocks import Blocks
@@ -79,6 +80,7 @@ class Services:
     signals: Signals
     presence: PresenceHub
     gateway: str
+    lines: Lines
     saving: Saving = field(default_factory=Saving)
     counts: Counts = field(default_factory=Counts)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)

@@ -29,7 +29,7 @@ from gateway.security import tokens
 from gateway.session.counts import TOKEN_REFUSALS
 from gateway.session.deadlines import Deadlines, Due
 from gateway.session.delivery import Delivery
-from gateway.session.handshake import close_code, refusal
+from gateway.session.handshake import BadToken, close_code, refusal
 from gateway.session.requests import Requests
 from gateway.session.services import Services, Wire
 from gateway.session.window import AckAhead
@@ -235,6 +235,9 @@ class Session:
         app, identity = await services.handshake.authenticate(token, services.clock.wall())
         if self._closed():
             return
+        self._reader = reader = Reader(
+            app.id, identity.user, frame.device, self.id, frame.ephemeral
+        )
         services.limits.connect(app.id, identity.user)
         await services.app_limit.enter(app)
         if self._closed():
@@ -243,9 +246,6 @@ class Session:
         self._entered = app
         self._bearer = None
         self._identity = identity
-        self._reader = reader = Reader(
-            app.id, identity.user, frame.device, self.id, frame.ephemeral
-        )
         # Before attaching, so that what is left of its limits is known once that is answered.
         self._requests = requests = Requests(services, self, reader, app)
         # First the channel, then the inbox: what is stored in between is heard, or read, or both.
@@ -292,6 +292,9 @@ class Session:
         )
         delivery.start(attached.entries, self._early_top)
         now, wall = services.clock.steady(), services.clock.wall()
+        services.lines.often(
+            now, "connected", **self._named(), resumed=attached.resumed, ephemeral=frame.ephemeral
+        )
         self._checked_at = now
         if self._recheck:
             self.check()
@@ -467,9 +470,19 @@ class Session:
         if not self._closed():
             self._wire.send(codec.websocket_binary(codec.encode(frame)))
 
+    def _named(self) -> dict[str, str]:
+        """The fields of a line in the log that say of whom it is, by hashed names."""
+        reader = self._reader
+        if reader is None:
+            return {"session": self.id}
+        return {"session": self.id, **self._services.lines.named(reader.app_id, reader.user)}
+
     def refuse(self, request_id: int, refused: Refused) -> None:
         """Answer a request with an error; id 0 answers none."""
-        _log.info("refused", session=self.id, code=refused.code.name)
+        named = self._named()
+        if isinstance(refused, BadToken):
+            named |= self._services.lines.named(refused.app_id, refused.user)
+        _log.info("refused", code=refused.code.name, **named)
         self.send(refused.frame(request_id))
 
     def go_away(self, reconnect_in: float) -> None:
@@ -482,7 +495,7 @@ class Session:
     def close(self, code: codes.CloseCode, reason: str = "") -> None:
         """End the session. `reason` must hold nothing the client wrote."""
         if not self._closed():
-            _log.info("closed", session=self.id, code=code.name)
+            _log.info("closed", code=code.name, **self._named())
             self._services.counts.closes[code.name] += 1
             self._cause = Cause("gateway", code.number)
             self._wire.close(code, reason)
@@ -494,6 +507,10 @@ class Session:
         self._state = State.CLOSED
         if self._tier is not None:
             self._services.counts.sessions[self._tier] -= 1
+            if self._cause.by != "gateway":  # else it was said
+                now = self._services.clock.steady()
+                by, code = self._cause
+                self._services.lines.often(now, "left", by=by, code=code, **self._named())
         self._services.wheel.cancel(self)
         if self._entered is not None:
             self._services.app_limit.leave(self._entered)

@@ -44,6 +44,7 @@ from gateway.store.reasons import is_refusal, reason_of
 from gateway.store.scripts import script
 from gateway.store.servers import CONNECT_TIMEOUT_S, TLSFiles, primary_of
 from gateway.store.stamp import Stamp, different
+from gateway.store.user_facts import UserFacts, read_user
 
 _REVOKE: Final = script("revoke")
 _PUT: Final = script("put")
@@ -279,6 +280,16 @@ class Admin:
         """
         await self._existing(app_id)
         await self._publish(self._keys.user(app_id, user).channel, events.kicked(device or ""))
+
+    async def user_facts(self, app_id: str, user: str) -> UserFacts:
+        """What the region's Redis holds of a user, by Redis' own clock. Changes nothing.
+
+        Raises:
+            AppNotFound.
+        """
+        app = await self._existing(app_id)
+        seconds, micros = await self._redis.time()
+        return await read_user(self._redis, self._keys, app, user, seconds * 1000 + micros // 1000)
 
     async def facts(self, now_s: float) -> StoreFacts:
         """See `StoreFacts`. `now_s` is our clock, seconds since 1970."""

@@ -123,6 +123,7 @@ class Keys:
         self.gateways = f"{self._prefix}gateways"
         # In the slot of the key before, which has no tag of its own.
         self.connections = f"{self._prefix}{{{self.gateways}}}:connections"
+        self.gateway_names = f"{self._prefix}{{{self.gateways}}}:names"
 
     def app(self, app_id: str) -> str:
         """The sealed record of an app."""

@@ -84,15 +84,22 @@ class Found:
 class PresenceStore:
     """The presence of a region's users, and the lease of the gateway `gateway`.
 
-    With its lease the gateway tells how many connections it has, as `headcount` says.
+    With its lease the gateway tells how many connections it has, as `headcount` says, and where it
+    is, in words for people.
     """
 
     def __init__(
-        self, link: Link, keys: Keys, gateway: str, headcount: Headcount | None = None
+        self,
+        link: Link,
+        keys: Keys,
+        gateway: str,
+        headcount: Headcount | None = None,
+        where: str = "",
     ) -> None:
         self._link = link
         self._keys = keys
         self._gateway = gateway
+        self._where = where
         self._headcount = headcount or Headcount()
 
     def channel(self, app_id: str, user: str) -> str:
@@ -119,9 +126,9 @@ class PresenceStore:
             self._headcount.learn(told, call.result()[1])
 
     def _lease(self, lease_ms: int, told: Mapping[str, int]) -> asyncio.Future[Any]:
-        keys = (self._keys.gateways, self._keys.connections)
+        keys = (self._keys.gateways, self._keys.connections, self._keys.gateway_names)
         counts = [word for app_id, here in told.items() for word in (app_id, here)]
-        return self._link.run(_GATEWAYS, keys, self._gateway, lease_ms, *counts)
+        return self._link.run(_GATEWAYS, keys, self._gateway, lease_ms, self._where, *counts)
 
     async def read(self, users: Sequence[tuple[str, str]]) -> tuple[list[Found], frozenset[str]]:
         """What there is of each (app id, user), and which gateways live, in one round trip."""

@@ -4,7 +4,9 @@
 --
 -- KEYS  1 gateways: a sorted set, gateway -> the ms at which its lease ends
 --       2 connections: a hash, <app> -> on all gateways, <gateway>:<app> -> on that one
--- ARGV  1 gateway  2 how long its lease lasts, ms; 0 ends it  3 app  4 its connections here  5 app …
+--       3 names: a hash, gateway -> where it is, for people
+-- ARGV  1 gateway  2 how long its lease lasts, ms; 0 ends it  3 where it is
+--       4 app  5 its connections here  6 app …
 -- Returns the gateways that live, and for each app how many connections it has. The time is Redis'
 -- own: gateways' clocks need not agree.
 local time = redis.call('TIME')
@@ -18,6 +20,7 @@ end
 
 if ARGV[2] ~= '0' then
   redis.call('ZADD', KEYS[1], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
+  redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
 end
 local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 if ARGV[2] == '0' then
@@ -25,6 +28,7 @@ if ARGV[2] == '0' then
 end
 if #gone > 0 then
   redis.call('ZREM', KEYS[1], unpack(gone))
+  redis.call('HDEL', KEYS[3], unpack(gone))
   local dead = {}
   for _, gateway in ipairs(gone) do dead[gateway] = true end
   local counts = redis.call('HGETALL', KEYS[2])
@@ -38,7 +42,7 @@ if #gone > 0 then
 end
 
 local totals = {}
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   local app, here = ARGV[i], ARGV[1] .. ':' .. ARGV[i]
   local before, count = tonumber(redis.call('HGET', KEYS[2], here)) or 0, tonumber(ARGV[i + 1])
   if count ~= before then

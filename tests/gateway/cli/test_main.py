@@ -27,6 +27,8 @@ COMMANDS = [
     "room send",
     "room members",
     "kick",
+    "user show",
+    "user hash",
     "doctor",
     "bench chat",
     "bench report",

@@ -1,0 +1,38 @@
+"""What users and apps are called in logs: names that tell one from another, and not who it is.
+
+HMAC-SHA256 under a key that HKDF derives from the region's oldest key. That one is never taken out
+of a keyring, so a name stays the same whatever is rotated. Whoever has the keyring can say what the
+name of a given user is (`homeport user hash`); a log by itself tells nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from gateway.security.keyring import Keyring
+
+_BYTES: Final = 8
+
+
+class Pseudonyms:
+    """Those of one region."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        info = f"homeport log names v1\0{keyring.region}".encode()
+        oldest = keyring.keys[min(keyring.keys)]
+        self._key = HKDF(SHA256(), 32, salt=None, info=info).derive(oldest)
+
+    def app(self, app_id: str) -> str:
+        """16 hex digits for an app."""
+        return self._digest(app_id)
+
+    def user(self, app_id: str, user: str) -> str:
+        """16 hex digits for a user of an app."""
+        return self._digest(f"{app_id}:{user}")
+
+    def _digest(self, name: str) -> str:
+        return hmac.digest(self._key, name.encode(), "sha256")[:_BYTES].hex()

@@ -1,0 +1,52 @@
+"""How sessions show in the log: by hashed names, and no more lines than an operator can pay for.
+
+A close by the gateway and a refusal are a line each. A connect, and an end by the client, are one
+too, but a storm of reconnects would make gigabytes of them: so up to `PER_SECOND` are written in a
+second, and how many were left out is said.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import structlog
+
+from gateway.security.pseudonyms import Pseudonyms
+
+PER_SECOND: Final = 20
+"""Connects and ends that are logged, in a process: about 5 KB a second at most."""
+
+_log = structlog.get_logger("session")
+
+
+class Lines:
+    """One a process."""
+
+    __slots__ = ("_left_out", "_names", "_second", "_written")
+
+    def __init__(self, names: Pseudonyms) -> None:
+        self._names = names
+        self._second = 0
+        self._written = 0
+        self._left_out = 0
+
+    def named(self, app_id: str | None, user: str | None) -> dict[str, str]:
+        """The fields that tell of whom a line is, as far as that is known."""
+        if app_id is None:
+            return {}
+        fields = {"app": self._names.app(app_id)}
+        if user is not None:
+            fields["user"] = self._names.user(app_id, user)
+        return fields
+
+    def often(self, now_s: float, event: str, **fields: Any) -> None:
+        """Write what may come in any number. `now_s` is of a steady clock."""
+        if int(now_s) != self._second:
+            if self._left_out:
+                _log.info("sessions_not_logged", lines=self._left_out)
+            self._second, self._written, self._left_out = int(now_s), 0, 0
+        if self._written < PER_SECOND:
+            self._written += 1
+            _log.info(event, **fields)
+        else:
+            self._left_out += 1

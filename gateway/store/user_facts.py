@@ -1,0 +1,199 @@
+"""What there is of one user in Redis, for an operator who looks into why messages don't come.
+
+Reads only, and nothing that a user wrote: no record of a message is opened, and no status text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.apps.app import App
+from gateway.store.blocks import BlockedBy
+from gateway.store.endings import Ended, Lost
+from gateway.store.events import SESSION_ID_CHARS
+from gateway.store.inbox import DISPLACED, STALE_MS
+from gateway.store.keys import Keys
+from gateway.store.presence import GATEWAY_CHARS
+from protocol.ids import peer_of
+
+MAX_CONVERSATIONS: Final = 50
+"""Conversations with unread messages that are told, those that became unread last."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """A connected session. `where` is that of its gateway, "" where that one says nothing any more:
+    then it was killed, and `connected` is false."""
+
+    id: str
+    gateway: str
+    where: str
+    since_ms: int
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFacts:
+    """A device, or an ephemeral session, whose `device` is "".
+
+    `unacknowledged` counts what waits for it within the tier's time; the oldest of that was stored
+    at `oldest_ms`. `displaced` says that it made room for another device.
+    """
+
+    device: str
+    platform: str
+    session: SessionFacts | None
+    seen_ms: int
+    acknowledged: int
+    unacknowledged: int
+    oldest_ms: int | None
+    away: bool
+    displaced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserFacts:
+    """All of it; times are milliseconds since 1970, and `now_ms` is when it was read.
+
+    `head` is the last number of the inbox, `kept` how many messages it holds and `cap` how many it
+    may, the oldest of `oldest_ms`. `unread` is by conversation as the user calls it; `more` says
+    that there are others. `revoked_before_ms` is 0 where nothing was revoked, of the user
+    or of the whole app.
+    """
+
+    now_ms: int
+    devices: tuple[DeviceFacts, ...]
+    looking: tuple[DeviceFacts, ...]
+    head: int
+    kept: int
+    cap: int
+    oldest_ms: int | None
+    unread: dict[str, int]
+    more: bool
+    blocks: tuple[str, ...]
+    blocked_by: tuple[str, ...]
+    revoked_before_ms: int
+    groups: int
+    ends: tuple[Ended, ...]
+    loss: Lost | None
+
+    @property
+    def presence(self) -> str:
+        """How others see the user: online, away or offline."""
+        here = [each for each in self.devices if each.session and each.session.connected]
+        if not here:
+            return "offline"
+        return "away" if all(each.away for each in here) else "online"
+
+
+async def read_user(redis: Any, keys: Keys, app: App, user: str, now_ms: int) -> UserFacts:
+    """Read it by `redis`, a client of redis-py. `now_ms` is Redis' time."""
+    names = keys.user(app.id, user)
+    youngest = now_ms - app.tier.retention_ms + 1
+    _, groups = keys.groups_of(app.id, user)
+    (
+        alive,
+        places,
+        fields,
+        kept,
+        oldest,
+        talks,
+        blocks,
+        blockers,
+        revoked,
+        count,
+        ends,
+    ) = await asyncio.gather(
+        redis.zrangebyscore(keys.gateways, now_ms, "+inf"),
+        redis.hgetall(keys.gateway_names),
+        redis.hgetall(names.meta),
+        redis.xlen(names.inbox),
+        redis.xrange(names.inbox, min=f"{youngest}-0", count=1),
+        redis.zrevrange(names.unread, 0, MAX_CONVERSATIONS),
+        redis.hkeys(names.blocks),
+        redis.hgetall(names.blocked_by),
+        redis.get(names.revoked),
+        redis.hlen(groups),
+        redis.lrange(names.closes, 0, -1),
+    )
+    where = {name: places.get(name, b"").decode() for name in alive}
+    rows = {
+        name.decode(): await _row(redis, names.inbox, fields, name, where, youngest, now_ms)
+        for name in sorted(fields)
+        if name[:2] in (b"d:", b"s:")
+    }
+    talks, more = talks[:MAX_CONVERSATIONS], len(talks) > MAX_CONVERSATIONS
+    times = await asyncio.gather(
+        *(redis.lrange(names.waiting(talk.decode()), 0, -1) for talk in talks)
+    )
+    unread = {
+        peer_of(user, talk.decode()): sum(int(time) >= youngest for time in each)
+        for talk, each in zip(talks, times, strict=True)
+    }
+    loss = fields.get(b"l")
+    blocked = BlockedBy.parse([part for pair in blockers.items() for part in pair])
+    return UserFacts(
+        now_ms=now_ms,
+        devices=tuple(row for name, row in rows.items() if name.startswith("d:")),
+        looking=tuple(row for name, row in rows.items() if name.startswith("s:")),
+        head=int(fields.get(b"q", 0)),
+        kept=kept,
+        cap=app.tier.inbox_cap,
+        oldest_ms=_ms(oldest),
+        unread={peer: number for peer, number in unread.items() if number},
+        more=more,
+        blocks=tuple(sorted(name.decode() for name in blocks if name)),
+        blocked_by=tuple(sorted(blocked.users)),
+        revoked_before_ms=max(int(revoked or 0), app.revoked_before_ms),
+        groups=count,
+        ends=tuple(Ended.parse(each.decode()) for each in ends),
+        loss=None if loss is None else Lost.parse(loss.decode()),
+    )
+
+
+async def _row(
+    redis: Any,
+    inbox: str,
+    fields: dict[bytes, bytes],
+    name: bytes,
+    where: dict[bytes, str],
+    youngest: int,
+    now_ms: int,
+) -> DeviceFacts:
+    """Of the field `name` of the user's hash."""
+    acked, seen, holder, since, *platform = fields[name].decode().split(" ", 4)
+    seq = int(acked.partition("-")[2])
+    after = max(acked, f"{youngest}-0", key=lambda place: int(place.partition("-")[0]))
+    waiting = await redis.xrange(inbox, min=f"({after}", count=1)
+    # Numbers are dense, but where a message's own time to live ended before the tier's.
+    first = int(waiting[0][0].partition(b"-")[2]) if waiting else None
+    head = int(fields.get(b"q", 0))
+    session = None
+    if len(holder) == SESSION_ID_CHARS:
+        gateway = holder[-GATEWAY_CHARS:]
+        lives = gateway.encode() in where
+        session = SessionFacts(
+            id=holder,
+            gateway=gateway,
+            where=where.get(gateway.encode(), ""),
+            since_ms=int(since),
+            connected=lives and int(seen) > now_ms - STALE_MS,
+        )
+    return DeviceFacts(
+        device=name[2:].decode() if name.startswith(b"d:") else "",
+        platform="".join(platform),
+        session=session,
+        seen_ms=int(seen),
+        acknowledged=seq,
+        unacknowledged=0 if first is None else head - first + 1,
+        oldest_ms=_ms(waiting),
+        away=b"a:" + name[2:] in fields,
+        displaced=holder == DISPLACED,
+    )
+
+
+def _ms(entries: list[Any]) -> int | None:
+    """The time of the first of some entries of a stream."""
+    return int(entries[0][0].partition(b"-")[0]) if entries else None

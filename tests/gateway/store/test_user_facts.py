@@ -1,0 +1,144 @@
+"""What is read of one user, on all kinds of store, and what is noted for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.apps.app import App
+from gateway.store.blocks import Blocks
+from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Ended, Loss, Lost
+from gateway.store.inbox import Reader, Talk
+from gateway.store.presence import PresenceStore
+from gateway.store.user_facts import MAX_CONVERSATIONS, UserFacts
+from protocol.frames import Cursor
+from protocol.ids import direct_conversation
+from tests.gateway.store.conftest import Store, acked, message_id, session
+
+GATEWAY = "abcdef"
+
+
+def of(name: str, gateway: str = GATEWAY) -> str:
+    """A session id on a gateway."""
+    return name.ljust(10, "0") + gateway
+
+
+async def read(store: Store, user: str = "ann") -> UserFacts:
+    """As the command reads it."""
+    async with store.admin() as admin:
+        return await admin.user_facts(store.app.id, user)
+
+
+def everything(store: Store) -> dict[bytes, Any]:
+    """Every key with its bytes."""
+    return {key: store.raw.dump(key) for key in store.raw.scan_iter(count=1000)}
+
+
+async def test_of_nobody_there_is_nothing(store: Store) -> None:
+    """And nothing is there of them afterwards."""
+    before = set(everything(store))
+    facts = await read(store, "nobody")
+    assert (facts.devices, facts.head, facts.kept, facts.ends) == ((), 0, 0, ())
+    assert (facts.presence, facts.loss, facts.revoked_before_ms) == ("offline", None, 0)
+    assert set(everything(store)) == before
+
+
+async def test_devices_with_what_waits_for_each(store: Store) -> None:
+    """Cursor against head: of a device that reads, and one that does not, of a killed gateway."""
+    await PresenceStore(store.link, store.keys, GATEWAY, where="host-7 2").renew()
+    await store.fill("ann", 2)
+    phone = await store.attach("ann", "phone", of("p"))
+    await store.attach("ann", "old", of("o", "dead00"))
+    await store.ack("ann", Cursor(phone.cursor.epoch, phone.entries[0].ms, 1), "phone", of("p"))
+    store.clock.advance(5)
+    await store.fill("ann", 2)
+    looking = Reader(store.app.id, "ann", "cli", of("l"), ephemeral=True)
+    await store.inboxes.attach(looking, store.app.tier, store.clock.ms, None, store.clock.ms)
+    facts = await read(store)
+    old, read_by = facts.devices
+    assert (facts.head, facts.kept, facts.cap) == (4, 4, store.app.tier.inbox_cap)
+    assert (read_by.device, read_by.acknowledged, read_by.unacknowledged) == ("phone", 1, 3)
+    assert read_by.oldest_ms == phone.entries[1].ms
+    assert read_by.session is not None
+    assert read_by.session.connected
+    assert (read_by.session.gateway, read_by.session.where) == (GATEWAY, "host-7 2")
+    assert (old.device, old.acknowledged, old.unacknowledged) == ("old", 0, 4)
+    assert old.session is not None
+    assert (old.session.connected, old.session.where) == (False, "")
+    assert [each.session.id for each in facts.looking if each.session] == [of("l")]
+    assert facts.presence == "online"
+
+
+async def test_what_is_past_its_time_does_not_wait(store: Store) -> None:
+    """G4: it is not delivered, so it is not told, whether the sweeper has come or not."""
+    now = store.clock.ms
+    store.clock.advance(-store.app.tier.retention_ms / 1000 - 60)
+    await store.fill("ann", 3)
+    store.clock.now = now / 1000
+    await store.fill("ann", 1)
+    await store.attach("ann", "phone", of("p"))
+    [phone] = (await read(store)).devices
+    assert phone.unacknowledged == 1
+
+
+async def test_unread_blocks_and_revocation(store: Store) -> None:
+    """By the names that the user has for them; both ways; and no more than is asked for."""
+    blocks = Blocks(store.link, store.keys)
+    for user, other, blocked in (("ann", "eve", True), ("bob", "ann", True), ("cy", "ann", True)):
+        await blocks.change(store.app.id, store.app.tier, user, other, blocked, store.clock.ms)
+    await blocks.change(store.app.id, store.app.tier, "cy", "ann", False, store.clock.ms)
+    for sender, count in (("bob", 2), ("zoe", 1)):
+        for _ in range(count):
+            await deliver(store, store.app, sender)
+    async with store.admin() as admin:
+        await admin.revoke(store.app.id, "ann", 5000)
+    facts = await read(store)
+    assert (facts.blocks, facts.blocked_by) == (("eve",), ("bob",))
+    assert (facts.unread, facts.more) == ({"bob": 2, "zoe": 1}, False)
+    assert facts.revoked_before_ms == 5000
+    for number in range(MAX_CONVERSATIONS):
+        await deliver(store, store.app, f"s{number}")
+    facts = await read(store)
+    assert (len(facts.unread), facts.more) == (MAX_CONVERSATIONS, True)
+
+
+async def deliver(store: Store, app: App, sender: str) -> None:
+    """A message of `sender` to ann."""
+    talk = Talk(direct_conversation(sender, "ann"), sender)
+    await store.inboxes.deliver(
+        app.id, app.tier, message_id(), ("ann", sender), b"r", store.clock.ms, talk
+    )
+
+
+async def test_the_last_ends_and_the_last_loss_are_kept(store: Store) -> None:
+    """A few of them, the newest first; they go with the profile, and with the app."""
+    attached = await store.attach("ann")
+    reader = Reader(store.app.id, "ann", "phone", session("s"))
+    none = Cursor(attached.cursor.epoch, 0, 0)
+    tier = store.app.tier
+    for number in range(ENDS_KEPT + 2):
+        end, loss = End(number, Cause("gateway", 4500 + number)), Loss(number, number, number + 1)
+        await acked(store.inboxes, reader, tier, none, store.clock.ms, end, loss)
+    await acked(store.inboxes, reader, tier, none, 5, End(99, BROKEN_OFF))
+    await acked(store.inboxes, reader, tier, none, store.clock.ms)  # goes on: no end
+    facts = await read(store)
+    assert [end.ms for end in facts.ends] == [99, *range(ENDS_KEPT + 1, 2, -1)]
+    assert facts.ends[0] == Ended(99, BROKEN_OFF, session("s"), "phone")
+    assert facts.ends[1].cause == Cause("gateway", 4500 + ENDS_KEPT + 1)
+    last = ENDS_KEPT + 1
+    assert facts.loss == Lost(last, last, last + 1, "phone")
+    closes = store.keys.user(store.app.id, "ann").closes
+    assert store.raw.pttl(closes) > 0
+    async with store.admin() as admin:
+        await admin.delete_app(store.app.id)
+    await store.sweeper().sweep()
+    assert store.raw.exists(closes) == 0
+
+
+async def test_reading_changes_nothing(store: Store) -> None:
+    """Not a byte of any key, so it can be done at any time."""
+    await PresenceStore(store.link, store.keys, GATEWAY).renew()
+    await store.fill("ann", 3)
+    await store.attach("ann")
+    before = everything(store)
+    await read(store)
+    assert everything(store) == before
