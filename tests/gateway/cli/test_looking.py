@@ -11,7 +11,7 @@ import redis
 
 from gateway.store.keys import Keys
 from tests.gateway.cli.conftest import Region, run
-from tests.harness import ANSWER_S, PROGRAM, GatewayProcess
+from tests.harness import ANSWER_S, PROGRAM, START_S, GatewayProcess
 
 LOOKS = (
     ("unread",),
@@ -77,7 +77,7 @@ def test_one_that_is_killed_leaves_none_either(region: Region, by: signal.Signal
     command = [str(PROGRAM), "listen", "--url", url, "--token", token]
     listening = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + ANSWER_S
+        until = time.monotonic() + START_S
         while not rows(region, app, "bob"):
             assert time.monotonic() < until
             time.sleep(0.02)
