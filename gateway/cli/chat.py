@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -101,11 +102,13 @@ class Target:
     def client(self, device: str | None, on_event: Callable[[Event], None]) -> Client:
         """A client of this place; what it reads is acknowledged by its caller.
 
-        Without a `device` it is an ephemeral one, of which nothing stays.
+        Without a `device` it is an ephemeral one, of which nothing stays. What it would log is left
+        to the command, which tells it in its own words.
 
         Raises:
             typer.BadParameter: the URL or the CA file makes no sense.
         """
+        logging.getLogger("homeport.client").addHandler(logging.NullHandler())
         try:
             return Client(
                 self.url,

@@ -101,7 +101,7 @@ def _text(message: Message | RoomMessage) -> str | None:
     if message.kind != "text":
         return None
     try:
-        return message.text
+        return message.body.decode()
     except UnicodeDecodeError:
         return None
 

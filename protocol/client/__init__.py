@@ -14,7 +14,8 @@
 
     asyncio.run(main())
 
-The client reconnects, resumes where it was, and renews its token. ``on_event`` tells what happens.
+The client reconnects, resumes where it was, and renews its token. ``on_event`` tells what happens,
+and the logger ``homeport.client`` what a program without one needs to know.
 """
 
 from protocol.client.client import Client
@@ -24,13 +25,18 @@ from protocol.client.errors import (
     ClientError,
     ConnectFailed,
     CursorFileDamaged,
+    CursorFileError,
+    CursorFileForeign,
+    CursorNotSaved,
     RequestRefused,
     SendTimeout,
     TokenRefused,
+    UserChanged,
     WrongRegion,
 )
 from protocol.client.events import (
     Connected,
+    CursorUnsaved,
     Disconnected,
     Event,
     Lost,
@@ -78,6 +84,7 @@ __all__ = [
     "Disconnected",
     "Lost",
     "Reset",
+    "CursorUnsaved",
     "RoomGap",
     "Signal",
     "TokenExpiring",
@@ -89,9 +96,13 @@ __all__ = [
     "ClientError",
     "RequestRefused",
     "SendTimeout",
-    "CursorFileDamaged",
     "ClientClosed",
     "WrongRegion",
     "TokenRefused",
+    "UserChanged",
     "ConnectFailed",
+    "CursorFileError",
+    "CursorFileDamaged",
+    "CursorFileForeign",
+    "CursorNotSaved",
 ]

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from random import random as system_random
 from types import TracebackType
 from typing import Final, Literal, Self
-from urllib.parse import urlsplit
 
+from protocol.client import checks
 from protocol.client import history as histories
+from protocol.client.address import Address, Proxy
+from protocol.client.blocking import BlockRequests
 from protocol.client.cursor import CursorFile
-from protocol.client.errors import ClientClosed, ClientError
-from protocol.client.events import Event
+from protocol.client.dispatch import Dispatcher, Handler
+from protocol.client.errors import ClientClosed, ClientError, CursorNotSaved
+from protocol.client.events import Disconnected
 from protocol.client.groups import GroupRequests
 from protocol.client.incoming import Incoming
-from protocol.client.link import GetToken, Link
+from protocol.client.link import Link
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
 from protocol.client.presence import PresenceRequests, Watches
 from protocol.client.recalls import RecallRequests
 from protocol.client.receipts import Marks, ReceiptRequests
 from protocol.client.rooms import Room, Rooms
+from protocol.client.tokens import GetToken
 from protocol.frames import (
-    Block,
-    Blocks,
     ClientFrame,
     Cursor,
     Options,
@@ -35,10 +38,11 @@ from protocol.frames import (
     Roomset,
     Send,
     Signal,
-    Unblock,
 )
 from protocol.ids import is_device_id, is_user_id, new_client_id
-from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES, PATH
+from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES
+
+_log = logging.getLogger("homeport.client")
 
 _NO_OPTIONS: Final = Options()
 
@@ -47,7 +51,7 @@ def _not_delivered(_: Message) -> None:
     """What is read without a device has reached none."""
 
 
-class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
+class Client(BlockRequests, GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
     Made inside a running event loop and used as ``async with``: it enters when the first connection
@@ -57,9 +61,12 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         url: ``wss://host:port``; the path is added when there is none.
         device: names this device among its user's; a second connection of it ends the first.
         token: the token to use; it can't be renewed.
-        get_token: or, instead, a function that gets a new one; called before the first connection
-            and whenever another one is needed.
-        cursor: where to go on from. None: from what the server keeps for this device.
+        get_token: or, instead, a coroutine function (or function) that gets a new one; called
+            before the first connection and whenever another one is needed. Where it raises, takes
+            over 30 seconds or returns no str, that was a failed attempt, and another one follows.
+            Its tokens must all be for one app and user; another's ends the client.
+        cursor: where to go on from; a `CursorFile` is this app's, user's and device's own. None:
+            from what the server keeps for this device.
         cacert: a PEM file with the CA of the server's certificate, or a whole TLS context, which
             many clients can share. None: the system's CAs.
         auto_ack: acknowledge a message when the caller comes back for the next one. False: the
@@ -69,12 +76,19 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         ephemeral: be no device: read what waits and what comes, and leave nothing behind. The
             server keeps no cursor, nothing counts as delivered, and the user seems to be no more
             online for it. ``device`` is then only what an operator sees.
-        on_event: called with each `Event`, soon after it happened, in order.
+        on_event: a function or coroutine function, called with each `Event` soon after it happened,
+            one after the other. What it raises is logged and stops nothing.
+        proxy: True: what the environment says (``https_proxy``, ``no_proxy`` …); None: no proxy;
+            else the URL of one. This machine itself (``localhost``) is always reached directly.
         sleep, random: for tests: what waits before a reconnect, and a random float in [0, 1).
 
+    The logger ``homeport.client`` is told what a program without ``on_event`` needs to know: of
+    attempts to connect that fail in a row, the first and each tenth (WARNING).
+
     Raises:
-        ValueError: an argument makes no sense.
-        CursorFileDamaged, OSError: the cursor file or ``cacert`` can't be used.
+        TypeError, ValueError: an argument makes no sense.
+        CursorFileDamaged, CursorFileForeign: the cursor file holds no cursor, or another's.
+        OSError: the cursor file or ``cacert`` can't be read.
     """
 
     def __init__(
@@ -89,25 +103,36 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         auto_ack: bool = True,
         platform: str = "",
         ephemeral: bool = False,
-        on_event: Callable[[Event], None] | None = None,
+        on_event: Handler | None = None,
+        proxy: Proxy = True,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = system_random,
     ) -> None:
         if (token is None) == (get_token is None):
             raise ValueError("give either token or get_token")
+        if token is not None:
+            checks.text("token", token)
+        for name, callback in (("get_token", get_token), ("on_event", on_event)):
+            if callback is not None:
+                checks.function(name, callback)
+        checks.text("device", device)
+        checks.text("platform", platform)
+        checks.instance("cursor", cursor, Cursor, CursorFile, type(None))
         if not is_device_id(device):
             raise ValueError("device must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
         if len(platform) > MAX_PLATFORM_CHARS:
             raise ValueError(f"platform must be at most {MAX_PLATFORM_CHARS} characters")
+        address = Address.of(url, cacert, proxy)
+        self._events = Dispatcher(on_event)
+        tell = self._events.tell
         self._outgoing = Outgoing(random)
-        self._rooms = Rooms(self._request, on_event)
-        self._watches = Watches(self._request, on_event)
+        self._rooms = Rooms(self._request, tell)
+        self._watches = Watches(self._request, tell)
         self._marks = Marks(self._outgoing)
         handed = _not_delivered if ephemeral else self._marks.delivered
-        self._incoming = Incoming(cursor, auto_ack, handed)
+        self._incoming = Incoming(device, cursor, auto_ack, handed, tell)
         self._link = Link(
-            _endpoint(url),
-            _tls_context(url, cacert),
+            address,
             device,
             token,
             get_token,
@@ -115,21 +140,25 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
             self._outgoing,
             self._rooms,
             self._watches,
-            on_event,
+            self._events,
             sleep,
             random,
             platform,
             ephemeral,
         )
+        self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._end: Exception | None = None
 
     async def __aenter__(self) -> Self:
         """Connect.
 
         Raises:
             ClientClosed: it can't work: WrongRegion, TokenRefused, ConnectFailed or another end.
-            Exception: what ``get_token`` raised.
+            CursorFileForeign, CursorNotSaved: the cursor file is another's, or can't be written.
         """
+        checks.loop(self._loop)
         if self._task is not None:
             raise RuntimeError("a client is used once; make a new one")
         self._task = asyncio.create_task(self._link.run())
@@ -137,10 +166,10 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         try:
             first = asyncio.FIRST_COMPLETED
             await asyncio.wait([self._task, self._link.live], return_when=first)
-            if self._task.done():
-                self._task.result()
-        except BaseException:
-            await self.close()
+            if self._end is not None:
+                raise self._end  # noqa: TRY301 - closed as after any other failure
+        except BaseException as error:
+            await self._close_after(error)
             raise
         return self
 
@@ -150,23 +179,38 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        if exc is None:
+            await self.close()
+        else:
+            await self._close_after(exc)
+
+    async def _close_after(self, error: BaseException) -> None:
+        """Close; that the cursor is not saved must not hide `error`."""
+        try:
+            await self.close()
+        except CursorNotSaved as unsaved:
+            error.add_note(str(unsaved))
 
     async def close(self) -> None:
         """Send what is acknowledged and marked, save the cursor file, close the connection.
 
-        Sends that still wait raise `ClientClosed`; `messages` ends.
+        Sends that still wait raise `ClientClosed`; `messages` ends. An asynchronous ``on_event``
+        that is running has 5 seconds to end.
 
         Raises:
-            OSError: the cursor file can't be written; the connection is closed all the same.
+            CursorNotSaved: the cursor file can't be written; the connection is closed all the same.
         """
+        checks.loop(self._loop)
         if self._task is None:
             return
+        self._closing = True
         try:
             marked = self._marks.flush()
             self._incoming.flush()
             if marked:
                 await asyncio.sleep(0)  # marks are written in the next turn
+                if not self._outgoing.is_connected:
+                    _log.warning("closed without a connection: some receipts were not told")
         finally:
             self._incoming.close(None)
             self._rooms.close(None)
@@ -178,6 +222,7 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
                 self._task.cancel()  # no time for a closing handshake
                 await asyncio.wait([self._task])
                 raise
+            await self._events.close()
 
     async def send(
         self,
@@ -186,7 +231,7 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         *,
         kind: str | None = None,
         client_id: str | None = None,
-        mentions: Sequence[str] = (),
+        mentions: Iterable[str] = (),
         reply: bytes | None = None,
         history: bool = True,
         online_only: bool = False,
@@ -217,12 +262,16 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
             RequestRefused: the server said no.
             SendTimeout: no answer in time; the outcome is unknown.
             ClientClosed: the client has ended; the outcome is unknown if this send had begun.
+            TypeError, ValueError: an argument makes no sense; nothing was sent.
         """
-        if kind is None:
-            kind = "text" if isinstance(body, str) else "binary"
-        data = body.encode() if isinstance(body, str) else body
-        name = client_id or new_client_id()
-        asked = Options(tuple(mentions), reply, history, online_only, ttl)
+        checks.text("to", to)
+        data = checks.body(body)
+        kind = checks.text("kind", kind or ("text" if isinstance(body, str) else "binary"))
+        name = checks.text("client_id", client_id or new_client_id())
+        checks.instance("reply", reply, bytes, type(None))
+        checks.instance("ttl", ttl, int, type(None))
+        people = tuple(checks.user_ids("mentions", mentions))
+        asked = Options(people, reply, history, online_only, ttl)
         options = None if asked == _NO_OPTIONS else asked
         result = await self._request(
             lambda id: Send(id, name, to, kind, data, options), timeout, name
@@ -230,25 +279,6 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         if result.id is None or result.time is None:
             raise ClientError("the server's ok says neither the message's id nor its time")
         return Sent(result.id, result.time, to)
-
-    async def block(self, user: str, *, timeout: float | None = 30) -> None:
-        """Have what `user` sends to this one refused, from now on and on all devices.
-
-        Blocking again changes nothing. A message that was under way may still come. Raises as
-        `send` does.
-        """
-        await self._request(lambda id: Block(id, user), timeout)
-
-    async def unblock(self, user: str, *, timeout: float | None = 30) -> None:
-        """Take a block back; there need not be one. Raises as `send` does."""
-        await self._request(lambda id: Unblock(id, user), timeout)
-
-    async def blocks(self, *, timeout: float | None = 30) -> tuple[str, ...]:
-        """Whom this user blocks, sorted. Raises as `send` does."""
-        result = await self._request(Blocks, timeout)
-        if result.blocks is None:
-            raise ClientError("the server's ok has no list of blocks")
-        return result.blocks
 
     def room(self, room: str, *, last: int = 10) -> Room:
         """A live chat room, joined as ``async with client.room("lobby") as room``.
@@ -261,9 +291,9 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
             last: how many of the last messages to begin with, 0 to 200.
 
         Raises:
-            ValueError: an argument makes no sense.
+            TypeError, ValueError: an argument makes no sense.
         """
-        if not is_user_id(room):
+        if not is_user_id(checks.text("room", room)):
             raise ValueError("room must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
         if not 0 <= last <= MAX_LAST:
             raise ValueError(f"last must be 0 to {MAX_LAST}")
@@ -274,7 +304,7 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         room: str,
         write: Literal["everyone", "admins"],
         *,
-        admins: Sequence[str] = (),
+        admins: Iterable[str] = (),
         timeout: float | None = 30,
     ) -> None:
         """Create a room, or change who may write there: ``everyone`` in it, or ``admins``.
@@ -282,7 +312,10 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         The creator may always write. Raises as `send` does; `RequestRefused` where the room is
         another user's, or was made by joining it.
         """
-        await self._request(lambda id: Roomset(id, room, write, tuple(admins)), timeout)
+        checks.text("room", room)
+        checks.one_of("write", write, "everyone", "admins")
+        people = tuple(checks.user_ids("admins", admins))
+        await self._request(lambda id: Roomset(id, room, write, people), timeout)
 
     def signal(self, to: str, kind: str, body: str | bytes = b"") -> bool:
         """Tell something that matters only now (typing, a call).
@@ -292,9 +325,13 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         server's no is logged only. Returns false where there is no connection to write it to.
 
         Raises:
-            ValueError: the body is over 4096 bytes.
+            TypeError: an argument is of a wrong type.
+            ValueError: the body is over 4096 bytes, or there is no such text.
         """
-        data = body.encode() if isinstance(body, str) else body
+        checks.loop(self._loop)
+        checks.text("to", to)
+        checks.text("kind", kind)
+        data = checks.body(body)
         if len(data) > MAX_SIGNAL_BYTES:
             raise ValueError(f"the body of a signal is {MAX_SIGNAL_BYTES} bytes at most")
         return self._link.pass_on(Signal(to, kind, data))
@@ -319,7 +356,16 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
                 whoever is a member now.
             limit: most messages; None: all.
             before, after: where to begin; one of them at most.
+
+        Raises:
+            TypeError, ValueError: an argument makes no sense.
         """
+        checks.text("peer", peer)
+        checks.instance("limit", limit, int, type(None))
+        checks.instance("before", before, Place, type(None))
+        checks.instance("after", after, Place, type(None))
+        if before is not None and after is not None:
+            raise ValueError("give either before or after")
         return histories.read(
             lambda make: self._request(make, timeout),
             lambda: self._incoming.user,
@@ -335,12 +381,15 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         Others keep theirs. What comes after the call began stays. Messages that wait in the inbox
         still come. Raises as `send` does; ``timeout`` is for each of its two requests.
         """
+        checks.text("peer", peer)
         await histories.delete(lambda make: self._request(make, timeout), peer)
 
     async def _request(
         self, make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""
     ) -> Result:
         """Any request, repeated like a send. Raises as `send` does."""
+        checks.loop(self._loop)
+        checks.seconds("timeout", timeout)
         if self._task is None:
             raise RuntimeError("use the client as `async with Client(...) as client`")
         return await self._outgoing.request(make, timeout, client_id)
@@ -360,7 +409,10 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
 
         Raises:
             ValueError: this client has not handed out that number yet.
+            ClientClosed: the client was closed by `close`, so the message will come again.
         """
+        checks.loop(self._loop)
+        checks.instance("message", message, Message)
         self._incoming.ack(message)
 
     @property
@@ -369,27 +421,17 @@ class Client(GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
         return self._incoming.cursor
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """The link gave up: so must everything that waits for it."""
-        if not task.cancelled() and (end := task.exception()) is not None:
-            self._rooms.close(end)
-            self._outgoing.close(end)
-            self._incoming.close(end)
-
-
-def _endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError("url must be wss://host or wss://host:port")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise ValueError("url must not have a query, a fragment or credentials; use token")
-    return url if parts.path not in ("", "/") else f"{url.rstrip('/')}{PATH}"
-
-
-def _tls_context(url: str, cacert: Path | ssl.SSLContext | None) -> ssl.SSLContext | None:
-    if not url.startswith("wss:"):
-        if cacert is not None:
-            raise ValueError("cacert is for wss:// URLs")
-        return None
-    if isinstance(cacert, ssl.SSLContext):
-        return cacert
-    return ssl.create_default_context(cafile=cacert)
+        """The link has ended, in whatever way: so must everything that waits for it."""
+        error = None if task.cancelled() else task.exception()
+        if self._closing:
+            self._end = ClientClosed("the client was closed")
+            return
+        if isinstance(error, Exception):
+            self._end = error
+        else:
+            how = "was cancelled" if error is None else f"raised {type(error).__name__}"
+            end = self._end = ClientClosed(f"the client's own task {how}")
+            self._events.tell(Disconnected(None, end.reason, False, None))
+        self._rooms.close(self._end)
+        self._outgoing.close(self._end)
+        self._incoming.close(self._end)

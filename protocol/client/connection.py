@@ -7,7 +7,6 @@ turn of the event loop at once: no task, no future and no system call a message.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -17,6 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 
+from protocol.client.address import Address
 from protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
 
 OPEN_TIMEOUT_S: Final = 10.0
@@ -144,18 +144,21 @@ class _Dial(connect):
         return exc
 
 
-async def dial(url: str, tls: ssl.SSLContext | None) -> Connection:
-    """Open a connection to `url`; the caller sets its ``receive`` before the first ``await``.
+async def dial(address: Address) -> Connection:
+    """Open a connection; the caller sets its ``receive`` before the first ``await``.
 
     Raises:
         OSError: TCP or TLS failed (`ssl.SSLCertVerificationError` is one).
         TimeoutError: it took over `OPEN_TIMEOUT_S`.
-        websockets.exceptions.InvalidHandshake: the server refused the upgrade, or does not speak
-            this subprotocol.
+        websockets.exceptions.InvalidHandshake: the server or a proxy refused, or the server does
+            not speak this subprotocol.
+        websockets.exceptions.InvalidProxy: the proxy's URL can't be used.
+        ImportError: a SOCKS proxy needs the package python-socks.
+        ValueError: there can be no such host.
     """
 
     connection = await _Dial(
-        url,
+        address.url,
         subprotocols=[Subprotocol(SUBPROTOCOL)],
         compression=None,
         open_timeout=OPEN_TIMEOUT_S,
@@ -164,7 +167,8 @@ async def dial(url: str, tls: ssl.SSLContext | None) -> Connection:
         max_size=MAX_FRAME_BYTES,
         max_queue=None,  # nothing is queued there
         create_connection=Connection,
-        ssl=tls,
+        ssl=address.tls,
+        proxy=None if address.is_loopback else address.proxy,
     )
     assert isinstance(connection, Connection)
     if connection.subprotocol != SUBPROTOCOL:

@@ -2,55 +2,88 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
-from protocol.client.errors import CursorFileDamaged
+from protocol.client.errors import CursorFileDamaged, CursorNotSaved
 from protocol.frames import Cursor
+
+MAX_BYTES = 4096
+"""No file of a cursor is larger."""
+
+
+class Position(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the file holds: how far one device of one user of one app has got."""
+
+    app: str
+    user: str
+    device: str
+    cursor: Cursor
 
 
 class CursorFile:
-    """One line of text, ``epoch ms seq``, replaced as a whole and readable by its owner only.
+    """A small JSON file that its owner alone can read. A save replaces it as a whole.
 
-    A client given one starts from it, saves its own cursor at most once a second, and once more
-    when it is closed. One client at a time.
+    A client that is given one starts from it, saves its own cursor as soon as it is connected,
+    then at most once a second, and once more when it is closed. The file belongs to the app, user
+    and device that saved it first. One client at a time.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
 
-    def load(self) -> Cursor | None:
-        """The cursor in the file, or None when there is no file.
+    def load(self) -> Position | None:
+        """What the file holds, or None when there is no file.
 
         Raises:
-            CursorFileDamaged: the file holds something else.
-            OSError: the file can't be read.
+            CursorFileDamaged: it holds something else.
+            OSError: it can't be read.
         """
         try:
-            text = self.path.read_text("utf-8")
+            with self.path.open("rb") as file:
+                return msgspec.json.decode(file.read(MAX_BYTES), type=Position)
         except FileNotFoundError:
             return None
-        except UnicodeDecodeError:
-            raise CursorFileDamaged(self.path) from None
-        try:
-            epoch, ms, seq = text.removesuffix("\n").rsplit(" ", 2)
-            return msgspec.convert([epoch, int(ms), int(seq)], Cursor)
-        except ValueError:  # msgspec.ValidationError is one
+        except (ValueError, RecursionError):  # msgspec's errors, and those of UTF-8
             raise CursorFileDamaged(self.path) from None
 
-    def save(self, cursor: Cursor) -> None:
-        """Replace the file's content.
+    def save(self, position: Position) -> None:
+        """Replace the file's content. When this returns, it survives a power cut.
 
         Raises:
-            OSError: the file can't be written.
+            CursorNotSaved: it can't be written; what was there before is still there.
         """
         fresh = self.path.with_name(f".{self.path.name}.new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with os.fdopen(os.open(fresh, flags, 0o600), "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o600)  # a file left by an older run keeps its mode
-            file.write(f"{cursor.epoch} {cursor.ms} {cursor.seq}\n")
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut after the rename may leave an empty file
-        fresh.replace(self.path)
+        try:
+            try:
+                _write(fresh, msgspec.json.encode(position) + b"\n")
+                fresh.replace(self.path)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    fresh.unlink()
+                raise
+            _sync_folder(self.path.parent)
+        except OSError as error:
+            raise CursorNotSaved(self.path, error) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)  # a file left by an older run keeps its mode
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut after the rename may leave an empty file
+
+
+def _sync_folder(folder: Path) -> None:
+    """The rename itself survives a power cut only with its folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -6,7 +6,7 @@ import re
 import ssl
 from dataclasses import dataclass
 
-from websockets.exceptions import InvalidStatus, NegotiationError
+from websockets.exceptions import InvalidProxy, InvalidProxyStatus, InvalidStatus, NegotiationError
 
 from protocol import codes
 from protocol.client.errors import ClientClosed, TokenRefused, WrongRegion, error_name, may_repeat
@@ -84,15 +84,28 @@ def _judge_refusal(ended: Ended, refusal: Error, another_token: bool) -> Retry:
 
 
 def is_misconfigured(error: Exception) -> bool:
-    """True for a failed handshake that speaks of a wrong URL, origin or certificate.
+    """True for a failed handshake that speaks of a wrong URL, origin, certificate or proxy.
 
     Redirects are not followed. HTTP 408 and 429 ask to come again (RFC 9110 section 15.5.9,
     RFC 6585 section 4), and statuses of the 5xx class pass.
     """
-    if isinstance(error, InvalidStatus):
+    if isinstance(error, InvalidStatus | InvalidProxyStatus):
         status = error.response.status_code
         return 300 <= status < 500 and status not in (408, 429)
-    return isinstance(error, (ssl.SSLCertVerificationError, NegotiationError))
+    if isinstance(error, InvalidProxy | ImportError | ValueError):
+        return True  # a proxy's URL, a package that SOCKS needs, a host's name
+    return isinstance(error, ssl.SSLCertVerificationError | NegotiationError)
+
+
+def describe(error: Exception, *, may_use_proxy: bool) -> str:
+    """What went wrong with opening a connection, for people; credentials of a proxy are left out.
+
+    `may_use_proxy`: it may have gone through a proxy, and then that may be what failed.
+    """
+    if isinstance(error, InvalidProxy):
+        return f"can't connect: the URL of the proxy can't be used: {error.msg}"
+    hint = "; a proxy is set for it, Client(proxy=None) goes without one" if may_use_proxy else ""
+    return f"can't connect: {str(error) or type(error).__name__}{hint}"
 
 
 def retry_after(error: Exception) -> float:

@@ -5,11 +5,15 @@
     ClientError
     +-- RequestRefused       the server answered one request with an error
     +-- SendTimeout          no answer in time: the outcome is unknown
-    +-- CursorFileDamaged    the cursor file can't be read as a cursor
     +-- ClientClosed         the client has ended and does not reconnect
-        +-- WrongRegion      the app lives in another region
-        +-- TokenRefused     a new token is needed and there is no way to get a better one
-        +-- ConnectFailed    the first connection can't work: certificate, URL or origin
+    |   +-- WrongRegion      the app lives in another region
+    |   +-- TokenRefused     a new token is needed and there is no way to get a better one
+    |   +-- UserChanged      the new token is for another app or user than the one before
+    |   +-- ConnectFailed    the first connection can't work: certificate, URL, origin or proxy
+    +-- CursorFileError      the cursor file can't be used
+        +-- CursorFileDamaged   it does not hold a cursor
+        +-- CursorFileForeign   it belongs to another app, user or device
+        +-- CursorNotSaved      it can't be written; an OSError too
 
 Texts never hold a token, a body or a user id.
 """
@@ -70,15 +74,53 @@ class SendTimeout(ClientError):
         self.client_id = client_id
 
 
-class CursorFileDamaged(ClientError):
-    """The file at ``path`` does not hold a cursor."""
+class CursorFileError(ClientError):
+    """The cursor file at ``path`` can't be used."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        super().__init__(f"{path} {text}")
+        self.path = path
+
+
+class CursorFileDamaged(CursorFileError):
+    """The file does not hold a cursor: half of one, or something else."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} does not hold a cursor (one line: epoch, ms, seq); "
-            "delete it to go on from the position the server keeps for this device"
+            path,
+            "does not hold a cursor; "
+            "delete it to go on from the position the server keeps for this device",
         )
-        self.path = path
+
+
+class CursorFileForeign(CursorFileError):
+    """The file keeps the position of another app, user or device; it is left as it is.
+
+    Attributes:
+        differs: ``app``, ``user`` or ``device``: the first of them that is another one.
+    """
+
+    def __init__(self, path: Path, differs: str) -> None:
+        super().__init__(
+            path,
+            f"keeps the position of another {differs}; "
+            "give each app, user and device a cursor file of its own",
+        )
+        self.differs = differs
+
+
+class CursorNotSaved(CursorFileError, OSError):
+    """The file can't be written: what was acknowledged since it was saved last is not in it.
+
+    Attributes:
+        reason: the system's word for it; ``errno`` is its number.
+    """
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        why: str = cause.strerror or type(cause).__name__
+        super().__init__(path, f"can't be written ({why}), so the cursor is not saved")
+        self.errno = cause.errno
+        self.reason = why
 
 
 class ClientClosed(ClientError):
@@ -122,6 +164,23 @@ class TokenRefused(ClientClosed):
     def __init__(self, error: int, text: str, advice: str, code: int | None = None) -> None:
         super().__init__(f"{error_name(error)} ({error}): {text} {advice}", code)
         self.error = error
+
+
+class UserChanged(ClientClosed):
+    """A new token is for another app or user than the client began with.
+
+    Nothing was sent or read with that token. What waited for an answer ends with this error.
+
+    Attributes:
+        differs: ``app`` or ``user``: the first of them that is another one.
+    """
+
+    def __init__(self, differs: str) -> None:
+        super().__init__(
+            f"the new token is for another {differs} than this client; "
+            "make a client for each app and user, and have get_token return only its own tokens"
+        )
+        self.differs = differs
 
 
 class ConnectFailed(ClientClosed):

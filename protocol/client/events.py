@@ -1,8 +1,9 @@
-"""What the client tells ``on_event`` about its connection. All are immutable."""
+"""What the client tells ``on_event``. All are immutable."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from protocol.client.message import Message
 from protocol.frames import Limits
@@ -57,6 +58,18 @@ class Reset:
 
     old_epoch: str
     new_epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class CursorUnsaved:
+    """The cursor file at ``path`` could not be written; it is tried again every second.
+
+    ``reason`` is the system's. A client that ends meanwhile goes on later from the place that was
+    saved last, so messages that were acknowledged since may come again.
+    """
+
+    path: Path
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +148,7 @@ Event = (
     | Disconnected
     | Lost
     | Reset
+    | CursorUnsaved
     | TokenExpiring
     | RoomGap
     | Signal

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from protocol import frames
+from protocol.client import checks
 from protocol.client.errors import ClientError
 from protocol.client.message import Message
 from protocol.frames import GroupMember, GroupNotice, Result
@@ -64,7 +65,7 @@ def group_notice(message: Message) -> GroupNotice | None:
         return None
     try:
         return msgspec.msgpack.decode(message.body, type=GroupNotice)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # msgspec's errors, and those of UTF-8
         return None
 
 
@@ -73,8 +74,8 @@ class GroupRequests(ABC):
 
     Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
     raises `RequestRefused` with the codes `unknown_group`, `not_a_member`, `not_allowed` and those
-    it names, and `SendTimeout` and `ClientClosed` as `Client.send` does. `timeout` is in seconds,
-    for each request that it takes.
+    it names, and `SendTimeout`, `ClientClosed`, `TypeError` and `ValueError` as `Client.send` does.
+    `timeout` is in seconds, for each request that it takes.
     """
 
     @abstractmethod
@@ -106,8 +107,9 @@ class GroupRequests(ABC):
         Raises:
             RequestRefused: also `group_full`, `invalid_field`.
         """
-        label = client_id or new_client_id()
-        first, *others = _chunks(members) or [[]]
+        checks.text("name", name)
+        label = checks.text("client_id", client_id or new_client_id())
+        first, *others = _chunks("members", members) or [[]]
         result = await self._request(
             lambda id: frames.GroupCreate(id, label, name, first), timeout, label
         )
@@ -120,10 +122,13 @@ class GroupRequests(ABC):
 
     async def rename_group(self, group: str, name: str, *, timeout: float | None = 30) -> None:
         """Call the group `name`. For its owner and admins."""
+        checks.text("group", group)
+        checks.text("name", name)
         await self._request(lambda id: frames.GroupRename(id, group, name), timeout)
 
     async def delete_group(self, group: str, *, timeout: float | None = 30) -> None:
         """End the group. For its owner."""
+        checks.text("group", group)
         await self._request(lambda id: frames.GroupDelete(id, group), timeout)
 
     async def add_members(
@@ -135,14 +140,16 @@ class GroupRequests(ABC):
             RequestRefused: also `group_full`, `invalid_field`. What earlier requests of the same
                 call added stays.
         """
-        for some in _chunks(users):
+        checks.text("group", group)
+        for some in _chunks("users", users):
             await self._request(partial(_add, group, some), timeout)
 
     async def remove_members(
         self, group: str, users: Iterable[str], *, timeout: float | None = 30
     ) -> None:
         """Take `users` out, a hundred a request. For the owner; admins may remove members."""
-        for some in _chunks(users):
+        checks.text("group", group)
+        for some in _chunks("users", users):
             await self._request(partial(_remove, group, some), timeout)
 
     async def leave_group(self, group: str, *, timeout: float | None = 30) -> None:
@@ -151,6 +158,7 @@ class GroupRequests(ABC):
         Raises:
             RequestRefused: also `owner_stays`.
         """
+        checks.text("group", group)
         await self._request(lambda id: frames.GroupLeave(id, group), timeout)
 
     async def set_role(
@@ -161,6 +169,9 @@ class GroupRequests(ABC):
         Raises:
             RequestRefused: also `owner_stays`.
         """
+        checks.text("group", group)
+        checks.text("user", user)
+        checks.one_of("role", role, "owner", "admin", "member")
         await self._request(lambda id: frames.GroupRole(id, group, user, role), timeout)
 
     async def mute(
@@ -175,6 +186,10 @@ class GroupRequests(ABC):
 
         `muted` False undoes it. For the owner and admins, of those below them.
         """
+        checks.text("group", group)
+        if user is not None:
+            checks.text("user", user)
+        checks.instance("muted", muted, bool)
         await self._request(lambda id: frames.GroupMute(id, group, muted, user), timeout)
 
     async def group(self, group: str, *, timeout: float | None = 30) -> Group:
@@ -183,6 +198,7 @@ class GroupRequests(ABC):
         Raises:
             ClientError: it changed again and again while it was read.
         """
+        checks.text("group", group)
         for _ in range(READS):
             first = info = await self._group_page(group, "", timeout)
             members = [*info.members]
@@ -210,10 +226,8 @@ class GroupRequests(ABC):
         return groups
 
 
-def _chunks(users: Iterable[str]) -> list[list[str]]:
-    """Each user once, no more in a list than a request may name."""
-    once = list(dict.fromkeys(users))
-    return [once[at : at + MAX_GROUP_CHANGE] for at in range(0, len(once), MAX_GROUP_CHANGE)]
+def _chunks(name: str, users: Iterable[str]) -> list[list[str]]:
+    return checks.chunks(checks.user_ids(name, users), MAX_GROUP_CHANGE)
 
 
 def _add(group: str, users: list[str], id: int) -> frames.GroupAdd:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, Self
 
 from protocol import frames
+from protocol.client import checks
 from protocol.client.connection import Connection
-from protocol.client.cursor import CursorFile
-from protocol.client.events import Lost, Reset
+from protocol.client.cursor import CursorFile, Position
+from protocol.client.errors import ClientClosed, CursorFileForeign, CursorNotSaved
+from protocol.client.events import CursorUnsaved, Event, Lost, Reset
 from protocol.client.inbox import Inbox
 from protocol.client.message import Message
+from protocol.client.owner import Owner
 from protocol.codec import encode
 from protocol.frames import Cursor
 from protocol.limits import WINDOW
+
+_log = logging.getLogger("homeport.client")
 
 ACK_EVERY_S: Final = 0.5
 """An ack leaves no more often than this, in seconds, unless half of the window is unacknowledged.
@@ -29,25 +35,34 @@ SAVE_EVERY_S: Final = 1.0
 class Incoming:
     """An `Inbox` with a connection, a waiting reader and a cursor file.
 
-    `handed` is called with each message that the reader is handed.
+    `handed` is called with each message that the reader is handed, `tell` with a `CursorUnsaved`.
     """
 
     def __init__(
         self,
+        device: str,
         cursor: Cursor | CursorFile | None,
         auto_ack: bool,
         handed: Callable[[Message], None],
+        tell: Callable[[Event], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._file = cursor if isinstance(cursor, CursorFile) else None
-        self._inbox = Inbox(cursor.load() if isinstance(cursor, CursorFile) else cursor)
+        self._device = device
+        self._owner: Owner | None = None
+        self._file: CursorFile | None = None
+        if isinstance(cursor, CursorFile):
+            self._file = cursor
+            cursor = self._load(cursor)
+        self._inbox = Inbox(cursor)
         self._auto_ack = auto_ack
         self._handed = handed
+        self._tell = tell
         self._connection: Connection | None = None
         self._half_window = WINDOW // 2
         self._waiter: asyncio.Future[None] | None = None
         self._ack_planned: asyncio.TimerHandle | None = None
         self._save_planned: asyncio.TimerHandle | None = None
+        self._unsaved = False  # the last try failed
         self._end: BaseException | None = None
         self._stopped = False
 
@@ -61,14 +76,38 @@ class Incoming:
         """Who is connected; "" before the first connection."""
         return self._inbox.user
 
+    def admit(self, owner: Owner) -> None:
+        """Check that the cursor file is `owner`'s.
+
+        Raises:
+            CursorFileForeign: it is another's.
+        """
+        if self._file is not None and self._owner is not None:
+            differs = self._owner.differs(owner)
+            if differs is not None:
+                raise CursorFileForeign(self._file.path, differs)
+
     # --- what the connection brings -----------------------------------------------------------
 
-    def connected(self, connection: Connection, frame: frames.Connected) -> list[Reset | Lost]:
-        """Take pushes from `connection` from now on; returns what the caller must be told."""
+    def connected(
+        self, connection: Connection, frame: frames.Connected, owner: Owner
+    ) -> list[Reset | Lost]:
+        """Take pushes from `connection`, as `owner`'s, from now on.
+
+        Returns what the caller must be told. The first connection saves the cursor file at once,
+        so that a folder that can't be written to is found out before anything is acknowledged.
+
+        Raises:
+            CursorNotSaved: it can't be saved.
+        """
+        first, self._owner = not self._inbox.user, owner
         self._connection = connection
         self._half_window = max(1, frame.limits.window // 2)
         events = self._inbox.connected(frame)
-        self._plan_save()
+        if first:
+            self._save()
+        else:
+            self._plan_save()
         return events
 
     def disconnected(self) -> None:
@@ -95,9 +134,10 @@ class Incoming:
         """Wait for the next message and hand it out. Safe to cancel.
 
         Raises:
-            RuntimeError: another task is waiting here.
+            RuntimeError: another task is waiting here, or this is another event loop.
             StopAsyncIteration, Exception: see `close`.
         """
+        checks.loop(self._loop)
         if self._waiter is not None:
             raise RuntimeError("another task is already waiting for this client's messages")
         if self._auto_ack and self._inbox.ack_taken():
@@ -117,6 +157,8 @@ class Incoming:
 
     def ack(self, message: Message) -> None:
         """Acknowledge `message` and all before it; raises as `Client.ack` does."""
+        if self._stopped:
+            raise ClientClosed("the client was closed, so nothing can be acknowledged any more")
         if self._inbox.ack(message):
             self._cursor_moved()
 
@@ -124,11 +166,12 @@ class Incoming:
         """Write the outstanding ack, and the cursor file.
 
         Raises:
-            OSError: the cursor file can't be written.
+            CursorNotSaved: the cursor file can't be written.
         """
         self._send_ack()
         if self._save_planned is not None:
             self._save_planned.cancel()
+            self._save_planned = None
             self._save()
 
     def close(self, end: BaseException | None) -> None:
@@ -172,10 +215,31 @@ class Incoming:
 
     def _plan_save(self) -> None:
         if self._file is not None and self._save_planned is None and not self._stopped:
-            self._save_planned = self._loop.call_later(SAVE_EVERY_S, self._save)
+            self._save_planned = self._loop.call_later(SAVE_EVERY_S, self._save_or_tell)
+
+    def _load(self, file: CursorFile) -> Cursor | None:
+        position = file.load()
+        if position is None:
+            return None
+        if position.device != self._device:
+            raise CursorFileForeign(file.path, "device")
+        self._owner = Owner(position.app, position.user)
+        return position.cursor
+
+    def _save_or_tell(self) -> None:
+        self._save_planned = None
+        try:
+            self._save()
+            self._unsaved = False
+        except CursorNotSaved as error:
+            if not self._unsaved:
+                _log.error("%s", error)
+                self._tell(CursorUnsaved(error.path, error.reason))
+            self._unsaved = True
+            self._plan_save()
 
     def _save(self) -> None:
         """Some milliseconds of disk, once a second at most: not worth a thread."""
-        self._save_planned = None
-        if self._file is not None and self._inbox.cursor is not None:
-            self._file.save(self._inbox.cursor)
+        if self._file is not None and self._owner is not None and self._inbox.cursor is not None:
+            owner = self._owner
+            self._file.save(Position(owner.app, owner.user, self._device, self._inbox.cursor))

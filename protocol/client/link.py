@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Final
 
 from websockets.exceptions import WebSocketException
 
-from protocol import frames
+from protocol import codes, frames
 from protocol.client import ending
+from protocol.client.address import Address
 from protocol.client.backoff import CAP_S, full_jitter
 from protocol.client.connection import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S, Connection, dial
-from protocol.client.errors import ClientClosed, ConnectFailed, error_name
+from protocol.client.dispatch import Dispatcher
+from protocol.client.errors import (
+    ClientClosed,
+    ConnectFailed,
+    CursorFileError,
+    UserChanged,
+    error_name,
+)
 from protocol.client.events import (
     Connected,
     Disconnected,
-    Event,
     Receipt,
     Signal,
     TokenExpiring,
@@ -33,8 +39,10 @@ from protocol.client.inbox import OutOfOrder
 from protocol.client.incoming import Incoming
 from protocol.client.message import Message
 from protocol.client.outgoing import Outgoing
+from protocol.client.owner import Owner, owner_of
 from protocol.client.presence import Watches
 from protocol.client.rooms import Rooms
+from protocol.client.tokens import GetToken, NoToken, fetch
 from protocol.codec import FrameError, UnknownType, decode_server, encode
 from protocol.frames import NO_REQUEST, ServerFrame
 
@@ -47,7 +55,8 @@ _CLIENT: Final = f"homeport-python/{version('homeport')}"
 _PING: Final = encode(frames.Ping())
 _PONG: Final = encode(frames.Pong())
 
-GetToken = Callable[[], Awaitable[str]]
+LOG_EVERY: Final = 10
+"""Of attempts that fail in a row, the first and then each tenth are logged."""
 
 
 class Link:
@@ -59,8 +68,7 @@ class Link:
 
     def __init__(
         self,
-        url: str,
-        tls: ssl.SSLContext | None,
+        address: Address,
         device: str,
         token: str | None,
         get_token: GetToken | None,
@@ -68,14 +76,13 @@ class Link:
         outgoing: Outgoing,
         rooms: Rooms,
         watches: Watches,
-        on_event: Callable[[Event], None] | None,
+        events: Dispatcher,
         sleep: Callable[[float], Awaitable[None]],
         random: Callable[[], float],
         platform: str = "",
         ephemeral: bool = False,
     ) -> None:
-        self._url = url
-        self._tls = tls
+        self._address = address
         self._device = device
         self._platform = platform
         self._ephemeral = ephemeral
@@ -85,15 +92,18 @@ class Link:
         self._outgoing = outgoing
         self._rooms = rooms
         self._watches = watches
-        self._on_event = on_event
+        self._tell = events.tell
         self._sleep = sleep
         self._random = random
         self._loop = asyncio.get_running_loop()
         self.live: asyncio.Future[None] = self._loop.create_future()
         self._renewal: asyncio.Task[None] | None = None
+        self._owner: Owner | None = None  # of all that outlives a connection
+        self._end: ClientClosed | CursorFileError | None = None  # what this side found final
         # Of the present connection.
         self._connection: Connection | None = None
         self._connect_id = 0
+        self._claimed: Owner | None = None  # whom its token is for
         self._live_since: float | None = None
         self._refusal: frames.Error | None = None
         self._renewing: tuple[int, str] | None = None  # request id, token
@@ -103,25 +113,46 @@ class Link:
         """Connect, and connect again, until that can't work any more.
 
         Raises:
-            ClientClosed: why.
-            Exception: what ``get_token`` raised, before the first connection.
+            ClientClosed, CursorFileError: why.
         """
-        failures = 0
         try:
-            while True:
-                retry = await self._attempt(self._get_token)
-                lived = self._forget_connection()
-                # Only a connection that lasted shows that things are well again; else a gateway
-                # that accepts and drops would be called five times a second.
-                failures = 1 if lived >= CAP_S else failures + 1
-                delay = retry.after + full_jitter(failures, self._random)
-                self._tell(Disconnected(retry.code, retry.reason, True, delay))
-                await self._sleep(delay)
+            await self._keep_connected()
         except ClientClosed as end:
             self._tell(Disconnected(end.code, end.reason, False, None))
             raise
+        except CursorFileError as end:
+            self._tell(Disconnected(None, str(end), False, None))
+            raise
+        except Exception as fault:
+            reason = f"a fault of the SDK ended the client: {type(fault).__name__}"
+            _log.exception("%s", reason)
+            self._tell(Disconnected(None, reason, False, None))
+            raise ClientClosed(reason) from fault
         finally:
             self._forget_connection()
+
+    async def _keep_connected(self) -> None:
+        failures = failed = 0
+        while True:
+            retry = await self._attempt(self._get_token)
+            lived = self._forget_connection()
+            # Only a connection that lasted shows that things are well again; else a gateway
+            # that accepts and drops would be called five times a second.
+            failures = 1 if lived is not None and lived >= CAP_S else failures + 1
+            failed = failed + 1 if lived is None else 0
+            delay = retry.after + full_jitter(failures, self._random)
+            if lived is not None:
+                where = self._address.host_and_port
+                _log.info("the connection to %s ended: %s", where, retry.reason)
+            elif failed == 1 or failed % LOG_EVERY == 0:
+                self._log_failure(failed, retry.reason)
+            self._tell(Disconnected(retry.code, retry.reason, True, delay))
+            await self._sleep(delay)
+
+    def _log_failure(self, failed: int, reason: str) -> None:
+        many = "" if failed == 1 else f" for the {failed}th time"
+        where = self._address.host_and_port
+        _log.warning("no connection to %s%s: %s; it is tried again", where, many, reason)
 
     async def _attempt(self, get_token: GetToken | None) -> ending.Retry:
         """One connection from dialling to its end. Raises `ClientClosed` if that is final."""
@@ -129,15 +160,16 @@ class Link:
         if self._token is None:
             assert get_token is not None, "without it, a refused token is final"
             try:
-                self._token = await get_token()
-            except Exception as error:
-                if not self.live.done():
-                    raise
-                return ending.Retry(None, f"get_token raised {type(error).__name__}")
+                self._token = await fetch(get_token)
+            except NoToken as error:
+                return ending.Retry(None, str(error))
+        self._claimed = owner_of(self._token)
+        if self._claimed is not None:
+            self._admit(self._claimed)
         try:
-            connection = await dial(self._url, self._tls)
-        except (OSError, WebSocketException) as error:
-            reason = f"can't connect: {error}"
+            connection = await dial(self._address)
+        except (OSError, WebSocketException, ImportError, ValueError) as error:
+            reason = ending.describe(error, may_use_proxy=self._address.may_use_proxy)
             if not self.live.done() and ending.is_misconfigured(error):
                 raise ConnectFailed(reason) from error
             return ending.Retry(None, reason, ending.retry_after(error))
@@ -162,6 +194,8 @@ class Link:
             await connection.wait_closed()
         finally:
             await _close(connection)
+        if self._end is not None:
+            raise self._end
         ended = ending.Ended(
             int(connection.close_code or 1006),  # an IntEnum shows as one in logs
             connection.close_reason or "",
@@ -174,12 +208,13 @@ class Link:
             self._token = None
         return retry
 
-    def _forget_connection(self) -> float:
-        """Clear what belonged to it; returns how many seconds it was live."""
-        lived = 0.0 if self._live_since is None else self._loop.time() - self._live_since
+    def _forget_connection(self) -> float | None:
+        """Clear what belonged to it; returns how many seconds it was live, None if it never was."""
+        lived = None if self._live_since is None else self._loop.time() - self._live_since
         self._connection = self._live_since = self._refusal = None
         self._back_at = 0.0  # the loop's time that a goaway told
         self._connect_id = 0
+        self._claimed = None
         self._renewing = None
         self._incoming.disconnected()
         self._outgoing.disconnected()
@@ -206,9 +241,32 @@ class Link:
             return  # of a newer server; what this client relies on, it knows
         except (FrameError, OutOfOrder) as fault:
             connection.drop(str(fault))
+        except (UserChanged, CursorFileError) as end:
+            self._give_up(end)
+
+    def _admit(self, owner: Owner) -> None:
+        """Go on only as who this client began as, and whose the cursor file is.
+
+        Raises:
+            UserChanged, CursorFileForeign: `owner` is another.
+        """
+        differs = None if self._owner is None else self._owner.differs(owner)
+        if differs is not None:
+            raise UserChanged(differs)
+        self._incoming.admit(owner)
+
+    def _give_up(self, end: ClientClosed | CursorFileError) -> None:
+        """End the client by `end`; nothing more is read or written."""
+        self._end = end
+        if self._connection is not None:
+            self._connection.drop(str(end))
 
     def _connect_answered(self, connection: Connection, frame: ServerFrame) -> None:
         if isinstance(frame, frames.Connected) and frame.id == self._connect_id:
+            owner = Owner(self._claimed.app if self._claimed else "", frame.user)
+            self._admit(owner)
+            events = self._incoming.connected(connection, frame, owner)
+            self._owner = owner
             self._live_since = self._loop.time()
             connection.watch(frame.heartbeat * SILENT_HEARTBEATS, _PING)
             self._tell(
@@ -221,7 +279,7 @@ class Link:
                     frame.limits,
                 )
             )
-            for event in self._incoming.connected(connection, frame):
+            for event in events:
                 self._tell(event)
             self._outgoing.connected(connection, frame.limits.dedupe_ms)
             self._rooms.connected()
@@ -240,6 +298,10 @@ class Link:
                 self._incoming.push(frame)
             case frames.Ok() if self._renewing is not None and frame.id == self._renewing[0]:
                 self._token = self._renewing[1]
+            case frames.Error(id=id, code=codes.TOKEN_OTHER_USER.number) if (
+                self._renewing is not None and id == self._renewing[0]
+            ):
+                self._give_up(UserChanged("user"))
             case frames.Ok(id=id, result=result):
                 self._outgoing.accepted(id, result)
             case frames.Error():
@@ -282,20 +344,21 @@ class Link:
 
     async def _renew(self, get_token: GetToken) -> None:
         try:
-            token = await get_token()
-        except Exception as error:  # noqa: BLE001 - a callback; the session goes on without it
-            _log.warning("get_token raised %s; the token was not renewed", type(error).__name__)
+            token = await fetch(get_token)
+        except NoToken as error:
+            _log.warning("%s; the token was not renewed", error)
             return
         finally:
             self._renewal = None
+        try:
+            if (owner := owner_of(token)) is not None:
+                self._admit(owner)
+        except (UserChanged, CursorFileError) as end:
+            self._give_up(end)
+            return
         if self._connection is not None:
             self._renewing = (self._outgoing.next_id(), token)
             self._connection.write(encode(frames.Renew(*self._renewing)))
-
-    def _tell(self, event: Event) -> None:
-        """Through the loop, so that an exception of the callback is reported and harms nothing."""
-        if self._on_event is not None:
-            self._loop.call_soon(self._on_event, event)
 
 
 async def _close(connection: Connection) -> None:

@@ -13,6 +13,18 @@ from protocol.frames import Place
 _NOTHING = frames.Extra()
 
 
+def text_of(kind: str, body: bytes) -> str:
+    """A body as a text; never raises, because any user can send any bytes.
+
+    It is read as UTF-8, with U+FFFD in the place of what is not. A body that is meant for programs
+    has the text "": of the kind ``binary``, and of the server's own (``homeport.group``,
+    ``homeport.recall``, ``homeport.edit``: see `group_notice`, `recall_notice`, `edit_notice`).
+    """
+    if kind == "binary" or kind.startswith("homeport."):
+        return ""
+    return body.decode(errors="replace")
+
+
 class Message(Struct, frozen=True):
     """One message of the user's inbox, or of a conversation's history.
 
@@ -21,7 +33,8 @@ class Message(Struct, frozen=True):
         sender: a user id; empty where the server itself says something.
         to: a user id, or ``g:`` and a group's id.
         time: when the gateway accepted it, in milliseconds since 1970.
-        kind: what the body is; ``text`` is UTF-8.
+        kind: what the body is: ``text``, ``binary``, one that the sender chose, or one of the
+            server's own, which begin with ``homeport.``.
         body: as the sender gave it.
         seq: its number in this user's inbox, within `epoch`; in history, its number in the
             conversation; 0 for one that is in neither.
@@ -86,12 +99,8 @@ class Message(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The body as UTF-8.
-
-        Raises:
-            UnicodeDecodeError: it is not.
-        """
-        return self.body.decode()
+        """The body as a text, whatever was sent; see `text_of`."""
+        return text_of(self.kind, self.body)
 
     def __repr__(self) -> str:
         # Messages end up in logs; bodies and user ids must not.

@@ -28,6 +28,16 @@ class Outgoing:
         self._end: BaseException | None = None
         self.next_id = self._sends.next_id
 
+    @property
+    def is_connected(self) -> bool:
+        """What is asked now is written at once."""
+        return self._connection is not None
+
+    def check_open(self) -> None:
+        """Raises what the client ended by, if it has."""
+        if self._end is not None:
+            raise self._end
+
     async def request(
         self, make: Callable[[int], frames.ClientFrame], timeout: float | None, client_id: str = ""
     ) -> frames.Result:
@@ -35,8 +45,7 @@ class Outgoing:
 
         `make` makes the frame for a request id. Every request of the protocol may be repeated.
         """
-        if self._end is not None:
-            raise self._end
+        self.check_open()
         now = self._loop.time()
         send = self._sends.add(make, client_id, now, timeout)
         outcome: asyncio.Future[frames.Result] = self._loop.create_future()

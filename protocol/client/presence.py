@@ -11,6 +11,7 @@ from math import ceil
 from typing import Literal, Protocol
 
 from protocol import frames
+from protocol.client import checks
 from protocol.client.errors import ClientError
 from protocol.client.events import Event, Presence
 from protocol.limits import MAX_PRESENCE_USERS
@@ -29,9 +30,9 @@ class Request(Protocol):
 class Watches:
     """The users that one client watches. The server forgets them with each connection."""
 
-    def __init__(self, request: Request, on_event: Callable[[Event], None] | None) -> None:
+    def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
         self._request = request
-        self._on_event = on_event
+        self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._until: dict[str, float] = {}  # by user, in the loop's time
         self._known: dict[str, Presence] = {}
@@ -43,10 +44,11 @@ class Watches:
         self, users: Iterable[str], expires: int, timeout: float | None
     ) -> dict[str, Presence]:
         """See `PresenceRequests.watch_presence`."""
+        checks.instance("expires", expires, int)
         self._prune()
         until = self._loop.time() + expires
         states: dict[str, Presence] = {}
-        for some in _chunks(users):
+        for some in _chunks(checks.user_ids("users", users)):
             self._told.difference_update(some)
             result = await self._request(partial(_subscribe, some, expires), timeout)
             for state in _states(result):
@@ -58,7 +60,7 @@ class Watches:
 
     async def unwatch(self, users: Iterable[str], timeout: float | None) -> None:
         """See `PresenceRequests.unwatch_presence`."""
-        for some in _chunks(users):
+        for some in _chunks(checks.user_ids("users", users)):
             for user in some:
                 self._until.pop(user, None)
                 self._known.pop(user, None)
@@ -85,9 +87,8 @@ class Watches:
     def _learn(self, state: Presence) -> None:
         known = self._known.get(state.user)
         self._known[state.user] = state
-        # Through the loop, as the client's other events.
-        if known != state and self._on_event is not None:
-            self._loop.call_soon(self._on_event, state)
+        if known != state:
+            self._tell(state)
 
     def _prune(self) -> None:
         now = self._loop.time()
@@ -116,8 +117,8 @@ class PresenceRequests(ABC):
 
     Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
     raises `RequestRefused` with `invalid_field` where something is not a user id or out of its
-    bounds, and `SendTimeout` and `ClientClosed` as `Client.send` does. `timeout` is in seconds, for
-    each request that it takes: one for 100 users.
+    bounds, and `SendTimeout`, `ClientClosed`, `TypeError` and `ValueError` as `Client.send` does.
+    `timeout` is in seconds, for each request that it takes: one for 100 users.
     """
 
     _watches: Watches
@@ -149,6 +150,9 @@ class PresenceRequests(ABC):
                 leaves it.
             timeout: see the class.
         """
+        checks.one_of("state", state, "online", "away")
+        if status is not None:
+            checks.text("status", status)
         await self._request(lambda id: frames.PresenceSet(id, state, status), timeout)
 
     async def presence(
@@ -156,7 +160,7 @@ class PresenceRequests(ABC):
     ) -> dict[str, Presence]:
         """How these users are now."""
         states: dict[str, Presence] = {}
-        for some in _chunks(users):
+        for some in _chunks(checks.user_ids("users", users)):
             result = await self._request(partial(_get, some), timeout)
             states |= {state.user: state for state in _states(result)}
         return states
@@ -180,10 +184,8 @@ class PresenceRequests(ABC):
         await self._watches.unwatch(users, timeout)
 
 
-def _chunks(users: Iterable[str]) -> list[list[str]]:
-    """Each user once, no more in a list than a request may name."""
-    once = list(dict.fromkeys(users))
-    return [once[at : at + MAX_PRESENCE_USERS] for at in range(0, len(once), MAX_PRESENCE_USERS)]
+def _chunks(users: list[str]) -> list[list[str]]:
+    return checks.chunks(users, MAX_PRESENCE_USERS)
 
 
 def _subscribe(users: list[str], expires: int, id: int) -> frames.PresenceSubscribe:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from protocol import frames
+from protocol.client import checks
 from protocol.client.message import Message, Sent
 from protocol.frames import EditNotice, RecallNotice, Result
 from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
@@ -39,7 +40,7 @@ def _told(message: Message, kind: str, type_: type[_T]) -> _T | None:
         return None
     try:
         return msgspec.msgpack.decode(message.body, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # msgspec's errors, and those of UTF-8
         return None
 
 
@@ -48,7 +49,8 @@ class RecallRequests(ABC):
 
     Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
     raises `RequestRefused` with the codes `unknown_message`, `recall_too_late`, `not_yours` and
-    those it names, and `SendTimeout` and `ClientClosed` as `Client.send` does.
+    those it names, and `SendTimeout`, `ClientClosed`, `TypeError` and `ValueError` as `Client.send`
+    does.
     """
 
     @abstractmethod
@@ -63,6 +65,7 @@ class RecallRequests(ABC):
         It is gone from the server when this returns. Devices that have it already are told, see
         `recall_notice`.
         """
+        checks.instance("message", message, Message, Sent)
         peer, id_, time = message.peer, message.id, message.time
         await self._request(lambda id: frames.Recall(id, peer, id_, time), timeout)
 
@@ -72,6 +75,7 @@ class RecallRequests(ABC):
         Raises:
             RequestRefused: also `not_text`, `edit_limit`, and those of a send.
         """
+        checks.instance("message", message, Message, Sent)
         peer, id_, time = message.peer, message.id, message.time
-        body = text.encode()
+        body = checks.text("text", text).encode()
         await self._request(lambda id: frames.Edit(id, peer, id_, time, body), timeout)

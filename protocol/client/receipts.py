@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol import frames
+from protocol.client import checks
 from protocol.client.errors import ClientClosed, ClientError, RequestRefused, SendTimeout
 from protocol.client.events import Receipt
-from protocol.client.message import Message
+from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
 from protocol.frames import ClientFrame, Result
 
@@ -62,7 +63,12 @@ class ReceiptRequests(ABC):
         conversation, and is repeated after a reconnect; at the latest it leaves with `close`. To
         say it again, or of an earlier message, changes nothing. (That messages were delivered is
         told without being asked, as `messages` hands them out.)
+
+        Raises:
+            ClientClosed: the client has ended, so nothing can be told any more.
+            TypeError: `message` is none.
         """
+        checks.instance("message", message, Message)
         self._marks.read(message)
 
     async def unread(self, timeout: float | None = 30) -> Unread:
@@ -82,14 +88,16 @@ class ReceiptRequests(ABC):
 
         At most 100, those who have read furthest. Raises as `Client.send` does.
         """
+        checks.text("peer", peer)
         reach = await self._reach(peer, 0, timeout)
         return [Receipt(peer, *row) for row in reach.receipts]
 
-    async def reached(self, message: Message, timeout: float | None = 30) -> Reached:
+    async def reached(self, message: Message | Sent, timeout: float | None = 30) -> Reached:
         """How many others of its conversation got and read `message`; in a group, of its members.
 
         Raises as `Client.send` does.
         """
+        checks.instance("message", message, Message, Sent)
         return Reached(*(await self._reach(message.peer, message.time, timeout)).reached)
 
     async def _reach(self, peer: str, time: int, timeout: float | None) -> frames.Reach:
@@ -115,7 +123,14 @@ class Marks:
             self._mark(message.peer, message.time, 0)
 
     def read(self, message: Message) -> None:
-        """The user has read `message`, and all before it in its conversation."""
+        """The user has read `message`, and all before it in its conversation.
+
+        Raises:
+            ClientClosed: the client has ended.
+            RuntimeError: this is another event loop.
+        """
+        checks.loop(self._loop)
+        self._outgoing.check_open()
         self._mark(message.peer, message.time, message.time)
 
     def flush(self) -> bool:

@@ -16,16 +16,21 @@ from typing import Final, Literal, Protocol, Self
 from msgspec import Struct
 
 from protocol import codes, frames
-from protocol.client.errors import ClientError, RequestRefused, SendTimeout
+from protocol.client import checks
+from protocol.client.errors import ClientClosed, ClientError, RequestRefused, SendTimeout
 from protocol.client.events import Event, RoomGap
-from protocol.client.message import Sent
+from protocol.client.message import Sent, text_of
 from protocol.ids import new_client_id
 from protocol.limits import MAX_LAST
 
 BUFFER: Final = 1000
 """Messages of a room that wait for the caller; past it the oldest goes, and is told as a gap."""
 
+JOIN_TIMEOUT_S: Final = 30.0
+"""Seconds that entering a room may take."""
+
 LEAVE_TIMEOUT_S: Final = 5.0
+"""Seconds that telling the server of leaving may take."""
 
 PriorityName = Literal["low", "normal", "high"]
 
@@ -46,7 +51,7 @@ class RoomMessage(Struct, frozen=True):
         sender: a user id.
         room: the room's id.
         time: when the gateway accepted it, in milliseconds since 1970.
-        kind: what the body is; ``text`` is UTF-8.
+        kind: what the body is: ``text``, ``binary``, or one that the sender chose.
         body: as the sender gave it.
         seq: its number in the room.
         priority: ``low``, ``normal`` or ``high``.
@@ -63,12 +68,8 @@ class RoomMessage(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The body as UTF-8.
-
-        Raises:
-            UnicodeDecodeError: it is not.
-        """
-        return self.body.decode()
+        """The body as a text, whatever was sent; see `protocol.client.message.text_of`."""
+        return text_of(self.kind, self.body)
 
     def __repr__(self) -> str:
         return f"<RoomMessage {self.id.hex()} seq={self.seq} {len(self.body)} bytes>"
@@ -99,6 +100,7 @@ class Room:
         self._waiter: asyncio.Future[None] | None = None
         self._end: BaseException | None = None
         self._stopped = False
+        self._entered = False
 
     @property
     def members(self) -> int:
@@ -113,11 +115,14 @@ class Room:
             RequestRefused: the server said no.
             SendTimeout: no answer in 30 seconds.
             ClientClosed: the client has ended.
-            RuntimeError: this client is in the room already.
+            RuntimeError: this client is in the room already, or this room was left before.
         """
+        if self._entered:
+            raise RuntimeError("a room is entered once; make a new one with client.room")
         self._rooms.add(self)
+        self._entered = True
         try:
-            await self._join(30)
+            await self._join(JOIN_TIMEOUT_S)
         except BaseException:
             self._rooms.remove(self)
             raise
@@ -131,9 +136,9 @@ class Room:
     ) -> None:
         """Leave; where the server can't be told, it finds out in two minutes."""
         self._rooms.remove(self)
+        self.close(None)
         if self._joining is not None:
             self._joining.cancel()
-        self.close(None)
         with contextlib.suppress(ClientError):
             await self._request(lambda id: frames.Roomleave(id, self.id), LEAVE_TIMEOUT_S)
 
@@ -153,12 +158,15 @@ class Room:
 
         Raises:
             ValueError: no such priority.
+            RuntimeError: the room was not entered.
         """
-        if priority not in _PRIORITIES:
-            raise ValueError("priority must be low, normal or high")
-        name = client_id or new_client_id()
-        data = body.encode() if isinstance(body, str) else body
-        kind = kind or ("text" if isinstance(body, str) else "binary")
+        if not self._entered:
+            raise RuntimeError("use the room as `async with client.room(...) as room`")
+        checks.one_of("priority", priority, *_PRIORITIES)
+        checks.seconds("timeout", timeout)
+        name = checks.text("client_id", client_id or new_client_id())
+        data = checks.body(body)
+        kind = checks.text("kind", kind or ("text" if isinstance(body, str) else "binary"))
         to, level = f"r:{self.id}", _PRIORITIES.index(priority)
 
         def make(id: int) -> frames.Roomsend:
@@ -188,10 +196,12 @@ class Room:
         """Wait for the next message. Safe to cancel.
 
         Raises:
-            RuntimeError: another task is waiting here.
+            RuntimeError: another task is waiting here, or the room was not entered.
             StopAsyncIteration: the room was left, or the client closed.
             ClientError: the client has ended, or could not join again.
         """
+        if not self._entered:
+            raise RuntimeError("use the room as `async with client.room(...) as room`")
         if self._waiter is not None:
             raise RuntimeError("another task is already waiting for this room's messages")
         while not self._queue:
@@ -269,6 +279,10 @@ class Room:
             await self._join(None)
         except ClientError as error:
             self.close(error)
+        except asyncio.CancelledError:
+            if self._end is None and not self._stopped:  # nobody here cancelled it
+                self.close(ClientClosed("the task that joins the room again was cancelled"))
+            raise
         finally:
             self._joining = None
 
@@ -305,9 +319,9 @@ class Room:
 class Rooms:
     """The open rooms of one client."""
 
-    def __init__(self, request: Request, on_event: Callable[[Event], None] | None) -> None:
+    def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
         self._request = request
-        self._on_event = on_event
+        self.tell = tell
         self._rooms: dict[str, Room] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -345,8 +359,3 @@ class Rooms:
         """The client has ended."""
         for room in tuple(self._rooms.values()):
             room.close(end)
-
-    def tell(self, event: Event) -> None:
-        """Through the loop, as the client's other events."""
-        if self._on_event is not None:
-            self._loop.call_soon(self._on_event, event)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from protocol import frames
-from protocol.client import Client
+from protocol.client import Client, ClientClosed, Disconnected, Message
 from protocol.limits import PATH
 from tests.protocol.client.conftest import Setting
 
@@ -42,21 +43,6 @@ async def test_a_cancelled_close_leaves_no_connection(setting: Setting) -> None:
     await peer.ws.wait_closed()
 
 
-async def test_an_exception_of_on_event_harms_nothing(setting: Setting) -> None:
-    """It is reported to the loop, and the client goes on."""
-    reported: list[BaseException] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
-
-    def on_event(event: Any) -> None:
-        raise KeyError(type(event).__name__)
-
-    async with setting.live(on_event=on_event) as (client, peer):
-        await peer.push(1)
-        assert (await anext(client.messages())).seq == 1
-    assert [str(error) for error in reported] == ["'Connected'"]
-
-
 @pytest.mark.parametrize(
     ("url", "options", "says"),
     [
@@ -66,6 +52,9 @@ async def test_an_exception_of_on_event_harms_nothing(setting: Setting) -> None:
         ("wss://example.org", {}, "token or get_token"),
         ("wss://example.org", {"token": "t", "device": "my laptop"}, "device"),
         ("ws://example.org", {"token": "t", "cacert": ssl.create_default_context()}, "wss://"),
+        ("wss://example.org:0", {"token": "t"}, "port"),
+        ("wss://example.org:70000", {"token": "t"}, "[Pp]ort"),
+        ("wss://example.org", {"token": "t\udce9"}, "token"),
     ],
 )
 async def test_wrong_arguments(url: str, options: dict[str, Any], says: str) -> None:
@@ -74,7 +63,144 @@ async def test_wrong_arguments(url: str, options: dict[str, Any], says: str) -> 
         Client(url, **{"device": "d"} | options)
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"token": b"t"}, "token must be str"),
+        ({"get_token": "t"}, "get_token must be a function"),
+        ({"on_event": 5}, "on_event must be a function"),
+        ({"on_event": []}, "on_event must be a function"),
+        ({"device": 5}, "device must be str"),
+        ({"platform": 5}, "platform must be str"),
+        ({"cursor": "laptop.cursor"}, "cursor must be Cursor or CursorFile or None"),
+        ({"proxy": False}, "proxy must be"),
+        ({"proxy": b"http://proxy"}, "proxy must be"),
+        ({"url": b"wss://example.org"}, "url must be str"),
+    ],
+)
+async def test_arguments_of_a_wrong_type(options: dict[str, Any], says: str) -> None:
+    """A handler that can't be called, or a path where a `CursorFile` belongs, is found at once."""
+    given = {"url": "wss://example.org", "device": "d"} | options
+    if "get_token" not in options:
+        given = {"token": "t"} | given
+    with pytest.raises(TypeError, match=says):
+        Client(**given)
+
+
+async def test_however_its_task_ends_whoever_waits_is_told(setting: Setting) -> None:
+    """A program that cancels all tasks that it finds, as some do at the end, also meets the
+    client's. It ended without a word: readers and senders waited for ever."""
+    async with setting.live() as (client, peer):
+        room_entry = asyncio.create_task(client.room("lobby").__aenter__())
+        waiting = [
+            room_entry,
+            asyncio.create_task(client.send("bob", "hi", timeout=None)),
+            asyncio.create_task(client.presence(["bob"], timeout=None)),
+            asyncio.create_task(_next(client)),
+        ]
+        await peer.expect(frames.Roomjoin)
+        assert client._task is not None
+        client._task.cancel()
+        told = await setting.events.next(Disconnected)
+        assert (told.will_reconnect, told.reason) == (False, "the client's own task was cancelled")
+        for task in waiting:
+            with pytest.raises(ClientClosed, match="was cancelled"):
+                await task
+        with pytest.raises(ClientClosed, match="was cancelled"):
+            await client.unread()
+        await peer.ws.wait_closed()
+
+
+async def test_a_task_cancelled_while_entering_is_told(setting: Setting) -> None:
+    """`async with` raises a typed error, and not a `CancelledError` that nobody sent it."""
+    client = setting.client()
+    entering = asyncio.create_task(client.__aenter__())
+    await (await setting.server.peer()).expect(frames.Connect)
+    assert client._task is not None
+    client._task.cancel()
+    with pytest.raises(ClientClosed, match="was cancelled"):
+        await entering
+
+
+async def test_a_fault_of_the_sdk_is_told(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody thought of ends the client by a typed error, and its traceback is logged."""
+
+    async def sleep(delay: float) -> None:
+        raise ZeroDivisionError
+
+    async with setting.live(sleep=sleep) as (client, peer):
+        reading = asyncio.create_task(_next(client))
+        peer.cut()
+        with pytest.raises(ClientClosed, match="ZeroDivisionError") as caught:
+            await reading
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        while (told := await setting.events.next(Disconnected)).will_reconnect:
+            pass
+        assert "ZeroDivisionError" in told.reason
+    assert "Traceback" in caplog.text
+
+
+async def test_after_the_close_nothing_is_taken(setting: Setting) -> None:
+    """An acknowledgement or a mark that can't be kept any more must not look like one that is."""
+    async with setting.live(auto_ack=False) as (client, peer):
+        await peer.push(1)
+        message = await anext(client.messages())
+    with pytest.raises(ClientClosed):
+        client.ack(message)
+    with pytest.raises(ClientClosed):
+        client.mark_read(message)
+    with pytest.raises(ClientClosed):
+        await client.send("bob", "hi")
+    assert not client.signal("bob", "typing")
+    with pytest.raises(StopAsyncIteration):
+        await anext(client.messages())
+    with pytest.raises(RuntimeError, match="used once"):
+        await client.__aenter__()
+    await client.close()
+
+
+async def test_from_another_thread_or_loop_it_says_so(setting: Setting) -> None:
+    """A frame written from a second thread would tear what the loop writes; nothing came back."""
+    async with setting.live() as (client, peer):
+        await peer.push(1)
+        message = await anext(client.messages())
+
+        def elsewhere(call: Callable[[], Any]) -> None:
+            async def run() -> None:
+                result = call()
+                if asyncio.iscoroutine(result):
+                    await result
+
+            with pytest.raises(RuntimeError, match="another thread or event loop"):
+                asyncio.run(run())
+
+        calls: list[Callable[[], Any]] = [
+            lambda: client.send("bob", "hi"),
+            lambda: client.messages().__anext__(),
+            lambda: client.ack(message),
+            lambda: client.mark_read(message),
+            lambda: client.signal("bob", "typing"),
+            client.close,
+        ]
+        for call in calls:
+            await asyncio.to_thread(elsewhere, call)
+        with pytest.raises(RuntimeError, match="another thread or event loop"):
+            await asyncio.to_thread(client.signal, "bob", "typing")
+
+
+async def _next(client: Client) -> Message:
+    return await anext(client.messages())
+
+
 async def test_the_path_is_added(setting: Setting) -> None:
     """HP-2.1-1: a URL without a path means /v1."""
     async with setting.live(url=setting.server.url.removesuffix(PATH)):
         assert setting.server.paths == [PATH]
+
+
+async def test_a_scheme_in_capitals(setting: Setting) -> None:
+    """A scheme is the same in any case (RFC 3986 section 3.1)."""
+    async with setting.live(url=setting.server.url.replace("ws:", "WS:")):
+        pass

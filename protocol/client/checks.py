@@ -1,0 +1,122 @@
+"""Whether arguments make sense, said before anything is sent.
+
+Only what a wrong type would turn into something else, or into silence, is checked here; forms and
+sizes are the server's to judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+
+def text(name: str, value: object) -> str:
+    """`value`, the argument called `name`, which must be a text.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it can't be encoded in UTF-8.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be str, not {type(value).__name__}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name} holds a lone surrogate, which is no Unicode text") from None
+    return value
+
+
+def body(value: object) -> bytes:
+    """A message's body as it is sent.
+
+    Raises:
+        TypeError: it is neither str nor bytes.
+        ValueError: it is a str that can't be encoded in UTF-8.
+    """
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"body must be str or bytes, not {type(value).__name__}")
+    return text("body", value).encode()
+
+
+def user_ids(name: str, value: Iterable[str]) -> list[str]:
+    """The user ids in `value`, the argument called `name`: each once, in their order.
+
+    Raises:
+        TypeError: it is one str or bytes, which would be taken for its letters, or no iterable, or
+            something in it is no str.
+        ValueError: a str in it can't be encoded in UTF-8.
+    """
+    if isinstance(value, str | bytes | bytearray | memoryview) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a list of user ids, not {type(value).__name__}")
+    return list(dict.fromkeys(text(f"each of {name}", one) for one in value))
+
+
+def chunks(users: list[str], size: int) -> list[list[str]]:
+    """`users`, no more in a list than a request may name."""
+    return [users[at : at + size] for at in range(0, len(users), size)]
+
+
+def instance(name: str, value: object, *types: type) -> None:
+    """Check that `value`, the argument called `name`, is of one of `types`.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, types):
+        wanted = " or ".join("None" if one is type(None) else one.__name__ for one in types)
+        raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+def one_of(name: str, value: object, *values: str) -> None:
+    """Check that `value`, the argument called `name`, is one of `values`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if value not in values:
+        raise ValueError(f"{name} must be {' or '.join(values)}")
+
+
+def seconds(name: str, value: float | None) -> None:
+    """Check a time to wait, in seconds; None is no limit.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative, or not a number (NaN).
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number of seconds or None, not {type(value).__name__}")
+    if not value >= 0:
+        raise ValueError(f"{name} must not be negative, nor NaN")
+
+
+def function(name: str, value: object) -> None:
+    """Check that `value`, the argument called `name`, can be called.
+
+    Raises:
+        TypeError: it can't.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, not {type(value).__name__}")
+
+
+def loop(own: asyncio.AbstractEventLoop) -> None:
+    """Check that the caller runs in the client's `own` event loop.
+
+    Raises:
+        RuntimeError: it runs in another thread or loop.
+    """
+    try:
+        running = asyncio.get_running_loop()
+    except RuntimeError:
+        running = None
+    if running is not own:
+        raise RuntimeError(
+            "this client belongs to another thread or event loop; from there, call it by "
+            "asyncio.run_coroutine_threadsafe or loop.call_soon_threadsafe"
+        )

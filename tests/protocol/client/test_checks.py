@@ -1,0 +1,171 @@
+"""Arguments that make no sense, against a scripted server that must never hear of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from math import inf, nan
+from typing import Any
+
+import pytest
+
+from protocol import frames
+from protocol.client import Client, checks
+from protocol.client.message import Sent
+from tests.protocol.client.conftest import Setting
+
+GROUP = "0f" * 16
+Call = Callable[[Client, Any], Awaitable[object]]
+
+
+LISTS: dict[str, Call] = {
+    "create_group": lambda c, users: c.create_group("Team", users),
+    "add_members": lambda c, users: c.add_members(GROUP, users),
+    "remove_members": lambda c, users: c.remove_members(GROUP, users),
+    "presence": lambda c, users: c.presence(users),
+    "watch_presence": lambda c, users: c.watch_presence(users),
+    "unwatch_presence": lambda c, users: c.unwatch_presence(users),
+    "send": lambda c, users: c.send("bob", "hi", mentions=users),
+    "set_room": lambda c, users: c.set_room("lobby", "admins", admins=users),
+}
+
+
+@pytest.fixture
+async def client(setting: Setting) -> AsyncIterator[Client]:
+    """A client that may send nothing."""
+    async with setting.live() as (connected, peer):
+        yield connected
+        await connected.close()
+        assert await peer.closed() == 1000
+
+
+@pytest.mark.parametrize(
+    "users", ["bob", "", b"bob", bytearray(b"bob"), 5, None, [5], [b"bob"], ["bob", None]]
+)
+@pytest.mark.parametrize("name", LISTS)
+async def test_what_is_no_list_of_users(client: Client, name: str, users: Any) -> None:
+    """A str is an iterable of str: users called `b` and `o` were added to the group."""
+    with pytest.raises(TypeError, match=r"users|members|mentions|admins"):
+        await LISTS[name](client, users)
+
+
+@pytest.mark.parametrize("users", [["bob"], ("bob", "bob"), {"bob"}, {"bob": 1}, iter(["bob"])])
+def test_a_list_of_users(users: Any) -> None:
+    """Any iterable is one; each user counts once."""
+    assert checks.user_ids("users", users) == ["bob"]
+
+
+SENT = Sent(b"m" * 16, 1, "bob")
+TEXTS: dict[str, Call] = {
+    "send to": lambda c, value: c.send(value, "hi"),
+    "send body": lambda c, value: c.send("bob", value),
+    "send kind": lambda c, value: c.send("bob", "hi", kind=value),
+    "send client_id": lambda c, value: c.send("bob", "hi", client_id=value),
+    "block": lambda c, value: c.block(value),
+    "unblock": lambda c, value: c.unblock(value),
+    "set_room": lambda c, value: c.set_room(value, "everyone"),
+    "room": lambda c, value: _async(lambda: c.room(value)),
+    "signal to": lambda c, value: _async(lambda: c.signal(value, "typing")),
+    "signal kind": lambda c, value: _async(lambda: c.signal("bob", value)),
+    "signal body": lambda c, value: _async(lambda: c.signal("bob", "typing", value)),
+    "history": lambda c, value: _async(lambda: c.history(value)),
+    "delete_conversation": lambda c, value: c.delete_conversation(value),
+    "create_group": lambda c, value: c.create_group(value),
+    "rename_group": lambda c, value: c.rename_group(value, "Team"),
+    "rename_group name": lambda c, value: c.rename_group(GROUP, value),
+    "delete_group": lambda c, value: c.delete_group(value),
+    "add_members": lambda c, value: c.add_members(value, ["bob"]),
+    "remove_members": lambda c, value: c.remove_members(value, ["bob"]),
+    "leave_group": lambda c, value: c.leave_group(value),
+    "set_role": lambda c, value: c.set_role(value, "bob", "admin"),
+    "set_role user": lambda c, value: c.set_role(GROUP, value, "admin"),
+    "mute": lambda c, value: c.mute(value),
+    "mute user": lambda c, value: c.mute(GROUP, value),
+    "group": lambda c, value: c.group(value),
+    "set_presence": lambda c, value: c.set_presence("online", value),
+    "edit": lambda c, value: c.edit(SENT, value),
+    "receipts": lambda c, value: c.receipts(value),
+}
+
+
+async def _async(call: Callable[[], object]) -> None:
+    call()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+async def test_what_is_no_text(client: Client, name: str) -> None:
+    """A number, an object of the SDK, or what a shell made of bytes that are not UTF-8."""
+    with pytest.raises(TypeError):
+        await TEXTS[name](client, 5)
+    with pytest.raises(TypeError):
+        await TEXTS[name](client, SENT)
+    with pytest.raises(ValueError, match="surrogate"):
+        await TEXTS[name](client, "caf\udce9")
+
+
+WRONG: dict[str, tuple[type[Exception], Callable[[Client], Awaitable[object]]]] = {
+    "write": (ValueError, lambda c: c.set_room("lobby", "nobody")),  # type: ignore[arg-type]
+    "role": (ValueError, lambda c: c.set_role(GROUP, "bob", "boss")),  # type: ignore[arg-type]
+    "state": (ValueError, lambda c: c.set_presence("busy")),  # type: ignore[arg-type]
+    "muted": (TypeError, lambda c: c.mute(GROUP, muted="no")),  # type: ignore[arg-type]
+    "reply": (TypeError, lambda c: c.send("bob", "hi", reply="00" * 16)),  # type: ignore[arg-type]
+    "ttl": (TypeError, lambda c: c.send("bob", "hi", ttl="5")),  # type: ignore[arg-type]
+    "expires": (TypeError, lambda c: c.watch_presence(["bob"], expires="5")),  # type: ignore[arg-type]
+    "limit": (TypeError, lambda c: _async(lambda: c.history("bob", limit="5"))),  # type: ignore[arg-type]
+    "before": (TypeError, lambda c: _async(lambda: c.history("bob", before=5))),  # type: ignore[arg-type]
+    "both": (
+        ValueError,
+        lambda c: _async(
+            lambda: c.history("bob", before=frames.Place(1, 1), after=frames.Place(1, 1))
+        ),
+    ),
+    "recall": (TypeError, lambda c: c.recall("00" * 16)),  # type: ignore[arg-type]
+    "reached": (TypeError, lambda c: c.reached("00" * 16)),  # type: ignore[arg-type]
+    "ack": (TypeError, lambda c: _async(lambda: c.ack(5))),  # type: ignore[arg-type]
+    "mark_read": (TypeError, lambda c: _async(lambda: c.mark_read(5))),  # type: ignore[arg-type]
+    "timeout": (TypeError, lambda c: c.unread(timeout="5")),  # type: ignore[arg-type]
+    "negative timeout": (ValueError, lambda c: c.unread(timeout=-1)),
+    "nan": (ValueError, lambda c: c.unread(timeout=nan)),  # it never came
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_what_makes_no_sense_elsewhere(client: Client, name: str) -> None:
+    """Each is said by what is wrong, and nothing is sent."""
+    kind, call = WRONG[name]
+    with pytest.raises(kind):
+        await call(client)
+
+
+async def test_a_room_is_used_in_its_block(setting: Setting) -> None:
+    """Outside of it, its methods waited for a seat that nobody asked for."""
+    async with setting.live() as (client, peer):
+        room = client.room("lobby")
+        with pytest.raises(RuntimeError, match="async with"):
+            await room.send("hi")
+        with pytest.raises(RuntimeError, match="async with"):
+            await anext(room)
+        entering = asyncio.create_task(room.__aenter__())
+        asked = await peer.expect(frames.Roomjoin)
+        await peer.send(frames.Ok(asked.id, frames.Result(epoch="r1", seq=0, members=1)))
+        await entering
+        for wrong, error in ((5, TypeError), ("caf\udce9", ValueError)):
+            with pytest.raises(error):
+                await room.send(wrong)  # type: ignore[arg-type]
+            with pytest.raises(error):
+                await room.send("hi", kind=wrong)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="timeout"):
+            await room.send("hi", timeout=nan)
+        with pytest.raises(RuntimeError, match="entered once"):
+            await room.__aenter__()
+        leaving = asyncio.create_task(room.__aexit__(None, None, None))
+        await peer.send(frames.Ok((await peer.expect(frames.Roomleave)).id))
+        await leaving
+        with pytest.raises(RuntimeError, match="entered once"):
+            await room.__aenter__()
+
+
+def test_times_to_wait() -> None:
+    """Any number of seconds from 0 on, and none."""
+    for value in (0, 0.5, 30, inf, None):
+        checks.seconds("timeout", value)
