@@ -48,8 +48,8 @@ class Sending:
         reach an inbox in the order of these calls (G3).
 
         Raises:
-            Refused: unknown_recipient, invalid_field, body_too_large. The future: Unavailable,
-                StoreFault; and for a group Refused, as `GroupChat.send` says.
+            Refused: unknown_recipient, invalid_field, body_too_large, rate_limited. The future:
+                Unavailable, StoreFault; and for a group Refused, as `GroupChat.send` says.
         """
         if frame.kind.startswith("homeport."):
             raise Refused(codes.INVALID_FIELD, "A kind that begins with homeport. is the server's.")
