@@ -46,7 +46,14 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
     (
         "Is it there",
         [
-            ("Gateways ready", "short", [("ready", total("homeport_runtime_ready"))]),
+            (
+                "Gateways ready",
+                "short",
+                [
+                    ("ready", total("homeport_runtime_ready")),
+                    ("with the wrong Redis", total("homeport_store_wrong_redis")),
+                ],
+            ),
             ("Workers", "short", [("{{instance}}", total("homeport_runtime_workers", "instance"))]),
             (
                 "Worker restarts",
