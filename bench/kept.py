@@ -25,6 +25,7 @@ from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
 from gateway.store.stamp import Identity, Stamp
+from gateway.tasks import Tasks
 from protocol import frames
 from protocol.ids import direct_conversation
 from protocol.limits import DEDUPE_WINDOW_MS
@@ -54,7 +55,7 @@ class Kept:
 
 async def measure(url: str) -> dict[str, float]:
     """Bytes, by what they are of."""
-    link, _ = open_redis(url, Stamp(Identity.of(KEYRING), lambda: True), lambda *_: None)
+    link, _ = open_redis(url, Stamp(Identity.of(KEYRING), lambda: True), lambda *_: None, Tasks())
     await link.start()
     try:
         inboxes, records, kept = Inboxes(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)

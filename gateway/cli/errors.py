@@ -49,6 +49,7 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
     from gateway.security.sealing import SealError
     from gateway.security.tokens import TokenRefused
     from gateway.store.errors import AppNotFound, StoreError, Unavailable
+    from gateway.tasks import TaskEnded
     from protocol.client import ClientError, SendTimeout
 
     return (
@@ -65,6 +66,7 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
         (EmbeddedError, ExitCode.REFUSED),
         (StoreError, ExitCode.REFUSED),
         (StartError, ExitCode.REFUSED),
+        (TaskEnded, ExitCode.REFUSED),
         (TokenRefused, ExitCode.REFUSED),
         (SendTimeout, ExitCode.UNAVAILABLE),
         (ClientError, ExitCode.REFUSED),

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
+import structlog
+
 from protocol.frames import Priority
 from protocol.limits import MAX_LAST
 
@@ -25,6 +27,8 @@ PACE_S: Final = 0.016
 MAX_JOINED: Final = 64 * 1024
 """Bytes of frames that are joined at most; past it each is offered alone, so that a session that
 does not keep up is seen in time."""
+
+_log = structlog.get_logger("hub")
 
 SLICE: Final = 256
 """Sessions written to between two turns of the loop."""
@@ -188,7 +192,10 @@ class FanOut:
         batch, seats, written = self._batch, self._seats, 0
         for session_id, seat in self._takers:
             if session_id in seats:  # it may have left since
-                seat.give(batch)
+                try:
+                    seat.give(batch)
+                except Exception as error:  # noqa: BLE001 - the others' turn comes whatever it was
+                    _log.error("fan_out_failed", exc_info=error)
                 written += 1
                 if written == most:
                     self._turns.ask(self._step)

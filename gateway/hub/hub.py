@@ -19,6 +19,7 @@ from gateway.store import events
 from gateway.store.errors import AppNotFound
 from gateway.store.inbox import Inboxes
 from gateway.store.subscriber import Subscriber
+from gateway.tasks import Tasks, nothing_to_undo
 
 HEAL_SLICE: Final = 200
 """Sessions checked between two turns of the loop, after a reconnect."""
@@ -82,12 +83,15 @@ class _Topic:
 
 
 class Hub:
-    """One a process. `make_frame` opens a record and frames it."""
+    """One a process, whose `tasks` are. `make_frame` opens a record and frames it."""
 
-    def __init__(self, subscriber: Subscriber, inboxes: Inboxes, make_frame: FrameMaker) -> None:
+    def __init__(
+        self, subscriber: Subscriber, inboxes: Inboxes, make_frame: FrameMaker, tasks: Tasks
+    ) -> None:
         self._subscriber = subscriber
         self._inboxes = inboxes
         self._make_frame = make_frame
+        self._tasks = tasks
         self._topics: dict[bytes, _Topic] = {}
         self._healing: set[asyncio.Task[None]] = set()
 
@@ -170,7 +174,7 @@ class Hub:
             sessions = [session for topic in topics for session in topic.sessions]
         for session in sessions:  # all of them now, before anything is heard
             session.doubt()
-        task = asyncio.create_task(self._check(sessions), name="hub-heal")
+        task = self._tasks.spawn(self._check(sessions), nothing_to_undo)
         self._healing.add(task)
         task.add_done_callback(self._healing.discard)
 

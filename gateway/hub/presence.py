@@ -276,15 +276,16 @@ class PresenceHub:
                     del self._due[topic]
                 try:
                     found, alive = await self._store.read([(t.app_id, t.user) for t in batch])
-                except StoreError:
+                    self._learn(alive)
+                    for topic, one in zip(batch, found, strict=True):
+                        if self._is_open(topic) and self._judge(topic, one):
+                            await self._tell(topic)
+                except Exception as error:  # noqa: BLE001 - or nobody would look at these again
+                    if not isinstance(error, StoreError):
+                        _log.error("presence_failed", exc_info=error)
                     for topic in batch:
                         if self._is_open(topic):
                             self._schedule(topic, self._steady() + RETRY_S)
-                    continue
-                self._learn(alive)
-                for topic, one in zip(batch, found, strict=True):
-                    if self._is_open(topic) and self._judge(topic, one):
-                        await self._tell(topic)
         finally:
             self._reading = None
 

@@ -106,12 +106,18 @@ class Board:
         return max(len(self._seen) - self._expected, 0)
 
     def hanging(self) -> list[Problem]:
-        """The workers whose loop does not turn."""
+        """The workers that should be started anew: their loop does not turn, or a task that they
+        need has ended, and they with it, if they can."""
         now = self._steady()
-        return [
+        hanging = [
             Problem(heard.report.worker, "loop", f"it said nothing for {now - heard.at:.1f} s")
             for heard in self._workers.values()
             if now - heard.at > LIVE_S
+        ]
+        return hanging + [
+            Problem(heard.report.worker, "task", f"its task {heard.report.lost} has ended")
+            for heard in self._workers.values()
+            if heard.report.lost
         ]
 
     def unready(self) -> list[Problem]:

@@ -26,6 +26,7 @@ from gateway.config import Address, Settings
 from gateway.ops import reports
 from gateway.ops.board import Board
 from gateway.ops.pages import pages
+from gateway.tasks import Tasks
 
 REAP_S: Final = 0.5
 """How often it looks whether workers have ended."""
@@ -41,6 +42,7 @@ def run(settings: Settings, folder: Path) -> None:
 
     Raises:
         OSError: `ops_listen` can't be had.
+        TaskEnded: what it needs has ended.
     """
     asyncio.run(_run(settings, folder))
 
@@ -69,12 +71,21 @@ async def _run(settings: Settings, folder: Path) -> None:
             for sock in sockets.listen(address)
         ]
         transport = await _hear_reports(board, folder)
-        reaping = asyncio.create_task(_reap(board, folder), name="reap")
+        tasks = Tasks()
+        reaping = tasks.keep(_reap(board, folder), "reap")
+        serving = asyncio.create_task(server.serve(sockets=listening))
+        failed = asyncio.create_task(tasks.failed())
         try:
             _log.info("ops_listening", port=listening[0].getsockname()[1])
-            await server.serve(sockets=listening)
+            await asyncio.wait({serving, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                failed.result()
+            serving.result()
         finally:
-            reaping.cancel()
+            server.end()
+            tasks.dismiss(reaping)
+            failed.cancel()
+            await asyncio.gather(serving, failed, reaping, return_exceptions=True)
             transport.close()
             loop.remove_signal_handler(signal.SIGTERM)
 

@@ -28,6 +28,7 @@ class Report(Struct, array_like=True, frozen=True):
         state, to_drain, left: as `gateway.runtime.status.Status`.
         proof_s: seconds since a probe was sent that came back in time; below 0: none did yet.
         fault: the part in which probes are lost, if `proof_s` says that they are.
+        lost: the name of a task that it needs and that has ended; empty: all are there.
         clock_off_s: by how much this machine's clock is ahead of the region's time, in seconds; 0
             unless that is too much.
     """
@@ -39,6 +40,7 @@ class Report(Struct, array_like=True, frozen=True):
     left: int
     proof_s: float
     fault: str
+    lost: str
     clock_off_s: float = 0.0
 
 

@@ -6,6 +6,7 @@ word    meaning
 beat    its loop turns; said every `BEAT_S`
 ready   it accepts connections
 refused it must not or can't start, and why; the last it says
+failed  a task that it needs has ended, and which: it ends, too
 ======= ======================================================================
 
 They come through a pipe, a line each, as JSON: the word, and a text where there is one.
@@ -17,6 +18,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import math
 import os
 import signal
 import socket
@@ -34,8 +36,12 @@ from gateway.runtime import logs, serving
 from gateway.runtime.parent import die_with_parent
 from gateway.runtime.reload import current
 from gateway.runtime.worker import StartError, cannot_listen
+from gateway.tasks import TaskEnded, Tasks
 
 BEAT_S: Final = 5.0
+
+TASK_ENDED: Final = 70
+"""The exit code of a child whose own fault it was: EX_SOFTWARE of sysexits.h."""
 
 _LONGEST: Final = 3000
 """Characters of a refusal's text: a line must fit into one write to a pipe (PIPE_BUF, pipe(7))."""
@@ -63,6 +69,7 @@ class Child:
     Attributes:
         ready: it has said so.
         refusal: why it must not start, once it has said so.
+        failure: what has ended that it needs, once it has said so; and `failed_at`, when.
         heard: when it last said anything, or was forked, in monotonic seconds.
         doubted: since when it has been silent for too long, if it has.
     """
@@ -73,6 +80,8 @@ class Child:
         self._read = b""
         self.ready = False
         self.refusal: str | None = None
+        self.failure: str | None = None
+        self.failed_at = math.inf
         self.heard = time.monotonic()
         self.doubted: float | None = None
 
@@ -100,6 +109,9 @@ class Child:
             self.ready = True
         elif word == "refused":
             self.refusal = text
+        elif word == "failed":
+            self.failure = text
+            self.failed_at = self.heard
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal. It is there until its supervisor has waited for it."""
@@ -159,6 +171,8 @@ def _do(run: Callable[[Words], None], words: Words) -> int:
     except StartError as error:
         words.say("refused", str(error))
         return 1
+    except TaskEnded:  # which is in the log, and was said at once
+        return TASK_ENDED
     except Exception as error:  # noqa: BLE001 - the boundary of a process
         _log.error("failed", exc_info=error)
         return 1
@@ -181,7 +195,8 @@ def work(settings: Settings, source: Source | None, folder: Path, name: str, wor
 async def _work(
     settings: Settings, source: Source | None, folder: Path, name: str, words: Words
 ) -> None:
-    beating = asyncio.create_task(_beat(words), name="beat")
+    tasks = Tasks(on_lost=lambda text: words.say("failed", text))
+    beating = tasks.keep(_beat(words), "beat")
     try:
         await serving.serve(
             settings,
@@ -189,9 +204,10 @@ async def _work(
             folder=folder,
             name=name,
             source=source,
+            tasks=tasks,
         )
     finally:
-        beating.cancel()
+        tasks.dismiss(beating)
 
 
 async def _beat(words: Words) -> None:

@@ -13,6 +13,7 @@ from gateway.ops.reports import Mouth, Report
 from gateway.runtime.probe import Probe
 from gateway.runtime.status import Status
 from gateway.store.region_clock import RegionClock
+from gateway.tasks import Tasks
 
 if TYPE_CHECKING:
     from gateway.ops.exporter import Exporter
@@ -36,6 +37,7 @@ class Reporter:
         folder: Path,
         name: str,
         status: Status,
+        tasks: Tasks,
         measure: Callable[[Exporter], None],
         clock: RegionClock,
     ) -> None:
@@ -47,6 +49,7 @@ class Reporter:
         self._exporter = Exporter(folder)
         self._name = name
         self._status = status
+        self._tasks = tasks
         self._measure = measure
         self._clock = clock
 
@@ -92,6 +95,7 @@ class Reporter:
                 status.left,
                 probe.proof_s,
                 probe.fault,
+                self._tasks.lost,
                 0.0 if self._clock.right else self._clock.wall_off_s,
             )
         )

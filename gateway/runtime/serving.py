@@ -16,6 +16,7 @@ from gateway.config import Settings, Source
 from gateway.net.lost import is_lost
 from gateway.runtime import logs
 from gateway.runtime.worker import Listening, Worker
+from gateway.tasks import Tasks
 
 GC_THRESHOLD: Final = 10_000
 """New objects after which Python looks for cycles among them; about a millisecond's work."""
@@ -34,17 +35,20 @@ async def serve(
     folder: Path | None = None,
     source: Source | None = None,
     name: str = "",
+    tasks: Tasks | None = None,
 ) -> None:
     """Run one gateway until SIGTERM or SIGINT, then drain it; a second signal hurries.
 
     `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
     `folder` is the run folder where there is a supervisor, which calls this worker `name`. SIGINT
     is its business then. Where there is a `source` of the settings, SIGHUP has them and all files
-    read again.
+    read again. `tasks` are the process'.
 
     Raises:
         StartError: the settings, files or Redis are not right for each other.
+        TaskEnded: a task without which this is no gateway; whoever called had better start anew.
     """
+    tasks = tasks or Tasks()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_fault)
@@ -62,22 +66,27 @@ async def serve(
     for number in numbers:
         loop.add_signal_handler(number, leave)
     try:
-        worker = Worker(settings, folder=folder, name=name, source=source)
+        worker = Worker(settings, folder=folder, name=name, source=source, tasks=tasks)
         logs.name_gateway(worker.gateway)
         if source is not None:  # else whoever closes the terminal of `homeport dev` ends it
             loop.add_signal_handler(signal.SIGHUP, worker.reloading.ask)
         starting = asyncio.create_task(worker.start())
         stopped = asyncio.create_task(stopping.wait())
+        failed = asyncio.create_task(tasks.failed())
+        over: set[asyncio.Task[Any]] = {stopped, failed}
         try:
-            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({starting, *over}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 on_ready(starting.result())
                 _calm_garbage_collector()
-                await worker.run_until(stopped)
+                await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                worker.hurry()  # it can't serve while its clients leave in their turn
+                failed.result()
         finally:
-            for task in (starting, stopped):
+            for task in (starting, *over):
                 task.cancel()
-            await asyncio.gather(starting, stopped, return_exceptions=True)
+            await asyncio.gather(starting, *over, return_exceptions=True)
             await worker.stop()
     finally:
         for number in (*numbers, signal.SIGHUP):

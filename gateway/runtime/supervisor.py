@@ -12,6 +12,7 @@ one dies `DEATHS` times   in `WITHIN_S`: leaves, and says so; another start woul
 one refuses to start      at first: leaves. Later, because a file is wrong by now: it is tried
                           every `REFUSED_S`, and the others go on
 a loop hangs for `HANG_S` kills that worker
+one lacks a task          waits `FAILED_S` for its end, and kills it then; another follows
 SIGTERM, SIGINT           SIGTERM for all workers: they drain; a second one hurries them
 `homeport drain`          the same as SIGTERM, by the control socket; a second one hurries nobody
 SIGHUP                    SIGHUP for all children: workers read their files again
@@ -56,6 +57,9 @@ REFUSED_S: Final = 5.0
 """How long the restart of a child waits that refused to start, while others serve."""
 
 HANG_S: Final = 30.0
+FAILED_S: Final = 10.0
+"""How long a worker may take to end that has said that a task it needs has ended."""
+
 GRACE_S: Final = 5.0
 """How long a worker that has been silent for `HANG_S` is then waited for: where the whole machine
 stood still, it has a word waiting, or says one at once."""
@@ -258,7 +262,7 @@ class _Supervisor:
             place.restart_at = time.monotonic() + REFUSED_S
             _log.error("start_refused", refused=place.name, problem=child.refusal)
             return
-        self._lost(place, _how(status))
+        self._lost(place, child.failure or _how(status))
 
     def _lost(self, place: _Place, how: str) -> None:
         """There is none in `place` now: fork another, unless that has been of no use."""
@@ -324,7 +328,11 @@ class _Supervisor:
         for place in self._workers:
             if place.child is None or now < _patience(place.child):
                 continue
-            if place.child.doubted is None:
+            if place.child.failure is not None:
+                _log.error("does_not_end", failed=place.name, patience_s=FAILED_S)
+                place.child.signal(signal.SIGKILL)
+                place.child.failed_at = math.inf  # once is enough
+            elif place.child.doubted is None:
                 place.child.doubted = now
             else:
                 _log.error("hangs", hangs=place.name, silent_s=round(now - place.child.heard, 1))
@@ -350,7 +358,9 @@ def _ignore(*_: object) -> None:
 
 
 def _patience(child: Child) -> float:
-    """Until when a worker may be silent, in monotonic seconds."""
+    """Until when a worker may be silent, or take to end, in monotonic seconds."""
+    if child.failure is not None:
+        return child.failed_at + FAILED_S
     return child.heard + HANG_S if child.doubted is None else child.doubted + GRACE_S
 
 

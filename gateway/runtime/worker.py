@@ -15,7 +15,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -75,6 +74,7 @@ from gateway.store.rooms import RoomStore
 from gateway.store.stamp import Call, Stamp
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
+from gateway.tasks import Tasks, nothing_to_undo
 
 _log = structlog.get_logger("worker")
 
@@ -116,7 +116,7 @@ class Worker:
 
     `folder` is the run folder of the supervisor of which this is a worker, called `name`: the
     addresses are shared with the others, and where there is an ops process it reports to that.
-    `source` is where `settings` come from, to be read again.
+    `source` is where `settings` come from, to be read again. Whoever starts it watches the `tasks`.
     """
 
     def __init__(
@@ -127,8 +127,10 @@ class Worker:
         folder: Path | None = None,
         source: Source | None = None,
         name: str = "",
+        tasks: Tasks | None = None,
     ) -> None:
         self._settings = settings
+        self._tasks = tasks or Tasks()
         region_clock = RegionClock()
         self._clock = clock or Clock(wall=region_clock.now)
         # A clock that is passed in is not compared with Redis': a test holds it still.
@@ -147,6 +149,7 @@ class Worker:
             settings.redis_url,
             Stamp.of(keyring),
             self._heard,
+            self._tasks,
             replicas,
             settings.durability == "fsync",
         )
@@ -158,7 +161,7 @@ class Worker:
             self._link, keys, sealer, self._app_deleted, self._app_changed
         )
         self._records = Records(sealer)
-        self._hub = Hub(self._subscriber, inboxes, self._frame)
+        self._hub = Hub(self._subscriber, inboxes, self._frame, self._tasks)
         self._room_records = RoomRecords(sealer)
         room_store = RoomStore(self._link, keys)
         self._rooms = RoomHub(
@@ -227,6 +230,7 @@ class Worker:
             presence=self._presence,
             gateway=gateway,
             lines=Lines(Pseudonyms(keyring)),
+            tasks=self._tasks,
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins, settings, shared=folder is not None)
@@ -259,7 +263,9 @@ class Worker:
                 wall=self._clock.wall,
                 clock=region_clock,
             )
-            self._reporter = Reporter(folder, name, self.status, measures.export, region_clock)
+            self._reporter = Reporter(
+                folder, name, self.status, self._tasks, measures.export, region_clock
+            )
             channel = keys.probe_channel(gateway)
             self._probe = Probe(channel, self._link, sealer, self._clock, self._reporter.round_trip)
 
@@ -272,7 +278,7 @@ class Worker:
         self._subscriber.on_missed = self._heal_some
         if self._reporter is not None and self._probe is not None:
             reporting = self._reporter.run(self._probe)
-            self._chores.append(asyncio.create_task(reporting, name="report"))
+            self._chores.append(self._tasks.keep(reporting, "report"))
         try:
             await self._link.start()
             await self._subscriber.start()
@@ -281,17 +287,17 @@ class Worker:
             raise StartError(str(error)) from error
         if self._region_clock is not None:
             timing = self._region_clock.run(self._link.everywhere)
-            self._chores.append(asyncio.create_task(timing, name="clock"))
+            self._chores.append(self._tasks.keep(timing, "clock"))
         await self._presence.renew()  # before anybody is here
         if self._probe is not None:
-            self._chores.append(asyncio.create_task(self._prove(self._probe), name="probe"))
+            self._chores.append(self._tasks.keep(self._prove(self._probe), "probe"))
         self._chores += [
-            asyncio.create_task(self._turn_wheel(), name="wheel"),
-            asyncio.create_task(self._sweeper.run(), name="sweeper"),
-            asyncio.create_task(self._refresh_apps(), name="apps"),
-            asyncio.create_task(self._rooms.run(), name="rooms"),
-            asyncio.create_task(self._presence.run(), name="presence"),
-            asyncio.create_task(self.reloading.run(), name="reload"),
+            self._tasks.keep(self._turn_wheel(), "wheel"),
+            self._tasks.keep(self._sweeper.run(), "sweeper"),
+            self._tasks.keep(self._refresh_apps(), "apps"),
+            self._tasks.keep(self._rooms.run(), "rooms"),
+            self._tasks.keep(self._presence.run(), "presence"),
+            self._tasks.keep(self.reloading.run(), "reload"),
         ]
         listening = Listening(
             self._listen(self._settings.wss_listen, secure=True),
@@ -299,14 +305,6 @@ class Worker:
         )
         self.status.state = "ready"
         return listening
-
-    async def run_until(self, stopped: asyncio.Task[Any]) -> None:
-        """Wait for `stopped`, or for a chore to fail: without heartbeats and expiries there is no
-        gateway, and whoever started it had better start it again. Raises what the chore raised."""
-        await asyncio.wait({stopped, *self._chores}, return_when=asyncio.FIRST_COMPLETED)
-        for chore in self._chores:
-            if chore.done():
-                chore.result()
 
     def _listen(self, where: str | None, secure: bool) -> tuple[Address, ...]:
         settings = self._settings
@@ -327,9 +325,10 @@ class Worker:
     async def stop(self) -> None:
         """Drain: see the module's order. Takes at most the `drain_s` of the settings."""
         await self._drain.run()
-        for chore in [*self._chores, *self._services.tasks]:
-            chore.cancel()
-        await asyncio.gather(*self._chores, *self._services.tasks, return_exceptions=True)
+        for chore in self._chores:
+            self._tasks.dismiss(chore)
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self._tasks.end_spawned()
         self._rooms.close()
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(0.1 * self._settings.drain_s):
@@ -350,7 +349,7 @@ class Worker:
         if self._probe is not None and channel == self._probe.channel.encode():
             self._probe.heard(payload)
         elif channel == self._apps_channel.encode():
-            self._services.spawn(self._directory.reload(payload.decode()), _nothing_to_undo)
+            self._tasks.spawn(self._directory.reload(payload.decode()), nothing_to_undo)
         else:
             self._presence.heard(channel, payload)
 
@@ -359,19 +358,19 @@ class Worker:
         self._reconnects += 1
         self._hub.heal()
         self._presence.heal()
-        self._services.spawn(self._directory.reload_all(), _nothing_to_undo)
+        self._tasks.spawn(self._directory.reload_all(), nothing_to_undo)
 
     def _heal_some(self, channels: Collection[bytes]) -> None:
         """The same, on these channels alone: a part of a cluster was away, or slots moved."""
         self._hub.heal(channels)
         self._presence.heal(channels)
         if self._apps_channel.encode() in channels:
-            self._services.spawn(self._directory.reload_all(), _nothing_to_undo)
+            self._tasks.spawn(self._directory.reload_all(), nothing_to_undo)
 
     def _link_is_back(self) -> None:
         """Redis was away: so may be what it was told, and this gateway's lease."""
         self._hub.heal()
-        self._services.spawn(self._presence.renew(), _nothing_to_undo)
+        self._tasks.spawn(self._presence.renew(), nothing_to_undo)
 
     def _app_changed(self, app: App) -> None:
         self._hub.app_changed(app)
@@ -425,7 +424,3 @@ class Worker:
         while True:
             await asyncio.sleep(REFRESH_S)
             await self._directory.reload_all()
-
-
-def _nothing_to_undo() -> None:
-    """A reload that failed is in the log, and comes round again."""

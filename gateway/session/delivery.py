@@ -130,7 +130,7 @@ class Delivery:
         """Read from the inbox if it is ahead of what was pushed, and there is room."""
         if self._window.behind and self._can_push() and not self._reading:
             self._reading = True
-            self._services.spawn(self._read(), self._fault)
+            self._services.tasks.spawn(self._read(), self._fault)
 
     def _can_push(self) -> bool:
         return (
@@ -246,7 +246,7 @@ class Delivery:
         """
         if not self._checking and not self._ended:
             self._checking = True
-            self._services.spawn(self._check(issued_ms), self._fault)
+            self._services.tasks.spawn(self._check(issued_ms), self._fault)
 
     async def _check(self, issued_ms: Callable[[], int]) -> None:
         try:

@@ -84,7 +84,7 @@ class Requests:
         else:
             self._asked()
             handler = self._services.handlers[type(frame)]
-            self._services.spawn(self._answer(handler, frame), self._fault)
+            self._services.tasks.spawn(self._answer(handler, frame), self._fault)
 
     # -- sends: no task, no await ----------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class Requests:
             return
         self._signals.take(now)
         self._asked()
-        self._services.spawn(self._pass_on(frame), self._fault)
+        self._services.tasks.spawn(self._pass_on(frame), self._fault)
 
     async def _pass_on(self, frame: frames.Signal) -> None:
         try:
@@ -194,7 +194,7 @@ class Requests:
 
     def _read_blocks(self) -> None:
         if self._blockers.begin():
-            self._services.spawn(self._read_blocks_now(), self._fault)
+            self._services.tasks.spawn(self._read_blocks_now(), self._fault)
 
     async def _read_blocks_now(self) -> None:
         reader = self._reader

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 ACK_DELAY_S: Final = 0.5
 """Acknowledgements of this long go to the store together."""
 
@@ -20,9 +22,11 @@ TOGETHER_S: Final = 0.02
 SLICE: Final = 200
 """Saves in one turn of the loop; about a millisecond of it."""
 
+_log = structlog.get_logger("session")
+
 
 class Saving:
-    """One a process. Its callbacks must not raise."""
+    """One a process. A callback that raises is logged, and the others' turn comes."""
 
     __slots__ = ("_line", "_waiting")
 
@@ -45,7 +49,10 @@ class Saving:
             if not line or line[0][0] > until:
                 break
             _, save = line.popleft()
-            save()
+            try:
+                save()
+            except Exception as error:  # noqa: BLE001 - or nobody's cursor would be saved any more
+                _log.error("save_failed", exc_info=error)
         self._waiting = bool(line)
         if line:
             loop.call_later(max(line[0][0] - loop.time(), 0), self._due)

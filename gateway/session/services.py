@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import structlog
+from typing import Protocol
 
 from gateway.chat.records import Records
 from gateway.chat.requests import Handlers
@@ -27,9 +23,8 @@ from gateway.session.wheel import Wheel
 from gateway.store.blocks import Blocks
 from gateway.store.directory import AppDirectory
 from gateway.store.inbox import Inboxes
+from gateway.tasks import Tasks
 from protocol.codes import CloseCode
-
-_log = structlog.get_logger("session")
 
 
 class Wire(Protocol):
@@ -81,22 +76,6 @@ class Services:
     presence: PresenceHub
     gateway: str
     lines: Lines
+    tasks: Tasks
     saving: Saving = field(default_factory=Saving)
     counts: Counts = field(default_factory=Counts)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def spawn(
-        self, work: Coroutine[Any, Any, None], on_fault: Callable[[], None]
-    ) -> asyncio.Task[None]:
-        """Run `work` beside everything else. If it raises, log it and call `on_fault`."""
-        task = asyncio.get_running_loop().create_task(work)
-        self.tasks.add(task)
-
-        def ended(task: asyncio.Task[None]) -> None:
-            self.tasks.discard(task)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                _log.error("task_failed", exc_info=error)
-                on_fault()
-
-        task.add_done_callback(ended)
-        return task

@@ -212,7 +212,7 @@ class Session:
             self.refuse(frame.id, Refused(codes.INVALID_FIELD, "`device` has a wrong form."))
             return
         self._state = State.CHECKING
-        self._services.spawn(self._open(frame), partial(self.close, codes.INTERNAL_ERROR))
+        self._services.tasks.spawn(self._open(frame), partial(self.close, codes.INTERNAL_ERROR))
 
     async def _open(self, frame: frames.Connect) -> None:
         try:

@@ -19,6 +19,7 @@ from gateway.store.link import Link
 from gateway.store.reasons import Sayings
 from gateway.store.servers import Server
 from gateway.store.slots import Claim, Node, SlotMap, parse_nodes
+from gateway.tasks import Tasks
 
 PERIOD_S: Final = 2.0
 TROUBLED_S: Final = 0.25
@@ -49,12 +50,13 @@ class ClusterNode(Server):
 class Cluster:
     """Knows the cluster at `url`.
 
-    `links` gives the connections that can be asked, by their node. `on_change` are called after
-    each change of `map`.
+    `tasks` are the process'. `links` gives the connections that can be asked, by their node.
+    `on_change` are called after each change of `map`.
     """
 
-    def __init__(self, url: RedisUrl) -> None:
+    def __init__(self, url: RedisUrl, tasks: Tasks) -> None:
         self.url = url
+        self.tasks = tasks
         self.map = SlotMap()
         self.links: Callable[[], Mapping[Node, Link]] = dict
         self.on_change: list[Callable[[], None]] = []
@@ -66,12 +68,12 @@ class Cluster:
     async def start(self) -> None:
         """Return when the map is there."""
         await self._refresh(wait=True)
-        self._task = asyncio.create_task(self._run(), name="cluster-map")
+        self._task = self.tasks.keep(self._run(), "cluster-map")
 
     async def aclose(self) -> None:
         """Ask no more."""
         if self._task is not None:
-            self._task.cancel()
+            self.tasks.dismiss(self._task)
             await asyncio.gather(self._task, return_exceptions=True)
 
     def doubt(self) -> None:

@@ -25,6 +25,7 @@ from gateway.store.link import MAX_PENDING, Link, NodeLink, Then
 from gateway.store.servers import CONNECT_TIMEOUT_S
 from gateway.store.slots import BUCKET_SLOTS, STAMP_SLOT, Node, slot_of
 from gateway.store.stamp import Call, Stamp
+from gateway.tasks import Tasks
 
 HOLD_S: Final = 3.0
 """How long a command may wait, or be sent again, because its slot is on its way."""
@@ -49,12 +50,13 @@ class _MemberLink(NodeLink):
         self,
         server: ClusterNode,
         stamp: Stamp,
+        tasks: Tasks,
         replicas: int,
         fsync: bool,
         stamped: Callable[[], bool],
         on_lost: Callable[[], None],
     ) -> None:
-        super().__init__(server, stamp, replicas, fsync)
+        super().__init__(server, stamp, tasks, replicas, fsync)
         self._stamped = stamped
         self._on_lost = on_lost
 
@@ -205,7 +207,7 @@ class ClusterLink(Link):
         """See `Link`."""
         await self._cluster.aclose()
         for task in self._tasks:
-            task.cancel()
+            self._cluster.tasks.dismiss(task)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for slot in self._slots.values():
             if slot.timer is not None:
@@ -225,7 +227,7 @@ class ClusterLink(Link):
             self._joining[member] = self._spawn(self._join(member))
         for node in self._members.keys() - nodes:
             member = self._members.pop(node)
-            self._joining.pop(member).cancel()
+            self._cluster.tasks.dismiss(self._joining.pop(member))
             self._spawn(_leave(member))
         for number, slot in self._slots.items():
             owner = self._owner(number)
@@ -237,6 +239,7 @@ class ClusterLink(Link):
         member = _MemberLink(
             ClusterNode(self._cluster.url, node, "homeport-link"),
             self.stamp,
+            self._cluster.tasks,
             self._replicas,
             self._fsync,
             lambda: self._cluster.map.owners[STAMP_SLOT] == node,
@@ -265,7 +268,7 @@ class ClusterLink(Link):
             self.on_up()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name="cluster-link")
+        task = self._cluster.tasks.keep(work, "cluster-link", may_end=True)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

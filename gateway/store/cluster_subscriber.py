@@ -18,6 +18,7 @@ import structlog
 from gateway.store.cluster import PACE_S, Cluster, ClusterNode
 from gateway.store.slots import Node, slot_of
 from gateway.store.subscriber import NodeSubscriber, Subscriber
+from gateway.tasks import Tasks
 
 _ELSEWHERE: Final = frozenset({"MOVED", "CLUSTERDOWN", "TRYAGAIN"})
 """What a node answers to SSUBSCRIBE when it has not got the slot, or not now."""
@@ -33,8 +34,9 @@ class _MemberSubscriber(NodeSubscriber):
         server: ClusterNode,
         on_message: Callable[[bytes, bytes], None],
         on_taken: Callable[[_MemberSubscriber, Collection[bytes]], None],
+        tasks: Tasks,
     ) -> None:
-        super().__init__(server, on_message)
+        super().__init__(server, on_message, tasks)
         self._on_taken = on_taken
 
     def _batches(self, channels: list[bytes]) -> Iterator[list[bytes]]:
@@ -114,7 +116,7 @@ class ClusterSubscriber(Subscriber):
         """See `Subscriber`."""
         self._cluster.on_change.remove(self._follow)
         for task in self._tasks:
-            task.cancel()
+            self._cluster.tasks.dismiss(task)
         await asyncio.gather(*self._tasks, *self._closing, return_exceptions=True)
         await asyncio.gather(*(member.aclose() for member in self._members.values()))
 
@@ -124,14 +126,14 @@ class ClusterSubscriber(Subscriber):
         gone = [self._members.pop(node) for node in self._members.keys() - nodes]
         for node in nodes - self._members.keys():
             server = ClusterNode(self._cluster.url, node, "homeport-subscriber")
-            member = _MemberSubscriber(server, self._on_message, self._taken)
+            member = _MemberSubscriber(server, self._on_message, self._taken, self._cluster.tasks)
             member.on_up = partial(self._is_back, member)
             self._members[node] = member
             self._starting[member] = self._spawn(member.start())
         self._move(self._wanted)
         for member in gone:
-            self._starting.pop(member).cancel()
-            closing = asyncio.create_task(member.aclose(), name="cluster-subscriber")
+            self._cluster.tasks.dismiss(self._starting.pop(member))
+            closing = self._cluster.tasks.keep(member.aclose(), "cluster-subscriber", may_end=True)
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 
@@ -179,7 +181,7 @@ class ClusterSubscriber(Subscriber):
         return None if node is None else self._members.get(node)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name="cluster-subscriber")
+        task = self._cluster.tasks.keep(work, "cluster-subscriber", may_end=True)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -19,6 +19,7 @@ import structlog
 from gateway.store.errors import RegionMissing, StampError, StoreError, Unavailable
 from gateway.store.reasons import Sayings, is_known
 from gateway.store.servers import CONNECT_TIMEOUT_S, Server
+from gateway.tasks import Tasks
 
 SILENCE_LIMIT_S: Final = 5.0
 WATCH_S: Final = 1.0
@@ -61,8 +62,9 @@ class RedisConnection(asyncio.Protocol, ABC):
     0.1 s to `Server.last_retry_s`.
     """
 
-    def __init__(self, server: Server, name: str) -> None:
+    def __init__(self, server: Server, name: str, tasks: Tasks) -> None:
         self.name = name
+        self._tasks = tasks
         self._server = server
         self.up = False
         """True while commands may be sent: connected, and greeted."""
@@ -93,14 +95,14 @@ class RedisConnection(asyncio.Protocol, ABC):
         """
         self._loop = asyncio.get_running_loop()
         self._ready = self._loop.create_future()
-        self._task = asyncio.create_task(self._stay_connected(), name=f"redis-{self.name}")
+        self._task = self._tasks.keep(self._stay_connected(), f"redis-{self.name}")
         await self._ready
 
     async def aclose(self) -> None:
         """Let go of the connection and stop coming back. What was asked and not answered fails."""
         if self._task is not None:
             while not self._task.done():
-                self._task.cancel()  # again, if redis-py took one for a failed connect
+                self._tasks.dismiss(self._task)  # again, if redis-py took one for a failed connect
                 await asyncio.wait({self._task}, timeout=0.5)
             self._task = None
         await self._disconnect()
@@ -159,6 +161,8 @@ class RedisConnection(asyncio.Protocol, ABC):
         if self._ready is None or self._ready.done():
             return False
         if isinstance(error, StoreError) and not isinstance(error, Unavailable | RegionMissing):
+            assert self._task is not None, "this is it"
+            self._tasks.dismiss(self._task)  # whoever called start() is told
             self._ready.set_exception(error)
             return True
         return False

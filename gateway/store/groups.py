@@ -309,7 +309,7 @@ class Groups:
         try:
             for result in results:
                 if isinstance(result, BaseException):
-                    raise result
+                    raise result  # noqa: TRY301
             if earlier is not None and not await earlier:
                 watch.issued = 0
                 return False
@@ -321,9 +321,13 @@ class Groups:
                 self._clock_ms() + QUIET_MS,
                 keys.member,
             )
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the notices are still owed
             watch.issued = 0  # whoever reads next sends them again, and inboxes drop the second
-            _log.warning("group_notice_put_off", reason=type(error).__name__)
+            _log.warning(
+                "group_notice_put_off",
+                reason=type(error).__name__,
+                exc_info=None if isinstance(error, StoreError) else error,
+            )
             return False
         return True
 

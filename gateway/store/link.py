@@ -30,6 +30,7 @@ from gateway.store.keys import STAMP
 from gateway.store.scripts import SCRIPTS, Script
 from gateway.store.servers import Server
 from gateway.store.stamp import Call, Stamp
+from gateway.tasks import Tasks
 
 MAX_PENDING: Final = 20_000
 """Commands in flight past which the link says it is busy, rather than queue in memory."""
@@ -187,10 +188,11 @@ class NodeLink(RedisConnection, Link):
         self,
         server: Server,
         stamp: Stamp,
+        tasks: Tasks,
         replicas: int = 0,
         fsync: bool = False,
     ) -> None:
-        super().__init__(server, "link")
+        super().__init__(server, "link", tasks)
         self.stamp = stamp
         self.on_greet = None
         self._replicas = replicas

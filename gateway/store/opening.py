@@ -12,28 +12,31 @@ from gateway.store.link import Link, NodeLink
 from gateway.store.servers import server_of
 from gateway.store.stamp import Stamp
 from gateway.store.subscriber import NodeSubscriber, Subscriber
+from gateway.tasks import Tasks
 
 
 def open_redis(
     text: str,
     stamp: Stamp,
     on_message: Callable[[bytes, bytes], None],
+    tasks: Tasks,
     replicas: int = 0,
     fsync: bool = False,
 ) -> tuple[Link, Subscriber]:
     """The link and the subscriber for a `redis_url`. Start the link first, and close it last.
 
-    `on_message` is called with each (channel, payload). `replicas` and `fsync` are what a durable
-    call waits for, and what is asked of each server (`NodeLink`).
+    `on_message` is called with each (channel, payload). `tasks` are the process', which needs those
+    that stay connected. `replicas` and `fsync` are what a durable call waits for, and what is asked
+    of each server (`NodeLink`).
     """
     url = RedisUrl.parse(text)
     if url.kind == "cluster":
-        cluster = Cluster(url)
+        cluster = Cluster(url, tasks)
         return (
             ClusterLink(cluster, stamp, replicas, fsync),
             ClusterSubscriber(cluster, on_message),
         )
     return (
-        NodeLink(server_of(url, "homeport-link"), stamp, replicas, fsync),
-        NodeSubscriber(server_of(url, "homeport-subscriber"), on_message),
+        NodeLink(server_of(url, "homeport-link"), stamp, tasks, replicas, fsync),
+        NodeSubscriber(server_of(url, "homeport-subscriber"), on_message, tasks),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -59,7 +60,7 @@ def reason_of(error: BaseException, *, tls: bool, secrets: Iterable[str] = ()) -
 
 def is_known(error: BaseException) -> bool:
     """True where the reason says all there is to know; else a traceback helps."""
-    return isinstance(error, RedisError | OSError | TimeoutError | StoreError)
+    return isinstance(error, RedisError | OSError | TimeoutError | StoreError) or _is_reset(error)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -116,6 +117,8 @@ def _of_system(error: BaseException, tls: bool) -> str:
         return f"the host is not known: {error.strerror}"
     if isinstance(error, TimeoutError):
         return "no answer in time" + _other_port(tls)
+    if _is_reset(error):
+        return os.strerror(errno.ECONNRESET) + _other_port(tls)
     if isinstance(error, OSError):
         numbers = [error.errno] if error.errno else _numbers(error)
         text = ", ".join(dict.fromkeys(os.strerror(number) for number in numbers))
@@ -128,6 +131,11 @@ def _of_system(error: BaseException, tls: bool) -> str:
 
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF"})
 """What OpenSSL calls bytes that are no TLS."""
+
+
+def _is_reset(error: BaseException) -> bool:
+    """What uvloop raises where a connection is reset before something is written to it."""
+    return isinstance(error, RuntimeError) and "the handler is closed" in str(error)
 
 
 def _other_port(tls: bool) -> str:

@@ -19,6 +19,7 @@ from gateway.store.connection import RedisConnection, pack
 from gateway.store.errors import Unavailable
 from gateway.store.reasons import words_of
 from gateway.store.servers import Server
+from gateway.tasks import Tasks
 
 BATCH: Final = 500
 """Channels in one SSUBSCRIBE."""
@@ -75,8 +76,10 @@ class NodeSubscriber(RedisConnection, Subscriber):
     `on_message` is called with each (channel, payload), in order, at once.
     """
 
-    def __init__(self, server: Server, on_message: Callable[[bytes, bytes], None]) -> None:
-        super().__init__(server, "subscriber")
+    def __init__(
+        self, server: Server, on_message: Callable[[bytes, bytes], None], tasks: Tasks
+    ) -> None:
+        super().__init__(server, "subscriber", tasks)
         self._on_message = on_message
         self._wanted: set[bytes] = set()
         self._asked: set[bytes] = set()

@@ -21,7 +21,7 @@ import structlog
 from gateway.apps.app import AppError
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
-from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.errors import AppNotFound, Unavailable
 from gateway.store.groups import Groups
 from gateway.store.inbox import PROFILE_MS, STALE_MS
 from gateway.store.keys import BUCKETS, GROUP_DUE, LOG_DUE, Keys
@@ -90,8 +90,8 @@ class Sweeper:
                 self._tended_ms = self._clock_ms()
             except Unavailable as error:
                 _log.warning("sweep_put_off", reason=error.reason)
-            except StoreError as error:
-                _log.error("sweep_failed", reason=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - what can't be read stops no other round
+                _log.error("sweep_failed", reason=type(error).__name__, exc_info=error)
 
     async def _lease(self) -> bool:
         return bool(await self._link.run(_LEASE, (self._keys.sweeper,), self._id, LEASE_MS))

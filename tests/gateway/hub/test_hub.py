@@ -15,6 +15,7 @@ from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.subscriber import Subscriber
+from gateway.tasks import Tasks
 from tests.harness import eventually
 
 APP, OTHER = "02" + "a" * 30, "02" + "b" * 30
@@ -127,7 +128,7 @@ def made() -> Made:
 def hub(notes: Notes, made: Made) -> Hub:
     """A hub between the two."""
     inboxes = Inboxes(cast("Link", None), Keys("sg"))
-    return Hub(cast("Subscriber", notes), inboxes, made)
+    return Hub(cast("Subscriber", notes), inboxes, made, Tasks())
 
 
 def channel(user: str, app_id: str = APP) -> str:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.hub.presence import (
     AWAY_S,
@@ -425,3 +426,22 @@ async def test_a_user_whom_thousands_watch(setting: Setting) -> None:
 async def test_a_channel_of_nobody(setting: Setting) -> None:
     """HP-20.2-2: what is heard late, for a user whom nobody watches any more, is not its."""
     assert not setting.hub.heard(b"pres:bob", CAME)
+
+
+async def test_a_reading_that_fails_otherwise_is_done_again(setting: Setting) -> None:
+    """G10: one task reads for all. What it had in hand when it failed was never looked at again."""
+    watcher = await setting.watch("1", "bob")
+    read = setting.store.read
+
+    async def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    setting.store.read = broken  # type: ignore[method-assign, assignment]
+    setting.store.here("bob", GATEWAY)
+    setting.say("bob", CAME)
+    with capture_logs() as logs:
+        await setting.pass_time(2 * RESOLUTION_S)
+    assert {log["event"] for log in logs} == {"presence_failed"}
+    setting.store.read = read  # type: ignore[method-assign]
+    await setting.pass_time(REFRESH_S)
+    assert watcher.told == [Presence("bob", "online", "", 0)]

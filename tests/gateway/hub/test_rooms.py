@@ -7,12 +7,14 @@ import struct
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.hub import fanout, rooms
 from gateway.hub.fanout import BACKLOG, SLICE
 from gateway.hub.rooms import RoomHub, SessionGone
 from gateway.store import events
 from protocol.frames import Priority
+from tests.harness import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -351,3 +353,24 @@ async def test_a_session_that_is_gone_can_not_enter() -> None:
         assert setting.hub._rooms == {}
     else:
         raise AssertionError("it entered")
+
+
+async def test_one_session_that_raises_holds_up_no_room() -> None:
+    """G10: the rooms share the turns of the loop. One seat's fault left its room, and those behind
+    it, without a turn, for as long as the process ran."""
+    setting = Setting()
+    first, second, third = setting.fill("a", 3)
+    (other,) = setting.fill("b", 1)
+
+    def broken(*_: Any) -> bool:
+        raise ZeroDivisionError
+
+    second.on_room = broken  # type: ignore[method-assign, assignment]
+    for seq in (1, 2):
+        setting.publish("a", seq)
+        setting.publish("b", seq)
+        with capture_logs() as logs:
+            await setting.run(5)
+            await eventually(lambda: len(other.frames) == seq)  # noqa: B023
+        assert [log["event"] for log in logs] == ["fan_out_failed"]
+    assert first.frames == third.frames == other.frames == [b"1", b"2"]

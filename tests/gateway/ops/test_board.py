@@ -29,6 +29,7 @@ class Gateway:
             "left": 0,
             "proof_s": 0.1,
             "fault": "pubsub",
+            "lost": "",
             **changes,
         }
         self.board.take(Report(**fields))
@@ -92,6 +93,15 @@ def test_a_worker_that_says_nothing_is_unready_and_later_not_alive() -> None:
     assert gateway.board.hanging() == []
     gateway.now += 1.5
     assert [(p.worker, p.part) for p in gateway.board.hanging()] == [("w1", "loop")]
+
+
+def test_a_worker_that_lacks_a_task_is_not_alive() -> None:
+    """G10: it should have ended; until it has, whoever restarts what hangs is told."""
+    gateway = Gateway()
+    gateway.report(1, lost="redis-link")
+    (problem,) = gateway.board.hanging()
+    assert (problem.worker, problem.part) == ("w1", "task")
+    assert "redis-link" in problem.text
 
 
 def test_a_worker_that_has_ended_is_missed_and_not_called_hanging() -> None:

@@ -19,7 +19,7 @@ def app(tmp_path: Path) -> Starlette:
     """The pages of a gateway with one worker, which is well."""
     (tmp_path / "metrics").mkdir()
     board = Board(1, lambda pid: True, lambda: 0.0)
-    board.take(Report("1", 1, "ready", 0, 0, 0.0, ""))
+    board.take(Report("1", 1, "ready", 0, 0, 0.0, "", ""))
     return pages(board, tmp_path)
 
 

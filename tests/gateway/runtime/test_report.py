@@ -87,7 +87,7 @@ async def test_an_ops_process_that_is_away_is_nothing_to_a_worker(
         await ears.hear()
         ears.close()
         assert running.worker._reporter is not None
-        mouth, word = running.worker._reporter._mouth, Report("1", 1, "ready", 0, 0, 0.0, "")
+        mouth, word = running.worker._reporter._mouth, Report("1", 1, "ready", 0, 0, 0.0, "", "")
         assert not mouth.say(word)
         (folder / reports.SOCKET).unlink()
         assert not mouth.say(word)
@@ -105,7 +105,7 @@ async def test_ears_that_are_full_hold_nobody_up(
     async with running_worker(settings, folder=folder) as running:
         assert running.worker._reporter is not None
         mouth = running.worker._reporter._mouth
-        report = Report("1", 1, "ready", 0, 0, 0.0, "")
+        report = Report("1", 1, "ready", 0, 0, 0.0, "", "")
         assert any(not mouth.say(report) for _ in range(100_000))
         assert not mouth.say(report)
 

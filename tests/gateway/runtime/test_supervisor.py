@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from protocol import codes, frames
 from protocol.limits import PATH
 from tests.gateway.net.raw import RawSocket
 from tests.harness import GatewayProcess, RawClient
+from tests.ports import free_port
 
 FAST = "from gateway.runtime import child, supervisor; child.BEAT_S = 0.2; supervisor.HANG_S = 2.0"
 """Silence is noticed after two seconds instead of thirty."""
@@ -263,6 +266,68 @@ def test_a_worker_that_hangs_is_replaced(replica: Replica) -> None:
     until(lambda: not alive(worker))
     asyncio.run(replica.serves_again())
     assert [entry["hangs"] for entry in replica.logged("hangs")] == ["1"]
+
+
+PLANTED = """
+import asyncio, pathlib
+from gateway.hub import rooms
+keep = rooms.RoomHub.run
+async def run(self):
+    flag = pathlib.Path({flag!r})
+    if not flag.exists():
+        flag.touch()
+        raise RuntimeError("planted")
+    await keep(self)
+rooms.RoomHub.run = run
+"""
+"""The first worker's task that keeps rooms' seats dies."""
+
+
+def test_a_worker_whose_needed_task_ends_is_replaced(replica: Replica) -> None:
+    """G10: a gateway whose reconnecting task was gone stood unready for ever, and nobody said so.
+    The worker leaves with a word and a code, and another one serves."""
+    process = replica.start(PLANTED.format(flag=str(replica.folder / "flag")), workers=1)
+    until(lambda: replica.logged("died"))
+    (ended,) = replica.logged("needed_task_ended")
+    assert (ended["task"], ended["how"]) == ("rooms", "RuntimeError")
+    assert "planted" in json.dumps(ended)  # its traceback
+    (died,) = replica.logged("died")
+    assert died["how"] == "the task rooms, which this process needs, has ended: RuntimeError"
+    asyncio.run(replica.serves_again())
+    assert process.stop() == 0
+
+
+def test_one_that_can_not_even_end_is_not_alive_and_is_killed(replica: Replica) -> None:
+    """G10: `/livez` says no, for whoever restarts what is not alive; the supervisor is quicker."""
+    stuck = """
+from gateway.runtime import supervisor, worker
+supervisor.FAILED_S = 2.0
+stop = worker.Worker.stop
+async def stuck(self):
+    if self._tasks.lost:
+        await asyncio.Event().wait()
+    await stop(self)
+worker.Worker.stop = stuck
+"""
+    port = free_port()
+    planted = PLANTED.format(flag=str(replica.folder / "flag"))
+    process = replica.start(planted + stuck, workers=1, ops_listen=f"127.0.0.1:{port}")
+    live = f"http://127.0.0.1:{port}/livez"
+
+    def refused() -> str:
+        with contextlib.suppress(OSError):
+            try:
+                urllib.request.urlopen(live, timeout=5)
+            except urllib.error.HTTPError as error:
+                return error.read().decode()
+        return ""
+
+    (problem,) = json.loads(until(refused))["problems"]
+    assert (problem["part"], problem["text"]) == ("task", "its task rooms has ended")
+    until(lambda: replica.logged("does_not_end"))
+    asyncio.run(replica.serves_again())
+    until(lambda: not refused())
+    assert process.stop() == 0
 
 
 def test_a_machine_that_stood_still_is_no_hang(replica: Replica) -> None:

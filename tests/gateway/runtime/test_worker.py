@@ -16,6 +16,7 @@ from gateway.runtime.embedded import EmbeddedValkey
 from gateway.runtime.serving import serve
 from gateway.runtime.worker import Listening, StartError, Worker
 from gateway.security.keyring import Keyring
+from gateway.tasks import TaskEnded
 from protocol import codes, frames
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.harness import (
@@ -218,5 +219,5 @@ async def test_a_gateway_without_its_wheel_does_not_go_on(
     serving = asyncio.create_task(serve(settings, on_ready=ready.set_result))
     await ready
     async with asyncio.timeout(5):
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(TaskEnded, match=r"the task wheel, .* ZeroDivisionError"):
             await serving

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.session import saving
 from gateway.session.saving import SLICE, Saving
@@ -104,3 +105,22 @@ async def test_every_device_has_its_own_acknowledgement_saved(
             await quiet(ann)
             await quiet(bob)
             await eventually(partial(is_saved, at, more))
+
+
+def test_one_save_that_raises_holds_up_no_other(loop: FakeLoop) -> None:
+    """G10: the line has one timer. A callback that raised left it without one, and no cursor of
+    this process was saved any more."""
+    line, done = Saving(), list[str]()
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    line.later(broken)
+    line.later(partial(done.append, "a"))
+    with capture_logs() as logs:
+        loop.pass_time(saving.ACK_DELAY_S)
+    assert done == ["a"]
+    assert [log["event"] for log in logs] == ["save_failed"]
+    line.later(partial(done.append, "b"))
+    loop.pass_time(saving.ACK_DELAY_S)
+    assert done == ["a", "b"]

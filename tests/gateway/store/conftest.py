@@ -33,6 +33,7 @@ from gateway.store.servers import server_of
 from gateway.store.stamp import Identity, Stamp
 from gateway.store.subscriber import NodeSubscriber
 from gateway.store.sweeper import Sweeper
+from gateway.tasks import Tasks
 from protocol.frames import Cursor
 from tests.clusters import client_of
 from tests.conftest import REDIS
@@ -214,7 +215,9 @@ class Store:
         """A queue of what is published on `channels` from now on."""
         queue: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
         mark = Stamp.of(self.keyring)
-        link, subscriber = open_redis(self.url, mark, lambda *heard: queue.put_nowait(heard))
+        link, subscriber = open_redis(
+            self.url, mark, lambda *heard: queue.put_nowait(heard), Tasks()
+        )
         await link.start()
         await subscriber.start()
         try:
@@ -233,7 +236,7 @@ async def open_store(url: str, keyring: Keyring, tier: str = "free") -> AsyncIte
     async with Admin.open(url, "sg", keyring) as admin:
         await admin.begin_region(again=True)
         await admin.create_app(app, clock.ms)
-    link, _ = open_redis(url, Stamp.of(keyring), lambda *_: None)
+    link, _ = open_redis(url, Stamp.of(keyring), lambda *_: None, Tasks())
     await link.start()
     try:
         with client_of(url) as raw:
@@ -288,17 +291,21 @@ def beginning(identity: Identity) -> Stamp:
     return Stamp(identity, lambda: True)
 
 
-def node_link(url: str, identity: Identity, replicas: int = 0) -> NodeLink:
+def node_link(
+    url: str, identity: Identity, replicas: int = 0, tasks: Tasks | None = None
+) -> NodeLink:
     """A link to the one server, or the primary, of `url`, which is not started."""
     server = server_of(RedisUrl.parse(url), "homeport-link")
-    return NodeLink(server, beginning(identity), replicas)
+    return NodeLink(server, beginning(identity), tasks or Tasks(), replicas)
 
 
 def node_subscriber(
     url: str, on_message: Callable[[bytes, bytes], None] = lambda *_: None
 ) -> NodeSubscriber:
     """The same as a subscriber."""
-    return NodeSubscriber(server_of(RedisUrl.parse(url), "homeport-subscriber"), on_message)
+    return NodeSubscriber(
+        server_of(RedisUrl.parse(url), "homeport-subscriber"), on_message, Tasks()
+    )
 
 
 class ScriptedRedis:

@@ -31,6 +31,7 @@ from gateway.store.opening import open_redis
 from gateway.store.slots import Node, slot_of
 from gateway.store.stamp import Identity
 from gateway.store.subscriber import Subscriber
+from gateway.tasks import Tasks
 from tests.clusters import START_S, RedisCluster, cluster
 from tests.gateway.store.conftest import beginning, message_id, until
 from tests.harness import make_settings, running_worker
@@ -53,7 +54,7 @@ class Ends:
         self.link: Link
         self.subscriber: Subscriber
         self.link, self.subscriber = open_redis(
-            url, beginning(IDENTITY), self._hear, replicas, fsync
+            url, beginning(IDENTITY), self._hear, Tasks(), replicas, fsync
         )
         self.link.on_up = self._up
         self.subscriber.on_missed = lambda names: self.missed.append(set(names))
@@ -283,7 +284,7 @@ async def test_another_regions_cluster_is_refused(cluster_url: str) -> None:
 @contextlib.asynccontextmanager
 async def linked_to(url: str, identity: Identity, fsync: bool = False) -> AsyncIterator[Link]:
     """A link to anything, that is up."""
-    link, _ = open_redis(url, beginning(identity), lambda *_: None, fsync=fsync)
+    link, _ = open_redis(url, beginning(identity), lambda *_: None, Tasks(), fsync=fsync)
     try:
         async with asyncio.timeout(START_S):
             await link.start()
@@ -335,7 +336,7 @@ async def test_another_cluster_is_not_taken_over(
 ) -> None:
     """G6: while ours is there, what other clusters' nodes say does not count."""
     async with Ends(cluster_url).open() as ends:
-        found = Cluster(RedisUrl.parse(own.url))
+        found = Cluster(RedisUrl.parse(own.url), Tasks())
         claims = await found._ask()
         assert claims
         link: Any = ends.link

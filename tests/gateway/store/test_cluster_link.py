@@ -14,6 +14,7 @@ from gateway.store.errors import Redirected, StoreFault, Unavailable
 from gateway.store.link import Then
 from gateway.store.slots import BUCKET_SLOTS, SLOTS, Claim, Node
 from gateway.store.stamp import Identity
+from gateway.tasks import Tasks
 from tests.gateway.store.conftest import beginning, until
 
 A, B = (Node(name * 40, "10.0.0.1", port) for name, port in (("a", 1), ("b", 2)))
@@ -49,7 +50,7 @@ class Setting:
     """A cluster of two, of which A has all slots, and the answers that callers got."""
 
     def __init__(self) -> None:
-        cluster = Cluster(RedisUrl.parse("redis+cluster://a"))
+        cluster = Cluster(RedisUrl.parse("redis+cluster://a"), Tasks())
         cluster.map.merge([Claim(A, 1, ((0, SLOTS - 1),)), Claim(B, 2, ())])
         self.link = ClusterLink(cluster, beginning(Identity("sg", {})))
         self.a, self.b = Member(), Member()

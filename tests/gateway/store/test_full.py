@@ -38,6 +38,7 @@ from gateway.store.replacing import Changed, Replacing, Where
 from gateway.store.rooms import RoomStore
 from gateway.store.scripts import SCRIPTS
 from gateway.store.servers import server_of
+from gateway.tasks import Tasks
 from protocol.frames import Cursor, Place
 from tests.gateway.store.conftest import (
     APP_ID,
@@ -130,7 +131,7 @@ class RecordingLink(NodeLink):
 async def recording(store: Store) -> AsyncIterator[RecordingLink]:
     """A link to the server of `store` that is up."""
     server = server_of(RedisUrl.parse(store.url), "homeport-link")
-    link = RecordingLink(server, stamp.Stamp.of(store.keyring))
+    link = RecordingLink(server, stamp.Stamp.of(store.keyring), Tasks())
     link.sent = set()
     await link.start()
     link.sent.clear()

@@ -11,6 +11,7 @@ import uvloop
 from gateway.redis_url import RedisUrl
 from gateway.store import stamp
 from gateway.store.opening import open_redis
+from gateway.tasks import Tasks
 from tests.gateway.store.conftest import Servers, beginning, until
 from tests.harness import ANSWER_S
 from tests.ports import free_port
@@ -55,9 +56,10 @@ def test_a_redis_behind_a_proxy_that_resets_is_found_again(
 
     async def work() -> None:
         heard: list[bytes] = []
+        tasks = Tasks()
         url = f"redis://127.0.0.1:{proxy.port}"
         link, subscriber = open_redis(
-            url, beginning(IDENTITY), lambda _, payload: heard.append(payload)
+            url, beginning(IDENTITY), lambda _, payload: heard.append(payload), tasks
         )
         try:
             await link.start()
@@ -72,6 +74,7 @@ def test_a_redis_behind_a_proxy_that_resets_is_found_again(
                 await until(lambda: link.up and subscriber.up)
                 await link.publish("hp:sg:c", b"%d" % number)
                 await until(lambda: heard[-1:] == [b"%d" % number])  # noqa: B023
+            assert tasks.lost == ""
         finally:
             await subscriber.aclose()
             await link.aclose()
@@ -89,7 +92,7 @@ def test_a_cluster_behind_a_proxy_that_resets_is_found(
 
         async def work() -> None:
             url = f"redis+cluster://127.0.0.1:{proxy.port}"
-            link, _ = open_redis(url, beginning(IDENTITY), lambda *_: None)
+            link, _ = open_redis(url, beginning(IDENTITY), lambda *_: None, Tasks())
             proxy.break_all()
             starting = asyncio.create_task(link.start())
             try:

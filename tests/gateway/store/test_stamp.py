@@ -27,6 +27,7 @@ from gateway.store.keys import STAMP
 from gateway.store.link import NodeLink
 from gateway.store.opening import open_redis
 from gateway.store.servers import server_of
+from gateway.tasks import Tasks
 from tests.clusters import client_of
 from tests.gateway.store.conftest import beginning, linked, until
 
@@ -190,7 +191,7 @@ def test_errors_are_one_family() -> None:
 async def test_a_region_begins_once(store_url: str, keyring: Keyring) -> None:
     """A Redis that had lost everything was taken for a new region: gateways were ready, and told
     all clients for good that their apps are unknown. The key file says that it has begun."""
-    link = NodeLink(server_of(RedisUrl.parse(store_url), "test"), stamp.Stamp.of(keyring))
+    link = NodeLink(server_of(RedisUrl.parse(store_url), "test"), stamp.Stamp.of(keyring), Tasks())
     with capture_logs() as logs:
         await link.start()
     assert [log["region"] for log in logs if log["event"] == "region_begun"] == ["sg"]
@@ -199,7 +200,7 @@ async def test_a_region_begins_once(store_url: str, keyring: Keyring) -> None:
     file = Keyring.load(keyring.path, "sg")
     assert file.begun is not None
     empty(store_url)
-    started = NodeLink(server_of(RedisUrl.parse(store_url), "test"), stamp.Stamp.of(file))
+    started = NodeLink(server_of(RedisUrl.parse(store_url), "test"), stamp.Stamp.of(file), Tasks())
     starting = asyncio.create_task(started.start())
     try:
         await until(lambda: started.refused is not None)
@@ -225,7 +226,7 @@ async def test_what_a_process_has_met_it_never_takes_an_empty_redis_for(
     url = request.getfixturevalue("redis_url" if kind == "server" else "cluster_url")
     keyring = Keyring.create(tmp_path / "sg.keys.json", "sg")
     unmarked = (tmp_path / "sg.keys.json").read_bytes()
-    link, _ = open_redis(url, stamp.Stamp.of(keyring), lambda *_: None)
+    link, _ = open_redis(url, stamp.Stamp.of(keyring), lambda *_: None, Tasks())
     await link.start()
     try:
         (tmp_path / "sg.keys.json").write_bytes(unmarked)
@@ -252,6 +253,7 @@ async def test_many_gateways_may_begin_a_region_at_once(store_url: str, tmp_path
             NodeLink(
                 server_of(RedisUrl.parse(store_url), "test"),
                 stamp.Stamp.of(Keyring.load(path, "sg")),
+                Tasks(),
             )
             for _ in range(8)
         ]

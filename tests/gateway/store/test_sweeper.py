@@ -7,6 +7,7 @@ import secrets
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.apps.tiers import TIERS
 from gateway.store import sweeper as module
@@ -347,6 +348,28 @@ async def test_rounds_go_on_after_redis_was_away(
             while rounds.begun < 3:
                 await asyncio.wait({task}, timeout=0.005)
         assert store.inbox("ann") == []
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_entry_that_nobody_wrote_stops_no_other_round(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G10: a name that can't be read ended the sweeper, then its worker, and with each worker that
+    took the lease the next one."""
+    keys = store.keys.user(store.app.id, "ann")
+    store.raw.zadd(keys.due, {b"\xff": 0})
+    rounds = Rounds(monkeypatch)
+    task = asyncio.create_task(store.sweeper().run())
+    try:
+        with capture_logs() as logs:
+            rounds.let_one_go()
+            async with asyncio.timeout(10):
+                while rounds.begun < 2:
+                    await asyncio.wait({task}, timeout=0.005)
+        assert [log["reason"] for log in logs] == ["UnicodeDecodeError"]
+        assert not task.done()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
