@@ -11,7 +11,7 @@ import typer
 
 from bench import result, show, slo
 from bench.compare.peers import PEERS, missing
-from bench.options import BenchError, UsageError, options_for
+from bench.options import BenchError, UsageError, options_for, read_secret
 from bench.place import Place
 from bench.result import Result
 from bench.run import run
@@ -68,9 +68,12 @@ def _command(name: str) -> Callable[..., None]:
             str | None, typer.Option(metavar="FILE", help="One token a line.")
         ] = None,
         app_id: Annotated[
-            str | None, typer.Option("--app", metavar="ID", help="With --certificate: sign tokens.")
+            str | None,
+            typer.Option("--app", metavar="ID", help="With --certificate-file: sign tokens."),
         ] = None,
-        certificate: Annotated[str | None, typer.Option(metavar="HEX")] = None,
+        certificate_file: Annotated[
+            str | None, typer.Option(metavar="FILE", help="The app's certificate, mode 0600.")
+        ] = None,
         cacert: Annotated[str | None, typer.Option(metavar="FILE", help="The CA to trust.")] = None,
         seed: _N = None,
         slo_text: Annotated[
@@ -100,7 +103,7 @@ def _command(name: str) -> Callable[..., None]:
             "start_id": start_id,
             "token_file": token_file,
             "app": app_id,
-            "certificate": certificate,
+            "certificate": None if certificate_file is None else read_secret(certificate_file),
             "cacert": cacert,
             "seed": seed,
         }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
+
+from gateway import files
 
 
 class BenchError(Exception):
@@ -69,6 +72,19 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
 """What differs from `Options`' own defaults. With them a scenario measures the gateway's target."""
 
 
+def read_secret(path: str) -> str:
+    """What a file holds that is no argument: those of a process are shown to the whole machine.
+
+    Raises:
+        UsageError: it can't be read.
+    """
+    try:
+        return files.read(Path(path)).data.decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"{path} can't be read: {why}") from None
+
+
 def options_for(scenario: str, given: dict[str, Any]) -> Options:
     """A scenario's options: `given` ones, where not None, over its defaults.
 
@@ -80,7 +96,9 @@ def options_for(scenario: str, given: dict[str, Any]) -> Options:
     if options.size < 24:
         raise UsageError("--size must be 24 or more: a body carries its sender, number and time")
     if options.urls and not (options.token_file or (options.app and options.certificate)):
-        raise UsageError("--url needs --token-file, or --app with --certificate, to sign tokens")
+        raise UsageError(
+            "--url needs --token-file, or --app with --certificate-file, to sign tokens"
+        )
     if options.procs < 1 or options.clients < 1 or options.rooms < 1 or options.members < 1:
         raise UsageError("--procs, --clients, --rooms and --members are 1 or more")
     if options.duration <= 0:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
+import structlog
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
@@ -230,6 +231,8 @@ class Settings(BaseSettings):
         workers: how many processes serve; as many as there are usable cores. A container's share
             of CPU time is not seen: set it there.
         ops_listen: ``host:port`` for health, metrics and drains: an internal port, without TLS.
+        compatible: a setting of the file that this version does not know is left out with a warning
+            and not refused: for a file that newer gateways read, too.
         drain_s: seconds from the signal to leave until everything has ended. Whoever starts the
             gateway must wait longer than this before it kills.
     """
@@ -275,6 +278,7 @@ class Settings(BaseSettings):
     workers: int = Field(default_factory=_usable_cores, ge=1, le=1024)
     ops_listen: Listen | None = None
     drain_s: float = Field(default=30, ge=1, le=3600, allow_inf_nan=False)
+    compatible: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
@@ -327,6 +331,8 @@ class Settings(BaseSettings):
         return self
 
 
+_log = structlog.get_logger("config")
+
 _FIELDS: Final = tuple(Settings.model_fields)
 
 
@@ -359,6 +365,10 @@ def load_settings(file: Path | None, flags: dict[str, Any]) -> Settings:
     given = {key: value for key, value in flags.items() if value is not None}
     values = {k: v for k, v in (in_file | in_env | given).items() if k in _FIELDS}
     problems = _unknown(in_file, lambda key: f"{key} in {file}")
+    if in_file.get("compatible") is True:
+        for problem in problems:
+            _log.warning("setting_unknown", problem=problem, note="compatible: it is left out")
+        problems = []
     problems += _unknown(_variables(), _variable)
     problems += _unknown(given, _flag)
 

@@ -166,7 +166,8 @@ class Recalls:
             # Of this conversation, also where it was found in an inbox, which holds others' too.
             message = codec.decode_message(self._records.kept(app, talk.conversation, record))
         except Tampered:
-            _log.warning("record_of_another_conversation", app=app.id)
+            # Any client can bring this about, by naming another conversation.
+            _log.debug("record_of_another_conversation", app=app.id)
             raise Refused(codes.UNKNOWN_MESSAGE) from None
         if not message.sender:  # a notice
             raise Refused(codes.UNKNOWN_MESSAGE)

@@ -30,6 +30,16 @@ class Refused(Exception):
         return Error(request_id, self.code.number, str(self), self.retry_after, self.details)
 
 
+def check_kind(kind: str) -> None:
+    """A client's own kind of message or signal is none of the server's.
+
+    Raises:
+        Refused: invalid_field.
+    """
+    if kind.startswith("homeport."):
+        raise Refused(codes.INVALID_FIELD, "A kind that begins with homeport. is the server's.")
+
+
 def check_body(app: App, body: bytes) -> None:
     """Hold a message's body against the limit of the app's tier.
 

@@ -10,12 +10,11 @@ from gateway.chat.addressing import conversation_of
 from gateway.chat.groups import GroupChat
 from gateway.chat.options import expires_ms, extra_of, options_of
 from gateway.chat.records import Records
-from gateway.chat.refused import Refused, check_body
+from gateway.chat.refused import check_body, check_kind
 from gateway.chat.rooms import Rooms
 from gateway.chat.times import Times
 from gateway.store import events
 from gateway.store.inbox import Inboxes, Talk
-from protocol import codes
 from protocol.frames import Message, Roomsend, Send, Transient
 from protocol.ids import GROUP, ROOM, message_id
 
@@ -51,8 +50,7 @@ class Sending:
             Refused: unknown_recipient, invalid_field, body_too_large, rate_limited. The future:
                 Unavailable, StoreFault; and for a group Refused, as `GroupChat.send` says.
         """
-        if frame.kind.startswith("homeport."):
-            raise Refused(codes.INVALID_FIELD, "A kind that begins with homeport. is the server's.")
+        check_kind(frame.kind)
         if isinstance(frame, Roomsend):
             return self._rooms.send(app, user, frame)
         options = options_of(frame)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gateway.apps.app import App
 from gateway.chat import group_rules
 from gateway.chat.records import Records
-from gateway.chat.refused import Refused
+from gateway.chat.refused import Refused, check_kind
 from gateway.chat.relay import Relay
 from gateway.chat.rooms import refused
 from gateway.store import events
@@ -40,10 +40,11 @@ class Signals:
         """Tell every session of the user `frame.to`, in the room, or of the group's members.
 
         Raises:
-            Refused: unknown_recipient, body_too_large, not_in_room, room_read_only, unknown_group,
-                not_a_member, muted, group_too_large.
+            Refused: unknown_recipient, invalid_field, body_too_large, not_in_room, room_read_only,
+                unknown_group, not_a_member, muted, group_too_large.
             Unavailable: Redis is away.
         """
+        check_kind(frame.kind)
         if len(frame.body) > MAX_SIGNAL_BYTES:
             raise Refused(
                 codes.BODY_TOO_LARGE, f"The body of a signal is {MAX_SIGNAL_BYTES} bytes at most."

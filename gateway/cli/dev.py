@@ -22,7 +22,7 @@ from gateway.cli.place import Place
 from gateway.config import Settings
 from gateway.runtime import devcerts, devfolder
 from gateway.runtime.devfolder import DevState
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.runtime.embedded import EmbeddedValkey, private_folder
 from gateway.security import tokens
 from gateway.security.keyring import Keyring, KeyringMissing
 from gateway.store.errors import RegionMissing, Unavailable
@@ -64,7 +64,7 @@ def dev(
             valkey = stack.enter_context(EmbeddedValkey(folder))
             redis_url = valkey.url
         else:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(folder)
         settings = devfolder.settings(
             folder, redis_url, f"127.0.0.1:{port}", f"127.0.0.1:{wss_port}"
         )

@@ -17,7 +17,20 @@ def show(record: Mapping[str, object], as_json: bool) -> None:
         return
     width = max(map(len, record))
     for name, value in record.items():
-        typer.echo(f"{name.replace('_', ' '):<{width}}  {value}")
+        typer.echo(f"{name.replace('_', ' '):<{width}}  {_text(value)}")
+
+
+def _text(value: object) -> str:
+    """As a person writes it, and not as Python does."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_text(each)}" for key, each in value.items()) or "none"
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(map(_text, value)) or "none"
+    return str(value)
 
 
 def utc(seconds: float) -> str:

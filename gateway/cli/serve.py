@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 
 from gateway.cli.place import Config
@@ -32,10 +34,13 @@ def serve(
     # of it is garbage, and to look through it again and again is a sixth of that time.
     gc.disable()
     from gateway.runtime import logs, supervisor
+    from gateway.runtime.dumps import forbid_dumps
     from gateway.runtime.runfolder import run_folder
 
     gc.enable()
+    forbid_dumps()
     logs.configure(settings.log_level, settings.log_format)
+    structlog.get_logger("serve").info("starting", version=version("homeport"))
 
     def on_ready(listening: Listening) -> None:
         for scheme, addresses in (("wss", listening.all_wss), ("ws", listening.all_plain)):

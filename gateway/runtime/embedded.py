@@ -192,12 +192,12 @@ class EmbeddedValkey:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("the embedded Valkey must be started in the main thread")
         binary = self._binary or find_binary()
-        _private_folder(self.data_dir)
+        private_folder(self.data_dir)
         try:
             lock = _lock_folder(self.data_dir, self._lock_wait_s)
             self._undo.callback(os.close, lock)
             if self.socket.parent != self.data_dir:
-                _private_folder(self.socket.parent)
+                private_folder(self.socket.parent)
                 self._undo.callback(self.socket.parent.rmdir)
             self.socket.unlink(missing_ok=True)  # of a predecessor that was killed
             self._undo.callback(self.socket.unlink, missing_ok=True)
@@ -236,7 +236,8 @@ class EmbeddedValkey:
             *("--shutdown-on-sigterm", "force"),  # never refuse to go
             *self._extra,
         ]
-        with self.log.open("wb") as log:
+        private = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(private, "wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - see find_binary
                 command,
                 stdin=subprocess.DEVNULL,
@@ -247,6 +248,7 @@ class EmbeddedValkey:
                 # A Ctrl-C in the terminal is for the parent, which still needs its store.
                 start_new_session=True,
                 preexec_fn=die_with_parent(),
+                umask=0o077,  # of the files that it writes
             )
 
     def _wait_until_ready(self) -> None:
@@ -290,8 +292,9 @@ def _socket_path(data_dir: Path) -> Path:
     return Path(tempfile.gettempdir(), f"homeport-{os.getuid()}-{digest}", "valkey.sock")
 
 
-def _private_folder(folder: Path) -> None:
-    """Make `folder` with mode 0700, or check that nobody but us can write to the one there is."""
+def private_folder(folder: Path) -> None:
+    """Make `folder` with mode 0700, or take that of others away from ours. Where somebody else can
+    write to it, what lies there may be theirs: it is refused."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
@@ -300,6 +303,8 @@ def _private_folder(folder: Path) -> None:
             f"{folder} must be a folder of ours that nobody else can write to; "
             f"correct it (chmod 700) or choose another"
         )
+    if found.st_mode & 0o077:
+        folder.chmod(0o700)
 
 
 def _lock_folder(folder: Path, wait_s: float) -> int:

@@ -64,6 +64,7 @@ RESTART: Final = frozenset(
         "workers",
         "ops_listen",
         "drain_s",
+        "compatible",
         "log_format",
     }
 )

@@ -66,8 +66,11 @@ def test_a_stall_is_charged_for_all_that_was_due_meanwhile(place: Place, tmp_pat
     assert place.certificate is not None
     (pid,) = place.gateway_pids
     with ExitStack() as stack:
+        secret = tmp_path / "certificate"
+        secret.touch(0o600)
+        secret.write_text(place.certificate + "\n")
         bench = Bench(
-            place, tmp_path / "a.json", "--app", place.app, "--certificate", place.certificate
+            place, tmp_path / "a.json", "--app", place.app, "--certificate-file", str(secret)
         )
         bench.until("loading")
         stack.callback(os.kill, pid, signal.SIGCONT)

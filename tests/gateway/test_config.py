@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 
 from gateway.config import ConfigError, Settings, load_settings
 
@@ -484,3 +485,23 @@ def test_every_address_of_a_plain_listener_is_on_loopback() -> None:
         (problem,) = problems(plain_listen=text)
         assert problem.startswith("plain_listen would send tokens and messages unencrypted")
     assert load_settings(None, GOOD | {"plain_listen": "127.0.0.1:1,[::1]:1,localhost:2"})
+
+
+def test_a_newer_setting_is_a_warning_where_the_file_says_so(tmp_path: Path) -> None:
+    """A gateway that is rolled back refused the file that the newer one ran with. A typo is refused
+    as before, and so is one in a flag, which belongs to this gateway alone."""
+    file = tmp_path / "gateway.toml"
+    lines = "".join(f'{key} = "{value}"\n' for key, value in GOOD.items())
+    file.write_text(lines + "of_tomorrow = 5\n[more]\nx = 1\n")
+    with pytest.raises(ConfigError, match=r"of_tomorrow in .* is not a setting"):
+        load_settings(file, {})
+    file.write_text(lines + "compatible = true\nof_tomorrow = 5\n[more]\nx = 1\n")
+    with capture_logs() as said:
+        assert load_settings(file, {}).compatible
+    assert [event["event"] for event in said] == ["setting_unknown"] * 2
+    assert "of_tomorrow in" in said[0]["problem"]
+    with pytest.raises(ConfigError, match="--of-tomorrow is not a setting"):
+        load_settings(file, {"of_tomorrow": 5})
+    file.write_text(lines + 'compatible = "yes, please"\nof_tomorrow = 5\n')
+    with pytest.raises(ConfigError, match="compatible in"):
+        load_settings(file, {})

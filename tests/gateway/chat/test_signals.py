@@ -162,3 +162,17 @@ async def test_a_signal_before_connect_is_refused(settings: Settings, clock: Fak
         await client.send(Signal("bob", "typing", b""))
         assert (await client.expect(frames.Error)).code == codes.NOT_CONNECTED.number
         assert await client.closed() == codes.CONNECT_EXPECTED.number
+
+
+@pytest.mark.parametrize("to", ["bob", "r:lobby", "g:" + "0" * 32])
+async def test_the_servers_kinds_are_no_clients(running: RunningWorker, to: str) -> None:
+    """HP-16.1-9: a client that goes by the kind took a signal for a notice that a message was
+    recalled, and no send could have said so."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        await join(bob)
+        for kind in ("homeport.recall", "homeport."):
+            await alice.send(Signal(to, kind, b""))
+            error = await alice.expect(frames.Error)
+            assert (error.id, error.code) == (0, codes.INVALID_FIELD.number)
+        await alice.send(Signal("bob", "homeport", b""))
+        assert (await bob.until(Signaled)).kind == "homeport"

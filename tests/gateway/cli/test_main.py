@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 
 from tests.gateway.cli.conftest import Region, run
@@ -110,3 +112,9 @@ def test_a_store_of_another_region_is_refused(region: Region) -> None:
     ran = region.run("app", "list")
     assert ran.code == 1
     assert "belongs to region 'eu'" in ran.err
+
+
+def test_the_version_is_told() -> None:
+    """In a roll-out somebody asks which gateway is what."""
+    ran = run("--version")
+    assert (ran.code, ran.out.strip()) == (0, version("homeport"))

@@ -228,3 +228,16 @@ def test_where_there_is_no_packaged_server_the_path_has_one(
     else:
         with pytest.raises(NoServerBinary, match=r"riscv64.*--redis-url"):
             find_binary()
+
+
+def test_what_it_keeps_is_private(tmp_path: Path) -> None:
+    """A folder that was there, open to all, stayed so, and in it the log and the append-only file
+    could be read by everybody."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    folder.chmod(0o755)
+    with EmbeddedValkey(folder):
+        assert folder.stat().st_mode & 0o777 == 0o700
+        found = [path for path in folder.rglob("*") if path.is_file()]
+        assert any("aof" in path.name for path in found)
+        assert [path for path in found if path.stat().st_mode & 0o077] == []
