@@ -140,6 +140,7 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
                     ("gaps healed", rate("homeport_session_gaps_healed_total")),
                     ("delivered again", rate("homeport_session_redeliveries_total")),
                     ("slow consumers", rate("homeport_session_slow_consumers_total")),
+                    ("numbering begun anew", rate("homeport_session_epoch_changes_total")),
                 ],
             ),
         ],
@@ -204,6 +205,22 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
                 ],
             ),
             ("Age of the key", "s", [("{{instance}}", worst("homeport_security_key_age_seconds"))]),
+        ],
+    ),
+    (
+        "Waits for somebody",
+        [
+            (
+                "Files that were refused",
+                "short",
+                [("{{instance}}", worst("homeport_runtime_reload_refused"))],
+            ),
+            ("Keys apart", "short", [("{{instance}}", worst("homeport_security_keys_apart"))]),
+            (
+                "Open files a process may have",
+                "short",
+                [("{{instance}}", worst("homeport_runtime_open_files_limit"))],
+            ),
         ],
     ),
 ]

@@ -101,6 +101,12 @@ _ALL: Final = (
         "Times a client did not read as fast as it was sent to.",
     ),
     Metric(
+        "homeport_session_epoch_changes_total",
+        "counter",
+        "Devices that came back to an inbox whose numbering had begun anew: Redis is older than it "
+        "was, or forgot an inbox that nobody had come to for too long.",
+    ),
+    Metric(
         "homeport_session_closes_total",
         "counter",
         "Sessions that the gateway ended, by the name of the close code (SPEC.md section 8).",
@@ -163,6 +169,20 @@ _ALL: Final = (
         over="max",
     ),
     Metric(
+        "homeport_security_keys_apart",
+        "gauge",
+        "Versions of the region's key of which this gateway's file has another key than the "
+        "others'. It does not seal with them.",
+        over="max",
+    ),
+    Metric(
+        "homeport_runtime_reload_refused",
+        "gauge",
+        "1 while the configuration or a file that it names can't be taken up, and the gateway goes "
+        "on with what it had; else 0.",
+        over="max",
+    ),
+    Metric(
         "homeport_runtime_loop_lag_seconds",
         "histogram",
         "By how much the event loop was late for a timer, four times a second and worker.",
@@ -181,6 +201,12 @@ _ALL: Final = (
         "homeport_runtime_worker_restarts_total",
         "counter",
         "Workers that took the place of one that had ended, since the ops process started.",
+        over="own",
+    ),
+    Metric(
+        "homeport_runtime_open_files_limit",
+        "gauge",
+        "How many files each process of the gateway may have open; a connection is one.",
         over="own",
     ),
     Metric("homeport_runtime_ready", "gauge", "1 while /readyz says yes, else 0.", over="own"),

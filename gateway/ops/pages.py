@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import resource
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +37,7 @@ class _Own(Collector):
         for name, value in (
             ("homeport_runtime_workers", board.workers),
             ("homeport_runtime_worker_restarts_total", board.restarts),
+            ("homeport_runtime_open_files_limit", _open_files_limit()),
             ("homeport_runtime_ready", int(not board.unready())),
             ("homeport_runtime_drain_sessions", drain.to_drain),
             ("homeport_runtime_drain_left_sessions", drain.left),
@@ -78,6 +81,12 @@ def pages(board: Board, folder: Path) -> Starlette:
         ],
         exception_handlers={404: not_found},
     )
+
+
+def _open_files_limit() -> float:
+    """That of this process, which is what all of the gateway were started with."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if soft == resource.RLIM_INFINITY else soft
 
 
 def _health(problems: list[Problem]) -> Response:

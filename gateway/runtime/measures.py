@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.net.listener import Listener
 from gateway.net.tls import Certificate
+from gateway.runtime.reload import Reloading
 from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
 from gateway.store.inbox import Inboxes
@@ -32,6 +33,7 @@ class Measures:
     listener: Listener
     reconnects: Callable[[], int]
     keyring: LiveKeyring
+    reloading: Reloading
     certificate: Certificate | None
     wall: Callable[[], float]
     clock: RegionClock
@@ -54,6 +56,7 @@ class Measures:
         tell("homeport_session_gaps_healed_total", counts.gaps_healed)
         tell("homeport_session_redeliveries_total", counts.redeliveries)
         tell("homeport_session_slow_consumers_total", counts.slow_consumers)
+        tell("homeport_session_epoch_changes_total", counts.epoch_changes)
         for code, count in counts.closes.items():
             tell("homeport_session_closes_total", count, code)
         for reason, count in counts.token_refusals.items():
@@ -64,6 +67,8 @@ class Measures:
         tell("homeport_store_link_queue_commands", self.link.queued)
         tell("homeport_store_wrong_redis", int(self.link.refused is not None))
         tell("homeport_store_pubsub_reconnects_total", self.reconnects())
+        tell("homeport_security_keys_apart", len(self.keyring.apart))
+        tell("homeport_runtime_reload_refused", int(self.reloading.refused))
         key_since_ms = self.keyring.sealing_since_ms()
         if key_since_ms:
             age = round(self.wall() - key_since_ms / 1000)

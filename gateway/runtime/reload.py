@@ -128,6 +128,11 @@ class Reloading:
         self._reader = Reader()
         self._looking = asyncio.Lock()
 
+    @property
+    def refused(self) -> bool:
+        """Whether what the files say now was refused, and what they said before still counts."""
+        return bool(self._problem)
+
     def ask(self) -> None:
         """Read everything anew at once, whether or not a file looks changed."""
         self._asked.set()

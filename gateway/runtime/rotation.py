@@ -46,7 +46,8 @@ class LiveKeyring:
         self._clock = clock
         self._looked = float("-inf")
         self._reader = Reader()
-        self._said: frozenset[int] = frozenset()
+        self.apart: frozenset[int] = frozenset()
+        """Versions of which the others have another key, as far as the stamp has told."""
         sealer.on_unknown = self._look_again
         self.begin()
 
@@ -85,7 +86,7 @@ class LiveKeyring:
         added = {version for version, key in keyring.keys.items() if known.get(version) != key}
         self._keyring = keyring
         self._path = path
-        self._said = frozenset()
+        self.apart = frozenset()
         self._sealer.unproven = (self._sealer.unproven & keyring.keys.keys()) | added
         self._sealer.adopt(keyring)
         self._tell_link()
@@ -127,14 +128,14 @@ class LiveKeyring:
         if keyring is not self._keyring:
             return  # it was read anew meanwhile
         sealer.unproven = different
-        for version in sorted(different - self._said):
+        for version in sorted(different - self.apart):
             _log.error(
                 "key_differs",
                 version=version,
                 problem="other gateways have another key of this version: "
                 "give all of the region the same key file",
             )
-        self._said = different
+        self.apart = different
         if due > sealer.active and due not in different:
             sealer.active = due
             _log.info("key_activated", version=due)

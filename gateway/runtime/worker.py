@@ -259,6 +259,7 @@ class Worker:
                 listener=self._listener,
                 reconnects=lambda: self._reconnects,
                 keyring=live,
+                reloading=self.reloading,
                 certificate=self._certificate,
                 wall=self._clock.wall,
                 clock=region_clock,

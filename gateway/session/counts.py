@@ -39,6 +39,7 @@ class Counts:
             session, which reads on from its cursor.
         redeliveries: pushes of what had been stored when the device was connected before.
         slow_consumers: times a client did not read fast enough for what was sent to it.
+        epoch_changes: devices that came back with a cursor of another epoch than their inbox has.
         closes: sessions that the gateway ended, by the name of the close code.
         token_refusals: refused connects and renewals, by the name of the error code.
     """
@@ -49,6 +50,7 @@ class Counts:
         "catch_up_reads",
         "closes",
         "delivered",
+        "epoch_changes",
         "frames",
         "gaps_found",
         "gaps_healed",
@@ -71,5 +73,6 @@ class Counts:
         self.gaps_healed = 0
         self.redeliveries = 0
         self.slow_consumers = 0
+        self.epoch_changes = 0
         self.closes = {code.name: 0 for code in codes.CLOSES.values()}
         self.token_refusals = {code.name: 0 for code in TOKEN_REFUSALS}

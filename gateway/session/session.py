@@ -275,6 +275,8 @@ class Session:
         self._state = State.LIVE
         self._tier = app.tier.name
         services.counts.sessions[self._tier] += 1
+        if frame.cursor is not None and frame.cursor.epoch != attached.cursor.epoch:
+            services.counts.epoch_changes += 1
         self._wire.authenticated()
         self.send(
             frames.Connected(

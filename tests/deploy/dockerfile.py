@@ -28,18 +28,35 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """What ENV sets."""
-        words = [word for line in self.arguments("ENV") for word in shlex.split(line)]
+        return self._pairs("ENV")
+
+    def labels(self) -> dict[str, str]:
+        """What LABEL sets."""
+        return self._pairs("LABEL")
+
+    def defaults(self) -> dict[str, str]:
+        """The arguments of the build, each with what it is where nobody gives it."""
+        return self._pairs("ARG")
+
+    def _pairs(self, instruction: str) -> dict[str, str]:
+        words = [word for line in self.arguments(instruction) for word in shlex.split(line)]
         return dict(word.split("=", 1) for word in words)
 
 
 def stages(path: Path) -> list[Stage]:
     """The stages of a Dockerfile, in their order."""
     found: list[Stage] = []
+    asked: dict[str, str] = {}  # arguments that images are named by, as they are by default
     lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         instruction, _, arguments = line.strip().partition(" ")
         if instruction == "FROM":
-            found.append(Stage(arguments.split()[0]))
+            image = arguments.split()[0]
+            found.append(Stage(asked[image[1:]] if image.startswith("$") else image))
+        elif instruction and not found:
+            assert instruction == "ARG", line
+            name, _, default = arguments.partition("=")
+            asked[name] = default
         elif instruction:
             found[-1].steps.append((instruction, arguments.strip()))
     return found

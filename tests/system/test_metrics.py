@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import signal
 from pathlib import Path
 
@@ -50,6 +51,8 @@ async def test_two_workers_are_counted_as_one_and_a_dead_ones_counts_stay(
         before = await ops.metrics()
         assert before["homeport_runtime_workers"] == 2
         assert before["homeport_runtime_ready"] == 1
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert before["homeport_runtime_open_files_limit"] == soft
         assert before["homeport_runtime_worker_restarts_total"] == 0
         assert before["homeport_runtime_drain_sessions"] == 0
         assert before["homeport_runtime_drain_left_sessions"] == 0

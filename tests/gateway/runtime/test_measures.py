@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -329,6 +330,56 @@ async def test_a_key_is_as_old_as_its_time_in_the_file(metered: Metered, clock: 
         clock.advance(seconds)
         await live.settle()
         assert metered.now["security_key_age_seconds"] == age
+
+
+async def test_a_device_that_comes_back_to_another_numbering_is_counted(metered: Metered) -> None:
+    """Redis is older than it was: nothing else says that to an operator. One that comes for the
+    first time, or goes on where it was, is none."""
+    running = metered.running
+    async with running.client(OTHER) as bob:
+        cursor = bob.connected.cursor
+    async with running.client(OTHER, cursor=cursor):
+        assert metered.now["session_epoch_changes_total"] == 0
+    old = frames.Cursor("another", 1_700_000_000_000, 7)
+    async with running.client(OTHER, cursor=old) as bob:
+        assert bob.connected.cursor.epoch == cursor.epoch
+        assert metered.now["session_epoch_changes_total"] == 1
+
+
+async def test_files_that_are_refused_are_told_until_they_are_mended(metered: Metered) -> None:
+    """The gateway goes on with what it had, and nobody sees a log line of a week ago. A worker
+    that is started anew has only the files."""
+    reloading = metered.running.worker.reloading
+    certificate = reloading.settings.tls_cert
+    assert certificate is not None
+    good = certificate.read_bytes()
+    assert metered.now["runtime_reload_refused"] == 0
+    for content, refused in ((b"nothing", 1), (good, 0)):
+        certificate.write_bytes(content)
+        reloading.ask()
+        await reloading.look()
+        assert metered.now["runtime_reload_refused"] == refused
+
+
+async def test_keys_that_differ_are_told_until_they_are_mended(
+    metered: Metered, tmp_path: Path, clock: FakeClock
+) -> None:
+    """Two operators rotated a copy of the file each: the gateway whose key came second does not
+    seal with it, and can't open what the others seal."""
+    running = metered.running
+    mine = running.worker.reloading.settings.key_file
+    theirs = Path(shutil.copy(mine, tmp_path / "theirs.json"))
+    settings = running.worker.reloading.settings.model_copy(update={"key_file": theirs})
+    async with running_worker(settings, clock=clock, app=running.app) as other:
+        for worker, file, apart in ((other.worker, theirs, 0), (running.worker, mine, 1)):
+            Keyring.rotate(file, 60, clock.ms)
+            worker.reloading.ask()
+            await worker.reloading.look()
+            assert metered.now["security_keys_apart"] == apart
+        shutil.copy(theirs, mine)
+        running.worker.reloading.ask()
+        await running.worker.reloading.look()
+        assert metered.now["security_keys_apart"] == 0
 
 
 async def test_the_certificates_end_is_told(metered: Metered) -> None:
