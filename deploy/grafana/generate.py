@@ -215,7 +215,14 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
                 "short",
                 [("{{instance}}", worst("homeport_runtime_reload_refused"))],
             ),
-            ("Keys apart", "short", [("{{instance}}", worst("homeport_security_keys_apart"))]),
+            (
+                "Not the region's",
+                "short",
+                [
+                    ("{{instance}}: keys", worst("homeport_security_keys_apart")),
+                    ("{{instance}}: Redis", worst("homeport_store_wrong_redis")),
+                ],
+            ),
             (
                 "Open files a process may have",
                 "short",
