@@ -6,7 +6,8 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Self, TypeVar
@@ -232,18 +233,45 @@ async def _listen(target: Target, device: str | None, count: int | None, as_json
         elif isinstance(event, Disconnected) and event.retry_in is not None:
             note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
 
-    async with target.client(device, on_event) as client:
-        left = count
-        async for message in client.messages():
-            if as_json:
-                show(record(message), as_json)
-            else:
-                typer.echo(line(message))
-            client.ack(message)
-            if left is not None:
-                left -= 1
-                if left == 0:
-                    return
+    with printed(on_event) as handler:
+        async with target.client(device, handler) as client:
+            left = count
+            async for message in client.messages():
+                if as_json:
+                    show(record(message), as_json)
+                else:
+                    typer.echo(line(message))
+                client.ack(message)
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        return
+
+
+@contextmanager
+def printed(print_event: Callable[[Event], None]) -> Iterator[Callable[[Event], None]]:
+    """What to give a client as ``on_event`` where that prints.
+
+    Raises:
+        OSError: it could not print, because the reader has had enough (`| head`) or a disk is
+            full. A client survives its handler; the command ends.
+    """
+    task, failed = asyncio.current_task(), []
+    assert task is not None, "only coroutines have a client"
+
+    def on_event(event: Event) -> None:
+        try:
+            print_event(event)
+        except OSError as error:
+            failed.append(error)
+            task.cancel()
+
+    try:
+        yield on_event
+    except asyncio.CancelledError:
+        if failed:
+            raise failed[0] from None
+        raise
 
 
 def note(text: str) -> None:

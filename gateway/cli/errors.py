@@ -77,6 +77,14 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
 class Boundary(TyperGroup):
     """The top command: no typed error leaves it as a traceback. A bug still does."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments, of this command and those under it; all of them must be UTF-8."""
+        for number, argument in enumerate(args, 1):
+            if not argument.isascii() and any("\ud800" <= char <= "\udfff" for char in argument):
+                raise typer.BadParameter(f"argument {number} is not UTF-8")
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command, and say on stderr what went wrong."""
         try:

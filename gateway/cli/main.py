@@ -6,6 +6,8 @@ printed, needs neither the SDK nor what `homeport dev` and `homeport doctor` nee
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import version
@@ -101,4 +103,7 @@ def _homeport(
 
 def main() -> None:
     """Run the command line; never returns."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # it may be closed
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not have all letters
     app(prog_name="homeport")

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli.chat import As, CaCert, Device, Target, Token, Url, note
+from gateway.cli.chat import As, CaCert, Device, Target, Token, Url, note, printed
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.messages import moment, visible
 from gateway.cli.output import show
@@ -66,17 +66,23 @@ async def _presence(
                 note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
 
     try:
-        async with asyncio.timeout(TIMEOUT_S) as first, target.client(device, on_event) as client:
-            if watch:
-                found = await client.watch_presence(users, expires=MAX_SUBSCRIPTION_S, timeout=None)
-            else:
-                found = await client.presence(users, timeout=None)
-            for state in found.values():
-                _print(state, as_json)
-            first.reschedule(None)
-            while watch:
-                await asyncio.sleep(MAX_SUBSCRIPTION_S / 2)
-                await client.watch_presence(users, expires=MAX_SUBSCRIPTION_S)
+        with printed(on_event) as handler:
+            async with (
+                asyncio.timeout(TIMEOUT_S) as first,
+                target.client(device, handler) as client,
+            ):
+                if watch:
+                    found = await client.watch_presence(
+                        users, expires=MAX_SUBSCRIPTION_S, timeout=None
+                    )
+                else:
+                    found = await client.presence(users, timeout=None)
+                for state in found.values():
+                    _print(state, as_json)
+                first.reschedule(None)
+                while watch:
+                    await asyncio.sleep(MAX_SUBSCRIPTION_S / 2)
+                    await client.watch_presence(users, expires=MAX_SUBSCRIPTION_S)
     except TimeoutError:
         raise CommandError(
             f"no whole answer after {TIMEOUT_S:.0f} s: {trouble}", ExitCode.UNAVAILABLE

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from gateway.cli import chat
-from gateway.cli.chat import As, CaCert, Device, Target, Token, Url, note
+from gateway.cli.chat import As, CaCert, Device, Target, Token, Url, note, printed
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import line, record
 from gateway.cli.output import show
@@ -71,17 +71,21 @@ async def _join(
         elif isinstance(event, Disconnected) and event.retry_in is not None:
             note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
 
-    async with target.client(device, on_event) as client, client.room(room_id, last=last) as room:
-        left = count
-        async for message in room:
-            if as_json:
-                show(record(message), as_json)
-            else:
-                typer.echo(line(message))
-            if left is not None:
-                left -= 1
-                if left == 0:
-                    return
+    with printed(on_event) as handler:
+        async with (
+            target.client(device, handler) as client,
+            client.room(room_id, last=last) as room,
+        ):
+            left = count
+            async for message in room:
+                if as_json:
+                    show(record(message), as_json)
+                else:
+                    typer.echo(line(message))
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        return
 
 
 @app.command()

@@ -45,9 +45,14 @@ class Address:
     @property
     def host_and_port(self) -> str:
         """For people: ``chat.example:443``."""
-        parts = urlsplit(self.url)
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{parts.port or (443 if parts.scheme == 'wss' else 80)}"
+        return f"{host}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port, the default one too."""
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "wss" else 80)
 
     @property
     def is_loopback(self) -> bool:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from gateway.cli.chat import printed
+from protocol.client import Event, TokenExpiring
 from tests.gateway.cli.conftest import run
+from tests.harness import PROGRAM
 
 GROUP = "g:" + "0" * 32
 ID = "0f" * 16
@@ -100,3 +106,49 @@ def test_a_recipient_is_a_user_or_a_group(tmp_path: Path, to: str) -> None:
     group = "g:" + "0" * 32
     assert run("send", "hi", "--as", "alice", "--to", group, "--data", tmp_path).code == 3
     assert run("history", "--as", "alice", "--with", group, "--data", tmp_path).code == 3
+
+
+@pytest.mark.parametrize("command", CHATS, ids=" ".join)
+def test_an_argument_that_is_not_utf8_is_wrong_usage(command: list[str]) -> None:
+    """Python hands such bytes on as lone surrogates, which can't be sent: there was a traceback."""
+    for at in range(1, len(command) + 1):
+        ran = run(*command[:at], "caf\udce9", *command[at:], "--as", "alice")
+        assert ran.code == 2
+        assert f"argument {at + 1} is not UTF-8" in ran.err
+
+
+def test_a_real_argument_that_is_not_utf8(tmp_path: Path) -> None:
+    """As a shell in another encoding hands it over."""
+    words: list[str | bytes] = [str(PROGRAM), "send", "--as", "alice", "--to", "bob", b"caf\xe9"]
+    ran = subprocess.run(words, capture_output=True, check=False, timeout=60, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert b"argument 6 is not UTF-8" in ran.stderr
+    assert b"Traceback" not in ran.stderr
+
+
+def test_a_terminal_without_all_letters_gets_escapes(tmp_path: Path) -> None:
+    """What is printed holds other users' words: in Latin-1 they raised."""
+    folder = tmp_path / "你好"
+    ran = subprocess.run(
+        [PROGRAM, "listen", "--as", "alice", "--data", folder],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1:strict"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 3
+    assert b"\\u4f60\\u597d" in ran.stderr
+    assert b"Traceback" not in ran.stderr
+
+
+async def test_a_command_ends_when_an_event_can_not_be_printed() -> None:
+    """`presence --watch | head -1`: the client went on without a reader, logging each event."""
+
+    def on_event(event: Event) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        async with asyncio.timeout(5):
+            with printed(on_event) as handler:
+                asyncio.get_running_loop().call_soon(handler, TokenExpiring(1))
+                await asyncio.Event().wait()
