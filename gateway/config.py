@@ -205,6 +205,8 @@ class Settings(BaseSettings):
         redis_url: the region's own Redis (`gateway.redis_url` says how it is spelled); it may hold
             a password, so it is not shown.
         durability: when a message counts as kept (G1): Redis replied, on disk, or on `replicas`.
+        allow_eviction: use a Redis that throws keys away when its memory ends; what was accepted
+            may then be lost.
         key_file: the region's keyring.
         wss_listen: ``host:port`` of the TLS listener, which needs `tls_cert` and `tls_key` (PEM).
             Several are a list, as for the other two. ``[::]`` takes IPv4 and IPv6.
@@ -249,6 +251,7 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(repr=False)
     durability: Literal["memory", "fsync", "replica"]
     replicas: int = Field(default=1, ge=1)
+    allow_eviction: bool = False
     key_file: Path
     wss_listen: Listen | None = None
     tls_cert: Path | None = None

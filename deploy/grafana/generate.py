@@ -173,6 +173,37 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
         ],
     ),
     (
+        "Does Redis take what is sent",
+        [
+            (
+                "Why probes are lost",
+                "short",
+                [("{{fault}}", worst("homeport_runtime_probe_failing", "fault"))],
+            ),
+            (
+                "Refused by code",
+                "ops",
+                [("{{code}}", rate("homeport_session_errors_total", "code"))],
+            ),
+            (
+                "Memory",
+                "bytes",
+                [
+                    ("used", worst("homeport_store_memory_used_bytes")),
+                    ("maxmemory", worst("homeport_store_memory_limit_bytes")),
+                ],
+            ),
+            (
+                "Settings (2: not as promised), disk (1: failing)",
+                "short",
+                [
+                    ("{{setting}}", worst("homeport_store_setting", "setting")),
+                    ("{{file}}", worst("homeport_store_persistence_failing", "file")),
+                ],
+            ),
+        ],
+    ),
+    (
         "Machine and time",
         [
             (

@@ -24,12 +24,20 @@ come back, so an older proof means that one has failed."""
 WRONG_REDIS: Final = "region"
 """The fault of a worker that does not use the Redis it finds."""
 
-_PARTS: Final = {
+FAULTS: Final = {
     WRONG_REDIS: "this Redis is empty, or is not the region's: the log says more; see redis_url",
     "link": "Redis does not answer commands",
     "pubsub": "what is published in Redis does not come back",
     "keyring": "what was sealed does not open: is the key file right?",
     "late": "a probe took longer than a second to come back",
+    "full": "Redis has reached its maxmemory and takes no message",
+    "disk": "Redis can't write to its disk and takes no message (MISCONF)",
+    "readonly": "Redis is a replica, or was made read-only",
+    "replicas": "too few replicas confirm what is written",
+    "acl": "Redis does not let this user do what a send does (NOPERM)",
+    "refused": "Redis refuses what a send does; the log says with which word",
+    "eviction": "Redis throws messages away when it is full (maxmemory-policy)",
+    "durability": "Redis answers before the disk has it (appendonly, appendfsync)",
 }
 """The faults of a probe, and what they mean."""
 
@@ -144,17 +152,18 @@ class Board:
         if report.state == "draining":
             return Problem(report.worker, "drain", "it is leaving")
         if report.fault == WRONG_REDIS:
-            return Problem(report.worker, WRONG_REDIS, _PARTS[WRONG_REDIS])
+            return Problem(report.worker, WRONG_REDIS, FAULTS[WRONG_REDIS])
         if report.state == "starting":
             return Problem(report.worker, "start", "it is starting")
         if report.proof_s < 0:
-            return Problem(report.worker, report.fault, "no probe has come back yet")
+            what = FAULTS[report.fault]
+            return Problem(report.worker, report.fault, f"no probe has come back yet: {what}")
         if report.clock_off_s:
             what = f"this machine's clock is {report.clock_off_s:+.1f} s off Redis': run NTP"
             return Problem(report.worker, "clock", what)
         age = report.proof_s + silent
         if age > PROOF_S:
-            what = _PARTS[report.fault]
+            what = FAULTS[report.fault]
             return Problem(report.worker, report.fault, f"for {age:.1f} s: {what}")
         return None
 

@@ -113,6 +113,12 @@ _ALL: Final = (
         label="code",
     ),
     Metric(
+        "homeport_session_errors_total",
+        "counter",
+        "Requests that were refused, by the name of the error code (SPEC.md section 8).",
+        label="code",
+    ),
+    Metric(
         "homeport_session_token_refusals_total",
         "counter",
         "Connects and renewals refused for their token, by the name of the error code.",
@@ -141,7 +147,8 @@ _ALL: Final = (
     Metric(
         "homeport_store_link_roundtrip_seconds",
         "histogram",
-        "From asking for a command to its answer, of the probe's publish, twice a second.",
+        "From asking for a command to its answer, of the probe's write, twice a second to each "
+        "primary. With durability replica the replicas' answers are in it.",
         bounds_s=FINE_S,
     ),
     Metric(
@@ -154,6 +161,35 @@ _ALL: Final = (
         "gauge",
         "1 while a worker does not use the Redis it finds, because that is empty, or has another "
         "region's stamp or another key file's.",
+        over="max",
+    ),
+    Metric(
+        "homeport_store_memory_used_bytes",
+        "gauge",
+        "What Redis uses of its memory: of several primaries, the one that is fullest.",
+        over="max",
+    ),
+    Metric(
+        "homeport_store_memory_limit_bytes",
+        "gauge",
+        "The maxmemory of that one; 0 where it has none.",
+        over="max",
+    ),
+    Metric(
+        "homeport_store_setting",
+        "gauge",
+        "How a setting of Redis stands to what this gateway promises: 0 as it should be, 1 where "
+        "Redis does not let the gateway look, 2 not as it should be. Of several primaries, the "
+        "worst.",
+        label="setting",
+        over="max",
+    ),
+    Metric(
+        "homeport_store_persistence_failing",
+        "gauge",
+        "1 where Redis' last write of its append-only file (aof), or its last snapshot (rdb), did "
+        "not work.",
+        label="file",
         over="max",
     ),
     Metric(
@@ -208,6 +244,13 @@ _ALL: Final = (
         "gauge",
         "How many files each process of the gateway may have open; a connection is one.",
         over="own",
+    ),
+    Metric(
+        "homeport_runtime_probe_failing",
+        "gauge",
+        "1 while probes are lost for this reason: `/readyz` names it.",
+        label="fault",
+        over="max",
     ),
     Metric("homeport_runtime_ready", "gauge", "1 while /readyz says yes, else 0.", over="own"),
     Metric(

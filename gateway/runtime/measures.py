@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from gateway.net.listener import Listener
 from gateway.net.tls import Certificate
+from gateway.ops.board import FAULTS
 from gateway.runtime.reload import Reloading
 from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
 from gateway.store.inbox import Inboxes
 from gateway.store.link import Link
+from gateway.store.promises import Promises
 from gateway.store.region_clock import RegionClock
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Where a worker's numbers are. `reconnects` counts those of pub/sub; `wall` is the time."""
+    """Where a worker's numbers are.
+
+    `reconnects` counts those of pub/sub; `wall` is the time; `failing` is `Probe.failing`.
+    """
 
     counts: Counts
     inboxes: Inboxes
@@ -37,6 +42,8 @@ class Measures:
     certificate: Certificate | None
     wall: Callable[[], float]
     clock: RegionClock
+    promises: Promises
+    failing: Callable[[], str]
 
     def export(self, exporter: Exporter) -> None:
         """Tell all of it."""
@@ -59,6 +66,8 @@ class Measures:
         tell("homeport_session_epoch_changes_total", counts.epoch_changes)
         for code, count in counts.closes.items():
             tell("homeport_session_closes_total", count, code)
+        for code, count in counts.errors.items():
+            tell("homeport_session_errors_total", count, code)
         for reason, count in counts.token_refusals.items():
             tell("homeport_session_token_refusals_total", count, reason)
         exporter.tally("homeport_chat_send_to_push_seconds", self.send_to_push)
@@ -69,6 +78,10 @@ class Measures:
         tell("homeport_store_pubsub_reconnects_total", self.reconnects())
         tell("homeport_security_keys_apart", len(self.keyring.apart))
         tell("homeport_runtime_reload_refused", int(self.reloading.refused))
+        failing = self.failing()
+        for fault in FAULTS:
+            tell("homeport_runtime_probe_failing", int(fault == failing), fault)
+        self._servers(tell)
         key_since_ms = self.keyring.sealing_since_ms()
         if key_since_ms:
             age = round(self.wall() - key_since_ms / 1000)
@@ -79,3 +92,20 @@ class Measures:
         if self.certificate is not None:
             ends = self.certificate.ends.timestamp()
             tell("homeport_net_certificate_expiry_timestamp_seconds", ends)
+
+    def _servers(self, tell: Callable[..., None]) -> None:
+        """What Redis says of itself: of several primaries, the worst."""
+        conditions = self.link.conditions
+        if not conditions:
+            return
+        fullest = max(conditions, key=lambda condition: condition.used_share)
+        tell("homeport_store_memory_used_bytes", fullest.used_bytes)
+        tell("homeport_store_memory_limit_bytes", fullest.limit_bytes)
+        settings = [self.promises.settings(condition) for condition in conditions]
+        for name in settings[0]:
+            tell("homeport_store_setting", max(each[name] for each in settings), name)
+        for name, fine in (
+            ("aof", [condition.log_written for condition in conditions]),
+            ("rdb", [condition.saved for condition in conditions]),
+        ):
+            tell("homeport_store_persistence_failing", int(False in fine), name)

@@ -1,121 +1,237 @@
 """The probe: a sealed word that a worker says to itself through Redis, so that it knows that what
-is published is heard.
+is accepted is written and heard.
 
-It takes the way of every push: sealed, by the link into Redis, out of its pub/sub, opened. So it
-fails where a push would: no connection, a Redis that answers and tells nobody, a key that does not
-open what it sealed. The channel is the worker's own, and each probe carries a number nobody knows.
+It takes the way of every send and push: sealed, by the link into Redis, with a write there and the
+durability that a send has, out of its pub/sub, opened. So it fails where they would: no connection,
+a Redis that takes no write, one that answers and tells nobody, a key that does not open what it
+sealed. One goes to each primary that users lie on, at most one for each of the 256 buckets. The
+channels are the worker's own, and each probe carries a number nobody knows.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
+from gateway.ops.board import PROOF_S, WRONG_REDIS
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.session.clock import Clock
-from gateway.store.errors import StoreError
+from gateway.store.errors import StoreError, StoreFault, Unavailable
+from gateway.store.keys import Keys
+from gateway.store.promises import DURABILITY, EVICTION
+from gateway.store.scripts import Script, script
+
+_PROBE: Final = script("probe")
 
 EVERY_S: Final = 0.5
 LIMIT_S: Final = 1.0
 """How long a probe may take to come back."""
 
 FORGET_S: Final = 10.0
-"""After which one that did not come back is given up."""
+"""After which one that did not come back is given up, and what one wrote is gone."""
+
+NAMED_S: Final = 3.0
+"""For how long the name of a refusal stands against a connection that was lost after it: a Redis
+that is read-only is left and tried again and again."""
 
 _NONCE_BYTES: Final = 16
 
+_REFUSALS: Final = {
+    "oom": "full",
+    "misconf": "disk",
+    "readonly": "readonly",
+    "noreplicas": "replicas",
+    "replicas": "replicas",
+    EVICTION: "eviction",
+    DURABILITY: "durability",
+}
+"""By the reason of an `Unavailable`: the fault, as `gateway.ops.board.FAULTS` has it. Others are
+the link's."""
 
-class Publisher(Protocol):
+
+class Writer(Protocol):
     """The link, as far as this needs it."""
 
     @property
     def refused(self) -> Exception | None:
         """As `Link.refused`."""
 
-    def publish(self, channel: str, payload: bytes) -> asyncio.Future[Any]:
-        """As `Link.publish`."""
+    def places(self) -> list[int]:
+        """As `Link.places`."""
+
+    def run(
+        self, script: Script, keys: tuple[str, ...], *arguments: bytes | int, durable: bool
+    ) -> asyncio.Future[Any]:
+        """As `Link.run`."""
+
+
+class Hearer(Protocol):
+    """The subscriber, as far as this needs it."""
+
+    def subscribe(self, channel: str) -> asyncio.Future[None]:
+        """As `Subscriber.subscribe`."""
+
+    def unsubscribe(self, channel: str) -> None:
+        """As `Subscriber.unsubscribe`."""
+
+
+def fault_of(error: StoreError) -> str:
+    """What an error says is wrong with Redis, as `gateway.ops.board.FAULTS` names it."""
+    if isinstance(error, StoreFault):
+        return "acl" if error.reply == "NOPERM" else "refused"
+    return _REFUSALS.get(error.reason, "link") if isinstance(error, Unavailable) else "link"
+
+
+class _Way:
+    """The way to one primary and back."""
+
+    def __init__(self, name: str, now: float, proved_at: float | None) -> None:
+        self.name = name
+        self.since = now
+        self.proved_at = proved_at
+        self.away: dict[bytes, float] = {}  # nonce -> when it was sent; the oldest first
+        self.unanswered: float | None = None  # since when Redis owes an answer
+        self.refusal = ""
+        self.refused_at = float("-inf")
+        self.lost = False  # the last one was not answered, or not by name
+        self.spoiled = ""
+
+    def age(self, now: float) -> float:
+        """Seconds since the last proof, or since there is this way."""
+        return now - (self.since if self.proved_at is None else self.proved_at)
+
+    def fault(self, now: float) -> str:
+        """Where probes are lost, if any are."""
+        if self.refusal and (not self.lost or now - self.refused_at < NAMED_S):
+            return self.refusal
+        if self.lost or (self.unanswered is not None and now - self.unanswered > EVERY_S):
+            return "link"
+        return self.spoiled or "pubsub"
 
 
 class Probe:
-    """One worker's. `observe` is told each round trip of the link, in seconds."""
+    """One worker's, the gateway `gateway`. `observe` is told each round trip, in seconds."""
 
     def __init__(
         self,
-        channel: str,
-        link: Publisher,
+        keys: Keys,
+        gateway: str,
+        link: Writer,
+        subscriber: Hearer,
         sealer: Sealer,
         clock: Clock,
         observe: Callable[[float], None],
     ) -> None:
-        self.channel = channel
+        self._keys = keys
+        self._gateway = gateway
         self._link = link
+        self._subscriber = subscriber
         self._sealer = sealer
         self._clock = clock
         self._observe = observe
-        self._away: dict[bytes, float] = {}  # nonce -> when it was sent; the oldest first
-        self._unanswered: float | None = None  # since when Redis owes an answer to a publish
-        self._refused = False
-        self._spoiled = ""
-        self._proved_at: float | None = None
+        self._ways: dict[str, _Way] = {}
 
     @property
     def proof_s(self) -> float:
-        """Seconds since the last probe was sent that came back in time; -1: none did yet."""
-        return -1.0 if self._proved_at is None else self._clock.steady() - self._proved_at
+        """Seconds since the last probe was sent that came back in time, on the way where that is
+        longest ago; -1: on some way none did yet."""
+        if not self._ways or any(way.proved_at is None for way in self._ways.values()):
+            return -1.0
+        now = self._clock.steady()
+        return max(way.age(now) for way in self._ways.values())
 
     @property
     def fault(self) -> str:
-        """Where probes are lost, if `proof_s` says so: a part that `gateway.ops.board` names."""
+        """Where probes are lost, if `proof_s` says so: one of `gateway.ops.board.FAULTS`."""
         if self._link.refused is not None:
-            return "region"
-        since = self._unanswered
-        if self._refused or (since is not None and self._clock.steady() - since > EVERY_S):
-            return "link"
-        return self._spoiled or "pubsub"
+            return WRONG_REDIS
+        now = self._clock.steady()
+        worst = max(self._ways.values(), key=lambda way: way.age(now), default=None)
+        return "link" if worst is None else worst.fault(now)
+
+    @property
+    def failing(self) -> str:
+        """As `fault`, where probes are lost now; else ""."""
+        now = self._clock.steady()
+        late = any(way.age(now) > PROOF_S for way in self._ways.values())
+        return self.fault if late else ""
 
     async def run(self) -> None:
-        """Send one every `EVERY_S`. Never returns."""
+        """Send one on each way every `EVERY_S`. Never returns."""
+        heard = self._follow()
+        with contextlib.suppress(TimeoutError):  # then nothing comes back, and that is said
+            async with asyncio.timeout(LIMIT_S):
+                await asyncio.gather(*heard)
         while True:
             self.send()
             await asyncio.sleep(EVERY_S)
 
-    def send(self) -> None:
-        """Send one probe; `heard` takes it when it is back."""
+    def _follow(self) -> list[asyncio.Future[None]]:
+        """Have a way to each primary there is now; returns what is done once they are heard."""
+        names = {self._keys.probe(bucket, self._gateway) for bucket in self._link.places()}
+        for gone in self._ways.keys() - names:
+            del self._ways[gone]
+            self._subscriber.unsubscribe(gone)
         now = self._clock.steady()
-        for nonce in [nonce for nonce, sent in self._away.items() if now - sent > FORGET_S]:
-            del self._away[nonce]
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._sealer.seal(
-            "", b"", Kind.PROBE, self.channel, b"", nonce, self._clock.wall_ms()
-        )
-        self._away[nonce] = now
-        if self._unanswered is None:
-            self._unanswered = now
-        published = self._link.publish(self.channel, sealed)
-        published.add_done_callback(partial(self._published, now))
+        # A primary that comes later has as long for its first proof as for any.
+        proved_at = now if self._ways else None
+        new = names - self._ways.keys()
+        self._ways |= {name: _Way(name, now, proved_at) for name in new}
+        return [self._subscriber.subscribe(name) for name in new]
 
-    def _published(self, sent: float, answer: asyncio.Future[Any]) -> None:
-        self._unanswered = None
-        self._refused = answer.cancelled() or isinstance(answer.exception(), StoreError)
-        if not self._refused:
+    def send(self) -> None:
+        """Send one probe on each way; `heard` takes them when they are back."""
+        self._follow()
+        for way in self._ways.values():
+            self._send(way)
+
+    def _send(self, way: _Way) -> None:
+        now = self._clock.steady()
+        for nonce in [nonce for nonce, sent in way.away.items() if now - sent > FORGET_S]:
+            del way.away[nonce]
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = self._sealer.seal("", b"", Kind.PROBE, way.name, b"", nonce, self._clock.wall_ms())
+        way.away[nonce] = now
+        if way.unanswered is None:
+            way.unanswered = now
+        written = self._link.run(_PROBE, (way.name,), sealed, int(FORGET_S * 1000), durable=True)
+        written.add_done_callback(partial(self._written, way, now))
+
+    def _written(self, way: _Way, sent: float, answer: asyncio.Future[Any]) -> None:
+        way.unanswered = None
+        error = None if answer.cancelled() else answer.exception()
+        if isinstance(error, StoreError):
+            fault = fault_of(error)
+            way.lost = fault == "link"
+            if not way.lost:
+                way.refusal, way.refused_at = fault, self._clock.steady()
+        elif answer.cancelled():
+            way.lost = True
+        else:
             answer.result()  # another exception is a fault of ours
+            way.refusal, way.lost = "", False
             self._observe(self._clock.steady() - sent)
 
-    def heard(self, payload: bytes) -> None:
-        """Something came on the channel."""
+    def heard(self, channel: bytes, payload: bytes) -> bool:
+        """Something came on a channel; False where it is none of these."""
+        way = self._ways.get(channel.decode())
+        if way is None:
+            return False
         try:
-            nonce = self._sealer.open("", b"", Kind.PROBE, self.channel, b"", payload)
+            nonce = self._sealer.open("", b"", Kind.PROBE, way.name, b"", payload)
         except SealError:
-            self._spoiled = "keyring"
-            return
-        sent = self._away.pop(nonce, None)
+            way.spoiled = "keyring"
+            return True
+        sent = way.away.pop(nonce, None)
         if sent is None:
-            return  # not ours, or so late that it was given up
+            return True  # not ours, or so late that it was given up
         if self._clock.steady() - sent > LIMIT_S:
-            self._spoiled = "late"
+            way.spoiled = "late"
         else:
-            self._proved_at = sent
-            self._spoiled = ""
+            way.proved_at = sent
+            way.spoiled = ""
+        return True

@@ -55,6 +55,7 @@ RESTART: Final = frozenset(
         "redis_url",
         "durability",
         "replicas",
+        "allow_eviction",
         "wss_listen",
         "wss_proxy_protocol",
         "plain_listen",

@@ -58,7 +58,7 @@ from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store import events
 from gateway.store.blocks import Blocks
 from gateway.store.directory import REFRESH_S, AppDirectory
-from gateway.store.errors import AppNotFound, NotDurable, StampError, StoreError
+from gateway.store.errors import AppNotFound, NotDurable, StampError, StoreError, Unavailable
 from gateway.store.groups import Groups
 from gateway.store.headcount import Headcount
 from gateway.store.inbox import Inboxes
@@ -66,6 +66,7 @@ from gateway.store.keys import Keys
 from gateway.store.log import Logs
 from gateway.store.opening import open_redis
 from gateway.store.presence import GATEWAY_CHARS, PresenceStore
+from gateway.store.promises import LOOK_EVERY_S, Promises
 from gateway.store.rates import Rates
 from gateway.store.receipts import ReceiptStore
 from gateway.store.region_clock import RegionClock
@@ -144,14 +145,17 @@ class Worker:
             raise StartError(str(error)) from error
         sealer = Sealer(keyring)
         keys = Keys(settings.region)
-        replicas = settings.replicas if settings.durability == "replica" else 0
+        promises = Promises(
+            replicas=settings.replicas if settings.durability == "replica" else 0,
+            fsync=settings.durability == "fsync",
+            allow_eviction=settings.allow_eviction,
+        )
         self._link, self._subscriber = open_redis(
             settings.redis_url,
             Stamp.of(keyring),
             self._heard,
             self._tasks,
-            replicas,
-            settings.durability == "fsync",
+            promises,
         )
         self._apps_channel = keys.apps_channel
         inboxes = Inboxes(self._link, keys)
@@ -263,12 +267,21 @@ class Worker:
                 certificate=self._certificate,
                 wall=self._clock.wall,
                 clock=region_clock,
+                promises=promises,
+                failing=lambda: self._probe.failing if self._probe is not None else "",
             )
             self._reporter = Reporter(
                 folder, name, self.status, self._tasks, measures.export, region_clock
             )
-            channel = keys.probe_channel(gateway)
-            self._probe = Probe(channel, self._link, sealer, self._clock, self._reporter.round_trip)
+            self._probe = Probe(
+                keys,
+                gateway,
+                self._link,
+                self._subscriber,
+                sealer,
+                self._clock,
+                self._reporter.round_trip,
+            )
 
     async def start(self) -> Listening:
         """Connect to Redis, check that it is ours, and listen."""
@@ -291,11 +304,12 @@ class Worker:
             self._chores.append(self._tasks.keep(timing, "clock"))
         await self._presence.renew()  # before anybody is here
         if self._probe is not None:
-            self._chores.append(self._tasks.keep(self._prove(self._probe), "probe"))
+            self._chores.append(self._tasks.keep(self._probe.run(), "probe"))
         self._chores += [
             self._tasks.keep(self._turn_wheel(), "wheel"),
             self._tasks.keep(self._sweeper.run(), "sweeper"),
             self._tasks.keep(self._refresh_apps(), "apps"),
+            self._tasks.keep(self._look(), "look"),
             self._tasks.keep(self._rooms.run(), "rooms"),
             self._tasks.keep(self._presence.run(), "presence"),
             self._tasks.keep(self.reloading.run(), "reload"),
@@ -347,9 +361,9 @@ class Worker:
     def _heard(self, channel: bytes, payload: bytes) -> None:
         if self._hub.heard(channel, payload) or self._rooms.heard(channel, payload):
             return
-        if self._probe is not None and channel == self._probe.channel.encode():
-            self._probe.heard(payload)
-        elif channel == self._apps_channel.encode():
+        if self._probe is not None and self._probe.heard(channel, payload):
+            return
+        if channel == self._apps_channel.encode():
             self._tasks.spawn(self._directory.reload(payload.decode()), nothing_to_undo)
         else:
             self._presence.heard(channel, payload)
@@ -417,9 +431,11 @@ class Worker:
             await asyncio.sleep(RESOLUTION_S)
             self._wheel.advance(self._clock.steady())
 
-    async def _prove(self, probe: Probe) -> None:
-        await self._subscriber.subscribe(probe.channel)
-        await probe.run()
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            with contextlib.suppress(Unavailable):  # the next connect looks
+                await self._link.look()
 
     async def _refresh_apps(self) -> None:
         while True:

@@ -41,6 +41,7 @@ class Counts:
         slow_consumers: times a client did not read fast enough for what was sent to it.
         epoch_changes: devices that came back with a cursor of another epoch than their inbox has.
         closes: sessions that the gateway ended, by the name of the close code.
+        errors: error frames that were sent, by the name of the code.
         token_refusals: refused connects and renewals, by the name of the error code.
     """
 
@@ -51,6 +52,7 @@ class Counts:
         "closes",
         "delivered",
         "epoch_changes",
+        "errors",
         "frames",
         "gaps_found",
         "gaps_healed",
@@ -75,4 +77,5 @@ class Counts:
         self.slow_consumers = 0
         self.epoch_changes = 0
         self.closes = {code.name: 0 for code in codes.CLOSES.values()}
+        self.errors = {code.name: 0 for code in codes.ERRORS.values()}
         self.token_refusals = {code.name: 0 for code in TOKEN_REFUSALS}

@@ -481,6 +481,7 @@ class Session:
 
     def refuse(self, request_id: int, refused: Refused) -> None:
         """Answer a request with an error; id 0 answers none."""
+        self._services.counts.errors[refused.code.name] += 1
         named = self._named()
         if isinstance(refused, BadToken):
             named |= self._services.lines.named(refused.app_id, refused.user)

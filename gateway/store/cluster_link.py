@@ -22,6 +22,7 @@ from gateway.store.cluster import Cluster, ClusterNode
 from gateway.store.connection import pack
 from gateway.store.errors import Redirected, StampError, StoreError, Unavailable
 from gateway.store.link import MAX_PENDING, Link, NodeLink, Then
+from gateway.store.promises import Condition, Promises
 from gateway.store.servers import CONNECT_TIMEOUT_S
 from gateway.store.slots import BUCKET_SLOTS, STAMP_SLOT, Node, slot_of
 from gateway.store.stamp import Call, Stamp
@@ -51,12 +52,11 @@ class _MemberLink(NodeLink):
         server: ClusterNode,
         stamp: Stamp,
         tasks: Tasks,
-        replicas: int,
-        fsync: bool,
+        promises: Promises,
         stamped: Callable[[], bool],
         on_lost: Callable[[], None],
     ) -> None:
-        super().__init__(server, stamp, tasks, replicas, fsync)
+        super().__init__(server, stamp, tasks, promises)
         self._stamped = stamped
         self._on_lost = on_lost
 
@@ -138,14 +138,16 @@ class ClusterLink(Link):
     """See `Link`. Some of a cluster may be away: what is asked of the rest goes on."""
 
     def __init__(
-        self, cluster: Cluster, stamp: Stamp, replicas: int = 0, fsync: bool = False
+        self,
+        cluster: Cluster,
+        stamp: Stamp,
+        promises: Promises = Promises(),  # noqa: B008 - it is frozen
     ) -> None:
         self.on_up: Callable[[], None] | None = None
         self._cluster = cluster
         self.stamp = stamp
         self._on_greet: Callable[[Call], Awaitable[None]] | None = None
-        self._replicas = replicas
-        self._fsync = fsync
+        self._promises = promises
         self._members: dict[Node, _MemberLink] = {}
         self._slots: dict[int, _Slot] = {}
         self._buckets = [self._slot(number) for number in BUCKET_SLOTS]
@@ -183,6 +185,23 @@ class ClusterLink(Link):
     def queued(self) -> int:
         """See `Link`."""
         return self._waiting + sum(member.queued for member in self._members.values())
+
+    async def look(self) -> None:
+        """See `Link`."""
+        await asyncio.gather(*(member.look() for member in self._members.values()))
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """See `Link`."""
+        return [told for member in self._members.values() for told in member.conditions]
+
+    def places(self) -> list[int]:
+        """See `Link`. A bucket that no primary has stands for itself."""
+        owners = self._cluster.map.owners
+        found: dict[Node | None, int] = {}
+        for bucket, number in enumerate(BUCKET_SLOTS):
+            found.setdefault(owners[number], bucket)
+        return list(found.values())
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -240,8 +259,7 @@ class ClusterLink(Link):
             ClusterNode(self._cluster.url, node, "homeport-link"),
             self.stamp,
             self._cluster.tasks,
-            self._replicas,
-            self._fsync,
+            self._promises,
             lambda: self._cluster.map.owners[STAMP_SLOT] == node,
             self._cluster.doubt,
         )

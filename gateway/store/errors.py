@@ -47,13 +47,10 @@ class Redirected(Unavailable):
 
 
 class NotDurable(StoreError):
-    """`durability` is fsync, and a Redis that messages go to answers before it has written."""
+    """`durability` is fsync, and a Redis that messages go to answers before it has written.
 
-    def __init__(self) -> None:
-        super().__init__(
-            "durability is fsync, but this Redis does not write each answer to disk first: "
-            "set 'appendonly yes' and 'appendfsync always' there"
-        )
+    The text says which of its settings it is.
+    """
 
 
 class StoreFault(StoreError):

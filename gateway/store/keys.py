@@ -224,12 +224,10 @@ class Keys:
         """In the user's bucket: heard where somebody watches the user."""
         return f"{self._prefix}{{{bucket_of(app_id, user)}}}:pres:{app_id}:{user}"
 
-    def probe_channel(self, gateway: str) -> str:
-        """What one gateway process says to itself, to know that what is published is heard.
-
-        Its slot goes by the process: those of a region don't all hang on one primary of a cluster.
-        """
-        return f"{self._prefix}{{probe:{gateway}}}"
+    def probe(self, bucket: int, gateway: str) -> str:
+        """What one gateway process writes and says to itself in a bucket, to know that what is sent
+        is written and heard: a key and a channel."""
+        return f"{self._prefix}{{{bucket}}}:probe:{gateway}"
 
     def _room(self, app_id: str, room: str) -> RoomKeys:
         """All the names of one room."""

@@ -27,6 +27,7 @@ from gateway.store.errors import (
     Unavailable,
 )
 from gateway.store.keys import STAMP
+from gateway.store.promises import DURABILITY, Condition, Promises, look, problem
 from gateway.store.scripts import SCRIPTS, Script
 from gateway.store.servers import Server
 from gateway.store.stamp import Call, Stamp
@@ -57,6 +58,9 @@ _PASSING: Final = frozenset(
     ]
 )
 """Error replies that end by themselves, or with the next connection."""
+
+_FORBIDDEN: Final = ("ERR ACL failure in script", "ERR The user executing the script can't")
+"""How Valkey, and Redis, begin what is NOPERM outside a script."""
 
 _RECONNECT: Final = frozenset({"READONLY", "NOSCRIPT", "MASTERDOWN"})
 """Those that the next connection mends: a demoted primary, scripts that were flushed."""
@@ -122,6 +126,24 @@ class Link(ABC):
     def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
         """As `call`, of a command without a key: ask every primary."""
 
+    @abstractmethod
+    async def look(self) -> None:
+        """Look anew at what each server says of itself. A server that breaks a promise takes
+        nothing durable from then on, and does again once it keeps it.
+
+        Raises:
+            Unavailable: a server is away; the next connect looks.
+        """
+
+    @property
+    @abstractmethod
+    def conditions(self) -> list[Condition]:
+        """What each primary that was reached said of itself when it was last looked at."""
+
+    @abstractmethod
+    def places(self) -> list[int]:
+        """One bucket on each primary that has any."""
+
     @property
     @abstractmethod
     def queued(self) -> int:
@@ -180,8 +202,8 @@ class NodeLink(RedisConnection, Link):
     """The link to one server.
 
     `stamp` is held against the server on every connect, so that a failover to a wrong one is caught
-    too, and each second, in case it was emptied. `replicas` is how many must have what is durable;
-    `fsync` refuses a server that answers before it has written.
+    too, and each second, in case it was emptied. A server that breaks one of `promises` is sent
+    nothing durable.
     """
 
     def __init__(
@@ -189,14 +211,16 @@ class NodeLink(RedisConnection, Link):
         server: Server,
         stamp: Stamp,
         tasks: Tasks,
-        replicas: int = 0,
-        fsync: bool = False,
+        promises: Promises = Promises(),  # noqa: B008 - it is frozen
     ) -> None:
         super().__init__(server, "link", tasks)
         self.stamp = stamp
         self.on_greet = None
-        self._replicas = replicas
-        self._fsync = fsync
+        self._promises = promises
+        self._replicas = promises.replicas
+        self._condition: Condition | None = None
+        self._broken = ""
+        self._config = True  # whether Redis lets us use CONFIG
         self._pending: deque[Then | _Held | _Barrier] = deque()
         self._held: list[_Held] = []
         self._barrier: _Barrier | None = None
@@ -209,6 +233,15 @@ class NodeLink(RedisConnection, Link):
     def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
         """See `Link`."""
         return [self.call(*command)]
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """See `Link`."""
+        return [] if self._condition is None else [self._condition]
+
+    def places(self) -> list[int]:
+        """See `Link`."""
+        return [0]
 
     def run_packed(self, then: Then, command: bytes, bucket: int, *, durable: bool) -> None:
         """See `Link`."""
@@ -223,6 +256,9 @@ class NodeLink(RedisConnection, Link):
     def _ask(self, then: Then, command: bytes, durable: bool = False) -> None:
         if len(self._pending) >= MAX_PENDING:
             then(Unavailable("busy", retry_after=2.0))
+            return
+        if durable and self._broken:
+            then(Unavailable(self._broken))
             return
         if durable and self._replicas:
             held = _Held(then)
@@ -244,11 +280,30 @@ class NodeLink(RedisConnection, Link):
         if self.on_greet is not None:
             await self.on_greet(ask)
         await self._check_server(ask)
-        if self._fsync:
-            found = await ask("CONFIG", "GET", "append*")
-            config = dict(zip(found[::2], found[1::2], strict=True))
-            if (config.get(b"appendonly"), config.get(b"appendfsync")) != (b"yes", b"always"):
-                raise NotDurable
+        first, self._config = self._condition is None, True
+        condition = await self._look(ask)
+        if first and self._broken == DURABILITY:
+            raise NotDurable(problem(DURABILITY, condition))
+
+    async def look(self) -> None:
+        """See `Link`."""
+        await self._look(self.call)
+
+    async def _look(self, ask: Call) -> Condition:
+        condition = await look(ask, self._config)
+        self._config = condition.append_fsync is not None
+        before, self._condition = self._condition, condition
+        for name in ("append_only", "append_fsync", "eviction", "log_written", "saved"):
+            value = getattr(condition, name)
+            if before is not None and value != getattr(before, name):
+                _log.warning("redis_changed", what=name, value=value, was=getattr(before, name))
+        broken = self._promises.broken(condition)
+        if broken and broken != self._broken:
+            _log.error("redis_breaks_promise", promise=broken, problem=problem(broken, condition))
+        elif self._broken and not broken:
+            _log.info("redis_keeps_promise", promise=self._broken)
+        self._broken = broken
+        return condition
 
     async def _check_server(self, ask: Call) -> None:
         """Whether it is the server that it should be."""
@@ -290,7 +345,8 @@ class NodeLink(RedisConnection, Link):
 
     def _error(self, reply: hiredis.ReplyError) -> StoreError:
         # Only the first word: the rest of a script's error may quote keys.
-        word = str(reply).split(" ", 1)[0]
+        text = str(reply)
+        word = "NOPERM" if text.startswith(_FORBIDDEN) else text.split(" ", 1)[0]
         if word in _RECONNECT:
             self.abort()
         if word in _PASSING:

@@ -9,6 +9,7 @@ from gateway.store.cluster import Cluster
 from gateway.store.cluster_link import ClusterLink
 from gateway.store.cluster_subscriber import ClusterSubscriber
 from gateway.store.link import Link, NodeLink
+from gateway.store.promises import Promises
 from gateway.store.servers import server_of
 from gateway.store.stamp import Stamp
 from gateway.store.subscriber import NodeSubscriber, Subscriber
@@ -20,23 +21,21 @@ def open_redis(
     stamp: Stamp,
     on_message: Callable[[bytes, bytes], None],
     tasks: Tasks,
-    replicas: int = 0,
-    fsync: bool = False,
+    promises: Promises = Promises(),  # noqa: B008 - it is frozen
 ) -> tuple[Link, Subscriber]:
     """The link and the subscriber for a `redis_url`. Start the link first, and close it last.
 
     `on_message` is called with each (channel, payload). `tasks` are the process', which needs those
-    that stay connected. `replicas` and `fsync` are what a durable call waits for, and what is asked
-    of each server (`NodeLink`).
+    that stay connected.
     """
     url = RedisUrl.parse(text)
     if url.kind == "cluster":
         cluster = Cluster(url, tasks)
         return (
-            ClusterLink(cluster, stamp, replicas, fsync),
+            ClusterLink(cluster, stamp, promises),
             ClusterSubscriber(cluster, on_message),
         )
     return (
-        NodeLink(server_of(url, "homeport-link"), stamp, tasks, replicas, fsync),
+        NodeLink(server_of(url, "homeport-link"), stamp, tasks, promises),
         NodeSubscriber(server_of(url, "homeport-subscriber"), on_message, tasks),
     )

@@ -58,6 +58,6 @@ async def test_fsync_needs_a_store_that_writes_before_it_answers(open_site: Open
     """G1: with `appendfsync everysec` an answer promises less than asked; exit code 1."""
     site = await open_site(store_options=("--appendfsync", "everysec"))
     assert refused(site.config("a", durability="fsync")) == (
-        "homeport: durability is fsync, but this Redis does not write each answer to disk first: "
-        "set 'appendonly yes' and 'appendfsync always' there"
+        "homeport: durability is fsync, and this Redis has appendonly yes and appendfsync "
+        "everysec: set 'appendonly yes' and 'appendfsync always' there"
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.ops.board import LIVE_S, PROOF_S, WRONG_REDIS, Board
+from gateway.ops.board import FAULTS, LIVE_S, PROOF_S, WRONG_REDIS, Board
 from gateway.ops.reports import Report
 
 
@@ -61,7 +61,7 @@ def test_nothing_is_ready_before_all_workers_are_there_and_have_proved_it() -> N
     assert gateway.board.started
 
 
-@pytest.mark.parametrize("fault", ["link", "pubsub", "keyring", "late"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_proof_that_is_too_old_names_the_part(fault: str) -> None:
     """Counted from when the probe was sent, so the way of the report is in it."""
     gateway = Gateway()

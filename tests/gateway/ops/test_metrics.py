@@ -21,14 +21,8 @@ def test_names_are_homeport_subsystem_noun_unit() -> None:
 
 def test_labels_are_none_of_a_users() -> None:
     """The only labels there are have values of Homeport's own."""
-    assert {metric.label for metric in METRICS.values()} == {
-        "",
-        "reason",
-        "tier",
-        "type",
-        "code",
-        "clock",
-    }
+    own = {"", "reason", "tier", "type", "code", "setting", "fault", "file", "clock"}
+    assert {metric.label for metric in METRICS.values()} == own
 
 
 def test_the_operators_page_is_the_table() -> None:

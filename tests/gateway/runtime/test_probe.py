@@ -8,29 +8,52 @@ from typing import Any
 
 import pytest
 
-from gateway.runtime.probe import FORGET_S, LIMIT_S, Probe
+from gateway.ops.board import FAULTS, PROOF_S
+from gateway.runtime.probe import FORGET_S, LIMIT_S, NAMED_S, Probe
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
-from gateway.store.errors import Unavailable
+from gateway.store.errors import StoreError, StoreFault, Unavailable
+from gateway.store.keys import Keys
+from gateway.store.scripts import SCRIPTS, Script
 from tests.harness import FakeClock
 
-CHANNEL = "hp:sg:{probe:abcdef}"
+KEYS = Keys("sg")
+CHANNEL = KEYS.probe(0, "abcdef")
 
 
 class Link:
-    """Keeps what was published, and answers when the test says so."""
+    """Keeps what was written, and answers when the test says so; and a subscriber."""
 
     def __init__(self) -> None:
         self.refused: Exception | None = None
         self.said: list[bytes] = []
         self.answers: list[asyncio.Future[Any]] = []
+        self.buckets = [0]
+        self.channels: set[str] = set()
 
-    def publish(self, channel: str, payload: bytes) -> asyncio.Future[Any]:
-        """As `gateway.store.link.Link.publish`."""
-        assert channel == CHANNEL
-        self.said.append(payload)
+    def places(self) -> list[int]:
+        """As `gateway.store.link.Link.places`."""
+        return self.buckets
+
+    def run(
+        self, script: Script, keys: tuple[str, ...], *arguments: bytes | int, durable: bool
+    ) -> asyncio.Future[Any]:
+        """As `gateway.store.link.Link.run`."""
+        assert script is SCRIPTS["probe"] and durable
+        assert isinstance(arguments[0], bytes)
+        assert set(keys) <= {KEYS.probe(bucket, "abcdef") for bucket in self.buckets}
+        self.said.append(arguments[0])
         self.answers.append(asyncio.get_running_loop().create_future())
         return self.answers[-1]
+
+    def subscribe(self, channel: str) -> asyncio.Future[None]:
+        """As `gateway.store.subscriber.Subscriber.subscribe`."""
+        self.channels.add(channel)
+        return asyncio.get_running_loop().create_future()
+
+    def unsubscribe(self, channel: str) -> None:
+        """As `gateway.store.subscriber.Subscriber.unsubscribe`."""
+        self.channels.remove(channel)
 
 
 class Setup:
@@ -41,15 +64,33 @@ class Setup:
         self.link = Link()
         self.sealer = Sealer(Keyring.create(folder / "keys.json", "sg"))
         self.round_trips: list[float] = []
-        self.probe = Probe(CHANNEL, self.link, self.sealer, clock.clock(), self.round_trips.append)
+        self.probe = Probe(
+            KEYS,
+            "abcdef",
+            self.link,
+            self.link,
+            self.sealer,
+            clock.clock(),
+            self.round_trips.append,
+        )
 
     async def send(self, answered: bool = True) -> bytes:
         """Send a probe, and have Redis answer; returns what was published."""
         self.probe.send()
         if answered:
-            self.link.answers[-1].set_result(1)
+            self.link.answers[-1].set_result(None)
             await asyncio.sleep(0)
         return self.link.said[-1]
+
+    async def refuse(self, error: StoreError) -> None:
+        """Send a probe, and have it refused."""
+        await self.send(answered=False)
+        self.link.answers[-1].set_exception(error)
+        await asyncio.sleep(0)
+
+    def heard(self, payload: bytes, bucket: int = 0) -> None:
+        """A probe is back."""
+        assert self.probe.heard(KEYS.probe(bucket, "abcdef").encode(), payload)
 
 
 @pytest.fixture
@@ -63,7 +104,7 @@ async def test_what_comes_back_in_time_proves_delivery(setup: Setup) -> None:
     assert setup.probe.proof_s == -1
     sent = await setup.send()
     setup.clock.advance(0.25)
-    setup.probe.heard(sent)
+    setup.heard(sent)
     setup.clock.advance(0.5)
     assert setup.probe.proof_s == 0.75
 
@@ -71,10 +112,10 @@ async def test_what_comes_back_in_time_proves_delivery(setup: Setup) -> None:
 async def test_a_repeat_proves_nothing(setup: Setup) -> None:
     """Nor does a copy of an earlier one, which anybody in Redis could publish."""
     sent = await setup.send()
-    setup.probe.heard(sent)
+    setup.heard(sent)
     setup.clock.advance(5)
     await setup.send()
-    setup.probe.heard(sent)
+    setup.heard(sent)
     assert setup.probe.proof_s == 5
     assert setup.probe.fault == "pubsub"
 
@@ -83,16 +124,16 @@ async def test_what_comes_back_too_late_is_no_proof(setup: Setup) -> None:
     """More than a second after it was sent: pub/sub works, and is no use."""
     sent = await setup.send()
     setup.clock.advance(LIMIT_S + 0.1)
-    setup.probe.heard(sent)
+    setup.heard(sent)
     assert (setup.probe.proof_s, setup.probe.fault) == (-1, "late")
 
 
 async def test_what_does_not_open_is_the_keyrings_fault(setup: Setup) -> None:
     """G7: a probe is sealed as messages are, so a key that does not fit is found by it."""
     sent = await setup.send()
-    setup.probe.heard(sent[:-1] + bytes([sent[-1] ^ 1]))
+    setup.heard(sent[:-1] + bytes([sent[-1] ^ 1]))
     assert (setup.probe.proof_s, setup.probe.fault) == (-1, "keyring")
-    setup.probe.heard(sent)
+    setup.heard(sent)
     assert setup.probe.proof_s == 0
 
 
@@ -121,9 +162,91 @@ async def test_the_links_round_trip_is_that_of_the_publish(setup: Setup) -> None
     assert setup.round_trips == [0.125]
 
 
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (Unavailable("oom"), "full"),
+        (Unavailable("misconf"), "disk"),
+        (Unavailable("readonly"), "readonly"),
+        (Unavailable("noreplicas"), "replicas"),
+        (Unavailable("replicas"), "replicas"),
+        (Unavailable("eviction"), "eviction"),
+        (Unavailable("durability"), "durability"),
+        (StoreFault("NOPERM"), "acl"),
+        (StoreFault("WRONGTYPE"), "refused"),
+    ],
+)
+async def test_a_redis_that_takes_no_write_is_named(
+    setup: Setup, error: StoreError, fault: str
+) -> None:
+    """A full Redis published what it was asked to, and every probe said ready while nothing was
+    accepted. What refuses a send is named, and until it is over."""
+    setup.heard(await setup.send())
+    assert setup.probe.failing == ""
+    for _ in range(4):
+        setup.clock.advance(0.5)
+        await setup.refuse(error)
+    assert (setup.probe.proof_s, setup.probe.fault, setup.probe.failing) == (2, fault, fault)
+    assert fault in FAULTS
+    setup.heard(await setup.send())
+    assert (setup.probe.failing, setup.probe.fault) == ("", "pubsub")
+
+
+async def test_a_read_only_redis_that_is_left_keeps_its_name(setup: Setup) -> None:
+    """The link leaves it and tries again, so every second probe finds no connection; and a Redis
+    that is gone for longer than that is the link's fault."""
+    await setup.refuse(Unavailable("readonly"))
+    setup.clock.advance(0.5)
+    await setup.refuse(Unavailable("not_connected"))
+    assert setup.probe.fault == "readonly"
+    setup.clock.advance(NAMED_S)
+    await setup.refuse(Unavailable("not_connected"))
+    assert setup.probe.fault == "link"
+
+
+async def test_each_primary_has_to_prove_itself(setup: Setup) -> None:
+    """With a cluster, a worker saw one of its primaries only, by chance: two thirds of its users
+    had nothing delivered while it was ready."""
+    setup.link.buckets = [0, 7]
+    setup.probe.send()
+    assert setup.link.channels == {KEYS.probe(0, "abcdef"), KEYS.probe(7, "abcdef")}
+    for answer in setup.link.answers:
+        answer.set_result(None)
+    await asyncio.sleep(0)
+    for bucket in (0, 7):
+        for said in list(setup.link.said):
+            setup.heard(said, bucket)  # each opens on its own channel alone
+    assert setup.probe.proof_s == 0
+    for _ in range(4):
+        setup.clock.advance(0.5)
+        setup.probe.send()
+        first, second = setup.link.answers[-2:]
+        first.set_result(None)
+        second.set_exception(Unavailable("oom"))
+        await asyncio.sleep(0)
+        for bucket in (0, 7):
+            setup.heard(setup.link.said[-2], bucket)
+    assert (setup.probe.proof_s, setup.probe.failing) == (2, "full")
+
+
+async def test_ways_follow_the_primaries(setup: Setup) -> None:
+    """One that comes has the time of any proof before it counts against the gateway; one that
+    goes, as its slots are another's, is no reason to be unready."""
+    setup.heard(await setup.send())
+    setup.link.buckets = [0, 7]
+    await setup.send()
+    assert setup.probe.proof_s == 0
+    setup.clock.advance(PROOF_S + 0.1)
+    assert setup.probe.failing
+    setup.link.buckets = [0]
+    setup.heard(await setup.send())
+    assert (setup.probe.failing, setup.link.channels) == ("", {CHANNEL})
+
+
 async def test_lost_probes_are_forgotten(setup: Setup) -> None:
     """So an outage of hours costs no memory."""
-    for _ in range(100):
-        await setup.send()
-        setup.clock.advance(1)
-    assert len(setup.probe._away) <= FORGET_S + 1
+    first = await setup.send()
+    setup.clock.advance(FORGET_S + 1)
+    await setup.send()
+    setup.heard(first)  # which would be late, if it were still known
+    assert setup.probe.fault == "pubsub"

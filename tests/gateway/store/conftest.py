@@ -29,6 +29,7 @@ from gateway.store.inbox import Attached, Checked, Entry, Inboxes, Reader
 from gateway.store.keys import Keys, bucket_of
 from gateway.store.link import Link, NodeLink
 from gateway.store.opening import open_redis
+from gateway.store.promises import Promises
 from gateway.store.servers import server_of
 from gateway.store.stamp import Identity, Stamp
 from gateway.store.subscriber import NodeSubscriber
@@ -296,7 +297,7 @@ def node_link(
 ) -> NodeLink:
     """A link to the one server, or the primary, of `url`, which is not started."""
     server = server_of(RedisUrl.parse(url), "homeport-link")
-    return NodeLink(server, beginning(identity), tasks or Tasks(), replicas)
+    return NodeLink(server, beginning(identity), tasks or Tasks(), Promises(replicas=replicas))
 
 
 def node_subscriber(

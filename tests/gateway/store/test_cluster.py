@@ -28,6 +28,7 @@ from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
+from gateway.store.promises import Promises
 from gateway.store.slots import Node, slot_of
 from gateway.store.stamp import Identity
 from gateway.store.subscriber import Subscriber
@@ -47,14 +48,14 @@ SLOTS_OF_SECOND = (5461, 10921)
 class Ends:
     """A link and a subscriber of one process, and what they said."""
 
-    def __init__(self, url: str, replicas: int = 0, fsync: bool = False) -> None:
+    def __init__(self, url: str, replicas: int = 0) -> None:
         self.heard: list[bytes] = []
         self.missed: list[set[bytes]] = []
         self.ups = 0
         self.link: Link
         self.subscriber: Subscriber
         self.link, self.subscriber = open_redis(
-            url, beginning(IDENTITY), self._hear, Tasks(), replicas, fsync
+            url, beginning(IDENTITY), self._hear, Tasks(), Promises(replicas)
         )
         self.link.on_up = self._up
         self.subscriber.on_missed = lambda names: self.missed.append(set(names))
@@ -284,7 +285,8 @@ async def test_another_regions_cluster_is_refused(cluster_url: str) -> None:
 @contextlib.asynccontextmanager
 async def linked_to(url: str, identity: Identity, fsync: bool = False) -> AsyncIterator[Link]:
     """A link to anything, that is up."""
-    link, _ = open_redis(url, beginning(identity), lambda *_: None, Tasks(), fsync=fsync)
+    promises = Promises(fsync=fsync)
+    link, _ = open_redis(url, beginning(identity), lambda *_: None, Tasks(), promises)
     try:
         async with asyncio.timeout(START_S):
             await link.start()

@@ -19,6 +19,7 @@ from gateway.apps.tiers import Rate
 from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
 from gateway.redis_url import RedisUrl
+from gateway.runtime.probe import Probe
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
@@ -31,6 +32,7 @@ from gateway.store.inbox import Inboxes, Reader, Talk
 from gateway.store.keys import STAMP
 from gateway.store.link import NodeLink
 from gateway.store.log import Logs
+from gateway.store.opening import open_redis
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import Rates
 from gateway.store.receipts import Marks, ReceiptStore
@@ -45,6 +47,7 @@ from tests.gateway.store.conftest import (
     Servers,
     Store,
     acked,
+    beginning,
     message_id,
     node_link,
     open_store,
@@ -68,6 +71,7 @@ REFUSED: Final = frozenset(
         "log",
         "once",
         "presence_set",
+        "probe",
         "replace",
         "room_send",
         "room_set",
@@ -200,6 +204,27 @@ class Region:
             APP_ID, self.tier, mid, ("ann", "bob"), b"r" * 50, self.now, talk, expires_ms, True
         )
 
+    async def probe(self) -> None:
+        """Send one probe; raises what it is refused with."""
+        answers: list[asyncio.Future[Any]] = []
+        run = self.link.run
+
+        class Writer:
+            refused = None
+            places = self.link.places
+
+            def run(self, *command: Any, durable: bool) -> asyncio.Future[Any]:
+                answers.append(run(*command, durable=durable))
+                return answers[-1]
+
+        ours = beginning(stamp.Identity.of(self.store.keyring))
+        _, subscriber = open_redis(self.store.url, ours, lambda *_: None, Tasks())
+        clock = self.store.clock.clock()
+        sealer = Sealer(self.store.keyring)
+        probe = Probe(self.keys, "abcdef", Writer(), subscriber, sealer, clock, lambda _: None)
+        probe.send()
+        await answers[-1]
+
     async def create_group(self, version: int) -> bool:
         change = Change(b"name", False, {"ann": Member("owner"), "bob": Member("member")})
         return await self.groups.change(
@@ -276,6 +301,7 @@ class Region:
             "room policy": lambda: self.rooms.set(
                 app, tier, "mine", "ann", "admins", ["ann"], session("s"), now
             ),
+            "probe": self.probe,
             "status": lambda: self.presence.set(app, "bob", "phone", "away", b"tea"),
         }
 
