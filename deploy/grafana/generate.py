@@ -166,9 +166,12 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
                 ],
             ),
             (
-                "Messages dropped from full inboxes",
+                "Dropped from full inboxes; keys gone",
                 "ops",
-                [("dropped", rate("homeport_store_inbox_evictions_total"))],
+                [
+                    ("dropped", rate("homeport_store_inbox_evictions_total")),
+                    ("keys gone", rate("homeport_store_lost_keys_total")),
+                ],
             ),
         ],
     ),

@@ -139,6 +139,12 @@ _ALL: Final = (
         "gateway.",
     ),
     Metric(
+        "homeport_store_lost_keys_total",
+        "counter",
+        "Times one of the two keys of an inbox or a history was found gone: Redis evicts, or lost "
+        "it.",
+    ),
+    Metric(
         "homeport_store_sweeper_lag_seconds",
         "gauge",
         "By how much the sweeping of what is past its time is late. Up to 10 s is usual.",

@@ -14,6 +14,7 @@ from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
 from gateway.store.inbox import Inboxes
 from gateway.store.link import Link
+from gateway.store.log import Logs
 from gateway.store.promises import Promises
 from gateway.store.region_clock import RegionClock
 from gateway.store.sweeper import Sweeper
@@ -32,6 +33,7 @@ class Measures:
 
     counts: Counts
     inboxes: Inboxes
+    logs: Logs
     link: Link
     sweeper: Sweeper
     send_to_push: Tally
@@ -72,6 +74,8 @@ class Measures:
             tell("homeport_session_token_refusals_total", count, reason)
         exporter.tally("homeport_chat_send_to_push_seconds", self.send_to_push)
         tell("homeport_store_inbox_evictions_total", self.inboxes.evictions)
+        lost_keys = self.inboxes.lost_keys + self.logs.lost_keys
+        tell("homeport_store_lost_keys_total", lost_keys)
         tell("homeport_store_sweeper_lag_seconds", self.sweeper.lag_s)
         tell("homeport_store_link_queue_commands", self.link.queued)
         tell("homeport_store_wrong_redis", int(self.link.refused is not None))

@@ -257,6 +257,7 @@ class Worker:
             measures = Measures(
                 counts=self._services.counts,
                 inboxes=inboxes,
+                logs=logs,
                 link=self._link,
                 sweeper=self._sweeper,
                 send_to_push=self._send_to_push,

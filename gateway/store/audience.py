@@ -93,17 +93,18 @@ def audience_of(
 class Stored:
     """Takes the answers of `calls` calls; its future holds the earliest time, or the first error.
 
-    `evicted` is told how many messages made room, where inboxes were full.
+    `lost` is told how many messages made room, where inboxes were full, and of how many inboxes and
+    logs one of two keys was gone.
 
     Called by the link itself: a future for each call is what cost most of a send here.
     """
 
-    __slots__ = ("_earliest", "_evicted", "_left", "future")
+    __slots__ = ("_earliest", "_left", "_lost", "future")
 
-    def __init__(self, calls: int, evicted: Callable[[int], None]) -> None:
+    def __init__(self, calls: int, lost: Callable[[int, int], None]) -> None:
         self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._left = calls
-        self._evicted = evicted
+        self._lost = lost
         self._earliest: int | None = None
 
     def __call__(self, reply: Any) -> None:
@@ -113,9 +114,9 @@ class Stored:
         if isinstance(reply, Exception):
             self.future.set_exception(reply)
             return
-        if type(reply) is list:  # some inboxes were full
-            reply, evicted = reply
-            self._evicted(evicted)
+        if type(reply) is list:
+            reply, evicted, keys = reply
+            self._lost(evicted, keys)
         time = int(reply)
         if self._earliest is None or time < self._earliest:
             self._earliest = time

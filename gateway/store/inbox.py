@@ -22,6 +22,8 @@ from functools import lru_cache, partial
 from itertools import dropwhile
 from typing import Any, Final, NamedTuple
 
+import structlog
+
 from gateway.apps.tiers import Tier
 from gateway.store.audience import Audience, Stored, audience_of
 from gateway.store.blocks import NOBODY, BlockedBy
@@ -34,8 +36,10 @@ from gateway.store.scripts import script
 from protocol.frames import Cursor
 from protocol.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
 
-_DELIVER: Final = script("deliver", after="keep")
-_ATTACH: Final = script("attach")
+_log = structlog.get_logger("store")
+
+_DELIVER: Final = script("deliver", "half", "keep")
+_ATTACH: Final = script("attach", "half")
 _ACK: Final = script("ack")
 _CHECK: Final = script("check")
 _ONCE: Final = script("once")
@@ -163,9 +167,14 @@ class Inboxes:
         self._direct = lru_cache(CACHED)(self.audience)
         self.evictions = 0
         """Messages that made room for others because an inbox held its tier's cap."""
+        self.lost_keys = 0
+        """How often one of the two keys of an inbox or a log was found gone."""
 
-    def _evict(self, count: int) -> None:
-        self.evictions += count
+    def _lost(self, evicted: int, keys: int) -> None:
+        self.evictions += evicted
+        if keys:
+            self.lost_keys += keys
+            _log.error("redis_lost_keys", keys=keys)
 
     def deliver(
         self,
@@ -217,7 +226,7 @@ class Inboxes:
         Who is out of the group since a later version than that is passed over. `also` are other
         calls that store the message and answer as these do: the future waits for them too.
         """
-        stored = Stored(len(audience) + len(also), self._evict)
+        stored = Stored(len(audience) + len(also), self._lost)
         sender, epoch = f"{app_id}:{talk.sender}", message_id.hex()[:EPOCH_CHARS]
         expires = "" if expires_ms is None else expires_ms
         arguments = words_of(
@@ -255,7 +264,7 @@ class Inboxes:
         names = {self._keys.user(app_id, user): payload for user, payload in payloads.items()}
         for keys in names:
             buckets.setdefault(keys.bucket, []).append(keys)
-        stored = Stored(len(buckets), self._evict)
+        stored = Stored(len(buckets), self._lost)
         for bucket, members in buckets.items():
             self._link.run_then(
                 stored,
@@ -321,7 +330,8 @@ class Inboxes:
             raise Revoked("the token was revoked")
         if reply[0] == b"too many":
             raise TooManyDevices("too many devices")
-        _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by, seen_ms = reply
+        _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by, seen_ms, lost = reply
+        self._lost(0, lost)
         return _attached(
             Cursor(epoch.decode(), int(start_ms), int(start)),
             int(top_ms),

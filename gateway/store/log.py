@@ -15,6 +15,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
+
 from gateway.apps.tiers import Tier
 from gateway.store.inbox import Entry, parse_entries
 from gateway.store.keys import Keys
@@ -24,7 +26,9 @@ from protocol.frames import Place
 from protocol.ids import GROUP
 from protocol.limits import DEDUPE_WINDOW_MS
 
-_LOG: Final = script("log", after="keep")
+_log = structlog.get_logger("store")
+
+_LOG: Final = script("log", "half", "keep")
 _HISTORY: Final = script("history")
 _FORGET: Final = script("forget")
 
@@ -43,6 +47,8 @@ class Logs:
     def __init__(self, link: Link, keys: Keys) -> None:
         self._link = link
         self._keys = keys
+        self.lost_keys = 0
+        """How often one of the two keys of a log was found gone as it was read."""
 
     def add(
         self,
@@ -107,6 +113,10 @@ class Logs:
             "" if place is None else f"{place.ms}-{place.seq}",
             count + 1,
         )
+        if raw == -1:
+            self.lost_keys += 1
+            _log.error("redis_lost_keys", keys=1)
+            raw = []
         entries = parse_entries(raw)
         more = len(entries) > count
         entries = entries[:count]

@@ -29,9 +29,9 @@ from gateway.store.link import Link
 from gateway.store.scripts import script
 from protocol.limits import DEDUPE_WINDOW_MS
 
-_FIND: Final = script("find", after="changed")
-_REPLACE: Final = script("replace", after="changed")
-_COPY: Final = script("copy", after="changed")
+_FIND: Final = script("find", "changed")
+_REPLACE: Final = script("replace", "changed")
+_COPY: Final = script("copy", "changed")
 
 AT_ONCE: Final = 1000
 """Entries that one script writes anew: a few milliseconds of Redis."""

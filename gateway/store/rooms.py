@@ -24,10 +24,10 @@ from gateway.store.link import Link
 from gateway.store.scripts import script
 from protocol.limits import DEDUPE_WINDOW_MS, MAX_LAST
 
-_JOIN: Final = script("room_join", after="room")
-_SEATS: Final = script("room_seats", after="room")
-_SEND: Final = script("room_send", after="room")
-_SIGNAL: Final = script("room_signal", after="room")
+_JOIN: Final = script("room_join", "half", "room")
+_SEATS: Final = script("room_seats", "room")
+_SEND: Final = script("room_send", "half", "room")
+_SIGNAL: Final = script("room_signal", "room")
 _SET: Final = script("room_set")
 
 AWAY_MS: Final = 120_000

@@ -30,10 +30,10 @@ SCRIPTS: Final[dict[str, Script]] = {}
 """Every script by its name, loaded on each connect."""
 
 
-def script(name: str, *, after: str | None = None) -> Script:
+def script(name: str, *after: str) -> Script:
     """The script in ``lua/<name>.lua``. Each module that runs one names it once, at its top.
 
-    `after` names a file of local functions that the script uses; Redis has no other way to share
+    `after` names files of local functions that the script uses; Redis has no other way to share
     them.
 
     Raises:
@@ -43,7 +43,7 @@ def script(name: str, *, after: str | None = None) -> Script:
     side, end, rest = folder.joinpath(f"{name}.lua").read_text().partition("\n")
     if not side.startswith("#!lua"):
         raise ValueError(f"{name}.lua: its first line must be one of those in {__name__}")
-    shared = "" if after is None else folder.joinpath(f"{after}.lua").read_text()
+    shared = "".join(folder.joinpath(f"{each}.lua").read_text() for each in after)
     text = side + end + shared + rest
     loaded = Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - Redis' own choice
     SCRIPTS[name] = loaded

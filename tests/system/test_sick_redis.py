@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 import redis
 
+from gateway.store.keys import Keys
 from protocol import codes, frames
 from tests.harness import RawClient
 from tests.system.ops import Ops, until
@@ -180,3 +181,33 @@ async def test_a_redis_that_evicts_is_refused_unless_that_is_meant(open_site: Op
     async with RawClient.open(ws(other)) as alice:
         await alice.connect(site.token("alice"))
         assert isinstance(await alice.say("bob", "x"), frames.Ok)
+
+
+async def test_a_session_whose_numbering_is_gone_is_told(open_site: OpenSite) -> None:
+    """G3: somebody, or an eviction, took the hash beside an inbox away. Its session ends with the
+    check that finds it, and the next one is told of a new numbering, gets what was not
+    acknowledged, and what comes then; and the gateway says that a key is gone."""
+    site, ops = await open_site(), Ops()
+    gateway = await site.gateway(ops_listen=ops.address)
+    keys = Keys("sg").user(site.app.id, "bob")
+    with redis.Redis.from_url(site.store.url) as raw:
+        async with RawClient.open(ws(gateway)) as alice, RawClient.open(ws(gateway)) as bob:
+            await alice.connect(site.token("alice"))
+            first = await bob.connect(site.token("bob"))
+            await alice.say("bob", "one")
+            at = await bob.until(frames.Push)
+            raw.delete(keys.meta)
+            await alice.say("bob", "two")
+            await bob.until(frames.Push)
+            raw.client_kill_filter(_type="pubsub")  # so that it is looked at now
+            assert await bob.closed() == codes.STORE_UNAVAILABLE.number
+            async with RawClient.open(ws(gateway)) as again:
+                cursor = frames.Cursor(first.cursor.epoch, at.ms, at.seq)
+                told = await again.connect(site.token("bob"), cursor=cursor)
+                assert (told.resumed, told.lost) == (False, None)
+                assert told.cursor.epoch != first.cursor.epoch
+                pushed = [(await again.until(frames.Push)).seq for _ in range(2)]
+                await alice.say("bob", "three")
+                pushed.append((await again.until(frames.Push)).seq)
+                assert pushed == [1, 2, 3]
+        await ops.metrics_until(lambda found: found["homeport_store_lost_keys_total"] >= 1)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- A device connects: is it still let in, where does it stand, what waits for it.
+-- A device connects: is it still let in, where does it stand, what waits for it. After half.lua.
 --
 -- KEYS  1 inbox  2 meta  3 revoked  4 due list  5 channel  6 blocked by
 --       7 presence channel
@@ -10,7 +10,8 @@
 --       15 platform of this device  16 how long a connected device may go unseen, ms
 --       17 'ephemeral' where the session is no device, or ''
 -- Returns {'revoked'}, {'too many'}, or {'ok', epoch, top ms, top seq, start ms, start seq, resumed,
--- entries, blocked by (HGETALL), when an earlier session of the device was seen last in ms}.
+-- entries, blocked by (HGETALL), when an earlier session of the device was seen last in ms, 1 where
+-- one of the first two keys was gone}.
 local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
 local device, session = ARGV[3], ARGV[4]
 
@@ -57,8 +58,21 @@ end
 local known = redis.call('HMGET', KEYS[2], 'e', 'q', 't', 'f', field)
 local epoch = known[1]
 local top_seq, top_ms = tonumber(known[2]) or 0, tonumber(known[3]) or 0
+local lost = 0
 if not epoch then
   epoch = ARGV[10]
+  local seq, ms, floor = half(KEYS[1])
+  if seq then
+    top_seq, top_ms, known[4], lost = seq, ms, floor, 1
+    redis.call('HSET', KEYS[2], 'q', string.format('%.0f', seq), 't', string.format('%.0f', ms),
+      'f', floor)
+  end
+elseif top_seq > 0 and redis.call('EXISTS', KEYS[1]) == 0 then
+  -- An empty one takes its place. What of it a device had not acknowledged is told as lost below.
+  lost = 1
+  local id = string.format('%.0f-%.0f', top_ms, top_seq)
+  redis.call('XADD', KEYS[1], id, 'm', '')
+  redis.call('XDEL', KEYS[1], id)
 end
 
 -- A device that was never here, or was forgotten, begins after what all others have acknowledged.
@@ -146,4 +160,4 @@ end
 local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[9])
 local start_ms, start_seq = string.match(start, '^(%d+)-(%d+)$')
 return {'ok', epoch, string.format('%.0f', top_ms), string.format('%.0f', top_seq),
-  start_ms, start_seq, resumed, entries, redis.call('HGETALL', KEYS[6]), seen_last}
+  start_ms, start_seq, resumed, entries, redis.call('HGETALL', KEYS[6]), seen_last, lost}

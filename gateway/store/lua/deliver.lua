@@ -1,7 +1,7 @@
 #!lua
 -- Store one message in every inbox of one bucket that it goes to, once, and tell who is online.
 -- The log of a direct conversation lies in the bucket of one of the two, and gets it too.
--- After keep.lua.
+-- After half.lua and keep.lua.
 --
 -- KEYS  1 dedupe  2 due list  3 ttl list  then, for each inbox: inbox, meta, channel
 -- ARGV  1 now ms  2 retention ms  3 inbox cap  4 dedupe window ms  5 record  6 epoch for a new inbox
@@ -13,7 +13,8 @@
 -- There follow KEYS, with a version: for each inbox, that since which its user is out (fence); and
 -- with a conversation: for each inbox, unread and waiting. With a log its two keys are the last.
 -- Returns the time in ms at which the message was first stored here: now, or that of an earlier try;
--- or, where inboxes were full, a list of it and of how many messages had to go.
+-- or, where inboxes were full, or of an inbox or the log one of two keys was gone, a list of it, of
+-- how many messages had to go, and of how many keys were gone.
 local now, retention, cap = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local record = ARGV[5]
 
@@ -22,10 +23,16 @@ local record = ARGV[5]
 local FIRST = 13
 local inboxes = #ARGV - FIRST + 1
 local several = inboxes > 1 or ARGV[12] ~= ''
-local states, lengths, out, evicted = {}, {}, {}, 0
+local states, lengths, out, evicted, halves = {}, {}, {}, 0, 0
 for i = FIRST, #ARGV do
   local at = 3 * (i - FIRST) + 4
   states[i] = redis.call('HMGET', KEYS[at + 1], 'e', 'q', 't', 'f')
+  if not states[i][1] then
+    local seq, ms, floor = half(KEYS[at])
+    if seq then
+      states[i], halves = {false, seq, ms, floor}, halves + 1
+    end
+  end
   -- What all devices have acknowledged is not in the inbox: it may be full only behind that.
   local floor = states[i][4] and tonumber(string.match(states[i][4], '-(%d+)$')) or 0
   if several or (tonumber(states[i][2]) or 0) - floor >= tonumber(cap) then
@@ -42,6 +49,7 @@ end
 local log, log_meta, log_before = KEYS[#KEYS - 1], KEYS[#KEYS], nil
 if ARGV[12] ~= '' then
   log_before = log_state(log, log_meta)
+  halves = halves + (log_before.half and 1 or 0)
 end
 local first = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[4])
 if first then
@@ -78,6 +86,9 @@ local function store(i)
     redis.call('HSET', meta, 'q', seq_text, 't', ms_text)
   else
     redis.call('HSET', meta, 'e', ARGV[6], 'q', seq_text, 't', ms_text)
+    if known[4] then
+      redis.call('HSET', meta, 'f', known[4])
+    end
     -- From now on the sweeper looks at it at least once in each retention time, by itself.
     redis.call('ZADD', KEYS[2], 'LT', ms + retention, ARGV[i])
   end
@@ -102,7 +113,7 @@ end
 if log_before then
   keep(log_before, log, log_meta, KEYS[2], KEYS[3], ARGV[12], now, retention, record, ARGV[8])
 end
-if evicted > 0 then
-  return {ARGV[1], evicted}
+if evicted > 0 or halves > 0 then
+  return {ARGV[1], evicted, halves}
 end
 return ARGV[1]

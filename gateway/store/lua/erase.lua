@@ -16,7 +16,8 @@ end
 -- As in sweep.lua, a removed entry is only marked until the block that it is in goes. So the rest is
 -- written anew; in a stream where that is too much work, the bytes wait for the block.
 local rest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1001)
-if #rest <= 1000 then
+-- One that is empty stays: a stream that is gone, beside a hash that says what was in it, is a loss.
+if rest[1] and #rest <= 1000 then
   redis.call('DEL', KEYS[1])
   for _, entry in ipairs(rest) do
     redis.call('XADD', KEYS[1], entry[1], unpack(entry[2]))

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- A session takes a seat, and learns where the room stands.
+-- A session takes a seat, and learns where the room stands. After half.lua and room.lua.
 --
 -- KEYS  1 meta  2 log  3 seats  4 users  5 due list
 -- ARGV  1 now ms  2 retention ms  3 seat  4 seat ends at, ms  5 ttl of the seats, ms
@@ -12,7 +12,10 @@ local known = redis.call('HMGET', KEYS[1], 'e', 'q')
 local epoch, top = known[1], tonumber(known[2]) or 0
 if not epoch then
   epoch = ARGV[9]
-  redis.call('HSET', KEYS[1], 'e', epoch, 'q', '0', 't', '0')
+  local seq, ms = half(KEYS[2])
+  top = seq or 0
+  redis.call('HSET', KEYS[1], 'e', epoch, 'q', string.format('%.0f', top),
+    't', string.format('%.0f', ms or 0))
 end
 redis.call('HSET', KEYS[1], 'u', ARGV[1])
 redis.call('ZADD', KEYS[5], 'LT', now + tonumber(ARGV[2]), ARGV[10])

@@ -17,6 +17,9 @@ if no then
   return no
 end
 local known = redis.call('HMGET', KEYS[2], 'e', 'q', 't')
+if not known[1] then
+  known = {false, half(KEYS[3])}
+end
 -- A Redis that came back older must not give a number twice: who has heard the first would take
 -- the second for a repetition.
 local seq = math.max(tonumber(known[2]) or 0, tonumber(ARGV[7])) + 1
