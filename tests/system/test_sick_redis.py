@@ -189,6 +189,7 @@ async def test_a_session_whose_numbering_is_gone_is_told(open_site: OpenSite) ->
     acknowledged, and what comes then; and the gateway says that a key is gone."""
     site, ops = await open_site(), Ops()
     gateway = await site.gateway(ops_listen=ops.address)
+    await ops.until("/readyz", 200)
     keys = Keys("sg").user(site.app.id, "bob")
     with redis.Redis.from_url(site.store.url) as raw:
         async with RawClient.open(ws(gateway)) as alice, RawClient.open(ws(gateway)) as bob:

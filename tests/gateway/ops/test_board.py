@@ -61,7 +61,7 @@ def test_nothing_is_ready_before_all_workers_are_there_and_have_proved_it() -> N
     assert gateway.board.started
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {WRONG_REDIS}))
 def test_a_proof_that_is_too_old_names_the_part(fault: str) -> None:
     """Counted from when the probe was sent, so the way of the report is in it."""
     gateway = Gateway()
