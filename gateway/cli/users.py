@@ -12,6 +12,7 @@ from gateway.cli.errors import EPILOG
 from gateway.cli.messages import visible
 from gateway.cli.output import show, utc
 from gateway.cli.place import AppOption, Config, Data, Json, Place, user_id
+from gateway.cli.tracing import trace
 from gateway.security.keyring import Keyring
 from gateway.security.pseudonyms import Pseudonyms
 from protocol import codes
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from gateway.store.user_facts import DeviceFacts, SessionFacts, UserFacts
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Find out why a user gets no messages.")
+
+app.command()(trace)
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", callback=user_id)]
 

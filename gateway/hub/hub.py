@@ -118,9 +118,13 @@ class Hub:
 
     def find(self, app_id: str, user: str, session_id: str) -> HubSession | None:
         """The session with this id, if it is here."""
-        topic = self._topics.get(self._inboxes.channel(app_id, user).encode())
-        sessions = () if topic is None else topic.sessions
+        sessions = self.of_user(app_id, user)
         return next((session for session in sessions if session.id == session_id), None)
+
+    def of_user(self, app_id: str, user: str) -> tuple[HubSession, ...]:
+        """The user's sessions that are here."""
+        topic = self._topics.get(self._inboxes.channel(app_id, user).encode())
+        return () if topic is None else topic.sessions
 
     def sessions(self) -> Iterator[HubSession]:
         """Every session that has joined."""

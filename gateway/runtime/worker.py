@@ -54,6 +54,8 @@ from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
 from gateway.session.lines import Lines
 from gateway.session.services import Services
+from gateway.session.session import Session
+from gateway.session.tracing import Tracer
 from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store import events
 from gateway.store.blocks import Blocks
@@ -201,6 +203,10 @@ class Worker:
         )
         receipts = Receipts(ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms)
         handshake = Handshake(settings.region, settings.directory, self._directory)
+        lines = Lines(Pseudonyms(keyring))
+        self._tracer = Tracer(
+            keys, self._link, sealer, self._clock, (gateway, where), lines, self._sessions_of
+        )
         self._services = Services(
             handshake=handshake,
             directory=self._directory,
@@ -233,8 +239,9 @@ class Worker:
             signals=Signals(relay, room_store, groups, self._records, self._clock.wall_ms),
             presence=self._presence,
             gateway=gateway,
-            lines=Lines(Pseudonyms(keyring)),
+            lines=lines,
             tasks=self._tasks,
+            tracer=self._tracer,
         )
         origins = Origins(settings.origins, settings.allow_missing_origin)
         self._listener = Listener(self._services, origins, settings, shared=folder is not None)
@@ -298,6 +305,7 @@ class Worker:
             await self._link.start()
             await self._subscriber.start()
             await self._subscriber.subscribe(self._apps_channel)
+            await self._subscriber.subscribe(self._tracer.channel)
         except (StampError, NotDurable) as error:
             raise StartError(str(error)) from error
         if self._region_clock is not None:
@@ -366,6 +374,8 @@ class Worker:
             return
         if channel == self._apps_channel.encode():
             self._tasks.spawn(self._directory.reload(payload.decode()), nothing_to_undo)
+        elif channel == self._tracer.channel.encode():
+            self._tracer.heard(payload)
         else:
             self._presence.heard(channel, payload)
 
@@ -390,6 +400,10 @@ class Worker:
 
     def _app_changed(self, app: App) -> None:
         self._hub.app_changed(app)
+
+    def _sessions_of(self, app_id: str, user: str) -> list[Session]:
+        sessions = self._hub.of_user(app_id, user)
+        return [session for session in sessions if isinstance(session, Session)]
 
     def _app_deleted(self, app_id: str) -> None:
         self._hub.app_deleted(app_id)

@@ -51,8 +51,8 @@ _CACHED_KEYS: Final = 4096
 class Kind(IntEnum):
     """What a sealed value is.
 
-    An app record has salt ``b""``, conversation "" and id ``b""``. A probe has no app, salt or id,
-    and its channel as conversation.
+    An app record has salt ``b""``, conversation "" and id ``b""``. A probe, and what a trace
+    tells, have no app, salt or id, and their channel as conversation.
     """
 
     MESSAGE = 1
@@ -61,6 +61,7 @@ class Kind(IntEnum):
     GROUP = 4
     STATUS = 8
     PROBE = 9
+    TRACE = 10
 
 
 class SealError(Exception):

@@ -126,6 +126,10 @@ class Delivery:
             self._gap = 0
             self._services.counts.gaps_healed += 1
 
+    def use(self, wire: Wire) -> None:
+        """Push to `wire` from now on."""
+        self._wire = wire
+
     def catch_up(self) -> None:
         """Read from the inbox if it is ahead of what was pushed, and there is room."""
         if self._window.behind and self._can_push() and not self._reading:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.chat.records import Records
 from gateway.chat.requests import Handlers
@@ -25,6 +25,9 @@ from gateway.store.directory import AppDirectory
 from gateway.store.inbox import Inboxes
 from gateway.tasks import Tasks
 from protocol.codes import CloseCode
+
+if TYPE_CHECKING:  # it needs `Wire`
+    from gateway.session.tracing import Tracer
 
 
 class Wire(Protocol):
@@ -77,5 +80,6 @@ class Services:
     gateway: str
     lines: Lines
     tasks: Tasks
+    tracer: Tracer
     saving: Saving = field(default_factory=Saving)
     counts: Counts = field(default_factory=Counts)

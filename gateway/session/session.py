@@ -32,6 +32,7 @@ from gateway.session.delivery import Delivery
 from gateway.session.handshake import BadToken, close_code, refusal
 from gateway.session.requests import Requests
 from gateway.session.services import Services, Wire
+from gateway.session.tracing import Tap, TracedWire
 from gateway.session.window import AckAhead
 from gateway.store import events
 from gateway.store.endings import BROKEN_OFF, Cause
@@ -91,6 +92,7 @@ class Session:
         "_requests",
         "_services",
         "_state",
+        "_tap",
         "_tier",
         "_wire",
         "id",
@@ -106,6 +108,7 @@ class Session:
         self._opened = opened
         self._state = State.OPENED
         self._checked_at = opened
+        self._tap: Tap | None = None  # where an operator traces the user
         self._cause = BROKEN_OFF  # until one side says that it ends the session
         self._congested_since: float | None = None
         self._early_top = 0
@@ -130,6 +133,19 @@ class Session:
         return self._who.user
 
     @property
+    def reader(self) -> Reader:
+        """Who it is, once the token is verified."""
+        return self._who
+
+    def trace(self, tap: Tap | None) -> None:
+        """Tell `tap` of each frame from now on; None: nobody."""
+        wire = self._wire.wire if isinstance(self._wire, TracedWire) else self._wire
+        self._wire = wire if tap is None else TracedWire(wire, tap)
+        self._tap = tap
+        if self._delivery is not None:
+            self._delivery.use(self._wire)
+
+    @property
     def idle(self) -> bool:
         """True when no request waits for its answer."""
         return self._requests is None or self._requests.open == 0
@@ -148,6 +164,8 @@ class Session:
         """Take one binary message."""
         if self._closed():
             return
+        if self._tap is not None:
+            self._tap.received(data)
         if self._deadlines is not None:
             self._deadlines.heard(self._services.clock.steady())
         try:
@@ -238,6 +256,9 @@ class Session:
         self._reader = reader = Reader(
             app.id, identity.user, frame.device, self.id, frame.ephemeral
         )
+        tap = services.tracer.joined(self)
+        if tap is not None:
+            tap.asked(frame)
         services.limits.connect(app.id, identity.user)
         await services.app_limit.enter(app)
         if self._closed():
@@ -248,6 +269,8 @@ class Session:
         self._identity = identity
         # Before attaching, so that what is left of its limits is known once that is answered.
         self._requests = requests = Requests(services, self, reader, app)
+        if tap is None:
+            services.tracer.joined(self)  # it may have begun while the app's limit was asked for
         # First the channel, then the inbox: what is stored in between is heard, or read, or both.
         await services.hub.join(self)
         if self._closed():
@@ -485,6 +508,9 @@ class Session:
         named = self._named()
         if isinstance(refused, BadToken):
             named |= self._services.lines.named(refused.app_id, refused.user)
+            if refused.app_id is not None and refused.user is not None:
+                code = refused.code.number
+                self._services.tracer.refused(refused.app_id, refused.user, self.id, code)
         _log.info("refused", code=refused.code.name, **named)
         self.send(refused.frame(request_id))
 
@@ -515,6 +541,10 @@ class Session:
                 by, code = self._cause
                 self._services.lines.often(now, "left", by=by, code=code, **self._named())
         self._services.wheel.cancel(self)
+        if self._tap is not None:
+            if self._cause.by != "gateway":  # else its wire has told
+                self._tap.closed("in", self._cause.code)
+            self._services.tracer.gone(self)
         if self._entered is not None:
             self._services.app_limit.leave(self._entered)
         if self._reader is not None:

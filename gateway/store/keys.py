@@ -125,6 +125,15 @@ class Keys:
         self.connections = f"{self._prefix}{{{self.gateways}}}:connections"
         self.gateway_names = f"{self._prefix}{{{self.gateways}}}:names"
 
+    @property
+    def trace_orders(self) -> str:
+        """Heard by every worker: which users are to be traced."""
+        return f"{self._prefix}{{trace}}"
+
+    def trace_lines(self, trace: str) -> str:
+        """Heard by the command that asked for the trace, whose id is random."""
+        return f"{self._prefix}{{trace:{trace}}}"
+
     def app(self, app_id: str) -> str:
         """The sealed record of an app."""
         return f"{self._prefix}app:{app_id}"

@@ -31,6 +31,7 @@ COMMANDS = [
     "kick",
     "user show",
     "user hash",
+    "user trace",
     "doctor",
     "bench chat",
     "bench report",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import time
@@ -123,3 +124,62 @@ def test_an_app_or_user_that_is_not_there(site: Site) -> None:
     assert site.region.run("user", "show", "bob", "--app", "02" + "0" * 30).code == 1
     assert site.user("show", "a b").code == 2
     assert "none was ever here" in site.user("show", "nobody").out
+
+
+def test_a_trace_prints_frames_and_ends_with_its_command(site: Site) -> None:
+    """From another process than the gateway: what bob's device did while it was watched."""
+    command = ["user", "trace", "bob", "--app", site.app, "--json"]
+    tracing = subprocess.Popen(
+        [str(PROGRAM), *command, "--config", str(site.region.config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert tracing.stdout is not None
+        assert tracing.stderr is not None
+        assert f"({socket.gethostname()} 1) traces" in tracing.stderr.readline()
+        site.chat("alice", "send", "secret words", "--to", "bob")
+        site.chat("bob", "listen", "--device", "phone", "--count", "1")
+        lines: list[dict[str, Any]] = []
+        while not lines or lines[-1]["frame"] != "close":
+            lines.append(json.loads(tracing.stdout.readline()))
+        tracing.send_signal(signal.SIGINT)
+        out, err = tracing.communicate(timeout=START_S)
+    finally:
+        tracing.kill()
+        tracing.communicate()
+    assert tracing.returncode == 0, err
+    ways = [(line["way"], line["frame"]) for line in lines]
+    assert ways[:3] == [("in", "connect"), ("out", "connected"), ("out", "push")]
+    assert {line["device"] for line in lines} == {"phone"}
+    assert "secret" not in json.dumps(lines) + out
+    log = site.log.read_text()
+    assert "trace_began" in log
+    assert '"bob"' not in log
+
+
+def test_a_trace_of_nothing_says_so(site: Site) -> None:
+    """Exit codes before anything is asked; and where no gateway runs, the command says that."""
+    assert site.region.run("user", "trace", "bob", "--app", "03" + "0" * 30).code == 3
+    assert site.user("trace", "bob", "--minutes", "61").code == 2
+    site.gateway.kill()
+    tracing = subprocess.Popen(
+        [
+            str(PROGRAM),
+            "user",
+            "trace",
+            "bob",
+            "--app",
+            site.app,
+            *("--config", str(site.region.config)),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert tracing.stderr is not None
+        assert "no gateway of the region has answered" in tracing.stderr.readline()
+    finally:
+        tracing.kill()
+        tracing.communicate()
