@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import resource
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from gateway.cli.place import Config, Data, Json, Place
 from gateway.config import Settings
 from gateway.net import tls
 from gateway.net.tls import TLSError
+from gateway.runtime import control
 from gateway.runtime.embedded import OLDEST_SERVER
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.store.errors import StoreError
@@ -30,6 +33,13 @@ OPEN_FILES: Final = 65_536
 """What a gateway should be allowed; each connection takes one."""
 
 OPEN_FILES_DEV: Final = 1_024
+KERNEL: Final = {
+    "net.core.somaxconn": 1_024,
+    "net.netfilter.nf_conntrack_max": 2 * OPEN_FILES,
+}
+"""The least that a kernel should have: connections that wait to be accepted, and those that its
+firewall remembers, where it does, which are also the ones that have just ended."""
+
 EXPIRY_WARNING: Final = timedelta(days=14)
 KEY_AGE: Final = timedelta(days=365)
 """How long a key should seal: about a year where others are derived from it, says NIST SP 800-57
@@ -50,10 +60,11 @@ def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> N
     """Check what a gateway needs.
 
     That is the key file and the age of its key, Redis, its region stamp and durability, the TLS
-    files and the open-file limit. Each line is ok, or says what to do. Changes nothing.
+    files, the open-file limit of the running gateway, and the kernel. Each line is ok, or says what
+    to do. Changes nothing.
     """
     place = Place.find(config, data)
-    findings = list(_examine(place))
+    findings = list(_examine(place, config))
     for finding in findings:
         if as_json:
             show({"check": finding.name, "ok": finding.ok, "text": finding.text}, as_json)
@@ -64,7 +75,7 @@ def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> N
         raise CommandError(f"{bad} of {len(findings)} checks need attention", ExitCode.REFUSED)
 
 
-def _examine(place: Place) -> Iterator[Finding]:
+def _examine(place: Place, config: Path | None) -> Iterator[Finding]:
     settings = place.settings
     try:
         keyring = Keyring.load(settings.key_file, settings.region)
@@ -81,8 +92,29 @@ def _examine(place: Place) -> Iterator[Finding]:
             yield from examine_store(facts, settings)
     if settings.wss_listen is not None and settings.tls_cert and settings.tls_key:
         yield examine_tls(settings.tls_cert, settings.tls_key, datetime.now(UTC))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield examine_open_files(soft, OPEN_FILES if place.dev is None else OPEN_FILES_DEV)
+    limits = _open_files(control.name_of(settings, config))
+    yield examine_open_files(limits, OPEN_FILES if place.dev is None else OPEN_FILES_DEV)
+    if place.dev is None:
+        yield examine_kernel(_kernel())
+
+
+def _open_files(name: str) -> dict[int, int]:
+    """How many files each running gateway of this name may have open, by process id; the limit of
+    this very command, under 0, where none runs or can be looked at."""
+    limits = {}
+    for gateway in control.running(name):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            limits[gateway.pid], _ = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+    return limits or {0: resource.getrlimit(resource.RLIMIT_NOFILE)[0]}
+
+
+def _kernel() -> dict[str, int]:
+    """What this machine's kernel says of each setting in `KERNEL`, as far as it does."""
+    found = {}
+    for name in KERNEL:
+        with contextlib.suppress(OSError, ValueError):  # a container may hide it
+            found[name] = int(Path("/proc/sys", *name.split(".")).read_text())
+    return found
 
 
 async def _facts(place: Place) -> StoreFacts:
@@ -177,13 +209,30 @@ def examine_keyring(keyring: Keyring, now_ms: int) -> Finding:
     return Finding("key file", True, text)
 
 
-def examine_open_files(limit: int, needed: int) -> Finding:
-    """Each connection takes one open file."""
-    if limit == resource.RLIM_INFINITY or limit >= needed:
-        return Finding("open files", True, f"{limit}")
-    return Finding(
-        "open files",
-        False,
-        f"the limit is {limit}, and each connection takes one: run ulimit -n {needed}, "
-        f"or set LimitNOFILE={needed} in the systemd unit",
+def examine_open_files(limits: dict[int, int], needed: int) -> Finding:
+    """Each connection takes one open file. `limits` are those of gateways by process id; under 0,
+    that of this command."""
+    pid, limit = min(limits.items(), key=lambda one: math.inf if one[1] < 0 else one[1])
+    enough = limit == resource.RLIM_INFINITY or limit >= needed
+    shown = "no limit" if limit == resource.RLIM_INFINITY else str(limit)
+    whose = f"the gateway's, process {pid}" if pid else "this command's: no gateway runs to look at"
+    if enough:
+        return Finding("open files", True, f"{shown}, {whose}")
+    how = (
+        f"set LimitNOFILE={needed} in its systemd unit, or ulimit -n {needed} where it is started"
+        if pid
+        else f"one that is started here has it too, unless ulimit -n {needed} comes first; in a "
+        f"systemd unit LimitNOFILE={needed} counts: start it, and look as its user or as root"
     )
+    return Finding("open files", False, f"{shown}, {whose}; each connection takes one: {how}")
+
+
+def examine_kernel(found: dict[str, int]) -> Finding:
+    """Whether this machine's kernel has room for the connections that `OPEN_FILES` allows."""
+    low = [
+        f"{name} is {found[name]}: run sysctl -w {name}={least}"
+        for name, least in KERNEL.items()
+        if name in found and found[name] < least
+    ]
+    told = ", ".join(f"{name} {value}" for name, value in found.items())
+    return Finding("kernel", not low, "; ".join(low) or told or "its settings are not told here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -65,12 +66,50 @@ def test_the_gateways_are_what_the_balancer_and_prometheus_ask_for() -> None:
     servers = {line.split()[1]: line.split()[2] for line in lines if line.startswith("    server ")}
     assert servers == {name: f"{name}:{wss}" for name in gateways}
     assert any(f"check port {ops} " in line for line in lines)
-    assert f"    bind :{SERVICES['haproxy']['ports'][0].partition(':')[2]}" in lines
+    assert f"    bind :{SERVICES['haproxy']['ports'][0].rpartition(':')[2]}" in lines
     [job] = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")["scrape_configs"]
     [targets] = job["static_configs"]
     assert set(targets["targets"]) == {f"{name}:{ops}" for name in gateways}
     assert IMAGE.environment()["HOMEPORT_OPS_LISTEN"] == found.ops_listen
     assert IMAGE.arguments("EXPOSE") == [f"{wss} {ops}"]
+
+
+def test_the_gateways_trust_the_network_of_the_balancer_and_no_other() -> None:
+    """Engines give networks of their own pools: with podman's, 10.89.0.0/16, every client was
+    refused. So the network has a subnet, and the configuration names it."""
+    [pool] = COMPOSE["networks"]["front"]["ipam"]["config"]
+    assert settings().trusted_proxies == [pool["subnet"]]
+    for name in ("haproxy", "gateway-1", "gateway-2"):
+        assert "front" in SERVICES[name]["networks"]
+
+
+def test_a_gateways_health_does_not_need_the_images_own_check() -> None:
+    """An OCI image has no HEALTHCHECK, and the balancer waits for healthy gateways."""
+    for name in ("gateway-1", "gateway-2"):
+        check = SERVICES[name]["healthcheck"]
+        assert check["test"] == ["CMD", *IMAGE.command("HEALTHCHECK")]
+        assert SERVICES["haproxy"]["depends_on"][name] == {"condition": "service_healthy"}
+        options = IMAGE.arguments("HEALTHCHECK")[-1]
+        for option in ("interval", "timeout", "retries"):
+            assert f"--{option}={check[option]}" in options
+
+
+def test_prometheus_finds_alertmanager() -> None:
+    """By the service's name and port, with the file that is tested."""
+    config = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")
+    [where] = config["alerting"]["alertmanagers"]
+    [target] = where["static_configs"][0]["targets"]
+    name, _, port = target.partition(":")
+    assert SERVICES[name]["ports"][0].endswith(f":{port}")
+    [flag] = [word for word in SERVICES[name]["command"] if word.startswith("--config.file=")]
+    assert mounts(name)[flag.partition("=")[2]] == "./prometheus/alertmanager.yml"
+
+
+@pytest.mark.parametrize("name", [name for name, s in SERVICES.items() if "ports" in s])
+def test_each_port_can_be_another(name: str) -> None:
+    """Another site, or anything else, may have them on this machine."""
+    for port in SERVICES[name]["ports"]:
+        assert re.fullmatch(r"(127\.0\.0\.1:)?\$\{[A-Z]+_PORT:-(\d+)\}:\2", port), port
 
 
 def test_a_gateway_is_waited_for_longer_than_its_drain_takes() -> None:
@@ -178,7 +217,7 @@ def test_grafana_finds_its_data_and_its_dashboard() -> None:
     [source] = read_yaml(folder / "datasources" / "prometheus.yaml")["datasources"]
     name, _, port = source["url"].removeprefix("http://").partition(":")
     assert name in SERVICES
-    assert SERVICES[name]["ports"] == [f"127.0.0.1:9090:{port}"]
+    assert SERVICES[name]["ports"] == [f"127.0.0.1:${{PROMETHEUS_PORT:-9090}}:{port}"]
     scraped = read_yaml(DEPLOY / "prometheus" / "prometheus.yml")["global"]["scrape_interval"]
     assert source["jsonData"]["timeInterval"] == scraped
 

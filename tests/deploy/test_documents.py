@@ -25,6 +25,14 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert not anchor or anchor in anchors(file), target
 
 
+def test_the_runbooks_contents_are_its_sections() -> None:
+    """Whoever is called at night finds a section by the list at the top, which has all of them."""
+    text = (DEPLOY / "RUNBOOK.md").read_text()
+    listed, _, rest = text.partition("\n## ")
+    titles = re.findall(r"^## (.*)$", f"\n## {rest}", re.MULTILINE)
+    assert re.findall(r"^- \[(.*)\]\(#.*\)$", listed, re.MULTILINE) == titles
+
+
 def test_the_readme_names_everything_that_is_there() -> None:
     """Each file and folder of deploy/ is in README.md, and nothing else is."""
     text = (DEPLOY / "README.md").read_text()

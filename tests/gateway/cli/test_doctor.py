@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 import redis
 
 from gateway.cli.doctor import (
+    KERNEL,
     OPEN_FILES,
+    examine_kernel,
     examine_keyring,
     examine_open_files,
     examine_store,
@@ -26,6 +29,7 @@ from gateway.store.admin import StoreFacts
 from gateway.store.errors import WrongRegionStamp
 from gateway.store.keys import STAMP
 from tests.gateway.cli.conftest import Region, run
+from tests.harness import PROGRAM
 
 GOOD = StoreFacts(
     server="Redis",
@@ -182,9 +186,48 @@ def test_a_key_file_that_was_rotated_apart_is_told(region: Region) -> None:
 
 def test_an_open_file_limit_that_is_too_low_is_told() -> None:
     """The text has the two ways to raise it."""
-    low = examine_open_files(1024, OPEN_FILES)
+    low = examine_open_files({0: 1024}, OPEN_FILES)
     assert not low.ok
     assert "ulimit -n 65536" in low.text
     assert "LimitNOFILE=65536" in low.text
-    assert examine_open_files(OPEN_FILES, OPEN_FILES).ok
-    assert examine_open_files(resource.RLIM_INFINITY, OPEN_FILES).ok
+    assert examine_open_files({0: OPEN_FILES}, OPEN_FILES).ok
+    assert examine_open_files({0: resource.RLIM_INFINITY}, OPEN_FILES).ok
+
+
+def test_the_limit_is_the_running_gateways_and_not_the_shells() -> None:
+    """A unit allows 200,000, and the shell of whoever looks 1,024: the line said to set what was
+    set. And whose limit it is stands in it."""
+    good = examine_open_files({4711: 200_000}, OPEN_FILES)
+    assert good.ok and "the gateway's, process 4711" in good.text
+    bad = examine_open_files({4711: 200_000, 4712: 1024, 4713: -1}, OPEN_FILES)
+    assert not bad.ok and "process 4712" in bad.text and "LimitNOFILE" in bad.text
+    assert "this command's" in examine_open_files({0: 1024}, OPEN_FILES).text
+
+
+def test_a_running_gateway_is_asked_for_its_limit(region: Region) -> None:
+    """With the configuration that it was started with; its own limit, and not that of this
+    process."""
+    region.create()
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    own = soft - 24
+    with subprocess.Popen(
+        ["sh", "-c", f'ulimit -Sn {own}; exec "$0" serve --config "$1"', PROGRAM, region.config],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as gateway:
+        try:
+            assert gateway.stdout is not None
+            assert any(line.strip() == "ready" for line in gateway.stdout)
+            told = region.run("doctor", "--json").out.splitlines()
+            [line] = [text for text in told if '"open files"' in text]
+        finally:
+            gateway.terminate()
+    assert f"{own}, the gateway's, process {gateway.pid}" in line
+
+
+def test_a_kernel_that_has_room_for_few_is_told() -> None:
+    """By the setting's name and how to set it; what can't be read is no fault."""
+    assert examine_kernel({}).ok
+    assert examine_kernel(KERNEL).ok
+    low = examine_kernel({"net.core.somaxconn": 128})
+    assert not low.ok and "sysctl -w net.core.somaxconn=" in low.text
