@@ -44,6 +44,7 @@ EXPIRY_WARNING: Final = timedelta(days=14)
 KEY_AGE: Final = timedelta(days=365)
 """How long a key should seal: about a year where others are derived from it, says NIST SP 800-57
 part 1 revision 5 in section 5.3.6, table 1."""
+MEMORY_WARNING: Final = 0.8
 MAX_CLOCK_SKEW_S: Final = 2.0
 
 
@@ -134,6 +135,9 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
         )
     if facts.stamp_problem is not None:
         yield Finding("region stamp", False, str(facts.stamp_problem))
+    elif facts.stamp_unread:
+        text = f"could not be compared: {facts.stamp_unread}; see the lines below"
+        yield Finding("region stamp", False, text)
     elif facts.stamp_region is None:
         yield Finding("region stamp", True, "none yet; it is set as the region begins")
     else:
@@ -147,11 +151,31 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
             False,
             f"maxmemory-policy {facts.eviction} may throw messages away: set it to noeviction",
         )
+    yield _memory(facts.used_share)
+    if facts.disk_works:
+        yield Finding("disk", True, "Redis' last snapshot and append-only file were written")
+    else:
+        yield Finding(
+            "disk",
+            False,
+            "Redis could not write its last snapshot or its append-only file, and may refuse all "
+            "writes (MISCONF): make room on its disk, then redis-cli bgsave and bgrewriteaof",
+        )
     skew = facts.clock_skew_s
     if abs(skew) <= MAX_CLOCK_SKEW_S:
         yield Finding("clock", True, "agrees with Redis'")
     else:
         yield Finding("clock", False, f"{skew:+.1f} s from Redis': run NTP on both machines")
+
+
+def _memory(used: float) -> Finding:
+    """Whether Redis has room for messages."""
+    text = f"{used:.0%} of Redis' maxmemory is used" if used else "Redis has no maxmemory"
+    if used >= 1:
+        text += ": it is full and accepts no message; raise maxmemory (RUNBOOK, HomeportRedisFull)"
+    elif used >= MEMORY_WARNING:
+        text += ": raise it, or keep less"
+    return Finding("memory", used < MEMORY_WARNING, text)
 
 
 def _durability(facts: StoreFacts, settings: Settings) -> Finding:

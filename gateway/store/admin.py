@@ -40,6 +40,7 @@ from gateway.store.errors import (
     WrongKeys,
 )
 from gateway.store.keys import BUCKETS, STAMP, Keys
+from gateway.store.promises import condition_of
 from gateway.store.reasons import is_refusal, reason_of
 from gateway.store.scripts import script
 from gateway.store.servers import CONNECT_TIMEOUT_S, TLSFiles, primary_of
@@ -59,8 +60,9 @@ _CLUSTER_RETRY: Final = Retry(ExponentialWithJitterBackoff(cap=1, base=0.1), 3)
 class ServerFacts:
     """What one server tells of itself.
 
-    `clock_skew_s` is its clock minus ours. `append_only` and the two after it are None where CONFIG
-    is not allowed.
+    `clock_skew_s` is its clock minus ours. `used_share` is how much of its maxmemory it uses, 0
+    where it has none. `disk_works` is False where it could not write its last snapshot or
+    append-only file. `append_only` and the two after it are None where it does not let us look.
     """
 
     server: str
@@ -70,19 +72,23 @@ class ServerFacts:
     eviction: str | None
     replicas: int
     clock_skew_s: float
+    used_share: float
+    disk_works: bool
 
 
 @dataclass(frozen=True, slots=True)
 class StoreFacts(ServerFacts):
     """What `homeport doctor` reports of a Redis.
 
-    `stamp_problem` is None where the stamp is ours, or there is none and the region has not begun.
-    Of a cluster's primaries each fact is that of the one that keeps the least.
+    `stamp_problem` is None where the stamp is ours, or there is none and the region has not begun;
+    `stamp_unread` is why it could not be compared, or "". Of a cluster's primaries each fact is
+    that of the one that keeps the least.
     """
 
     primaries: int
     stamp_region: str | None
     stamp_problem: StampError | None
+    stamp_unread: str = ""
 
 
 class Admin:
@@ -297,6 +303,7 @@ class Admin:
             found = [await _server_facts(server, now_s) for server in servers]
         region = await self._redis.hget(STAMP, "region")
         problem: StampError | None = None
+        unread = ""
         if region is None:
             problem = RegionMissing(self._region) if self._begun else None
         else:
@@ -307,6 +314,8 @@ class Admin:
                     problem = WrongKeys(version, missing=False)
             except StampError as error:
                 problem = error
+            except RedisError as error:  # a key that is new is noted there, and that is a write
+                unread = reason_of(error, tls=self._url.tls, secrets=self._url.secrets)
         kept = [each.append_only for each in found]
         return StoreFacts(
             server=found[0].server,
@@ -319,6 +328,9 @@ class Admin:
             primaries=len(found),
             stamp_region=region.decode() if region is not None else None,
             stamp_problem=problem,
+            stamp_unread=unread,
+            used_share=max(each.used_share for each in found),
+            disk_works=all(each.disk_works for each in found),
         )
 
     @asynccontextmanager
@@ -384,17 +396,20 @@ async def _server_facts(redis: Any, now_s: float) -> ServerFacts:
     info = await redis.info("server")
     replication = await redis.info("replication")
     seconds, micros = await redis.time()
+    found = await redis.info("memory") | await redis.info("persistence")
     try:
-        config = await redis.config_get("appendonly", "appendfsync", "maxmemory-policy")
+        append_fsync = (await redis.config_get("appendfsync")).get("appendfsync")
     except RedisError:  # an ACL user need not have CONFIG
-        config = {}
-    append_only = config.get("appendonly")
+        append_fsync = None
+    condition = condition_of({name: str(value) for name, value in found.items()}, append_fsync)
     return ServerFacts(
         server="Valkey" if info.get("server_name") == "valkey" else "Redis",
         version=str(info.get("valkey_version", info["redis_version"])),
-        append_only=None if append_only is None else append_only == "yes",
-        append_fsync=config.get("appendfsync"),
-        eviction=config.get("maxmemory-policy"),
+        append_only=condition.append_only,
+        append_fsync=condition.append_fsync,
+        eviction=condition.eviction,
+        used_share=condition.used_share,
+        disk_works=condition.log_written is not False and condition.saved is not False,
         replicas=int(replication.get("connected_slaves", 0)),
         clock_skew_s=seconds + micros / 1e6 - now_s,
     )

@@ -7,7 +7,7 @@ and every `LOOK_EVERY_S` after that.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,6 +75,11 @@ async def look(ask: Ask, config: bool = True) -> Condition:
             append_fsync = told.decode()
         except (StoreFault, ValueError):
             append_fsync = None  # managed servers often have no CONFIG
+    return condition_of(found, append_fsync)
+
+
+def condition_of(found: Mapping[str, str], append_fsync: str | None) -> Condition:
+    """The condition by what INFO says, and by the setting that it does not say."""
     return Condition(
         append_only=_is(found.get("aof_enabled"), "1"),
         append_fsync=append_fsync,

@@ -40,6 +40,8 @@ GOOD = StoreFacts(
     replicas=1,
     primaries=1,
     clock_skew_s=0.01,
+    used_share=0.5,
+    disk_works=True,
     stamp_region="eu",
     stamp_problem=None,
 )
@@ -85,6 +87,20 @@ def test_a_missing_key_file_and_an_absent_store_are_lines_not_ends(region: Regio
     assert "open files" in missing.out
 
 
+def test_a_full_redis_is_examined_too(region: Region) -> None:
+    """Doctor said `OutOfMemoryError`, and nothing of durability, eviction or the stamp."""
+    region.create()
+    with redis.Redis.from_url(region.valkey.url) as raw:
+        raw.config_set("maxmemory", 1)
+        lines = region.run("doctor", "--json").out.splitlines()
+        raw.config_set("maxmemory", 0)
+    found = {item["check"]: item for item in map(json.loads, lines)}
+    for check in ("Redis", "region stamp", "durability", "eviction", "disk", "clock"):
+        assert found[check]["ok"], found[check]
+    assert not found["memory"]["ok"]
+    assert "it is full" in found["memory"]["text"]
+
+
 def test_a_good_store_has_no_finding() -> None:
     """No advice where there is nothing to do."""
     assert all(finding.ok for finding in examine_store(GOOD, settings()))
@@ -105,6 +121,10 @@ def test_a_good_store_has_no_finding() -> None:
         (replace(GOOD, replicas=0), "replica", "durability", "no send can be accepted"),
         (replace(GOOD, eviction="allkeys-lru"), "memory", "eviction", "noeviction"),
         (replace(GOOD, clock_skew_s=-9.0), "memory", "clock", "-9.0 s"),
+        (replace(GOOD, used_share=0.85), "memory", "memory", "85%"),
+        (replace(GOOD, used_share=1.01), "memory", "memory", "it is full"),
+        (replace(GOOD, disk_works=False), "memory", "disk", "bgsave"),
+        (replace(GOOD, stamp_unread="OOM"), "memory", "region stamp", "could not be compared: OOM"),
     ],
 )
 def test_what_is_wrong_with_a_store_is_seen(
