@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,6 +14,8 @@ from gateway.cli.errors import EPILOG
 from gateway.cli.output import now_ms, show, utc
 from gateway.cli.place import Config, Json, Place
 from gateway.security.keyring import Keyring
+from gateway.security.sealing import Sealer
+from gateway.store import audit
 
 AFTER_S: Final = 60
 """Enough for a file that is shared, or copied by a script; gateways look every two seconds."""
@@ -53,7 +56,9 @@ def _record(keyring: Keyring, now: int) -> dict[str, object]:
 @app.command()
 def init(file: File, region: Region, as_json: Json = False) -> None:
     """Make the key file of a new region, mode 0600. Back it up: without it nothing can be read."""
-    show(_record(Keyring.create(file, region), now_ms()), as_json)
+    keyring, now = Keyring.create(file, region), now_ms()
+    _note(file, keyring, now, "keys init")
+    show(_record(keyring, now), as_json)
 
 
 @app.command()
@@ -75,7 +80,16 @@ def rotate(
     else it goes by this machine's clock.
     """
     now = now_ms() if config is None else asyncio.run(_region_ms(Place.find(config, None)))
-    show(_record(Keyring.rotate(file, after, now), now), as_json)
+    keyring = Keyring.rotate(file, after, now)
+    _note(file, keyring, now, "keys rotate")
+    show(_record(keyring, now), as_json)
+
+
+def _note(file: Path, keyring: Keyring, now: int, action: str) -> None:
+    """For `homeport audit`. Only beside the file: these commands know no Redis."""
+    sealed = audit.seal(Sealer(keyring), audit.note(now, action, about=file.name))
+    with contextlib.suppress(OSError):  # the keys are what matters
+        audit.keep(audit.file_of(file), sealed)
 
 
 async def _region_ms(place: Place) -> int:

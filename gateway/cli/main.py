@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "room": "rooms:app",
     "presence": "presence:presence",
     "region": "region:app",
+    "audit": "region:audit",
     "app": "apps:app",
     "token": "tokens:app",
     "kick": "tokens:kick",

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Final
 
+import msgspec
 import typer
 
-from gateway.cli.errors import EPILOG
-from gateway.cli.place import Config, Data, Place
+from gateway.cli.errors import EPILOG, ExitCode
+from gateway.cli.output import show, utc
+from gateway.cli.place import Config, Data, Json, Place
 from gateway.security.keyring import Keyring
+from gateway.store.audit import Note
+from gateway.store.sweeper import SILENT_MS
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Begin a region, and look after it.")
 
@@ -57,3 +61,78 @@ def init(
             "region by themselves",
             err=True,
         )
+
+
+@app.command()
+def check(
+    done: Annotated[
+        bool, typer.Option("--done", help="What came from the past has been done again.")
+    ] = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """See whether the region's Redis came back from the past, and what must be done again.
+
+    It compares when gateways were at work, as Redis has it, and the notes of what operators did in
+    Redis and beside the key file. Run it after a restore, before gateways start. Exit code 1: there
+    is something to do. It knows nothing of what users did: messages, recalls, groups, blocks.
+    """
+    place = Place.find(config, data)
+
+    async def run() -> tuple[int | None, list[tuple[int, int]], list[Note], int]:
+        async with place.admin() as admin:
+            if done:
+                await admin.settle()
+            seen, gaps = await admin.life()
+            _, undone = await admin.notes()
+            return seen, gaps, undone, await admin.now_ms()
+
+    seen, gaps, undone, now = asyncio.run(run())
+    typer.echo(f"region {place.settings.region}: its stamp and keys are right")
+    if seen is not None:
+        silent = (now - seen) // 1000
+        typer.echo(f"a gateway was at work last at {utc(seen / 1000)}, {silent} s ago")
+        if now - seen >= SILENT_MS:
+            gaps = [*gaps, (seen, now)]
+    for since, until in gaps:
+        typer.echo(
+            f"from {utc(since / 1000)} to {utc(until / 1000)} no gateway was at work, or what was "
+            "done then is not in this Redis"
+        )
+    undone = [note for note in undone if not note.action.startswith("keys ")]
+    for note in undone:
+        typer.echo(f"not in this Redis, do it again: {_line(note)}")
+    if gaps or undone:
+        typer.echo(
+            "if this Redis is that of a backup: tokens that were revoked are good again "
+            f"(homeport token revoke --all --region {place.settings.region}), so are certificates "
+            "that were rotated away (homeport app rotate-certificate), and what was recalled, "
+            "erased, blocked or left is as it was: see deploy/RUNBOOK.md, Restore. "
+            "When that is done: homeport region check --done"
+        )
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def audit(config: Config = None, data: Data = None, as_json: Json = False) -> None:
+    """Show what operators did with `homeport`: when, who, on which machine.
+
+    The last 1,000 of the region, and what only the file beside this machine's key file has, such as
+    a rotation of the keys.
+    """
+    place = Place.find(config, data)
+
+    async def run() -> tuple[list[Note], list[Note]]:
+        async with place.admin() as admin:
+            return await admin.notes()
+
+    there, only_here = asyncio.run(run())
+    for note in sorted([*there, *only_here], key=lambda note: note.ms):
+        if as_json:
+            fields = msgspec.structs.asdict(note)
+            show(fields | {"ms": note.ms, "in_redis": note not in only_here}, as_json)
+        else:
+            typer.echo(_line(note) + ("  (not in Redis)" if note in only_here else ""))
+
+
+def _line(note: Note) -> str:
+    return f"{utc(note.ms / 1000)}  {note.by}  {note.action} {note.app} {note.about}".rstrip()

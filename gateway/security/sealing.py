@@ -53,6 +53,7 @@ class Kind(IntEnum):
 
     An app record has salt ``b""``, conversation "" and id ``b""``. A probe, and what a trace
     tells, have no app, salt or id, and their channel as conversation.
+    An audit note has none of them.
     """
 
     MESSAGE = 1
@@ -62,6 +63,7 @@ class Kind(IntEnum):
     STATUS = 8
     PROBE = 9
     TRACE = 10
+    AUDIT = 11
 
 
 class SealError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from gateway.redis_url import RedisUrl, place_of
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.security.tokens import covering_ms
-from gateway.store import events
+from gateway.store import audit, events
 from gateway.store.directory import open_app, seal_app
 from gateway.store.errors import (
     AppNotFound,
@@ -50,6 +51,7 @@ from gateway.store.user_facts import UserFacts, read_user
 _REVOKE: Final = script("revoke")
 _PUT: Final = script("put")
 _DELETED: Final = script("deleted")
+_AUDIT: Final = script("audit")
 _DUE_NOW: Final = script("due_now")
 _BATCH: Final = 1000
 _CLUSTER_RETRY: Final = Retry(ExponentialWithJitterBackoff(cap=1, base=0.1), 3)
@@ -106,6 +108,7 @@ class Admin:
         self._keyring = keyring
         self._stamp = Stamp.of(keyring)
         self._begun = keyring.begun is not None
+        self._notes = None if keyring.path is None else audit.file_of(keyring.path)
         self._keys = Keys(region)
         self._stamped = False
 
@@ -152,7 +155,10 @@ class Admin:
             RegionMissing: it has begun elsewhere, and not `again`.
         """
         await self._choose_keys()
-        return await self._stamp.begin(self._redis.execute_command, again=again)
+        begun = await self._stamp.begin(self._redis.execute_command, again=again)
+        if begun:
+            await self._note("region init")
+        return begun
 
     async def create_app(self, app: App, now_ms: int) -> None:
         """Register `app` in this region. With the first one the region begins, if it has not yet.
@@ -166,6 +172,7 @@ class Admin:
         # First, because a full Redis refuses it, and a name without a record is no app.
         await self._redis.sadd(self._keys.apps, app.id)
         await self._put(app, now_ms)
+        await self._note("app create", app.id)
 
     async def get_app(self, app_id: str) -> App | None:
         """The app, or None."""
@@ -187,6 +194,7 @@ class Admin:
             AppNotFound, UnknownTier.
         """
         app = await self._change(app_id, lambda app: with_tier(app, tier), now_ms)
+        await self._note("app set-tier", app_id, tier)
         await self._make_due(app_id)
         return app
 
@@ -196,7 +204,9 @@ class Admin:
         Raises:
             AppNotFound, UnknownPolicy.
         """
-        return await self._change(app_id, lambda app: with_device_policy(app, policy), now_ms)
+        app = await self._change(app_id, lambda app: with_device_policy(app, policy), now_ms)
+        await self._note("app set-device-policy", app_id, policy)
+        return app
 
     async def set_recall(self, app_id: str, recall_s: int, now_ms: int) -> App:
         """Say for how many seconds a message may be recalled or edited; 0: not at all.
@@ -204,7 +214,9 @@ class Admin:
         Raises:
             AppNotFound, InvalidApp.
         """
-        return await self._change(app_id, lambda app: with_recall(app, recall_s), now_ms)
+        app = await self._change(app_id, lambda app: with_recall(app, recall_s), now_ms)
+        await self._note("app set-recall", app_id, str(recall_s))
+        return app
 
     async def rotate_certificate(self, app_id: str, now_ms: int) -> App:
         """Give an app a new primary certificate; the old one stays valid as the secondary.
@@ -212,7 +224,9 @@ class Admin:
         Raises:
             AppNotFound.
         """
-        return await self._change(app_id, with_new_certificate, now_ms)
+        app = await self._change(app_id, with_new_certificate, now_ms)
+        await self._note("app rotate-certificate", app_id)
+        return app
 
     async def delete_app(self, app_id: str) -> None:
         """Forget an app. With its record goes its salt, without which nothing it stored opens.
@@ -231,6 +245,7 @@ class Admin:
         await self._redis.delete(self._keys.app(app_id))
         await self._redis.srem(self._keys.apps, app_id)
         await self._tell(app_id)
+        await self._note("app delete", app_id)
         await self._make_due(app_id)
         await self._make_due(app_id, self._keys.ttl)
 
@@ -258,6 +273,7 @@ class Admin:
             ahead + (app.max_token_s + 60) * 1000,
             events.revoked(before_ms),
         )
+        await self._note("token revoke", app_id, f"{user} before {before_ms}")
         return before_ms
 
     async def revoke_app(self, app_id: str, before_ms: int | None = None) -> int:
@@ -269,6 +285,7 @@ class Admin:
         now_ms = await self.now_ms()
         before_ms = covering_ms(now_ms) if before_ms is None else before_ms
         await self._change(app_id, lambda app: with_revoked(app, before_ms), now_ms)
+        await self._note("token revoke", app_id, f"all before {before_ms}")
         return before_ms
 
     async def revoke_region(self, before_ms: int | None = None) -> int:
@@ -286,6 +303,59 @@ class Admin:
         """
         await self._existing(app_id)
         await self._publish(self._keys.user(app_id, user).channel, events.kicked(device or ""))
+        await self._note("kick", app_id, f"{user} {device or ''}".rstrip())
+
+    async def notes(self) -> tuple[list[audit.Note], list[audit.Note]]:
+        """What operators did: what Redis has, and what only the file beside the key file has, each
+        the oldest first.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        await self._check_stamp()
+        sealed = await self._redis.lrange(self._keys.audit, 0, -1)
+        there = audit.opened(self._sealer, reversed(sealed))
+        oldest = there[0].ms if len(there) == audit.KEPT else 0
+        ids = {each.id for each in there}
+        kept = [] if self._notes is None else audit.opened(self._sealer, audit.kept(self._notes))
+        return there, [each for each in kept if each.id not in ids and each.ms >= oldest]
+
+    async def life(self) -> tuple[int | None, list[tuple[int, int]]]:
+        """When a gateway was at work last, and the times when none was: from, to. In ms since 1970,
+        by Redis' clock. What a backup does not have is such a time, too.
+        """
+        await self._check_stamp()
+        fields = await self._redis.hgetall(STAMP)
+        gaps = sorted(
+            (int(name[4:]), int(until)) for name, until in fields.items() if name[:4] == b"gap:"
+        )
+        return int(fields[b"seen"]) if b"seen" in fields else None, gaps
+
+    async def settle(self) -> None:
+        """What came back from the past has been dealt with: forget those times, and have in Redis
+        what only the file has.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        _, gaps = await self.life()
+        if gaps:
+            await self._redis.hdel(STAMP, *(f"gap:{since}" for since, _ in gaps))
+        now_ms = await self.now_ms()
+        await self._redis.hset(STAMP, "seen", now_ms)
+        for note in (await self.notes())[1]:
+            sealed = audit.seal(self._sealer, note)
+            await self._redis.eval(_AUDIT.text, 1, self._keys.audit, sealed, audit.KEPT)
+        await self._note("region check --done")
+
+    async def _note(self, action: str, app_id: str = "", about: str = "") -> None:
+        """Say who did it. The file first: it is what is left when Redis comes from a backup."""
+        note = audit.note(await self.now_ms(), action, app_id, about)
+        sealed = audit.seal(self._sealer, note)
+        if self._notes is not None:
+            with contextlib.suppress(OSError):  # read-only, as in Kubernetes: then Redis has it
+                audit.keep(self._notes, sealed)
+        await self._redis.eval(_AUDIT.text, 1, self._keys.audit, sealed, audit.KEPT)
 
     async def user_facts(self, app_id: str, user: str) -> UserFacts:
         """What the region's Redis holds of a user, by Redis' own clock. Changes nothing.

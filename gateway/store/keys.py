@@ -114,6 +114,8 @@ class Keys:
         self.apps = f"{self._prefix}apps"
         self.deleted_apps = f"{self._prefix}apps:deleted"
         """Hash: the id of each app that was deleted, and when, in ms since 1970."""
+        self.audit = f"{self._prefix}audit"
+        """List: sealed notes of what operators did, the newest first."""
         self.apps_channel = f"{self._prefix}{{apps}}:changed"
         self.sweeper = f"{self._prefix}sweeper"
         # Every message asks for the names of the same few: a name costs more to spell than to keep.

@@ -21,13 +21,20 @@ import structlog
 from gateway.apps.app import AppError
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
-from gateway.store.errors import AppNotFound, Unavailable
+from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.groups import Groups
 from gateway.store.inbox import PROFILE_MS, STALE_MS
-from gateway.store.keys import BUCKETS, GROUP_DUE, LOG_DUE, Keys
+from gateway.store.keys import BUCKETS, GROUP_DUE, LOG_DUE, STAMP, Keys
 from gateway.store.link import Link
 from gateway.store.scripts import script
 
+SILENT_MS: Final = 120_000
+"""Time without a gateway at work that is noted."""
+
+GAPS_KEPT: Final = 8
+"""How many such times are kept."""
+
+_SEEN: Final = script("seen")
 _LEASE: Final = script("lease")
 _SWEEP: Final = script("sweep")
 _SWEEP_LOG: Final = script("sweep_log")
@@ -78,6 +85,7 @@ class Sweeper:
         self._tended_ms = self._clock_ms()  # by now Redis has told the time
         while True:
             await asyncio.sleep(INTERVAL_S)
+            await self._note_life()
             if not self._trusted():
                 continue  # the lease goes to a gateway whose clock is right
             try:
@@ -92,6 +100,20 @@ class Sweeper:
                 _log.warning("sweep_put_off", reason=error.reason)
             except Exception as error:  # noqa: BLE001 - what can't be read stops no other round
                 _log.error("sweep_failed", reason=type(error).__name__, exc_info=error)
+
+    async def _note_life(self) -> None:
+        """Note that the region is at work; say so where it was not for long, or where Redis was
+        restored from a backup, which looks the same."""
+        try:
+            since = await self._link.run(_SEEN, (STAMP,), SILENT_MS, GAPS_KEPT)
+        except StoreError:
+            return  # in ten seconds again; the link says what it is
+        if since is not None:
+            _log.warning(
+                "region_was_silent",
+                since=int(since),
+                note="no gateway was at work, or Redis is that of a backup: homeport region check",
+            )
 
     async def _lease(self) -> bool:
         return bool(await self._link.run(_LEASE, (self._keys.sweeper,), self._id, LEASE_MS))

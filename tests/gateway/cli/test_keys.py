@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from gateway.security.keyring import Keyring
+from gateway.security.sealing import Sealer
+from gateway.store import audit
 from tests.gateway.cli.conftest import Region, run
 
 
@@ -97,3 +101,13 @@ def test_an_unknown_region_is_wrong_usage(tmp_path: Path) -> None:
     ran = run("keys", "init", tmp_path / "keys.json", "--region", "mars")
     assert ran.code == 2
     assert "cn, sg, eu, na" in ran.err
+
+
+def test_who_made_and_rotated_the_keys_is_noted(tmp_path: Path) -> None:
+    """In the file beside them, sealed with them: `homeport audit` shows it."""
+    path = tmp_path / "sg.keys.json"
+    assert run("keys", "init", path, "--region", "sg").code == 0
+    assert run("keys", "rotate", path, "--after", "0").code == 0
+    notes = audit.opened(Sealer(Keyring.load(path, "sg")), audit.kept(audit.file_of(path)))
+    assert [note.action for note in notes] == ["keys init", "keys rotate"]
+    assert all(socket.gethostname() in note.by for note in notes)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import msgspec
 import pytest
 import redis
 
@@ -91,3 +94,33 @@ def test_a_key_file_that_cannot_be_marked_is_said(
     assert ran.code == 0
     assert "gateways with this copy of it begin no region" in ran.err
     assert region.create()["region"] == "eu"
+
+
+def test_a_restored_backup_says_what_must_be_done_again(region: Region) -> None:
+    """After a restore a revoked token was let in again, and nothing said so: not doctor, not the
+    log. What was done after the backup is listed, until somebody says that it is done."""
+    app = region.create()["id"]
+    fine = region.run("region", "check")
+    assert fine.code == 0
+    with redis.Redis.from_url(region.valkey.url) as raw:
+        backup = {key: raw.dump(key) for key in raw.scan_iter()}
+        region.run("token", "revoke", "--user", "alice", "--app", app)
+        region.run("app", "rotate-certificate", app)
+        raw.flushall()
+        for key, record in backup.items():
+            assert isinstance(record, bytes)
+            raw.restore(key, 0, record)
+        hour_ago = int(time.time() * 1000) - 3_600_000
+        raw.hset(STAMP, "seen", str(hour_ago))
+    told = region.run("region", "check")
+    assert told.code == 1
+    assert f"token revoke {app} alice before" in told.out
+    assert f"app rotate-certificate {app}" in told.out
+    assert "no gateway was at work, or what was done then is not in this Redis" in told.out
+    assert "homeport token revoke --all --region eu" in told.out
+    assert "(not in Redis)" in region.run("audit").out
+    assert region.run("region", "check", "--done").code == 0
+    assert region.run("region", "check").code == 0
+    noted = [msgspec.json.decode(line) for line in region.run("audit", "--json").out.splitlines()]
+    assert {"app create", "token revoke", "region check --done"} <= {n["action"] for n in noted}
+    assert all(n["in_redis"] for n in noted)

@@ -83,6 +83,7 @@ WORKING: Final = frozenset(
     {
         "ack",
         "attach",
+        "audit",
         "block",
         "blocked_by",
         "check",
@@ -105,6 +106,7 @@ WORKING: Final = frozenset(
         "room_join",
         "room_seats",
         "room_signal",
+        "seen",
         "spend",
         "sweep",
         "sweep_log",
@@ -363,8 +365,8 @@ async def test_every_script_is_walked_on_a_full_redis(store: Store) -> None:
             await act()  # there is room again
         assert int(store.meta("bob")["q"]) == int(top) + 2  # and nothing was done before
         walked = link.sent & SCRIPTS.keys()
-    by_the_sweeper = {"lease", "sweep", "sweep_log", "erase"}
-    by_the_operator = {"deleted", "revoke", "put", "due_now"}
+    by_the_sweeper = {"lease", "seen", "sweep", "sweep_log", "erase"}
+    by_the_operator = {"audit", "deleted", "revoke", "put", "due_now"}
     assert walked == SCRIPTS.keys() - by_the_sweeper - by_the_operator
 
 
