@@ -55,6 +55,7 @@ class Delivery:
         "_seen_ms",
         "_services",
         "_settled",
+        "_since_ms",
         "_window",
         "_wire",
     )
@@ -76,6 +77,7 @@ class Delivery:
         self._window = Window(attached.cursor, attached.top)
         self._saved = attached.cursor.seq
         self._seen_ms = attached.seen_ms
+        self._since_ms = attached.since_ms
         self._save_waits = False
         self._reading = False
         self._checking = False
@@ -275,7 +277,7 @@ class Delivery:
         """The inbox's top as (seq, ms), or None where this session had to end."""
         reader = self._reader
         checked = await self._services.inboxes.check(
-            reader, self._window.cursor, self._services.clock.wall_ms()
+            reader, self._window.cursor, self._since_ms, self._services.clock.wall_ms()
         )
         if self._ended:
             return None

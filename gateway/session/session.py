@@ -425,10 +425,10 @@ class Session:
             if event.session == self.id:
                 self.close(codes.DEVICE_LIMIT)
         elif event.device == reader.device and event.session != self.id and not reader.ephemeral:
-            if self._state is State.LIVE:
-                self.close(codes.REPLACED)
-            else:
-                self._recheck = True  # which of the two came last, only the store knows
+            # Which of the two came last, only the store knows: the word may be late.
+            self._recheck = self._state is not State.LIVE
+            self.doubt()
+            self.check()
 
     def on_app_changed(self, app: App) -> None:
         """The certificate that signed this session's token may be gone, or the token void."""

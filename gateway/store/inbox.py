@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import dropwhile
 from typing import Any, Final, NamedTuple
@@ -91,7 +91,8 @@ class Attached:
     wait; there are more when the last of them is below `top`. `lost` is the range, both ends
     included, that was dropped before this device acknowledged it. `resumed` is true when `cursor`
     is the client's own and nothing is lost. `seen_ms` is when an earlier session of the device was
-    seen last, 0 where there was none.
+    seen last, 0 where there was none. `since_ms` is since when this one is connected; it is later
+    than that of each earlier session of the device.
     """
 
     cursor: Cursor
@@ -101,6 +102,7 @@ class Attached:
     entries: list[Entry]
     blocked_by: BlockedBy = NOBODY
     seen_ms: int = 0
+    since_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +136,9 @@ class TooManyDevices(StoreError):
 class Checked:
     """The state of a device by `Inboxes.check`.
 
-    `epoch` is empty where the session's numbering is void; `holder` is the session that has the
-    device, or `DISPLACED`; `revoked_before_ms` is 0 where nothing was revoked; `block_change` is
-    `BlockedBy.change` as it is now.
+    `epoch` is empty where the session's numbering, or its device's row, is void; `holder` is the
+    session that has the device, or `DISPLACED`; `revoked_before_ms` is 0 where nothing was revoked;
+    `block_change` is `BlockedBy.change` as it is now.
     """
 
     epoch: str
@@ -330,9 +332,10 @@ class Inboxes:
             raise Revoked("the token was revoked")
         if reply[0] == b"too many":
             raise TooManyDevices("too many devices")
-        _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by, seen_ms, lost = reply
+        _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by, *rest = reply
+        seen_ms, lost, since_ms = rest
         self._lost(0, lost)
-        return _attached(
+        attached = _attached(
             Cursor(epoch.decode(), int(start_ms), int(start)),
             int(top_ms),
             int(top),
@@ -342,6 +345,7 @@ class Inboxes:
             now_ms,
             int(seen_ms),
         )
+        return replace(attached, since_ms=int(since_ms))
 
     async def page(
         self, app_id: str, tier: Tier, user: str, after: Cursor, now_ms: int, count: int
@@ -389,8 +393,9 @@ class Inboxes:
             ENDS_MS,
         )
 
-    async def check(self, reader: Reader, given: Cursor, now_ms: int) -> Checked:
-        """Compare a live session, last given `given`, with what Redis holds."""
+    async def check(self, reader: Reader, given: Cursor, since_ms: int, now_ms: int) -> Checked:
+        """Compare a live session, last given `given`, with what Redis holds. `since_ms` is that of
+        `Attached`."""
         keys = self._keys.user(reader.app_id, reader.user)
         epoch, top_ms, top, holder, revoked, block_change = await self._link.run(
             _CHECK,
@@ -400,6 +405,7 @@ class Inboxes:
             given.ms,
             given.seq,
             SEEN_MS,
+            since_ms,
         )
         return Checked(
             epoch.decode(),

@@ -167,3 +167,23 @@ async def _only_close(client: RawClient) -> int:
             assert error.rcvd is not None
             return error.rcvd.code
     raise AssertionError(f"it was shown {data!r}")
+
+
+async def test_a_device_that_nobody_replaced_may_come_back(settings: Settings) -> None:
+    """HP-5.1-12: a device went from one gateway to another, and Redis came back as of a second
+    before. The row of the device named its earlier session, so its only connection was closed with
+    4503, after which a client must not connect again by itself."""
+    async with (
+        running_worker(settings) as here,
+        running_worker(settings, app=here.app) as there,
+        redis.Redis.from_url(here.redis_url) as store,
+    ):
+        meta = Keys("sg").user(here.app.id, "bob").meta
+        async with here.client("bob", "phone") as first:
+            before = await store.dump(meta) or b""
+            async with there.client("bob", "phone") as second:
+                assert await _only_close(first) == codes.REPLACED.number
+                await store.restore(meta, 0, before, replace=True)
+                for kind in ("normal", "pubsub"):
+                    await store.client_kill_filter(_type=kind)
+                assert await _only_close(second) == codes.STORE_UNAVAILABLE.number

@@ -11,7 +11,8 @@
 --       17 'ephemeral' where the session is no device, or ''
 -- Returns {'revoked'}, {'too many'}, or {'ok', epoch, top ms, top seq, start ms, start seq, resumed,
 -- entries, blocked by (HGETALL), when an earlier session of the device was seen last in ms, 1 where
--- one of the first two keys was gone}.
+-- one of the first two keys was gone, connected since in ms}. Of two sessions of a device the later
+-- one is connected since later, whatever clocks say.
 local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
 local device, session = ARGV[3], ARGV[4]
 
@@ -76,10 +77,13 @@ elseif top_seq > 0 and redis.call('EXISTS', KEYS[1]) == 0 then
 end
 
 -- A device that was never here, or was forgotten, begins after what all others have acknowledged.
-local acked, previous, seen_last = known[4] or '0-0', '', '0'
+local acked, previous, seen_last, connected = known[4] or '0-0', '', '0', now
 if known[5] then
-  acked, seen_last, previous = string.match(known[5], '^(%S+) (%S+) (%S*)')
+  local since
+  acked, seen_last, previous, since = string.match(known[5], '^(%S+) (%S+) (%S*) ?(%d*)')
+  connected = math.max(now, (tonumber(since) or 0) + 1)
 end
+connected = string.format('%.0f', connected)
 
 -- Nothing past its time is read, even if it is still here: the first ms that is young enough.
 local youngest = now - retention + 1
@@ -116,7 +120,7 @@ if ARGV[6] ~= '' and ARGV[6] == epoch then
   end
 end
 
-local row = acked .. ' ' .. ARGV[1] .. ' ' .. session .. ' ' .. ARGV[1] .. ' ' .. ARGV[15]
+local row = acked .. ' ' .. ARGV[1] .. ' ' .. session .. ' ' .. connected .. ' ' .. ARGV[15]
 if ephemeral then
   -- Its gateway may be killed: then the sweeper takes the row away.
   redis.call('HSET', KEYS[2], 'e', epoch, field, row)
@@ -160,4 +164,5 @@ end
 local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[9])
 local start_ms, start_seq = string.match(start, '^(%d+)-(%d+)$')
 return {'ok', epoch, string.format('%.0f', top_ms), string.format('%.0f', top_seq),
-  start_ms, start_seq, resumed, entries, redis.call('HGETALL', KEYS[6]), seen_last, lost}
+  start_ms, start_seq, resumed, entries, redis.call('HGETALL', KEYS[6]), seen_last, lost,
+  connected}

@@ -4,8 +4,10 @@
 -- KEYS  1 inbox  2 meta  3 revoked  4 blocked by
 -- ARGV  1 now ms  2 field of the session's row  3 4 the last entry the session was given: ms, seq
 --       5 how long the device may go unseen before it is written down again, ms
+--       6 since when the session is connected, as attach.lua said
 -- Returns {epoch, top ms, top seq, holder of the device, revoked before ms, number of the last change
--- of blocks}; the epoch is empty where the numbering is no longer the one the session knows.
+-- of blocks}; the epoch is empty where the numbering, or the row of the device, is no longer the one
+-- that the session knows.
 local field = ARGV[2]
 local known = redis.call('HMGET', KEYS[2], 'e', 'q', 't', field)
 local epoch, top_seq = known[1] or '', tonumber(known[2]) or 0
@@ -16,8 +18,9 @@ if given_seq > top_seq or (after_seq and after_seq <= given_seq) then
   epoch = ''
 end
 local holder = ''
-if known[4] then
-  local id, seen, session, rest = string.match(known[4], '^(%S+) (%S+) (%S*)(.*)$')
+local id, seen, session, rest = string.match(known[4] or '', '^(%S+) (%S+) (%S*)(.*)$')
+-- Redis may have come back with the row of an earlier session: nobody took this one's place then.
+if id and (tonumber(string.match(rest, '^ (%d+)')) or 0) >= tonumber(ARGV[6]) then
   holder = session
   -- A device that stays connected is not unseen.
   if tonumber(ARGV[1]) - tonumber(seen) > tonumber(ARGV[5]) then

@@ -48,7 +48,7 @@ async def test_a_session_gets_its_burst_and_then_its_rate(
             assert again.connected.cursor.seq == 0
             await again.send(frames.Ack(0))
             top = await running.worker._services.inboxes.check(
-                Reader(running.app.id, "sink", "none", ""), again.connected.cursor, clock.ms
+                Reader(running.app.id, "sink", "none", ""), again.connected.cursor, 0, clock.ms
             )
             assert top.top == 501
 

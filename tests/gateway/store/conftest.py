@@ -161,10 +161,12 @@ class Store:
             self.app.id, self.app.tier, user, after or Cursor("", 0, 0), self.clock.ms, count
         )
 
-    async def check(self, user: str, given: Cursor, device: str = "phone") -> Checked:
+    async def check(
+        self, user: str, given: Cursor, device: str = "phone", since_ms: int = 0
+    ) -> Checked:
         """Compare a live session with the store."""
         reader = Reader(self.app.id, user, device, session("s"))
-        return await self.inboxes.check(reader, given, self.clock.ms)
+        return await self.inboxes.check(reader, given, since_ms, self.clock.ms)
 
     def inbox(self, user: str) -> list[tuple[int, int]]:
         """The (seq, ms) of what Redis holds, past its time or not."""

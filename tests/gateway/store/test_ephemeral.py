@@ -122,7 +122,7 @@ async def test_one_of_a_killed_gateway_is_gone_after_two_minutes(store: Store) -
     await store.sweeper().sweep()
     rows = {name for name in store.meta("ann") if name.startswith("s:")}
     assert rows == {f"s:{session('lives')}", f"s:{session('third')}"}
-    checked = await store.inboxes.check(reader(store, "gone"), gone.cursor, store.clock.ms)
+    checked = await store.inboxes.check(reader(store, "gone"), gone.cursor, 0, store.clock.ms)
     assert checked.epoch == ""  # its session, where it lives after all, has to connect again
 
 
@@ -132,7 +132,7 @@ async def test_one_that_stays_is_kept(store: Store) -> None:
     stays = await begin(store)
     for _ in range(4):
         store.clock.advance(SEEN_MS / 1000 + 1)
-        checked = await store.inboxes.check(reader(store), stays.cursor, store.clock.ms)
+        checked = await store.inboxes.check(reader(store), stays.cursor, 0, store.clock.ms)
         assert (checked.epoch, checked.holder) == (stays.cursor.epoch, session("look"))
         await store.sweeper().sweep()
     assert "u" not in store.meta("ann")

@@ -255,7 +255,7 @@ class Region:
         return {
             "attach": self.attach,
             "ephemeral": lambda: self.inboxes.attach(LOOKING, tier, now, None, now),
-            "check": lambda: self.inboxes.check(PHONE, Cursor("", 0, 0), now + 60_000),
+            "check": lambda: self.inboxes.check(PHONE, Cursor("", 0, 0), 0, now + 60_000),
             "page": lambda: self.inboxes.page(app, tier, "bob", NOWHERE, now, 10),
             "ack": ack,
             "unread": lambda: self.receipts.unread(app, tier, "bob", now, 10),

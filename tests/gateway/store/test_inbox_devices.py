@@ -28,7 +28,9 @@ def seqs(attached: Attached) -> list[int]:
 async def test_an_empty_inbox(store: Store) -> None:
     """HP-7.2-6: a new device of a new user starts before number 1, and nothing is lost."""
     attached = await store.attach("ann")
-    assert attached == Attached(Cursor(attached.cursor.epoch, 0, 0), 0, False, None, [])
+    assert attached == Attached(
+        Cursor(attached.cursor.epoch, 0, 0), 0, False, None, [], since_ms=store.clock.ms
+    )
     assert len(attached.cursor.epoch) == 8
     assert (await store.attach("ann")).cursor.epoch == attached.cursor.epoch
 
@@ -383,3 +385,22 @@ async def test_check_keeps_a_connected_device_from_being_forgotten(store: Store)
     assert (await store.check("ann", cursor)).holder == session("one")
     assert store.meta("ann")["d:phone"].split()[1] == str(store.clock.ms)
     assert store.meta("ann")["u"] == str(store.clock.ms)
+
+
+async def test_a_row_that_came_back_from_the_past_replaces_nobody(store: Store) -> None:
+    """HP-5.1-12: the device went from one gateway to another, and Redis came back as of before. The
+    row then names the earlier session, but the later one was not replaced."""
+    first = await store.attach("ann", name="one")
+    meta = store.keys.user(store.app.id, "ann").meta
+    before: Any = store.raw.hgetall(meta)
+    second = await store.attach("ann", name="two")  # within the same millisecond
+    assert second.since_ms > first.since_ms
+    assert (await store.check("ann", first.cursor, since_ms=first.since_ms)).holder == session(
+        "two"
+    )
+    store.raw.hset(meta, mapping=before)
+    checked = await store.check("ann", second.cursor, since_ms=second.since_ms)
+    assert (checked.epoch, checked.holder) == ("", "")
+    assert (await store.check("ann", first.cursor, since_ms=first.since_ms)).holder == session(
+        "one"
+    )

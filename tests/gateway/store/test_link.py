@@ -163,7 +163,7 @@ async def test_a_full_redis_is_unavailable_and_keeps_the_connection(servers: Ser
             with pytest.raises(Unavailable, match="oom"):
                 await sent
             assert (
-                await inboxes.check(Reader(APP_ID, "ann", "d", "s"), Cursor("", 0, 0), 1)
+                await inboxes.check(Reader(APP_ID, "ann", "d", "s"), Cursor("", 0, 0), 0, 1)
             ).top == 0
             assert link.up
             raw.config_set("maxmemory", 0)
