@@ -2,6 +2,7 @@
 
 StoreError
 +-- Unavailable          away, overloaded or not durable enough; nothing is known to be done
+|   +-- MissingRights    the ACL user may not do all that a gateway does
 |   +-- Redirected       another node of the cluster has the slot; it was not done
 +-- StoreFault           Redis refused a command that should work: a bug, or foreign data
 +-- Refused              Redis lets this user not in, or not do what is needed
@@ -33,6 +34,23 @@ class Unavailable(StoreError):
         self.reason = reason
         self.retry_after = retry_after
         self.detail = detail
+
+
+class MissingRights(Unavailable):
+    """The ACL user `user` may not run `commands`, which a gateway needs. It is asked again."""
+
+    def __init__(self, user: str, commands: str) -> None:
+        super().__init__("rights", detail=rights_text(user, commands))
+        self.user = user
+        self.commands = commands
+
+
+def rights_text(user: str, commands: str) -> str:
+    """What to do about rights that are missing."""
+    return (
+        f"the Redis user {user!r} may not run {commands}: "
+        'give it the rights in deploy/RUNBOOK.md, "Redis\' users"'
+    )
 
 
 class Redirected(Unavailable):

@@ -17,9 +17,11 @@ from typing import Any, Final
 import hiredis
 import structlog
 
+from gateway.store import rights
 from gateway.store.connection import RedisConnection, pack
 from gateway.store.errors import (
     IsCluster,
+    MissingRights,
     NotDurable,
     StampError,
     StoreError,
@@ -28,6 +30,7 @@ from gateway.store.errors import (
 )
 from gateway.store.keys import STAMP
 from gateway.store.promises import DURABILITY, Condition, Promises, look, problem
+from gateway.store.reasons import words_of
 from gateway.store.scripts import SCRIPTS, Script
 from gateway.store.servers import Server
 from gateway.store.stamp import Call, Stamp
@@ -221,6 +224,7 @@ class NodeLink(RedisConnection, Link):
         self._condition: Condition | None = None
         self._broken = ""
         self._config = True  # whether Redis lets us use CONFIG
+        self._allowed = False  # our user has been found to have its rights
         self._pending: deque[Then | _Held | _Barrier] = deque()
         self._held: list[_Held] = []
         self._barrier: _Barrier | None = None
@@ -276,7 +280,10 @@ class NodeLink(RedisConnection, Link):
             self._ask(partial(_settle, future), pack(command))
             return future
 
+        self._allowed = False
         await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()))
+        await self._check_rights(ask)
+        self._allowed = True
         if self.on_greet is not None:
             await self.on_greet(ask)
         await self._check_server(ask)
@@ -304,6 +311,19 @@ class NodeLink(RedisConnection, Link):
             _log.info("redis_keeps_promise", promise=self._broken)
         self._broken = broken
         return condition
+
+    async def _check_rights(self, ask: Call) -> None:
+        """Whether our user may do what a gateway does, before something is half done."""
+        url = self._server.url
+        commands = rights.needed(
+            self.stamp.identity.region,
+            replicas=self._replicas > 0,
+            cluster=url.kind == "cluster",
+        )
+        refused = await ask("EVALSHA", rights.RIGHTS.sha, 0, *rights.arguments(commands))
+        names = rights.missing(commands, refused)
+        if names:
+            raise MissingRights(url.login.user or "default", names)
 
     async def _check_server(self, ask: Call) -> None:
         """Whether it is the server that it should be."""
@@ -347,6 +367,8 @@ class NodeLink(RedisConnection, Link):
         # Only the first word: the rest of a script's error may quote keys.
         text = str(reply)
         word = "NOPERM" if text.startswith(_FORBIDDEN) else text.split(" ", 1)[0]
+        if word == "NOPERM" and not self._allowed:
+            return Unavailable("noperm", detail=words_of(text))
         if word in _RECONNECT:
             self.abort()
         if word in _PASSING:

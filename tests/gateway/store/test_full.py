@@ -103,6 +103,7 @@ WORKING: Final = frozenset(
         "reach",
         "read",
         "revoke",
+        "rights",
         "room_join",
         "room_seats",
         "room_signal",

@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 from gateway.redis_url import RedisUrl
 from gateway.store import stamp
 from gateway.store.servers import Server
+from tests.acl import rules_of
 from tests.certificates import Authority, Issued
 from tests.clusters import SLOTS, Node, wait_until
 from tests.conftest import REDIS
@@ -34,12 +35,7 @@ IDENTITY = stamp.Identity("sg", {1: "a" * 16})
 PASSWORD: Final = "s3cret/one@two"
 QUOTED: Final = "s3cret%2Fone%40two"
 
-RULES: Final = (
-    "resetkeys ~hp:* resetchannels &hp:* -@all +@read +@write +@pubsub +@scripting +@connection "
-    "-@dangerous +time +wait +info +cluster|nodes +cluster|myid +cluster|slots +config|get"
-)
-"""What a gateway's user needs. INFO and CLUSTER SLOTS are for `homeport doctor` and `homeport app`,
-and so is CONFIG GET, which durability fsync needs too."""
+RULES: Final = rules_of("gateway")
 
 
 pytestmark = pytest.mark.skipif(

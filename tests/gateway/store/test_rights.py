@@ -1,0 +1,138 @@
+"""The rights of the Redis user: the runbook's are enough, and each that is missing is named."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+import gateway
+from gateway.apps.app import create_app
+from gateway.security.keyring import Keyring
+from gateway.store import rights, stamp
+from gateway.store.admin import Admin
+from tests.acl import rules_of
+from tests.gateway.store.conftest import Servers, node_link, until
+from tests.harness import make_settings, running_worker
+from tests.scenario import everything, refusals
+
+IDENTITY = stamp.Identity("sg", {1: "a" * 16})
+STORE = Path(gateway.__file__).parent / "store"
+
+
+class Served:
+    """A server, and the URL of its user `gw`."""
+
+    def __init__(self, url: str) -> None:
+        self.raw: Any = redis.Redis.from_url(url)
+        self.url = url.replace("unix://", "unix://gw:pw@")
+
+    def allow(self, rules: str) -> None:
+        """Give the user these rights, and no others."""
+        self.raw.execute_command("ACL", "SETUSER", "gw", "reset", "on", ">pw", *rules.split())
+
+
+@pytest.fixture
+def served(servers: Servers) -> Iterator[Served]:
+    """With a user that may do what the runbook says of gateways."""
+    made = Served(servers().url)
+    made.allow(rules_of("gateway"))
+    yield made
+    made.raw.close()
+
+
+async def test_the_runbooks_user_can_be_a_gateway(served: Served, tmp_path: Path) -> None:
+    """G8: all that a gateway does, it may; and nobody outside the region's keys hears of it."""
+    with capture_logs() as logs:
+        async with running_worker(make_settings(served.url, tmp_path)) as running:
+            await everything(running)
+    assert refusals(logs) == []
+    with redis.Redis.from_url(served.url) as raw:
+        for command in (
+            ["GET", "hp:eu:x"],
+            ["FLUSHALL"],
+            ["KEYS", "*"],
+            ["CONFIG", "SET", "a", "b"],
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                raw.execute_command(*command)
+
+
+async def test_the_runbooks_operator_can_use_the_command_line(
+    served: Served, keyring: Keyring
+) -> None:
+    """Apps are made and changed, and all that doctor asks is told."""
+    served.allow(rules_of("operator"))
+    async with Admin.open(served.url, "sg", keyring) as admin:
+        app = create_app("shop", "sg", "free", "global", 1)
+        await admin.create_app(app, 1)
+        assert [found.id for found in await admin.list_apps()] == [app.id]
+        await admin.set_tier(app.id, "pro", 2)
+        await admin.revoke(app.id, "bob", 3)
+        await admin.kick(app.id, "bob")
+        facts = await admin.facts(0.0)
+        await admin.delete_app(app.id)
+    assert facts.append_only is not None
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ("-time", "TIME"),
+        ("-ssubscribe", "SSUBSCRIBE"),
+        ("-xadd -zadd", "XADD, ZADD"),
+        ("resetkeys ~hp:sg:*", "HGET on hp:region"),
+        ("resetchannels", "SPUBLISH, SSUBSCRIBE"),
+        ("-evalsha", "run the 'evalsha' command"),
+        ("-script", "run the 'script|load' command"),
+    ],
+)
+async def test_a_right_that_is_missing_is_named_at_the_start(
+    served: Served, changed: str, named: str
+) -> None:
+    """A security team gave reads, writes and scripts: the gateway was ready, and all that needed
+    TIME failed as `internal`, again and again. Now it waits, says which, and begins once it may."""
+    served.allow(f"{rules_of('gateway')} {changed}")
+    link = node_link(served.url, IDENTITY)
+    with capture_logs() as logs:
+        starting = asyncio.create_task(link.start())
+        await until(lambda: any(log["event"] == "redis_connect_failed" for log in logs))
+    failed = next(log for log in logs if log["event"] == "redis_connect_failed")
+    assert named in failed["reason"]
+    assert (
+        "'gw'" in failed["reason"] or "User gw" in failed["reason"] or "NOPERM" in failed["reason"]
+    )
+    assert not starting.done()
+    served.allow(rules_of("gateway"))
+    async with asyncio.timeout(20):
+        await starting
+    await link.aclose()
+
+
+def test_every_command_that_is_used_is_asked_for(served: Served) -> None:
+    """Those of the scripts and those of the sources; with words that fit each, because Redis
+    panics where they don't."""
+    commands = rights.needed("sg", replicas=True, cluster=True)
+    asked = {words[0] for words in commands}
+    lua = "".join(path.read_text() for path in STORE.glob("lua/*.lua"))
+    used = set(re.findall(r"redis\.p?call\('([A-Z]+)'", lua))
+    for path in STORE.parent.rglob("*.py"):
+        if path.name != "admin.py":
+            text = path.read_text()
+            used |= set(re.findall(r"(?:\bcall|\bask|everywhere)\(\s*\"([A-Z]+)\"", text))
+            used |= set(re.findall(r"(?:pack\(\(|_send\()\"([A-Z]+)\"", text))
+    assert used - asked == {"INFO", "CONFIG"}
+    arities: Any = {each["name"]: each["arity"] for each in _infos(served.raw)}
+    for words in commands:
+        arity = arities[words[0].lower()]
+        assert len(words) == arity or len(words) >= -arity > 0, words
+
+
+def _infos(raw: Any) -> list[Any]:
+    return list(raw.command().values())
