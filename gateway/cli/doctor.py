@@ -21,6 +21,7 @@ from gateway.cli.place import Config, Data, Json, Place
 from gateway.config import Settings
 from gateway.net import tls
 from gateway.net.tls import TLSError
+from gateway.redis_url import RedisUrl
 from gateway.runtime import control
 from gateway.runtime.embedded import OLDEST_SERVER
 from gateway.security.keyring import Keyring, KeyringError
@@ -78,6 +79,7 @@ def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> N
 
 def _examine(place: Place, config: Path | None) -> Iterator[Finding]:
     settings = place.settings
+    yield examine_access(RedisUrl.parse(settings.redis_url))
     try:
         keyring = Keyring.load(settings.key_file, settings.region)
     except KeyringError as error:
@@ -121,6 +123,23 @@ def _kernel() -> dict[str, int]:
 async def _facts(place: Place) -> StoreFacts:
     async with place.admin() as admin:
         return await admin.facts(time.time())
+
+
+def examine_access(url: RedisUrl) -> Finding:
+    """Whether others can read or write this Redis on the way, or just log in."""
+    name = "access to Redis"
+    if url.is_loopback:
+        return Finding(name, True, "it does not leave this machine")
+    lacks = [] if url.tls else ["TLS (rediss://)"]
+    lacks += [] if url.login.password else ["a password (user:password@)"]
+    if lacks:
+        return Finding(
+            name,
+            False,
+            f"redis_url leaves this machine without {' and without '.join(lacks)}: "
+            "see Redis' users in deploy/RUNBOOK.md",
+        )
+    return Finding(name, True, "TLS and a password")
 
 
 def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:

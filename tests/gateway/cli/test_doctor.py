@@ -16,6 +16,7 @@ import redis
 from gateway.cli.doctor import (
     KERNEL,
     OPEN_FILES,
+    examine_access,
     examine_kernel,
     examine_keyring,
     examine_open_files,
@@ -23,6 +24,7 @@ from gateway.cli.doctor import (
     examine_tls,
 )
 from gateway.config import Settings
+from gateway.redis_url import RedisUrl
 from gateway.runtime import devcerts
 from gateway.security.keyring import Keyring
 from gateway.store.admin import StoreFacts
@@ -251,3 +253,25 @@ def test_a_kernel_that_has_room_for_few_is_told() -> None:
     assert examine_kernel(KERNEL).ok
     low = examine_kernel({"net.core.somaxconn": 128})
     assert not low.ok and "sysctl -w net.core.somaxconn=" in low.text
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://redis:6379", "without TLS (rediss://) and without a password"),
+        ("redis://gw:p@redis", "without TLS (rediss://): see"),
+        ("rediss://redis", "without a password (user:password@): see"),
+        ("redis+cluster://gw:p@127.0.0.1,10.0.0.1", "without TLS"),
+    ],
+)
+def test_a_redis_that_others_can_reach_is_told(url: str, says: str) -> None:
+    """G7, G8: whoever listens on the way, or reaches the port, has the region's Redis."""
+    found = examine_access(RedisUrl.parse(url))
+    assert not found.ok
+    assert says in found.text
+
+
+@pytest.mark.parametrize("url", ["rediss://gw:p@redis", "redis://127.0.0.1", "unix:///run/r.sock"])
+def test_a_redis_that_nobody_else_reaches_is_good(url: str) -> None:
+    """Also without either, where nothing leaves the machine."""
+    assert examine_access(RedisUrl.parse(url)).ok
