@@ -264,6 +264,31 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
             ),
         ],
     ),
+    (
+        "What it is, and takes",
+        [
+            (
+                "Versions",
+                "short",
+                [("{{version}}", total("homeport_build_info", "version"))],
+            ),
+            (
+                "Processors in use",
+                "short",
+                [("{{instance}}", rate("homeport_runtime_cpu_seconds_total", "instance"))],
+            ),
+            (
+                "Memory of workers",
+                "bytes",
+                [("{{instance}}", total("homeport_runtime_resident_memory_bytes", "instance"))],
+            ),
+            (
+                "Open files",
+                "short",
+                [("{{instance}}", total("homeport_runtime_open_files", "instance"))],
+            ),
+        ],
+    ),
 ]
 
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}

@@ -238,6 +238,28 @@ _ALL: Final = (
         label="clock",
         over="max",
     ),
+    Metric(
+        "homeport_runtime_cpu_seconds_total",
+        "counter",
+        "Seconds of a processor that workers have used.",
+    ),
+    Metric(
+        "homeport_runtime_resident_memory_bytes",
+        "gauge",
+        "Memory that is held for workers. What they share is counted for each.",
+    ),
+    Metric(
+        "homeport_runtime_open_files",
+        "gauge",
+        "Descriptors that workers have open. Linux 6.2 or newer says how many.",
+    ),
+    Metric(
+        "homeport_build_info",
+        "gauge",
+        "Always 1; its label is the version of the gateway.",
+        label="version",
+        over="own",
+    ),
     Metric("homeport_runtime_workers", "gauge", "Workers that are there.", over="own"),
     Metric(
         "homeport_runtime_worker_restarts_total",

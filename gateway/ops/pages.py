@@ -6,6 +6,7 @@ import math
 import resource
 from collections.abc import Iterable
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -45,6 +46,10 @@ class _Own(Collector):
             metric = METRICS[name]
             family = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
             yield family(name, metric.meaning, value=value)
+        build = METRICS["homeport_build_info"]
+        told = GaugeMetricFamily(build.name, build.meaning, labels=[build.label])
+        told.add_metric([version("homeport")], 1)
+        yield told
 
 
 def pages(board: Board, folder: Path) -> Starlette:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.net.listener import Listener
 from gateway.net.tls import Certificate
 from gateway.ops.board import FAULTS
+from gateway.runtime import usage
 from gateway.runtime.reload import Reloading
 from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
@@ -50,6 +51,10 @@ class Measures:
     def export(self, exporter: Exporter) -> None:
         """Tell all of it."""
         tell, counts = exporter.tell, self.counts
+        tell("homeport_runtime_cpu_seconds_total", usage.cpu_s())
+        tell("homeport_runtime_resident_memory_bytes", usage.resident_bytes())
+        if open_files := usage.open_files():
+            tell("homeport_runtime_open_files", open_files)
         tell("homeport_net_connections", self.listener.open)
         for reason, count in (counts.refused | self.listener.refused).items():
             tell("homeport_net_refused_connections_total", count, reason)

@@ -12,8 +12,11 @@ SUBSYSTEMS = "net|session|chat|store|security|runtime"
 
 
 def test_names_are_homeport_subsystem_noun_unit() -> None:
-    """``homeport_<subsystem>_<noun>_<unit>[_total]``: counters, and they alone, end in _total."""
+    """``homeport_<subsystem>_<noun>_<unit>[_total]``: counters, and they alone, end in _total. That
+    of the version is called as everybody's is, ``…_build_info``."""
     for name, metric in METRICS.items():
+        if name == "homeport_build_info":
+            continue
         assert re.fullmatch(rf"homeport_({SUBSYSTEMS})(_[a-z]+)+", name), name
         assert name.endswith("_total") == (metric.type == "counter"), name
         assert name.endswith("_seconds") == bool(metric.bounds_s) or metric.type == "gauge", name
@@ -21,7 +24,7 @@ def test_names_are_homeport_subsystem_noun_unit() -> None:
 
 def test_labels_are_none_of_a_users() -> None:
     """The only labels there are have values of Homeport's own."""
-    own = {"", "reason", "tier", "type", "code", "setting", "fault", "file", "clock"}
+    own = {"", "reason", "tier", "type", "code", "setting", "fault", "file", "clock", "version"}
     assert {metric.label for metric in METRICS.values()} == own
 
 

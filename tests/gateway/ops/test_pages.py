@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ async def ask(
     }
     await app(scope, receive, send)
     body = said[1]["body"]
-    return said[0]["status"], json.loads(body) if said[0]["status"] != 405 else body
+    is_json = (b"content-type", b"application/json") in said[0]["headers"]
+    return said[0]["status"], json.loads(body) if is_json else body.decode()
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "10.1.2.3"])
@@ -69,3 +71,10 @@ async def test_another_path_says_what_there_is(app: Starlette) -> None:
     status, told = await ask(app, "/")
     assert status == 404
     assert told["there_is"] == ["/livez", "/readyz", "/startupz", "/metrics", "/drain"]
+
+
+async def test_metrics_tell_the_version(app: Starlette) -> None:
+    """In a roll-out somebody asks which gateway is what."""
+    status, told = await ask(app, "/metrics")
+    assert status == 200
+    assert f'homeport_build_info{{version="{version("homeport")}"}} 1.0' in told

@@ -17,7 +17,7 @@ from cryptography import x509
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway.runtime import devcerts
+from gateway.runtime import devcerts, usage
 from gateway.security.keyring import Keyring
 from gateway.store.errors import Unavailable
 from gateway.store.inbox import Entry
@@ -427,3 +427,13 @@ async def test_every_frame_and_close_has_its_name_from_the_start(metered: Metere
     assert now["session_closes_total{slow_consumer}"] == 0
     assert now["session_token_refusals_total{token_expired}"] == 0
     assert now["session_sessions{enterprise}"] == 0
+
+
+async def test_what_a_worker_takes_is_told(metered: Metered) -> None:
+    """Of processors (homeport_runtime_cpu_seconds_total), memory and descriptors; the version,
+    homeport_build_info, is the ops process' to tell (tests/gateway/ops/test_pages.py)."""
+    now = metered.now
+    assert now["runtime_cpu_seconds_total"] > 0
+    assert now["runtime_resident_memory_bytes"] > 10 * 2**20
+    if usage.open_files():
+        assert 3 < now["runtime_open_files"] < 1_000_000
