@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import select
@@ -15,6 +17,11 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load_settings
+from gateway.runtime import devfolder
+from gateway.security import tokens as minting
+from protocol.client import Client
+from tests.everything import send_everything
+from tests.harness import PROGRAM
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -153,6 +160,64 @@ def test_the_readmes_python_works(dev: Dev, tmp_path: Path) -> None:
         last_lines.append(run.stdout.splitlines()[-1])
     assert last_lines == ["alice Hello from Python", "Hello, room from alice", "bob is online"]
     assert run.stdout.splitlines()[1] == "read by 1"
+
+
+READS = (
+    ("listen", "--as", "alice", "--count", "30"),
+    ("history", "--as", "alice", "--with", "mallory"),
+    ("room", "join", "lobby", "--as", "alice", "--count", "9"),
+    ("unread", "--as", "alice"),
+    ("presence", "mallory", "--as", "alice"),
+    ("group", "list", "--as", "mallory"),
+)
+
+
+@pytest.mark.timeout(300)
+def test_what_another_user_sends_stops_nobody(dev: Dev, tmp_path: Path) -> None:
+    """G9: a group's notice, a recall or a body that is no text made README's loop raise at the same
+    message after each start, so nothing behind it was ever read. Each program of README, and each
+    command that reads, gets over whatever a stranger can send; no terminal is steered."""
+    state = devfolder.load(dev.data)
+
+    def token(user: str) -> str:
+        return minting.mint(state.app_id, state.certificate, devfolder.REGION, user, time.time())
+
+    url = dev.field("Plain")
+    asyncio.run(send_everything(url, token("mallory"), ["alice", "bob"], "lobby"))
+    asyncio.run(_send(url, token("carol"), "important"))
+    latin = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1:strict"}
+    for words in READS:
+        for form in ((), ("--json",)):
+            shown = _run([str(PROGRAM), *words, *form, "--data", str(dev.data)], latin)
+            assert b"\x1b" not in shown, words
+            assert shown or words[0] == "group"
+            for line in shown.splitlines() if form else ():
+                json.loads(line)
+    script = tmp_path / "example.py"
+    first, *others = blocks("python")
+    # README's own loop, going on to a message that came last.
+    script.write_text(first.replace("break  #", 'if message.text == "important": break  #'))
+    shown = _run([sys.executable, str(script), url, token("alice")], {"PYTHONPATH": str(ROOT)})
+    assert b"carol important" in shown
+    for program in (first, *others):
+        script.write_text(program)
+        users = ["alice", "bob"] if "bob: str" in program else ["alice"]
+        _run(
+            [sys.executable, str(script), url, *map(token, users)],
+            {"PYTHONPATH": str(ROOT)},
+        )
+
+
+def _run(command: list[str], env: dict[str, str]) -> bytes:
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=60, check=False)
+    assert ran.returncode == 0, (command, ran.stderr.decode())
+    assert b"Traceback" not in ran.stderr
+    return ran.stdout
+
+
+async def _send(url: str, token: str, text: str) -> None:
+    async with Client(url, device="d", token=token) as client:
+        await client.send("alice", text)
 
 
 def test_the_readmes_configuration_is_accepted(tmp_path: Path) -> None:

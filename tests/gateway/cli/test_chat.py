@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 from pathlib import Path
 
@@ -123,21 +122,6 @@ def test_a_real_argument_that_is_not_utf8(tmp_path: Path) -> None:
     ran = subprocess.run(words, capture_output=True, check=False, timeout=60, cwd=tmp_path)
     assert ran.returncode == 2
     assert b"argument 6 is not UTF-8" in ran.stderr
-    assert b"Traceback" not in ran.stderr
-
-
-def test_a_terminal_without_all_letters_gets_escapes(tmp_path: Path) -> None:
-    """What is printed holds other users' words: in Latin-1 they raised."""
-    folder = tmp_path / "你好"
-    ran = subprocess.run(
-        [PROGRAM, "listen", "--as", "alice", "--data", folder],
-        env=os.environ | {"PYTHONIOENCODING": "latin-1:strict"},
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    assert ran.returncode == 3
-    assert b"\\u4f60\\u597d" in ran.stderr
     assert b"Traceback" not in ran.stderr
 
 

@@ -1,0 +1,51 @@
+"""A user who sends others everything that a user can send, to see what stands it."""
+
+from __future__ import annotations
+
+from protocol.client import Client
+from protocol.limits import MAX_KIND_CHARS, MAX_MENTIONS, MAX_SIGNAL_BYTES
+
+ESCAPES = "\x1b[2J\x1b]0;owned\x07\r\n\u202e\x00 grüße 你好 🙂"
+"""A text that steers a terminal, and has letters that not every one has."""
+
+BODIES: tuple[tuple[str, bytes], ...] = (
+    ("text", ESCAPES.encode()),
+    ("text", b""),
+    ("text", b"not UTF-8: \xff\xc3\xed\xa0\x80"),
+    ("text", b"x" * 4096),
+    ("binary", bytes(range(256))),
+    ("image", b"\x89PNG\x00"),
+    (ESCAPES, b"of a kind like that"),
+    ("k" * MAX_KIND_CHARS, b"\xdd\xff\xff\xff\xff"),
+    ("json", b"[" * 4000),
+)
+"""Kinds and bodies."""
+
+
+async def send_everything(url: str, token: str, victims: list[str], room: str) -> None:
+    """Send it all to each of `victims`, to a group of them, and to a room."""
+    async with Client(url, device="everything", token=token) as client:
+        await client.set_presence("away", ESCAPES)
+        group = await client.create_group(ESCAPES, victims)
+        for to in (*victims, group.address):
+            for kind, body in BODIES:
+                await client.send(to, body, kind=kind)
+            await client.recall(await client.send(to, "recalled"))
+            edited = await client.send(to, "edited")
+            await client.edit(edited, ESCAPES)
+            many = [f"user{number}" for number in range(MAX_MENTIONS)]
+            await client.send(to, "options", mentions=many, reply=edited.id, ttl=3600)
+            await client.send(to, "no history", history=False)
+            if to != group.address:
+                await client.send(to, b"\xff", kind="text", online_only=True)
+            client.signal(to, ESCAPES, b"\xff" * MAX_SIGNAL_BYTES)
+        await client.rename_group(group.id, "g" * 128)
+        await client.set_role(group.id, victims[0], "admin")
+        await client.mute(group.id)
+        await client.mute(group.id, victims[1])
+        await client.remove_members(group.id, victims[:1])
+        await client.add_members(group.id, victims[:1])
+        await client.delete_group(group.id)
+        async with client.room(room) as joined:
+            for kind, body in BODIES:
+                await joined.send(body, kind=kind)
