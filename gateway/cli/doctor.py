@@ -144,8 +144,11 @@ def examine_access(url: RedisUrl) -> Finding:
 
 def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
     """What there is to say of a Redis that answers."""
-    version = tuple(int(part) for part in facts.version.split(".")[:2])
-    if version >= OLDEST_SERVER:
+    version = tuple(int(part) for part in facts.version.split(".")[:2] if part)
+    if not version:
+        text = "it answers; INFO is kept from its user, so version, memory and disk are not told"
+        yield Finding("Redis", True, text)
+    elif version >= OLDEST_SERVER:
         many = f", a cluster of {facts.primaries} primaries" if facts.primaries > 1 else ""
         yield Finding("Redis", True, f"{facts.server} {facts.version}{many}")
     else:

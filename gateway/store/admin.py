@@ -14,6 +14,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import (
+    NoPermissionError,
     RedisClusterException,
     RedisError,
 )
@@ -463,10 +464,10 @@ class Admin:
 
 
 async def _server_facts(redis: Any, now_s: float) -> ServerFacts:
-    info = await redis.info("server")
-    replication = await redis.info("replication")
+    info = await _info(redis, "server")
+    replication = await _info(redis, "replication")
     seconds, micros = await redis.time()
-    found = await redis.info("memory") | await redis.info("persistence")
+    found = await _info(redis, "memory") | await _info(redis, "persistence")
     try:
         append_fsync = (await redis.config_get("appendfsync")).get("appendfsync")
     except RedisError:  # an ACL user need not have CONFIG
@@ -474,7 +475,7 @@ async def _server_facts(redis: Any, now_s: float) -> ServerFacts:
     condition = condition_of({name: str(value) for name, value in found.items()}, append_fsync)
     return ServerFacts(
         server="Valkey" if info.get("server_name") == "valkey" else "Redis",
-        version=str(info.get("valkey_version", info["redis_version"])),
+        version=str(info.get("valkey_version", info.get("redis_version", ""))),
         append_only=condition.append_only,
         append_fsync=condition.append_fsync,
         eviction=condition.eviction,
@@ -483,6 +484,14 @@ async def _server_facts(redis: Any, now_s: float) -> ServerFacts:
         replicas=int(replication.get("connected_slaves", 0)),
         clock_skew_s=seconds + micros / 1e6 - now_s,
     )
+
+
+async def _info(redis: Any, section: str) -> dict[str, Any]:
+    """A section of INFO; empty where the ACL user may not read it."""
+    try:
+        return dict(await redis.info(section))
+    except NoPermissionError:
+        return {}
 
 
 def _options() -> dict[str, Any]:

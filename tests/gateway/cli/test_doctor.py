@@ -275,3 +275,15 @@ def test_a_redis_that_others_can_reach_is_told(url: str, says: str) -> None:
 def test_a_redis_that_nobody_else_reaches_is_good(url: str) -> None:
     """Also without either, where nothing leaves the machine."""
     assert examine_access(RedisUrl.parse(url)).ok
+
+
+def test_a_server_that_tells_nothing_of_itself_is_examined_all_the_same(region: Region) -> None:
+    """A user without INFO: it was the end of all checks of Redis, without the command's name."""
+    region.create()
+    with redis.Redis.from_url(region.valkey.url) as store:
+        store.acl_setuser("default", True, nopass=True, commands=["-info", "-config"])
+    lines = region.run("doctor", "--json").out.splitlines()
+    found = {item["check"]: item for item in map(json.loads, lines)}
+    assert "INFO is kept" in found["Redis"]["text"]
+    assert found["region stamp"]["ok"]
+    assert found["clock"]["ok"]
