@@ -15,6 +15,7 @@ from bench.record import Recorder
 from bench.stamp import FROM_END, STAMP
 from bench.wire import WebSocketClient, masked
 from protocol import codec, codes, frames
+from protocol.limits import MAX_LAST
 
 KIND: Final = "bench"
 PROGRAM: Final = "homeport-bench"
@@ -103,8 +104,12 @@ class Client(WebSocketClient):
         "_pushes",
         "_refused",
         "_requests",
+        "_room_last",
+        "_room_last_at",
+        "_seat",
         "_timed",
         "_total",
+        "back_in_s",
         "connected",
         "on_connected",
         "on_refused",
@@ -131,6 +136,10 @@ class Client(WebSocketClient):
         self._cursor: frames.Cursor | None = None
         self._last = b""  # the last read with a push of the inbox, and where that begins
         self._last_at = 0
+        self._room_last = b""  # the same of the last push of the room
+        self._room_last_at = 0
+        self._seat: tuple[str, int] | None = None  # the room's epoch, and what was heard at joining
+        self.back_in_s = 0.0  # what a goaway asked to wait before connecting again
         self._pushes = 0  # since the last ack
         self._ack_timer: asyncio.TimerHandle | None = None
         self._refused: set[int] = set()  # numbers of ours
@@ -186,6 +195,8 @@ class Client(WebSocketClient):
                         total.ack_every, self.ack
                     )
                 self._pushes += 1
+            else:
+                self._room_last, self._room_last_at = data, start
         elif kind == _OK:
             request_id, _ = _uint(data, start + 2)
             pending = self._pending.pop(request_id, None)
@@ -221,6 +232,8 @@ class Client(WebSocketClient):
             if frame.lost is not None:
                 self._total.told_lost += frame.lost[1] - frame.lost[0] + 1
             self.on_connected()
+            if self._seat is not None:
+                self.join(lambda _: None)
             for request_id, (number, due) in tuple(self._pending.items()):
                 self._write(request_id, number, due)  # the same message id: it counts once
         elif isinstance(frame, frames.Ok):
@@ -230,6 +243,8 @@ class Client(WebSocketClient):
             self._error(frame)
         elif isinstance(frame, frames.Ping):
             self.write(_PONG)
+        elif isinstance(frame, frames.Goaway):
+            self.back_in_s = frame.reconnect_in
         elif isinstance(frame, frames.Lost):
             self._total.told_lost += frame.last - frame.first + 1
 
@@ -244,6 +259,22 @@ class Client(WebSocketClient):
             refused = self._pending.pop(frame.id, None)
             if refused is not None:
                 self._refused.add(refused[0])
+
+    def join(self, answered: Callable[[frames.Ok | frames.Error], None]) -> None:
+        """Join the room; once it was joined, to go on behind the last message that came."""
+        epoch, after = self._seat or ("", 0)
+        if self._room_last:
+            after, _ = _uint(self._room_last, self._room_last_at + 2)
+        last = MAX_LAST if self._seat is not None else 0
+
+        def joined(answer: frames.Ok | frames.Error) -> None:
+            if isinstance(answer, frames.Ok):
+                self._seat = (answer.result.epoch or "", answer.result.seq or 0)
+            else:
+                self._total.refused["rejoin" if self._seat is not None else "join"] += 1
+            answered(answer)
+
+        self.request(lambda id: frames.Roomjoin(id, self.who.room, last, epoch, after), joined)
 
     # -- what goes -------------------------------------------------------------------------------
 

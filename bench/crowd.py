@@ -99,7 +99,8 @@ class Crowd:
         )
 
     async def drop(self) -> None:
-        """End every connection at once, without a word."""
+        """End every connection at once, without a word, and for now for good."""
+        self._resumes = False
         for index, connection in tuple(self._connections.items()):
             connection.keep_session()
             self._expected_to_go.add(index)
@@ -132,6 +133,7 @@ class Crowd:
                 raise
 
     def _lost(self, client: AnyClient) -> None:
+        was_connected = client.connected
         client.lost()
         index = client.who.index
         if self._connections.pop(index, None) is None:
@@ -140,13 +142,15 @@ class Crowd:
             self._expected_to_go.discard(index)
         else:
             self._total.closes[client.close_code] += 1
-        if self._resumes:
+        if self._resumes and was_connected and isinstance(client, Client):
             task = asyncio.create_task(self._reconnect(client))
             self._reconnecting.add(task)
             task.add_done_callback(self._reconnecting.discard)
 
-    async def _reconnect(self, client: AnyClient) -> None:
+    async def _reconnect(self, client: Client) -> None:
         begun = time.monotonic_ns()
+        await asyncio.sleep(client.back_in_s)
+        client.back_in_s = 0.0
         while not client.connected:
             try:
                 await self._connect(client, resume=True)
@@ -156,9 +160,10 @@ class Crowd:
         self.times.append(time.monotonic_ns() - begun)
 
     async def churn(self) -> None:
-        """Drop a connection every `CHURN_EVERY_S`, to be resumed at once."""
+        """Drop a connection every `CHURN_EVERY_S`. From here on each that is lost is resumed, as a
+        client of a gateway that leaves does it."""
         churners = [c for c in self._clients if c.who.churns]
-        self._resumes = bool(churners)
+        self._resumes = True
         while churners:
             await asyncio.sleep(CHURN_EVERY_S)
             client = self._random.choice(churners)

@@ -73,11 +73,7 @@ class Worker:
     async def prepare(self) -> None:
         """Join the rooms and create the groups. Peers have subscribed when they connected."""
         members = [client for client in self._clients if isinstance(client, Client)]
-        joining = [
-            self._ask(client, partial(frames.Roomjoin, room=client.who.room, last=0))
-            for client in members
-            if client.who.room
-        ]
+        joining = [self._answer(client.join) for client in members if client.who.room]
         for start in range(0, len(joining), IN_FLIGHT):
             await asyncio.gather(*joining[start : start + IN_FLIGHT])
         for client in members:
@@ -171,8 +167,13 @@ class Worker:
     # -- waiting ---------------------------------------------------------------------------------
 
     async def _ask(self, client: Client, make: Callable[[int], frames.ClientFrame]) -> frames.Ok:
+        return await self._answer(partial(client.request, make))
+
+    async def _answer(
+        self, ask: Callable[[Callable[[frames.Ok | frames.Error], None]], None]
+    ) -> frames.Ok:
         done: asyncio.Future[frames.Ok | frames.Error] = asyncio.get_running_loop().create_future()
-        client.request(make, done.set_result)
+        ask(done.set_result)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             answer = await done
         if isinstance(answer, frames.Error):

@@ -19,9 +19,11 @@ ME = 3
 class Held:
     """A client that is connected, and what it writes, decoded."""
 
-    def __init__(self, ack_every: float = 0) -> None:
+    def __init__(self, ack_every: float = 0, room: str = "") -> None:
         self.total = Totals(RUN, b"f" * 108, ack_every)
-        who = Who(index=ME, user="me", device="bench", token="t", sends_to="you", hears=(3, 4))
+        who = Who(
+            index=ME, user="me", device="bench", token="t", sends_to="you", hears=(3, 4), room=room
+        )
         self.client = Client(who, self.total)
         self.refusals: list[str] = []
         self.connections = 0
@@ -187,3 +189,20 @@ def test_a_refused_connect_says_why() -> None:
     held.client.on_open()
     held.hear(frames.Error(2, 115, "over"))
     assert held.refusals == ["token_expired"]
+
+
+def test_a_gateway_that_leaves_is_followed_and_its_room_joined_again() -> None:
+    """A rolling restart was told as a loss: clients never came back, and members heard no more of
+    their room. The wait is what the gateway asked for, and the room goes on where it was."""
+    held = Held(room="lobby")
+    held.client.join(lambda _: None)
+    (first,) = held.said()
+    assert isinstance(first, frames.Roomjoin) and first.last == 0
+    held.hear(frames.Ok(first.id, frames.Result(epoch="r1", seq=40, members=2)))
+    held.hear(frames.Roompush(41, 1, message(4, 0)), frames.Goaway(1.5))
+    assert held.client.back_in_s == 1.5
+    held.client.lost()
+    held.connect()
+    (again,) = held.said()
+    assert isinstance(again, frames.Roomjoin)
+    assert (again.room, again.epoch, again.after) == ("lobby", "r1", 41)
