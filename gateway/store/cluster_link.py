@@ -15,18 +15,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from operator import attrgetter
 from typing import Any, Final
 
-import hiredis
 import structlog
 
 from gateway.store.cluster import Cluster, ClusterNode
-from gateway.store.connection import pack
 from gateway.store.errors import Redirected, StampError, StoreError, Unavailable
-from gateway.store.link import MAX_PENDING, Link, NodeLink, Then
+from gateway.store.link import MAX_PENDING, Link, Then
+from gateway.store.member_link import MemberLink
 from gateway.store.promises import Condition, Promises
 from gateway.store.servers import CONNECT_TIMEOUT_S
 from gateway.store.slots import BUCKET_SLOTS, STAMP_SLOT, Node, slot_of
 from gateway.store.stamp import Call, Stamp
-from gateway.tasks import Tasks
 
 HOLD_S: Final = 3.0
 """How long a command may wait, or be sent again, because its slot is on its way."""
@@ -35,7 +33,6 @@ RETRY_S: Final = 0.02
 START_S: Final = 5.0
 """How long a start waits for nodes that do not answer; the others will do without them."""
 
-_ASKING: Final = pack(("ASKING",))
 _HOLDING: Final = frozenset({"moved", "ask", "tryagain", "clusterdown"})
 """Reasons for which a command was not done, and may be within moments."""
 _DOUBTFUL: Final = frozenset({"moved", "clusterdown"})
@@ -44,53 +41,12 @@ _DOUBTFUL: Final = frozenset({"moved", "clusterdown"})
 _log = structlog.get_logger("store")
 
 
-class _MemberLink(NodeLink):
-    """The link to one primary. Where it holds the stamp's slot, the stamp is checked."""
-
-    def __init__(
-        self,
-        server: ClusterNode,
-        stamp: Stamp,
-        tasks: Tasks,
-        promises: Promises,
-        stamped: Callable[[], bool],
-        on_lost: Callable[[], None],
-    ) -> None:
-        super().__init__(server, stamp, tasks, promises)
-        self._stamped = stamped
-        self._on_lost = on_lost
-
-    def run_asking(self, then: Then, command: bytes, durable: bool) -> None:
-        """As `run_packed`, of a slot that this node is only about to get."""
-        self._ask(_ignore, _ASKING)
-        self._ask(then, command, durable)
-
-    async def _check_server(self, ask: Call) -> None:
-        if self._has_stamp():
-            await self._check_stamp(ask)
-
-    def _has_stamp(self) -> bool:
-        return self._stamped()
-
-    def _error(self, reply: hiredis.ReplyError) -> StoreError:
-        word, _, rest = str(reply).partition(" ")
-        if word not in {"MOVED", "ASK"}:
-            return super()._error(reply)
-        slot, _, address = rest.partition(" ")
-        host, _, port = address.rpartition(":")
-        return Redirected(int(slot), host, int(port), word == "ASK")
-
-    def _forget(self) -> None:
-        super()._forget()
-        self._on_lost()
-
-
 class _Slot:
     """A slot's commands: on their way, come back, and waiting behind those."""
 
     __slots__ = ("asked", "back", "holding", "in_flight", "link", "refused", "timer", "waiting")
 
-    def __init__(self, link: _MemberLink | None) -> None:
+    def __init__(self, link: MemberLink | None) -> None:
         self.link = link
         self.asked = 0
         self.in_flight = 0
@@ -148,14 +104,14 @@ class ClusterLink(Link):
         self.stamp = stamp
         self._on_greet: Callable[[Call], Awaitable[None]] | None = None
         self._promises = promises
-        self._members: dict[Node, _MemberLink] = {}
+        self._members: dict[Node, MemberLink] = {}
         self._slots: dict[int, _Slot] = {}
         self._buckets = [self._slot(number) for number in BUCKET_SLOTS]
         self._waiting = 0
         self._refused: asyncio.Future[None] | None = None
         self._started = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._joining: dict[_MemberLink, asyncio.Task[None]] = {}
+        self._joining: dict[MemberLink, asyncio.Task[None]] = {}
         cluster.links = lambda: self._members
         cluster.on_change.append(self._follow)
 
@@ -254,8 +210,8 @@ class ClusterLink(Link):
                 slot.holding = True  # until the old node has answered: it may refuse what it has
             slot.link = owner
 
-    def _member(self, node: Node) -> _MemberLink:
-        member = _MemberLink(
+    def _member(self, node: Node) -> MemberLink:
+        member = MemberLink(
             ClusterNode(self._cluster.url, node, "homeport-link"),
             self.stamp,
             self._cluster.tasks,
@@ -266,7 +222,7 @@ class ClusterLink(Link):
         member.on_greet = self._on_greet
         return member
 
-    async def _join(self, member: _MemberLink) -> None:
+    async def _join(self, member: MemberLink) -> None:
         while True:
             try:
                 await member.start()
@@ -310,7 +266,7 @@ class ClusterLink(Link):
             slot = self._slots[number] = _Slot(self._owner(number))
         return slot
 
-    def _owner(self, number: int) -> _MemberLink | None:
+    def _owner(self, number: int) -> MemberLink | None:
         node = self._cluster.map.owners[number]
         return None if node is None else self._members.get(node)
 
@@ -325,7 +281,7 @@ class ClusterLink(Link):
             self._waiting += 1
             slot.waiting.append(sent)
 
-    def _go(self, sent: _Sent, link: _MemberLink | None) -> None:
+    def _go(self, sent: _Sent, link: MemberLink | None) -> None:
         if link is None or not link.up:
             sent.then(Unavailable("not_connected"))
             return
@@ -391,14 +347,14 @@ class ClusterLink(Link):
         if not slot.in_flight:
             slot.holding = False  # none is left: their node is away
 
-    def _member_at(self, reply: Redirected) -> _MemberLink | None:
+    def _member_at(self, reply: Redirected) -> MemberLink | None:
         for node, member in self._members.items():
             if node.port == reply.port and reply.host in {node.host, node.address}:
                 return member
         return None
 
 
-async def _leave(member: _MemberLink) -> None:
+async def _leave(member: MemberLink) -> None:
     """Let go of a node that has no slots any more, once it has answered what it was asked."""
     try:
         with contextlib.suppress(TimeoutError):
@@ -407,7 +363,3 @@ async def _leave(member: _MemberLink) -> None:
                     await asyncio.sleep(0.05)
     finally:  # also where the whole link is closed meanwhile
         await member.aclose()
-
-
-def _ignore(_: Any) -> None:
-    """The answer to ASKING says nothing."""

@@ -174,7 +174,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._connection = await self._server.make()
         await self._connection.connect()
         await self._server.verify(self._connection)
-        # redis-py has no public way to its transport; tests/gateway/store/test_link.py would fail.
+        # redis-py has no public way to its transport; test_node_link.py would fail without.
         transport = cast("asyncio.Transport", self._connection._writer.transport)
         if transport.is_closing():  # its connection_lost has gone to redis-py, not to us
             raise ConnectionResetError

@@ -8,7 +8,8 @@ from gateway.redis_url import RedisUrl
 from gateway.store.cluster import Cluster
 from gateway.store.cluster_link import ClusterLink
 from gateway.store.cluster_subscriber import ClusterSubscriber
-from gateway.store.link import Link, NodeLink
+from gateway.store.link import Link
+from gateway.store.node_link import NodeLink
 from gateway.store.promises import Promises
 from gateway.store.servers import server_of
 from gateway.store.stamp import Stamp

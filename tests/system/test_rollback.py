@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway.config import Settings
 from gateway.store.keys import Keys
-from gateway.store.link import NodeLink
+from gateway.store.node_link import NodeLink
 from protocol import codes, frames
 from protocol.client import Client, Connected, Message, Reset
 from tests.harness import ANSWER_S, RawClient, eventually, running_worker

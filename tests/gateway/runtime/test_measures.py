@@ -21,7 +21,7 @@ from gateway.runtime import devcerts, usage
 from gateway.security.keyring import Keyring
 from gateway.store.errors import Unavailable
 from gateway.store.inbox import Entry
-from gateway.store.link import NodeLink
+from gateway.store.node_link import NodeLink
 from protocol import frames
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.harness import (

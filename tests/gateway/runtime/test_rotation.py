@@ -18,7 +18,7 @@ from gateway.runtime import reload
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
-from gateway.store.link import NodeLink
+from gateway.store.node_link import NodeLink
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import (

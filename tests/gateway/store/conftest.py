@@ -27,7 +27,8 @@ from gateway.store.endings import BROKEN_OFF, End
 from gateway.store.groups import Groups
 from gateway.store.inbox import Attached, Checked, Entry, Inboxes, Reader
 from gateway.store.keys import Keys, bucket_of
-from gateway.store.link import Link, NodeLink
+from gateway.store.link import Link
+from gateway.store.node_link import NodeLink
 from gateway.store.opening import open_redis
 from gateway.store.promises import Promises
 from gateway.store.servers import server_of

@@ -9,9 +9,10 @@ import pytest
 from gateway.redis_url import RedisUrl
 from gateway.store import cluster_link as module
 from gateway.store.cluster import Cluster
-from gateway.store.cluster_link import ClusterLink, _MemberLink
+from gateway.store.cluster_link import ClusterLink
 from gateway.store.errors import Redirected, StoreFault, Unavailable
 from gateway.store.link import Then
+from gateway.store.member_link import MemberLink
 from gateway.store.slots import BUCKET_SLOTS, SLOTS, Claim, Node
 from gateway.store.stamp import Identity
 from gateway.tasks import Tasks
@@ -36,7 +37,7 @@ class Member:
         self._thens.append(then)
 
     def run_asking(self, then: Then, command: bytes, durable: bool) -> None:
-        """As `_MemberLink.run_asking`."""
+        """As `MemberLink.run_asking`."""
         self.asked.append(command)
         self.run_packed(then, command, 0, durable=durable)
 
@@ -54,7 +55,7 @@ class Setting:
         cluster.map.merge([Claim(A, 1, ((0, SLOTS - 1),)), Claim(B, 2, ())])
         self.link = ClusterLink(cluster, beginning(Identity("sg", {})))
         self.a, self.b = Member(), Member()
-        self.link._members |= {A: cast("_MemberLink", self.a), B: cast("_MemberLink", self.b)}
+        self.link._members |= {A: cast("MemberLink", self.a), B: cast("MemberLink", self.b)}
         for slot in self.link._slots.values():
             slot.link = self.link._members[A]
         self.answers: list[Any] = []

@@ -30,8 +30,8 @@ from gateway.store.group_state import Change, Member
 from gateway.store.groups import Groups
 from gateway.store.inbox import Inboxes, Reader, Talk
 from gateway.store.keys import STAMP
-from gateway.store.link import NodeLink
 from gateway.store.log import Logs
+from gateway.store.node_link import NodeLink
 from gateway.store.opening import open_redis
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import Rates

@@ -24,7 +24,7 @@ from gateway.store.errors import (
     WrongRegionStamp,
 )
 from gateway.store.keys import STAMP
-from gateway.store.link import NodeLink
+from gateway.store.node_link import NodeLink
 from gateway.store.opening import open_redis
 from gateway.store.servers import server_of
 from gateway.tasks import Tasks

@@ -1,4 +1,4 @@
-"""The link: everything is answered in order, or fails by name; and it comes back by itself."""
+"""One server's link: all is answered in order, or fails by name; and it comes back by itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import redis
 from gateway.apps.tiers import TIERS
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.store import connection, stamp
-from gateway.store import link as module
+from gateway.store import node_link as module
 from gateway.store.admin import _REVOKE as REVOKE
 from gateway.store.errors import StoreError, StoreFault, Unavailable
 from gateway.store.inbox import _CHECK as CHECK

@@ -1,0 +1,294 @@
+"""The link to one server: commands go out in one write for each turn of the loop.
+
+Answers come in the order of the commands. What a server is held against on each connect, and looked
+at for meanwhile, is asked over the same connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import Any, Final
+
+import hiredis
+import structlog
+
+from gateway.store import rights
+from gateway.store.connection import RedisConnection, pack
+from gateway.store.errors import (
+    IsCluster,
+    MissingRights,
+    NotDurable,
+    StoreError,
+    StoreFault,
+    Unavailable,
+)
+from gateway.store.keys import STAMP
+from gateway.store.link import MAX_PENDING, Link, Then, settle
+from gateway.store.promises import DURABILITY, Condition, Promises, look, problem
+from gateway.store.reasons import words_of
+from gateway.store.scripts import SCRIPTS
+from gateway.store.servers import Server
+from gateway.store.stamp import Call, Stamp
+from gateway.tasks import Tasks
+
+BARRIER_TIMEOUT_MS: Final = 1000
+"""How long replicas may take to confirm a batch of writes."""
+
+_ASK_STAMP: Final = pack(("HGET", STAMP, "region"))
+
+_log = structlog.get_logger("store")
+
+_PASSING: Final = frozenset(
+    [
+        "LOADING",
+        "BUSY",
+        "OOM",
+        "MISCONF",
+        "READONLY",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "NOREPLICAS",
+        "NOSCRIPT",
+    ]
+)
+"""Error replies that end by themselves, or with the next connection."""
+
+_FORBIDDEN: Final = ("ERR ACL failure in script", "ERR The user executing the script can't")
+"""How Valkey, and Redis, begin what is NOPERM outside a script."""
+
+_RECONNECT: Final = frozenset({"READONLY", "NOSCRIPT", "MASTERDOWN"})
+"""Those that the next connection mends: a demoted primary, scripts that were flushed."""
+
+
+class _Held:
+    """A durable command's answer, kept back until the replicas have confirmed its batch."""
+
+    __slots__ = ("reply", "then")
+
+    def __init__(self, then: Then) -> None:
+        self.then = then
+        self.reply: Any = None
+
+
+class _Barrier:
+    """Stands for a WAIT in the line of answers; releases those held before it.
+
+    There is one at a time: each may take its whole timeout, and Redis does nothing else for us
+    meanwhile, so a line of them would hold everything up for as many seconds.
+    """
+
+    __slots__ = ("held",)
+
+    def __init__(self, held: list[_Held]) -> None:
+        self.held = held
+
+
+class NodeLink(RedisConnection, Link):
+    """The link to one server.
+
+    `stamp` is held against the server on every connect, so that a failover to a wrong one is caught
+    too, and each second, in case it was emptied. A server that breaks one of `promises` is sent
+    nothing durable.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        stamp: Stamp,
+        tasks: Tasks,
+        promises: Promises = Promises(),  # noqa: B008 - it is frozen
+    ) -> None:
+        super().__init__(server, "link", tasks)
+        self.stamp = stamp
+        self.on_greet = None
+        self._promises = promises
+        self._replicas = promises.replicas
+        self._condition: Condition | None = None
+        self._broken = ""
+        self._config = True  # whether Redis lets us use CONFIG
+        self._allowed = False  # our user has been found to have its rights
+        self._pending: deque[Then | _Held | _Barrier] = deque()
+        self._held: list[_Held] = []
+        self._barrier: _Barrier | None = None
+
+    @property
+    def queued(self) -> int:
+        """See `Link`."""
+        return len(self._pending)
+
+    def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
+        """See `Link`."""
+        return [self.call(*command)]
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """See `Link`."""
+        return [] if self._condition is None else [self._condition]
+
+    def places(self) -> list[int]:
+        """See `Link`."""
+        return [0]
+
+    def run_packed(self, then: Then, command: bytes, bucket: int, *, durable: bool) -> None:
+        """See `Link`."""
+        self._send(then, command, bucket, durable)
+
+    def _send(self, then: Then, command: bytes, key: str | bytes | int, durable: bool) -> None:
+        if not self.up:
+            then(Unavailable("not_connected"))
+        else:
+            self._ask(then, command, durable)
+
+    def _ask(self, then: Then, command: bytes, durable: bool = False) -> None:
+        if len(self._pending) >= MAX_PENDING:
+            then(Unavailable("busy", retry_after=2.0))
+            return
+        if durable and self._broken:
+            then(Unavailable(self._broken))
+            return
+        if durable and self._replicas:
+            held = _Held(then)
+            self._held.append(held)
+            self._pending.append(held)
+        else:
+            self._pending.append(then)
+        self._write(command)
+
+    # -- RedisConnection ---------------------------------------------------------------------
+
+    async def _greet(self) -> None:
+        def ask(*command: str | bytes | int) -> asyncio.Future[Any]:
+            future: asyncio.Future[Any] = self._loop.create_future()
+            self._ask(partial(settle, future), pack(command))
+            return future
+
+        self._allowed = False
+        await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()))
+        await self._check_rights(ask)
+        self._allowed = True
+        if self.on_greet is not None:
+            await self.on_greet(ask)
+        await self._check_server(ask)
+        first, self._config = self._condition is None, True
+        condition = await self._look(ask)
+        if first and self._broken == DURABILITY:
+            raise NotDurable(problem(DURABILITY, condition))
+
+    async def look(self) -> None:
+        """See `Link`."""
+        await self._look(self.call)
+
+    async def _look(self, ask: Call) -> Condition:
+        condition = await look(ask, self._config)
+        self._config = condition.append_fsync is not None
+        before, self._condition = self._condition, condition
+        for name in ("append_only", "append_fsync", "eviction", "log_written", "saved"):
+            value = getattr(condition, name)
+            if before is not None and value != getattr(before, name):
+                _log.warning("redis_changed", what=name, value=value, was=getattr(before, name))
+        broken = self._promises.broken(condition)
+        if broken and broken != self._broken:
+            _log.error("redis_breaks_promise", promise=broken, problem=problem(broken, condition))
+        elif self._broken and not broken:
+            _log.info("redis_keeps_promise", promise=self._broken)
+        self._broken = broken
+        return condition
+
+    async def _check_rights(self, ask: Call) -> None:
+        """Whether our user may do what a gateway does, before something is half done."""
+        url = self._server.url
+        commands = rights.needed(
+            self.stamp.identity.region,
+            replicas=self._replicas > 0,
+            cluster=url.kind == "cluster",
+        )
+        refused = await ask("EVALSHA", rights.RIGHTS.sha, 0, *rights.arguments(commands))
+        names = rights.missing(commands, refused)
+        if names:
+            raise MissingRights(url.login.user or "default", names)
+
+    async def _check_server(self, ask: Call) -> None:
+        """Whether it is the server that it should be."""
+        hello = await ask("HELLO", 2)
+        if dict(zip(hello[::2], hello[1::2], strict=True)).get(b"mode") == b"cluster":
+            raise IsCluster
+        await self._check_stamp(ask)
+
+    async def _check_stamp(self, ask: Call) -> None:
+        if await self.stamp.check(ask):
+            _log.info("region_begun", region=self.stamp.identity.region)
+
+    def _flush(self) -> None:
+        if self._held and self._barrier is None:
+            self._barrier = _Barrier(self._held)
+            self._held = []
+            self._pending.append(self._barrier)
+            self._out.append(pack(("WAIT", self._replicas, BARRIER_TIMEOUT_MS)))
+        super()._flush()
+
+    def _on_reply(self, reply: Any) -> None:
+        waiter = self._pending.popleft()
+        if isinstance(reply, hiredis.ReplyError):
+            reply = self._error(reply)
+        if isinstance(waiter, _Held):
+            waiter.reply = reply
+        elif isinstance(waiter, _Barrier):
+            self._release(waiter, reply)
+        else:
+            waiter(reply)
+
+    def _release(self, barrier: _Barrier, reply: Any) -> None:
+        self._barrier = None
+        if self._held and not self._flushing:
+            self._flush()
+        enough = isinstance(reply, int) and reply >= self._replicas
+        for held in barrier.held:
+            held.then(held.reply if enough else Unavailable("replicas"))
+
+    def _error(self, reply: hiredis.ReplyError) -> StoreError:
+        # Only the first word: the rest of a script's error may quote keys.
+        text = str(reply)
+        word = "NOPERM" if text.startswith(_FORBIDDEN) else text.split(" ", 1)[0]
+        if word == "NOPERM" and not self._allowed:
+            return Unavailable("noperm", detail=words_of(text))
+        if word in _RECONNECT:
+            self.abort()
+        if word in _PASSING:
+            return Unavailable(word.lower())
+        _log.error("redis_refused_command", reply=word)
+        return StoreFault(word)
+
+    def _owed(self) -> bool:
+        return bool(self._pending)
+
+    def _forget(self) -> None:
+        gone = Unavailable("connection_lost")
+        pending, self._pending = self._pending, deque()
+        held, self._held = self._held, []
+        barrier, self._barrier = self._barrier, None
+        if barrier is not None:
+            held = [*barrier.held, *held]  # these may have left the line, answered but not released
+        for durable in held:
+            durable.then(gone)
+        for waiter in pending:
+            if not isinstance(waiter, _Held | _Barrier):  # the first stand among `held` too
+                waiter(gone)
+
+    def _prod(self) -> None:
+        if self._has_stamp():
+            self._send(self._stamp_told, _ASK_STAMP, STAMP, durable=False)
+        elif not self._pending:
+            # Nobody waits for it; if it is lost, asyncio need not say so.
+            self.call("PING").add_done_callback(asyncio.Future.exception)
+
+    def _has_stamp(self) -> bool:
+        """True where this server should have the stamp."""
+        return True
+
+    def _stamp_told(self, reply: Any) -> None:
+        """Emptied under our feet (FLUSHALL): the next connect says so, and keeps off it."""
+        if not isinstance(reply, StoreError) and reply != self.stamp.identity.region.encode():
+            self.abort()
