@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from gateway.config import Address
+from gateway.address import Address
 
 BACKLOG: Final = 4096
 

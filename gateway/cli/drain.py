@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import typer
 
+from gateway.address import Address
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.place import Config, Json
-from gateway.config import Address, load_settings
+from gateway.config import load_settings
 
 EVERY_S: Final = 0.25
 """How often it is asked how far it is."""

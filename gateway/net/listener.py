@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from gateway import sockets
-from gateway.config import Address, Settings
+from gateway.address import Address
+from gateway.config import Settings
 from gateway.net.acceptor import Acceptor
 from gateway.net.admission import Admission, Visit
+from gateway.net.origins import Origins
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
-from gateway.net.websocket import Origins, WebSocketConnection
+from gateway.net.websocket import WebSocketConnection
 from gateway.session.services import Services
 from gateway.session.session import Session
 

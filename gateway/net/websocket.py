@@ -17,14 +17,14 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
-from websockets.typing import Origin, Subprotocol
+from websockets.typing import Subprotocol
 
-from gateway.config import Settings
 from gateway.net import forwarded
 from gateway.net.admission import TooMany, Visit
 from gateway.net.forwarded import BadForwarded
 from gateway.net.incoming import Incoming
 from gateway.net.lost import is_lost
+from gateway.net.origins import Origins
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
 from gateway.session.counts import BAD_UPGRADE, LATE_UPGRADE
@@ -58,19 +58,6 @@ _quiet.propagate = False
 _quiet.setLevel(logging.CRITICAL)
 """websockets logs each opening and closing, and at DEBUG whole messages; our own log has what
 matters, without the messages."""
-
-
-class Origins:
-    """The exact list of origins that a browser's upgrade may come from (RFC 6454)."""
-
-    def __init__(self, allowed: list[str], allow_missing: bool) -> None:
-        self.list: list[Origin | None] = [Origin(origin) for origin in allowed]
-        if allow_missing:
-            self.list.append(None)
-
-    def adopt(self, settings: Settings) -> None:
-        """Go by the list of `settings` from the next connection on."""
-        self.list = Origins(settings.origins, settings.allow_missing_origin).list
 
 
 class WebSocketConnection(asyncio.Protocol):

@@ -22,7 +22,8 @@ import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway import sockets
-from gateway.config import Address, Settings
+from gateway.address import Address
+from gateway.config import Settings
 from gateway.ops import reports
 from gateway.ops.board import Board
 from gateway.ops.pages import pages

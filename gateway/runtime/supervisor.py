@@ -42,7 +42,8 @@ from typing import Final
 
 import structlog
 
-from gateway.config import Address, Settings, Source
+from gateway.address import Address
+from gateway.config import Settings, Source
 from gateway.runtime.child import Child, Words, fork, watch, work
 from gateway.runtime.control import Control, name_of
 from gateway.runtime.worker import Listening, StartError, cannot_listen

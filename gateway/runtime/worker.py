@@ -18,6 +18,7 @@ from pathlib import Path
 
 import structlog
 
+from gateway.address import Address
 from gateway.apps.app import App
 from gateway.chat.blocking import Blocking
 from gateway.chat.groups import GroupChat
@@ -31,13 +32,13 @@ from gateway.chat.room_records import RoomRecords
 from gateway.chat.rooms import Rooms
 from gateway.chat.sending import Sending
 from gateway.chat.signals import Signals
-from gateway.config import Address, Settings, Source
+from gateway.config import Settings, Source
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
+from gateway.net.origins import Origins
 from gateway.net.tls import Certificate, TLSError
-from gateway.net.websocket import Origins
 from gateway.runtime.drain import Drain
 from gateway.runtime.measures import Measures
 from gateway.runtime.probe import Probe

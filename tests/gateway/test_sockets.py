@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 
-from gateway.config import Address
+from gateway.address import Address
 from gateway.sockets import listen, reserve
 
 V4, V6 = "127.0.0.1", "::1"

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from websockets.frames import Frame, Opcode
 
-from gateway.config import Address
+from gateway.address import Address
 from protocol import codec, frames
 from protocol.limits import SUBPROTOCOL
 from tests.harness import ANSWER_S

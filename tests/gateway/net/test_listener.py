@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.config import Address
+from gateway.address import Address
 from gateway.net.listener import Listener
-from gateway.net.websocket import Origins
+from gateway.net.origins import Origins
 from protocol import codes, frames
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.harness import RunningWorker, eventually

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Address, Settings
+from gateway.address import Address
+from gateway.config import Settings
 from protocol.limits import PATH
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.gateway.net.test_proxy_protocol import header

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from websockets.exceptions import WebSocketException
 
+from gateway.address import Address
 from gateway.apps.app import App, create_app
-from gateway.config import Address, Settings
+from gateway.config import Settings
 from gateway.runtime import runfolder
 from gateway.runtime.serving import HURRY_AFTER_S
 from gateway.security import tokens

@@ -1,4 +1,4 @@
-"""`Address` of gateway/config.py."""
+"""How the address of a listener is read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Address
+from gateway.address import Address
 
 
 @pytest.mark.parametrize(
