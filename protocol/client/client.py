@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Final, Literal, Self
 
 from protocol.client import checks
-from protocol.client import history as histories
 from protocol.client.address import Address, Proxy
 from protocol.client.blocking import BlockRequests
 from protocol.client.cursor import CursorFile
@@ -20,6 +19,7 @@ from protocol.client.dispatch import Dispatcher, Handler
 from protocol.client.errors import ClientClosed, ClientError, CursorNotSaved
 from protocol.client.events import Disconnected
 from protocol.client.groups import GroupRequests
+from protocol.client.history import HistoryRequests
 from protocol.client.incoming import Incoming
 from protocol.client.link import Link
 from protocol.client.message import Message, Sent
@@ -33,7 +33,6 @@ from protocol.frames import (
     ClientFrame,
     Cursor,
     Options,
-    Place,
     Result,
     Roomset,
     Send,
@@ -51,7 +50,14 @@ def _not_delivered(_: Message) -> None:
     """What is read without a device has reached none."""
 
 
-class Client(BlockRequests, GroupRequests, PresenceRequests, ReceiptRequests, RecallRequests):
+class Client(
+    BlockRequests,
+    GroupRequests,
+    HistoryRequests,
+    PresenceRequests,
+    ReceiptRequests,
+    RecallRequests,
+):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
     Made inside a running event loop and used as ``async with``: it enters when the first connection
@@ -336,54 +342,6 @@ class Client(BlockRequests, GroupRequests, PresenceRequests, ReceiptRequests, Re
             raise ValueError(f"the body of a signal is {MAX_SIGNAL_BYTES} bytes at most")
         return self._link.pass_on(Signal(to, kind, data))
 
-    def history(
-        self,
-        peer: str,
-        *,
-        limit: int | None = None,
-        before: Place | None = None,
-        after: Place | None = None,
-        timeout: float | None = 30,
-    ) -> AsyncIterator[Message]:
-        """The messages with `peer`, a user or a group, that are still kept, read already or not.
-
-        Newest first, from before ``before``; or oldest first, from after ``after``. Pages are
-        fetched as the iteration gets there, each within ``timeout`` seconds. A message's `place` is
-        what to give as ``before`` or ``after``. Iterating raises as `send` does.
-
-        Args:
-            peer: a user id, or a group's `Group.address`; all of a group's history is shown to
-                whoever is a member now.
-            limit: most messages; None: all.
-            before, after: where to begin; one of them at most.
-
-        Raises:
-            TypeError, ValueError: an argument makes no sense.
-        """
-        checks.text("peer", peer)
-        checks.instance("limit", limit, int, type(None))
-        checks.instance("before", before, Place, type(None))
-        checks.instance("after", after, Place, type(None))
-        if before is not None and after is not None:
-            raise ValueError("give either before or after")
-        return histories.read(
-            lambda make: self._request(make, timeout),
-            lambda: self._incoming.user,
-            peer,
-            limit,
-            before,
-            after,
-        )
-
-    async def delete_conversation(self, peer: str, *, timeout: float | None = 30) -> None:
-        """Delete the history with `peer`, a user or a group, for this user on all devices.
-
-        Others keep theirs. What comes after the call began stays. Messages that wait in the inbox
-        still come. Raises as `send` does; ``timeout`` is for each of its two requests.
-        """
-        checks.text("peer", peer)
-        await histories.delete(lambda make: self._request(make, timeout), peer)
-
     async def _request(
         self, make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""
     ) -> Result:
@@ -393,6 +351,9 @@ class Client(BlockRequests, GroupRequests, PresenceRequests, ReceiptRequests, Re
         if self._task is None:
             raise RuntimeError("use the client as `async with Client(...) as client`")
         return await self._outgoing.request(make, timeout, client_id)
+
+    def _user(self) -> str:
+        return self._incoming.user
 
     def messages(self) -> AsyncIterator[Message]:
         """The user's messages, in order, each once; for one reader at a time.
