@@ -20,10 +20,11 @@ from bench.micro import APP, BODY, KEYRING
 from gateway.chat.records import Records
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.sealing import Sealer
-from gateway.store.inbox import Inboxes, Reader, Talk
+from gateway.store.inbox import Inboxes, Talk
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
+from gateway.store.readers import Reader
 from gateway.store.stamp import Identity, Stamp
 from gateway.tasks import Tasks
 from protocol import frames

@@ -19,8 +19,10 @@ from gateway.security.sealing import UnknownKeyVersion
 from gateway.session.services import Services, Wire
 from gateway.session.window import Window
 from gateway.store.endings import BROKEN_OFF, Cause, End, Loss
+from gateway.store.entries import Entry
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
-from gateway.store.inbox import DISPLACED, PAGE, STALE_MS, Attached, Entry, Reader
+from gateway.store.inbox import PAGE, STALE_MS
+from gateway.store.readers import DISPLACED, Attached, Reader
 from protocol import codec, codes
 from protocol.frames import Cursor, Lost
 from protocol.limits import WINDOW

@@ -20,7 +20,7 @@ from gateway.session.services import Services
 from gateway.store.blocks import BlockedBy
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.events import BlockChanged
-from gateway.store.inbox import Reader
+from gateway.store.readers import Reader
 from gateway.store.rooms import RoomRefused
 from protocol import codes, frames
 from protocol.limits import SIGNAL_BURST, SIGNAL_RATE

@@ -37,8 +37,8 @@ from gateway.session.window import AckAhead
 from gateway.store import events
 from gateway.store.endings import BROKEN_OFF, Cause
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
-from gateway.store.inbox import Reader, Revoked, TooManyDevices
 from gateway.store.presence import GATEWAY_CHARS
+from gateway.store.readers import Reader, Revoked, TooManyDevices
 from protocol import codec, codes, frames
 from protocol.ids import is_device_id
 from protocol.limits import (

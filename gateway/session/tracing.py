@@ -22,8 +22,8 @@ from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.session.clock import Clock
 from gateway.session.lines import Lines
 from gateway.session.services import Wire
-from gateway.store.inbox import Reader
 from gateway.store.keys import Keys
+from gateway.store.readers import Reader
 from protocol import codec
 from protocol.codes import CloseCode
 

@@ -17,21 +17,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import dropwhile
 from typing import Any, Final, NamedTuple
 
 import structlog
 
 from gateway.apps.tiers import Tier
 from gateway.store.audience import Audience, Stored, audience_of
-from gateway.store.blocks import NOBODY, BlockedBy
+from gateway.store.blocks import BlockedBy
 from gateway.store.connection import together, words_of
 from gateway.store.endings import ENDS_KEPT, ENDS_MS, End, Loss
-from gateway.store.errors import StoreError
+from gateway.store.entries import Entry, parse_entries
 from gateway.store.keys import CACHED, Keys, UserKeys
 from gateway.store.link import Link, Then
+from gateway.store.readers import (
+    Attached,
+    Checked,
+    Reader,
+    Revoked,
+    TooManyDevices,
+    where_it_stands,
+)
 from gateway.store.scripts import script
 from protocol.frames import Cursor
 from protocol.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
@@ -62,91 +69,6 @@ STALE_MS: Final = 120_000
 SEEN_MS: Final = 45_000
 """A connected device's row is refreshed by the first check after this long: two checks, which come
 every half minute or so, fit into `STALE_MS` with as much again to spare."""
-
-DISPLACED: Final = "!"
-"""Instead of a session: the device had to make room for another."""
-
-
-class Entry(NamedTuple):
-    """One message of an inbox or a log. `record` is sealed.
-
-    `expires_ms` is when the message's own time to live ends; None: when the tier's does.
-    """
-
-    seq: int
-    ms: int
-    record: bytes
-    expires_ms: int | None = None
-
-    def expired(self, now_ms: int) -> bool:
-        """True from the millisecond on in which its own time to live is over."""
-        return self.expires_ms is not None and self.expires_ms <= now_ms
-
-
-@dataclass(frozen=True, slots=True)
-class Attached:
-    """Where a device stands as it connects.
-
-    Pushes follow `cursor`; `top` is the inbox's last number. `entries` are the first of those that
-    wait; there are more when the last of them is below `top`. `lost` is the range, both ends
-    included, that was dropped before this device acknowledged it. `resumed` is true when `cursor`
-    is the client's own and nothing is lost. `seen_ms` is when an earlier session of the device was
-    seen last, 0 where there was none. `since_ms` is since when this one is connected; it is later
-    than that of each earlier session of the device.
-    """
-
-    cursor: Cursor
-    top: int
-    resumed: bool
-    lost: tuple[int, int] | None
-    entries: list[Entry]
-    blocked_by: BlockedBy = NOBODY
-    seen_ms: int = 0
-    since_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Who reads: one device of one user, as session `session`.
-
-    Where it is `ephemeral`, no device: it reads, and nothing of it is kept.
-    """
-
-    app_id: str
-    user: str
-    device: str
-    session: str
-    ephemeral: bool = False
-
-    @property
-    def row(self) -> str:
-        """The field of its row in the user's hash."""
-        return f"s:{self.session}" if self.ephemeral else f"d:{self.device}"
-
-
-class Revoked(StoreError):
-    """The token is older than the user's revocation time."""
-
-
-class TooManyDevices(StoreError):
-    """As many devices of the user are connected as may be, and none makes room."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """The state of a device by `Inboxes.check`.
-
-    `epoch` is empty where the session's numbering, or its device's row, is void; `holder` is the
-    session that has the device, or `DISPLACED`; `revoked_before_ms` is 0 where nothing was revoked;
-    `block_change` is `BlockedBy.change` as it is now.
-    """
-
-    epoch: str
-    top: int
-    top_ms: int
-    holder: str
-    revoked_before_ms: int
-    block_change: int = NOBODY.change
 
 
 class Talk(NamedTuple):
@@ -335,7 +257,7 @@ class Inboxes:
         _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by, *rest = reply
         seen_ms, lost, since_ms = rest
         self._lost(0, lost)
-        attached = _attached(
+        attached = where_it_stands(
             Cursor(epoch.decode(), int(start_ms), int(start)),
             int(top_ms),
             int(top),
@@ -419,40 +341,3 @@ class Inboxes:
     def channel(self, app_id: str, user: str) -> str:
         """The pub/sub channel of a user."""
         return self._keys.user(app_id, user).channel
-
-
-def parse_entries(raw: list[Any]) -> list[Entry]:
-    """Entries of a stream as Redis tells them: ``[id, [m, record]]``; then ``x`` and a time, where
-    there is one, and ``e`` and a number, where the message was changed (`gateway.store.replacing`).
-    """
-    entries = []
-    for entry_id, fields in raw:
-        ms, _, seq = entry_id.partition(b"-")
-        expires = int(fields[3]) if len(fields) > 2 and fields[2] == b"x" else None
-        entries.append(Entry(int(seq), int(ms), fields[1], expires))
-    return entries
-
-
-def _attached(
-    start: Cursor,
-    top_ms: int,
-    top: int,
-    resumed: bool,
-    entries: list[Entry],
-    blocked_by: BlockedBy,
-    now_ms: int,
-    seen_ms: int,
-) -> Attached:
-    left = list(dropwhile(lambda entry: entry.expired(now_ms), entries))
-    # What is missing between the cursor and the first that is left was dropped; where none is left,
-    # everything read here was, or everything up to the top.
-    if left:
-        ms, gone = left[0].ms, left[0].seq - 1
-    elif entries:
-        ms, gone = entries[-1].ms, entries[-1].seq
-    else:
-        ms, gone = top_ms, top
-    if gone == start.seq:
-        return Attached(start, top, resumed, None, left, blocked_by, seen_ms)
-    before = Cursor(start.epoch, ms, gone)
-    return Attached(before, top, False, (start.seq + 1, gone), left, blocked_by, seen_ms)

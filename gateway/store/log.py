@@ -18,7 +18,7 @@ from typing import Any, Final
 import structlog
 
 from gateway.apps.tiers import Tier
-from gateway.store.inbox import Entry, parse_entries
+from gateway.store.entries import Entry, parse_entries
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.scripts import script

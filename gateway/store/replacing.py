@@ -22,8 +22,8 @@ from typing import Any, Final
 
 from gateway.apps.tiers import Tier
 from gateway.store.audience import Audience
+from gateway.store.entries import Entry, parse_entries
 from gateway.store.errors import Unavailable
-from gateway.store.inbox import Entry, parse_entries
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.scripts import script

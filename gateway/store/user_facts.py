@@ -13,9 +13,10 @@ from gateway.apps.app import App
 from gateway.store.blocks import BlockedBy
 from gateway.store.endings import Ended, Lost
 from gateway.store.events import SESSION_ID_CHARS
-from gateway.store.inbox import DISPLACED, STALE_MS
+from gateway.store.inbox import STALE_MS
 from gateway.store.keys import Keys
 from gateway.store.presence import GATEWAY_CHARS
+from gateway.store.readers import DISPLACED
 from protocol.ids import peer_of
 
 MAX_CONVERSATIONS: Final = 50

@@ -19,8 +19,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.runtime import devcerts, usage
 from gateway.security.keyring import Keyring
+from gateway.store.entries import Entry
 from gateway.store.errors import Unavailable
-from gateway.store.inbox import Entry
 from gateway.store.node_link import NodeLink
 from protocol import frames
 from tests.gateway.net.raw import RawSocket, upgrade

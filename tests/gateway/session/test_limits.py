@@ -15,8 +15,8 @@ from gateway.apps.tiers import TIERS, Rate
 from gateway.config import Settings
 from gateway.session.limits import Limits
 from gateway.store.errors import Unavailable
-from gateway.store.inbox import Reader
 from gateway.store.rates import Rates
+from gateway.store.readers import Reader
 from protocol import codes, frames
 from tests.gateway.replicas import blast, counted, two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, eventually, running_worker

@@ -24,13 +24,15 @@ from gateway.store import events
 from gateway.store.admin import Admin
 from gateway.store.directory import AppDirectory
 from gateway.store.endings import BROKEN_OFF, End
+from gateway.store.entries import Entry
 from gateway.store.groups import Groups
-from gateway.store.inbox import Attached, Checked, Entry, Inboxes, Reader
+from gateway.store.inbox import Inboxes
 from gateway.store.keys import Keys, bucket_of
 from gateway.store.link import Link
 from gateway.store.node_link import NodeLink
 from gateway.store.opening import open_redis
 from gateway.store.promises import Promises
+from gateway.store.readers import Attached, Checked, Reader
 from gateway.store.servers import server_of
 from gateway.store.stamp import Identity, Stamp
 from gateway.store.subscriber import NodeSubscriber

@@ -22,7 +22,8 @@ from gateway.security.keyring import Keyring
 from gateway.store.audience import Audience
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import Groups
-from gateway.store.inbox import PROFILE_MS, Attached
+from gateway.store.inbox import PROFILE_MS
+from gateway.store.readers import Attached
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id, open_store, together
 from tests.gateway.store.model import CAP, Device, Inbox, Sent, Team

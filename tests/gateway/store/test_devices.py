@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from gateway.store import events
-from gateway.store.inbox import DISPLACED, SEEN_MS, STALE_MS, Attached, Reader, TooManyDevices
+from gateway.store.inbox import SEEN_MS, STALE_MS
+from gateway.store.readers import DISPLACED, Attached, Reader, TooManyDevices
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, session
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.store.endings import BROKEN_OFF, End
-from gateway.store.inbox import SEEN_MS, STALE_MS, Attached, Reader, TooManyDevices
+from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.presence import PresenceStore
+from gateway.store.readers import Attached, Reader, TooManyDevices
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, acked, session
 

@@ -28,13 +28,14 @@ from gateway.store.endings import BROKEN_OFF, End, Loss
 from gateway.store.errors import Unavailable
 from gateway.store.group_state import Change, Member
 from gateway.store.groups import Groups
-from gateway.store.inbox import Inboxes, Reader, Talk
+from gateway.store.inbox import Inboxes, Talk
 from gateway.store.keys import STAMP
 from gateway.store.log import Logs
 from gateway.store.node_link import NodeLink
 from gateway.store.opening import open_redis
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import Rates
+from gateway.store.readers import Reader
 from gateway.store.receipts import Marks, ReceiptStore
 from gateway.store.replacing import Changed, Replacing, Where
 from gateway.store.rooms import RoomStore

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.store.inbox import MAX_DEVICES, PAGE, SEEN_MS, Attached, Checked, Revoked
+from gateway.store.inbox import MAX_DEVICES, PAGE, SEEN_MS
+from gateway.store.readers import Attached, Checked, Revoked
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, session
 

@@ -20,8 +20,9 @@ from gateway.store import node_link as module
 from gateway.store.admin import _REVOKE as REVOKE
 from gateway.store.errors import StoreError, StoreFault, Unavailable
 from gateway.store.inbox import _CHECK as CHECK
-from gateway.store.inbox import Inboxes, Reader
+from gateway.store.inbox import Inboxes
 from gateway.store.keys import STAMP, Keys
+from gateway.store.readers import Reader
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Servers, Store, linked, message_id, until
 from tests.ports import free_port

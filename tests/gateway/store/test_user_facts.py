@@ -7,8 +7,9 @@ from typing import Any
 from gateway.apps.app import App
 from gateway.store.blocks import Blocks
 from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Ended, Loss, Lost
-from gateway.store.inbox import Reader, Talk
+from gateway.store.inbox import Talk
 from gateway.store.presence import PresenceStore
+from gateway.store.readers import Reader
 from gateway.store.user_facts import MAX_CONVERSATIONS, UserFacts
 from protocol.frames import Cursor
 from protocol.ids import direct_conversation
