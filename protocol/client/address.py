@@ -10,6 +10,7 @@ from typing import Literal, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from protocol.client import files
 from protocol.limits import PATH
 
 Proxy = str | Literal[True] | None
@@ -30,7 +31,7 @@ class Address:
 
         Raises:
             TypeError, ValueError: they make no sense.
-            OSError: ``cacert`` can't be used.
+            OSError: ``cacert`` can't be used: `ssl.SSLError` where it holds no certificate.
         """
         whole = _endpoint(url)
         if proxy is not None and proxy is not True and not isinstance(proxy, str):
@@ -93,4 +94,9 @@ def _tls_context(url: str, cacert: Path | ssl.SSLContext | None) -> ssl.SSLConte
         return None
     if isinstance(cacert, ssl.SSLContext):
         return cacert
-    return ssl.create_default_context(cafile=cacert)
+    if cacert is not None:
+        files.check(Path(cacert))
+    try:
+        return ssl.create_default_context(cafile=cacert)
+    except ssl.SSLError as error:
+        raise ssl.SSLError(error.errno, f"{cacert} holds no certificate in PEM") from error

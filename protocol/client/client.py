@@ -94,7 +94,7 @@ class Client(
     Raises:
         TypeError, ValueError: an argument makes no sense.
         CursorFileDamaged, CursorFileForeign: the cursor file holds no cursor, or another's.
-        OSError: the cursor file or ``cacert`` can't be read.
+        OSError: the cursor file or ``cacert`` can't be read, or is no file.
     """
 
     def __init__(

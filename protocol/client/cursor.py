@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from protocol.client import files
 from protocol.client.errors import CursorFileDamaged, CursorNotSaved
 from protocol.frames import Cursor
 
@@ -41,9 +42,10 @@ class CursorFile:
 
         Raises:
             CursorFileDamaged: it holds something else.
-            OSError: it can't be read.
+            OSError: it can't be read, or is no file: a folder, a pipe, a device.
         """
         try:
+            files.check(self.path)
             with self.path.open("rb") as file:
                 return msgspec.json.decode(file.read(MAX_BYTES), type=Position)
         except FileNotFoundError:
@@ -72,7 +74,8 @@ class CursorFile:
 
 
 def _write(path: Path, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    # A pipe of this name is refused: to open it would wait for a reader of it.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
         os.fchmod(file.fileno(), 0o600)  # a file left by an older run keeps its mode
         file.write(content)
