@@ -73,7 +73,7 @@ class Histories:
             try:
                 message = self._records.kept(caller.app, conversation, entry.record)
             except Tampered:
-                _log.error("record_tampered", app=caller.app.id)
+                _log.error("record_tampered", app=self._records.names.app(caller.app.id))
                 continue
             size += len(message) + _PLACE_BYTES
             if entries and size > MAX_PAGE_BYTES:

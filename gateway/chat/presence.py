@@ -45,7 +45,8 @@ class Statuses:
         try:
             return self._sealer.open(app.id, app.salt, Kind.STATUS, user, b"", sealed).decode()
         except SealError as error:
-            _log.error("status_unreadable", app=app.id, reason=type(error).__name__)
+            name = self._sealer.names.app(app.id)
+            _log.error("status_unreadable", app=name, reason=type(error).__name__)
             return ""
 
 

@@ -167,7 +167,7 @@ class Recalls:
             message = codec.decode_message(self._records.kept(app, talk.conversation, record))
         except Tampered:
             # Any client can bring this about, by naming another conversation.
-            _log.debug("record_of_another_conversation", app=app.id)
+            _log.debug("record_of_another_conversation", app=self._records.names.app(app.id))
             raise Refused(codes.UNKNOWN_MESSAGE) from None
         if not message.sender:  # a notice
             raise Refused(codes.UNKNOWN_MESSAGE)

@@ -26,10 +26,11 @@ _log = structlog.get_logger("chat")
 
 
 class Records:
-    """Makes records and opens them, with one region's keys."""
+    """Makes records and opens them, with one region's keys. `names` are for the log."""
 
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
+        self.names = sealer.names
         self._shared: OrderedDict[tuple[str, bytes], tuple[bytes, bytes]] = OrderedDict()
 
     def make(self, app: App, message: Message, conversation: str) -> bytes:
@@ -135,7 +136,7 @@ class Records:
         try:
             frame = self._sealer.open(app.id, app.salt, Kind.RELAY, place, b"", record)
         except Tampered:
-            _log.error("relay_tampered", app=app.id)
+            _log.error("relay_tampered", app=self.names.app(app.id))
             return None
         if group_id:
             self._share(name, record, frame)
@@ -153,7 +154,7 @@ class Records:
         try:
             message = self.open(app, user, record)
         except Tampered:
-            _log.error("record_tampered", app=app.id)
+            _log.error("record_tampered", app=self.names.app(app.id))
             return codec.websocket_binary(codec.encode(Lost(seq, seq)))
         return codec.push_frame(seq, ms, message)
 

@@ -46,13 +46,13 @@ class RoomRecords:
             UnknownKeyVersion: this gateway lacks the key.
         """
         if len(record) < _HEAD or record[0] > Priority.HIGH:
-            _log.error("room_record_malformed", app=app.id)
+            _log.error("room_record_malformed", app=self._sealer.names.app(app.id))
             return None
         try:
             message = self._sealer.open(
                 app.id, app.salt, Kind.MESSAGE, f"r:{room}", record[1:_HEAD], record[_HEAD:]
             )
         except Tampered:
-            _log.error("room_record_tampered", app=app.id)
+            _log.error("room_record_tampered", app=self._sealer.names.app(app.id))
             return None
         return codec.websocket_binary(codec.roompush_bytes(seq, record[0], message))

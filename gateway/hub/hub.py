@@ -140,7 +140,7 @@ class Hub:
             event = events.parse(payload)
         except (struct.error, UnicodeDecodeError):
             # No gateway says such a thing. If it stood for a message, the next number tells.
-            _log.error("event_malformed", app=topic.app_id)
+            _log.error("event_malformed", size=len(payload))
             return True
         if isinstance(event, events.Stored):
             frame = self._framed(topic, event)

@@ -47,7 +47,6 @@ from gateway.runtime.report import Reporter
 from gateway.runtime.rotation import LiveKeyring
 from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
-from gateway.security.pseudonyms import Pseudonyms
 from gateway.security.sealing import Sealer
 from gateway.session.app_limit import AppLimit
 from gateway.session.clock import Clock
@@ -204,7 +203,7 @@ class Worker:
         )
         receipts = Receipts(ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms)
         handshake = Handshake(settings.region, settings.directory, self._directory)
-        lines = Lines(Pseudonyms(keyring))
+        lines = Lines(sealer.names)
         self._tracer = Tracer(
             keys, self._link, sealer, self._clock, (gateway, where), lines, self._sessions_of
         )

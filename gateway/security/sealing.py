@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.security.keyring import Keyring
+from gateway.security.pseudonyms import Pseudonyms
 
 OVERHEAD: Final = 1 + 2 + 2 + 12 + 16
 """By how many bytes a sealed value is longer than the plain one."""
@@ -101,10 +102,12 @@ class Sealer:
             key. What does not open under one of them may be theirs, and is not called tampering.
         on_unknown: called when a value is under a version that the keyring lacks, in case `adopt`
             can bring it.
+        names: what apps and users are called in logs.
     """
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
+        self.names: Final = Pseudonyms(keyring)
         self._cipher = lru_cache(_CACHED_KEYS)(self._derive)
         self.active = keyring.active_at(0)
         self.unproven: frozenset[int] = frozenset()

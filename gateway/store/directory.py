@@ -90,7 +90,8 @@ class AppDirectory:
             if self._apps.pop(app_id, None) is not None:
                 self._on_gone(app_id)
         except (StoreError, SealError, AppError) as error:
-            _log.warning("app_reload_failed", app=app_id, reason=type(error).__name__)
+            name = self._sealer.names.app(app_id)
+            _log.warning("app_reload_failed", app=name, reason=type(error).__name__)
 
     async def reload_all(self) -> None:
         """Read every known app again."""
@@ -130,7 +131,8 @@ class AppDirectory:
         try:
             return open_app(self._sealer, app_id, record)
         except (SealError, AppError) as error:
-            _log.error("app_unreadable", app=app_id, reason=type(error).__name__)
+            name = self._sealer.names.app(app_id)
+            _log.error("app_unreadable", app=name, reason=type(error).__name__)
             raise
 
     async def _see_that_it_is_gone(self, app_id: str) -> None:
@@ -148,5 +150,6 @@ class AppDirectory:
         )
         if deleted or (stamp and apps and not listed and app_id not in self._apps):
             return
-        _log.error("app_lost", app=app_id, note="Redis has lost it: restore it from a backup")
+        name = self._sealer.names.app(app_id)
+        _log.error("app_lost", app=name, note="Redis has lost it: restore it from a backup")
         raise Unavailable("app_lost", retry_after=5.0)

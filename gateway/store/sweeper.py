@@ -216,7 +216,7 @@ class Sweeper:
         except AppNotFound:
             await self._groups.purge(app_id, group_id)
         except (SealError, AppError) as error:
-            _log.error("sweep_app_unreadable", app=app_id, reason=type(error).__name__)
+            _log.error("sweep_app_unreadable", reason=type(error).__name__)
             return False
         except Unavailable as error:
             # What the group owes its members can't be written now, on a full Redis say. What stands
@@ -234,5 +234,5 @@ class Sweeper:
         except AppNotFound:
             return 0, 0
         except (SealError, AppError) as error:
-            _log.error("sweep_app_unreadable", app=app_id, reason=type(error).__name__)
+            _log.error("sweep_app_unreadable", reason=type(error).__name__)
             return None

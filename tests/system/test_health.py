@@ -15,7 +15,7 @@ from tests.system.ops import Ops, Proxy, until
 from tests.system.site import DEADLINE_S, OpenSite, ws
 
 SOON_S = 2.0
-"""Within which readiness is off (issue 5)."""
+"""Within which readiness is off."""
 
 
 async def test_readiness_goes_when_only_pubsub_is_broken(open_site: OpenSite) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.security.keyring import Keyring
+from gateway.security.pseudonyms import Pseudonyms
 from gateway.store.keys import Keys
 from protocol import codes, frames
 from protocol.frames import Cursor
@@ -26,7 +28,8 @@ def inbox_key(running: RunningWorker, user: str) -> str:
 async def test_a_record_that_was_tampered_with_holds_up_nobody(
     running: RunningWorker, store: Any, garbage: bytes
 ) -> None:
-    """G5 and G7: its place is said to be lost, and the next one is delivered."""
+    """G5 and G7: its place is said to be lost, and the next one is delivered; the log has the app's
+    hashed name."""
     async with running.client("alice") as alice:
         await send_many(alice, "bob", 3)
     key = inbox_key(running, "bob")
@@ -35,13 +38,16 @@ async def test_a_record_that_was_tampered_with_holds_up_nobody(
     for entry_id, fields in entries:
         second = entry_id.endswith(b"-2")
         store.xadd(key, {b"m": garbage if second else fields[b"m"]}, id=entry_id)
-    async with running.client("bob") as bob:
-        assert (await bob.expect(frames.Push)).seq == 1
-        assert await bob.expect(frames.Lost) == frames.Lost(2, 2)
-        push = await bob.expect(frames.Push)
-        assert (push.seq, push.message.body) == (3, b"m3")
-        await bob.send(frames.Ack(3))
-        await quiet(bob)
+    with capture_logs() as said:
+        async with running.client("bob") as bob:
+            assert (await bob.expect(frames.Push)).seq == 1
+            assert await bob.expect(frames.Lost) == frames.Lost(2, 2)
+            push = await bob.expect(frames.Push)
+            assert (push.seq, push.message.body) == (3, b"m3")
+            await bob.send(frames.Ack(3))
+            await quiet(bob)
+    [line] = [line for line in said if line["event"] == "record_tampered"]
+    assert line["app"] == Pseudonyms(running.keyring).app(running.app.id)
 
 
 async def test_a_record_that_was_moved_from_another_inbox_is_not_shown(
