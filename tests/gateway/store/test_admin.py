@@ -208,11 +208,11 @@ async def test_facts(one_store: Store, tmp_path: Path) -> None:
 
 
 async def test_facts_without_config_or_stamp(servers: Servers, keyring: Keyring) -> None:
-    """A managed Redis forbids CONFIG: what can't be known is None, and a fresh one stays fresh."""
+    """A managed Redis forbids CONFIG: what INFO does not tell is None; a fresh one stays fresh."""
     server = servers("--rename-command", "CONFIG", "")
     async with Admin.open(server.url, "sg", keyring) as admin:
         facts = await admin.facts(0)
-    assert (facts.append_only, facts.append_fsync, facts.eviction) == (None, None, None)
+    assert (facts.append_only, facts.append_fsync, facts.eviction) == (False, None, "noeviction")
     assert (facts.stamp_region, facts.stamp_problem) == (None, None)
     with redis.Redis.from_url(server.url) as raw:
         assert raw.keys() == []
