@@ -28,7 +28,7 @@ from gateway.security.keyring import Keyring, KeyringError
 from gateway.store.errors import StoreError
 
 if TYPE_CHECKING:
-    from gateway.store.admin import StoreFacts
+    from gateway.store.server_facts import StoreFacts
 
 OPEN_FILES: Final = 65_536
 """What a gateway should be allowed; each connection takes one."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Final, Self
 
 import msgspec
 import typer
@@ -68,6 +68,12 @@ OptionalDevice = Annotated[
 user_id = _user
 recipient = _recipient
 
+_SHORT: Final = (
+    "done, but {have} of {wanted} replicas have it so far: if the primary is lost before they do, "
+    "it is undone. `homeport doctor` says when they are back (durability); if there is a failover "
+    "before that, do it again"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -92,7 +98,8 @@ class Place:
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:
-        """The store's registry, for the time of one command.
+        """The store's registry, for the time of one command. Says, at its end, if too few replicas
+        have what was written.
 
         Raises:
             KeyringError: the key file can't be used.
@@ -101,9 +108,14 @@ class Place:
         from gateway.store.admin import Admin  # not all commands need a store: half a second
 
         keyring = Keyring.load(self.settings.key_file, self.settings.region)
+        replicas = self.settings.replicas if self.settings.durability == "replica" else 0
         try:
-            async with Admin.open(self.settings.redis_url, self.settings.region, keyring) as admin:
+            async with Admin.open(
+                self.settings.redis_url, self.settings.region, keyring, replicas=replicas
+            ) as admin:
                 yield admin
+                if admin.short is not None:
+                    typer.echo(_SHORT.format(have=admin.short, wanted=replicas), err=True)
         except Unavailable:
             if self.folder is None:
                 raise

@@ -27,9 +27,9 @@ from gateway.config import Settings
 from gateway.redis_url import RedisUrl
 from gateway.runtime import devcerts
 from gateway.security.keyring import Keyring
-from gateway.store.admin import StoreFacts
 from gateway.store.errors import WrongRegionStamp
 from gateway.store.keys import STAMP
+from gateway.store.server_facts import StoreFacts
 from tests.gateway.cli.conftest import Region, run
 from tests.harness import PROGRAM
 

@@ -148,3 +148,16 @@ def test_all_tokens_of_an_app_or_of_the_region_are_revoked(region: Region) -> No
 def test_a_revocation_says_whose_tokens(region: Region, options: list[str]) -> None:
     """Wrong usage, and nothing is done."""
     assert region.run("token", "revoke", *options).code == 2
+
+
+def test_a_revocation_that_no_replica_has_is_said(region: Region) -> None:
+    """G8: with `durability = "replica"` a failover would undo it, unknown to the operator."""
+    app = region.create()["id"]
+    text = region.config.read_text()
+    region.config.write_text(text.replace('"memory"', '"replica"'))
+    ran = region.run("token", "revoke", "--user", "alice", "--app", app)
+    assert ran.code == 0
+    assert ran.out.startswith("revoked: ")
+    assert "0 of 1 replicas have it" in ran.err
+    region.config.write_text(text)
+    assert region.run("token", "revoke", "--user", "alice", "--app", app).err == ""

@@ -42,6 +42,7 @@ from protocol.frames import Cursor
 from tests.clusters import client_of
 from tests.conftest import REDIS
 from tests.harness import ANSWER_S, FakeClock
+from tests.ports import free_port
 
 APP_ID = "02" + "0" * 30
 _numbers = itertools.count(1)
@@ -290,6 +291,23 @@ def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Servers]
             return server
 
         yield start
+
+
+async def replicated(servers: Servers) -> tuple[EmbeddedValkey, EmbeddedValkey]:
+    """A primary, and a replica that follows it."""
+    port = free_port()
+    primary = servers("--port", str(port), "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0")
+    replica = servers("--replicaof", "127.0.0.1", str(port))
+    with redis.Redis.from_url(primary.url) as raw:
+
+        def online() -> bool:
+            info: Any = raw.info("replication")
+            return bool(info["connected_slaves"] and info["slave0"]["state"] == "online")
+
+        await until(online)
+        raw.set("first", 1)
+        assert raw.wait(1, 10_000) == 1
+    return primary, replica
 
 
 def beginning(identity: Identity) -> Stamp:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.apps.app import create_app
 from gateway.apps.tiers import TIERS
 from gateway.redis_url import RedisUrl
 from gateway.security.keyring import Keyring
@@ -390,6 +391,46 @@ async def test_the_command_line_sees_all_of_it(cluster_url: str, tmp_path: Path)
     async with Admin.open(cluster_url, "sg", keyring) as admin:
         facts = await admin.facts(0)
     assert (facts.primaries, facts.replicas, facts.append_only) == (3, 1, False)
+
+
+async def test_a_change_waits_for_the_replica_of_the_node_that_has_it(
+    own: RedisCluster, keyring: Keyring
+) -> None:
+    """G8: a WAIT that goes to another node than the write counts replicas that have nothing to do
+    with it. Here one primary's replica hangs, and what lies on the others is kept all the same."""
+    app = create_app("shop", "sg", "free", "global", 1)
+    async with Admin.open(own.url, "sg", keyring) as admin:
+        await admin.begin_region()
+        await admin.create_app(app, 1)
+    keys = {user: KEYS.user(app.id, user).revoked for user in map("user{}".format, range(20))}
+    owners = {user: own.owner(slot_of(key.encode())) for user, key in keys.items()}
+    primary = owners["user0"]
+    ids = {node.ask("CLUSTER", "MYID"): node for node in own.nodes}
+    there = primary.ask("CLUSTER NODES").values()
+    [hanging] = [
+        ids[n["node_id"]] for n in there if n["master_id"] == primary.ask("CLUSTER", "MYID")
+    ]
+    other = next(user for user, owner in owners.items() if owner is not primary)
+    with hanging.frozen():
+        for user, short in (("user0", 0), (other, None)):
+            async with Admin.open(own.url, "sg", keyring, replicas=1) as admin:
+                await admin.revoke(app.id, user)
+                assert admin.short == short
+
+
+async def test_a_change_follows_its_slot(own: RedisCluster, keyring: Keyring) -> None:
+    """G8: the slot has moved since the command looked; it looks again, and writes there."""
+    app = create_app("shop", "sg", "free", "global", 1)
+    async with Admin.open(own.url, "sg", keyring, replicas=1) as admin:
+        await admin.begin_region()
+        await admin.create_app(app, 1)
+        key = KEYS.user(app.id, "bob").revoked
+        source = own.owner(slot_of(key.encode()))
+        target = next(node for node in own.primaries() if node is not source)
+        own.move(slot_of(key.encode()), target)
+        await admin.revoke(app.id, "bob", 5)
+        assert admin.short is None
+    assert target.ask("GET", key) == "5"
 
 
 async def test_the_command_line_says_that_none_answers(tmp_path: Path) -> None:

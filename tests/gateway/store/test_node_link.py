@@ -14,18 +14,24 @@ import pytest
 import redis
 
 from gateway.apps.tiers import TIERS
-from gateway.runtime.embedded import EmbeddedValkey
 from gateway.store import connection, stamp
 from gateway.store import node_link as module
-from gateway.store.admin import _REVOKE as REVOKE
+from gateway.store.access_admin import REVOKE
 from gateway.store.errors import StoreError, StoreFault, Unavailable
 from gateway.store.inbox import _CHECK as CHECK
 from gateway.store.inbox import Inboxes
 from gateway.store.keys import STAMP, Keys
 from gateway.store.readers import Reader
 from protocol.frames import Cursor
-from tests.gateway.store.conftest import APP_ID, Servers, Store, linked, message_id, until
-from tests.ports import free_port
+from tests.gateway.store.conftest import (
+    APP_ID,
+    Servers,
+    Store,
+    linked,
+    message_id,
+    replicated,
+    until,
+)
 
 
 @pytest.fixture
@@ -291,23 +297,6 @@ async def test_nothing_is_sent_to_a_redis_that_was_not_greeted(servers: Servers)
 
 
 # -- replicas ------------------------------------------------------------------------------------
-
-
-async def replicated(servers: Servers) -> tuple[EmbeddedValkey, EmbeddedValkey]:
-    """A primary, and a replica that follows it."""
-    port = free_port()
-    primary = servers("--port", str(port), "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0")
-    replica = servers("--replicaof", "127.0.0.1", str(port))
-    with redis.Redis.from_url(primary.url) as raw:
-
-        def online() -> bool:
-            info: Any = raw.info("replication")
-            return bool(info["connected_slaves"] and info["slave0"]["state"] == "online")
-
-        await until(online)
-        raw.set("first", 1)
-        assert raw.wait(1, 10_000) == 1
-    return primary, replica
 
 
 async def test_a_short_count_of_replicas_is_not_ok(

@@ -123,7 +123,7 @@ def test_every_command_that_is_used_is_asked_for(served: Served) -> None:
     lua = "".join(path.read_text() for path in STORE.glob("lua/*.lua"))
     used = set(re.findall(r"redis\.p?call\('([A-Z]+)'", lua))
     for path in STORE.parent.rglob("*.py"):
-        if path.name != "admin.py":
+        if "admin" not in path.name:
             text = path.read_text()
             used |= set(re.findall(r"(?:\bcall|\bask|everywhere)\(\s*\"([A-Z]+)\"", text))
             used |= set(re.findall(r"(?:pack\(\(|_send\()\"([A-Z]+)\"", text))

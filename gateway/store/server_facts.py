@@ -1,0 +1,78 @@
+"""What a region's Redis servers say of themselves, for `homeport doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import NoPermissionError, RedisError
+
+from gateway.store.errors import StampError
+from gateway.store.promises import condition_of
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What one server tells of itself.
+
+    `clock_skew_s` is its clock minus ours. `used_share` is how much of its maxmemory it uses, 0
+    where it has none. `disk_works` is False where it could not write its last snapshot or
+    append-only file. `append_only` and the two after it are None where it does not let us look.
+    """
+
+    server: str
+    version: str
+    append_only: bool | None
+    append_fsync: str | None
+    eviction: str | None
+    replicas: int
+    clock_skew_s: float
+    used_share: float
+    disk_works: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts(ServerFacts):
+    """What `homeport doctor` reports of a Redis.
+
+    `stamp_problem` is None where the stamp is ours, or there is none and the region has not begun;
+    `stamp_unread` is why it could not be compared, or "". Of a cluster's primaries each fact is
+    that of the one that keeps the least.
+    """
+
+    primaries: int
+    stamp_region: str | None
+    stamp_problem: StampError | None
+    stamp_unread: str = ""
+
+
+async def server_facts(redis: Any, now_s: float) -> ServerFacts:
+    """Ask one server. `now_s` is our clock, seconds since 1970."""
+    info = await _info(redis, "server")
+    replication = await _info(redis, "replication")
+    seconds, micros = await redis.time()
+    found = await _info(redis, "memory") | await _info(redis, "persistence")
+    try:
+        append_fsync = (await redis.config_get("appendfsync")).get("appendfsync")
+    except RedisError:  # an ACL user need not have CONFIG
+        append_fsync = None
+    condition = condition_of({name: str(value) for name, value in found.items()}, append_fsync)
+    return ServerFacts(
+        server="Valkey" if info.get("server_name") == "valkey" else "Redis",
+        version=str(info.get("valkey_version", info.get("redis_version", ""))),
+        append_only=condition.append_only,
+        append_fsync=condition.append_fsync,
+        eviction=condition.eviction,
+        used_share=condition.used_share,
+        disk_works=condition.log_written is not False and condition.saved is not False,
+        replicas=int(replication.get("connected_slaves", 0)),
+        clock_skew_s=seconds + micros / 1e6 - now_s,
+    )
+
+
+async def _info(redis: Any, section: str) -> dict[str, Any]:
+    """A section of INFO; empty where the ACL user may not read it."""
+    try:
+        return dict(await redis.info(section))
+    except NoPermissionError:
+        return {}

@@ -1,0 +1,94 @@
+"""What the command line writes, and how many replicas have it before it counts as kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import redis
+
+from gateway.apps.app import create_app
+from gateway.runtime.embedded import EmbeddedValkey
+from gateway.security.keyring import Keyring
+from gateway.store import admin_connection as module
+from gateway.store.admin import Admin
+from gateway.store.errors import Refused
+from tests.acl import rules_of
+from tests.gateway.store.conftest import Servers, replicated
+
+APP = create_app("shop", "sg", "free", "global", 1)
+CHANGES: dict[str, Callable[[Admin], Awaitable[object]]] = {
+    "create": lambda admin: admin.create_app(APP, 1),
+    "rotate": lambda admin: admin.rotate_certificate(APP.id, 2),
+    "tier": lambda admin: admin.set_tier(APP.id, "pro", 2),
+    "revoke": lambda admin: admin.revoke(APP.id, "ann"),
+    "revoke app": lambda admin: admin.revoke_app(APP.id),
+    "revoke region": lambda admin: admin.revoke_region(),
+    "delete": lambda admin: admin.delete_app(APP.id),
+}
+
+
+@pytest.fixture
+async def pair(
+    servers: Servers, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[EmbeddedValkey, EmbeddedValkey]]:
+    """A primary with an app, and a replica that follows it."""
+    monkeypatch.setattr(module, "BARRIER_TIMEOUT_MS", 100)
+    primary, replica = await replicated(servers)
+    async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
+        await admin.create_app(APP, 1)
+    yield primary, replica
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_change_that_no_replica_has_is_said(
+    pair: tuple[EmbeddedValkey, EmbeddedValkey], keyring: Keyring, name: str
+) -> None:
+    """G1, G8: operators revoked a token, were told that it was, and the failover a moment later
+    made it good again. With `durability = "replica"` their writes wait as messages do."""
+    primary, replica = pair
+    os.kill(replica.pid, signal.SIGSTOP)
+    try:
+        async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
+            await CHANGES[name](admin)
+            assert admin.short == 0
+        async with Admin.open(primary.url, "sg", keyring) as admin:
+            await admin.list_apps()
+            assert admin.short is None
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+
+
+async def test_a_change_that_is_told_as_done_is_on_the_replica(
+    pair: tuple[EmbeddedValkey, EmbeddedValkey], keyring: Keyring
+) -> None:
+    """G8: when the command returns, the replica has it, and could be promoted."""
+    primary, replica = pair
+    with redis.Redis.from_url(primary.url) as raw, redis.Redis.from_url(replica.url) as copy:
+        async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
+            for name in ("rotate", "revoke", "delete"):
+                await CHANGES[name](admin)
+                assert admin.short is None
+                assert copy.exists(f"hp:sg:app:{APP.id}") == (name != "delete")
+                assert copy.dbsize() == raw.dbsize()
+
+
+async def test_a_user_that_may_not_wait_changes_nothing(
+    pair: tuple[EmbeddedValkey, EmbeddedValkey], keyring: Keyring
+) -> None:
+    """A certificate that was made and then not shown, because WAIT was refused after it, would be
+    a rotation that nobody has the certificate of."""
+    primary, _ = pair
+    with redis.Redis.from_url(primary.url) as raw:
+        rules = rules_of("operator").split()
+        raw.execute_command("ACL", "SETUSER", "op", "on", ">pw", *rules, "-wait")
+    url = primary.url.replace("unix://", "unix://op:pw@")
+    async with Admin.open(primary.url, "sg", keyring) as admin:
+        before = await admin.get_app(APP.id)
+    with pytest.raises(Refused, match="wait"):
+        async with Admin.open(url, "sg", keyring, replicas=1) as admin:
+            await admin.rotate_certificate(APP.id, 2)
+    async with Admin.open(primary.url, "sg", keyring) as admin:
+        assert await admin.get_app(APP.id) == before
