@@ -44,10 +44,15 @@ class Wheel:
 
     def advance(self, now: float) -> None:
         """Visit all that is due by `now`."""
-        while self._next <= int(now / RESOLUTION_S):
+        last = int(now / RESOLUTION_S)
+        while self._next <= last:
             slot = self._slots.pop(self._next, None)
+            if slot is None:
+                # To the next one that holds something: a clock may go ahead by months at once.
+                self._next = min(last + 1, min(self._slots, default=last + 1))
+                continue
             self._next += 1
-            for visited in tuple(slot or ()):
+            for visited in tuple(slot):
                 # An earlier visit of this slot may have cancelled or moved this one.
                 if self._slot_of.get(visited) != self._next - 1:
                     continue

@@ -98,3 +98,20 @@ def test_what_is_overdue_is_visited_at_the_next_turn() -> None:
     assert visits.at == [3600.0]
     wheel.advance(3600.0 + RESOLUTION_S)
     assert len(visits.at) == 2
+
+
+def test_a_clock_that_jumps_costs_no_time() -> None:
+    """G8: whatever is due by then is visited, in the order in which it was due.
+
+    The wheel used to turn through each quarter of a second in between. A machine that had slept, or
+    a clock that a test set ahead by months, held the process up for many seconds.
+    """
+    wheel, order = Wheel(0.0), list[str]()
+    for name, due in (("last", 9e14), ("first", 5.0), ("middle", 1e9)):
+        wheel.schedule(Visits(lambda _, name=name: order.append(name)), due)  # type: ignore[misc]
+    wheel.advance(1e15)
+    assert order == ["first", "middle", "last"]
+    visits = Visits()
+    wheel.schedule(visits, 1e15 + 1)
+    wheel.advance(1e15 + 2)
+    assert len(visits.at) == 1
