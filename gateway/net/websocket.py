@@ -2,6 +2,10 @@
 
 `websockets` speaks the protocol (RFC 6455) without doing I/O; this is the I/O. Frames to the client
 do not go through it: they come ready-made, and all of one turn of the loop leave in one write.
+
+A close frame between the fragments of a message is answered with 1002, by `websockets` itself
+(`Protocol.recv_frame`: "incomplete fragmented message"), where RFC 6455 section 5.4 lets control
+frames lie between fragments. The connection ends either way, and a whole message was never there.
 """
 
 from __future__ import annotations
@@ -49,6 +53,10 @@ MAX_UPGRADE_BYTES: Final = 16 * 1024
 CLOSE_TIMEOUT_S: Final = 5.0
 """How long a client may take to answer a close frame, or to read what was sent before it."""
 
+STRANGER_CLOSE_TIMEOUT_S: Final = 1.0
+"""The same for a client whose connect was not accepted, once its time to connect is over. Who shows
+no token must not keep a connection for as long again by being deaf."""
+
 _END_OF_REQUEST: Final = b"\r\n\r\n"
 
 _log = structlog.get_logger("net")
@@ -64,6 +72,7 @@ class WebSocketConnection(asyncio.Protocol):
     """Carries one `Session`. Implements `gateway.session.services.Wire`."""
 
     __slots__ = (
+        "_authenticated",
         "_closing",
         "_connections",
         "_fragments",
@@ -104,6 +113,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._fragments: bytearray | None = None
         self._incoming: Incoming | None = None  # none before the upgrade
         self._tail = b""  # of the upgrade: what may be the beginning of its end
+        self._authenticated = False
         self._closing = False
         self._upgrade_size = 0
         self.congested = False
@@ -209,11 +219,11 @@ class WebSocketConnection(asyncio.Protocol):
     # -- the opening handshake -------------------------------------------------------------------
 
     def _upgrade(self, request: Request) -> None:
-        path, _, query = request.path.partition("?")
+        path, mark, _ = request.path.partition("?")
         if path != PATH:
             self._decline(http.HTTPStatus.NOT_FOUND, f"Homeport is at {PATH}.\n")
             return
-        if query:
+        if mark:
             self._decline(
                 http.HTTPStatus.BAD_REQUEST,
                 "No query string: a token in a URL ends up in logs. "
@@ -354,6 +364,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def authenticated(self) -> None:
         """See `Wire`."""
+        self._authenticated = True
         self._peer.max_message_size = MAX_FRAME_BYTES
         if self._incoming is not None:
             self._incoming.limit = MAX_FRAME_BYTES
@@ -379,8 +390,13 @@ class WebSocketConnection(asyncio.Protocol):
             # Nothing may follow a close frame (RFC 6455 section 5.5.1).
             self._session.disconnected()
         self.throttle(False)  # or the client's own close frame would not be heard
-        now = self._services.clock.steady()
-        self._services.wheel.schedule(self, now + CLOSE_TIMEOUT_S)
+        ends = self._services.clock.steady()
+        if self._authenticated:
+            ends += CLOSE_TIMEOUT_S
+        else:
+            opened = self._visit.opened
+            ends = max(opened + CONNECT_TIMEOUT_S, ends + STRANGER_CLOSE_TIMEOUT_S)
+        self._services.wheel.schedule(self, ends)
 
     @property
     def closing(self) -> bool:

@@ -63,6 +63,38 @@ async def test_a_client_that_ignores_the_close_is_dropped(running: RunningWorker
         await eventually(lambda: running.worker._listener.open == 0)
 
 
+async def test_a_stranger_that_ignores_the_close_is_dropped_a_second_later(
+    running: RunningWorker,
+) -> None:
+    """G9, HP-5.1-13: who showed no token had 5 s more to be deaf in, as a user has: 10 in all."""
+    async with RawSocket.open(running.listening.plain) as raw:
+        raw.writer.write(upgrade())
+        await raw.response()
+        running.pass_time(5.3)
+        assert await raw.closed() == codes.CONNECT_TIMEOUT.number
+        await eventually(lambda: running.worker._listener.open == 1)
+        running.pass_time(1.3)
+        await raw.ended()
+        await eventually(lambda: running.worker._listener.open == 0)
+
+
+async def test_a_stranger_that_was_refused_has_the_rest_of_the_time_to_read_why(
+    running: RunningWorker,
+) -> None:
+    """HP-5.1-13: what was sent before the close may be on its way for long."""
+    async with RawSocket.open(running.listening.plain) as raw:
+        raw.writer.write(upgrade())
+        await raw.response()
+        raw.writer.write(message(codec.encode(frames.Connect(1, "d1", "no token"))))
+        assert await raw.closed() == codes.UNAUTHORIZED.number
+        running.pass_time(4.5)
+        await asyncio.sleep(0)
+        assert running.worker._listener.open == 1
+        running.pass_time(0.8)
+        await raw.ended()
+        await eventually(lambda: running.worker._listener.open == 0)
+
+
 async def test_a_client_that_does_not_read_is_closed_and_loses_nothing(
     running: RunningWorker,
 ) -> None:
