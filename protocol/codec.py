@@ -11,7 +11,7 @@ Errors::
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 import msgspec
 
@@ -23,6 +23,13 @@ _client_decoder: Final[msgspec.msgpack.Decoder[ClientFrame]] = msgspec.msgpack.D
 _server_decoder: Final[msgspec.msgpack.Decoder[ServerFrame]] = msgspec.msgpack.Decoder(ServerFrame)
 _message_decoder: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
 _outline_decoder: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+_WITHOUT_ID: Final = frozenset(
+    frame.__struct_config__.tag
+    for frame in get_args(ClientFrame)
+    if frame.__struct_fields__[:1] != ("id",)
+)
+"""A client's types whose second element is no request id; it could be that of another request."""
 
 _ENUM_VALUE: Final = re.compile(r"Invalid enum value .*(?= - at )", re.DOTALL)
 
@@ -94,7 +101,9 @@ def _explain(data: bytes, error: Exception) -> FrameError:
     kind = _read(items[0], int) if items else None
     if kind is None:
         return MalformedFrame("the first element of the array is not an integer type")
-    request_id = (_read(items[1], int) if len(items) > 1 else None) or NO_REQUEST
+    request_id = NO_REQUEST
+    if len(items) > 1 and kind not in _WITHOUT_ID:
+        request_id = _read(items[1], int) or NO_REQUEST
     if not 0 < request_id < 2**32:
         request_id = NO_REQUEST
     if isinstance(error, msgspec.ValidationError) and str(error).endswith("`$[0]`"):

@@ -203,6 +203,25 @@ def test_an_id_out_of_range_is_answered_as_none(number: int) -> None:
     assert caught.value.request_id == 0
 
 
+@pytest.mark.parametrize("data", [[64, 7, "text", b""], [18], [18, "7"], [18, 2**53], [64, 7]])
+def test_an_error_to_a_frame_without_an_id_names_no_other_request(data: list[Any]) -> None:
+    """HP-4.2-3: a signal has its recipient where requests have their id. An integer there used to
+    come back as the id, and the client took it for the answer to another request."""
+    with pytest.raises(codec.InvalidField) as caught:
+        codec.decode_client(msgpack.packb(data))
+    assert caught.value.request_id == 0
+
+
+@pytest.mark.parametrize("number", [-0.5, -1.0, -1, float(2**54), float("inf"), float("nan")])
+@pytest.mark.parametrize("frame", [[9, None], [4, 1, 140, "later", None]], ids=["goaway", "error"])
+def test_a_float_is_not_negative_nor_endless(frame: list[Any], number: float) -> None:
+    """HP-4.1-7: a wait of less than nothing, or without an end, is a faulty field."""
+    good = [*frame[:-1], 1.5]
+    assert codec.decode_server(msgpack.packb(good))
+    with pytest.raises(codec.InvalidField):
+        codec.decode_server(msgpack.packb([*frame[:-1], number]))
+
+
 # --- more fields ---------------------------------------------------------------------------------
 
 
