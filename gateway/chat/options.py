@@ -34,9 +34,10 @@ def options_of(frame: Send) -> Options:
     return options
 
 
-def expires_ms(options: Options, now_ms: int) -> int | None:
-    """When the message's own time to live ends, in milliseconds since 1970; None: it has none."""
-    return None if options.ttl is None else now_ms + options.ttl * 1000
+def expires_ms(options: Options, time_ms: int) -> int | None:
+    """When the time to live of a message accepted at `time_ms` ends, both in milliseconds since
+    1970; None: it has none."""
+    return None if options.ttl is None else time_ms + options.ttl * 1000
 
 
 def extra_of(options: Options, ends_ms: int | None) -> Extra | None:

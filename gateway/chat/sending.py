@@ -34,7 +34,6 @@ class Sending:
         self._rooms = rooms
         self._records = records
         self._groups = groups
-        self._clock_ms = clock_ms
         self._times = Times(clock_ms)
 
     def send(
@@ -61,7 +60,7 @@ class Sending:
         conversation = frame.to if grouped else conversation_of(user, frame.to)
         time = self._times.next(app.id, conversation)
         mid = message_id(app.id, user, frame.client_id)
-        ends = expires_ms(options, self._clock_ms())
+        ends = expires_ms(options, time)
         message = Message(
             mid, user, frame.to, time, frame.kind, frame.body, extra_of(options, ends)
         )

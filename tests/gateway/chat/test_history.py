@@ -61,7 +61,8 @@ async def page(
 
 
 async def test_both_ends_read_the_same(running: RunningWorker) -> None:
-    """HP-13.1-1 and HP-13.2-1: both ways in one conversation, newest first, once each."""
+    """HP-13.1-1, HP-13.1-6, HP-13.2-1: both ways in one conversation, newest first, once each; what
+    one writes to oneself is a conversation too."""
     async with running.client("alice") as alice, running.client("bob") as bob:
         await alice.say("bob", "one", "same")
         await bob.say("alice", "two")
@@ -193,6 +194,7 @@ async def test_a_ttl_ends_in_history_too(running: RunningWorker) -> None:
     assert running.clock is not None
     async with running.client("alice") as alice:
         await alice.say("bob", "stays")
+        running.clock.advance(1)
         await send(alice, "bob", "short", ttl=5)
         running.clock.advance(4.999)
         assert (await page(alice, "bob"))[0] == ["short", "stays"]

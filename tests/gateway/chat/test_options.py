@@ -131,6 +131,7 @@ async def test_a_time_to_live_ends_to_the_millisecond(running: RunningWorker) ->
     assert running.clock is not None
     async with running.client("alice") as alice:
         await alice.say("bob", "first")
+        running.clock.advance(1)
         await send(alice, "bob", "short", ttl=5)
         await alice.say("bob", "last")
     expires = running.clock.ms + 5000
@@ -145,6 +146,18 @@ async def test_a_time_to_live_ends_to_the_millisecond(running: RunningWorker) ->
         assert (await bob.expect(frames.Push)).seq == 1
         assert await bob.expect(frames.Lost) == frames.Lost(2, 2)
         assert (await bob.expect(frames.Push)).seq == 3
+
+
+async def test_the_end_is_told_by_the_time_of_the_message(running: RunningWorker) -> None:
+    """HP-12.2-1: also where several are sent in one millisecond, and their times are ahead of the
+    clock. The end used to be counted from the clock, so no client could tell it from `time`."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        for number in range(3):
+            await send(alice, "bob", str(number), ttl=5)
+        messages = [(await bob.expect(frames.Push)).message for _ in range(3)]
+    assert len({message.time for message in messages}) == 3
+    for message in messages:
+        assert message.extra == frames.Extra(expires=message.time + 5000)
 
 
 @pytest.mark.parametrize("swept", [False, True], ids=["kept", "swept"])
@@ -177,7 +190,7 @@ async def test_ended_messages_at_both_ends_of_an_inbox(running: RunningWorker, s
         await alice.say("bob", "c")
         for text in "de":
             await send(alice, "bob", text, ttl=5)
-    running.clock.advance(5)
+    running.clock.advance(6)  # of messages of one millisecond, each has a later `time`
     if swept:
         await running.worker._sweeper.sweep()
     async with running.client("bob", "d1") as bob:
@@ -234,6 +247,7 @@ async def test_the_bytes_of_an_ended_message_go(running: RunningWorker, others: 
     async with running.client("alice") as alice:
         for number in range(others):
             await alice.say("bob", f"before {number}")
+        running.clock.advance(1)
         before = set(records(running))
         await send(alice, "bob", "short", ttl=5)
         (ended,) = set(records(running)) - before
@@ -294,8 +308,9 @@ async def test_sweeping_leaves_other_ends_as_they_are(running: RunningWorker) ->
     assert running.clock is not None
     async with running.client("alice") as alice:
         await send(alice, "bob", "five", ttl=5)
-        await send(alice, "bob", "ten", ttl=10)
-        running.clock.advance(5)
+        running.clock.advance(1)
+        await send(alice, "bob", "ten", ttl=9)
+        running.clock.advance(4)
         await running.worker._sweeper.sweep()
         async with running.admin() as admin:
             await admin.set_tier(running.app.id, "basic", running.clock.ms)
