@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
 from msgspec.structs import replace
 
 from gateway.chat import group_rules as rules
@@ -37,8 +36,6 @@ RECALLED: Final = MAX_EDITS + 1
 
 ATTEMPTS: Final = 20
 """How often a change is tried while others change the same message."""
-
-_log = structlog.get_logger("chat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +163,7 @@ class Recalls:
             # Of this conversation, also where it was found in an inbox, which holds others' too.
             message = codec.decode_message(self._records.kept(app, talk.conversation, record))
         except Tampered:
-            # Any client can bring this about, by naming another conversation.
-            _log.debug("record_of_another_conversation", app=self._records.names.app(app.id))
+            # Any client can bring this about, by naming another conversation: no word for the log.
             raise Refused(codes.UNKNOWN_MESSAGE) from None
         if not message.sender:  # a notice
             raise Refused(codes.UNKNOWN_MESSAGE)

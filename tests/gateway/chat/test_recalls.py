@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.store.errors import Unavailable
@@ -256,6 +257,19 @@ async def test_a_gateway_that_died_on_the_way(
         async with one.client("bob") as bob:
             text = "recalled by alice" if what == "recall" else "new 1"
             assert await pushed(bob, 2) == [text, f"told {text}"]
+
+
+async def test_a_message_of_another_conversation_is_no_word_in_the_log(
+    gateway: RunningWorker,
+) -> None:
+    """HP-13.4-5: any client can name one, as often as its rate allows. Each is counted, as every
+    refusal is, and none is called a record that was tampered with."""
+    async with gateway.client("alice") as alice:
+        message = await sent(alice, "bob", "kept", history=False)
+        with capture_logs() as logs:
+            assert await recall(alice, "carol", message) == "unknown_message"
+        assert [line["event"] for line in logs] == ["refused"]
+    assert gateway.worker._services.counts.errors["unknown_message"] == 1
 
 
 async def test_changes_at_the_same_time(settings: Settings, clock: FakeClock) -> None:
