@@ -35,7 +35,7 @@ async def _pushes(bob: RawClient, first: int, last: int) -> None:
 
 
 async def test_offline(settings: Settings) -> None:
-    """G5: 1,234 for an inbox of 1,000: `connected.lost` is 1 to 234, and the rest is there."""
+    """G5, HP-7.4-3: 1,234 for an inbox of 1,000: `connected.lost` is 1 to 234, then the rest."""
     async with running_worker(settings, tier="free") as running:
         async with running.client("bob"):
             pass

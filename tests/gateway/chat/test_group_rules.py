@@ -132,6 +132,18 @@ async def test_sends_that_are_no_good(gateway: RunningWorker) -> None:
         assert await read(alice) == ["created alice alice team", "deleted alice"]
 
 
+async def test_a_repeat_is_held_to_the_same_as_a_new_send(gateway: RunningWorker) -> None:
+    """HP-11.2-7: muted, or removed, since the first; its message stays where it is, once."""
+    async with gateway.client("alice") as alice, gateway.client("bob") as bob:
+        group = await created(alice, "bob")
+        assert await said(bob, group, "stays", "k") == "ok"
+        await done(alice, "mute", group, True, "bob")
+        assert await said(bob, group, "stays", "k") == "muted"
+        await done(alice, "remove", group, ["bob"])
+        assert await said(bob, group, "stays", "k") == "not_a_member"
+        assert (await read(alice)).count("stays") == 1
+
+
 async def test_a_group_is_as_large_as_the_tier_says(gateway: RunningWorker) -> None:
     """HP-11.1-3: free has 100; what does not fit adds nobody, and a place that is left is free."""
     users = [f"u{n:03}" for n in range(100)]

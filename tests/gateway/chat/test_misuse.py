@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 
+from gateway.runtime.embedded import EmbeddedValkey
+from gateway.store import connection
 from protocol import codes, frames
 from protocol.frames import ClientFrame, Signal, Signaled
 from tests.gateway.chat.grouping import created, said
 from tests.gateway.chat.test_blocking import done, until_blocked
-from tests.harness import RunningWorker
+from tests.harness import RawClient, RunningWorker, eventually, make_settings, running_worker
 
 GROUP = "0" * 32
 
@@ -74,6 +80,47 @@ async def test_without_a_store_every_request_is_put_off(
         assert error.retry_after
         monkeypatch.undo()
         assert isinstance(await alice.say("bob", "again"), frames.Ok)
+
+
+async def test_a_store_that_says_nothing_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-4.6-4, HP-4.6-5: requests and a connect are answered once the link is given up, and each
+    may be asked again on the same connection. The link's limit is 5 s, looked at each second.
+    """
+    assert connection.SILENCE_LIMIT_S + connection.WATCH_S <= 6 < 30
+    monkeypatch.setattr(connection, "SILENCE_LIMIT_S", 0.3)
+    monkeypatch.setattr(connection, "WATCH_S", 0.05)
+    monkeypatch.setattr("gateway.session.session.CONNECT_TIMEOUT_S", 1.0)
+    with EmbeddedValkey(tmp_path / "valkey") as store:
+        async with (
+            running_worker(make_settings(store.url, tmp_path)) as running,
+            running.client("alice") as alice,
+            RawClient.open(running.url) as late,
+        ):
+            os.kill(store.pid, signal.SIGSTOP)
+            try:
+                asked: list[ClientFrame] = [
+                    frames.Send(7, "c1", "bob", "text", b"hi"),
+                    frames.History(8, "bob"),
+                    frames.Unread(9),
+                    frames.Roomjoin(10, "lobby"),
+                    frames.GroupList(11),
+                    frames.Blocks(12),
+                ]
+                for request in asked:
+                    await alice.send(request)
+                await late.send(frames.Connect(1, "d1", running.token("bob")))
+                refused = [await alice.until(frames.Error) for _ in asked]
+                assert {error.id for error in refused} == set(range(7, 13))
+                assert {error.code for error in refused} == {codes.UNAVAILABLE.number}
+                error = await late.expect(frames.Error)
+                assert (error.id, error.code) == (1, codes.UNAVAILABLE.number)
+            finally:
+                os.kill(store.pid, signal.SIGCONT)
+            await eventually(lambda: running.worker._link.up)
+            answer = await alice.say("bob", "hi", "c1")
+            assert isinstance(answer, frames.Ok)
 
 
 @pytest.mark.parametrize(

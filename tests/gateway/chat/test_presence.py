@@ -99,7 +99,8 @@ async def nothing_for(client: RawClient, gateway: RunningWorker, seconds: float)
 async def test_a_user_comes_is_away_and_goes(
     store_url: str, tmp_path: Path, clock: FakeClock
 ) -> None:
-    """HP-20.1-1, HP-20.2-1, HP-20.2-2, HP-20.2-3: from one gateway to another, on both stores."""
+    """HP-20.1-1, HP-20.2-1 to HP-20.2-3, HP-20.2-10: from one gateway to another, on both stores;
+    to somebody whom bob never met."""
     settings = make_settings(store_url, tmp_path)
     async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
         assert await states(alice, PresenceSubscribe, ("bob",), 600) == [

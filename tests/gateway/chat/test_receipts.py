@@ -273,8 +273,24 @@ async def test_before_connected_nothing_is_answered(running: RunningWorker) -> N
             assert await client.closed() == codes.CONNECT_EXPECTED.number
 
 
+async def test_a_message_that_ended_is_counted_until_the_next_mark(running: RunningWorker) -> None:
+    """HP-14.3-7: nobody takes it out of the count at its end; a mark does, though it is gone."""
+    assert running.clock is not None
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        options = frames.Options(ttl=5)
+        answer = await ask(
+            alice, lambda id: frames.Send(id, "short", "bob", "text", b"short", options)
+        )
+        assert isinstance(answer, Ok)
+        assert answer.result.time is not None
+        running.clock.advance(6)
+        assert await unread(bob) == {"alice": 1}
+        await mark(bob, "alice", 0, answer.result.time)
+        assert await unread(bob) == {}
+
+
 async def test_a_conversation_with_oneself_has_nothing_unread(running: RunningWorker) -> None:
-    """HP-14.3-1, HP-14.2-4: there is nobody else in it."""
+    """HP-13.1-6, HP-14.3-1, HP-14.2-4: there is nobody else in it."""
     async with running.client("alice") as alice:
         time = await say(alice, "alice")
         assert await unread(alice) == {}

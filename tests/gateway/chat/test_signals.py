@@ -125,6 +125,16 @@ async def test_signals_have_a_rate_of_their_own(running: RunningWorker) -> None:
         await nothing_for(bob)
 
 
+async def test_a_signal_that_is_refused_takes_of_the_rate_too(running: RunningWorker) -> None:
+    """HP-16.1-4: or a client could have as many refused as it likes."""
+    async with running.client("alice") as alice:
+        for _ in range(20):
+            await alice.send(Signal("a b", "typing", b""))
+            assert (await alice.expect(frames.Error)).code == codes.UNKNOWN_RECIPIENT.number
+        await alice.send(Signal("bob", "typing", b""))
+        assert (await alice.expect(frames.Error)).code == codes.RATE_LIMITED.number
+
+
 async def test_while_the_store_is_away_a_signal_is_said_to_be_lost(
     running: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -285,6 +285,12 @@ def test_an_aud_that_is_not_one_text_is_refused(audience: object) -> None:
     assert refusal(token(aud=audience)) is codes.TOKEN_MALFORMED
 
 
+def test_an_aud_may_be_the_only_one_of_an_array() -> None:
+    """[HP-6.2-1], [HP-6.2-2]: RFC 7519 section 4.1.3 lets an issuer write it so, and some do."""
+    assert verify(token(aud=["homeport:eu"]), APP, NOW_S).user == "alice"
+    assert refusal(token(aud=["homeport:sg"])) is codes.TOKEN_AUDIENCE
+
+
 def test_an_oversized_token_is_refused() -> None:
     """[HP-6.1-3]: before anything is parsed, and to the character."""
     padded = 0

@@ -181,7 +181,7 @@ async def test_a_dropped_publish_is_healed_by_the_next_message(
 async def test_a_dropped_publish_is_healed_by_the_regular_check(
     running: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G1: also when no message follows it."""
+    """HP-7.2-11, G1: also when no message follows it."""
     async with running.client("alice") as alice, running.client("bob") as bob:
         dropped = Dropped(running, monkeypatch, 2)
         await send_many(alice, "bob", 1)

@@ -245,12 +245,14 @@ async def test_an_ack_after_redis_lost_everything_leaves_nothing(store: Store) -
 @pytest.mark.parametrize("ms_off", [-1, 1, 10**12])
 @pytest.mark.parametrize("seq", [2, 9])
 async def test_a_made_up_cursor_trims_nothing(store: Store, ms_off: int, seq: int) -> None:
-    """HP-7.2-4: only a cursor that names a kept message is an ack."""
+    """HP-7.2-4, HP-7.2-9: only a cursor that names a kept message is an ack, and one that can't be
+    a place of the inbox begins a new epoch."""
     await store.fill("ann", 4)
     attached = await store.attach("ann")
     made_up = Cursor(attached.cursor.epoch, attached.entries[0].ms + ms_off, seq)
     again = await store.attach("ann", cursor=made_up)
     assert (again.resumed, seqs(again)) == (False, [1, 2, 3, 4])
+    assert again.cursor.epoch != attached.cursor.epoch
     assert (await store.attach("ann", "tablet")).cursor.seq == 0
     assert [n for n, _ in store.inbox("ann")] == [1, 2, 3, 4]
 
@@ -259,7 +261,7 @@ async def test_a_made_up_cursor_trims_nothing(store: Store, ms_off: int, seq: in
 
 
 async def test_the_device_unseen_longest_is_forgotten_past_64(store: Store) -> None:
-    """G9: a user's devices are bounded, and the newcomer is never the one to go."""
+    """HP-7.2-10, G9: a user's devices are bounded, and the newcomer is never the one to go."""
     await store.fill("ann", 1)
     for n in range(MAX_DEVICES):
         await store.attach("ann", f"d{n}")
@@ -269,6 +271,8 @@ async def test_the_device_unseen_longest_is_forgotten_past_64(store: Store) -> N
     assert len(store.devices("ann")) == MAX_DEVICES
     await store.attach("ann", "new")
     assert store.devices("ann") == {"new", *(f"d{n}" for n in range(MAX_DEVICES) if n != 1)}
+    again = await store.attach("ann", "d1")
+    assert (again.cursor.seq, again.lost, seqs(again)) == (0, None, [1])
 
 
 async def test_a_revoked_token_does_not_attach(store: Store) -> None:

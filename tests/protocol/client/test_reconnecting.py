@@ -93,7 +93,8 @@ async def test_closes_that_ask_to_stay_away(setting: Setting, code: int) -> None
 
 
 async def test_the_wait_grows_while_connecting_fails(setting: Setting) -> None:
-    """HP-8.3-1: half of 0.4, 0.8, 1.6 … for refused connects; a connection cut at once counts."""
+    """HP-8.3-1, HP-8.3-5: half of 0.4, 0.8, 1.6 … for refused connects; a connection cut at once
+    counts."""
     async with setting.live() as (_, peer):
         for _ in range(3):
             peer.cut()
@@ -107,7 +108,7 @@ async def test_the_wait_grows_while_connecting_fails(setting: Setting) -> None:
 async def test_a_connection_that_lasted_starts_the_wait_anew(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Section 8.3: one hiccup a day must not cost twenty seconds."""
+    """HP-8.3-5: one hiccup a day must not cost twenty seconds."""
     monkeypatch.setattr("protocol.client.link.CAP_S", 0.0)
     async with setting.live() as (_, peer):
         for _ in range(3):

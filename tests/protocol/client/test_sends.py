@@ -96,7 +96,7 @@ def test_waiting_for_an_answer_is_bounded_by_the_timeout_only() -> None:
 
 
 def test_unavailable_is_repeated_after_its_time() -> None:
-    """HP-8.1-2: `retry_after` and jitter, also when a reconnect comes in between."""
+    """HP-8.1-2, HP-8.1-3: `retry_after` and jitter, also when a reconnect comes in between."""
     sends = table()
     send = add(sends)
     assert sends.refused(Error(send.id, UNAVAILABLE, "away", 3.0), 10.0) is None
