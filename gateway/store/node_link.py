@@ -27,7 +27,7 @@ from gateway.store.errors import (
 from gateway.store.keys import STAMP
 from gateway.store.link import MAX_PENDING, Link, Then, settle
 from gateway.store.promises import DURABILITY, Condition, Promises, look, problem
-from gateway.store.reasons import words_of
+from gateway.store.reasons import PASSING, words_of
 from gateway.store.scripts import SCRIPTS
 from gateway.store.servers import Server
 from gateway.store.stamp import Call, Stamp
@@ -39,22 +39,6 @@ BARRIER_TIMEOUT_MS: Final = 1000
 _ASK_STAMP: Final = pack(("HGET", STAMP, "region"))
 
 _log = structlog.get_logger("store")
-
-_PASSING: Final = frozenset(
-    [
-        "LOADING",
-        "BUSY",
-        "OOM",
-        "MISCONF",
-        "READONLY",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "TRYAGAIN",
-        "NOREPLICAS",
-        "NOSCRIPT",
-    ]
-)
-"""Error replies that end by themselves, or with the next connection."""
 
 _FORBIDDEN: Final = ("ERR ACL failure in script", "ERR The user executing the script can't")
 """How Valkey, and Redis, begin what is NOPERM outside a script."""
@@ -256,9 +240,12 @@ class NodeLink(RedisConnection, Link):
             return Unavailable("noperm", detail=words_of(text))
         if word in _RECONNECT:
             self.abort()
-        if word in _PASSING:
+        if word in PASSING:
             return Unavailable(word.lower())
-        _log.error("redis_refused_command", reply=word)
+        if word == "NOPERM":
+            _log.error("redis_refused_command", reply=word, detail=words_of(text))  # no key in it
+        else:
+            _log.error("redis_refused_command", reply=word)
         return StoreFault(word)
 
     def _owed(self) -> bool:

@@ -22,6 +22,22 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.store.errors import StoreError
 
+PASSING: Final = frozenset(
+    [
+        "LOADING",
+        "BUSY",
+        "OOM",
+        "MISCONF",
+        "READONLY",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "NOREPLICAS",
+        "NOSCRIPT",
+    ]
+)
+"""How error replies begin that end by themselves, or with the next connection."""
+
 SAY_AGAIN_S: Final = 60.0
 _LONGEST: Final = 160
 """Characters of a server's reply that are shown: more is no reason, but help."""
@@ -66,9 +82,15 @@ def is_known(error: BaseException) -> bool:
 def is_refusal(error: BaseException) -> bool:
     """True where trying again is of no use: a wrong password, a missing right, protected mode."""
     return any(
-        isinstance(each, AuthenticationError | NoPermissionError) or type(each) is ResponseError
+        isinstance(each, AuthenticationError | NoPermissionError)
+        or (type(each) is ResponseError and _code(each) not in PASSING)
         for each in _chain(error)
     )
+
+
+def _code(error: ResponseError) -> str:
+    """The first word of the reply, which redis-py takes off where it knows the word."""
+    return str(error.status_code or str(error).split(" ", 1)[0])
 
 
 def words_of(reply: str) -> str:

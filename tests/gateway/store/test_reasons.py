@@ -131,6 +131,18 @@ async def test_a_login_that_the_server_does_not_know(servers: Servers, keyring: 
             "MASTERDOWN Link with MASTER is down",
             Unavailable,
         ),
+        # Redis mends it, or somebody does there: the command is to be tried again.
+        (
+            b"-NOREPLICAS Not enough good replicas to write.\r\n",
+            "NOREPLICAS Not enough good replicas to write",
+            Unavailable,
+        ),
+        (
+            b"-MISCONF Valkey is configured to save RDB snapshots, but it can't persist on disk. "
+            b"Commands that may modify the data set are disabled.\r\n",
+            "MISCONF Valkey is configured to save RDB snapshots, but it can't persist on disk",
+            Unavailable,
+        ),
         (b"-ERR max number of clients reached\r\n", "max number of clients", Unavailable),
         # A server that does not know AUTH repeats what it was asked.
         (
@@ -141,7 +153,17 @@ async def test_a_login_that_the_server_does_not_know(servers: Servers, keyring: 
         (f"-ERR no such user {SECRET}\r\n".encode(), "ERR no such user …", Refused),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers there is no Redis", Unavailable),
     ],
-    ids=["DENIED", "LOADING", "MASTERDOWN", "full", "echo", "echo2", "http"],
+    ids=[
+        "DENIED",
+        "LOADING",
+        "MASTERDOWN",
+        "NOREPLICAS",
+        "MISCONF",
+        "full",
+        "echo",
+        "echo2",
+        "http",
+    ],
 )
 async def test_what_a_server_says(
     reply: bytes, reason: str, kind: type[StoreError], keyring: Keyring

@@ -17,6 +17,7 @@ from gateway.apps.app import create_app
 from gateway.security.keyring import Keyring
 from gateway.store import rights, stamp
 from gateway.store.admin import Admin
+from gateway.store.errors import StoreFault
 from tests.acl import rules_of
 from tests.gateway.store.conftest import Servers, node_link, until
 from tests.harness import make_settings, running_worker
@@ -113,6 +114,31 @@ async def test_a_right_that_is_missing_is_named_at_the_start(
     async with asyncio.timeout(20):
         await starting
     await link.aclose()
+
+
+@pytest.mark.parametrize(
+    ("changed", "command", "named"),
+    [
+        ("-spublish", ["SPUBLISH", "hp:sg:private", "m"], "'spublish'"),
+        ("-hget", ["HGET", "hp:sg:private", "f"], "'hget'"),
+        ("", ["GET", "hp:eu:private"], "key"),
+        ("", ["SPUBLISH", "hp:eu:private", "m"], "channel"),
+    ],
+)
+async def test_a_right_that_is_taken_away_later_is_named(
+    served: Served, changed: str, command: list[str], named: str
+) -> None:
+    """The log said `NOPERM` and not of what, though the runbook sends people there to see it. Which
+    key it was, is in no log."""
+    link = node_link(served.url, IDENTITY)
+    await link.start()
+    served.allow(f"{rules_of('gateway')} {changed}")
+    with capture_logs() as logs, pytest.raises(StoreFault):
+        await link.call(*command)
+    await link.aclose()
+    told = next(log for log in logs if log["event"] == "redis_refused_command")
+    assert named in told["detail"]
+    assert "private" not in told["detail"]
 
 
 def test_every_command_that_is_used_is_asked_for(served: Served) -> None:
