@@ -184,7 +184,9 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
             "writes (MISCONF): make room on its disk, then redis-cli bgsave and bgrewriteaof",
         )
     skew = facts.clock_skew_s
-    if abs(skew) <= MAX_CLOCK_SKEW_S:
+    if skew is None:
+        yield Finding("clock", True, "Redis' user may not ask TIME, so clocks are not compared")
+    elif abs(skew) <= MAX_CLOCK_SKEW_S:
         yield Finding("clock", True, "agrees with Redis'")
     else:
         yield Finding("clock", False, f"{skew:+.1f} s from Redis': run NTP on both machines")

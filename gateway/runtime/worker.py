@@ -11,7 +11,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,7 +71,7 @@ from gateway.store.presence import GATEWAY_CHARS, PresenceStore
 from gateway.store.promises import LOOK_EVERY_S, Promises
 from gateway.store.rates import Rates
 from gateway.store.receipts import ReceiptStore
-from gateway.store.region_clock import RegionClock
+from gateway.store.region_clock import TIME, RegionClock
 from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
 from gateway.store.stamp import Call, Stamp
@@ -146,7 +146,7 @@ class Worker:
         except (KeyringError, TLSError, OSError) as error:
             raise StartError(str(error)) from error
         sealer = Sealer(keyring)
-        keys = Keys(settings.region)
+        self._keys = keys = Keys(settings.region)
         promises = Promises(
             replicas=settings.replicas if settings.durability == "replica" else 0,
             fsync=settings.durability == "fsync",
@@ -309,7 +309,7 @@ class Worker:
         except (StampError, NotDurable) as error:
             raise StartError(str(error)) from error
         if self._region_clock is not None:
-            timing = self._region_clock.run(self._link.everywhere)
+            timing = self._region_clock.run(self._ask_time)
             self._chores.append(self._tasks.keep(timing, "clock"))
         await self._presence.renew()  # before anybody is here
         if self._probe is not None:
@@ -433,12 +433,21 @@ class Worker:
 
     # -- chores ----------------------------------------------------------------------------------
 
-    async def _learn_time(self, ask: Call) -> None:
+    def _ask_time(self) -> Sequence[Awaitable[object]]:
+        link, keys = self._link, self._keys
+        return [link.run(TIME, (keys.clock(bucket),), "") for bucket in link.places()]
+
+    async def _learn_time(self, ask: Call, bucket: int | None) -> None:
         """Redis may be another server, with another clock, after each connect."""
         assert self._region_clock is not None
         known = self._region_clock.known
-        await self._region_clock.measure(lambda *command: [ask(*command)])
-        if self._region_clock.known and not known:
+        key = self._keys.stamp_clock if bucket is None else self._keys.clock(bucket)
+        await self._region_clock.measure(
+            lambda: [ask("EVALSHA", TIME.sha, 1, key, "leave nothing")]
+        )
+        if not self._region_clock.known:
+            raise Unavailable("time_unknown")
+        if not known:
             self._live.begin()  # before the stamp is held against the keys that are in use now
 
     async def _turn_wheel(self) -> None:

@@ -28,8 +28,7 @@ class Admin(AccessAdmin, RegionAdmin):
             AppNotFound.
         """
         app = await self._existing(app_id)
-        seconds, micros = await self._redis.time()
-        return await read_user(self._redis, self._keys, app, user, seconds * 1000 + micros // 1000)
+        return await read_user(self._redis, self._keys, app, user, await self.now_ms())
 
     async def facts(self, now_s: float) -> StoreFacts:
         """See `StoreFacts`. `now_s` is our clock, seconds since 1970."""
@@ -51,6 +50,7 @@ class Admin(AccessAdmin, RegionAdmin):
             except RedisError as error:  # a key that is new is noted there, and that is a write
                 unread = reason_of(error, tls=self._url.tls, secrets=self._url.secrets)
         kept = [each.append_only for each in found]
+        skews = [each.clock_skew_s for each in found if each.clock_skew_s is not None]
         return StoreFacts(
             server=found[0].server,
             version=min((each.version for each in found), key=_numbers),
@@ -58,7 +58,7 @@ class Admin(AccessAdmin, RegionAdmin):
             append_fsync=_odd([each.append_fsync for each in found], "always"),
             eviction=_odd([each.eviction for each in found], "noeviction"),
             replicas=min(each.replicas for each in found),
-            clock_skew_s=max((each.clock_skew_s for each in found), key=abs),
+            clock_skew_s=max(skews, key=abs, default=None),
             primaries=len(found),
             stamp_region=region.decode() if region is not None else None,
             stamp_problem=problem,

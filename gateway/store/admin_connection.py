@@ -31,6 +31,7 @@ from gateway.store.errors import Refused, Unavailable
 from gateway.store.keys import Keys
 from gateway.store.node_link import BARRIER_TIMEOUT_MS
 from gateway.store.reasons import is_refusal, reason_of
+from gateway.store.region_clock import TIME
 from gateway.store.scripts import script
 from gateway.store.servers import CONNECT_TIMEOUT_S, TLSFiles, primary_of
 from gateway.store.stamp import Stamp
@@ -100,8 +101,7 @@ class AdminConnection:
 
     async def now_ms(self) -> int:
         """The region's time: Redis' clock, in milliseconds since 1970."""
-        seconds, micros = await self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        return int(await self._redis.eval(TIME.text, 1, self._keys.clock(0), "leave nothing"))
 
     async def _note(self, action: str, app_id: str = "", about: str = "") -> None:
         """Say who did it. The file first: it is what is left when Redis comes from a backup."""

@@ -102,7 +102,7 @@ class ClusterLink(Link):
         self.on_up: Callable[[], None] | None = None
         self._cluster = cluster
         self.stamp = stamp
-        self._on_greet: Callable[[Call], Awaitable[None]] | None = None
+        self._on_greet: Callable[[Call, int | None], Awaitable[None]] | None = None
         self._promises = promises
         self._members: dict[Node, MemberLink] = {}
         self._slots: dict[int, _Slot] = {}
@@ -127,12 +127,12 @@ class ClusterLink(Link):
         return next((member.refused for member in members if member.refused is not None), None)
 
     @property
-    def on_greet(self) -> Callable[[Call], Awaitable[None]] | None:
+    def on_greet(self) -> Callable[[Call, int | None], Awaitable[None]] | None:
         """See `Link`."""
         return self._on_greet
 
     @on_greet.setter
-    def on_greet(self, on_greet: Callable[[Call], Awaitable[None]] | None) -> None:
+    def on_greet(self, on_greet: Callable[[Call, int | None], Awaitable[None]] | None) -> None:
         self._on_greet = on_greet
         for member in self._members.values():
             member.on_greet = on_greet
@@ -216,7 +216,7 @@ class ClusterLink(Link):
             self.stamp,
             self._cluster.tasks,
             self._promises,
-            lambda: self._cluster.map.owners[STAMP_SLOT] == node,
+            lambda slot: self._cluster.map.owners[slot] == node,
             self._cluster.doubt,
         )
         member.on_greet = self._on_greet

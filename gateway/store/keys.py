@@ -126,6 +126,8 @@ class Keys:
         # In the slot of the key before, which has no tag of its own.
         self.connections = f"{self._prefix}{{{self.gateways}}}:connections"
         self.gateway_names = f"{self._prefix}{{{self.gateways}}}:names"
+        self.gateways_clock = f"{self._prefix}{{{self.gateways}}}:clock"
+        self.stamp_clock = f"{self._prefix}{{{STAMP}}}:clock"
 
     @property
     def trace_orders(self) -> str:
@@ -234,6 +236,10 @@ class Keys:
     def presence_channel(self, app_id: str, user: str) -> str:
         """In the user's bucket: heard where somebody watches the user."""
         return f"{self._prefix}{{{bucket_of(app_id, user)}}}:pres:{app_id}:{user}"
+
+    def clock(self, bucket: int) -> str:
+        """Tells the time of the server that has a bucket (lua/now.lua)."""
+        return f"{self._prefix}{{{bucket}}}:clock"
 
     def probe(self, bucket: int, gateway: str) -> str:
         """What one gateway process writes and says to itself in a bucket, to know that what is sent

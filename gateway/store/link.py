@@ -39,8 +39,9 @@ class Link(ABC):
 
     stamp: Stamp
     """What each Redis is held against."""
-    on_greet: Callable[[Call], Awaitable[None]] | None
-    """Called on each new connection to a server, before `stamp` is held against it."""
+    on_greet: Callable[[Call, int | None], Awaitable[None]] | None
+    """Called on each new connection to a server, before `stamp` is held against it, with a bucket
+    that lies there; None: there is none."""
     up: bool
     on_up: Callable[[], None] | None
     refused: StampError | None

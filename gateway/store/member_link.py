@@ -13,6 +13,7 @@ from gateway.store.errors import Redirected, StoreError
 from gateway.store.link import Then
 from gateway.store.node_link import NodeLink
 from gateway.store.promises import Promises
+from gateway.store.slots import BUCKET_SLOTS, STAMP_SLOT
 from gateway.store.stamp import Call, Stamp
 from gateway.tasks import Tasks
 
@@ -20,7 +21,8 @@ _ASKING: Final = pack(("ASKING",))
 
 
 class MemberLink(NodeLink):
-    """The link to one primary. Where it holds the stamp's slot, the stamp is checked."""
+    """The link to one primary. `has` tells which slots are its own; if the stamp's is one of them,
+    the stamp is checked."""
 
     def __init__(
         self,
@@ -28,11 +30,11 @@ class MemberLink(NodeLink):
         stamp: Stamp,
         tasks: Tasks,
         promises: Promises,
-        stamped: Callable[[], bool],
+        has: Callable[[int], bool],
         on_lost: Callable[[], None],
     ) -> None:
         super().__init__(server, stamp, tasks, promises)
-        self._stamped = stamped
+        self._has = has
         self._on_lost = on_lost
 
     def run_asking(self, then: Then, command: bytes, durable: bool) -> None:
@@ -45,7 +47,11 @@ class MemberLink(NodeLink):
             await self._check_stamp(ask)
 
     def _has_stamp(self) -> bool:
-        return self._stamped()
+        return self._has(STAMP_SLOT)
+
+    def _place(self) -> int | None:
+        slots = enumerate(BUCKET_SLOTS)
+        return next((bucket for bucket, number in slots if self._has(number)), None)
 
     def _error(self, reply: hiredis.ReplyError) -> StoreError:
         word, _, rest = str(reply).partition(" ")

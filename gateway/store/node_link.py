@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -92,7 +93,7 @@ class NodeLink(RedisConnection, Link):
         self._replicas = promises.replicas
         self._condition: Condition | None = None
         self._broken = ""
-        self._config = True  # whether Redis lets us use CONFIG
+        self._may_look: frozenset[str] = frozenset()
         self._allowed = False  # our user has been found to have its rights
         self._pending: deque[Then | _Held | _Barrier] = deque()
         self._held: list[_Held] = []
@@ -154,20 +155,23 @@ class NodeLink(RedisConnection, Link):
         await self._check_rights(ask)
         self._allowed = True
         if self.on_greet is not None:
-            await self.on_greet(ask)
+            await self.on_greet(ask, self._place())
         await self._check_server(ask)
-        first, self._config = self._condition is None, True
+        first = self._condition is None
         condition = await self._look(ask)
         if first and self._broken == DURABILITY:
             raise NotDurable(problem(DURABILITY, condition))
+
+    def _place(self) -> int | None:
+        """A bucket that lies on this server."""
+        return 0
 
     async def look(self) -> None:
         """See `Link`."""
         await self._look(self.call)
 
     async def _look(self, ask: Call) -> Condition:
-        condition = await look(ask, self._config)
-        self._config = condition.append_fsync is not None
+        condition = await look(ask, self._may_look)
         before, self._condition = self._condition, condition
         for name in ("append_only", "append_fsync", "eviction", "log_written", "saved"):
             value = getattr(condition, name)
@@ -189,10 +193,16 @@ class NodeLink(RedisConnection, Link):
             replicas=self._replicas > 0,
             cluster=url.kind == "cluster",
         )
-        refused = await ask("EVALSHA", rights.RIGHTS.sha, 0, *rights.arguments(commands))
-        names = rights.missing(commands, refused)
+        names = rights.missing(commands, await self._refused(ask, commands))
         if names:
             raise MissingRights(url.login.user or "default", names)
+        kept = {int(place) - 1 for place in await self._refused(ask, rights.LOOKING)}
+        self._may_look = frozenset(
+            words[0] for place, words in enumerate(rights.LOOKING) if place not in kept
+        )
+
+    async def _refused(self, ask: Call, commands: Sequence[Sequence[str]]) -> Any:
+        return await ask("EVALSHA", rights.RIGHTS.sha, 0, *rights.arguments(commands))
 
     async def _check_server(self, ask: Call) -> None:
         """Whether it is the server that it should be."""

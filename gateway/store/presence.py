@@ -28,7 +28,7 @@ from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.scripts import script
 
-_GATEWAYS: Final = script("gateways")
+_GATEWAYS: Final = script("gateways", "now")
 _SET: Final = script("presence_set")
 
 CAME: Final = b"c"
@@ -126,7 +126,8 @@ class PresenceStore:
             self._headcount.learn(told, call.result()[1])
 
     def _lease(self, lease_ms: int, told: Mapping[str, int]) -> asyncio.Future[Any]:
-        keys = (self._keys.gateways, self._keys.connections, self._keys.gateway_names)
+        names = self._keys
+        keys = (names.gateways, names.connections, names.gateway_names, names.gateways_clock)
         counts = [word for app_id, here in told.items() for word in (app_id, here)]
         return self._link.run(_GATEWAYS, keys, self._gateway, lease_ms, self._where, *counts)
 

@@ -7,7 +7,7 @@ and every `LOOK_EVERY_S` after that.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,26 +55,24 @@ class Condition:
         return self.used_bytes / self.limit_bytes if self.limit_bytes else 0.0
 
 
-async def look(ask: Ask, config: bool = True) -> Condition:
-    """The condition of the server that answers `ask`; without `config` CONFIG is not tried.
+async def look(ask: Ask, may: Collection[str]) -> Condition:
+    """The condition of the server that answers `ask`, by what it `may` be asked: INFO, CONFIG.
 
     INFO tells all but `appendfsync` (https://redis.io/docs/latest/commands/info/).
     """
     found: dict[str, str] = {}
-    try:
-        for section in ("memory", "persistence"):
-            for line in (await ask("INFO", section)).decode().splitlines():
-                name, _, value = line.partition(":")
-                found[name] = value
-    except StoreFault:
-        found.clear()  # an ACL may keep it from us
     append_fsync: str | None = None
-    if config:
-        try:
-            _, told = await ask("CONFIG", "GET", "appendfsync")
-            append_fsync = told.decode()
-        except (StoreFault, ValueError):
-            append_fsync = None  # managed servers often have no CONFIG
+    try:
+        if "CONFIG" in may:
+            setting = await ask("CONFIG", "GET", "appendfsync")
+            append_fsync = setting[1].decode() if setting else None
+        if "INFO" in may:
+            for section in ("memory", "persistence"):
+                for line in (await ask("INFO", section)).decode().splitlines():
+                    name, _, value = line.partition(":")
+                    found[name] = value
+    except StoreFault:
+        found.clear()  # a right was taken away meanwhile
     return condition_of(found, append_fsync)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from gateway.store.errors import StoreError
+from gateway.store.scripts import script
 
 LIMIT_S: Final = 5.0
 """By how much two clocks may differ before one of them counts as wrong."""
@@ -31,8 +32,11 @@ CONFIRM_S: Final = 60.0
 SETTLE_S: Final = 600.0
 """For how long nothing is deleted after that: people have this long to mend a machine's clock."""
 
-Ask = Callable[..., Sequence[Awaitable[Any]]]
-"""Asks servers for the answer to one command, given as its words: `Link.everywhere`."""
+Ask = Callable[[], Sequence[Awaitable[Any]]]
+"""Asks servers for their time: each answers as `TIME`, or with a `StoreError`."""
+
+TIME: Final = script("time", "now")
+"""Tells the clock of the server that has its key, in ms since 1970."""
 
 _log = structlog.get_logger("clock")
 
@@ -96,24 +100,23 @@ class RegionClock:
             and steady >= self._settled_at
         )
 
-    async def run(self, everywhere: Ask) -> None:
+    async def run(self, ask: Ask) -> None:
         """Ask every primary each `EVERY_S`. Never returns."""
         while True:
             await asyncio.sleep(EVERY_S)
-            await self.measure(everywhere)
+            await self.measure(ask)
 
-    async def measure(self, everywhere: Ask) -> None:
+    async def measure(self, ask: Ask) -> None:
         """Ask once, and compare the clocks. A server that is away tells nothing."""
         asked = self._steady()
-        replies = await asyncio.gather(*everywhere("TIME"), return_exceptions=True)
+        replies = await asyncio.gather(*ask(), return_exceptions=True)
         heard, told = self._steady(), []
         for reply in replies:
             if isinstance(reply, StoreError):
                 continue
             if isinstance(reply, BaseException):
                 raise reply
-            seconds, micros = reply
-            told.append(int(seconds) + int(micros) / 1e6)
+            told.append(int(reply) / 1000)
         if told:
             self._compare(told, asked, heard)
         self._say("gateway", self.wall_off_s)

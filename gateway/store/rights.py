@@ -17,21 +17,25 @@ RIGHTS: Final = script("rights")
 
 _COMMANDS: Final = """
 GET KEY; SET KEY v; DEL KEY; UNLINK KEY; EXISTS KEY; MGET KEY; PEXPIRE KEY 1; PERSIST KEY;
+PEXPIRETIME KEY; PTTL KEY;
 RENAME KEY KEY; HGET KEY f; HSET KEY f v; HSETNX KEY f v; HDEL KEY f; HEXISTS KEY f; HGETALL KEY;
 HINCRBY KEY f 1; HKEYS KEY; HLEN KEY; HMGET KEY f; LINDEX KEY 0; LLEN KEY; LPOP KEY; LPUSH KEY v;
 LRANGE KEY 0 1; LREM KEY 0 v; LTRIM KEY 0 1; RPUSH KEY v; SADD KEY m; SISMEMBER KEY m;
 XADD KEY * f v; XDEL KEY 0-1; XLEN KEY; XRANGE KEY - +; XREVRANGE KEY + -; XTRIM KEY MAXLEN 1;
 ZADD KEY 0 m; ZRANGE KEY 0 1; ZRANGEBYSCORE KEY 0 1; ZREM KEY m; ZREVRANGE KEY 0 1; ZSCORE KEY m;
-SPUBLISH KEY m; SSUBSCRIBE KEY; SUNSUBSCRIBE KEY; EVALSHA sha 1 KEY; SCRIPT LOAD text; TIME; PING;
-HELLO
+SPUBLISH KEY m; SSUBSCRIBE KEY; SUNSUBSCRIBE KEY; EVALSHA sha 1 KEY; SCRIPT LOAD text; PING; HELLO
 """
 """What gateways say, and what their scripts do."""
+
+
+LOOKING: Final = (["INFO", "memory"], ["CONFIG", "GET", "appendfsync"])
+"""What gateways ask for where they may: managed servers keep these from everybody."""
 
 
 def needed(region: str, *, replicas: bool = False, cluster: bool = False) -> list[list[str]]:
     """Each command that a gateway of `region` needs, with words that fit it.
 
-    INFO and CONFIG are not among them: managed servers keep them from everybody.
+    `LOOKING` is not among them.
     """
     key = f"hp:{region}:rights"  # stands for all keys, and all channels, of the region
     lines = _COMMANDS.split(";")

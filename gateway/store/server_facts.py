@@ -17,7 +17,8 @@ class ServerFacts:
 
     `clock_skew_s` is its clock minus ours. `used_share` is how much of its maxmemory it uses, 0
     where it has none. `disk_works` is False where it could not write its last snapshot or
-    append-only file. `append_only` and the two after it are None where it does not let us look.
+    append-only file. `append_only` and the two after it are None where it does not let us look,
+    and so is `clock_skew_s`.
     """
 
     server: str
@@ -26,7 +27,7 @@ class ServerFacts:
     append_fsync: str | None
     eviction: str | None
     replicas: int
-    clock_skew_s: float
+    clock_skew_s: float | None
     used_share: float
     disk_works: bool
 
@@ -50,7 +51,6 @@ async def server_facts(redis: Any, now_s: float) -> ServerFacts:
     """Ask one server. `now_s` is our clock, seconds since 1970."""
     info = await _info(redis, "server")
     replication = await _info(redis, "replication")
-    seconds, micros = await redis.time()
     found = await _info(redis, "memory") | await _info(redis, "persistence")
     try:
         append_fsync = (await redis.config_get("appendfsync")).get("appendfsync")
@@ -66,8 +66,16 @@ async def server_facts(redis: Any, now_s: float) -> ServerFacts:
         used_share=condition.used_share,
         disk_works=condition.log_written is not False and condition.saved is not False,
         replicas=int(replication.get("connected_slaves", 0)),
-        clock_skew_s=seconds + micros / 1e6 - now_s,
+        clock_skew_s=await _skew_s(redis, now_s),
     )
+
+
+async def _skew_s(redis: Any, now_s: float) -> float | None:
+    try:
+        seconds, micros = await redis.time()
+    except NoPermissionError:
+        return None
+    return float(seconds + micros / 1e6 - now_s)
 
 
 async def _info(redis: Any, section: str) -> dict[str, Any]:

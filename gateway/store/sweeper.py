@@ -34,7 +34,7 @@ SILENT_MS: Final = 120_000
 GAPS_KEPT: Final = 8
 """How many such times are kept."""
 
-_SEEN: Final = script("seen")
+_SEEN: Final = script("seen", "now")
 _LEASE: Final = script("lease")
 _SWEEP: Final = script("sweep")
 _SWEEP_LOG: Final = script("sweep_log")
@@ -104,8 +104,9 @@ class Sweeper:
     async def _note_life(self) -> None:
         """Note that the region is at work; say so where it was not for long, or where Redis was
         restored from a backup, which looks the same."""
+        keys = (STAMP, self._keys.stamp_clock)
         try:
-            since = await self._link.run(_SEEN, (STAMP,), SILENT_MS, GAPS_KEPT)
+            since = await self._link.run(_SEEN, keys, SILENT_MS, GAPS_KEPT)
         except StoreError:
             return  # in ten seconds again; the link says what it is
         if since is not None:

@@ -4,13 +4,12 @@
 --
 -- KEYS  1 gateways: a sorted set, gateway -> the ms at which its lease ends
 --       2 connections: a hash, <app> -> on all gateways, <gateway>:<app> -> on that one
---       3 names: a hash, gateway -> where it is, for people
+--       3 names: a hash, gateway -> where it is, for people  4 clock
 -- ARGV  1 gateway  2 how long its lease lasts, ms; 0 ends it  3 where it is
 --       4 app  5 its connections here  6 app …
 -- Returns the gateways that live, and for each app how many connections it has. The time is Redis'
--- own: gateways' clocks need not agree.
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- own: gateways' clocks need not agree. After now.lua.
+local now = redis_now(KEYS[4])
 
 local function add(app, more)
   if redis.call('HINCRBY', KEYS[2], app, more) <= 0 then

@@ -1,12 +1,11 @@
 #!lua flags=allow-oom
 -- A gateway is at work: note that, and where nobody was for long, from when to when.
 --
--- KEYS  1 stamp
+-- KEYS  1 stamp  2 clock
 -- ARGV  1 how long counts as long, ms  2 how many such times are kept
 -- Fields: seen, when a gateway was at work last; gap:<from> and until when, for each such time. Times
--- are Redis' own, in ms. Returns from when nobody was at work until now, or false.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- are Redis' own, in ms. Returns from when nobody was at work until now, or false. After now.lua.
+local now = redis_now(KEYS[2])
 local before = tonumber(redis.call('HGET', KEYS[1], 'seen'))
 redis.call('HSET', KEYS[1], 'seen', string.format('%.0f', now))
 if not before or now - before < tonumber(ARGV[1]) then

@@ -144,6 +144,10 @@ def test_settings_that_the_server_hides_are_not_guessed() -> None:
     findings = {finding.name: finding for finding in examine_store(hidden, settings())}
     assert findings["durability"].ok
     assert "does not tell" in findings["durability"].text
+    unasked = replace(GOOD, clock_skew_s=None)
+    findings = {finding.name: finding for finding in examine_store(unasked, settings())}
+    assert findings["clock"].ok
+    assert "not compared" in findings["clock"].text
 
 
 def test_tls_files_are_loaded_as_the_listener_would(tmp_path: Path) -> None:

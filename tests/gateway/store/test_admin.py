@@ -201,6 +201,7 @@ async def test_facts(one_store: Store, tmp_path: Path) -> None:
         "noeviction",
     )
     assert (facts.replicas, facts.stamp_region, facts.stamp_problem) == (0, "sg", None)
+    assert facts.clock_skew_s is not None
     assert 100 <= facts.clock_skew_s < 110
     foreign = Keyring.create(tmp_path / "other.json", "sg")
     async with Admin.open(one_store.url, "sg", foreign) as admin:

@@ -1,7 +1,7 @@
 """The region's time: whatever a single clock does, what lasts goes by the right one.
 
-The clocks are the test's own: a machine's two, and those of Redis servers, which tell theirs as
-TIME does. With real ones: tests/system/test_clock.py.
+The clocks are the test's own: a machine's two, and those of Redis servers, which tell theirs in
+ms. With real ones: tests/system/test_clock.py.
 """
 
 from __future__ import annotations
@@ -30,17 +30,15 @@ class Machines:
         self._booted = self.now - 1000
         self.clock = RegionClock(lambda: self.now + self.wall, lambda: self.now - self._booted)
 
-    def everywhere(self, *command: str) -> list[Awaitable[Any]]:
-        """As `Link.everywhere`: each answers half of `slow_s` after it was asked."""
-        assert command == ("TIME",)
+    def everywhere(self) -> list[Awaitable[Any]]:
+        """Ask all servers: each answers half of `slow_s` after it was asked."""
         asked = self.now
 
-        async def told(off: float | None) -> list[bytes]:
+        async def told(off: float | None) -> bytes:
             self.now = asked + self.slow_s
             if off is None:
                 raise Unavailable("not_connected")
-            time = asked + self.slow_s / 2 + off
-            return [b"%d" % time, b"%d" % (time % 1 * 1e6)]
+            return b"%d" % round((asked + self.slow_s / 2 + off) * 1000)
 
         return [told(off) for off in self.redis]
 
@@ -228,4 +226,4 @@ async def test_a_fault_that_is_not_of_the_store_is_raised(machines: Machines) ->
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await machines.clock.measure(lambda *_: [broken()])
+        await machines.clock.measure(lambda: [broken()])

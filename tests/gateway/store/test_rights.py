@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gateway.security.keyring import Keyring
 from gateway.store import rights, stamp
 from gateway.store.admin import Admin
 from gateway.store.errors import StoreFault
+from gateway.store.region_clock import TIME
 from tests.acl import rules_of
 from tests.gateway.store.conftest import Servers, node_link, until
 from tests.harness import make_settings, running_worker
@@ -65,6 +67,24 @@ async def test_the_runbooks_user_can_be_a_gateway(served: Served, tmp_path: Path
                 raw.execute_command(*command)
 
 
+async def test_a_user_made_of_categories_alone_can_be_a_gateway(
+    served: Served, tmp_path: Path
+) -> None:
+    """A security team gives reads, writes, scripts and pub/sub. TIME is in none of these, and what
+    needed it failed as `internal`, again and again: Redis' clock is told by the end of a key."""
+    served.allow(
+        "~hp:* &* -@all +@read +@write +@scripting +@pubsub +@connection +wait -@dangerous"
+    )
+    with capture_logs() as logs:
+        async with running_worker(make_settings(served.url, tmp_path)) as running:
+            await everything(running)
+    assert refusals(logs) == []
+    with redis.Redis.from_url(served.url) as raw:
+        told: Any = raw.eval(TIME.text, 1, "hp:sg:{7}:clock", "leave nothing")
+    assert abs(int(told) / 1000 - time.time()) < 2
+    assert not served.raw.exists("hp:sg:{7}:clock")
+
+
 async def test_the_runbooks_operator_can_use_the_command_line(
     served: Served, keyring: Keyring
 ) -> None:
@@ -85,7 +105,7 @@ async def test_the_runbooks_operator_can_use_the_command_line(
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ("-time", "TIME"),
+        ("-pttl", "PTTL"),
         ("-ssubscribe", "SSUBSCRIBE"),
         ("-xadd -zadd", "XADD, ZADD"),
         ("resetkeys ~hp:sg:*", "HGET on hp:region"),
@@ -97,8 +117,8 @@ async def test_the_runbooks_operator_can_use_the_command_line(
 async def test_a_right_that_is_missing_is_named_at_the_start(
     served: Served, changed: str, named: str
 ) -> None:
-    """A security team gave reads, writes and scripts: the gateway was ready, and all that needed
-    TIME failed as `internal`, again and again. Now it waits, says which, and begins once it may."""
+    """A gateway without a right was ready, and all that needed the command failed as `internal`,
+    again and again. Now it waits, says which, and begins once it may."""
     served.allow(f"{rules_of('gateway')} {changed}")
     link = node_link(served.url, IDENTITY)
     with capture_logs() as logs:
