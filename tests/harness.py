@@ -28,7 +28,8 @@ from gateway.apps.app import App, create_app
 from gateway.config import Settings
 from gateway.runtime import runfolder
 from gateway.runtime.devcerts import DevCerts
-from gateway.runtime.worker import Listening, Worker
+from gateway.runtime.starting import Listening
+from gateway.runtime.worker import Worker
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.session.clock import Clock

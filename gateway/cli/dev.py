@@ -29,7 +29,7 @@ from gateway.store.errors import RegionMissing, Unavailable
 from protocol.limits import PATH
 
 if TYPE_CHECKING:
-    from gateway.runtime.worker import Listening
+    from gateway.runtime.starting import Listening
 
 APP_NAME: Final = "dev"
 Port = Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 takes a free one.")]

@@ -44,7 +44,7 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
     from gateway.config import ConfigError
     from gateway.runtime.devfolder import DevFolderError
     from gateway.runtime.embedded import EmbeddedError
-    from gateway.runtime.worker import StartError
+    from gateway.runtime.starting import StartError
     from gateway.security.keyring import KeyringError, KeyringMissing
     from gateway.security.sealing import SealError
     from gateway.security.tokens import TokenRefused

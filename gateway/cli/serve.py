@@ -13,7 +13,7 @@ from gateway.cli.place import Config
 from gateway.config import Source
 
 if TYPE_CHECKING:
-    from gateway.runtime.worker import Listening
+    from gateway.runtime.starting import Listening
 
 
 def serve(

@@ -35,7 +35,7 @@ from gateway.config import Settings, Source
 from gateway.runtime import logs, serving
 from gateway.runtime.parent import die_with_parent
 from gateway.runtime.reload import current
-from gateway.runtime.worker import StartError, cannot_listen
+from gateway.runtime.starting import StartError, cannot_listen
 from gateway.tasks import TaskEnded, Tasks
 
 BEAT_S: Final = 5.0

@@ -15,7 +15,8 @@ import structlog
 from gateway.config import Settings, Source
 from gateway.net.lost import is_lost
 from gateway.runtime import logs
-from gateway.runtime.worker import Listening, Worker
+from gateway.runtime.starting import Listening
+from gateway.runtime.worker import Worker
 from gateway.tasks import Tasks
 
 GC_THRESHOLD: Final = 10_000

@@ -46,7 +46,7 @@ from gateway.address import Address
 from gateway.config import Settings, Source
 from gateway.runtime.child import Child, Words, fork, watch, work
 from gateway.runtime.control import Control, name_of
-from gateway.runtime.worker import Listening, StartError, cannot_listen
+from gateway.runtime.starting import Listening, StartError, cannot_listen
 from gateway.sockets import reserve
 
 DEATHS: Final = 5

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import socket
 from collections.abc import Awaitable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,12 +21,10 @@ from gateway.apps.app import App
 from gateway.chat.blocking import Blocking
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import Histories
-from gateway.chat.presence import PresenceChat, Statuses
+from gateway.chat.presence import PresenceChat
 from gateway.chat.recalls import Recalls
 from gateway.chat.receipts import Receipts
-from gateway.chat.records import Records
 from gateway.chat.relay import Relay
-from gateway.chat.room_records import RoomRecords
 from gateway.chat.rooms import Rooms
 from gateway.chat.sending import Sending
 from gateway.chat.signals import Signals
@@ -40,11 +36,13 @@ from gateway.net.listener import Listener
 from gateway.net.origins import Origins
 from gateway.net.tls import Certificate, TLSError
 from gateway.runtime.drain import Drain
+from gateway.runtime.framing import Framing
 from gateway.runtime.measures import Measures
 from gateway.runtime.probe import Probe
 from gateway.runtime.reload import Reloading
 from gateway.runtime.report import Reporter
 from gateway.runtime.rotation import LiveKeyring
+from gateway.runtime.starting import Listening, StartError, cannot_listen
 from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
@@ -57,10 +55,9 @@ from gateway.session.services import Services
 from gateway.session.session import Session
 from gateway.session.tracing import Tracer
 from gateway.session.wheel import RESOLUTION_S, Wheel
-from gateway.store import events
 from gateway.store.blocks import Blocks
 from gateway.store.directory import REFRESH_S, AppDirectory
-from gateway.store.errors import AppNotFound, NotDurable, StampError, StoreError, Unavailable
+from gateway.store.errors import NotDurable, StampError, StoreError, Unavailable
 from gateway.store.groups import Groups
 from gateway.store.headcount import Headcount
 from gateway.store.inbox import Inboxes
@@ -76,42 +73,9 @@ from gateway.store.replacing import Replacing
 from gateway.store.rooms import RoomStore
 from gateway.store.stamp import Call, Stamp
 from gateway.store.sweeper import Sweeper
-from gateway.tally import Tally
 from gateway.tasks import Tasks, nothing_to_undo
 
 _log = structlog.get_logger("worker")
-
-
-class StartError(Exception):
-    """This gateway must not, or can't, start. The text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Where a worker accepts connections, with TLS and without, in the order of its settings."""
-
-    all_wss: tuple[Address, ...]
-    all_plain: tuple[Address, ...]
-
-    @property
-    def wss(self) -> Address | None:
-        """The first with TLS."""
-        return self.all_wss[0] if self.all_wss else None
-
-    @property
-    def plain(self) -> Address | None:
-        """The first without."""
-        return self.all_plain[0] if self.all_plain else None
-
-
-def cannot_listen(where: str, error: OSError) -> StartError:
-    """What to say of an address that can't be had."""
-    # asyncio's own text repeats the address, and the number.
-    if error.errno and not isinstance(error, socket.gaierror):
-        reason = os.strerror(error.errno)
-    else:
-        reason = error.strerror or str(error)
-    return StartError(f"can't listen on {where}: {reason}; choose another address")
 
 
 class Worker:
@@ -166,18 +130,17 @@ class Worker:
         self._directory = AppDirectory(
             self._link, keys, sealer, self._app_deleted, self._app_changed
         )
-        self._records = Records(sealer)
-        self._hub = Hub(self._subscriber, inboxes, self._frame, self._tasks)
-        self._room_records = RoomRecords(sealer)
+        self.framing = framing = Framing(sealer, self._directory, self._clock.wall_ms)
+        records = framing.records
+        self._hub = Hub(self._subscriber, inboxes, framing.pushed, self._tasks)
         room_store = RoomStore(self._link, keys)
         self._rooms = RoomHub(
-            self._subscriber, room_store, self._hub.find, self._room_frame, self._clock.wall_ms
+            self._subscriber, room_store, self._hub.find, framing.in_room, self._clock.wall_ms
         )
-        rooms = Rooms(room_store, self._room_records, self._rooms, self._clock.wall_ms)
-        relay = Relay(self._link, inboxes, self._records, self._clock.wall_ms)
+        rooms = Rooms(room_store, framing.room_records, self._rooms, self._clock.wall_ms)
+        relay = Relay(self._link, inboxes, records, self._clock.wall_ms)
         self._wheel = Wheel(self._clock.steady())
         self.gateway = gateway = secrets.token_hex(GATEWAY_CHARS // 2)
-        self._statuses = Statuses(sealer)
         headcount = Headcount()
         where = f"{socket.gethostname()} {name}".rstrip()
         presence_store = PresenceStore(self._link, keys, gateway, headcount, where)
@@ -186,13 +149,15 @@ class Worker:
             presence_store,
             self._wheel,
             self._hub.find,
-            self._status,
+            framing.status,
             self._clock.wall_ms,
             self._clock.steady,
         )
-        presence = PresenceChat(presence_store, self._statuses, self._presence, self._clock.wall_ms)
+        presence = PresenceChat(
+            presence_store, framing.statuses, self._presence, self._clock.wall_ms
+        )
         groups = Groups(self._link, keys, inboxes, self._clock.wall_ms)
-        group_chat = GroupChat(groups, inboxes, logs, self._records, self._clock.wall_ms)
+        group_chat = GroupChat(groups, inboxes, logs, records, self._clock.wall_ms)
         self._sweeper = Sweeper(
             self._link,
             keys,
@@ -211,8 +176,8 @@ class Worker:
             handshake=handshake,
             directory=self._directory,
             inboxes=inboxes,
-            records=self._records,
-            sending=Sending(inboxes, self._records, group_chat, rooms, self._clock.wall_ms),
+            records=records,
+            sending=Sending(inboxes, records, group_chat, rooms, self._clock.wall_ms),
             hub=self._hub,
             wheel=self._wheel,
             clock=self._clock,
@@ -222,12 +187,12 @@ class Worker:
                 **rooms.handlers(),
                 **Blocking(blocks, self._clock.wall_ms).handlers(),
                 **presence.handlers(),
-                **Histories(logs, group_chat, self._records, self._clock.wall_ms).handlers(),
+                **Histories(logs, group_chat, records, self._clock.wall_ms).handlers(),
                 **Recalls(
                     Replacing(self._link, keys),
                     inboxes,
                     group_chat,
-                    self._records,
+                    records,
                     self._clock.wall_ms,
                 ).handlers(),
                 **receipts.handlers(),
@@ -236,7 +201,7 @@ class Worker:
             app_limit=AppLimit(headcount, presence_store.tell),
             blocks=blocks,
             rooms=self._rooms,
-            signals=Signals(relay, room_store, groups, self._records, self._clock.wall_ms),
+            signals=Signals(relay, room_store, groups, records, self._clock.wall_ms),
             presence=self._presence,
             gateway=gateway,
             lines=lines,
@@ -256,7 +221,6 @@ class Worker:
         }
         self.reloading = Reloading(settings, source, self._certificate, live, parts, self._clock)
         self._chores: list[asyncio.Task[None]] = []
-        self._send_to_push = Tally()
         self._reconnects = 0
         self._reporter: Reporter | None = None
         self._probe: Probe | None = None
@@ -267,7 +231,7 @@ class Worker:
                 logs=logs,
                 link=self._link,
                 sweeper=self._sweeper,
-                send_to_push=self._send_to_push,
+                send_to_push=framing.send_to_push,
                 listener=self._listener,
                 reconnects=lambda: self._reconnects,
                 keyring=live,
@@ -407,29 +371,6 @@ class Worker:
 
     def _app_deleted(self, app_id: str) -> None:
         self._hub.app_deleted(app_id)
-
-    def _frame(
-        self, app_id: str, user: str, channel: str, event: events.Stored | events.Relayed
-    ) -> bytes | None:
-        app = self._directory.known(app_id)
-        if isinstance(event, events.Relayed):
-            return self._records.relayed(app, channel, event.record, event.group)
-        self._send_to_push.add(self._clock.wall_ms() - event.ms)
-        return self._records.frame(app, user, event.seq, event.ms, event.record)
-
-    def _room_frame(
-        self, app_id: str, room: str, channel: str, event: events.RoomMessage | events.Relayed
-    ) -> bytes | None:
-        app = self._directory.known(app_id)
-        if isinstance(event, events.Relayed):
-            return self._records.relayed(app, channel, event.record)
-        return self._room_records.frame(app, room, event.seq, event.record)
-
-    def _status(self, app_id: str, user: str, sealed: bytes) -> str:
-        try:
-            return self._statuses.open(self._directory.known(app_id), user, sealed)
-        except AppNotFound:
-            return ""
 
     # -- chores ----------------------------------------------------------------------------------
 

@@ -179,7 +179,7 @@ async def test_a_group_signal_costs_one_seal_and_one_call_a_bucket(
         for at in range(100, 999, 100):
             await done(alice, "add", group, users[at : at + 100])
         online = [await stack.enter_async_context(running.client(user)) for user in users[:40]]
-        link, sealer = running.worker._link, running.worker._records._sealer
+        link, sealer = running.worker._link, running.worker.framing.records._sealer
         counts = {"run": 0, "seal": 0, "open": 0}
 
         def counting(target: Any, name: str) -> None:
@@ -211,7 +211,7 @@ async def test_a_signal_that_is_moved_to_another_group_is_not_shown(
     gateway: RunningWorker,
 ) -> None:
     """G7: it opens as one of the group that it was sealed for, and as no other's."""
-    records, app = gateway.worker._records, gateway.app
+    records, app = gateway.worker.framing.records, gateway.app
     told = Signaled("alice", "g:" + "1" * 32, "typing", b"")
     record = records.relay(app, told.to, told, 1_767_323_045_678)
     assert records.relayed(app, "a channel", record, "1" * 32) is not None

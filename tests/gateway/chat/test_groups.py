@@ -179,7 +179,7 @@ async def test_a_burst_is_one_question_and_one_call_a_bucket(
             return run(*arguments, **options)
 
         opened = 0
-        sealer = running.worker._records._sealer
+        sealer = running.worker.framing.records._sealer
         open_ = sealer.open
 
         def counted_open(*arguments: Any) -> bytes:

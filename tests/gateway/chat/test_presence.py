@@ -308,7 +308,7 @@ async def test_an_answer_fits_a_frame(running: RunningWorker) -> None:
         app = running.app
         for user in users:
             async with running.client(user):
-                sealed = running.worker._statuses.seal(app, user, "\U0001f600" * 128, 1)
+                sealed = running.worker.framing.statuses.seal(app, user, "\U0001f600" * 128, 1)
                 await hub.set(app.id, user, "d1", "away", sealed)
         found = await states(alice, PresenceGet, users)
         assert {each.status for each in found} == {"\U0001f600" * 128}

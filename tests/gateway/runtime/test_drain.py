@@ -16,7 +16,7 @@ import redis
 from gateway.config import Settings
 from gateway.runtime import drain as module
 from gateway.runtime.serving import HURRY_AFTER_S, serve
-from gateway.runtime.worker import Listening
+from gateway.runtime.starting import Listening
 from protocol import codes, frames
 from tests.gateway.net.raw import RawSocket
 from tests.harness import RawClient, RunningWorker, eventually, running_worker

@@ -22,7 +22,8 @@ from gateway.config import Settings, Source
 from gateway.runtime import devcerts, logs, reload
 from gateway.runtime.reload import LIVE, RESTART, current
 from gateway.runtime.serving import serve
-from gateway.runtime.worker import Listening, Worker
+from gateway.runtime.starting import Listening
+from gateway.runtime.worker import Worker
 from protocol import codes, frames
 from tests.harness import RawClient, eventually, make_settings
 

@@ -180,7 +180,7 @@ async def test_redis_away_at_the_moment_of_change(tmp_path: Path, clock: FakeClo
     with EmbeddedValkey(tmp_path / "valkey") as valkey:
         settings = make_settings(valkey.url, tmp_path)
         async with running_worker(settings, clock=clock) as running:
-            sealer = running.worker._records._sealer
+            sealer = running.worker.framing.records._sealer
             Keyring.rotate(settings.key_file, 0, clock.ms)
             valkey.stop()
             await eventually(lambda: not running.worker._link.up)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from gateway.config import Settings
 from gateway.runtime.devcerts import ensure
 from gateway.runtime.serving import log_fault, serve
-from gateway.runtime.worker import Listening
+from gateway.runtime.starting import Listening
 from tests.harness import eventually
 
 

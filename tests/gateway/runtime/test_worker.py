@@ -14,7 +14,8 @@ from gateway.config import Settings
 from gateway.runtime import drain as drain_module
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.runtime.serving import serve
-from gateway.runtime.worker import Listening, StartError, Worker
+from gateway.runtime.starting import Listening, StartError
+from gateway.runtime.worker import Worker
 from gateway.security.keyring import Keyring
 from gateway.tasks import TaskEnded
 from protocol import codes, frames
