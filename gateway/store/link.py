@@ -66,7 +66,8 @@ class Link(ABC):
     @abstractmethod
     async def look(self) -> None:
         """Look anew at what each server says of itself. A server that breaks a promise takes
-        nothing durable from then on, and does again once it keeps it.
+        nothing durable from then on, and does again once it keeps it. One that has taken a right
+        from our user is connected to anew, which waits until the user has it again.
 
         Raises:
             Unavailable: a server is away; the next connect looks.

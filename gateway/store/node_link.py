@@ -168,7 +168,12 @@ class NodeLink(RedisConnection, Link):
 
     async def look(self) -> None:
         """See `Link`."""
-        await self._look(self.call)
+        try:
+            await self._check_rights(self.call)
+        except (MissingRights, StoreFault):  # NOPERM, where it is the right to ask
+            self.abort()  # each connect names them, until they are given back
+        else:
+            await self._look(self.call)
 
     async def _look(self, ask: Call) -> Condition:
         condition = await look(ask, self._may_look)

@@ -161,6 +161,25 @@ async def test_a_right_that_is_taken_away_later_is_named(
     assert "private" not in told["detail"]
 
 
+@pytest.mark.parametrize("changed", ["-xadd", "-spublish", "-evalsha", "resetchannels"])
+async def test_a_gateway_waits_for_a_right_that_was_taken_away(
+    served: Served, changed: str
+) -> None:
+    """Somebody took XADD from the user of a running gateway: it was ready, and every send failed
+    as `internal`. It waits now, as at the start, and goes on by itself."""
+    link = node_link(served.url, IDENTITY)
+    await link.start()
+    with capture_logs() as logs:
+        served.allow(f"{rules_of('gateway')} {changed}")
+        await link.look()
+        await until(lambda: any(log["event"] == "redis_connect_failed" for log in logs))
+        assert not link.up
+        served.allow(rules_of("gateway"))
+        await until(lambda: link.up)
+    assert await link.call("PING") == b"PONG"
+    await link.aclose()
+
+
 def test_every_command_that_is_used_is_asked_for(served: Served) -> None:
     """Those of the scripts and those of the sources; with words that fit each, because Redis
     panics where they don't."""
