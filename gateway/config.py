@@ -173,7 +173,8 @@ class Settings(BaseSettings):
         plain_proxy_protocol: those of `plain_listen` do.
         workers: how many processes serve; as many as there are usable cores. A container's share
             of CPU time is not seen: set it there.
-        ops_listen: ``host:port`` for health, metrics and drains: an internal port, without TLS.
+        ops_listen: ``host:port`` for health, metrics and how far a drain is: an internal port,
+            without TLS.
         compatible: a setting of the file that this version does not know is left out with a warning
             and not refused: for a file that newer gateways read, too.
         drain_s: seconds from the signal to leave until everything has ended. Whoever starts the
