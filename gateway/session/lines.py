@@ -19,15 +19,32 @@ PER_SECOND: Final = 20
 _log = structlog.get_logger("session")
 
 
-class Lines:
-    """One a process."""
+class PerSecond:
+    """Room for `most` of something in each second."""
 
-    __slots__ = ("_left_out", "_names", "_second", "_written")
+    __slots__ = ("_count", "_most", "_second")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._second = 0
+        self._count = 0
+
+    def takes(self, now_s: float) -> bool:
+        """True where there is room for one more. `now_s` is of a steady clock."""
+        if int(now_s) != self._second:
+            self._second, self._count = int(now_s), 0
+        self._count += 1
+        return self._count <= self._most
+
+
+class Lines:
+    """One for each process."""
+
+    __slots__ = ("_left_out", "_names", "_room")
 
     def __init__(self, names: Pseudonyms) -> None:
         self._names = names
-        self._second = 0
-        self._written = 0
+        self._room = PerSecond(PER_SECOND)
         self._left_out = 0
 
     def named(self, app_id: str | None, user: str | None) -> dict[str, str]:
@@ -41,12 +58,10 @@ class Lines:
 
     def often(self, now_s: float, event: str, **fields: Any) -> None:
         """Write what may come in any number. `now_s` is of a steady clock."""
-        if int(now_s) != self._second:
-            if self._left_out:
-                _log.info("sessions_not_logged", lines=self._left_out)
-            self._second, self._written, self._left_out = int(now_s), 0, 0
-        if self._written < PER_SECOND:
-            self._written += 1
-            _log.info(event, **fields)
-        else:
+        if not self._room.takes(now_s):
             self._left_out += 1
+            return
+        if self._left_out:
+            _log.info("sessions_not_logged", lines=self._left_out)
+            self._left_out = 0
+        _log.info(event, **fields)

@@ -20,7 +20,7 @@ from msgspec import DecodeError, Struct, msgpack
 
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.session.clock import Clock
-from gateway.session.lines import Lines
+from gateway.session.lines import Lines, PerSecond
 from gateway.session.services import Wire
 from gateway.store.keys import Keys
 from gateway.store.readers import Reader
@@ -235,8 +235,7 @@ class Tracer:
         self._sessions = sessions
         self._began: dict[str, float] = {}  # each trace of the last hours, by a steady clock
         self._watches: dict[tuple[str, str], _Watch] = {}
-        self._second = 0
-        self._written = 0
+        self._room = PerSecond(LINES_PER_SECOND)
         self._ticking = False
 
     # -- from sessions ---------------------------------------------------------------------------
@@ -270,11 +269,7 @@ class Tracer:
         return tap
 
     def _add(self, watch: _Watch, line: Line) -> None:
-        second = int(self._clock.steady())
-        if second != self._second:
-            self._second, self._written = second, 0
-        if self._written < LINES_PER_SECOND:
-            self._written += 1
+        if self._room.takes(self._clock.steady()):
             watch.lines.append(line)
         else:
             watch.left_out += 1
