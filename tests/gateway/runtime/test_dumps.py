@@ -6,26 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-import pytest
-
-from gateway.config import Settings
 from tests.gateway.runtime.test_supervisor import Replica, until
-
-
-@pytest.fixture
-def replica(settings: Settings, tmp_path: Path) -> Iterator[Replica]:
-    """One that is not started yet; killed in the end."""
-    made = Replica(tmp_path, settings)
-    try:
-        yield made
-    finally:
-        if hasattr(made, "process"):
-            made.process.kill()
-
 
 DUMPABLE = """
 import ctypes, os

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.address import Address
-from gateway.config import Settings
 from protocol.limits import PATH
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.gateway.net.test_proxy_protocol import header
@@ -24,17 +21,6 @@ from tests.seccomp import NO_IPV6, SOCKET_CALL
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 EVERYWHERE: dict[str, Any] = {"tls_terminated_upstream": True, "plain_listen": "[::]:0"}
-
-
-@pytest.fixture
-def replica(settings: Settings, tmp_path: Path) -> Iterator[Replica]:
-    """One that is not started yet; killed in the end."""
-    made = Replica(tmp_path, settings)
-    try:
-        yield made
-    finally:
-        if hasattr(made, "process"):
-            made.process.kill()
 
 
 async def comes_in(replica: Replica, host: str, port: int) -> None:

@@ -10,7 +10,7 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,17 +126,6 @@ class Replica:
                 with contextlib.suppress(OSError, WebSocketException):
                     await self.serves()
                     return
-
-
-@pytest.fixture
-def replica(settings: Settings, tmp_path: Path) -> Iterator[Replica]:
-    """One that is not started yet; killed in the end."""
-    made = Replica(tmp_path, settings)
-    try:
-        yield made
-    finally:
-        if hasattr(made, "process"):
-            made.process.kill()
 
 
 # -- serving ---------------------------------------------------------------------------------------
