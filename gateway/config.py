@@ -244,6 +244,14 @@ class Settings(BaseSettings):
         problems = []
         if self.wss_listen is None and self.plain_listen is None:
             problems.append("nothing to listen on: set wss_listen, like [::]:8443")
+        listening = filter(None, (self.wss_listen, self.plain_listen, self.ops_listen))
+        try:
+            Address.parse_all(",".join(listening))
+        except ValueError:  # each by itself is well
+            problems.append(
+                "wss_listen, plain_listen and ops_listen can't share an address: "
+                "give each a port of its own"
+            )
         if self.wss_listen is not None and (self.tls_cert is None or self.tls_key is None):
             problems.append("wss_listen needs tls_cert and tls_key: set both to PEM files")
         if (

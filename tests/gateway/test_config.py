@@ -323,6 +323,24 @@ def test_a_plain_listener_on_loopback_is_accepted(address: str) -> None:
     assert load_settings(None, GOOD | {"plain_listen": address}).plain_listen == address
 
 
+@pytest.mark.parametrize(
+    ("plain", "ops"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1:8080"),
+        ("127.0.0.1:8080", "[::]:8080"),
+        ("127.0.0.1:8081,127.0.0.1:8080", "127.0.0.1:8080"),
+    ],
+)
+def test_two_listeners_can_not_share_an_address(plain: str, ops: str) -> None:
+    """Such a gateway said `ready`, let clients in, and ended as its ops listener began."""
+    assert problems(plain_listen=plain, ops_listen=ops) == [
+        "wss_listen, plain_listen and ops_listen can't share an address: "
+        "give each a port of its own"
+    ]
+    for one, other in (("127.0.0.1:0", "127.0.0.1:0"), ("127.0.0.1:8080", "127.0.0.1:8081")):
+        load_settings(None, GOOD | {"plain_listen": one, "ops_listen": other})
+
+
 def test_two_faults_of_the_listeners_are_two_problems() -> None:
     """One start, all problems."""
     assert len(problems(wss_listen="0.0.0.0:1", plain_listen="0.0.0.0:2")) == 2
