@@ -246,7 +246,7 @@ class Settings(BaseSettings):
             problems.append("nothing to listen on: set wss_listen, like [::]:8443")
         listening = filter(None, (self.wss_listen, self.plain_listen, self.ops_listen))
         try:
-            Address.parse_all(",".join(listening))
+            Address.parse_all(",".join(listening) or None)
         except ValueError:  # each by itself is well
             problems.append(
                 "wss_listen, plain_listen and ops_listen can't share an address: "

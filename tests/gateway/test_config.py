@@ -459,11 +459,12 @@ def test_a_listener_has_one_address_or_several(
     lines = [f'{key} = "{value}"\n' for key, value in GOOD.items() if key != "plain_listen"]
     file.write_text("".join(lines) + 'plain_listen = ["127.0.0.1:8080", "[::1]:8080"]\n')
     assert load_settings(file, {}).plain_listen == two
-    for name in ("WSS_LISTEN", "OPS_LISTEN", "PLAIN_LISTEN"):
-        for text in (two, '["127.0.0.1:8080", "[::1]:8080"]'):
+    for port, name in enumerate(("WSS_LISTEN", "OPS_LISTEN", "PLAIN_LISTEN"), 8081):
+        both = f"127.0.0.1:{port},[::1]:{port}"
+        for text in (both, f'["127.0.0.1:{port}", "[::1]:{port}"]'):
             monkeypatch.setenv(f"HOMEPORT_{name}", text)
             given = {"tls_cert": "c", "tls_key": "k"}
-            assert getattr(load_settings(file, given), name.lower()) == two
+            assert getattr(load_settings(file, given), name.lower()) == both
     monkeypatch.setenv("HOMEPORT_PLAIN_LISTEN", "[::1]:8080")
     assert load_settings(file, {"tls_cert": "c", "tls_key": "k"}).plain_listen == "[::1]:8080"
 
