@@ -228,7 +228,7 @@ async def test_a_url_with_a_password(servers: Servers) -> None:
     """User and password in the URL work; a wrong password is tried again and never logged."""
     server = servers()
     with redis.Redis.from_url(server.url) as raw:
-        raw.acl_setuser("homeport", True, passwords=["+s3cret-one"], categories=["+@all"], keys="*")
+        raw.execute_command("ACL", "SETUSER", "homeport", "on", ">s3cret-one", "~*", "&*", "+@all")
         raw.acl_setuser("default", False, nopass=True)
     wrong = server.url.replace("unix://", "unix://homeport:wr0ng-one@")
     right = server.url.replace("unix://", "unix://homeport:s3cret-one@")
