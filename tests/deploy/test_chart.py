@@ -29,7 +29,10 @@ from tests.harness import ANSWER_S
 
 Render = Callable[..., dict[tuple[str, str], Any]]
 
-REDIS_URL = "rediss://gateway@redis.example:6379"
+REDIS_URL = "rediss://gateway:PASSWORD@redis.example:6379"
+PEERS = [{"ipBlock": {"cidr": "10.0.8.0/24"}}]
+NEEDED: dict[str, Any] = {"region": "sg", "networkPolicy": {"redisPeers": PEERS}}
+"""What must be given."""
 
 
 @pytest.fixture(scope="session", name="python")
@@ -45,7 +48,7 @@ def _render(python: Path) -> Render:
     """Renders the chart for sg with some values: objects by (kind, name)."""
 
     def render(name: str = "homeport-sg", **values: Any) -> dict[tuple[str, str], Any]:
-        asked = {"do": "render", "name": name, "values": {"region": "sg", **values}}
+        asked = {"do": "render", "name": name, "values": NEEDED | values}
         [answer] = helm.call(python, [asked])
         assert "refused" not in answer, answer
         objects = [
@@ -139,7 +142,7 @@ def test_helm_has_nothing_to_say_against_the_chart(python: Path) -> None:
             {"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "ScheduleAnyway"}
         ],
     }
-    calls = [{"do": "lint", "values": values} for values in ({"region": "sg"}, other)]
+    calls = [{"do": "lint", "values": values} for values in (NEEDED, other)]
     assert helm.call(python, calls) == [[], []]
 
 
@@ -177,8 +180,27 @@ def test_helm_has_nothing_to_say_against_the_chart(python: Path) -> None:
 )
 def test_values_that_make_no_region_are_refused(python: Path, values: dict[str, Any]) -> None:
     """G6: one release is one region; and a typo does not fall back to a default in silence."""
-    [answer] = helm.call(python, [{"do": "render", "name": "homeport", "values": values}])
+    given = {name: value for name, value in NEEDED.items() if name != "region"} | values
+    [answer] = helm.call(python, [{"do": "render", "name": "homeport", "values": given}])
     assert list(answer) == ["refused"]
+
+
+def test_pods_reach_the_redis_that_is_named_and_no_other(python: Path, render: Render) -> None:
+    """G6: an empty list of peers is anywhere to Kubernetes, another region's Redis too. It was the
+    default; now it is refused, with what to say instead."""
+    policy = render()["NetworkPolicy", "homeport-sg"]["spec"]
+    names, redis = policy["egress"]
+    assert {each["port"] for each in names["ports"]} == {53}
+    assert redis["to"] == PEERS
+    policies: list[dict[str, Any]] = [{}, {"redisPeers": []}, {"enabled": False}]
+    calls = [
+        {"do": "render", "name": "homeport-sg", "values": {"region": "sg", "networkPolicy": given}}
+        for given in policies
+    ]
+    default, empty, without = helm.call(python, calls)
+    for answer in (default, empty):
+        assert "--set 'networkPolicy.redisPeers[0].ipBlock.cidr=" in answer["refused"]
+    assert "refused" not in without
 
 
 def test_only_the_deployment_selects_by_region(render: Render) -> None:
@@ -244,7 +266,7 @@ def test_a_release_is_not_moved_to_another_region(python: Path, render: Render) 
     there = render()["Deployment", "homeport-sg"]
     with cluster(there) as url:
         calls = [
-            {"do": "render", "name": name, "values": {"region": region}, "cluster": url}
+            {"do": "render", "name": name, "values": NEEDED | {"region": region}, "cluster": url}
             for name, region in (
                 ("homeport-sg", "eu"),
                 ("homeport-sg", "sg"),
@@ -366,8 +388,7 @@ def test_what_running_pods_take_up_does_not_restart_them(python: Path) -> None:
         {"drainSeconds": 31},
     ]
     calls = [
-        {"do": "render", "name": "homeport-sg", "values": {"region": "sg", **change}}
-        for change in changes
+        {"do": "render", "name": "homeport-sg", "values": NEEDED | change} for change in changes
     ]
     before, *after = map(_restart_for, helm.call(python, calls))
     taken_up = [name for name, now in zip(live, after, strict=False) if now == before]
@@ -457,7 +478,7 @@ def test_the_balancer_is_the_one_that_is_asked_for(render: Render) -> None:
 
 def test_the_notes_say_what_to_do_next(python: Path) -> None:
     """Helm prints them after an installation: each command in them is for this very release."""
-    asked = {"region": "sg", "service": {"port": 8443}}
+    asked = NEEDED | {"service": {"port": 8443}}
     [answer] = helm.call(python, [{"do": "render", "name": "chat-sg", "values": asked}])
     notes = answer["homeport/templates/NOTES.txt"]
     commands = [line.strip() for line in notes.splitlines() if line.startswith("  ")]
@@ -465,6 +486,7 @@ def test_the_notes_say_what_to_do_next(python: Path) -> None:
     assert all(f"kubectl -n {helm.NAMESPACE} " in command for command in commands)
     assert all("chat-sg" in command for command in commands)
     assert ":8443/v1" in notes and "homeport-keyring" in notes
+    assert "rediss://gateway:PASSWORD@" in notes
 
 
 def test_autoscaling_counts_sessions_and_cpu(render: Render) -> None:

