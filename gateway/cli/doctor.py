@@ -25,7 +25,8 @@ from gateway.redis_url import RedisUrl
 from gateway.runtime import control
 from gateway.runtime.embedded import OLDEST_SERVER
 from gateway.security.keyring import Keyring, KeyringError
-from gateway.store.errors import StoreError
+from gateway.store.errors import StoreError, rights_text
+from gateway.store.rights import LISTENING
 
 if TYPE_CHECKING:
     from gateway.store.server_facts import StoreFacts
@@ -61,9 +62,9 @@ class Finding:
 def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> None:
     """Check what a gateway needs.
 
-    That is the key file and the age of its key, Redis, its region stamp and durability, the TLS
-    files, the open-file limit of the running gateway, and the kernel. Each line is ok, or says what
-    to do. Changes nothing.
+    That is the key file and the age of its key, Redis, its user's rights, its region stamp and
+    durability, the TLS files, the open-file limit of the running gateway, and the kernel. Each line
+    is ok, or says what to do. Changes nothing.
     """
     place = Place.find(config, data)
     findings = list(_examine(place, config))
@@ -122,7 +123,7 @@ def _kernel() -> dict[str, int]:
 
 async def _facts(place: Place) -> StoreFacts:
     async with place.admin() as admin:
-        return await admin.facts(time.time())
+        return await admin.facts(time.time(), replicas=place.settings.durability == "replica")
 
 
 def examine_access(url: RedisUrl) -> Finding:
@@ -164,6 +165,7 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
         yield Finding("region stamp", True, "none yet; it is set as the region begins")
     else:
         yield Finding("region stamp", True, facts.stamp_region)
+    yield _rights(facts, settings)
     yield _durability(facts, settings)
     if facts.eviction in (None, "noeviction"):
         yield Finding("eviction", True, facts.eviction or "not told by this server")
@@ -190,6 +192,18 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
         yield Finding("clock", True, "agrees with Redis'")
     else:
         yield Finding("clock", False, f"{skew:+.1f} s from Redis': run NTP on both machines")
+
+
+def _rights(facts: StoreFacts, settings: Settings) -> Finding:
+    """Whether the user of `redis_url` may do what a gateway does with Redis."""
+    name, lacks = "rights", facts.lacks
+    if not lacks:
+        return Finding(name, True, "Redis' user may do all that a gateway needs")
+    if LISTENING.issuperset(lacks):
+        text = "Redis' user may not listen: it can be an operator's, and not a gateway's"
+        return Finding(name, True, text)
+    user = RedisUrl.parse(settings.redis_url).login.user or "default"
+    return Finding(name, False, rights_text(user, ", ".join(lacks)))
 
 
 def _memory(used: float) -> Finding:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from redis.exceptions import RedisError
 
+from gateway.store import rights
 from gateway.store.access_admin import AccessAdmin
 from gateway.store.errors import RegionMissing, StampError, WrongKeys
 from gateway.store.keys import STAMP
 from gateway.store.reasons import reason_of
 from gateway.store.region_admin import RegionAdmin
-from gateway.store.server_facts import StoreFacts, server_facts
+from gateway.store.server_facts import StoreFacts, lacking, server_facts
 from gateway.store.stamp import different
 from gateway.store.user_facts import UserFacts, read_user
 
@@ -30,9 +31,15 @@ class Admin(AccessAdmin, RegionAdmin):
         app = await self._existing(app_id)
         return await read_user(self._redis, self._keys, app, user, await self.now_ms())
 
-    async def facts(self, now_s: float) -> StoreFacts:
-        """See `StoreFacts`. `now_s` is our clock, seconds since 1970."""
+    async def facts(self, now_s: float, *, replicas: bool = False) -> StoreFacts:
+        """See `StoreFacts`. `now_s` is our clock, seconds since 1970; `replicas`: gateways wait for
+        replicas, which is a right too."""
+        clustered = self._url.kind == "cluster"
+        commands = rights.needed(self._region, replicas=replicas, cluster=clustered)
+        lacks: list[str] = []
         async with self._servers() as servers:
+            for server in servers:
+                lacks += await lacking(server, commands)
             found = [await server_facts(server, now_s) for server in servers]
         region = await self._redis.hget(STAMP, "region")
         problem: StampError | None = None
@@ -65,6 +72,7 @@ class Admin(AccessAdmin, RegionAdmin):
             stamp_unread=unread,
             used_share=max(each.used_share for each in found),
             disk_works=all(each.disk_works for each in found),
+            lacks=tuple(dict.fromkeys(lacks)),
         )
 
 

@@ -200,7 +200,7 @@ class NodeLink(RedisConnection, Link):
         )
         names = rights.missing(commands, await self._refused(ask, commands))
         if names:
-            raise MissingRights(url.login.user or "default", names)
+            raise MissingRights(url.login.user or "default", ", ".join(names))
         kept = {int(place) - 1 for place in await self._refused(ask, rights.LOOKING)}
         self._may_look = frozenset(
             words[0] for place, words in enumerate(rights.LOOKING) if place not in kept

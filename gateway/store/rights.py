@@ -32,6 +32,10 @@ LOOKING: Final = (["INFO", "memory"], ["CONFIG", "GET", "appendfsync"])
 """What gateways ask for where they may: managed servers keep these from everybody."""
 
 
+LISTENING: Final = frozenset({"SSUBSCRIBE", "SUNSUBSCRIBE"})
+"""What gateways need and people who run commands do not."""
+
+
 def needed(region: str, *, replicas: bool = False, cluster: bool = False) -> list[list[str]]:
     """Each command that a gateway of `region` needs, with words that fit it.
 
@@ -52,8 +56,8 @@ def arguments(commands: Sequence[Sequence[str]]) -> list[str]:
     return ["\n".join(words) for words in commands]
 
 
-def missing(commands: Sequence[Sequence[str]], refused: Any) -> str:
-    """Names, in a sentence, what `RIGHTS` has answered of `commands`; empty: nothing is missing."""
+def missing(commands: Sequence[Sequence[str]], refused: Any) -> list[str]:
+    """Names, for people, what `RIGHTS` has answered of `commands`; empty: nothing is missing."""
     places = {int(place) - 1 for place in refused}
     keyed = {place for place, words in enumerate(commands) if any("hp:" in word for word in words)}
     names: list[str] = []
@@ -64,4 +68,4 @@ def missing(commands: Sequence[Sequence[str]], refused: Any) -> str:
         words = commands[place]
         name = " ".join(words[:2]) if words[0] in {"SCRIPT", "CLUSTER"} else words[0]
         names.append(f"{name} on {STAMP}" if STAMP in words else name)
-    return ", ".join(dict.fromkeys(names))
+    return list(dict.fromkeys(names))

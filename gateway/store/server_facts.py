@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
 
+from gateway.store import rights
 from gateway.store.errors import StampError
 from gateway.store.promises import condition_of
 
@@ -38,13 +40,15 @@ class StoreFacts(ServerFacts):
 
     `stamp_problem` is None where the stamp is ours, or there is none and the region has not begun;
     `stamp_unread` is why it could not be compared, or "". Of a cluster's primaries each fact is
-    that of the one that keeps the least.
+    that of the one that keeps the least. `lacks` names what the user of `redis_url` may not run of
+    what a gateway needs.
     """
 
     primaries: int
     stamp_region: str | None
     stamp_problem: StampError | None
     stamp_unread: str = ""
+    lacks: tuple[str, ...] = ()
 
 
 async def server_facts(redis: Any, now_s: float) -> ServerFacts:
@@ -68,6 +72,15 @@ async def server_facts(redis: Any, now_s: float) -> ServerFacts:
         replicas=int(replication.get("connected_slaves", 0)),
         clock_skew_s=await _skew_s(redis, now_s),
     )
+
+
+async def lacking(redis: Any, commands: Sequence[Sequence[str]]) -> list[str]:
+    """Names those of `commands` that this user may not run at one server."""
+    try:
+        refused = await redis.eval(rights.RIGHTS.text, 0, *rights.arguments(commands))
+    except NoPermissionError:
+        return ["EVAL"]
+    return rights.missing(commands, refused)
 
 
 async def _skew_s(redis: Any, now_s: float) -> float | None:

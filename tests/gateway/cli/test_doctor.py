@@ -103,6 +103,14 @@ def test_a_full_redis_is_examined_too(region: Region) -> None:
     assert "it is full" in found["memory"]["text"]
 
 
+def test_an_operators_user_need_not_listen() -> None:
+    """Only gateways do, so the runbook gives no such right to people."""
+    facts = replace(GOOD, lacks=("SSUBSCRIBE", "SUNSUBSCRIBE"))
+    found = {finding.name: finding for finding in examine_store(facts, settings())}
+    assert found["rights"].ok
+    assert "not a gateway's" in found["rights"].text
+
+
 def test_a_good_store_has_no_finding() -> None:
     """No advice where there is nothing to do."""
     assert all(finding.ok for finding in examine_store(GOOD, settings()))
@@ -125,6 +133,7 @@ def test_a_good_store_has_no_finding() -> None:
         (replace(GOOD, clock_skew_s=-9.0), "memory", "clock", "-9.0 s"),
         (replace(GOOD, used_share=0.85), "memory", "memory", "85%"),
         (replace(GOOD, used_share=1.01), "memory", "memory", "it is full"),
+        (replace(GOOD, lacks=("XADD", "WAIT")), "memory", "rights", "may not run XADD, WAIT"),
         (replace(GOOD, disk_works=False), "memory", "disk", "bgsave"),
         (replace(GOOD, stamp_unread="OOM"), "memory", "region stamp", "could not be compared: OOM"),
     ],

@@ -100,6 +100,28 @@ async def test_the_runbooks_operator_can_use_the_command_line(
         facts = await admin.facts(0.0)
         await admin.delete_app(app.id)
     assert facts.append_only is not None
+    assert facts.lacks
+    assert rights.LISTENING.issuperset(facts.lacks)  # of what a gateway needs
+
+
+@pytest.mark.parametrize(
+    ("changed", "lacks"),
+    [
+        ("", ()),
+        ("-spublish", ("SPUBLISH",)),
+        ("-xadd -zadd", ("XADD", "ZADD")),
+        ("-wait", ("WAIT",)),
+        ("resetchannels", ("SPUBLISH", "SSUBSCRIBE")),
+        ("-eval", ("EVAL",)),
+    ],
+)
+async def test_doctor_is_told_which_rights_are_missing(
+    served: Served, keyring: Keyring, changed: str, lacks: tuple[str, ...]
+) -> None:
+    """A gateway was not ready for want of SPUBLISH, and doctor found nothing wrong with Redis."""
+    served.allow(f"{rules_of('gateway')} {changed}")
+    async with Admin.open(served.url, "sg", keyring) as admin:
+        assert (await admin.facts(0.0, replicas=True)).lacks == lacks
 
 
 @pytest.mark.parametrize(
