@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from gateway.apps.app import App
@@ -11,7 +11,7 @@ from gateway.chat.refused import Refused, check_body
 from gateway.chat.requests import Caller, Handlers
 from gateway.chat.room_records import RoomRecords
 from gateway.store.errors import StoreError, Unavailable
-from gateway.store.rooms import RoomEntry, RoomRefused, RoomStore
+from gateway.store.rooms import Joined, RoomRefused, RoomStore, Top
 from protocol import codes
 from protocol.frames import (
     Message,
@@ -46,11 +46,11 @@ class Audience(Protocol):
     ) -> tuple[Any, asyncio.Future[None]]: ...
     def holds(self, session_id: str, room_id: str, seat: Any) -> bool: ...
     def open(
-        self, session_id: str, room_id: str, seat: Any, start: int, entries: Sequence[RoomEntry]
+        self, session_id: str, room_id: str, seat: Any, start: int, joined: Joined
     ) -> None: ...
     def leave(self, session_id: str, room_id: str) -> None: ...
     def rooms_of(self, session_id: str) -> frozenset[str]: ...
-    def top(self, app_id: str, room_id: str) -> int: ...
+    def top(self, app_id: str, room_id: str) -> Top: ...
 
 
 class Rooms:
@@ -94,10 +94,10 @@ class Rooms:
                 caller.app.tier,
                 room,
                 name,
-                caller.session,
                 frame.last,
                 frame.epoch,
                 frame.after,
+                self._audience.top(app_id, room),
                 self._clock_ms(),
             )
         except TimeoutError:
@@ -112,7 +112,7 @@ class Rooms:
         start = joined.entries[0].seq - 1 if joined.entries else joined.top
         # In the next turn of the loop, so that the answer goes first.
         asyncio.get_running_loop().call_soon(
-            self._audience.open, caller.session, room, seat, start, joined.entries
+            self._audience.open, caller.session, room, seat, start, joined
         )
         return Result(epoch=joined.epoch, seq=start, members=joined.members)
 
@@ -141,7 +141,6 @@ class Rooms:
                 caller.user,
                 frame.write,
                 frame.admins,
-                caller.session,
                 self._clock_ms(),
             )
         except RoomRefused as error:

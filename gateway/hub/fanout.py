@@ -11,6 +11,7 @@ order.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -74,6 +75,11 @@ class Batch:
         self.joined = b"".join([said.frame for said in items]) if together else None
 
 
+UNTOLD: Final = 2**63
+"""The `Seat.sent` of a session that could not be told yet that a new numbering began: none of its
+numbers may be given to it before."""
+
+
 class Seat:
     """A session in a room. `sent` is the last number that it was given or knows to be past.
 
@@ -115,7 +121,15 @@ class Seat:
     def tell(self, seq: int, frame: bytes) -> None:
         """Give the session the state of the room, in which numbers up to `seq` are past."""
         if self.waiting is None and self._session.on_room(frame, Priority.HIGH):
-            self.sent = max(self.sent, seq)
+            self.sent = seq if self.sent == UNTOLD else max(self.sent, seq)
+
+    def renumber(self, seq: int, frame: bytes) -> None:
+        """Tell the session by `frame` that a new numbering began, and goes on after `seq`."""
+        if self.waiting is not None:
+            self.waiting.clear()  # of the old one; the answer to the join tells the epoch
+        else:
+            self.sent = UNTOLD
+            self.tell(seq, frame)
 
 
 class Turns:
@@ -166,6 +180,11 @@ class FanOut:
         self._backlog.append(said)
         if not self._planned:
             self._plan()
+
+    def flush(self) -> None:
+        """Write now what waits, to every seat: what follows must come behind it."""
+        while self._batch is not None or self._backlog:
+            self._step(sys.maxsize)
 
     def stop(self) -> None:
         """Give up what waits."""

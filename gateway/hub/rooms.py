@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
 
-from gateway.hub.fanout import SLICE, FanOut, RoomSession, Said, Seat, Turns
+from gateway.hub.fanout import SLICE, UNTOLD, FanOut, RoomSession, Said, Seat, Turns
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.errors import AppNotFound, StoreError
-from gateway.store.rooms import KEEP_EVERY_S, RoomEntry, RoomStore
+from gateway.store.rooms import KEEP_EVERY_S, Joined, RoomStore, Top
 from gateway.store.subscriber import Subscriber
 from protocol import codec
 from protocol.frames import Priority, Roomstate
@@ -39,11 +39,12 @@ class SessionGone(StoreError):
 
 
 class Room:
-    """One room with sessions here. `top` is the highest number heard."""
+    """One room with sessions here. `top` is the highest number heard of its numbering `epoch`."""
 
     __slots__ = (
         "app_id",
         "channel",
+        "epoch",
         "fan_out",
         "id",
         "members",
@@ -57,6 +58,7 @@ class Room:
         self.id = id
         self.channel = channel
         self.seats: dict[str, Seat] = {}  # by session id
+        self.epoch = b""  # until the first seat is open
         self.top = 0
         self.past = 0
         self.members = 0
@@ -93,10 +95,10 @@ class RoomHub:
         """The rooms that a session is in."""
         return frozenset(self._of.get(session_id, ()))
 
-    def top(self, app_id: str, room_id: str) -> int:
-        """The highest number of a room that was heard here; 0 where nobody here is in it."""
+    def top(self, app_id: str, room_id: str) -> Top:
+        """The highest number of a room that was heard here; none where nobody here is in it."""
         room = self._rooms.get(self._store.channel(app_id, room_id).encode())
-        return 0 if room is None else room.top
+        return Top() if room is None else Top(room.epoch.decode(), room.top)
 
     def enter(
         self, app_id: str, user: str, session_id: str, room_id: str, name: str
@@ -128,19 +130,19 @@ class RoomHub:
         room = self._of.get(session_id, {}).get(room_id)
         return room is not None and room.seats.get(session_id) is seat
 
-    def open(
-        self, session_id: str, room_id: str, seat: Seat, start: int, entries: Sequence[RoomEntry]
-    ) -> None:
+    def open(self, session_id: str, room_id: str, seat: Seat, start: int, joined: Joined) -> None:
         """Give the seat the room's last messages, which follow number `start`, and go on."""
         if not self.holds(session_id, room_id, seat):
             return
-        room = self._of[session_id][room_id]
+        room, epoch = self._of[session_id][room_id], joined.epoch.encode()
+        if room.epoch != epoch:
+            self._begin(room, epoch, joined.top)
+        room.top = max(room.top, joined.top)
         waiting, seat.waiting, seat.sent = seat.waiting or (), None, start
-        for entry in entries:
-            frame = self._frame(room, events.RoomMessage(entry.seq, entry.record))
+        for entry in joined.entries:
+            frame = self._frame(room, events.RoomMessage(entry.seq, epoch, entry.record))
             if frame is not None:
                 seat.push(Said(entry.seq, entry.record[0], frame))
-            room.top = max(room.top, entry.seq)
         for said in waiting:
             seat.push(said)
 
@@ -175,6 +177,8 @@ class RoomHub:
         event = events.parse(payload)
         seq, priority = 0, int(Priority.LOW)  # a signal's
         if isinstance(event, events.RoomMessage):
+            if event.epoch != room.epoch:
+                self._begin(room, event.epoch, event.seq - 1)
             room.top = max(room.top, event.seq)
             if event.record:
                 seq, priority = event.seq, min(event.record[0], Priority.HIGH)
@@ -185,6 +189,19 @@ class RoomHub:
             if frame is not None:
                 room.fan_out.add(Said(seq, priority, frame))
         return True
+
+    def _begin(self, room: Room, epoch: bytes, top: int) -> None:
+        """Take up the numbering `epoch`, which stands at `top`, and tell the sessions of it.
+
+        What still waits for its fan-out has numbers of the one before, and goes first.
+        """
+        first, room.epoch, room.top, room.past = not room.epoch, epoch, top, 0
+        if first:  # nobody here was told any other
+            return
+        room.fan_out.flush()
+        frame = _state(room, top)
+        for seat in tuple(room.seats.values()):
+            seat.renumber(top, frame)
 
     def _frame(self, room: Room, event: events.RoomMessage | events.Relayed) -> bytes | None:
         try:
@@ -216,18 +233,28 @@ class RoomHub:
         taken = [(id, seat) for id, seat in room.seats.items() if seat.waiting is None]
         if not taken:
             return
-        members = top = 0
+        members, epoch, top = 0, b"", 0
         for start in range(0, len(taken), KEEP_BATCH):
             batch = taken[start : start + KEEP_BATCH]
             # Only those who have not left while an earlier batch was on its way.
             names = [seat.name for id, seat in batch if room.seats.get(id) is seat]
-            members, top = await self._store.keep(room.app_id, room.id, names, self._clock_ms())
+            members, named, top = await self._store.keep(
+                room.app_id,
+                room.id,
+                names,
+                Top(room.epoch.decode(), room.top),
+                self._clock_ms(),
+            )
+            epoch = named.encode()
+        if epoch != room.epoch:
+            self._begin(room, epoch, top)
+        room.top = max(room.top, top)
         # Numbers of the last time, not of now: what was just published may still be on its way.
         past, room.past, changed = room.past, top, members != room.members
         room.members = members
-        frame = codec.websocket_binary(codec.encode(Roomstate(room.id, past, members)))
+        frame = _state(room, past)
         for number, (session_id, seat) in enumerate(tuple(room.seats.items()), 1):
-            if session_id in room.seats and (changed or seat.sent < past):
+            if session_id in room.seats and (changed or seat.sent < past or seat.sent == UNTOLD):
                 seat.tell(past, frame)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
@@ -236,6 +263,12 @@ class RoomHub:
         """Give up what still waits for its fan-out."""
         for room in self._rooms.values():
             room.fan_out.stop()
+
+
+def _state(room: Room, past: int) -> bytes:
+    """The `Roomstate` in which numbers up to `past` are past, as a WebSocket frame."""
+    state = Roomstate(room.id, past, room.members, room.epoch.decode())
+    return codec.websocket_binary(codec.encode(state))
 
 
 def _noted(call: asyncio.Future[Any]) -> None:

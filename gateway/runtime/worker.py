@@ -361,6 +361,7 @@ class Worker:
         """Redis was away: so may be what it was told, and this gateway's lease."""
         self._hub.heal()
         self._tasks.spawn(self._presence.renew(), nothing_to_undo)
+        self._tasks.spawn(self._rooms.keep(), nothing_to_undo)  # it may have come back older
 
     def _app_changed(self, app: App) -> None:
         self._hub.app_changed(app)

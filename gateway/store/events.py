@@ -15,7 +15,7 @@ _MESSAGE_HEAD: Final = struct.Struct(">BQQ")
 _REVOKED: Final = struct.Struct(">BQ")
 _BLOCK_CHANGED_HEAD: Final = struct.Struct(">BQB")
 _GROUP_BYTES: Final = 16
-_ROOM_HEAD: Final = struct.Struct(">BQ")
+_ROOM_HEAD: Final = struct.Struct(">BQB")
 SESSION_ID_CHARS: Final = 16
 
 
@@ -71,9 +71,11 @@ class BlockChanged(Struct, frozen=True):
 
 
 class RoomMessage(Struct, frozen=True):
-    """Number `seq` of a room. `record` begins with a byte, the priority; the rest is sealed."""
+    """Number `seq` of a room's numbering `epoch`. `record` begins with a byte, the priority; the
+    rest is sealed."""
 
     seq: int
+    epoch: bytes
     record: bytes
 
 
@@ -119,8 +121,9 @@ def parse(payload: bytes) -> Event | None:
     if kind == 5:
         return Relayed(payload[1:])
     if kind == 6:
-        _, seq = _ROOM_HEAD.unpack_from(payload)
-        return RoomMessage(seq, payload[_ROOM_HEAD.size :])
+        _, seq, size = _ROOM_HEAD.unpack_from(payload)
+        at = _ROOM_HEAD.size + size
+        return RoomMessage(seq, payload[_ROOM_HEAD.size : at], payload[at:])
     if kind == 20:
         return Displaced(payload[1:].decode())
     if kind == 21:

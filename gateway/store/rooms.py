@@ -11,6 +11,7 @@ Times are milliseconds since 1970 and are passed in. Every method may raise, or 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +26,9 @@ from gateway.store.scripts import script
 from protocol.limits import DEDUPE_WINDOW_MS, MAX_LAST
 
 _JOIN: Final = script("room_join", "half", "room")
-_SEATS: Final = script("room_seats", "room")
+_SEATS: Final = script("room_seats", "half", "room")
 _SEND: Final = script("room_send", "half", "room")
-_SIGNAL: Final = script("room_signal", "room")
+_SIGNAL: Final = script("room_signal", "half", "room")
 _SET: Final = script("room_set")
 
 AWAY_MS: Final = 120_000
@@ -58,6 +59,17 @@ class RoomEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Top:
+    """The highest number that a gateway has heard in a room, and its epoch, "" for none.
+
+    Where Redis knows less of that epoch, it came back older, and a new epoch begins.
+    """
+
+    epoch: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """Where a room stood as a session took its seat: its `entries`, oldest first, end at `top`."""
 
@@ -65,6 +77,9 @@ class Joined:
     top: int
     members: int
     entries: list[RoomEntry]
+
+
+_NOTHING: Final = Top()
 
 
 class RoomStore:
@@ -84,13 +99,16 @@ class RoomStore:
         tier: Tier,
         room: str,
         seat: str,
-        session: str,
         last: int,
         epoch: str,
         after: int,
+        heard: Top,
         now_ms: int,
     ) -> Joined:
-        """Take a seat, ``<user>:<device>``; `epoch` and `after` tell what the client has."""
+        """Take a seat, ``<user>:<device>``; `epoch` and `after` tell what the client has.
+
+        An `after` above the room's last number counts for nothing.
+        """
         keys = self._keys.room(app_id, room)
         found, top, members, raw = await self._link.run(
             _JOIN,
@@ -103,18 +121,23 @@ class RoomStore:
             last,
             epoch,
             after,
-            session[:EPOCH_CHARS],
+            _new_epoch(),
             keys.member,
+            heard.epoch,
+            heard.seq,
         )
         entries = [RoomEntry(int(at.partition(b"-")[2]), field[1]) for at, field in reversed(raw)]
         return Joined(found.decode(), int(top), int(members), entries)
 
     async def keep(
-        self, app_id: str, room: str, seats: Sequence[str], now_ms: int
-    ) -> tuple[int, int]:
-        """These seats are taken still; returns how many members there are, and the last number."""
-        members, top = await self._seats(app_id, room, "keep", seats, now_ms, now_ms + _KEPT_MS)
-        return int(members), int(top)
+        self, app_id: str, room: str, seats: Sequence[str], heard: Top, now_ms: int
+    ) -> tuple[int, str, int]:
+        """These seats are taken still; returns how many members there are, and the room's epoch and
+        last number."""
+        members, epoch, top = await self._seats(
+            app_id, room, "keep", seats, now_ms, now_ms + _KEPT_MS, heard
+        )
+        return int(members), epoch.decode(), int(top)
 
     def away(self, app_id: str, room: str, seat: str, now_ms: int) -> asyncio.Future[Any]:
         """The seat's connection ended: it is given up in `AWAY_MS`."""
@@ -125,11 +148,28 @@ class RoomStore:
         return self._seats(app_id, room, "leave", (seat,), now_ms, now_ms)
 
     def _seats(
-        self, app_id: str, room: str, verb: str, seats: Sequence[str], now_ms: int, ends_ms: int
+        self,
+        app_id: str,
+        room: str,
+        verb: str,
+        seats: Sequence[str],
+        now_ms: int,
+        ends_ms: int,
+        heard: Top = _NOTHING,
     ) -> asyncio.Future[Any]:
         keys = self._keys.room(app_id, room)
-        names = (keys.meta, keys.seats, keys.users)
-        return self._link.run(_SEATS, names, now_ms, verb, ends_ms, _TTL_MS, *seats)
+        return self._link.run(
+            _SEATS,
+            (keys.meta, keys.seats, keys.users, keys.log),
+            now_ms,
+            verb,
+            ends_ms,
+            _TTL_MS,
+            heard.epoch,
+            heard.seq,
+            _new_epoch(),
+            *seats,
+        )
 
     def send(
         self,
@@ -139,12 +179,12 @@ class RoomStore:
         user: str,
         message_id: bytes,
         record: bytes,
-        heard: int,
+        heard: Top,
         now_ms: int,
     ) -> asyncio.Future[int]:
         """Publish `record` as the room's next number, unless this message id already was.
 
-        `heard` is the highest number known here. The future holds the time at which the message was
+        The future holds the time at which the message was
         first published; it raises `RoomRefused` where the user may not write.
         """
         keys = self._keys.room(app_id, room)
@@ -167,7 +207,8 @@ class RoomStore:
             DEDUPE_WINDOW_MS,
             user,
             record,
-            heard,
+            heard.epoch,
+            heard.seq,
             message_id.hex()[:EPOCH_CHARS],
             keys.member,
         )
@@ -181,7 +222,6 @@ class RoomStore:
         user: str,
         write: str,
         admins: Sequence[str],
-        session: str,
         now_ms: int,
     ) -> None:
         """Create the room, or change who may write.
@@ -198,7 +238,7 @@ class RoomStore:
             user,
             write,
             " ".join(admins),
-            session[:EPOCH_CHARS],
+            _new_epoch(),
             keys.member,
         )
         if reply != b"ok":
@@ -215,6 +255,12 @@ class RoomStore:
         reply = await self._link.run(_SIGNAL, names, now_ms, user, event)
         if reply != b"ok":
             raise RoomRefused(reply.decode())
+
+
+def _new_epoch() -> str:
+    """A name for a numbering, unlike any that the room had: a session's id would come again where
+    the session joins again."""
+    return secrets.token_hex(EPOCH_CHARS // 2)
 
 
 def _settle(taken: asyncio.Future[int], reply: Any) -> None:

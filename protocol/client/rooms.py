@@ -235,7 +235,7 @@ class Room:
             self._early.append(frame)
         elif isinstance(frame, frames.Roomstate):
             self._members = frame.members
-            self._past(frame.seq)
+            self._stands(frame.epoch or self._epoch, frame.seq, again=False)
         elif frame.seq > self._received:
             self._past(frame.seq - 1)
             self._received = frame.seq
@@ -262,12 +262,8 @@ class Room:
         )
         if result.epoch is None or result.seq is None or result.members is None:
             raise ClientError("the server's ok says nothing about the room")
-        if self._epoch == result.epoch:
-            self._past(result.seq)
-        else:
-            if self._epoch:
-                self._rooms.tell(RoomGap(self.id, None))
-            self._epoch, self._received = result.epoch, result.seq
+        # A server that knows less of the epoch came back older: numbers up to `after` come again.
+        self._stands(result.epoch, result.seq, again=result.seq < after)
         self._members = result.members
         self._joined.set()
         early, self._early = self._early, []
@@ -285,6 +281,16 @@ class Room:
             raise
         finally:
             self._joining = None
+
+    def _stands(self, epoch: str, seq: int, again: bool) -> None:
+        """Pushes go on after `seq`, or after what was received, in the numbering `epoch`; after
+        `seq` also where this one is used `again`."""
+        if self._epoch == epoch and not again:
+            self._past(seq)
+            return
+        if self._epoch:
+            self._rooms.tell(RoomGap(self.id, None))
+        self._epoch, self._received = epoch, seq
 
     def _past(self, seq: int) -> None:
         """Numbers up to `seq` will not come any more."""

@@ -83,9 +83,11 @@ class Roompush(Struct, array_like=True, frozen=True, tag=52):
 class Roomstate(Struct, array_like=True, frozen=True, tag=53):
     """Server to client: the room has ``members`` users, and its numbers up to ``seq`` are past.
 
-    What of those was not pushed is gone.
+    What of those was not pushed is gone. Where ``epoch`` is another than the client knows, a new
+    numbering began, and pushes go on after ``seq``.
     """
 
     room: str
     seq: Count
     members: Count
+    epoch: Annotated[str, Meta(max_length=32)] = ""

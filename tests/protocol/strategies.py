@@ -283,7 +283,7 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(Push, counts, counts, messages),
     st.builds(Lost, counts, counts),
     st.builds(Roompush, counts, st.integers(0, 2), messages),
-    st.builds(Roomstate, st.text(), counts, counts),
+    st.builds(Roomstate, st.text(), counts, counts, st.text(max_size=32)),
     st.builds(Signaled, st.text(), st.text(), st.text(), st.binary(max_size=2000)),
     st.builds(Transient, messages),
     st.builds(Presence, st.text(), presence_states, st.text(), counts),

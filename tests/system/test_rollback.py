@@ -13,7 +13,7 @@ from gateway.config import Settings
 from gateway.store.keys import Keys
 from gateway.store.node_link import NodeLink
 from protocol import codes, frames
-from protocol.client import Client, Connected, Message, Reset
+from protocol.client import Client, Connected, Message, Reset, RoomGap
 from tests.harness import ANSWER_S, RawClient, eventually, running_worker
 from tests.system.site import DEADLINE_S, PATIENCE_S, OpenSite, ws
 
@@ -150,6 +150,66 @@ async def test_a_live_session_trusts_no_number_until_it_was_checked(settings: Se
             assert connected.cursor.epoch != cursor.epoch
             bodies = [(await bob.expect(frames.Push)).message.body for _ in range(KEPT + GONE + 2)]
             assert bodies[-GONE - 2 :] == [b"%d" % n for n in range(GONE + 2)]
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["the same gateway", "a new gateway"])
+async def test_a_room_says_all_that_is_said_after_a_rollback(
+    open_site: OpenSite, restarted: bool
+) -> None:
+    """HP-15.6-5, HP-15.6-6, HP-15.3-4: everybody in the room hears all that is said from then on,
+    and is told that nobody knows how much is gone. Numbers that had been heard were given again
+    under the same epoch, and nobody heard the messages with them."""
+    site = await open_site()
+    gateway = await site.gateway()
+    events: list[object] = []
+
+    async def say(word: str, count: int) -> None:
+        for n in range(count):
+            await his.send(f"{word}{n}", timeout=PATIENCE_S)
+
+    async def heard(last: str) -> list[str]:
+        texts = []
+        async with asyncio.timeout(DEADLINE_S):
+            async for message in hers:
+                texts.append(message.text)
+                if message.text == last:
+                    break
+        return texts
+
+    async with (
+        site.client(ws(gateway), "alice", on_event=events.append) as alice,
+        site.client(ws(gateway), "bob") as bob,
+        alice.room("lobby") as hers,
+        bob.room("lobby") as his,
+    ):
+        await say("kept", KEPT)
+        await heard(f"kept{KEPT - 1}")
+        backup = site.folder / "backup"
+        shutil.copytree(site.store.aof, backup)
+        await say("gone", GONE)
+        await heard(f"gone{GONE - 1}")
+        if restarted:
+            gateway.kill()
+        site.store.kill()
+        site.store.restore(backup)
+        site.store.start()
+        if restarted:
+            gateway.start()
+            await alice_is_back(events)
+        await say("fresh", 3)
+        assert [text for text in await heard("fresh2") if text.startswith("fresh")] == [
+            "fresh0",
+            "fresh1",
+            "fresh2",
+        ]
+        assert RoomGap("lobby", None) in events
+
+
+async def alice_is_back(events: list[object]) -> None:
+    """Wait until her room was joined again."""
+    async with asyncio.timeout(DEADLINE_S):
+        while RoomGap("lobby", None) not in events:  # noqa: ASYNC110 - nobody says when
+            await asyncio.sleep(0.05)
 
 
 async def _send(url: str, token: str, count: int) -> None:

@@ -1,4 +1,4 @@
--- What the scripts of rooms share.
+-- What the scripts of rooms share. After half.lua.
 --
 -- seats: sorted set, one member `<user>:<device>` a seat; its score is the ms at which the seat is
 -- given up unless it is kept. users: hash, user -> how many seats, so that a user with two devices
@@ -24,6 +24,27 @@ local function reap(seats, users, now)
   for _, seat in ipairs(redis.call('ZRANGEBYSCORE', seats, '-inf', now, 'LIMIT', 0, 5000)) do
     give_up(seats, users, seat)
   end
+end
+
+-- Where the room stands: epoch, last seq, last ms. `heard` is the highest number that the asking
+-- gateway has heard of the epoch `of`, '' where it has heard none.
+--
+-- A Redis that came back older knows less than that. The numbers it would give next were given to
+-- other messages, so a new epoch begins, above what was heard.
+local function stands(meta, log, of, heard, new_epoch)
+  local known = redis.call('HMGET', meta, 'e', 'q', 't')
+  local epoch, top, ms = known[1], tonumber(known[2]) or 0, tonumber(known[3]) or 0
+  if not epoch then
+    local seq, last = half(log)
+    epoch, top, ms = new_epoch, seq or 0, last or 0
+  elseif epoch == of and tonumber(heard) > top then
+    epoch, top = new_epoch, tonumber(heard)
+  else
+    return epoch, top, ms
+  end
+  redis.call('HSET', meta, 'e', epoch, 'q', string.format('%.0f', top),
+    't', string.format('%.0f', ms))
+  return epoch, top, ms
 end
 
 -- Why a user may not write in a room, or nil.

@@ -30,6 +30,7 @@ from tests.harness import (
 
 TWO_MINUTES = 120.0
 _passed: WeakKeyDictionary[RawClient, deque[Roompush]] = WeakKeyDictionary()
+_states: WeakKeyDictionary[RawClient, deque[Roomstate]] = WeakKeyDictionary()
 
 
 async def ask(client: RawClient, make: Any, *fields: Any, **more: Any) -> frames.Ok | frames.Error:
@@ -40,6 +41,8 @@ async def ask(client: RawClient, make: Any, *fields: Any, **more: Any) -> frames
         frame = await client.receive()
         if isinstance(frame, Roompush):
             _passed.setdefault(client, deque()).append(frame)
+        if isinstance(frame, Roomstate):
+            _states.setdefault(client, deque()).append(frame)
         if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
             return frame
 
@@ -65,6 +68,12 @@ async def push_to(client: RawClient) -> Roompush:
     return passed.popleft() if passed else await client.until(Roompush)
 
 
+async def state(client: RawClient) -> Roomstate:
+    """The next state of the room."""
+    passed = _states.get(client)
+    return passed.popleft() if passed else await client.until(Roomstate)
+
+
 async def pushed(client: RawClient, count: int = 1) -> list[tuple[int, str]]:
     """The next room pushes as (seq, text)."""
     found = [await push_to(client) for _ in range(count)]
@@ -75,6 +84,11 @@ def code(answer: frames.Ok | frames.Error) -> int:
     """The code of a refusal."""
     assert isinstance(answer, frames.Error), answer
     return answer.code
+
+
+def stands(state: Roomstate) -> tuple[int, int]:
+    """How far the room is past, and its members."""
+    return state.seq, state.members
 
 
 @pytest.fixture
@@ -397,11 +411,11 @@ async def test_a_change_of_the_count_is_told(settings: Settings, clock: FakeCloc
         async with two.client("bob") as bob:
             await join(bob)
             await one.worker._rooms.keep()
-            assert await alice.until(Roomstate) == Roomstate("lobby", 0, 2)
+            assert stands(await alice.until(Roomstate)) == (0, 2)
             await one.worker._rooms.keep()  # no change: nothing is said
             await ask(bob, Roomleave, "lobby")
             await one.worker._rooms.keep()
-            assert await alice.expect(Roomstate) == Roomstate("lobby", 0, 1)
+            assert stands(await alice.expect(Roomstate)) == (0, 1)
 
 
 async def test_a_dropped_publish_is_seen_by_the_next(
@@ -440,7 +454,7 @@ async def test_a_dropped_publish_is_told_in_a_quiet_room(
         await join(alice)
         await join(bob)
         await two.worker._rooms.keep()
-        assert await bob.until(Roomstate) == Roomstate("lobby", 0, 2)
+        assert stands(await bob.until(Roomstate)) == (0, 2)
         with monkeypatch.context() as patch:
             patch.setattr(two.worker._rooms, "heard", lambda channel, payload: True)
             await write(alice, "lost")
@@ -448,9 +462,9 @@ async def test_a_dropped_publish_is_told_in_a_quiet_room(
                 await join(carol)
                 await pushed(carol)
                 await two.worker._rooms.keep()
-                assert await bob.expect(Roomstate) == Roomstate("lobby", 0, 3)
+                assert stands(await bob.expect(Roomstate)) == (0, 3)
                 await two.worker._rooms.keep()
-                assert await bob.expect(Roomstate) == Roomstate("lobby", 1, 3)
+                assert stands(await bob.expect(Roomstate)) == (1, 3)
                 await two.worker._rooms.keep()  # it is told once
                 await write(alice, "2")
                 await carol.send(frames.Ping())
@@ -462,15 +476,59 @@ async def test_a_dropped_publish_is_told_in_a_quiet_room(
 async def test_a_store_that_came_back_older_gives_no_number_twice(
     running: RunningWorker, store: Any
 ) -> None:
-    """HP-15.2-2: who has heard 3 must not take another 3 for a repetition of it."""
+    """HP-15.2-2, HP-15.6-5: who has heard 3 must not take another 3 for a repetition of it; the
+    sender's gateway knows, and everybody is told of a new numbering before its first message."""
     async with running.client("alice") as alice:
-        await join(alice)
+        epoch = (await join(alice)).epoch
         for number in ("1", "2", "3"):
             await write(alice, number)
+        await pushed(alice, 3)
         [meta] = store.keys("*dev*r:lobby")
         store.hset(meta, "q", "1")
         await write(alice, "4")
-        assert (await pushed(alice, 4))[-1] == (4, "4")
+        told = await state(alice)
+        assert told.seq == 3
+        assert told.epoch not in ("", epoch)
+        assert await pushed(alice) == [(4, "4")]
+        again = await join(alice, epoch=told.epoch, after=4)
+        assert (again.epoch, again.seq) == (told.epoch, 4)
+
+
+async def test_a_gateway_that_heard_more_ends_the_numbering(
+    settings: Settings, clock: FakeClock, store: Any
+) -> None:
+    """HP-15.6-1, HP-15.6-5, HP-15.3-4: Redis came back older, and a gateway that was started since
+    gives numbers again, because it has heard none. Whoever had heard them was told nothing of the
+    new messages. Now the next look of the gateway that had heard them begins a new numbering."""
+    async with running_worker(settings, clock=clock) as old, old.client("alice") as alice:
+        epoch = (await join(alice)).epoch
+        for number in ("1", "2", "3"):
+            await write(alice, number)
+            keys = [each for each in store.keys("*r:lobby*") if b":due" not in each]
+            if number == "1":
+                before = {key: store.dump(key) for key in keys}
+        await pushed(alice, 3)
+        for key, value in before.items():
+            store.restore(key, 0, value, replace=True)
+        async with (
+            running_worker(settings, app=old.app, clock=clock) as new,
+            new.client("bob") as bob,
+        ):
+            assert (await join(bob, last=0)).epoch == epoch
+            await write(bob, "another 2")
+            assert await pushed(bob) == [(2, "another 2")]
+            # A client says that it had 3, where there are 2: it is told, and begins nothing anew.
+            async with new.client("carol") as carol:
+                back = await join(carol, last=1, epoch=epoch, after=3)
+                assert (back.epoch, back.seq) == (epoch, 1)
+            await old.worker._rooms.keep()
+            told = await state(alice)
+            assert told.epoch != epoch
+            assert told.seq == 3
+            await write(bob, "4")
+            assert await pushed(alice) == [(4, "4")]
+            assert (await state(bob)).epoch == told.epoch
+            assert await pushed(bob) == [(4, "4")]
 
 
 async def test_the_store_sees_no_message(running: RunningWorker, store: Any) -> None:

@@ -13,7 +13,9 @@ from gateway.hub import fanout, rooms
 from gateway.hub.fanout import BACKLOG, SLICE
 from gateway.hub.rooms import RoomHub, SessionGone
 from gateway.store import events
-from protocol.frames import Priority
+from gateway.store.rooms import Joined, Top
+from protocol import codec
+from protocol.frames import Priority, Roomstate
 from tests.harness import eventually
 
 
@@ -47,6 +49,11 @@ class Heard:
         self._written += frame
 
     @property
+    def written(self) -> bytes:
+        """All it was given, in order."""
+        return self._written
+
+    @property
     def frames(self) -> list[bytes]:
         """All it was given, in order, however many came in one write."""
         return self._written.split(b";")[:-1]
@@ -76,6 +83,7 @@ class Store:
 
     def __init__(self) -> None:
         self.kept: list[list[str]] = []
+        self.stands = ("e1", 0)
 
     def channel(self, app_id: str, room: str) -> str:
         """The room's own."""
@@ -87,11 +95,13 @@ class Store:
         future.set_result(None)
         return future
 
-    async def keep(self, app_id: str, room: str, seats: list[str], now_ms: int) -> tuple[int, int]:
+    async def keep(
+        self, app_id: str, room: str, seats: list[str], heard: Top, now_ms: int
+    ) -> tuple[int, str, int]:
         """Note it."""
         self.kept.append(list(seats))
         await asyncio.sleep(0)
-        return 7, 0
+        return 7, *self.stands
 
 
 class Setting:
@@ -122,13 +132,16 @@ class Setting:
             session = Heard(f"{room}-{number}", self.turn)
             self.sessions[session.id] = session
             seat, _ = self.hub.enter("app", "u", session.id, room, f"u{number}:d")
-            self.hub.open(session.id, room, seat, 0, [])
+            self.hub.open(session.id, room, seat, 0, Joined("e1", 0, 1, []))
             found.append(session)
         return found
 
-    def publish(self, room: str, seq: int, priority: int = Priority.NORMAL) -> None:
+    def publish(
+        self, room: str, seq: int, priority: int = Priority.NORMAL, epoch: bytes = b"e1"
+    ) -> None:
         """Number `seq` is heard."""
-        payload = struct.pack(">BQB", 6, seq, priority) + b"%d" % seq
+        head = struct.pack(">BQB", 6, seq, len(epoch)) + epoch
+        payload = head + bytes([priority]) + b"%d" % seq
         assert self.hub.heard(f"ch:{room}".encode(), payload)
 
     async def run(self, turns: int) -> None:
@@ -247,7 +260,7 @@ async def test_who_joins_during_a_fan_out_gets_nothing_twice() -> None:
         setting.publish("lobby", seq)
     late = setting.sessions["late"] = Heard("late", setting.turn)
     seat, _ = setting.hub.enter("app", "u", "late", "lobby", "late:d")
-    setting.hub.open("late", "lobby", seat, 2, [])
+    setting.hub.open("late", "lobby", seat, 2, Joined("e1", 2, 1, []))
     await setting.run(20)
     assert late.frames == [b"3"]
 
@@ -262,7 +275,7 @@ async def test_what_comes_while_joining_waits() -> None:
         setting.publish("lobby", seq)
         await setting.run(2)
     assert late.frames == []
-    setting.hub.open("late", "lobby", seat, 100, [])
+    setting.hub.open("late", "lobby", seat, 100, Joined("e1", 100, 1, []))
     assert late.frames == [b"%d" % seq for seq in range(101, 251)]
 
 
@@ -374,3 +387,43 @@ async def test_one_session_that_raises_holds_up_no_room() -> None:
             await eventually(lambda: len(other.frames) == seq)  # noqa: B023
         assert [log["event"] for log in logs] == ["fan_out_failed"]
     assert first.frames == third.frames == other.frames == [b"1", b"2"]
+
+
+async def test_a_new_numbering_is_told_before_its_first_message() -> None:
+    """HP-15.6-5: Redis came back older, and another gateway began a new numbering below what is
+    known here. Its numbers used to be taken for repetitions, and nobody was told."""
+    setting = Setting()
+    [early, slow] = setting.fill("lobby", 2)
+    for seq in (1, 2, 3):
+        setting.publish("lobby", seq)
+    slow.full = True
+    setting.publish("lobby", 2, epoch=b"e2")
+    slow.full = False
+    setting.publish("lobby", 3, epoch=b"e2")
+    await setting.run(5)
+    told = codec.websocket_binary(codec.encode(Roomstate("lobby", 1, 0, "e2")))
+    assert early.written == b"1;2;3;" + told + b"2;3;"
+    # A client that does not read is given no number of an epoch that it was not told of.
+    assert slow.written == b""
+    setting.store.stands = ("e2", 3)
+    await setting.hub.keep()
+    setting.publish("lobby", 4, epoch=b"e2")
+    await setting.run(5)
+    told = codec.websocket_binary(codec.encode(Roomstate("lobby", 0, 7, "e2")))
+    assert slow.written == told + b"4;"
+
+
+async def test_a_new_numbering_is_found_by_the_next_look_too() -> None:
+    """HP-15.6-5: also where pub/sub brought no message of it; it goes on after the store's top."""
+    setting = Setting()
+    [session] = setting.fill("lobby", 1)
+    setting.publish("lobby", 9)
+    await setting.run(3)
+    setting.store.stands = ("e2", 4)
+    await setting.hub.keep()
+    setting.publish("lobby", 5, epoch=b"e2")
+    await setting.run(3)
+    states = (Roomstate("lobby", 4, 0, "e2"), Roomstate("lobby", 0, 7, "e2"))
+    told = [codec.websocket_binary(codec.encode(state)) for state in states]
+    assert session.written == b"".join((b"9;", *told, b"5;"))
+    assert setting.hub.top("app", "lobby") == Top("e2", 5)

@@ -39,7 +39,7 @@ from gateway.store.readers import Reader
 from gateway.store.receipts import Marks, ReceiptStore
 from gateway.store.region_clock import TIME
 from gateway.store.replacing import Changed, Replacing, Where
-from gateway.store.rooms import RoomStore
+from gateway.store.rooms import RoomStore, Top
 from gateway.store.scripts import SCRIPTS
 from gateway.store.servers import server_of
 from gateway.tasks import Tasks
@@ -198,7 +198,7 @@ class Region:
         await self.send(message_id())
         await self.create_group(1)
         await self.groups.settled(self.app, GROUP_ID)
-        await self.rooms.join(APP_ID, self.tier, "hall", "ann:d1", session("s"), 1, "", 0, self.now)
+        await self.rooms.join(APP_ID, self.tier, "hall", "ann:d1", 1, "", 0, Top(), self.now)
         await self.blocks.change(APP_ID, self.tier, "ann", "eve", True, self.now)
 
     async def attach(self) -> Any:
@@ -240,7 +240,6 @@ class Region:
     def working(self) -> dict[str, Callable[[], Awaitable[Any]]]:
         """What must go on."""
         app, tier, now = APP_ID, self.tier, self.now
-        seat = session("s")
 
         async def ack() -> None:
             cursor = Cursor((await self.attach()).cursor.epoch, now, 1)
@@ -280,8 +279,8 @@ class Region:
             "groups": lambda: self.groups.of_user(app, "bob", "", 10),
             "group signal": signalled,
             "look after": lambda: self.groups.look_after(self.app, GROUP_ID),
-            "join": lambda: self.rooms.join(app, tier, "new", "bob:d", seat, 1, "", 0, now),
-            "keep": lambda: self.rooms.keep(app, "hall", ["ann:d1"], now),
+            "join": lambda: self.rooms.join(app, tier, "new", "bob:d", 1, "", 0, Top(), now),
+            "keep": lambda: self.rooms.keep(app, "hall", ["ann:d1"], Top(), now),
             "away": lambda: self.rooms.away(app, "hall", "ann:d1", now),
             "signal": lambda: self.rooms.signal(app, "hall", "ann", b"event", now),
             "leave": lambda: self.rooms.leave(app, "new", "bob:d", now),
@@ -304,10 +303,8 @@ class Region:
             "group": lambda: self.create_group(2),
             "edit": lambda: self.replacing.swap(where, changed, 0),
             "long edit": lambda: self.replacing._copy(where, changed, 0),
-            "room": lambda: self.rooms.send(app, tier, "hall", "ann", mid, b"r", 0, now),
-            "room policy": lambda: self.rooms.set(
-                app, tier, "mine", "ann", "admins", ["ann"], session("s"), now
-            ),
+            "room": lambda: self.rooms.send(app, tier, "hall", "ann", mid, b"r", Top(), now),
+            "room policy": lambda: self.rooms.set(app, tier, "mine", "ann", "admins", ["ann"], now),
             "probe": self.probe,
             "status": lambda: self.presence.set(app, "bob", "phone", "away", b"tea"),
         }

@@ -8,9 +8,9 @@ import pytest
 
 from gateway.store.inbox import Talk
 from gateway.store.log import Logs
-from gateway.store.rooms import RoomStore
+from gateway.store.rooms import RoomStore, Top
 from protocol.frames import Cursor, Place
-from tests.gateway.store.conftest import APP_ID, Store, message_id, session
+from tests.gateway.store.conftest import APP_ID, Store, message_id
 
 TALK = "d:ann:bob"
 
@@ -210,11 +210,11 @@ async def test_a_room_goes_on_where_it_was(store: Store, key: str) -> None:
     tier = store.app.tier
 
     async def join() -> tuple[str, int, list[int]]:
-        joined = await rooms.join(APP_ID, tier, "hall", "ann:d", session("s"), 10, "", 0, now)
+        joined = await rooms.join(APP_ID, tier, "hall", "ann:d", 10, "", 0, Top(), now)
         return joined.epoch, joined.top, [entry.seq for entry in joined.entries]
 
     async def say() -> None:
-        await rooms.send(APP_ID, tier, "hall", "ann", message_id(), b"r", 0, now)
+        await rooms.send(APP_ID, tier, "hall", "ann", message_id(), b"r", Top(), now)
 
     await join()
     await say()

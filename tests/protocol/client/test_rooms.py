@@ -283,3 +283,32 @@ async def test_signals(setting: Setting) -> None:
         sending = asyncio.create_task(client.send("bob", "hi"))
         await peer.ok(await peer.expect(frames.Send))  # and no signal before it
         await sending
+
+
+async def test_a_new_numbering_is_told_and_gone_on_with(setting: Setting) -> None:
+    """HP-15.6-6, HP-15.6-4: numbers that were had come again, for other messages. An empty epoch
+    says nothing."""
+    async with setting.live() as (client, peer), in_room(client, peer, epoch="e1") as room:
+        await peer.send(push(1), push(2), Roomstate("lobby", 2, 3), push(3))
+        await peer.send(Roomstate("lobby", 1, 3, "e2"), push(2), push(3))
+        assert await numbers(room, 5) == [1, 2, 3, 2, 3]
+        assert await setting.events.next(RoomGap) == RoomGap("lobby", None)
+        peer.cut()
+        peer = await setting.server.peer()
+        await peer.accept()
+        asked = await let_in(peer, push(4), epoch="e2", seq=3)
+        assert (asked.epoch, asked.after) == ("e2", 3)
+        assert await numbers(room, 1) == [4]
+
+
+async def test_a_server_that_knows_less_gives_numbers_again(setting: Setting) -> None:
+    """HP-15.3-4: its answer to a join is below what the client had, in the same epoch."""
+    async with setting.live() as (client, peer), in_room(client, peer, epoch="e1") as room:
+        await peer.send(push(1), push(2), push(3))
+        assert await numbers(room, 3) == [1, 2, 3]
+        peer.cut()
+        peer = await setting.server.peer()
+        await peer.accept()
+        await let_in(peer, push(2), epoch="e1", seq=1)
+        assert await numbers(room, 1) == [2]
+        assert await setting.events.next(RoomGap) == RoomGap("lobby", None)
