@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 
 import pytest
@@ -15,7 +16,7 @@ from gateway.store.node_link import NodeLink
 from protocol import codes, frames
 from protocol.client import Client, Connected, Message, Reset, RoomGap
 from tests.harness import ANSWER_S, RawClient, eventually, running_worker
-from tests.system.site import DEADLINE_S, PATIENCE_S, OpenSite, ws
+from tests.system.site import DEADLINE_S, PATIENCE_S, Front, OpenSite, ws
 
 KEPT, GONE = 5, 5
 
@@ -177,8 +178,9 @@ async def test_a_room_says_all_that_is_said_after_a_rollback(
         return texts
 
     async with (
-        site.client(ws(gateway), "alice", on_event=events.append) as alice,
-        site.client(ws(gateway), "bob") as bob,
+        Front([gateway], random.Random(1)) as front,
+        site.client(front.url, "alice", on_event=events.append) as alice,
+        site.client(front.url, "bob") as bob,
         alice.room("lobby") as hers,
         bob.room("lobby") as his,
     ):
