@@ -149,6 +149,9 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
     if not version:
         text = "it answers; INFO is kept from its user, so version, memory and disk are not told"
         yield Finding("Redis", True, text)
+    elif facts.is_replica:
+        text = "is a replica and takes no writes: point redis_url at its primary (redis-cli role)"
+        yield Finding("Redis", False, f"{facts.server} {facts.version} {text}")
     elif version >= OLDEST_SERVER:
         many = f", a cluster of {facts.primaries} primaries" if facts.primaries > 1 else ""
         yield Finding("Redis", True, f"{facts.server} {facts.version}{many}")

@@ -66,6 +66,7 @@ class Admin(AccessAdmin, RegionAdmin):
             eviction=_odd([each.eviction for each in found], "noeviction"),
             replicas=min(each.replicas for each in found),
             clock_skew_s=max(skews, key=abs, default=None),
+            is_replica=any(each.is_replica for each in found),
             primaries=len(found),
             stamp_region=region.decode() if region is not None else None,
             stamp_problem=problem,

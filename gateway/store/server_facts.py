@@ -30,6 +30,7 @@ class ServerFacts:
     eviction: str | None
     replicas: int
     clock_skew_s: float | None
+    is_replica: bool
     used_share: float
     disk_works: bool
 
@@ -69,6 +70,7 @@ async def server_facts(redis: Any, now_s: float) -> ServerFacts:
         eviction=condition.eviction,
         used_share=condition.used_share,
         disk_works=condition.log_written is not False and condition.saved is not False,
+        is_replica=replication.get("role") == "slave",
         replicas=int(replication.get("connected_slaves", 0)),
         clock_skew_s=await _skew_s(redis, now_s),
     )

@@ -42,6 +42,7 @@ GOOD = StoreFacts(
     replicas=1,
     primaries=1,
     clock_skew_s=0.01,
+    is_replica=False,
     used_share=0.5,
     disk_works=True,
     stamp_region="eu",
@@ -103,6 +104,18 @@ def test_a_full_redis_is_examined_too(region: Region) -> None:
     assert "it is full" in found["memory"]["text"]
 
 
+def test_a_replica_is_seen(region: Region) -> None:
+    """Gateways were not ready on a Redis that had been made a replica; doctor found it well."""
+    region.create()
+    with redis.Redis.from_url(region.valkey.url) as raw:
+        raw.execute_command("REPLICAOF", "127.0.0.1", "1")
+        lines = region.run("doctor", "--json").out.splitlines()
+        raw.execute_command("REPLICAOF", "NO", "ONE")
+    found = {item["check"]: item for item in map(json.loads, lines)}
+    assert not found["Redis"]["ok"]
+    assert "takes no writes" in found["Redis"]["text"]
+
+
 def test_an_operators_user_need_not_listen() -> None:
     """Only gateways do, so the runbook gives no such right to people."""
     facts = replace(GOOD, lacks=("SSUBSCRIBE", "SUNSUBSCRIBE"))
@@ -119,6 +132,7 @@ def test_a_good_store_has_no_finding() -> None:
 @pytest.mark.parametrize(
     ("facts", "durability", "check", "says"),
     [
+        (replace(GOOD, is_replica=True), "memory", "Redis", "point redis_url at its primary"),
         (replace(GOOD, version="6.2.14"), "memory", "Redis", "too old"),
         (
             replace(GOOD, stamp_region="na", stamp_problem=WrongRegionStamp("na", "eu")),
