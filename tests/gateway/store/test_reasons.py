@@ -185,7 +185,7 @@ async def test_tls_on_the_wrong_port(
 ) -> None:
     """Both ways round, and a certificate that nobody vouches for. A plain Redis says nothing to a
     TLS greeting: it waits for the end of the line."""
-    for where in ("servers", "admin"):
+    for where in ("servers", "admin_connection"):
         monkeypatch.setattr(f"gateway.store.{where}.CONNECT_TIMEOUT_S", 0.5)
     authority = Authority(tmp_path / "tls", "ours")
     issued = authority.issue("server")
