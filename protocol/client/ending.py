@@ -6,7 +6,13 @@ import re
 import ssl
 from dataclasses import dataclass
 
-from websockets.exceptions import InvalidProxy, InvalidProxyStatus, InvalidStatus, NegotiationError
+from websockets.exceptions import (
+    InvalidMessage,
+    InvalidProxy,
+    InvalidProxyStatus,
+    InvalidStatus,
+    NegotiationError,
+)
 
 from protocol import codes
 from protocol.client.errors import ClientClosed, TokenRefused, WrongRegion, error_name, may_repeat
@@ -97,15 +103,22 @@ def is_misconfigured(error: Exception) -> bool:
     return isinstance(error, ssl.SSLCertVerificationError | NegotiationError)
 
 
-def describe(error: Exception, *, may_use_proxy: bool) -> str:
+def describe(error: Exception, *, tls: bool, may_use_proxy: bool) -> str:
     """What went wrong with opening a connection, for people; credentials of a proxy are left out.
 
-    `may_use_proxy`: it may have gone through a proxy, and then that may be what failed.
+    `tls`: it was to speak TLS, which the port may not. `may_use_proxy`: it may have gone through a
+    proxy, and then that may be what failed.
     """
     if isinstance(error, InvalidProxy):
         return f"can't connect: the URL of the proxy can't be used: {error.msg}"
+    port = ""
+    if isinstance(error, InvalidMessage | ConnectionResetError | ssl.SSLError):
+        if not tls:
+            port = "; does this port want TLS? Then write wss:// for ws://"
+        elif not isinstance(error, ssl.SSLCertVerificationError):
+            port = "; does this port speak TLS? Without it, write ws:// for wss://"
     hint = "; a proxy is set for it, Client(proxy=None) goes without one" if may_use_proxy else ""
-    return f"can't connect: {str(error) or type(error).__name__}{hint}"
+    return f"can't connect: {str(error) or type(error).__name__}{port}{hint}"
 
 
 def retry_after(error: Exception) -> float:

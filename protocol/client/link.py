@@ -169,7 +169,11 @@ class Link:
         try:
             connection = await dial(self._address)
         except (OSError, WebSocketException, ImportError, ValueError) as error:
-            reason = ending.describe(error, may_use_proxy=self._address.may_use_proxy)
+            reason = ending.describe(
+                error,
+                tls=self._address.tls is not None,
+                may_use_proxy=self._address.may_use_proxy,
+            )
             if not self.live.done() and ending.is_misconfigured(error):
                 raise ConnectFailed(reason) from error
             return ending.Retry(None, reason, ending.retry_after(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ssl
 from pathlib import Path
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from protocol.client import ConnectFailed
+from protocol.client import ConnectFailed, Disconnected
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import running
 
@@ -79,3 +80,19 @@ async def test_a_certificate_of_another_host(setting: Setting, tmp_path: Path) -
     async with running(tls) as server:
         with pytest.raises(ConnectFailed, match="localhost"):
             await setting.client(url=server.url, cacert=ca_file).__aenter__()
+
+
+async def test_the_wrong_one_of_ws_and_wss(setting: Setting, tmp_path: Path) -> None:
+    """A program with ws:// at a port for wss:// was told of "a valid HTTP response", and the other
+    way round of nothing but a reset connection."""
+    ca_file, tls = make_ca(tmp_path, "localhost")
+    async with running(tls) as speaks, running(None) as plain:
+        for url, cacert, advice in (
+            (speaks.url.replace("wss:", "ws:"), None, "write wss:// for ws://"),
+            (plain.url.replace("ws:", "wss:"), ca_file, "write ws:// for wss://"),
+        ):
+            entering = asyncio.create_task(setting.client(url=url, cacert=cacert).__aenter__())
+            told = await setting.events.next(Disconnected)
+            entering.cancel()
+            await asyncio.wait([entering])
+            assert advice in told.reason
