@@ -22,6 +22,7 @@ PROOF_S: Final = 1.5
 come back, so an older proof means that one has failed."""
 
 WRONG_REDIS: Final = "region"
+FORBIDDEN: Final = "acl"
 """The fault of a worker that does not use the Redis it finds."""
 
 FAULTS: Final = {
@@ -34,7 +35,7 @@ FAULTS: Final = {
     "disk": "Redis can't write to its disk and takes no message (MISCONF)",
     "readonly": "Redis is a replica, or was made read-only",
     "replicas": "too few replicas confirm what is written",
-    "acl": "Redis does not let this user do what a send does (NOPERM)",
+    FORBIDDEN: "Redis does not let this user do what a send does (NOPERM)",
     "refused": "Redis refuses what a send does; the log says with which word",
     "eviction": "Redis throws messages away when it is full (maxmemory-policy)",
     "durability": "Redis answers before the disk has it (appendonly, appendfsync)",
@@ -151,9 +152,10 @@ class Board:
             return Problem(report.worker, "loop", f"it said nothing for {silent:.1f} s")
         if report.state == "draining":
             return Problem(report.worker, "drain", "it is leaving")
-        if report.fault == WRONG_REDIS:
-            return Problem(report.worker, WRONG_REDIS, FAULTS[WRONG_REDIS])
-        if report.state == "starting":
+        starting = report.state == "starting"
+        if report.fault == WRONG_REDIS or (starting and report.fault == FORBIDDEN):
+            return Problem(report.worker, report.fault, FAULTS[report.fault])
+        if starting:
             return Problem(report.worker, "start", "it is starting")
         if report.proof_s < 0:
             what = FAULTS[report.fault]

@@ -13,6 +13,7 @@ from gateway.runtime import usage
 from gateway.runtime.reload import Reloading
 from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
+from gateway.store.errors import StampError
 from gateway.store.inbox import Inboxes
 from gateway.store.link import Link
 from gateway.store.log import Logs
@@ -83,7 +84,7 @@ class Measures:
         tell("homeport_store_lost_keys_total", lost_keys)
         tell("homeport_store_sweeper_lag_seconds", self.sweeper.lag_s)
         tell("homeport_store_link_queue_commands", self.link.queued)
-        tell("homeport_store_wrong_redis", int(self.link.refused is not None))
+        tell("homeport_store_wrong_redis", int(isinstance(self.link.refused, StampError)))
         tell("homeport_store_pubsub_reconnects_total", self.reconnects())
         tell("homeport_security_keys_apart", len(self.keyring.apart))
         tell("homeport_runtime_reload_refused", int(self.reloading.refused))

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-from gateway.ops.board import PROOF_S, WRONG_REDIS
+from gateway.ops.board import FORBIDDEN, PROOF_S, WRONG_REDIS
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.session.clock import Clock
-from gateway.store.errors import StoreError, StoreFault, Unavailable
+from gateway.store.errors import StampError, StoreError, StoreFault, Unavailable
 from gateway.store.keys import Keys
 from gateway.store.promises import DURABILITY, EVICTION
 from gateway.store.scripts import Script, script
@@ -42,6 +42,7 @@ _NONCE_BYTES: Final = 16
 
 _REFUSALS: Final = {
     "oom": "full",
+    "acl": FORBIDDEN,
     "misconf": "disk",
     "readonly": "readonly",
     "noreplicas": "replicas",
@@ -57,7 +58,7 @@ class Writer(Protocol):
     """The link, as far as this needs it."""
 
     @property
-    def refused(self) -> Exception | None:
+    def refused(self) -> StampError | Unavailable | None:
         """As `Link.refused`."""
 
     def places(self) -> list[int]:
@@ -82,7 +83,7 @@ class Hearer(Protocol):
 def fault_of(error: StoreError) -> str:
     """What an error says is wrong with Redis, as `gateway.ops.board.FAULTS` names it."""
     if isinstance(error, StoreFault):
-        return "acl" if error.reply == "NOPERM" else "refused"
+        return FORBIDDEN if error.reply == "NOPERM" else "refused"
     return _REFUSALS.get(error.reason, "link") if isinstance(error, Unavailable) else "link"
 
 
@@ -148,7 +149,7 @@ class Probe:
     def fault(self) -> str:
         """Where probes are lost, if `proof_s` says so: one of `gateway.ops.board.FAULTS`."""
         if self._link.refused is not None:
-            return WRONG_REDIS
+            return WRONG_REDIS if isinstance(self._link.refused, StampError) else FORBIDDEN
         now = self._clock.steady()
         worst = max(self._ways.values(), key=lambda way: way.age(now), default=None)
         return "link" if worst is None else worst.fault(now)

@@ -121,7 +121,7 @@ class ClusterLink(Link):
         return self._cluster.map.complete and all(m.up for m in self._members.values())
 
     @property
-    def refused(self) -> StampError | None:  # type: ignore[override]
+    def refused(self) -> StampError | Unavailable | None:  # type: ignore[override]
         """See `Link`."""
         members = self._members.values()
         return next((member.refused for member in members if member.refused is not None), None)

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 import hiredis
 import structlog
 
-from gateway.store.errors import RegionMissing, StampError, StoreError, Unavailable
+from gateway.store.errors import FORBIDDEN, RegionMissing, StampError, StoreError, Unavailable
 from gateway.store.reasons import Sayings, is_known
 from gateway.store.servers import CONNECT_TIMEOUT_S, Server
 from gateway.tasks import Tasks
@@ -70,7 +70,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         """True while commands may be sent: connected, and greeted."""
         self.on_up: Callable[[], None] | None = None
         """Called after each reconnect, not after the first connect."""
-        self.refused: StampError | None = None
+        self.refused: StampError | Unavailable | None = None
         """Why the Redis that answers is not used, while that is so."""
         self._connection: Any = None
         self._transport: asyncio.Transport | None = None
@@ -117,8 +117,8 @@ class RedisConnection(asyncio.Protocol, ABC):
                 await self._disconnect()
                 if self._first_start_failed(error):
                     return
-                self.refused = error if isinstance(error, StampError) else None
-                if self.refused is not None:
+                self.refused = _refusal(error)
+                if isinstance(error, StampError):
                     _log.error("redis_refused", link=self.name, problem=str(error))
                 else:
                     self._say_failed(error)
@@ -293,3 +293,10 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._out.clear()
         self._forget()
         self._lost.set()
+
+
+def _refusal(error: Exception) -> StampError | Unavailable | None:
+    """`error`, where it is about a Redis that answers, and not about one that is away."""
+    if isinstance(error, StampError):
+        return error
+    return error if isinstance(error, Unavailable) and error.reason == FORBIDDEN else None

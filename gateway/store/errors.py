@@ -17,6 +17,8 @@ StoreError
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class StoreError(Exception):
     """Root of the store's errors."""
@@ -36,11 +38,15 @@ class Unavailable(StoreError):
         self.detail = detail
 
 
+FORBIDDEN: Final = "acl"
+"""The reason of an `Unavailable` that Redis' ACL is to blame for."""
+
+
 class MissingRights(Unavailable):
     """The ACL user `user` may not run `commands`, which a gateway needs. It is asked again."""
 
     def __init__(self, user: str, commands: str) -> None:
-        super().__init__("rights", detail=rights_text(user, commands))
+        super().__init__(FORBIDDEN, detail=rights_text(user, commands))
         self.user = user
         self.commands = commands
 

@@ -17,6 +17,7 @@ from gateway.store.connection import pack
 from gateway.store.errors import (
     StampError,
     StoreError,
+    Unavailable,
 )
 from gateway.store.promises import Condition
 from gateway.store.scripts import Script
@@ -44,8 +45,9 @@ class Link(ABC):
     that lies there; None: there is none."""
     up: bool
     on_up: Callable[[], None] | None
-    refused: StampError | None
-    """Why the Redis that answers is not used, while that is so."""
+    refused: StampError | Unavailable | None
+    """Why the Redis that answers is not used, while that is so: it is not the region's, or lacks
+    rights."""
 
     @abstractmethod
     async def start(self) -> None:

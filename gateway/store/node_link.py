@@ -18,6 +18,7 @@ import structlog
 from gateway.store import rights
 from gateway.store.connection import RedisConnection, pack
 from gateway.store.errors import (
+    FORBIDDEN,
     IsCluster,
     MissingRights,
     NotDurable,
@@ -252,7 +253,7 @@ class NodeLink(RedisConnection, Link):
         text = str(reply)
         word = "NOPERM" if text.startswith(_FORBIDDEN) else text.split(" ", 1)[0]
         if word == "NOPERM" and not self._allowed:
-            return Unavailable("noperm", detail=words_of(text))
+            return Unavailable(FORBIDDEN, detail=words_of(text))
         if word in _RECONNECT:
             self.abort()
         if word in PASSING:

@@ -75,6 +75,7 @@ SICKNESSES: Final = (
         "acl",
         lambda _, raw: raw.acl_setuser("default", enabled=True, commands=["-set"]),
         lambda _, raw: raw.acl_setuser("default", enabled=True, commands=["+set"]),
+        connects=False,
     ),
     Sickness(
         "eviction", _set("maxmemory-policy", "allkeys-lru"), _set("maxmemory-policy", "noeviction")
@@ -109,8 +110,7 @@ async def test_it_is_named_and_nothing_is_accepted_meanwhile(
             await ops.fails(sickness.fault, ["1"])
             refusal = await alice.say("bob", "meanwhile", "c-meanwhile")
             assert isinstance(refusal, frames.Error)
-            if sickness.fault != "acl":  # which no waiting mends
-                assert refusal.code == codes.UNAVAILABLE.number
+            assert refusal.code == codes.UNAVAILABLE.number
             name = f"homeport_runtime_probe_failing{{{sickness.fault}}}"
             await ops.metrics_until(lambda found: found[name] == 1)
             count = f"homeport_session_errors_total{{{codes.ERRORS[refusal.code].name}}}"

@@ -83,6 +83,13 @@ def test_a_redis_that_is_not_the_regions_is_named(state: str) -> None:
     assert ("w1", "drain") in gateway.unready
 
 
+def test_rights_that_are_missing_at_the_start_are_named() -> None:
+    """As above: a gateway waits for them, and only a person can give them."""
+    gateway = Gateway()
+    gateway.report(state="starting", proof_s=-1, fault="acl")
+    assert gateway.unready == [("w1", "acl")]
+
+
 def test_a_worker_that_says_nothing_is_unready_and_later_not_alive() -> None:
     """Whatever it said last. The one beside it is not named."""
     gateway = Gateway(expected=2)

@@ -12,7 +12,14 @@ from gateway.ops.board import FAULTS, PROOF_S
 from gateway.runtime.probe import FORGET_S, LIMIT_S, NAMED_S, Probe
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
-from gateway.store.errors import StoreError, StoreFault, Unavailable
+from gateway.store.errors import (
+    MissingRights,
+    RegionMissing,
+    StampError,
+    StoreError,
+    StoreFault,
+    Unavailable,
+)
 from gateway.store.keys import Keys
 from gateway.store.scripts import SCRIPTS, Script
 from tests.harness import FakeClock
@@ -25,7 +32,7 @@ class Link:
     """Keeps what was written, and answers when the test says so; and a subscriber."""
 
     def __init__(self) -> None:
-        self.refused: Exception | None = None
+        self.refused: StampError | Unavailable | None = None
         self.said: list[bytes] = []
         self.answers: list[asyncio.Future[Any]] = []
         self.buckets = [0]
@@ -173,6 +180,7 @@ async def test_the_links_round_trip_is_that_of_the_publish(setup: Setup) -> None
         (Unavailable("eviction"), "eviction"),
         (Unavailable("durability"), "durability"),
         (StoreFault("NOPERM"), "acl"),
+        (MissingRights("gateway", "XADD"), "acl"),
         (StoreFault("WRONGTYPE"), "refused"),
     ],
 )
@@ -249,4 +257,19 @@ async def test_lost_probes_are_forgotten(setup: Setup) -> None:
     setup.clock.advance(FORGET_S + 1)
     await setup.send()
     setup.heard(first)  # which would be late, if it were still known
+    assert setup.probe.fault == "pubsub"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "fault"),
+    [(RegionMissing("sg"), "region"), (MissingRights("gateway", "XADD"), "acl")],
+)
+async def test_a_redis_that_answers_and_is_not_used_is_named(
+    setup: Setup, refusal: StampError | Unavailable, fault: str
+) -> None:
+    """The link keeps off it, which looked like a Redis that is away; its own word goes first."""
+    setup.heard(await setup.send())
+    setup.link.refused = refusal
+    assert setup.probe.fault == fault
+    setup.link.refused = None
     assert setup.probe.fault == "pubsub"
