@@ -67,7 +67,9 @@ async def test_a_time_without_gateways_is_noted_and_only_the_last_are_kept(store
     """A restore from a backup is such a time: what the copy noted last is long ago."""
 
     async def seen() -> object:
-        return await store.link.run(SCRIPTS["seen"], (STAMP,), SILENT_MS, GAPS_KEPT)
+        return await store.link.run(
+            SCRIPTS["seen"], (STAMP, store.keys.stamp_clock), SILENT_MS, GAPS_KEPT
+        )
 
     assert await seen() is None
     assert await seen() is None
