@@ -183,7 +183,7 @@ class Proxy:
         held: bool,
     ) -> None:
         while data := await reader.read(65536):
-            if b"SSUBSCRIBE" in data:
+            if b"SSUBSCRIBE\r\n" in data:  # the command: its name is in other words, too
                 subscribed.set()
             if held and subscribed.is_set():
                 await self._flows.wait()

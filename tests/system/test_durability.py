@@ -8,7 +8,7 @@ from protocol import codes, frames
 from tests.harness import RawClient
 from tests.system.site import DEADLINE_S, PATIENCE_S, OpenSite, refused, ws
 
-COUNT = 2000
+COUNT = 1000  # a conversation takes that many at once
 BEFORE = 200
 
 

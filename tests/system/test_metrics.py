@@ -104,6 +104,7 @@ def test_every_metric_is_moved_by_a_test() -> None:
         Path(__file__),
         tests / "gateway/runtime/test_measures.py",
         tests / "system/test_clock.py",
+        tests / "system/test_lost_store.py",
         tests / "system/test_sick_redis.py",
     ]
     text = "".join(file.read_text() for file in files)

@@ -96,7 +96,9 @@ def test_the_right_key_file_opens_what_another_could_not(key_file: Path) -> None
     """G1: a key that is missing is told from a message that was changed."""
     old = Records(Sealer(Keyring.load(key_file, "sg")))
     Keyring.rotate(key_file)
-    new = Records(Sealer(Keyring.load(key_file, "sg")))
+    rotated = Sealer(Keyring.load(key_file, "sg"))
+    rotated.active = 2
+    new = Records(rotated)
     record = new.make(APP, MESSAGE, "d:alice:bob")
     with pytest.raises(UnknownKeyVersion) as caught:
         old.frame(APP, "bob", 1, NOW_MS, record)
