@@ -274,7 +274,7 @@ class Client(WebSocketClient):
                 self._total.refused["rejoin" if self._seat is not None else "join"] += 1
             answered(answer)
 
-        self.request(lambda id: frames.Roomjoin(id, self.who.room, last, epoch, after), joined)
+        self.request(lambda id: frames.RoomJoin(id, self.who.room, last, epoch, after), joined)
 
     # -- what goes -------------------------------------------------------------------------------
 

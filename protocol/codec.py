@@ -16,7 +16,7 @@ from typing import Final, TypeVar, get_args
 import msgspec
 
 from protocol import codes
-from protocol.frames import NO_REQUEST, ClientFrame, Message, Push, Roompush, ServerFrame
+from protocol.frames import NO_REQUEST, ClientFrame, Message, Push, RoomPush, ServerFrame
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _client_decoder: Final[msgspec.msgpack.Decoder[ClientFrame]] = msgspec.msgpack.Decoder(ClientFrame)
@@ -139,11 +139,11 @@ def push_frame(seq: int, ms: int, message: bytes) -> bytes:
     return websocket_binary(head + message)
 
 
-_ROOMPUSH_HEAD: Final = bytes([0x94, Roompush.__struct_config__.tag])  # type: ignore[list-item]
+_ROOMPUSH_HEAD: Final = bytes([0x94, RoomPush.__struct_config__.tag])  # type: ignore[list-item]
 
 
 def roompush_bytes(seq: int, priority: int, message: bytes) -> bytes:
-    """A `Roompush` around an already encoded `Message`."""
+    """A `RoomPush` around an already encoded `Message`."""
     return b"%b%b%b%b" % (_ROOMPUSH_HEAD, encode(seq), encode(priority), message)
 
 

@@ -17,10 +17,10 @@ from protocol.frames import (
     Message,
     Priority,
     Result,
-    Roomjoin,
-    Roomleave,
-    Roomsend,
-    Roomset,
+    RoomJoin,
+    RoomLeave,
+    RoomSend,
+    RoomSet,
     Send,
 )
 from protocol.ids import is_user_id, message_id, room_of
@@ -70,9 +70,9 @@ class Rooms:
 
     def handlers(self) -> Handlers:
         """By the type of the frame."""
-        return {Roomjoin: self.join, Roomleave: self.leave, Roomset: self.set}
+        return {RoomJoin: self.join, RoomLeave: self.leave, RoomSet: self.set}
 
-    async def join(self, caller: Caller, frame: Roomjoin) -> Result:
+    async def join(self, caller: Caller, frame: RoomJoin) -> Result:
         """Take a seat; its pushes begin behind the answer.
 
         Raises:
@@ -116,7 +116,7 @@ class Rooms:
         )
         return Result(epoch=joined.epoch, seq=start, members=joined.members)
 
-    async def leave(self, caller: Caller, frame: Roomleave) -> Result:
+    async def leave(self, caller: Caller, frame: RoomLeave) -> Result:
         """Give the seat up. Raises as `join` does."""
         room = _checked(frame.room)
         self._audience.leave(caller.session, room)
@@ -124,7 +124,7 @@ class Rooms:
         await self._store.leave(caller.app.id, room, seat, self._clock_ms())
         return Result()
 
-    async def set(self, caller: Caller, frame: Roomset) -> Result:
+    async def set(self, caller: Caller, frame: RoomSet) -> Result:
         """Create a room, or change who may write there.
 
         Raises:
@@ -148,7 +148,7 @@ class Rooms:
         return Result()
 
     def send(
-        self, app: App, user: str, frame: Send | Roomsend
+        self, app: App, user: str, frame: Send | RoomSend
     ) -> tuple[bytes, asyncio.Future[int]]:
         """Seal `frame` and publish it to its room; returns as `Sending.send` does.
 
@@ -163,7 +163,7 @@ class Rooms:
         now_ms = self._clock_ms()
         mid = message_id(app.id, user, frame.client_id)
         message = Message(mid, user, frame.to, now_ms, frame.kind, frame.body)
-        priority = frame.priority if isinstance(frame, Roomsend) else Priority.NORMAL
+        priority = frame.priority if isinstance(frame, RoomSend) else Priority.NORMAL
         record = self._records.make(app, room, message, priority)
         heard = self._audience.top(app.id, room)
         return mid, self._store.send(app.id, app.tier, room, user, mid, record, heard, now_ms)

@@ -15,7 +15,7 @@ from gateway.chat.rooms import Rooms
 from gateway.chat.times import Times
 from gateway.store import events
 from gateway.store.inbox import Inboxes, Talk
-from protocol.frames import Message, Roomsend, Send, Transient
+from protocol.frames import Message, RoomSend, Send, Transient
 from protocol.ids import GROUP, ROOM, message_id
 
 
@@ -37,7 +37,7 @@ class Sending:
         self._times = Times(clock_ms)
 
     def send(
-        self, app: App, user: str, frame: Send | Roomsend
+        self, app: App, user: str, frame: Send | RoomSend
     ) -> tuple[bytes, asyncio.Future[int]]:
         """Seal `frame` and store it for its recipient, the sender's own devices and the history.
 
@@ -50,7 +50,7 @@ class Sending:
                 Unavailable, StoreFault; and for a group Refused, as `GroupChat.send` says.
         """
         check_kind(frame.kind)
-        if isinstance(frame, Roomsend):
+        if isinstance(frame, RoomSend):
             return self._rooms.send(app, user, frame)
         options = options_of(frame)
         if frame.to.startswith(ROOM):

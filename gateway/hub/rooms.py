@@ -3,7 +3,7 @@
 One publish is read once, opened once and framed once a process; every session gets the same bytes,
 by `gateway.hub.fanout`. A session that does not keep up, and a room whose fan-out does not, miss
 messages by their priority; whoever missed one sees the hole in the numbers, at the next push or
-`Roomstate`.
+`RoomState`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.store.errors import AppNotFound, StoreError
 from gateway.store.rooms import KEEP_EVERY_S, Joined, RoomStore, Top
 from gateway.store.subscriber import Subscriber
 from protocol import codec
-from protocol.frames import Priority, Roomstate
+from protocol.frames import Priority, RoomState
 from protocol.limits import MAX_LAST
 
 KEEP_BATCH: Final = 500
@@ -266,8 +266,8 @@ class RoomHub:
 
 
 def _state(room: Room, past: int) -> bytes:
-    """The `Roomstate` in which numbers up to `past` are past, as a WebSocket frame."""
-    state = Roomstate(room.id, past, room.members, room.epoch.decode())
+    """The `RoomState` in which numbers up to `past` are past, as a WebSocket frame."""
+    state = RoomState(room.id, past, room.members, room.epoch.decode())
     return codec.websocket_binary(codec.encode(state))
 
 

@@ -77,7 +77,7 @@ class Requests:
 
     def handle(self, frame: Any) -> None:
         """Do what a request asks, and answer it."""
-        if isinstance(frame, frames.Send | frames.Roomsend):
+        if isinstance(frame, frames.Send | frames.RoomSend):
             self._send(frame)
         elif isinstance(frame, frames.Signal):
             self._signal(frame)
@@ -88,7 +88,7 @@ class Requests:
 
     # -- sends: no task, no await ----------------------------------------------------------------
 
-    def _send(self, frame: frames.Send | frames.Roomsend) -> None:
+    def _send(self, frame: frames.Send | frames.RoomSend) -> None:
         try:
             app = self._app()
             self._allowance.send(app.tier)

@@ -34,7 +34,7 @@ from protocol.frames import (
     Cursor,
     Options,
     Result,
-    Roomset,
+    RoomSet,
     Send,
     Signal,
 )
@@ -321,7 +321,7 @@ class Client(
         checks.text("room", room)
         checks.one_of("write", write, "everyone", "admins")
         people = tuple(checks.user_ids("admins", admins))
-        await self._request(lambda id: Roomset(id, room, write, people), timeout)
+        await self._request(lambda id: RoomSet(id, room, write, people), timeout)
 
     def signal(self, to: str, kind: str, body: str | bytes = b"") -> bool:
         """Tell something that matters only now (typing, a call).

@@ -316,7 +316,7 @@ class Link:
             case frames.Lost():
                 for event in self._incoming.lost(frame):
                     self._tell(event)
-            case frames.Roompush() | frames.Roomstate():
+            case frames.RoomPush() | frames.RoomState():
                 self._rooms.receive(frame)
             case frames.Presence():
                 self._watches.receive(frame)

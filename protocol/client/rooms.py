@@ -95,7 +95,7 @@ class Room:
         self._received = 0
         self._joined = asyncio.Event()
         self._joining: asyncio.Task[None] | None = None
-        self._early: list[frames.Roompush | frames.Roomstate] = []
+        self._early: list[frames.RoomPush | frames.RoomState] = []
         self._queue: deque[RoomMessage] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._end: BaseException | None = None
@@ -140,7 +140,7 @@ class Room:
         if self._joining is not None:
             self._joining.cancel()
         with contextlib.suppress(ClientError):
-            await self._request(lambda id: frames.Roomleave(id, self.id), LEAVE_TIMEOUT_S)
+            await self._request(lambda id: frames.RoomLeave(id, self.id), LEAVE_TIMEOUT_S)
 
     async def send(
         self,
@@ -169,8 +169,8 @@ class Room:
         kind = checks.text("kind", kind or ("text" if isinstance(body, str) else "binary"))
         to, level = f"r:{self.id}", _PRIORITIES.index(priority)
 
-        def make(id: int) -> frames.Roomsend:
-            return frames.Roomsend(id, name, to, kind, data, level)
+        def make(id: int) -> frames.RoomSend:
+            return frames.RoomSend(id, name, to, kind, data, level)
 
         try:
             async with asyncio.timeout(timeout):
@@ -228,12 +228,12 @@ class Room:
         """Nothing comes until the room is joined again."""
         self._joined.clear()
 
-    def receive(self, frame: frames.Roompush | frames.Roomstate) -> None:
+    def receive(self, frame: frames.RoomPush | frames.RoomState) -> None:
         """Take in a frame. One that came in the same read as the answer to the join waits for
         whoever asked for it."""
         if not self._joined.is_set():
             self._early.append(frame)
-        elif isinstance(frame, frames.Roomstate):
+        elif isinstance(frame, frames.RoomState):
             self._members = frame.members
             self._stands(frame.epoch or self._epoch, frame.seq, again=False)
         elif frame.seq > self._received:
@@ -258,7 +258,7 @@ class Room:
     async def _join(self, timeout: float | None) -> None:
         last, epoch, after = MAX_LAST if self._epoch else self._last, self._epoch, self._received
         result = await self._request(
-            lambda id: frames.Roomjoin(id, self.id, last, epoch, after), timeout
+            lambda id: frames.RoomJoin(id, self.id, last, epoch, after), timeout
         )
         if result.epoch is None or result.seq is None or result.members is None:
             raise ClientError("the server's ok says nothing about the room")
@@ -298,7 +298,7 @@ class Room:
             self._rooms.tell(RoomGap(self.id, seq - self._received))
             self._received = seq
 
-    def _put(self, frame: frames.Roompush) -> None:
+    def _put(self, frame: frames.RoomPush) -> None:
         inner = frame.message
         self._queue.append(
             RoomMessage(
@@ -354,9 +354,9 @@ class Rooms:
         for room in self._rooms.values():
             room.disconnected()
 
-    def receive(self, frame: frames.Roompush | frames.Roomstate) -> None:
+    def receive(self, frame: frames.RoomPush | frames.RoomState) -> None:
         """Hand a frame to its room; what is for one that was just left is dropped."""
-        id = frame.room if isinstance(frame, frames.Roomstate) else frame.message.to[2:]
+        id = frame.room if isinstance(frame, frames.RoomState) else frame.message.to[2:]
         room = self._rooms.get(id)
         if room is not None:
             room.receive(frame)

@@ -64,12 +64,12 @@ from protocol.frames.recalls import Edit, EditNotice, Recall, RecallNotice
 from protocol.frames.receipts import Counts, Mark, Reach, Receipt, Receipts, Unread
 from protocol.frames.rooms import (
     Priority,
-    Roomjoin,
-    Roomleave,
-    Roompush,
-    Roomsend,
-    Roomset,
-    Roomstate,
+    RoomJoin,
+    RoomLeave,
+    RoomPush,
+    RoomSend,
+    RoomSet,
+    RoomState,
 )
 from protocol.frames.signals import Signal, Signaled
 from protocol.frames.types import NO_REQUEST, Count, Cursor, Limits, RequestId
@@ -131,12 +131,12 @@ __all__ = [
     "Renew",
     "RequestId",
     "Result",
-    "Roomjoin",
-    "Roomleave",
-    "Roompush",
-    "Roomsend",
-    "Roomset",
-    "Roomstate",
+    "RoomJoin",
+    "RoomLeave",
+    "RoomPush",
+    "RoomSend",
+    "RoomSet",
+    "RoomState",
     "Send",
     "ServerFrame",
     "Unblock",
@@ -154,17 +154,16 @@ ClientFrame = (
     | GroupCreate | GroupRename | GroupDelete | GroupAdd | GroupRemove | GroupLeave | GroupRole
     | GroupMute | GroupGet | GroupList
     | Block | Unblock | Blocks
-    | Roomjoin | Roomleave | Roomset | Roomsend
+    | RoomJoin | RoomLeave | RoomSet | RoomSend
     | Signal
     | History | Forget | Recall | Edit
     | PresenceSet | PresenceSubscribe | PresenceUnsubscribe | PresenceGet
-    | History | Forget
     | Mark | Receipts | Unread
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
     | Push | Lost
-    | Roompush | Roomstate
+    | RoomPush | RoomState
     | Signaled
     | Presence
     | Transient

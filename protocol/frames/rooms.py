@@ -27,7 +27,7 @@ class Priority(IntEnum):
 PriorityField = Annotated[int, Meta(ge=0, le=2)]
 
 
-class Roomjoin(Struct, array_like=True, frozen=True, tag=48):
+class RoomJoin(Struct, array_like=True, frozen=True, tag=48):
     """Client to server: take a seat. The answer is `Ok` with ``epoch``, ``seq`` and ``members``.
 
     Pushes follow from number ``seq`` + 1: first the last ``last`` messages that are kept, then what
@@ -42,14 +42,14 @@ class Roomjoin(Struct, array_like=True, frozen=True, tag=48):
     after: Count = 0
 
 
-class Roomleave(Struct, array_like=True, frozen=True, tag=49):
+class RoomLeave(Struct, array_like=True, frozen=True, tag=49):
     """Client to server: give the seat up. The answer is `Ok`, also where there was none."""
 
     id: RequestId
     room: RoomId
 
 
-class Roomset(Struct, array_like=True, frozen=True, tag=50):
+class RoomSet(Struct, array_like=True, frozen=True, tag=50):
     """Client to server: create a room, or change who may write there. The answer is `Ok`.
 
     The creator may always write; ``admins`` are user ids.
@@ -61,7 +61,7 @@ class Roomset(Struct, array_like=True, frozen=True, tag=50):
     admins: Annotated[tuple[str, ...], Meta(max_length=MAX_ROOM_ADMINS)] = ()
 
 
-class Roomsend(Struct, array_like=True, frozen=True, tag=51):
+class RoomSend(Struct, array_like=True, frozen=True, tag=51):
     """Client to server: a `Send` to a room with a priority. The answer is that of a `Send`."""
 
     id: RequestId
@@ -72,7 +72,7 @@ class Roomsend(Struct, array_like=True, frozen=True, tag=51):
     priority: PriorityField = 1
 
 
-class Roompush(Struct, array_like=True, frozen=True, tag=52):
+class RoomPush(Struct, array_like=True, frozen=True, tag=52):
     """Server to client: number ``seq`` of the room that ``message.to`` names."""
 
     seq: Count
@@ -80,7 +80,7 @@ class Roompush(Struct, array_like=True, frozen=True, tag=52):
     message: Message
 
 
-class Roomstate(Struct, array_like=True, frozen=True, tag=53):
+class RoomState(Struct, array_like=True, frozen=True, tag=53):
     """Server to client: the room has ``members`` users, and its numbers up to ``seq`` are past.
 
     What of those was not pushed is gone. Where ``epoch`` is another than the client knows, a new

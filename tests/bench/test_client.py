@@ -89,7 +89,7 @@ def test_a_push_is_counted_timed_and_acknowledged(seq: int) -> None:
 def test_a_stamp_is_found_in_a_body_of_any_size(size: int) -> None:
     """MessagePack has three forms of bytes; the stamp is found from the end."""
     held = Held()
-    held.hear(frames.Roompush(9, 1, message(4, 0, size)), frames.Push(2, 5, message(4, 1, size)))
+    held.hear(frames.RoomPush(9, 1, message(4, 0, size)), frames.Push(2, 5, message(4, 1, size)))
     assert held.total.delivered == 2
     assert held.client.received.due == {4: 2}
 
@@ -129,7 +129,7 @@ def test_loss_doubles_and_reordering_are_seen() -> None:
     """The planted faults of a server: 1 is missing, 3 comes twice, 5 before 4."""
     held = Held()
     numbers = [0, 2, 3, 3, 5, 4]
-    held.hear(*(frames.Roompush(1, 1, message(4, number)) for number in numbers))
+    held.hear(*(frames.RoomPush(1, 1, message(4, number)) for number in numbers))
     received = held.client.received
     assert (received.doubled, received.reordered) == (1, 1)
     assert received.holes[4] == {1}
@@ -197,12 +197,12 @@ def test_a_gateway_that_leaves_is_followed_and_its_room_joined_again() -> None:
     held = Held(room="lobby")
     held.client.join(lambda _: None)
     (first,) = held.said()
-    assert isinstance(first, frames.Roomjoin) and first.last == 0
+    assert isinstance(first, frames.RoomJoin) and first.last == 0
     held.hear(frames.Ok(first.id, frames.Result(epoch="r1", seq=40, members=2)))
-    held.hear(frames.Roompush(41, 1, message(4, 0)), frames.Goaway(1.5))
+    held.hear(frames.RoomPush(41, 1, message(4, 0)), frames.Goaway(1.5))
     assert held.client.back_in_s == 1.5
     held.client.lost()
     held.connect()
     (again,) = held.said()
-    assert isinstance(again, frames.Roomjoin)
+    assert isinstance(again, frames.RoomJoin)
     assert (again.room, again.epoch, again.after) == ("lobby", "r1", 41)

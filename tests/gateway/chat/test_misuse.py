@@ -104,7 +104,7 @@ async def test_a_store_that_says_nothing_keeps_nobody_waiting(
                     frames.Send(7, "c1", "bob", "text", b"hi"),
                     frames.History(8, "bob"),
                     frames.Unread(9),
-                    frames.Roomjoin(10, "lobby"),
+                    frames.RoomJoin(10, "lobby"),
                     frames.GroupList(11),
                     frames.Blocks(12),
                 ]

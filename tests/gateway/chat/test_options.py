@@ -118,7 +118,7 @@ async def test_options_that_groups_and_rooms_lack(
         if to == "group":
             to = f"g:{await created(alice, 'bob')}"
         else:
-            await alice.send(frames.Roomjoin(alice.request_id(), "lobby"))
+            await alice.send(frames.RoomJoin(alice.request_id(), "lobby"))
             await alice.expect(frames.Ok)
         answer = await send(alice, to, "x", **options)
         assert isinstance(answer, frames.Error)

@@ -17,7 +17,7 @@ from gateway.config import Settings
 from gateway.net.websocket import WebSocketConnection
 from gateway.store.subscriber import NodeSubscriber
 from protocol import codes, frames
-from protocol.frames import Priority, Roomjoin, Roomleave, Roompush, Roomsend, Roomset, Roomstate
+from protocol.frames import Priority, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet, RoomState
 from tests.gateway.replicas import two_workers
 from tests.harness import (
     FakeClock,
@@ -29,8 +29,8 @@ from tests.harness import (
 )
 
 TWO_MINUTES = 120.0
-_passed: WeakKeyDictionary[RawClient, deque[Roompush]] = WeakKeyDictionary()
-_states: WeakKeyDictionary[RawClient, deque[Roomstate]] = WeakKeyDictionary()
+_passed: WeakKeyDictionary[RawClient, deque[RoomPush]] = WeakKeyDictionary()
+_states: WeakKeyDictionary[RawClient, deque[RoomState]] = WeakKeyDictionary()
 
 
 async def ask(client: RawClient, make: Any, *fields: Any, **more: Any) -> frames.Ok | frames.Error:
@@ -39,9 +39,9 @@ async def ask(client: RawClient, make: Any, *fields: Any, **more: Any) -> frames
     await client.send(make(request_id, *fields, **more))
     while True:
         frame = await client.receive()
-        if isinstance(frame, Roompush):
+        if isinstance(frame, RoomPush):
             _passed.setdefault(client, deque()).append(frame)
-        if isinstance(frame, Roomstate):
+        if isinstance(frame, RoomState):
             _states.setdefault(client, deque()).append(frame)
         if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
             return frame
@@ -49,7 +49,7 @@ async def ask(client: RawClient, make: Any, *fields: Any, **more: Any) -> frames
 
 async def join(client: RawClient, room: str = "lobby", **fields: Any) -> frames.Result:
     """Take a seat."""
-    answer = await ask(client, Roomjoin, room, **fields)
+    answer = await ask(client, RoomJoin, room, **fields)
     assert isinstance(answer, frames.Ok), answer
     return answer.result
 
@@ -59,19 +59,19 @@ async def write(
 ) -> frames.Ok | frames.Error:
     """Send to a room and return the answer."""
     name = name or os.urandom(8).hex()
-    return await ask(client, Roomsend, name, f"r:{room}", "text", text.encode(), priority)
+    return await ask(client, RoomSend, name, f"r:{room}", "text", text.encode(), priority)
 
 
-async def push_to(client: RawClient) -> Roompush:
+async def push_to(client: RawClient) -> RoomPush:
     """The next room push."""
     passed = _passed.get(client)
-    return passed.popleft() if passed else await client.until(Roompush)
+    return passed.popleft() if passed else await client.until(RoomPush)
 
 
-async def state(client: RawClient) -> Roomstate:
+async def state(client: RawClient) -> RoomState:
     """The next state of the room."""
     passed = _states.get(client)
-    return passed.popleft() if passed else await client.until(Roomstate)
+    return passed.popleft() if passed else await client.until(RoomState)
 
 
 async def pushed(client: RawClient, count: int = 1) -> list[tuple[int, str]]:
@@ -86,7 +86,7 @@ def code(answer: frames.Ok | frames.Error) -> int:
     return answer.code
 
 
-def stands(state: Roomstate) -> tuple[int, int]:
+def stands(state: RoomState) -> tuple[int, int]:
     """How far the room is past, and its members."""
     return state.seq, state.members
 
@@ -130,10 +130,10 @@ async def test_the_answer_comes_before_the_first_push(running: RunningWorker) ->
         await join(alice)
         for number in range(1, 16):
             assert isinstance(await write(alice, str(number)), frames.Ok)
-        await bob.send(Roomjoin(9, "lobby"))
+        await bob.send(RoomJoin(9, "lobby"))
         answer = await bob.expect(frames.Ok)
         assert (answer.result.seq, answer.result.members) == (5, 2)
-        assert [await bob.expect(Roompush) for _ in range(10)]
+        assert [await bob.expect(RoomPush) for _ in range(10)]
         await write(alice, "16")
         assert await pushed(bob) == [(16, "16")]
 
@@ -158,7 +158,7 @@ async def test_the_last_messages_are_two_hundred_at_most(
 async def test_last_is_at_most_200(running: RunningWorker) -> None:
     """HP-15.3-1: more is an invalid field, and the connection stays."""
     async with running.client("alice") as alice:
-        await alice.send(Roomjoin(7, "lobby", 201))
+        await alice.send(RoomJoin(7, "lobby", 201))
         error = await alice.expect(frames.Error)
         assert (error.id, error.code) == (7, codes.INVALID_FIELD.number)
         await join(alice, last=200)
@@ -234,9 +234,9 @@ async def test_only_who_is_in_the_room_sends(running: RunningWorker) -> None:
         assert code(await write(alice, "x")) == codes.NOT_IN_ROOM.number
         await join(alice)
         assert isinstance(await write(other, "from the other device"), frames.Ok)
-        assert isinstance(await ask(alice, Roomleave, "lobby"), frames.Ok)
+        assert isinstance(await ask(alice, RoomLeave, "lobby"), frames.Ok)
         assert code(await write(alice, "x")) == codes.NOT_IN_ROOM.number
-        assert isinstance(await ask(alice, Roomleave, "lobby"), frames.Ok)  # HP-15.1-4
+        assert isinstance(await ask(alice, RoomLeave, "lobby"), frames.Ok)  # HP-15.1-4
         await join(alice)
         assert (await pushed(alice))[0][1] == "from the other device"
 
@@ -246,7 +246,7 @@ async def test_who_left_hears_nothing(running: RunningWorker) -> None:
     async with running.client("alice") as alice, running.client("bob") as bob:
         await join(alice)
         await join(bob)
-        await ask(bob, Roomleave, "lobby")
+        await ask(bob, RoomLeave, "lobby")
         await write(alice, "secret")
         assert (await join(alice)).members == 1
         await bob.send(frames.Ping())
@@ -256,17 +256,17 @@ async def test_who_left_hears_nothing(running: RunningWorker) -> None:
 @pytest.mark.parametrize(
     ("make", "wrong"),
     [
-        (lambda: Roomjoin(5, "a b"), codes.INVALID_FIELD),
-        (lambda: Roomjoin(5, "r:lobby"), codes.INVALID_FIELD),
-        (lambda: Roomleave(5, "a/b"), codes.INVALID_FIELD),
-        (lambda: Roomset(5, "a b", "admins"), codes.INVALID_FIELD),
-        (lambda: Roomset(5, "lobby", "admins", ("a b",)), codes.INVALID_FIELD),
-        (lambda: Roomsend(5, "c", "bob", "text", b"x"), codes.UNKNOWN_RECIPIENT),
-        (lambda: Roomsend(5, "c", "r:", "text", b"x"), codes.UNKNOWN_RECIPIENT),
+        (lambda: RoomJoin(5, "a b"), codes.INVALID_FIELD),
+        (lambda: RoomJoin(5, "r:lobby"), codes.INVALID_FIELD),
+        (lambda: RoomLeave(5, "a/b"), codes.INVALID_FIELD),
+        (lambda: RoomSet(5, "a b", "admins"), codes.INVALID_FIELD),
+        (lambda: RoomSet(5, "lobby", "admins", ("a b",)), codes.INVALID_FIELD),
+        (lambda: RoomSend(5, "c", "bob", "text", b"x"), codes.UNKNOWN_RECIPIENT),
+        (lambda: RoomSend(5, "c", "r:", "text", b"x"), codes.UNKNOWN_RECIPIENT),
         (lambda: frames.Send(5, "c", "r:a b", "text", b"x"), codes.UNKNOWN_RECIPIENT),
-        (lambda: Roomsend(5, "c", "r:lobby", "text", bytes(32769)), codes.BODY_TOO_LARGE),
-        (lambda: Roomsend(5, "c", "r:lobby", "text", b"x", 3), codes.INVALID_FIELD),
-        (lambda: Roomset(5, "lobby", "nobody"), codes.INVALID_FIELD),
+        (lambda: RoomSend(5, "c", "r:lobby", "text", bytes(32769)), codes.BODY_TOO_LARGE),
+        (lambda: RoomSend(5, "c", "r:lobby", "text", b"x", 3), codes.INVALID_FIELD),
+        (lambda: RoomSet(5, "lobby", "nobody"), codes.INVALID_FIELD),
     ],
 )
 async def test_misuse_is_refused_and_the_connection_stays(
@@ -285,9 +285,9 @@ async def test_a_session_is_in_a_hundred_rooms_at_most(running: RunningWorker) -
     async with running.client("alice") as alice:
         for number in range(100):
             await join(alice, f"room-{number}")
-        assert code(await ask(alice, Roomjoin, "one-more")) == codes.TOO_MANY_ROOMS.number
+        assert code(await ask(alice, RoomJoin, "one-more")) == codes.TOO_MANY_ROOMS.number
         await join(alice, "room-0")
-        await ask(alice, Roomleave, "room-0")
+        await ask(alice, RoomLeave, "room-0")
         await join(alice, "one-more")
 
 
@@ -298,24 +298,24 @@ async def test_admins_only(running: RunningWorker) -> None:
         running.client("bob") as bob,
         running.client("eve") as eve,
     ):
-        assert isinstance(await ask(alice, Roomset, "news", "admins", ("bob",)), frames.Ok)
+        assert isinstance(await ask(alice, RoomSet, "news", "admins", ("bob",)), frames.Ok)
         for client in (alice, bob, eve):
             await join(client, "news")
         assert isinstance(await write(alice, "1", "news"), frames.Ok)
         assert isinstance(await write(bob, "2", "news"), frames.Ok)
         assert code(await write(eve, "3", "news")) == codes.ROOM_READ_ONLY.number
-        answer = await ask(eve, Roomset, "news", "everyone")
+        answer = await ask(eve, RoomSet, "news", "everyone")
         assert code(answer) == codes.NOT_ROOM_CREATOR.number
-        answer = await ask(bob, Roomset, "news", "everyone")
+        answer = await ask(bob, RoomSet, "news", "everyone")
         assert code(answer) == codes.NOT_ROOM_CREATOR.number
-        assert isinstance(await ask(alice, Roomset, "news", "everyone"), frames.Ok)
+        assert isinstance(await ask(alice, RoomSet, "news", "everyone"), frames.Ok)
         assert isinstance(await write(eve, "3", "news"), frames.Ok)
 
 
 async def test_an_admin_is_a_whole_user_id(running: RunningWorker) -> None:
     """HP-15.4-2: part of an admin's id, or a pattern that fits it, is nobody."""
     async with running.client("alice") as alice, contextlib.AsyncExitStack() as stack:
-        await ask(alice, Roomset, "news", "admins", ("bobby", "b.b"))
+        await ask(alice, RoomSet, "news", "admins", ("bobby", "b.b"))
         for name in ("bob", "bobb", "by", "bab", "."):
             client = await stack.enter_async_context(running.client(name))
             await join(client, "news")
@@ -326,7 +326,7 @@ async def test_a_room_made_by_joining_is_nobodys(running: RunningWorker) -> None
     """HP-15.4-3: so that whoever comes first can't lock the others out."""
     async with running.client("alice") as alice:
         await join(alice)
-        answer = await ask(alice, Roomset, "lobby", "admins")
+        answer = await ask(alice, RoomSet, "lobby", "admins")
         assert code(answer) == codes.NOT_ROOM_CREATOR.number
 
 
@@ -340,9 +340,9 @@ async def test_the_count_is_of_users(running: RunningWorker) -> None:
         await join(one)
         await join(two)
         assert (await join(bob)).members == 2
-        await ask(one, Roomleave, "lobby")
+        await ask(one, RoomLeave, "lobby")
         assert (await join(bob)).members == 2
-        await ask(two, Roomleave, "lobby")
+        await ask(two, RoomLeave, "lobby")
         assert (await join(bob)).members == 1
 
 
@@ -356,10 +356,10 @@ async def test_a_seat_is_kept_for_two_minutes(either: Settings, clock: FakeClock
             await asyncio.sleep(0)
         clock.advance(TWO_MINUTES - 0.001)
         await running.worker._rooms.keep()
-        assert (await bob.until(Roomstate)).members == 2
+        assert (await bob.until(RoomState)).members == 2
         clock.advance(0.001)
         await running.worker._rooms.keep()
-        assert (await bob.until(Roomstate)).members == 1
+        assert (await bob.until(RoomState)).members == 1
         async with running.client("alice") as alice:
             assert code(await write(alice, "x")) == codes.NOT_IN_ROOM.number
 
@@ -401,7 +401,7 @@ async def test_a_killed_gateways_seats_are_given_up(
         assert (await join(bob)).members == 2
         clock.advance(30)
         await two.worker._rooms.keep()
-        assert (await bob.until(Roomstate)).members == 1
+        assert (await bob.until(RoomState)).members == 1
 
 
 async def test_a_change_of_the_count_is_told(settings: Settings, clock: FakeClock) -> None:
@@ -411,11 +411,11 @@ async def test_a_change_of_the_count_is_told(settings: Settings, clock: FakeCloc
         async with two.client("bob") as bob:
             await join(bob)
             await one.worker._rooms.keep()
-            assert stands(await alice.until(Roomstate)) == (0, 2)
+            assert stands(await alice.until(RoomState)) == (0, 2)
             await one.worker._rooms.keep()  # no change: nothing is said
-            await ask(bob, Roomleave, "lobby")
+            await ask(bob, RoomLeave, "lobby")
             await one.worker._rooms.keep()
-            assert stands(await alice.expect(Roomstate)) == (0, 1)
+            assert stands(await alice.expect(RoomState)) == (0, 1)
 
 
 async def test_a_dropped_publish_is_seen_by_the_next(
@@ -454,7 +454,7 @@ async def test_a_dropped_publish_is_told_in_a_quiet_room(
         await join(alice)
         await join(bob)
         await two.worker._rooms.keep()
-        assert stands(await bob.until(Roomstate)) == (0, 2)
+        assert stands(await bob.until(RoomState)) == (0, 2)
         with monkeypatch.context() as patch:
             patch.setattr(two.worker._rooms, "heard", lambda channel, payload: True)
             await write(alice, "lost")
@@ -462,9 +462,9 @@ async def test_a_dropped_publish_is_told_in_a_quiet_room(
                 await join(carol)
                 await pushed(carol)
                 await two.worker._rooms.keep()
-                assert stands(await bob.expect(Roomstate)) == (0, 3)
+                assert stands(await bob.expect(RoomState)) == (0, 3)
                 await two.worker._rooms.keep()
-                assert stands(await bob.expect(Roomstate)) == (1, 3)
+                assert stands(await bob.expect(RoomState)) == (1, 3)
                 await two.worker._rooms.keep()  # it is told once
                 await write(alice, "2")
                 await carol.send(frames.Ping())
@@ -576,16 +576,16 @@ async def test_while_the_store_is_away_requests_are_put_off(
         with monkeypatch.context() as patch:
             patch.setattr(running.worker._link, "up", False)
             for answer in (
-                await ask(alice, Roomjoin, "other"),
+                await ask(alice, RoomJoin, "other"),
                 await write(alice, "x"),
-                await ask(alice, Roomset, "other", "everyone"),
-                await ask(alice, Roomleave, "lobby"),
+                await ask(alice, RoomSet, "other", "everyone"),
+                await ask(alice, RoomLeave, "lobby"),
             ):
                 assert code(answer) == codes.UNAVAILABLE.number
                 assert isinstance(answer, frames.Error)
                 assert answer.retry_after
             await running.worker._rooms.keep()  # is put off too
-        assert isinstance(await ask(alice, Roomleave, "lobby"), frames.Ok)
+        assert isinstance(await ask(alice, RoomLeave, "lobby"), frames.Ok)
         await join(alice)
         assert isinstance(await write(alice, "x"), frames.Ok)
 

@@ -15,7 +15,7 @@ from gateway.hub.rooms import RoomHub, SessionGone
 from gateway.store import events
 from gateway.store.rooms import Joined, Top
 from protocol import codec
-from protocol.frames import Priority, Roomstate
+from protocol.frames import Priority, RoomState
 from tests.harness import eventually
 
 
@@ -401,7 +401,7 @@ async def test_a_new_numbering_is_told_before_its_first_message() -> None:
     slow.full = False
     setting.publish("lobby", 3, epoch=b"e2")
     await setting.run(5)
-    told = codec.websocket_binary(codec.encode(Roomstate("lobby", 1, 0, "e2")))
+    told = codec.websocket_binary(codec.encode(RoomState("lobby", 1, 0, "e2")))
     assert early.written == b"1;2;3;" + told + b"2;3;"
     # A client that does not read is given no number of an epoch that it was not told of.
     assert slow.written == b""
@@ -409,7 +409,7 @@ async def test_a_new_numbering_is_told_before_its_first_message() -> None:
     await setting.hub.keep()
     setting.publish("lobby", 4, epoch=b"e2")
     await setting.run(5)
-    told = codec.websocket_binary(codec.encode(Roomstate("lobby", 0, 7, "e2")))
+    told = codec.websocket_binary(codec.encode(RoomState("lobby", 0, 7, "e2")))
     assert slow.written == told + b"4;"
 
 
@@ -423,7 +423,7 @@ async def test_a_new_numbering_is_found_by_the_next_look_too() -> None:
     await setting.hub.keep()
     setting.publish("lobby", 5, epoch=b"e2")
     await setting.run(3)
-    states = (Roomstate("lobby", 4, 0, "e2"), Roomstate("lobby", 0, 7, "e2"))
+    states = (RoomState("lobby", 4, 0, "e2"), RoomState("lobby", 0, 7, "e2"))
     told = [codec.websocket_binary(codec.encode(state)) for state in states]
     assert session.written == b"".join((b"9;", *told, b"5;"))
     assert setting.hub.top("app", "lobby") == Top("e2", 5)

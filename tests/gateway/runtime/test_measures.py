@@ -134,7 +134,7 @@ async def test_nobodys_name_is_in_the_exposition(metered: Metered) -> None:
     ):
         await alice.connect(token, "devicenottobeseen", platform="platformnottobeseen")
         await alice.say(OTHER, "bodynottobeseen", "clientidnottobeseen")
-        await alice.send(frames.Roomjoin(alice.request_id(), "roomnottobeseen"))
+        await alice.send(frames.RoomJoin(alice.request_id(), "roomnottobeseen"))
         await alice.say("r:roomnottobeseen", "bodynottobeseen")
         await alice.send(frames.GroupCreate(alice.request_id(), "c1", "groupnottobeseen", [OTHER]))
         await alice.send(frames.Ping())

@@ -283,12 +283,12 @@ async def test_a_room_and_a_large_message_are_cut_into_their_frames(
         Operator.of(running) as operator,
         running.client("bob") as bob,
     ):
-        await bob.send(frames.Roomjoin(bob.request_id(), "lobby"))
+        await bob.send(frames.RoomJoin(bob.request_id(), "lobby"))
         await bob.until(frames.Ok)
         await operator.begin("t1", "bob")
         for number in range(3):
             await bob.send(
-                frames.Roomsend(bob.request_id(), f"c{number}", "r:lobby", "text", b"x" * 20_000)
+                frames.RoomSend(bob.request_id(), f"c{number}", "r:lobby", "text", b"x" * 20_000)
             )
         for number in range(1, 4):
             line = await operator.until("out", "roompush", number)

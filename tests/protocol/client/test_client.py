@@ -98,7 +98,7 @@ async def test_however_its_task_ends_whoever_waits_is_told(setting: Setting) -> 
             asyncio.create_task(client.presence(["bob"], timeout=None)),
             asyncio.create_task(_next(client)),
         ]
-        await peer.expect(frames.Roomjoin)
+        await peer.expect(frames.RoomJoin)
         assert client._task is not None
         client._task.cancel()
         told = await setting.events.next(Disconnected)

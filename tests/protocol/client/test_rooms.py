@@ -22,22 +22,22 @@ from protocol.client import (
     Signal,
 )
 from protocol.client.rooms import BUFFER
-from protocol.frames import Message, Roomjoin, Roomleave, Roompush, Roomsend, Roomset, Roomstate
+from protocol.frames import Message, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet, RoomState
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import Peer
 
 
-def push(seq: int, priority: int = 1, room: str = "lobby") -> Roompush:
+def push(seq: int, priority: int = 1, room: str = "lobby") -> RoomPush:
     """Number `seq` of a room, whose body is the number."""
     id = seq.to_bytes(16, "big")
-    return Roompush(seq, priority, Message(id, "bob", f"r:{room}", 5, "text", str(seq).encode()))
+    return RoomPush(seq, priority, Message(id, "bob", f"r:{room}", 5, "text", str(seq).encode()))
 
 
 async def let_in(
     peer: Peer, *then: frames.ServerFrame, epoch: str = "r1", seq: int = 0, members: int = 1
-) -> Roomjoin:
+) -> RoomJoin:
     """Read a join and accept it; `then` comes in the same turn."""
-    asked = await peer.expect(Roomjoin)
+    asked = await peer.expect(RoomJoin)
     result = frames.Result(epoch=epoch, seq=seq, members=members)
     await peer.send(frames.Ok(asked.id, result), *then)
     return asked
@@ -68,10 +68,10 @@ async def test_a_room_is_joined_read_and_left(setting: Setting) -> None:
     """HP-15.1-2, HP-15.1-4: what comes in the same read as the answer is not lost."""
     async with setting.live() as (client, peer):
         answering = asyncio.create_task(
-            let_in(peer, push(5, 2), push(6, 0), Roomstate("lobby", 6, 9), seq=4, members=3)
+            let_in(peer, push(5, 2), push(6, 0), RoomState("lobby", 6, 9), seq=4, members=3)
         )
         async with client.room("lobby", last=2) as room:
-            assert await answering == Roomjoin(1 + 1, "lobby", 2, "", 0)
+            assert await answering == RoomJoin(1 + 1, "lobby", 2, "", 0)
             message = await anext(room)
             assert (message.seq, message.text, message.priority) == (5, "5", "high")
             assert (message.sender, message.room, message.time) == ("bob", "lobby", 5)
@@ -81,7 +81,7 @@ async def test_a_room_is_joined_read_and_left(setting: Setting) -> None:
             assert room.members == 9
 
             async def leaving() -> None:
-                left = await peer.expect(Roomleave)
+                left = await peer.expect(RoomLeave)
                 await peer.send(push(7), frames.Ok(left.id))
 
             answering_leave = asyncio.create_task(leaving())
@@ -94,15 +94,15 @@ async def test_sending_to_a_room(setting: Setting) -> None:
     """HP-15.2-1: with a priority; done when the server has said so."""
     async with setting.live() as (client, peer), in_room(client, peer) as room:
         sending = asyncio.create_task(room.send("hi", priority="low", client_id="c1"))
-        asked = await peer.expect(Roomsend)
-        assert asked == Roomsend(asked.id, "c1", "r:lobby", "text", b"hi", 0)
+        asked = await peer.expect(RoomSend)
+        assert asked == RoomSend(asked.id, "c1", "r:lobby", "text", b"hi", 0)
         assert not sending.done()
         await peer.send(frames.Ok(asked.id, frames.Result(id=b"m" * 16, time=7)))
         assert await sending == Sent(b"m" * 16, 7, "r:lobby")
         with pytest.raises(ValueError, match="priority"):
             await room.send("hi", priority="urgent")  # type: ignore[arg-type]
         sending = asyncio.create_task(room.send(b"\xff"))
-        asked = await peer.expect(Roomsend)
+        asked = await peer.expect(RoomSend)
         assert (asked.kind, asked.priority) == ("binary", 1)
         await peer.send(frames.Error(asked.id, 181, "read only"))
         with pytest.raises(RequestRefused, match="room_read_only"):
@@ -115,7 +115,7 @@ async def test_a_hole_is_told(setting: Setting) -> None:
         await peer.send(push(1), push(4), push(4), push(2), push(5))
         assert await numbers(room, 3) == [1, 4, 5]
         assert await setting.events.next(RoomGap) == RoomGap("lobby", 2)
-        await peer.send(Roomstate("lobby", 5, 3), Roomstate("lobby", 9, 3), push(8), push(10))
+        await peer.send(RoomState("lobby", 5, 3), RoomState("lobby", 9, 3), push(8), push(10))
         assert await setting.events.next(RoomGap) == RoomGap("lobby", 4)
         assert await numbers(room, 1) == [10]
 
@@ -138,7 +138,7 @@ async def test_a_room_is_joined_again_after_a_cut(setting: Setting) -> None:
         peer = await setting.server.peer()
         await peer.accept()
         asked = await let_in(peer, push(8), seq=7, members=5)
-        assert asked == Roomjoin(asked.id, "lobby", 200, "r1", 2)
+        assert asked == RoomJoin(asked.id, "lobby", 200, "r1", 2)
         assert await setting.events.next(RoomGap) == RoomGap("lobby", 5)
         assert await numbers(room, 1) == [8]
         assert room.members == 5
@@ -165,7 +165,7 @@ async def test_a_send_waits_until_the_room_is_joined_again(setting: Setting) -> 
         peer = await setting.server.peer()
         await peer.accept()
         await let_in(peer)
-        asked = await peer.expect(Roomsend)
+        asked = await peer.expect(RoomSend)
         await peer.send(frames.Ok(asked.id, frames.Result(id=b"m" * 16, time=7)))
         await sending
 
@@ -174,14 +174,14 @@ async def test_a_send_that_overtakes_the_join_is_sent_again(setting: Setting) ->
     """HP-15.1-6: one that was under way when the connection was lost, with the same name."""
     async with setting.live() as (client, peer), in_room(client, peer) as room:
         sending = asyncio.create_task(room.send("hi", client_id="c1"))
-        await peer.expect(Roomsend)
+        await peer.expect(RoomSend)
         peer.cut()
         peer = await setting.server.peer()
         await peer.accept()
-        early = await peer.expect(Roomsend)
+        early = await peer.expect(RoomSend)
         await peer.send(frames.Error(early.id, 180, "not in the room"))
         await let_in(peer)
-        again = await peer.expect(Roomsend)
+        again = await peer.expect(RoomSend)
         assert again.client_id == early.client_id == "c1"
         await peer.send(frames.Ok(again.id, frames.Result(id=b"m" * 16, time=7)))
         await sending
@@ -191,7 +191,7 @@ async def test_a_refused_join_raises(setting: Setting) -> None:
     """The first one where it was asked for; a later one where the room is read."""
     async with setting.live() as (client, peer):
         entering = asyncio.create_task(client.room("lobby").__aenter__())
-        asked = await peer.expect(Roomjoin)
+        asked = await peer.expect(RoomJoin)
         await peer.send(frames.Error(asked.id, 183, "too many"))
         with pytest.raises(RequestRefused, match="too_many_rooms"):
             await entering
@@ -199,7 +199,7 @@ async def test_a_refused_join_raises(setting: Setting) -> None:
             peer.cut()
             peer = await setting.server.peer()
             await peer.accept()
-            asked = await peer.expect(Roomjoin)
+            asked = await peer.expect(RoomJoin)
             await peer.send(frames.Error(asked.id, 183, "too many"))
             with pytest.raises(RequestRefused, match="too_many_rooms"):
                 await anext(room)
@@ -211,7 +211,7 @@ async def test_a_send_without_a_room_runs_out_of_time(setting: Setting) -> None:
     """The outcome is unknown, and said so with the name to send it again by."""
     async with setting.live() as (client, peer), in_room(client, peer) as room:
         sending = asyncio.create_task(room.send("hi", client_id="c9", timeout=0.01))
-        await peer.expect(Roomsend)
+        await peer.expect(RoomSend)
         with pytest.raises(SendTimeout) as caught:
             await sending
         assert caught.value.client_id == "c9"
@@ -260,8 +260,8 @@ async def test_setting_a_room(setting: Setting) -> None:
     """HP-15.4-1: creates it, or says who may write."""
     async with setting.live() as (client, peer):
         asking = asyncio.create_task(client.set_room("news", "admins", admins=["bob"]))
-        asked = await peer.expect(Roomset)
-        assert asked == Roomset(asked.id, "news", "admins", ("bob",))
+        asked = await peer.expect(RoomSet)
+        assert asked == RoomSet(asked.id, "news", "admins", ("bob",))
         await peer.send(frames.Ok(asked.id))
         await asking
 
@@ -289,8 +289,8 @@ async def test_a_new_numbering_is_told_and_gone_on_with(setting: Setting) -> Non
     """HP-15.6-6, HP-15.6-4: numbers that were had come again, for other messages. An empty epoch
     says nothing."""
     async with setting.live() as (client, peer), in_room(client, peer, epoch="e1") as room:
-        await peer.send(push(1), push(2), Roomstate("lobby", 2, 3), push(3))
-        await peer.send(Roomstate("lobby", 1, 3, "e2"), push(2), push(3))
+        await peer.send(push(1), push(2), RoomState("lobby", 2, 3), push(3))
+        await peer.send(RoomState("lobby", 1, 3, "e2"), push(2), push(3))
         assert await numbers(room, 5) == [1, 2, 3, 2, 3]
         assert await setting.events.next(RoomGap) == RoomGap("lobby", None)
         peer.cut()
