@@ -20,7 +20,7 @@ from bench.micro import APP, BODY, KEYRING
 from gateway.chat.records import Records
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.sealing import Sealer
-from gateway.store.inbox import Inboxes, Talk
+from gateway.store.inbox import InboxStore, Talk
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
@@ -59,7 +59,7 @@ async def measure(url: str) -> dict[str, float]:
     link, _ = open_redis(url, Stamp(Identity.of(KEYRING), lambda: True), lambda *_: None, Tasks())
     await link.start()
     try:
-        inboxes, records, kept = Inboxes(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)
+        inboxes, records, kept = InboxStore(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)
         now_ms = time.time_ns() // 1_000_000
         pairs = [(f"alice{number:05}", f"bob{number:05}") for number in range(PAIRS)]
         await asyncio.gather(

@@ -29,7 +29,7 @@ from gateway.chat.records import Records
 from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer
-from gateway.store.inbox import Inboxes, Talk
+from gateway.store.inbox import InboxStore, Talk
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
@@ -105,7 +105,7 @@ async def with_store(url: str) -> dict[str, float]:
     link, _ = open_redis(url, Stamp(Identity.of(KEYRING), lambda: True), lambda *_: None, Tasks())
     await link.start()
     try:
-        inboxes = Inboxes(link, Keys("sg"))
+        inboxes = InboxStore(link, Keys("sg"))
         record = Records(Sealer(KEYRING)).make(
             APP, frames.Message(b"\1" * 16, "alice", "bob", 0, "text", BODY), CONVERSATION
         )

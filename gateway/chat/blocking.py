@@ -10,17 +10,17 @@ from collections.abc import Callable
 
 from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handlers
-from gateway.store.blocks import Blocks, TooManyBlocks
+from gateway.store.blocks import BlockStore, TooManyBlocks
 from protocol import codes, frames
 from protocol.frames import Result
 from protocol.ids import is_user_id
 from protocol.limits import MAX_BLOCKS
 
 
-class Blocking:
+class BlockChat:
     """Answers block, unblock and blocks. `clock_ms` gives milliseconds since 1970."""
 
-    def __init__(self, blocks: Blocks, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, blocks: BlockStore, clock_ms: Callable[[], int]) -> None:
         self._blocks = blocks
         self._clock_ms = clock_ms
 

@@ -20,9 +20,9 @@ from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handlers
 from gateway.store.errors import Unavailable
 from gateway.store.group_state import Group, Member
-from gateway.store.groups import Groups
-from gateway.store.inbox import Inboxes, Talk
-from gateway.store.log import Logs
+from gateway.store.groups import GroupStore
+from gateway.store.inbox import InboxStore, Talk
+from gateway.store.log import LogStore
 from protocol import codec, codes, frames
 from protocol.frames import GroupInfo, GroupMember, Message, Result
 from protocol.ids import GROUP, group_id, group_of, notice_id
@@ -41,9 +41,9 @@ class GroupChat:
 
     def __init__(
         self,
-        groups: Groups,
-        inboxes: Inboxes,
-        logs: Logs,
+        groups: GroupStore,
+        inboxes: InboxStore,
+        logs: LogStore,
         records: Records,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -76,7 +76,7 @@ class GroupChat:
         """Store `message` for every member of the group that it is for, and the history if asked.
 
         `expires_ms` is when the message's own time to live ends.
-        As `Inboxes.deliver`; messages to one group leave in the order of these calls (G3).
+        As `InboxStore.deliver`; messages to one group leave in the order of these calls (G3).
 
         Raises:
             Refused: unknown_recipient. The future too: unknown_group, not_a_member, muted.

@@ -13,7 +13,7 @@ from gateway.chat.records import Records
 from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handlers
 from gateway.security.sealing import Tampered
-from gateway.store.log import Logs
+from gateway.store.log import LogStore
 from protocol import codec, codes
 from protocol.frames import Entry, Forget, History, Place, Result
 from protocol.ids import GROUP
@@ -28,7 +28,7 @@ _PLACE_BYTES: Final = 20
 _log = structlog.get_logger("chat")
 
 
-class Histories:
+class HistoryChat:
     """Answers `History` and `Forget`. `clock_ms` gives milliseconds since 1970.
 
     Who may read a conversation is decided by its name: a caller names it by its other end, and
@@ -36,7 +36,7 @@ class Histories:
     """
 
     def __init__(
-        self, logs: Logs, groups: GroupChat, records: Records, clock_ms: Callable[[], int]
+        self, logs: LogStore, groups: GroupChat, records: Records, clock_ms: Callable[[], int]
     ) -> None:
         self._logs = logs
         self._groups = groups

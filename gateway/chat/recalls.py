@@ -23,8 +23,8 @@ from gateway.chat.requests import Caller, Handlers
 from gateway.security.sealing import Tampered
 from gateway.store.audience import Audience
 from gateway.store.errors import Unavailable
-from gateway.store.inbox import NO_TALK, Inboxes
-from gateway.store.replacing import Changed, Replacing, Where
+from gateway.store.inbox import NO_TALK, InboxStore
+from gateway.store.replacing import Changed, RewriteStore, Where
 from protocol import codec, codes
 from protocol.frames import Edit, EditNotice, Extra, Message, Recall, RecallNotice, Result
 from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
@@ -50,13 +50,13 @@ class _Talk:
     over_others: bool
 
 
-class Recalls:
+class RecallChat:
     """Answers `Recall` and `Edit`. `clock_ms` gives milliseconds since 1970."""
 
     def __init__(
         self,
-        replacing: Replacing,
-        inboxes: Inboxes,
+        replacing: RewriteStore,
+        inboxes: InboxStore,
         groups: GroupChat,
         records: Records,
         clock_ms: Callable[[], int],

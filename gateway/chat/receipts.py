@@ -18,7 +18,7 @@ from protocol.ids import GROUP, peer_of
 from protocol.limits import MAX_RECEIPT_ROWS, MAX_UNREAD_ROWS
 
 
-class Receipts:
+class ReceiptChat:
     """Answers `Mark`, `Receipts` and `Unread`. `clock_ms` gives milliseconds since 1970."""
 
     def __init__(

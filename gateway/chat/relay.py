@@ -9,7 +9,7 @@ from typing import Any
 from gateway.apps.app import App
 from gateway.chat.records import Records
 from gateway.store import events
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import InboxStore
 from gateway.store.link import Link
 from protocol.frames import ServerFrame
 
@@ -18,7 +18,7 @@ class Relay:
     """Tells frames to users' sessions on every gateway of the region, sealed on the way."""
 
     def __init__(
-        self, link: Link, inboxes: Inboxes, records: Records, clock_ms: Callable[[], int]
+        self, link: Link, inboxes: InboxStore, records: Records, clock_ms: Callable[[], int]
     ) -> None:
         self._link = link
         self._inboxes = inboxes

@@ -53,7 +53,7 @@ class Audience(Protocol):
     def top(self, app_id: str, room_id: str) -> Top: ...
 
 
-class Rooms:
+class RoomChat:
     """Answers requests about rooms. `clock_ms` gives milliseconds since 1970."""
 
     def __init__(
@@ -150,7 +150,7 @@ class Rooms:
     def send(
         self, app: App, user: str, frame: Send | RoomSend
     ) -> tuple[bytes, asyncio.Future[int]]:
-        """Seal `frame` and publish it to its room; returns as `Sending.send` does.
+        """Seal `frame` and publish it to its room; returns as `MessageChat.send` does.
 
         Raises:
             Refused: unknown_recipient, body_too_large. The future: Unavailable, StoreFault,

@@ -11,23 +11,23 @@ from gateway.chat.groups import GroupChat
 from gateway.chat.options import expires_ms, extra_of, options_of
 from gateway.chat.records import Records
 from gateway.chat.refused import check_body, check_kind
-from gateway.chat.rooms import Rooms
+from gateway.chat.rooms import RoomChat
 from gateway.chat.times import Times
 from gateway.store import events
-from gateway.store.inbox import Inboxes, Talk
+from gateway.store.inbox import InboxStore, Talk
 from protocol.frames import Message, RoomSend, Send, Transient
 from protocol.ids import GROUP, ROOM, message_id
 
 
-class Sending:
+class MessageChat:
     """Accepts messages. `clock_ms` gives milliseconds since 1970."""
 
     def __init__(
         self,
-        inboxes: Inboxes,
+        inboxes: InboxStore,
         records: Records,
         groups: GroupChat,
-        rooms: Rooms,
+        rooms: RoomChat,
         clock_ms: Callable[[], int],
     ) -> None:
         self._inboxes = inboxes

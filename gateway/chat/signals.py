@@ -11,7 +11,7 @@ from gateway.chat.refused import Refused, check_kind
 from gateway.chat.relay import Relay
 from gateway.chat.rooms import refused
 from gateway.store import events
-from gateway.store.groups import Groups
+from gateway.store.groups import GroupStore
 from gateway.store.rooms import RoomRefused, RoomStore
 from protocol import codes
 from protocol.frames import Signal, Signaled
@@ -19,14 +19,14 @@ from protocol.ids import group_of, is_user_id, room_of
 from protocol.limits import MAX_SIGNAL_BYTES, MAX_SIGNAL_MEMBERS
 
 
-class Signals:
+class SignalChat:
     """Passes signals on. `clock_ms` gives milliseconds since 1970."""
 
     def __init__(
         self,
         relay: Relay,
         rooms: RoomStore,
-        groups: Groups,
+        groups: GroupStore,
         records: Records,
         clock_ms: Callable[[], int],
     ) -> None:

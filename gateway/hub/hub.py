@@ -17,7 +17,7 @@ from gateway.apps.app import App
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.errors import AppNotFound
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import InboxStore
 from gateway.store.subscriber import Subscriber
 from gateway.tasks import Tasks, nothing_to_undo
 
@@ -86,7 +86,7 @@ class Hub:
     """One a process, whose `tasks` are. `make_frame` opens a record and frames it."""
 
     def __init__(
-        self, subscriber: Subscriber, inboxes: Inboxes, make_frame: FrameMaker, tasks: Tasks
+        self, subscriber: Subscriber, inboxes: InboxStore, make_frame: FrameMaker, tasks: Tasks
     ) -> None:
         self._subscriber = subscriber
         self._inboxes = inboxes

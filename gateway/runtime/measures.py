@@ -14,9 +14,9 @@ from gateway.runtime.reload import Reloading
 from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
 from gateway.store.errors import StampError
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import InboxStore
 from gateway.store.link import Link
-from gateway.store.log import Logs
+from gateway.store.log import LogStore
 from gateway.store.promises import Promises
 from gateway.store.region_clock import RegionClock
 from gateway.store.sweeper import Sweeper
@@ -34,8 +34,8 @@ class Measures:
     """
 
     counts: Counts
-    inboxes: Inboxes
-    logs: Logs
+    inboxes: InboxStore
+    logs: LogStore
     link: Link
     sweeper: Sweeper
     send_to_push: Tally

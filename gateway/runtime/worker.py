@@ -18,16 +18,16 @@ import structlog
 
 from gateway.address import Address
 from gateway.apps.app import App
-from gateway.chat.blocking import Blocking
+from gateway.chat.blocking import BlockChat
 from gateway.chat.groups import GroupChat
-from gateway.chat.history import Histories
+from gateway.chat.history import HistoryChat
 from gateway.chat.presence import PresenceChat
-from gateway.chat.recalls import Recalls
-from gateway.chat.receipts import Receipts
+from gateway.chat.recalls import RecallChat
+from gateway.chat.receipts import ReceiptChat
 from gateway.chat.relay import Relay
-from gateway.chat.rooms import Rooms
-from gateway.chat.sending import Sending
-from gateway.chat.signals import Signals
+from gateway.chat.rooms import RoomChat
+from gateway.chat.sending import MessageChat
+from gateway.chat.signals import SignalChat
 from gateway.config import Settings, Source
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
@@ -55,21 +55,21 @@ from gateway.session.services import Services
 from gateway.session.session import Session
 from gateway.session.tracing import Tracer
 from gateway.session.wheel import RESOLUTION_S, Wheel
-from gateway.store.blocks import Blocks
+from gateway.store.blocks import BlockStore
 from gateway.store.directory import REFRESH_S, AppDirectory
 from gateway.store.errors import NotDurable, StampError, StoreError, Unavailable
-from gateway.store.groups import Groups
+from gateway.store.groups import GroupStore
 from gateway.store.headcount import Headcount
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
-from gateway.store.log import Logs
+from gateway.store.log import LogStore
 from gateway.store.opening import open_redis
 from gateway.store.presence import GATEWAY_CHARS, PresenceStore
 from gateway.store.promises import LOOK_EVERY_S, Promises
-from gateway.store.rates import Rates
+from gateway.store.rates import RateStore
 from gateway.store.receipts import ReceiptStore
 from gateway.store.region_clock import TIME, RegionClock
-from gateway.store.replacing import Replacing
+from gateway.store.replacing import RewriteStore
 from gateway.store.rooms import RoomStore
 from gateway.store.stamp import Call, Stamp
 from gateway.store.sweeper import Sweeper
@@ -124,9 +124,9 @@ class Worker:
             promises,
         )
         self._apps_channel = keys.apps_channel
-        inboxes = Inboxes(self._link, keys)
-        logs = Logs(self._link, keys)
-        blocks = Blocks(self._link, keys)
+        inboxes = InboxStore(self._link, keys)
+        logs = LogStore(self._link, keys)
+        blocks = BlockStore(self._link, keys)
         self._directory = AppDirectory(
             self._link, keys, sealer, self._app_deleted, self._app_changed
         )
@@ -137,7 +137,7 @@ class Worker:
         self._rooms = RoomHub(
             self._subscriber, room_store, self._hub.find, framing.in_room, self._clock.wall_ms
         )
-        rooms = Rooms(room_store, framing.room_records, self._rooms, self._clock.wall_ms)
+        rooms = RoomChat(room_store, framing.room_records, self._rooms, self._clock.wall_ms)
         relay = Relay(self._link, inboxes, records, self._clock.wall_ms)
         self._wheel = Wheel(self._clock.steady())
         self.gateway = gateway = secrets.token_hex(GATEWAY_CHARS // 2)
@@ -156,7 +156,7 @@ class Worker:
         presence = PresenceChat(
             presence_store, framing.statuses, self._presence, self._clock.wall_ms
         )
-        groups = Groups(self._link, keys, inboxes, self._clock.wall_ms)
+        groups = GroupStore(self._link, keys, inboxes, self._clock.wall_ms)
         group_chat = GroupChat(groups, inboxes, logs, records, self._clock.wall_ms)
         self._sweeper = Sweeper(
             self._link,
@@ -166,7 +166,9 @@ class Worker:
             self._clock.wall_ms,
             lambda: self._region_clock is None or self._region_clock.trusted,
         )
-        receipts = Receipts(ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms)
+        receipts = ReceiptChat(
+            ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms
+        )
         handshake = Handshake(settings.region, settings.directory, self._directory)
         lines = Lines(sealer.names)
         self._tracer = Tracer(
@@ -177,7 +179,7 @@ class Worker:
             directory=self._directory,
             inboxes=inboxes,
             records=records,
-            sending=Sending(inboxes, records, group_chat, rooms, self._clock.wall_ms),
+            sending=MessageChat(inboxes, records, group_chat, rooms, self._clock.wall_ms),
             hub=self._hub,
             wheel=self._wheel,
             clock=self._clock,
@@ -185,11 +187,11 @@ class Worker:
             handlers={
                 **group_chat.handlers(),
                 **rooms.handlers(),
-                **Blocking(blocks, self._clock.wall_ms).handlers(),
+                **BlockChat(blocks, self._clock.wall_ms).handlers(),
                 **presence.handlers(),
-                **Histories(logs, group_chat, records, self._clock.wall_ms).handlers(),
-                **Recalls(
-                    Replacing(self._link, keys),
+                **HistoryChat(logs, group_chat, records, self._clock.wall_ms).handlers(),
+                **RecallChat(
+                    RewriteStore(self._link, keys),
                     inboxes,
                     group_chat,
                     records,
@@ -197,11 +199,11 @@ class Worker:
                 ).handlers(),
                 **receipts.handlers(),
             },
-            limits=Limits(Rates(self._link, keys), self._clock),
+            limits=Limits(RateStore(self._link, keys), self._clock),
             app_limit=AppLimit(headcount, presence_store.tell),
             blocks=blocks,
             rooms=self._rooms,
-            signals=Signals(relay, room_store, groups, records, self._clock.wall_ms),
+            signals=SignalChat(relay, room_store, groups, records, self._clock.wall_ms),
             presence=self._presence,
             gateway=gateway,
             lines=lines,

@@ -19,7 +19,7 @@ from gateway.apps.tiers import Rate, Tier
 from gateway.chat.refused import Refused
 from gateway.session.bucket import RecentBuckets, TokenBucket
 from gateway.session.clock import Clock
-from gateway.store.rates import Rates
+from gateway.store.rates import RateStore
 from protocol import codes
 
 REPORT_SHARE: Final = 10
@@ -40,7 +40,7 @@ class SharedBucket(TokenBucket):
 
     __slots__ = ("_app_id", "_clock", "_rate", "_rates", "_told", "_user", "holders", "taken")
 
-    def __init__(self, rates: Rates, clock: Clock, app_id: str, user: str, rate: Rate) -> None:
+    def __init__(self, rates: RateStore, clock: Clock, app_id: str, user: str, rate: Rate) -> None:
         self._rates = rates
         self._clock = clock
         self._app_id = app_id
@@ -158,7 +158,7 @@ def _refusal(limit: str, wait: float) -> Refused:
 class Limits:
     """The shared buckets of a process, each kept while a session here needs it."""
 
-    def __init__(self, rates: Rates, clock: Clock) -> None:
+    def __init__(self, rates: RateStore, clock: Clock) -> None:
         self._rates = rates
         self._clock = clock
         self._buckets: dict[tuple[str, str], SharedBucket] = {}

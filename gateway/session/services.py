@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.chat.records import Records
 from gateway.chat.requests import Handlers
-from gateway.chat.sending import Sending
-from gateway.chat.signals import Signals
+from gateway.chat.sending import MessageChat
+from gateway.chat.signals import SignalChat
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
@@ -20,9 +20,9 @@ from gateway.session.limits import Limits
 from gateway.session.lines import Lines
 from gateway.session.saving import Saving
 from gateway.session.wheel import Wheel
-from gateway.store.blocks import Blocks
+from gateway.store.blocks import BlockStore
 from gateway.store.directory import AppDirectory
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import InboxStore
 from gateway.tasks import Tasks
 from protocol.codes import CloseCode
 
@@ -63,9 +63,9 @@ class Services:
 
     handshake: Handshake
     directory: AppDirectory
-    inboxes: Inboxes
+    inboxes: InboxStore
     records: Records
-    sending: Sending
+    sending: MessageChat
     hub: Hub
     wheel: Wheel
     clock: Clock
@@ -73,9 +73,9 @@ class Services:
     handlers: Handlers
     limits: Limits
     app_limit: AppLimit
-    blocks: Blocks
+    blocks: BlockStore
     rooms: RoomHub
-    signals: Signals
+    signals: SignalChat
     presence: PresenceHub
     gateway: str
     lines: Lines

@@ -48,7 +48,7 @@ NOBODY: Final = BlockedBy(0, frozenset())
 """Of a user whom nobody ever blocked."""
 
 
-class Blocks:
+class BlockStore:
     """The blocks of a region. Every method may raise `Unavailable` or `StoreFault`."""
 
     def __init__(self, link: Link, keys: Keys) -> None:

@@ -30,7 +30,7 @@ from gateway.store.group_state import (
     fields_of,
     member_of,
 )
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.scripts import script
@@ -88,11 +88,11 @@ class _Watch:
         return not self.reading and (self.telling is None or self.telling.done())
 
 
-class Groups:
+class GroupStore:
     """The groups of a region. Methods raise, or put into their future, `StoreError`s."""
 
     def __init__(
-        self, link: Link, keys: Keys, inboxes: Inboxes, clock_ms: Callable[[], int]
+        self, link: Link, keys: Keys, inboxes: InboxStore, clock_ms: Callable[[], int]
     ) -> None:
         self._link = link
         self._keys = keys

@@ -81,7 +81,7 @@ class Talk(NamedTuple):
 NO_TALK: Final = Talk("", "")
 
 
-class Inboxes:
+class InboxStore:
     """The inboxes of a region."""
 
     def __init__(self, link: Link, keys: Keys) -> None:

@@ -2,7 +2,7 @@
 
 A log is a Redis stream whose entry ids are ``<ms>-<seq>``, like an inbox's; next to it lies a hash:
 ``q`` and ``t`` last seq and ms, and ``w:<user>`` the entry up to which the user deleted the
-conversation. The log of two users lies in the bucket of one of them, and `Inboxes.deliver` writes
+conversation. The log of two users lies in the bucket of one of them, and `InboxStore.deliver` writes
 it. The log of a group lies in the group's bucket, and goes with it (group_change.lua).
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
@@ -41,7 +41,7 @@ class Page:
     next: Place | None
 
 
-class Logs:
+class LogStore:
     """The logs of a region."""
 
     def __init__(self, link: Link, keys: Keys) -> None:
@@ -60,10 +60,10 @@ class Logs:
         now_ms: int,
         expires_ms: int | None = None,
     ) -> asyncio.Future[Any]:
-        """Keep a group's `record`, unless this message id already is; see `Inboxes.deliver`.
+        """Keep a group's `record`, unless this message id already is; see `InboxStore.deliver`.
 
         Of a group that is no more, nothing is kept. Messages of a direct conversation are kept by
-        `Inboxes.deliver` itself.
+        `InboxStore.deliver` itself.
         """
         keys = self._keys.log(app_id, conversation)
         return self._link.run(

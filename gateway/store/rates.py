@@ -17,7 +17,7 @@ from gateway.store.scripts import script
 _SPEND: Final = script("spend")
 
 
-class Rates:
+class RateStore:
     """The buckets of a region."""
 
     def __init__(self, link: Link, keys: Keys) -> None:

@@ -66,7 +66,7 @@ class TooManyDevices(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The state of a device by `Inboxes.check`.
+    """The state of a device by `InboxStore.check`.
 
     `epoch` is empty where the session's numbering, or its device's row, is void; `holder` is the
     session that has the device, or `DISPLACED`; `revoked_before_ms` is 0 where nothing was revoked;

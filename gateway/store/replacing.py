@@ -89,7 +89,7 @@ class Changed:
     final: bool
 
 
-class Replacing:
+class RewriteStore:
     """Changes messages in the streams of a region."""
 
     def __init__(self, link: Link, keys: Keys) -> None:

@@ -1,6 +1,6 @@
 """The sweeper: what is past its time leaves Redis within a minute, read or not.
 
-Reading already hides it to the millisecond (`Inboxes.page`); this is about the sealed bytes. In an
+Reading already hides it to the millisecond (`InboxStore.page`); this is about the sealed bytes. In an
 inbox or log of more than 100 messages (1,000 for a message's own time to live) Redis frees them
 block by block, so a few may go later (sweep.lua, erase.lua).
 
@@ -22,7 +22,7 @@ from gateway.apps.app import AppError
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
-from gateway.store.groups import Groups
+from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS, STALE_MS
 from gateway.store.keys import BUCKETS, GROUP_DUE, LOG_DUE, STAMP, Keys
 from gateway.store.link import Link
@@ -56,7 +56,7 @@ class Sweeper:
         link: Link,
         keys: Keys,
         directory: AppDirectory,
-        groups: Groups,
+        groups: GroupStore,
         clock_ms: Callable[[], int],
         trusted: Callable[[], bool],
     ) -> None:

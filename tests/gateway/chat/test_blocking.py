@@ -9,7 +9,7 @@ import pytest
 from gateway.chat import blocking
 from gateway.config import Settings
 from gateway.store import blocks as blocks_module
-from gateway.store.blocks import Blocks
+from gateway.store.blocks import BlockStore
 from gateway.store.errors import Unavailable
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
@@ -162,14 +162,14 @@ async def test_a_reading_that_fails_is_made_up_for(
     one, other = two
     failed: list[str] = []
 
-    async def away(_: Blocks, app_id: str, user: str) -> None:
+    async def away(_: BlockStore, app_id: str, user: str) -> None:
         failed.append(user)
         raise Unavailable("away")
 
     async with one.client("alice") as alice, other.client("mallory") as mallory:
         with monkeypatch.context() as patch:
             patch.setattr(other.worker._hub, "heard", lambda channel, payload: None)
-            patch.setattr(Blocks, "blocked_by", away)
+            patch.setattr(BlockStore, "blocked_by", away)
             await done(alice, frames.Block, "mallory")
             other.pass_time(31)
             await eventually(lambda: failed)

@@ -10,7 +10,7 @@ import redis
 
 from gateway.config import Settings
 from gateway.store.keys import Keys
-from gateway.store.log import Logs
+from gateway.store.log import LogStore
 from protocol import codes, frames
 from protocol.frames import Place
 from tests.gateway.chat.grouping import ask, created, done, read, said
@@ -196,9 +196,9 @@ async def test_what_was_under_way_begins_no_other_log(
     ):
         group = await created(alice, "bob")
         stalled: list[asyncio.Future[int]] = []
-        add = Logs.add
+        add = LogStore.add
 
-        def later(logs: Logs, *arguments: Any) -> asyncio.Future[int]:
+        def later(logs: LogStore, *arguments: Any) -> asyncio.Future[int]:
             accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             accepted.add_done_callback(
                 lambda _: add(logs, *arguments).add_done_callback(kept.set_result)
@@ -207,7 +207,7 @@ async def test_what_was_under_way_begins_no_other_log(
             return accepted
 
         kept: asyncio.Future[asyncio.Future[int]] = asyncio.get_running_loop().create_future()
-        monkeypatch.setattr(Logs, "add", later)
+        monkeypatch.setattr(LogStore, "add", later)
         sending = asyncio.create_task(said(alice, group, "late"))
         await eventually(lambda: stalled)
         await done(other, "delete", group)

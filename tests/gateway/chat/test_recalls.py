@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.store.errors import Unavailable
-from gateway.store.replacing import Replacing
+from gateway.store.replacing import RewriteStore
 from protocol import frames
 from protocol.limits import MAX_EDITS
 from tests.gateway.chat.grouping import created, done
@@ -244,7 +244,7 @@ async def test_a_gateway_that_died_on_the_way(
             async def dies(*_: Any) -> None:
                 raise Unavailable("killed")
 
-            monkeypatch.setattr(Replacing, "spread", dies)
+            monkeypatch.setattr(RewriteStore, "spread", dies)
             call = recall(alice, "bob", message) if what == "recall" else None
             assert await (call or edit(alice, "bob", message, "new")) == "unavailable"
             monkeypatch.undo()

@@ -11,7 +11,7 @@ from gateway.apps.app import App
 from gateway.hub.hub import HEAL_SLICE, Hub
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.subscriber import Subscriber
@@ -127,7 +127,7 @@ def made() -> Made:
 @pytest.fixture
 def hub(notes: Notes, made: Made) -> Hub:
     """A hub between the two."""
-    inboxes = Inboxes(cast("Link", None), Keys("sg"))
+    inboxes = InboxStore(cast("Link", None), Keys("sg"))
     return Hub(cast("Subscriber", notes), inboxes, made, Tasks())
 
 
@@ -146,7 +146,7 @@ async def test_a_relayed_frame_reaches_every_session_that_is_here(hub: Hub, made
     here = [Listening("alice"), Listening("alice")]
     for session in here:
         hub.join(session)
-    channel = Inboxes(cast("Link", None), Keys("sg")).channel(APP, "alice")
+    channel = InboxStore(cast("Link", None), Keys("sg")).channel(APP, "alice")
     hub.heard(channel.encode(), events.relayed(b"typing"))
     assert [session.told for session in here] == [[f"{APP}:alice:typing".encode()]] * 2
     assert made.count == 1

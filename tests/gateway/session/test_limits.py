@@ -15,7 +15,7 @@ from gateway.apps.tiers import TIERS, Rate
 from gateway.config import Settings
 from gateway.session.limits import Limits
 from gateway.store.errors import Unavailable
-from gateway.store.rates import Rates
+from gateway.store.rates import RateStore
 from gateway.store.readers import Reader
 from protocol import codes, frames
 from tests.gateway.replicas import blast, counted, two_workers
@@ -202,7 +202,7 @@ async def test_no_message_waits_for_the_shared_buckets(
             return future
 
         with monkeypatch.context() as patch:
-            patch.setattr(Rates, "spend", spend)
+            patch.setattr(RateStore, "spend", spend)
             async with running.client("alice") as client:
                 # To two: the clock stands, and a conversation runs a second ahead at most.
                 for to in (f"sink{turn}", f"drain{turn}"):
@@ -225,13 +225,15 @@ async def test_a_session_that_sent_nothing_has_nothing_to_tell(
 ) -> None:
     """Who only connects and leaves costs the store one question, and no report."""
     limits, told = running.worker._services.limits, []
-    spend = Rates.spend
+    spend = RateStore.spend
 
-    def counting(rates: Rates, app_id: str, user: str, rate: Rate, count: int, now_ms: int) -> Any:
+    def counting(
+        rates: RateStore, app_id: str, user: str, rate: Rate, count: int, now_ms: int
+    ) -> Any:
         told.append((user, count))
         return spend(rates, app_id, user, rate, count, now_ms)
 
-    monkeypatch.setattr(Rates, "spend", counting)
+    monkeypatch.setattr(RateStore, "spend", counting)
     for sends in (0, 3):
         allowance = limits.open(running.app, "alice")
         for _ in range(sends):

@@ -25,8 +25,8 @@ from gateway.store.admin import Admin
 from gateway.store.directory import AppDirectory
 from gateway.store.endings import BROKEN_OFF, End
 from gateway.store.entries import Entry
-from gateway.store.groups import Groups
-from gateway.store.inbox import Inboxes
+from gateway.store.groups import GroupStore
+from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys, bucket_of
 from gateway.store.link import Link
 from gateway.store.node_link import NodeLink
@@ -58,8 +58,8 @@ def session(name: str) -> str:
     return name.ljust(events.SESSION_ID_CHARS, "0")
 
 
-async def acked(inboxes: Inboxes, *said: Any) -> None:
-    """`Inboxes.ack`, and wait for its answer."""
+async def acked(inboxes: InboxStore, *said: Any) -> None:
+    """`InboxStore.ack`, and wait for its answer."""
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     inboxes.ack(answer.set_result, *said)
     reply = await answer
@@ -94,11 +94,11 @@ class Store:
     clock: FakeClock
     app: App
     keys: Keys = field(init=False)
-    inboxes: Inboxes = field(init=False)
+    inboxes: InboxStore = field(init=False)
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.app.region)
-        self.inboxes = Inboxes(self.link, self.keys)
+        self.inboxes = InboxStore(self.link, self.keys)
 
     def use_tier(self, tier: str, inbox_cap: int | None = None) -> None:
         """As a gateway that has heard of the app's new tier; its cap may be another."""
@@ -208,7 +208,7 @@ class Store:
         """A sweeper as a gateway that knows no app yet has it."""
         sealer = Sealer(self.keyring)
         directory = AppDirectory(self.link, self.keys, sealer, lambda _: None)
-        groups = Groups(self.link, self.keys, self.inboxes, lambda: self.clock.ms)
+        groups = GroupStore(self.link, self.keys, self.inboxes, lambda: self.clock.ms)
         return Sweeper(self.link, self.keys, directory, groups, lambda: self.clock.ms, lambda: True)
 
     @contextlib.asynccontextmanager

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from gateway.security.keyring import Keyring
 from gateway.store.audience import Audience
 from gateway.store.group_state import Change, Group, Member
-from gateway.store.groups import Groups
+from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS
 from gateway.store.readers import Attached
 from protocol.frames import Cursor
@@ -78,10 +78,10 @@ class Machine(RuleBasedStateMachine):
     def set_tier(self, name: str) -> None:
         self.store.use_tier(name, inbox_cap=CAP)
 
-    def gateway(self) -> Groups:
+    def gateway(self) -> GroupStore:
         """What one gateway knows of groups: it keeps lists of members of its own."""
         store = self.store
-        return Groups(store.link, store.keys, store.inboxes, lambda: store.clock.ms)
+        return GroupStore(store.link, store.keys, store.inboxes, lambda: store.clock.ms)
 
     def record(self) -> bytes:
         """One that no other message has. It begins with its message's id, as all records do."""

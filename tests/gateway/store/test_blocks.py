@@ -8,7 +8,7 @@ import pytest
 
 from gateway.apps.tiers import TIERS
 from gateway.store import blocks as blocks_module
-from gateway.store.blocks import BlockedBy, Blocks, TooManyBlocks
+from gateway.store.blocks import BlockedBy, BlockStore, TooManyBlocks
 from gateway.store.errors import Unavailable
 from gateway.store.inbox import PROFILE_MS
 from gateway.store.keys import Keys
@@ -24,11 +24,11 @@ KEYS = Keys("sg")
 
 
 class Harness:
-    """`Blocks`, with the arguments that do not matter filled in."""
+    """`BlockStore`, with the arguments that do not matter filled in."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
-        self.blocks = Blocks(link, KEYS)
+        self.blocks = BlockStore(link, KEYS)
 
     async def change(self, user: str, other: str, blocked: bool, now_ms: int = NOW) -> None:
         await self.blocks.change(APP, TIER, user, other, blocked, now_ms)

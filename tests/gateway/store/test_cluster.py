@@ -25,7 +25,7 @@ from gateway.store.errors import (
     Unavailable,
     WrongRegionStamp,
 )
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
@@ -133,7 +133,7 @@ async def test_a_slot_moves_while_it_is_written_to(
     key = f"{{{keys.bucket}}}:list"
     source, target = _cluster.owner(slot), other_than(_cluster, slot)
     async with Ends(cluster_url).open() as ends:
-        inboxes, stop = Inboxes(ends.link, KEYS), asyncio.Event()
+        inboxes, stop = InboxStore(ends.link, KEYS), asyncio.Event()
 
         async def push(number: int) -> object:
             return await ends.link.call("RPUSH", key, number)
@@ -358,7 +358,7 @@ async def test_scripts_are_loaded_again_at_each_node(
     """G10: after SCRIPT FLUSH a repetition works, on whichever node it is."""
     users = [f"u{n}" for n in range(30)]
     async with Ends(cluster_url).open() as ends:
-        inboxes = Inboxes(ends.link, KEYS)
+        inboxes = InboxStore(ends.link, KEYS)
         for node in _cluster.primaries():
             node.ask("SCRIPT", "FLUSH")
 

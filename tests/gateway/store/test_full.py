@@ -23,22 +23,22 @@ from gateway.runtime.probe import Probe
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
-from gateway.store.blocks import Blocks
+from gateway.store.blocks import BlockStore
 from gateway.store.endings import BROKEN_OFF, End, Loss
 from gateway.store.errors import Unavailable
 from gateway.store.group_state import Change, Member
-from gateway.store.groups import Groups
-from gateway.store.inbox import Inboxes, Talk
+from gateway.store.groups import GroupStore
+from gateway.store.inbox import InboxStore, Talk
 from gateway.store.keys import STAMP
-from gateway.store.log import Logs
+from gateway.store.log import LogStore
 from gateway.store.node_link import NodeLink
 from gateway.store.opening import open_redis
 from gateway.store.presence import PresenceStore
-from gateway.store.rates import Rates
+from gateway.store.rates import RateStore
 from gateway.store.readers import Reader
 from gateway.store.receipts import Marks, ReceiptStore
 from gateway.store.region_clock import TIME
-from gateway.store.replacing import Changed, Replacing, Where
+from gateway.store.replacing import Changed, RewriteStore, Where
 from gateway.store.rooms import RoomStore, Top
 from gateway.store.scripts import SCRIPTS
 from gateway.store.servers import server_of
@@ -176,15 +176,15 @@ class Region:
     def __init__(self, store: Store, link: NodeLink) -> None:
         self.store, self.link, self.keys = store, link, store.keys
         self.app, self.tier, self.now = store.app, store.app.tier, store.clock.ms
-        self.inboxes = Inboxes(link, store.keys)
-        self.logs = Logs(link, store.keys)
-        self.blocks = Blocks(link, store.keys)
-        self.groups = Groups(link, store.keys, self.inboxes, lambda: store.clock.ms)
+        self.inboxes = InboxStore(link, store.keys)
+        self.logs = LogStore(link, store.keys)
+        self.blocks = BlockStore(link, store.keys)
+        self.groups = GroupStore(link, store.keys, self.inboxes, lambda: store.clock.ms)
         self.rooms = RoomStore(link, store.keys)
         self.receipts = ReceiptStore(link, store.keys)
         self.presence = PresenceStore(link, store.keys, "abcdef")
-        self.rates = Rates(link, store.keys)
-        self.replacing = Replacing(link, store.keys)
+        self.rates = RateStore(link, store.keys)
+        self.replacing = RewriteStore(link, store.keys)
         self.chat = GroupChat(
             self.groups, self.inboxes, self.logs, Records(Sealer(store.keyring)), lambda: self.now
         )

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.store.inbox import Talk
-from gateway.store.log import Logs
+from gateway.store.log import LogStore
 from gateway.store.rooms import RoomStore, Top
 from protocol.frames import Cursor, Place
 from tests.gateway.store.conftest import APP_ID, Store, message_id
@@ -102,7 +102,7 @@ async def test_an_inbox_that_ended_by_itself_is_no_loss_of_a_key(store: Store) -
     await store.sweeper().sweep()
     attached = await store.attach("ann")
     assert attached.lost == (1, 1)
-    logs = Logs(store.link, store.keys)
+    logs = LogStore(store.link, store.keys)
     await logs.page(APP_ID, store.app.tier, TALK, "ann", store.clock.ms, 10)
     await store.fill("ann", 1)
     await store.ack("ann", Cursor(attached.cursor.epoch, store.clock.ms, 2))
@@ -118,7 +118,7 @@ class Talking:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.logs = Logs(store.link, store.keys)
+        self.logs = LogStore(store.link, store.keys)
         self.keys = store.keys.log(APP_ID, TALK)
 
     async def say(self, *records: bytes) -> None:
@@ -184,7 +184,7 @@ async def test_a_groups_history_is_the_same(store: Store) -> None:
     """HP-13.1-1: `log.lua` writes it."""
     group = "ab" * 16
     talk = f"g:{group}"
-    logs, keys = Logs(store.link, store.keys), store.keys.log(APP_ID, f"g:{group}")
+    logs, keys = LogStore(store.link, store.keys), store.keys.log(APP_ID, f"g:{group}")
     store.raw.hset(store.keys.group(APP_ID, group).state, "v", 1)
 
     async def say(record: bytes) -> object:

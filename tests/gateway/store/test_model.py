@@ -16,7 +16,7 @@ from gateway.apps.tiers import TIERS
 from gateway.chat.recalls import RECALLED
 from gateway.security.keyring import Keyring
 from gateway.store.keys import bucket_of
-from gateway.store.replacing import Changed, Replacing
+from gateway.store.replacing import Changed, RewriteStore
 from protocol.limits import MAX_EDITS
 from tests.gateway.store.conftest import APP_ID
 from tests.gateway.store.machine import USERS, Machine
@@ -29,7 +29,7 @@ class Changing(Machine):
     def __init__(self) -> None:
         super().__init__()
         self.store.raw.config_set("rdbcompression", "no")  # so that a dump shows all bytes
-        self.replacing = Replacing(self.store.link, self.store.keys)
+        self.replacing = RewriteStore(self.store.link, self.store.keys)
         self.forgotten: set[tuple[str, bytes]] = set()
         """What must not be in the bytes of somebody's inbox any more."""
 

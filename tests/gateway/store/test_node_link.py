@@ -19,7 +19,7 @@ from gateway.store import node_link as module
 from gateway.store.access_admin import REVOKE
 from gateway.store.errors import StoreError, StoreFault, Unavailable
 from gateway.store.inbox import _CHECK as CHECK
-from gateway.store.inbox import Inboxes
+from gateway.store.inbox import InboxStore
 from gateway.store.keys import STAMP, Keys
 from gateway.store.readers import Reader
 from protocol.frames import Cursor
@@ -164,7 +164,7 @@ async def test_a_full_redis_is_unavailable_and_keeps_the_connection(servers: Ser
         raw.config_set("maxmemory", 0)
         async with linked(server.url) as link:
             raw.config_set("maxmemory", 1)
-            inboxes = Inboxes(link, Keys("sg"))
+            inboxes = InboxStore(link, Keys("sg"))
             assert await reasons([link.call("SET", "a", 1)]) == {"oom"}
             sent = inboxes.deliver(APP_ID, TIERS["free"], message_id(), ("ann",), b"r", 1)
             with pytest.raises(Unavailable, match="oom"):
@@ -309,7 +309,7 @@ async def test_a_short_count_of_replicas_is_not_ok(
     keys = Keys("sg")
     inbox = keys.user(APP_ID, "ann").inbox
     async with linked(primary.url, replicas=1) as link:
-        inboxes = Inboxes(link, keys)
+        inboxes = InboxStore(link, keys)
         with redis.Redis.from_url(replica.url) as copy, redis.Redis.from_url(primary.url) as raw:
 
             def deliver(mid: bytes) -> asyncio.Future[int]:

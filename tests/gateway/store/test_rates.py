@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.apps.tiers import Rate
 from gateway.store.keys import Keys
-from gateway.store.rates import Rates
+from gateway.store.rates import RateStore
 from tests.gateway.store.conftest import Store
 
 APP = "02" + "ab" * 15
@@ -14,7 +14,7 @@ NOW = 1_764_000_000_000
 
 async def left(store: Store, count: int, now_ms: int, user: str = "alice") -> float:
     """Spend, and say in how many ms the bucket is full."""
-    return float(await Rates(store.link, Keys("sg")).spend(APP, user, RATE, count, now_ms))
+    return float(await RateStore(store.link, Keys("sg")).spend(APP, user, RATE, count, now_ms))
 
 
 async def test_what_is_spent_comes_back(store: Store) -> None:

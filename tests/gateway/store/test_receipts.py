@@ -13,7 +13,7 @@ import redis
 from gateway.apps.tiers import TIERS
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
-from gateway.store.inbox import PROFILE_MS, Inboxes, Talk
+from gateway.store.inbox import PROFILE_MS, InboxStore, Talk
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.receipts import Marks, Raised, ReceiptStore
@@ -32,7 +32,7 @@ class Store:
     def __init__(self, link: Link, redis_client: Any) -> None:
         self.keys = Keys("sg")
         self.link = link
-        self.inboxes = Inboxes(link, self.keys)
+        self.inboxes = InboxStore(link, self.keys)
         self.receipts = ReceiptStore(link, self.keys)
         self.redis = redis_client
 

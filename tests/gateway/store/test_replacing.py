@@ -12,8 +12,8 @@ import pytest
 
 from gateway.store import replacing as module
 from gateway.store.keys import bucket_of
-from gateway.store.log import Logs
-from gateway.store.replacing import AT_ONCE, Changed, Found, Replacing
+from gateway.store.log import LogStore
+from gateway.store.replacing import AT_ONCE, Changed, Found, RewriteStore
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, message_id
 
@@ -40,10 +40,10 @@ async def deliver(store: Store, user: str, how_many: int, size: int = 24) -> lis
     return [record for _, record in messages]
 
 
-def logs_of(store: Store) -> Logs:
+def logs_of(store: Store) -> LogStore:
     """The logs of a region in which the group of `TALK` is."""
     store.raw.hset(store.keys.group(store.app.id, GROUP).state, "v", "1")
-    return Logs(store.link, store.keys)
+    return LogStore(store.link, store.keys)
 
 
 async def keep(store: Store, how_many: int) -> list[bytes]:
@@ -80,13 +80,13 @@ def inbox(store: Store, user: str) -> str:
 async def spread(store: Store, users: list[str], changed: Changed) -> None:
     """Change a message of `TALK` everywhere."""
     audience = store.inboxes.audience(store.app.id, users)
-    await Replacing(store.link, store.keys).spread(store.app.id, TALK, audience, changed)
+    await RewriteStore(store.link, store.keys).spread(store.app.id, TALK, audience, changed)
 
 
 async def found(store: Store, record: bytes, users: tuple[str, ...] = ()) -> Found | None:
     """Look for a message that was sent now."""
     now, mid = store.clock.ms, record[:16]
-    return await Replacing(store.link, store.keys).find(
+    return await RewriteStore(store.link, store.keys).find(
         store.app.id, store.app.tier, TALK, users, mid, now, now
     )
 
@@ -147,7 +147,7 @@ async def test_a_swap_goes_by_what_is_expected(store: Store, length: int) -> Non
     there = await found(store, record)
     assert there is not None
     assert there.entry.record == record
-    replacing, mid = Replacing(store.link, store.keys), record[:16]
+    replacing, mid = RewriteStore(store.link, store.keys), record[:16]
     first, second = change(mid, 1, store.clock.ms), change(mid, 1, store.clock.ms)
     made_ = await asyncio.gather(
         replacing.swap(there.where, first, 0), replacing.swap(there.where, second, 0)
@@ -352,7 +352,7 @@ async def test_where_a_message_is_looked_for(store: Store) -> None:
     assert there.where.stream == store.keys.log(store.app.id, TALK).log
     store.clock.advance(store.app.tier.retention_ms / 1000)
     now = store.clock.ms
-    replacing = Replacing(store.link, store.keys)
+    replacing = RewriteStore(store.link, store.keys)
     for at_ms, expected in ((now - store.app.tier.retention_ms, False), (0, False)):
         kept = await replacing.find(
             store.app.id, store.app.tier, TALK, ("bob",), record[:16], at_ms, now

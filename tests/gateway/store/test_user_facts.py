@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.apps.app import App
-from gateway.store.blocks import Blocks
+from gateway.store.blocks import BlockStore
 from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Ended, Loss, Lost
 from gateway.store.inbox import Talk
 from gateway.store.presence import PresenceStore
@@ -83,7 +83,7 @@ async def test_what_is_past_its_time_does_not_wait(store: Store) -> None:
 
 async def test_unread_blocks_and_revocation(store: Store) -> None:
     """By the names that the user has for them; both ways; and no more than is asked for."""
-    blocks = Blocks(store.link, store.keys)
+    blocks = BlockStore(store.link, store.keys)
     for user, other, blocked in (("ann", "eve", True), ("bob", "ann", True), ("cy", "ann", True)):
         await blocks.change(store.app.id, store.app.tier, user, other, blocked, store.clock.ms)
     await blocks.change(store.app.id, store.app.tier, "cy", "ann", False, store.clock.ms)
