@@ -2,8 +2,8 @@
 
 A log is a Redis stream whose entry ids are ``<ms>-<seq>``, like an inbox's; next to it lies a hash:
 ``q`` and ``t`` last seq and ms, and ``w:<user>`` the entry up to which the user deleted the
-conversation. The log of two users lies in the bucket of one of them, and `InboxStore.deliver` writes
-it. The log of a group lies in the group's bucket, and goes with it (group_change.lua).
+conversation. The log of two users lies in the bucket of one of them, and `InboxStore.deliver`
+writes it. The log of a group lies in the group's bucket, and goes with it (group_change.lua).
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
 `Unavailable` or `StoreFault`.

@@ -2,7 +2,8 @@
 
 A user's own side lies with the inbox, in the user's bucket: for each conversation with unread
 messages ``waiting``, a list of their times, and ``unread``, a sorted set of these conversations by
-when they became unread. `InboxStore.deliver` adds to them; a list ends with its newest message's time.
+when they became unread. `InboxStore.deliver` adds to them; a list ends with the time of its newest
+message.
 
 Watermarks lie in the conversation's bucket, together: so one read tells them of a whole group.
 

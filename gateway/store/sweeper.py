@@ -1,7 +1,7 @@
 """The sweeper: what is past its time leaves Redis within a minute, read or not.
 
-Reading already hides it to the millisecond (`InboxStore.page`); this is about the sealed bytes. In an
-inbox or log of more than 100 messages (1,000 for a message's own time to live) Redis frees them
+Reading already hides it to the millisecond (`InboxStore.page`); this is about the sealed bytes. In
+an inbox or log of more than 100 messages (1,000 for a message's own time to live) Redis frees them
 block by block, so a few may go later (sweep.lua, erase.lua).
 
 Each bucket has a due list, so an inbox or a log nobody touches is found without looking at the
