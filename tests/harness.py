@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import signal
 import ssl
@@ -36,9 +37,13 @@ from gateway.session.clock import Clock
 from gateway.store.admin import Admin
 from protocol import codec, frames
 from protocol.limits import PATH, SUBPROTOCOL
+from tests.inside import Inside
 
 ANSWER_S = 10.0
 """How long a test waits for what must come. Generous, because nothing is measured by it."""
+
+POLL_S = 0.002
+"""How long `until` waits between two looks."""
 
 START_S = 30.0
 """How long `homeport serve` may take until it accepts."""
@@ -71,11 +76,23 @@ class FakeClock:
         return int(self.now * 1000)
 
 
-async def eventually(condition: Callable[[], object]) -> None:
-    """Let the loop turn until `condition` holds, where nothing is sent that could be waited for."""
-    async with asyncio.timeout(ANSWER_S):
-        while not condition():  # noqa: ASYNC110 - nobody says when
-            await asyncio.sleep(0)
+async def until(condition: Callable[[], Any], what: str = "") -> Any:
+    """Wait for `condition`, where nothing is sent that could be waited for; returns what it said.
+
+    It may be asynchronous. Where it never holds, the failure says `what` was waited for, or else
+    shows the condition's source.
+    """
+    too_late = time.monotonic() + ANSWER_S
+    while True:
+        found = condition()
+        if inspect.isawaitable(found):
+            found = await found
+        if found:
+            return found
+        if time.monotonic() > too_late:
+            what = what or inspect.getsource(condition).strip()
+            raise AssertionError(f"waited {ANSWER_S:g} s in vain for: {what} (it is {found!r})")
+        await asyncio.sleep(POLL_S)
 
 
 class RawClient:
@@ -184,6 +201,11 @@ class RunningWorker:
         assert self.listening.wss is not None
         return f"wss://localhost:{self.listening.wss.port}{PATH}"
 
+    @property
+    def inside(self) -> Inside:
+        """What tests may know of the worker's inside."""
+        return Inside(self.worker)
+
     def token(self, user: str, app: App | None = None, **claims: Any) -> str:
         """A token for `user`, issued now by the gateway's clock."""
         app = app or self.app
@@ -194,7 +216,7 @@ class RunningWorker:
         """Let time pass, and have the gateway do at once what is due by then."""
         assert self.clock is not None
         self.clock.advance(seconds)
-        self.worker._wheel.advance(self.clock.steady)
+        self.inside.turn_wheel(self.clock.steady)
 
     @contextlib.asynccontextmanager
     async def client(

@@ -15,7 +15,7 @@ from gateway.store.keys import Keys
 from gateway.store.node_link import NodeLink
 from protocol import codes, frames
 from protocol.client import Client, Connected, Message, Reset, RoomGap
-from tests.harness import ANSWER_S, RawClient, eventually, running_worker
+from tests.harness import ANSWER_S, RawClient, running_worker, until
 from tests.system.site import DEADLINE_S, PATIENCE_S, Front, OpenSite, ws
 
 KEPT, GONE = 5, 5
@@ -137,10 +137,10 @@ async def test_a_live_session_trusts_no_number_until_it_was_checked(settings: Se
             link._greet = late_greet  # type: ignore[method-assign]
             for kind in ("normal", "pubsub"):
                 await store.client_kill_filter(_type=kind)
-            await eventually(lambda: not subscriber.up and not link.up)
+            await until(lambda: not subscriber.up and not link.up)
             for name, value in old.items():
                 await store.restore(name, 0, value, replace=True)
-            await eventually(lambda: subscriber.up)
+            await until(lambda: subscriber.up)
             async with running_worker(settings, app=here.app) as there:
                 await _send(there.url, there.token("alice"), GONE + 2)
             gate.set()

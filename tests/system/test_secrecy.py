@@ -17,7 +17,7 @@ import redis.asyncio
 
 from gateway.security import tokens
 from protocol import frames
-from tests.harness import RawClient, eventually
+from tests.harness import RawClient, until
 from tests.system.site import OpenSite, Site, ws
 from tests.system.wiretap import holds
 
@@ -156,7 +156,7 @@ async def test_a_canary_is_found_nowhere(open_site: OpenSite) -> None:
             keys = _everything(client)
             client.save()
             client.echo("the end")
-            await eventually(lambda: b'"the end"' in monitor.seen)
+            await until(lambda: b'"the end"' in monitor.seen)
     places = {
         "keys": keys,
         "dump": (site.store.server.data_dir / "dump.rdb").read_bytes(),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from protocol.client import Client, WrongRegion
-from tests.harness import GatewayProcess, eventually
+from tests.harness import GatewayProcess, until
 from tests.system.site import DEADLINE_S, OpenSite, Site, ws
 from tests.system.wiretap import Wiretap, holds, tcp_ports
 
@@ -140,7 +140,7 @@ async def test_nothing_crosses(open_site: OpenSite) -> None:
             ]
             for gateway in region.gateways:
                 assert gateway.stop() == 0
-        await eventually(lambda: all(region.told.stat().st_size for region in regions))
+        await until(lambda: all(region.told.stat().st_size for region in regions))
     for region, other in (regions, regions[::-1]):
         heard = region.overheard()
         crossed = {

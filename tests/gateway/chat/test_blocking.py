@@ -13,7 +13,7 @@ from gateway.store.blocks import BlockStore
 from gateway.store.errors import Unavailable
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock, RawClient, RunningWorker, eventually
+from tests.harness import FakeClock, RawClient, RunningWorker, until
 
 Two = tuple[RunningWorker, RunningWorker]
 
@@ -172,7 +172,7 @@ async def test_a_reading_that_fails_is_made_up_for(
             patch.setattr(BlockStore, "blocked_by", away)
             await done(alice, frames.Block, "mallory")
             other.pass_time(31)
-            await eventually(lambda: failed)
+            await until(lambda: failed)
         other.pass_time(31)
         await until_blocked(mallory, "alice")
 

@@ -17,7 +17,7 @@ from tests.gateway.chat.grouping import ask, created, done, read, said
 from tests.gateway.chat.test_history import DAY, page, request
 from tests.gateway.chat.test_options import dump, send
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock, RawClient, RunningWorker, eventually
+from tests.harness import FakeClock, RawClient, RunningWorker, until
 
 
 async def denied(client: RawClient, peer: str) -> set[str]:
@@ -209,7 +209,7 @@ async def test_what_was_under_way_begins_no_other_log(
         kept: asyncio.Future[asyncio.Future[int]] = asyncio.get_running_loop().create_future()
         monkeypatch.setattr(LogStore, "add", later)
         sending = asyncio.create_task(said(alice, group, "late"))
-        await eventually(lambda: stalled)
+        await until(lambda: stalled)
         await done(other, "delete", group)
         stalled[0].set_result(clock.ms)
         await sending

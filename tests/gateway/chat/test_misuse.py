@@ -14,7 +14,7 @@ from protocol import codes, frames
 from protocol.frames import ClientFrame, Signal, Signaled
 from tests.gateway.chat.grouping import created, said
 from tests.gateway.chat.test_blocking import done, until_blocked
-from tests.harness import RawClient, RunningWorker, eventually, make_settings, running_worker
+from tests.harness import RawClient, RunningWorker, make_settings, running_worker, until
 
 GROUP = "0" * 32
 
@@ -118,7 +118,7 @@ async def test_a_store_that_says_nothing_keeps_nobody_waiting(
                 assert (error.id, error.code) == (1, codes.UNAVAILABLE.number)
             finally:
                 os.kill(store.pid, signal.SIGCONT)
-            await eventually(lambda: running.worker._link.up)
+            await until(lambda: running.worker._link.up)
             answer = await alice.say("bob", "hi", "c1")
             assert isinstance(answer, frames.Ok)
 

@@ -17,7 +17,7 @@ from tests.gateway.chat.grouping import created, done
 from tests.gateway.chat.recalling import edit, history, pushed, recall, sent
 from tests.gateway.chat.test_options import dump, records
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock, RunningWorker, eventually
+from tests.harness import FakeClock, RunningWorker, until
 
 DAY = 24 * 3600
 
@@ -161,7 +161,7 @@ async def test_the_window(running: RunningWorker, window: int) -> None:
         await admin.set_recall(running.app.id, window, clock.ms)
     directory = running.worker._directory
     async with running.client("alice") as alice:
-        await eventually(lambda: directory.known(running.app.id).recall_s == window)
+        await until(lambda: directory.known(running.app.id).recall_s == window)
         early, late = await sent(alice, "bob", "early"), await sent(alice, "bob", "late")
         late = (late[0], early[1])  # what the client says of the time changes nothing
         clock.now = (early[1] + 1000 * window) / 1000 - 0.001

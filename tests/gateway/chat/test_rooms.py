@@ -23,9 +23,9 @@ from tests.harness import (
     FakeClock,
     RawClient,
     RunningWorker,
-    eventually,
     make_settings,
     running_worker,
+    until,
 )
 
 TWO_MINUTES = 120.0
@@ -665,7 +665,7 @@ async def test_a_reader_who_stops_costs_little_memory(running: RunningWorker) ->
                 seen.append((await push_to(slow)).seq)
 
         reading = asyncio.create_task(read())
-        await eventually(lambda: not connection.congested)
+        await until(lambda: not connection.congested)
         await write(alice, "after", priority=Priority.LOW)
         await reading
         assert seen == sorted(set(seen))

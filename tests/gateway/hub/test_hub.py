@@ -16,7 +16,7 @@ from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.subscriber import Subscriber
 from gateway.tasks import Tasks
-from tests.harness import eventually
+from tests.harness import until
 
 APP, OTHER = "02" + "a" * 30, "02" + "b" * 30
 
@@ -247,7 +247,7 @@ async def test_a_second_gap_starts_over(hub: Hub) -> None:
     hub.heal()
     await hub.join(second)
     hub.heal()
-    await eventually(lambda: "check" in first.told and "check" in second.told)
+    await until(lambda: "check" in first.told and "check" in second.told)
     assert second.told == ["doubt", "check"]
 
 

@@ -32,7 +32,7 @@ from gateway.store.presence import (
 )
 from protocol import codec
 from protocol.frames import Presence, UserPresence
-from tests.harness import FakeClock, eventually
+from tests.harness import FakeClock, until
 
 APP, GATEWAY = "02" + "a" * 30, "aaaaaa"
 
@@ -157,7 +157,7 @@ class Setting:
             left -= step
             self.clock.advance(step)
             self.wheel.advance(self.clock.steady)
-            await eventually(lambda: self.hub._reading is None)
+            await until(lambda: self.hub._reading is None)
 
 
 @pytest.fixture

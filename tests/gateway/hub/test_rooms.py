@@ -16,7 +16,7 @@ from gateway.store import events
 from gateway.store.rooms import Joined, Top
 from protocol import codec
 from protocol.frames import Priority, RoomState
-from tests.harness import eventually
+from tests.harness import until
 
 
 @pytest.fixture(autouse=True)
@@ -384,7 +384,7 @@ async def test_one_session_that_raises_holds_up_no_room() -> None:
         setting.publish("b", seq)
         with capture_logs() as logs:
             await setting.run(5)
-            await eventually(lambda: len(other.frames) == seq)  # noqa: B023
+            await until(lambda: len(other.frames) == seq)  # noqa: B023
         assert [log["event"] for log in logs] == ["fan_out_failed"]
     assert first.frames == third.frames == other.frames == [b"1", b"2"]
 

@@ -27,9 +27,9 @@ from tests.harness import (
     GatewayProcess,
     RawClient,
     RunningWorker,
-    eventually,
     make_settings,
     running_worker,
+    until,
 )
 
 
@@ -81,13 +81,13 @@ async def test_connections_wait_in_line_for_their_turn(paced: RunningWorker) -> 
     async with paced.client("alice") as alice:
         with waiting(paced, 20):
             paced.pass_time(0.05)  # five
-            await eventually(lambda: paced.worker._listener.open == 1 + 5)
+            await until(lambda: paced.worker._listener.open == 1 + 5)
             for _ in range(3):
                 assert isinstance(await alice.say("alice", "x"), frames.Ok)
             assert paced.worker._listener.open == 1 + 5
             for step in range(1, 4):
                 paced.pass_time(0.05)
-                await eventually(lambda: paced.worker._listener.open == 1 + 5 + 5 * step)  # noqa: B023
+                await until(lambda: paced.worker._listener.open == 1 + 5 + 5 * step)  # noqa: B023
         assert not paced.worker._listener.refused
 
 
@@ -95,7 +95,7 @@ async def test_a_paused_listener_can_be_stopped(paced: RunningWorker) -> None:
     """G10: nothing is accepted any more, and those in line are told so by the kernel."""
     (acceptor,) = paced.worker._listener._acceptors
     with waiting(paced, 20) as sockets:
-        await eventually(lambda: paced.worker._listener.open == 5 and not acceptor._opening)
+        await until(lambda: paced.worker._listener.open == 5 and not acceptor._opening)
         paced.worker._listener.stop()
         paced.pass_time(1)
         loop = asyncio.get_running_loop()
@@ -161,13 +161,6 @@ async def gateway(redis_url: str, tmp_path: Path, clock: FakeClock) -> AsyncIter
         yield Gateway(process, app, tmp_path / "gateway.log")
     finally:
         await asyncio.to_thread(process.stop)
-
-
-async def until(condition: Any) -> None:
-    """Wait for what another process does."""
-    async with asyncio.timeout(15):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 async def flood(gateway: Gateway, count: int) -> list[socket.socket]:

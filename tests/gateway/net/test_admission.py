@@ -24,9 +24,9 @@ from tests.harness import (
     RawClient,
     RunningWorker,
     client_tls,
-    eventually,
     make_secure_settings,
     running_worker,
+    until,
 )
 
 
@@ -221,11 +221,11 @@ async def test_an_address_with_enough_is_sent_away_before_tls(
             await other.open_session(running.token("bob"))
         assert isinstance(await alice.say("bob", "x"), frames.Ok)
         idle.writer.transport.abort()
-        await eventually(lambda: listener._admission._open["127.0.0.1"] == 2)
+        await until(lambda: listener._admission._open["127.0.0.1"] == 2)
         async with RawSocket.open(running.listening.wss, tls) as next_one:
             await next_one.open_session(running.token("carol"))
         silent.writer.transport.abort()
-    await eventually(lambda: not listener._admission._open)
+    await until(lambda: not listener._admission._open)
 
 
 async def test_a_tls_handshake_that_fails_is_counted_while_it_lasts(
@@ -236,7 +236,7 @@ async def test_a_tls_handshake_that_fails_is_counted_while_it_lasts(
         async with RawSocket.open(open_to_all.listening.wss) as raw:
             raw.writer.write(b"GET / HTTP/1.1\r\n\r\n")
             await raw.ended()
-    await eventually(lambda: not open_to_all.worker._listener._admission._open)
+    await until(lambda: not open_to_all.worker._listener._admission._open)
     assert not open_to_all.worker._listener.refused
 
 
@@ -248,7 +248,7 @@ async def test_an_address_that_connects_too_fast_is_sent_away(
     for _ in range(IP_BURST_S):
         async with RawSocket.open(open_to_all.listening.wss, tls):
             pass
-        await eventually(lambda: not open_to_all.worker._listener._admission._open)
+        await until(lambda: not open_to_all.worker._listener._admission._open)
     await refused(open_to_all, tls)
     await refused(open_to_all, tls)
     async with RawSocket.open(open_to_all.listening.wss, tls, source="127.0.0.2"):

@@ -9,7 +9,7 @@ from gateway.net.listener import Listener
 from gateway.net.origins import Origins
 from protocol import codes, frames
 from tests.gateway.net.raw import RawSocket, upgrade
-from tests.harness import RunningWorker, eventually
+from tests.harness import RunningWorker, until
 
 
 async def test_after_stop_nobody_new_gets_in_and_those_who_are_stay(
@@ -30,7 +30,7 @@ async def test_abort_ends_what_is_open(running: RunningWorker) -> None:
         await raw.open_session(running.token("alice"))
         running.worker._listener.abort()
         assert await raw.closed() is None
-    await eventually(lambda: running.worker._listener.open == 0)
+    await until(lambda: running.worker._listener.open == 0)
 
 
 async def test_an_address_that_is_taken_is_refused(running: RunningWorker) -> None:
@@ -58,7 +58,7 @@ async def test_sessions_are_those_whose_upgrade_is_done(running: RunningWorker) 
     """A connection without an upgrade is open, but no session."""
     listener = running.worker._listener
     async with RawSocket.open(running.listening.plain) as raw:
-        await eventually(lambda: listener.open == 1)
+        await until(lambda: listener.open == 1)
         assert list(listener.sessions()) == []
         raw.writer.write(upgrade())
         await raw.response()

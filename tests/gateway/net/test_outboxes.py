@@ -15,7 +15,7 @@ from gateway.session.wheel import RESOLUTION_S, Wheel
 from protocol import codes, frames
 from protocol.codes import CloseCode
 from tests.gateway.net.raw import RawSocket
-from tests.harness import FakeClock, RunningWorker, eventually, make_settings, running_worker
+from tests.harness import FakeClock, RunningWorker, make_settings, running_worker, until
 
 
 class Slow:
@@ -132,12 +132,12 @@ async def test_a_hundred_slow_clients_are_bounded_together_and_lose_nothing(
                 assert isinstance(answer, frames.Ok)
                 sent += 1
                 await alice.send(frames.Ack(sent))
-        await eventually(lambda: sum(c.waiting for c in connections) > 1024 * 1024)
+        await until(lambda: sum(c.waiting for c in connections) > 1024 * 1024)
 
         with capture_logs() as logs:
             running.pass_time(LOOK_S + RESOLUTION_S)
             running.pass_time(LOOK_S + RESOLUTION_S)
-            await eventually(
+            await until(
                 lambda: sum(c.waiting for c in running.worker._listener._connections) <= 1024 * 1024
             )
         closed = [log for log in logs if log.get("code") == codes.SLOW_CONSUMER.name]

@@ -26,9 +26,9 @@ from tests.gateway.net.test_proxy_protocol import header
 from tests.harness import (
     RunningWorker,
     client_tls,
-    eventually,
     make_secure_settings,
     running_worker,
+    until,
 )
 
 TIMES: Final = 20
@@ -101,7 +101,7 @@ async def test_a_reset_is_no_fault(
                 if not at_once:
                     await asyncio.sleep(0)
                 reset(raw)
-        await eventually(lambda: running.worker._listener.open == 0)
+        await until(lambda: running.worker._listener.open == 0)
     assert faults(logs) == []
     assert caplog.records == []
 
@@ -144,7 +144,7 @@ async def test_a_reset_in_a_proxy_header_is_no_fault(
             for _ in range(TIMES):
                 async with RawSocket.open(where, first=header()[:sent]) as raw:
                     reset(raw)
-            await eventually(lambda: running.worker._listener.open == 0)
+            await until(lambda: running.worker._listener.open == 0)
         assert {e["event"] for e in faults(logs)} <= {"connections_refused"}
 
 
@@ -175,7 +175,7 @@ async def test_a_reset_of_a_live_session_is_no_fault(
                         session.close(codes.KICKED)
                 if how == "drained" and number == 4:
                     await running.worker.stop()
-            await eventually(lambda: running.worker._listener.open == 0)
+            await until(lambda: running.worker._listener.open == 0)
     assert faults(logs) == []
     assert caplog.records == []
 
@@ -211,7 +211,7 @@ async def test_an_upgrade_ends_where_it_ends(running: RunningWorker, cut: int) -
     async with RawSocket.open(running.listening.plain) as raw:
         raw.writer.write(request[:-cut])
         await raw.writer.drain()
-        await eventually(lambda: running.worker._listener.open == 1)
+        await until(lambda: running.worker._listener.open == 1)
         raw.writer.write(request[-cut:] + connect)
         assert (await raw.response())[0] == 101
         assert isinstance(await raw.server_frame(), frames.Connected)

@@ -12,7 +12,7 @@ from protocol import codec, codes, frames
 from tests.gateway.net.raw import RawSocket, message, upgrade
 from tests.harness import (
     RunningWorker,
-    eventually,
+    until,
 )
 
 
@@ -27,7 +27,7 @@ async def test_an_unfinished_upgrade_is_dropped_after_5_s(
     ):
         slow.writer.write(upgrade()[:sent])
         in_time.writer.write(upgrade()[:sent])
-        await eventually(lambda: running.worker._listener.open == 2)
+        await until(lambda: running.worker._listener.open == 2)
         running.pass_time(4.9)
         in_time.writer.write(upgrade()[sent:])
         assert (await in_time.response())[0] == 101
@@ -60,7 +60,7 @@ async def test_a_client_that_ignores_the_close_is_dropped(running: RunningWorker
             raw.writer.write(message(codec.encode(frames.Ping())))
             await asyncio.sleep(0)  # let it arrive
         await raw.ended()
-        await eventually(lambda: running.worker._listener.open == 0)
+        await until(lambda: running.worker._listener.open == 0)
 
 
 async def test_a_stranger_that_ignores_the_close_is_dropped_a_second_later(
@@ -72,10 +72,10 @@ async def test_a_stranger_that_ignores_the_close_is_dropped_a_second_later(
         await raw.response()
         running.pass_time(5.3)
         assert await raw.closed() == codes.CONNECT_TIMEOUT.number
-        await eventually(lambda: running.worker._listener.open == 1)
+        await until(lambda: running.worker._listener.open == 1)
         running.pass_time(1.3)
         await raw.ended()
-        await eventually(lambda: running.worker._listener.open == 0)
+        await until(lambda: running.worker._listener.open == 0)
 
 
 async def test_a_stranger_that_was_refused_has_the_rest_of_the_time_to_read_why(
@@ -92,7 +92,7 @@ async def test_a_stranger_that_was_refused_has_the_rest_of_the_time_to_read_why(
         assert running.worker._listener.open == 1
         running.pass_time(0.8)
         await raw.ended()
-        await eventually(lambda: running.worker._listener.open == 0)
+        await until(lambda: running.worker._listener.open == 0)
 
 
 async def test_a_client_that_does_not_read_is_closed_and_loses_nothing(
@@ -115,7 +115,7 @@ async def test_a_client_that_does_not_read_is_closed_and_loses_nothing(
             answer = await alice.say("bob", "x" * size, f"c{number}")
             assert isinstance(answer, frames.Ok)
             await alice.send(frames.Ack(number + 1))
-        await eventually(lambda: connection.congested)
+        await until(lambda: connection.congested)
         held = connection._transport.get_write_buffer_size() + connection._out_size
         assert held < 64 * 1024 + 2 * size
         running.pass_time(49)
@@ -208,8 +208,8 @@ async def test_a_client_that_leaves_with_sends_in_flight_leaves_no_trace(
             raw.writer.write(upgrade())
             await raw.response()
             raw.writer.write(message(codec.encode(frames.Connect(1, "d1", running.token("a")))))
-            await eventually(lambda: list(running.worker._hub.sessions()))
-        await eventually(lambda: running.worker._listener.open == 0)
+            await until(lambda: list(running.worker._hub.sessions()))
+        await until(lambda: running.worker._listener.open == 0)
     finally:
         store.execute_command("CLIENT", "UNPAUSE")
     async with running.client("alice") as alice, running.client("alice", "d2") as other:
@@ -218,11 +218,11 @@ async def test_a_client_that_leaves_with_sends_in_flight_leaves_no_trace(
             for number in range(300):
                 await other.send(frames.Send(number + 1, f"c{number}", "alice", "text", b"x"))
             session = next(s for s in running.worker._listener.sessions() if s._who.device == "d2")
-            await eventually(lambda: session._requests is not None and session._requests.too_many)
+            await until(lambda: session._requests is not None and session._requests.too_many)
             other.websocket.transport.abort()
         finally:
             store.execute_command("CLIENT", "UNPAUSE")
-        await eventually(lambda: running.worker._listener.open == 1)
+        await until(lambda: running.worker._listener.open == 1)
         for number in range(1, 257):
             assert (await alice.expect(frames.Push)).seq == number
     assert caplog.records == []

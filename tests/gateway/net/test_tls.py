@@ -25,9 +25,9 @@ from tests.harness import (
     RawClient,
     RunningWorker,
     client_tls,
-    eventually,
     make_secure_settings,
     running_worker,
+    until,
 )
 
 
@@ -154,7 +154,7 @@ async def test_the_time_of_the_tls_handshake_counts(secure: RunningWorker, certs
                 break
         tls.write(upgrade())
         await loop.sock_sendall(sock, outgoing.read())
-        await eventually(lambda: list(secure.worker._listener.sessions()))
+        await until(lambda: list(secure.worker._listener.sessions()))
         secure.pass_time(1.5)
         assert [session._closed() for session in secure.worker._listener.sessions()] in ([], [True])
 

@@ -18,9 +18,9 @@ from tests.harness import (
     FakeClock,
     RawClient,
     RunningWorker,
-    eventually,
     make_settings,
     running_worker,
+    until,
 )
 
 
@@ -254,7 +254,7 @@ async def test_fragments_may_be_many_and_empty(running: RunningWorker) -> None:
             raw.writer.write(message(bytes([byte]), Opcode.CONT, fin=False))
             raw.writer.write(message(b"between", Opcode.PING))
         connection = next(iter(running.worker._listener._connections))
-        await eventually(lambda: len(connection._fragments or b"") == len(send))
+        await until(lambda: len(connection._fragments or b"") == len(send))
         raw.writer.write(message(b"", Opcode.CONT))
         while True:
             opcode, payload = await raw.frame()
@@ -284,7 +284,7 @@ async def test_what_is_no_websocket_ends_the_connection_only(
         raw.writer.write(NO_WEBSOCKET[name])
         assert await raw.closed() in (1002, 1009)
         assert isinstance(await bob.say("bob", "x"), frames.Ok)
-        await eventually(lambda: len(list(running.worker._hub.sessions())) == 1)
+        await until(lambda: len(list(running.worker._hub.sessions())) == 1)
     assert caplog.records == []
 
 

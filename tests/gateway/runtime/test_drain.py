@@ -19,7 +19,7 @@ from gateway.runtime.serving import HURRY_AFTER_S, serve
 from gateway.runtime.starting import Listening
 from protocol import codes, frames
 from tests.gateway.net.raw import RawSocket
-from tests.harness import RawClient, RunningWorker, eventually, running_worker
+from tests.harness import RawClient, RunningWorker, running_worker, until
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ async def test_what_was_asked_is_answered_and_what_is_asked_later_is_not_done(
             await alice.send(frames.Send(91, "c91", "bob", "text", b"too late"))
             await alice.send(frames.Ack(1))
             (session,) = running.worker._listener.sessions()
-            await eventually(lambda: session._delivery._window.acked.seq == 1)  # type: ignore[union-attr]
+            await until(lambda: session._delivery._window.acked.seq == 1)  # type: ignore[union-attr]
             store.execute_command("CLIENT", "UNPAUSE")
             answer = await alice.until(frames.Ok)
             assert answer.id == 90

@@ -29,9 +29,9 @@ from tests.harness import (
     FakeClock,
     RawClient,
     RunningWorker,
-    eventually,
     make_secure_settings,
     running_worker,
+    until,
 )
 from tests.system.ops import samples
 
@@ -119,7 +119,7 @@ async def test_a_conversation_is_counted(metered: Metered) -> None:
         assert now["session_catchup_reads_total"] == 0
         assert now["session_gaps_found_total"] == 0
         assert now["session_redeliveries_total"] == 0
-    await eventually(lambda: running.worker._listener.open == 0)
+    await until(lambda: running.worker._listener.open == 0)
     assert metered.now["session_sessions{pro}"] == 0
     assert metered.now["net_connections"] == 0
 
@@ -157,7 +157,7 @@ async def test_what_becomes_no_session_is_counted_by_reason(metered: Metered) ->
         raw.writer.write(upgrade("/elsewhere"))
         assert (await raw.response())[0] == 404
     async with RawSocket.open(running.listening.plain) as raw:
-        await eventually(lambda: running.worker._listener.open == 1)
+        await until(lambda: running.worker._listener.open == 1)
         running.pass_time(6)
         await raw.ended()
     now = metered.now
@@ -233,7 +233,7 @@ async def test_a_hole_that_a_session_leaves_is_the_next_ones(
             await bob.send(frames.Ping())
             await bob.until(frames.Pong)
             assert metered.now["session_gaps_healed_total"] == 0
-        await eventually(lambda: not list(hub.sessions()))
+        await until(lambda: not list(hub.sessions()))
     assert metered.now["session_gaps_healed_total"] == 2
     async with running.client(OTHER) as bob:
         assert (await bob.until(frames.Push)).seq == 1
@@ -251,7 +251,7 @@ async def test_what_was_not_acknowledged_is_a_redelivery(metered: Metered) -> No
             await alice.say(OTHER, "2")
             await push(bob, 2, ack=False)
             running.pass_time(1)
-        await eventually(lambda: running.worker._listener.open == 1)
+        await until(lambda: running.worker._listener.open == 1)
         await running.worker._link.call("PING")  # so the end of the session is saved
         running.pass_time(1)
         await alice.say(OTHER, "3")

@@ -25,7 +25,7 @@ from gateway.runtime.serving import serve
 from gateway.runtime.starting import Listening
 from gateway.runtime.worker import Worker
 from protocol import codes, frames
-from tests.harness import RawClient, eventually, make_settings
+from tests.harness import RawClient, make_settings, until
 
 
 @pytest.fixture(autouse=True)
@@ -339,7 +339,7 @@ async def test_sighup_reloads_at_once(settings: Settings, tmp_path: Path) -> Non
         with capture_logs() as said:
             file.write_text(file.read_text() + 'origins = ["https://a.example"]\n')
             os.kill(os.getpid(), signal.SIGHUP)
-            await eventually(lambda: any(event["event"] == "reloaded" for event in said))
+            await until(lambda: any(event["event"] == "reloaded" for event in said))
         async with RawClient.open(url, origin="https://a.example"):
             pass
         await inside.send(frames.Connect(1, "d1", None))

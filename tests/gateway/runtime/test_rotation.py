@@ -25,9 +25,9 @@ from tests.harness import (
     FakeClock,
     RawClient,
     RunningWorker,
-    eventually,
     make_settings,
     running_worker,
+    until,
 )
 
 
@@ -183,11 +183,11 @@ async def test_redis_away_at_the_moment_of_change(tmp_path: Path, clock: FakeClo
             sealer = running.worker.framing.records._sealer
             Keyring.rotate(settings.key_file, 0, clock.ms)
             valkey.stop()
-            await eventually(lambda: not running.worker._link.up)
+            await until(lambda: not running.worker._link.up)
             await look(running)
             assert sealer.active == 1
             valkey.start()
-            await eventually(lambda: running.worker._link.up)
+            await until(lambda: running.worker._link.up)
             await running.worker.reloading.look()
             assert sealer.active == 2
             with redis.Redis.from_url(valkey.url) as store:
@@ -265,7 +265,7 @@ async def loses_redis(running: RunningWorker) -> None:
     link = running.worker._link
     assert isinstance(link, NodeLink)
     link.abort()
-    await eventually(lambda: link._transport is None)
+    await until(lambda: link._transport is None)
 
 
 async def test_a_coming_key_keeps_no_gateway_from_coming_back(
@@ -276,7 +276,7 @@ async def test_a_coming_key_keeps_no_gateway_from_coming_back(
     async with rotated_apart(settings, clock, tmp_path) as (one, two, _):
         for running in (one, two):
             await loses_redis(running)
-            await eventually(lambda: one.worker._link.up and two.worker._link.up)
+            await until(lambda: one.worker._link.up and two.worker._link.up)
         with redis.Redis.from_url(settings.redis_url) as store:
             assert not store.hexists(STAMP, "key:2")
             clock.advance(60)
@@ -284,7 +284,7 @@ async def test_a_coming_key_keeps_no_gateway_from_coming_back(
             assert store.hexists(STAMP, "key:2")
         with capture_logs() as said:
             await loses_redis(two)
-            await eventually(lambda: any(e["event"] == "redis_refused" for e in said))
+            await until(lambda: any(e["event"] == "redis_refused" for e in said))
         assert not two.worker._link.up
         problem = next(e["problem"] for e in said if e["event"] == "redis_refused")
         assert "the key file has another key as version 2" in problem

@@ -15,7 +15,7 @@ from gateway.config import Settings
 from gateway.runtime.devcerts import ensure
 from gateway.runtime.serving import log_fault, serve
 from gateway.runtime.starting import Listening
-from tests.harness import eventually
+from tests.harness import until
 
 
 async def test_who_leaves_in_the_tls_handshake_is_no_fault(
@@ -37,7 +37,7 @@ async def test_who_leaves_in_the_tls_handshake_is_no_fault(
             if reset:  # socket(7), SO_LINGER with no time: RST in place of FIN
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
-        await eventually(lambda: sum(entry["event"] == "connection_lost" for entry in logs) >= 1)
+        await until(lambda: sum(entry["event"] == "connection_lost" for entry in logs) >= 1)
     faults = [entry["event"] for entry in logs if entry["log_level"] in ("error", "critical")]
     assert not faults
     serving.cancel()
@@ -55,6 +55,6 @@ async def test_a_callback_that_fails_is_logged() -> None:
 
     with capture_logs() as logs:
         loop.call_soon(fail)
-        await eventually(lambda: bool(logs))
+        await until(lambda: bool(logs))
     assert [entry["event"] for entry in logs] == ["fault"]
     assert isinstance(logs[0]["exc_info"], ValueError)

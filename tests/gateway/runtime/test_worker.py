@@ -24,9 +24,9 @@ from tests.harness import (
     FakeClock,
     RawClient,
     RunningWorker,
-    eventually,
     make_settings,
     running_worker,
+    until,
 )
 
 
@@ -173,7 +173,7 @@ async def test_clients_that_do_not_answer_hold_up_nothing(
     ):
         await silent.open_session(running.token("alice"))
         half.writer.write(upgrade()[:30])
-        await eventually(lambda: running.worker._listener.open == 2)
+        await until(lambda: running.worker._listener.open == 2)
         async with asyncio.timeout(3):
             await running.worker.stop()
         assert await silent.closed() == codes.GOING_AWAY.number

@@ -19,7 +19,7 @@ from gateway.store.headcount import Headcount
 from gateway.store.presence import LEASE_MS, RENEW_S
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock, RawClient, RunningWorker, eventually, running_worker
+from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 
 FREE = TIERS["free"].connections
 
@@ -112,7 +112,7 @@ async def test_nobody_is_refused_for_what_has_ended(clock: FakeClock) -> None:
     assert await entered(here, app, 1) == 0
     for _ in range(FREE):
         there.leave(app)
-    await eventually(lambda: not there._telling)
+    await until(lambda: not there._telling)
     assert await entered(here, app, FREE) == FREE
 
 
@@ -177,7 +177,7 @@ async def test_an_app_has_so_many_connections_on_all_gateways(
 
         for client in inside[-5:]:
             await client.websocket.close()
-        await eventually(
+        await until(
             lambda: sum(worker.worker._listener.open for worker in workers) <= len(inside) - 5
         )
         async with workers[0].client("one-more"), workers[1].client("another"):
@@ -215,13 +215,11 @@ async def test_a_change_of_tier_counts_for_the_next_connect(
         for _ in range(FREE):
             running.worker._services.app_limit._headcount.enter(running.app.id)
         await admin.set_tier(running.app.id, "free", clock.ms)
-        await eventually(
-            lambda: running.worker._directory.known(running.app.id).tier.name == "free"
-        )
+        await until(lambda: running.worker._directory.known(running.app.id).tier.name == "free")
         assert (await refusal(running, "bob")).code == codes.TOO_MANY_CONNECTIONS.number
         assert isinstance(await alice.say("bob", "x"), frames.Ok)
         await admin.set_tier(running.app.id, "pro", clock.ms)
-        await eventually(lambda: running.worker._directory.known(running.app.id).tier.name == "pro")
+        await until(lambda: running.worker._directory.known(running.app.id).tier.name == "pro")
         async with running.client("bob"):
             pass
 
@@ -232,23 +230,23 @@ async def test_every_end_is_counted(running: RunningWorker, store: Any) -> None:
     async with running.client("alice") as alice, running.client("bob"):
         assert headcount.total(running.app.id) == 2
         alice.websocket.transport.abort()
-        await eventually(lambda: headcount.total(running.app.id) == 1)
+        await until(lambda: headcount.total(running.app.id) == 1)
         for number in range(TIERS["pro"].devices + 2):  # the last two are refused by the script
             async with RawClient.open(running.url) as client:
                 await client.send(
                     frames.Connect(1, f"d{number}", running.token("c"), platform=str(number))
                 )
                 await client.receive()
-        await eventually(lambda: headcount.total(running.app.id) == 1)
+        await until(lambda: headcount.total(running.app.id) == 1)
         store.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
         try:
             async with RawClient.open(running.url) as client:
                 await client.send(frames.Connect(1, "d1", running.token("dave")))
-                await eventually(lambda: headcount.total(running.app.id) == 2)
+                await until(lambda: headcount.total(running.app.id) == 2)
         finally:
             store.execute_command("CLIENT", "UNPAUSE")
-        await eventually(lambda: headcount.total(running.app.id) == 1)
-    await eventually(lambda: headcount.total(running.app.id) == 0)
+        await until(lambda: headcount.total(running.app.id) == 1)
+    await until(lambda: headcount.total(running.app.id) == 0)
 
 
 async def test_a_user_who_connects_in_a_loop_is_held_up(running: RunningWorker) -> None:

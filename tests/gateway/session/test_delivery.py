@@ -12,7 +12,7 @@ from gateway.store.keys import Keys
 from protocol import codes, frames
 from protocol.limits import WINDOW
 from tests.gateway.session.talking import note, pushes, quiet, send_many
-from tests.harness import RawClient, RunningWorker, eventually
+from tests.harness import RawClient, RunningWorker, until
 
 
 class Dropped:
@@ -48,7 +48,7 @@ async def test_a_device_is_free_again_when_its_session_ends(
     row = Keys("sg").user(running.app.id, "bob").meta, "d:d1"
     async with running.client("bob", "d1") as bob:
         assert bob.connected.session.encode() in store.hget(*row)
-    await eventually(lambda: bob.connected.session.encode() not in store.hget(*row))
+    await until(lambda: bob.connected.session.encode() not in store.hget(*row))
 
 
 async def test_a_session_that_ended_while_the_store_was_away_frees_its_device(
@@ -60,9 +60,9 @@ async def test_a_session_that_ended_while_the_store_was_away_frees_its_device(
     with monkeypatch.context() as away:
         async with running.client("bob", "d1") as bob:
             away.setattr(running.worker._link, "up", False)
-        await eventually(lambda: not list(running.worker._hub.sessions()))
+        await until(lambda: not list(running.worker._hub.sessions()))
         assert bob.connected.session.encode() in store.hget(*row)
-    await eventually(lambda: bob.connected.session.encode() not in store.hget(*row))
+    await until(lambda: bob.connected.session.encode() not in store.hget(*row))
 
 
 # -- order -------------------------------------------------------------------------------------

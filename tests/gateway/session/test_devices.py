@@ -12,7 +12,7 @@ from gateway.config import Settings
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock, RawClient, RunningWorker, eventually, running_worker
+from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 
 
 async def refused(running: RunningWorker, user: str, device: str, platform: str = "") -> None:
@@ -82,7 +82,7 @@ async def test_an_app_may_refuse_instead(settings: Settings, clock: FakeClock) -
         directory = running.worker._directory
         async with running.admin() as admin:
             await admin.set_device_policy(running.app.id, "refuse", clock.ms)
-            await eventually(lambda: directory.known(running.app.id).device_policy == "refuse")
+            await until(lambda: directory.known(running.app.id).device_policy == "refuse")
         await refused(running, "alice", "d3")
         assert isinstance(await first.say("bob", "still here"), frames.Ok)
         async with running.client("alice", "d1") as again:
@@ -104,7 +104,7 @@ async def test_a_lower_tier_closes_nobody(settings: Settings, clock: FakeClock) 
         async with running.admin() as admin:
             await admin.set_tier(running.app.id, "free", clock.ms)
         directory = running.worker._directory
-        await eventually(lambda: directory.known(running.app.id).tier is TIERS["free"])
+        await until(lambda: directory.known(running.app.id).tier is TIERS["free"])
         await refused(running, "alice", "d9", "p9")
         for client in clients:
             assert isinstance(await client.say("bob", "still here"), frames.Ok)

@@ -12,7 +12,7 @@ from gateway.config import Settings
 from gateway.store.keys import Keys
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock, RawClient, RunningWorker, eventually, running_worker
+from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 
 
 def rows(running: RunningWorker, user: str) -> set[str]:
@@ -41,7 +41,7 @@ async def test_it_gets_what_waits_and_what_comes_and_its_acks_keep_it_going(
             assert (await looking.until(frames.Push)).seq == count + 1
             session = looking.connected.session
             assert rows(running, "bob") == {f"s:{session}"}
-        await eventually(lambda: rows(running, "bob") == set())
+        await until(lambda: rows(running, "bob") == set())
         async with running.client("bob", "phone") as phone:
             assert (await phone.until(frames.Push)).seq == 1
 
@@ -89,7 +89,7 @@ async def test_however_it_ends_it_is_gone(settings: Settings, clock: FakeClock, 
             assert len(rows(running, "bob")) == 1
             if leave == "abort":
                 client.websocket.transport.abort()
-        await eventually(lambda: rows(running, "bob") == set())
+        await until(lambda: rows(running, "bob") == set())
 
 
 async def test_one_too_many_is_refused(settings: Settings, clock: FakeClock) -> None:

@@ -19,14 +19,14 @@ from gateway.store.rates import RateStore
 from gateway.store.readers import Reader
 from protocol import codes, frames
 from tests.gateway.replicas import blast, counted, two_workers
-from tests.harness import FakeClock, RawClient, RunningWorker, eventually, running_worker
+from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 
 FREE = TIERS["free"]
 
 
 async def idle(running: RunningWorker) -> None:
     """Wait until the last session of a gateway has given its buckets back, and told the store."""
-    await eventually(lambda: len(running.worker._services.limits) == 0)
+    await until(lambda: len(running.worker._services.limits) == 0)
     await running.worker._link.call("PING")
 
 
@@ -105,7 +105,7 @@ async def test_a_change_of_tier_counts_for_the_next_request(
         await blast(client, 501)
         await admin.set_tier(running.app.id, "pro", clock.ms)
         directory = running.worker._directory
-        await eventually(lambda: directory.known(running.app.id).tier is TIERS["pro"])
+        await until(lambda: directory.known(running.app.id).tier is TIERS["pro"])
         assert counted(await blast(client, 1)) == Counter(session=1)
         running.pass_time(1)
         assert counted(await blast(client, 600)) == Counter(ok=500, session=100)
@@ -120,7 +120,7 @@ async def test_connecting_again_gives_no_tokens_of_the_user(
         for count in (300, 333, 400, 100):
             async with running.client("alice") as client:
                 total += counted(await blast(client, count))
-            await eventually(lambda: len(running.worker._services.limits) == 0)
+            await until(lambda: len(running.worker._services.limits) == 0)
         assert total == Counter(ok=1000, user=133)
         async with running.client("bob") as other:
             assert counted(await blast(other, 10)) == Counter(ok=10)
@@ -134,7 +134,7 @@ async def test_connecting_to_another_gateway_gives_no_tokens_either(
         for _ in range(2):
             async with one.client("alice") as client:
                 assert counted(await blast(client, 500)) == Counter(ok=500)
-            await eventually(lambda: len(one.worker._services.limits) == 0)
+            await until(lambda: len(one.worker._services.limits) == 0)
         async with two.client("alice") as client:
             assert counted(await blast(client, 20)) == Counter(user=20)
             two.pass_time(0.5)
@@ -217,7 +217,7 @@ async def test_a_session_gives_its_buckets_back(running: RunningWorker) -> None:
     async with RawClient.open(running.url) as client:
         await client.send(frames.Connect(1, "d1", "nonsense"))
         await client.closed()
-    await eventually(lambda: len(limits) == 0)
+    await until(lambda: len(limits) == 0)
 
 
 async def test_a_session_that_sent_nothing_has_nothing_to_tell(

@@ -12,7 +12,7 @@ from gateway.security.keyring import Keyring
 from gateway.security.pseudonyms import Pseudonyms
 from gateway.session.lines import PER_SECOND, Lines
 from protocol import codes, frames
-from tests.harness import FakeClock, RawClient, RunningWorker, eventually, running_worker
+from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 
 
 def named(running: RunningWorker, user: str) -> dict[str, str]:
@@ -39,10 +39,10 @@ async def test_a_session_is_found_from_its_connect_to_its_end(running: RunningWo
             session = client.connected.session
             await client.send(frames.Send(7, "c", "g:nothing", "text", b"secret body"))
             await client.until(frames.Error)
-        await eventually(lambda: of(said, "left"))
+        await until(lambda: of(said, "left"))
         async with running.client("bobby-the-user", "phone"), running.admin() as admin:
             await admin.kick(running.app.id, "bobby-the-user")
-            await eventually(lambda: of(said, "closed"))
+            await until(lambda: of(said, "closed"))
     assert of(said, "connected", session=session, resumed=False, **who)
     assert of(said, "refused", session=session, code="unknown_recipient", **who)
     assert of(said, "left", session=session, by="client", code=1000, **who)

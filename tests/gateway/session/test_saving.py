@@ -15,7 +15,7 @@ from gateway.session.saving import SLICE, Saving
 from gateway.store.keys import Keys
 from protocol import frames
 from tests.gateway.session.talking import note, quiet
-from tests.harness import RunningWorker, eventually
+from tests.harness import RunningWorker, until
 
 
 class FakeLoop:
@@ -104,7 +104,7 @@ async def test_every_device_has_its_own_acknowledgement_saved(
             await bob.send(frames.Ack(more))
             await quiet(ann)
             await quiet(bob)
-            await eventually(partial(is_saved, at, more))
+            await until(partial(is_saved, at, more))
 
 
 def test_one_save_that_raises_holds_up_no_other(loop: FakeLoop) -> None:

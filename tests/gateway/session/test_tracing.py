@@ -35,8 +35,8 @@ from tests.harness import (
     FakeClock,
     RawClient,
     RunningWorker,
-    eventually,
     running_worker,
+    until,
 )
 
 
@@ -213,7 +213,7 @@ async def test_a_trace_whose_operator_is_gone_ends_by_itself(
             await bob.say("bob", "still traced")
             await operator.until("in", "send")
             clock.advance(LEASE_S)
-            await eventually(lambda: "trace_ended" in [line["event"] for line in said])
+            await until(lambda: "trace_ended" in [line["event"] for line in said])
             began = [line for line in said if line["event"] == "trace_began"]
         assert len(began) == 1
         assert "bob" not in repr(began)

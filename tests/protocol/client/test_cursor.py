@@ -21,7 +21,7 @@ from protocol.client import (
 )
 from protocol.client import incoming as module
 from protocol.client.cursor import Position
-from tests.harness import eventually
+from tests.harness import until
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import EPOCH, USER
 
@@ -147,7 +147,7 @@ async def test_a_save_that_fails_is_told_and_tried_again(
         told = await setting.events.next(CursorUnsaved)
         assert told == CursorUnsaved(file.path, "No such file or directory")
         folder.mkdir()
-        await eventually(file.path.exists)
+        await until(file.path.exists)
         assert await peer.acked(1) == [1]
     position = file.load()
     assert position is not None

@@ -12,7 +12,7 @@ from protocol.client import Client, Connected, Disconnected, Event, Signal, Toke
 from protocol.client import dispatch as module
 from protocol.client.dispatch import Dispatcher
 from protocol.frames import Expiring
-from tests.harness import eventually
+from tests.harness import until
 from tests.protocol.client.conftest import Setting
 
 
@@ -40,7 +40,7 @@ async def test_what_it_raises_is_logged_and_stops_nothing(
         await peer.send(Expiring(5))
         await peer.push(1)
         assert (await anext(client.messages())).seq == 1
-        await eventually(lambda: len(told) == 2)
+        await until(lambda: len(told) == 2)
     assert [type(event) for event in told] == [Connected, TokenExpiring]
     assert f"on_event raised {type(error).__name__}" in caplog.text
 
@@ -59,7 +59,7 @@ async def test_an_asynchronous_handler_gets_one_event_after_the_other(setting: S
         await peer.send(Expiring(5))
         await peer.push(1)
         await anext(client.messages())
-        await eventually(lambda: told)
+        await until(lambda: told)
         assert told == ["Connected begins"]
         free.set()
     assert told == ["Connected begins", "ends", "TokenExpiring begins", "ends"]

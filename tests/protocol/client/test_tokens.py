@@ -12,7 +12,7 @@ import pytest
 from protocol import frames
 from protocol.client import ClientClosed, Disconnected, TokenExpiring, TokenRefused
 from protocol.frames import Ok, Renew, Result
-from tests.harness import eventually
+from tests.harness import until
 from tests.protocol.client.conftest import Setting, tokens
 
 
@@ -238,7 +238,7 @@ async def test_whatever_get_token_does_at_a_renewal_the_session_goes_on(
         await peer.send(frames.Expiring(1234))
         await peer.push(1)
         assert (await anext(client.messages())).seq == 1
-        await eventually(lambda: "the token was not renewed" in caplog.text)
+        await until(lambda: "the token was not renewed" in caplog.text)
         await peer.ws.close(4004)
         assert (await (await setting.server.peer()).accept()).token == "two"
 

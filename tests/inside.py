@@ -1,0 +1,213 @@
+"""What tests know of the inside of a running worker, in one place.
+
+A worker is put together in private, and how changes now and then. Tests ask `Inside`, and nothing
+else in tests/ spells an attribute of a worker that begins with an underscore.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from unittest import mock
+
+from gateway.chat.groups import GroupChat
+from gateway.chat.records import Records
+from gateway.chat.sending import MessageChat
+from gateway.config import Settings
+from gateway.hub.hub import Hub
+from gateway.hub.presence import PresenceHub
+from gateway.hub.rooms import RoomHub
+from gateway.net.listener import Listener
+from gateway.net.origins import Origins
+from gateway.runtime.report import Reporter
+from gateway.runtime.rotation import LiveKeyring
+from gateway.runtime.worker import Worker
+from gateway.security.sealing import Sealer
+from gateway.session.counts import Counts
+from gateway.session.limits import Limits
+from gateway.session.session import Session
+from gateway.store.directory import AppDirectory
+from gateway.store.groups import GroupStore
+from gateway.store.headcount import Headcount
+from gateway.store.inbox import InboxStore
+from gateway.store.keys import Keys
+from gateway.store.link import Link
+from gateway.store.subscriber import Subscriber
+
+
+class Inside:
+    """The parts of `worker`, and what several tests ask or do there.
+
+    A test that can see the same from the outside (a frame, a number in `ops`, a key in Redis) looks
+    there instead.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    # -- questions ---------------------------------------------------------------------------------
+
+    @property
+    def open(self) -> int:
+        """How many connections are open, authenticated or not."""
+        return self.listener.open
+
+    def sessions(self, user: str | None = None) -> list[Session]:
+        """The authenticated sessions: all, or those of `user`."""
+        sessions = [each for each in self.hub.sessions() if isinstance(each, Session)]
+        return [each for each in sessions if user in (None, each.user)]
+
+    @property
+    def chores(self) -> dict[str, asyncio.Task[None]]:
+        """The tasks that run as long as the worker does, by name."""
+        return {chore.get_name(): chore for chore in self._worker._chores}
+
+    @property
+    def reconnects(self) -> int:
+        """How often pub/sub came back after something may have been missed; the start counts."""
+        return self._worker._reconnects
+
+    # -- actions -----------------------------------------------------------------------------------
+
+    async def sweep(self) -> int:
+        """Do one round of the sweeper at once; returns how much it deleted."""
+        return await self._worker._sweeper.sweep()
+
+    async def keep_rooms(self) -> None:
+        """Renew the seats in rooms at once, and look who else's have run out."""
+        await self.rooms.keep()
+
+    async def renew_presence(self) -> None:
+        """Renew the gateway's lease at once, and look which other gateway's has run out."""
+        await self.presence.renew()
+
+    async def saved(self) -> None:
+        """Everything that Redis was asked until now is done."""
+        await self.link.call("PING")
+
+    def turn_wheel(self, now: float) -> None:
+        """Do what is due by `now`, on the steady clock."""
+        self._worker._wheel.advance(now)
+
+    @contextlib.contextmanager
+    def deaf(self) -> Iterator[None]:
+        """What Redis publishes of users, rooms and presence meanwhile is lost to this worker."""
+        with contextlib.ExitStack() as stack:
+            for part in (self.hub, self.rooms, self.presence):
+                stack.enter_context(mock.patch.object(part, "heard", lambda *_: True))
+            yield
+
+    @contextlib.contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """Redis is away meanwhile, as far as this worker knows."""
+        with mock.patch.object(self.link, "up", new=False):
+            yield
+
+    def another_listener(self, origins: Origins, **changes: object) -> Listener:
+        """A listener more, for the same sessions. `changes` are to the worker's settings."""
+        settings = self.settings.model_copy(update=changes)
+        return Listener(self._worker._services, origins, settings)
+
+    # -- parts, to use by what is public of them ---------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """What it was started with."""
+        return self._worker._settings
+
+    @property
+    def listener(self) -> Listener:
+        """The listening sockets and their connections."""
+        return self._worker._listener
+
+    @property
+    def hub(self) -> Hub:
+        """The sessions of each user."""
+        return self._worker._hub
+
+    @property
+    def rooms(self) -> RoomHub:
+        """The sessions in each room."""
+        return self._worker._rooms
+
+    @property
+    def presence(self) -> PresenceHub:
+        """The sessions that watch each user."""
+        return self._worker._presence
+
+    @property
+    def link(self) -> Link:
+        """The connection to Redis for everything but pub/sub."""
+        return self._worker._link
+
+    @property
+    def subscriber(self) -> Subscriber:
+        """The connection to Redis for pub/sub."""
+        return self._worker._subscriber
+
+    @property
+    def keys(self) -> Keys:
+        """The names of what is in Redis."""
+        return self._worker._keys
+
+    @property
+    def inboxes(self) -> InboxStore:
+        """What is kept of each user."""
+        return self._worker._services.inboxes
+
+    @property
+    def directory(self) -> AppDirectory:
+        """The apps."""
+        return self._worker._directory
+
+    @property
+    def limits(self) -> Limits:
+        """The buckets of users and apps."""
+        return self._worker._services.limits
+
+    @property
+    def headcount(self) -> Headcount:
+        """The connections of each app."""
+        return self._worker._services.app_limit._headcount
+
+    @property
+    def counts(self) -> Counts:
+        """What the sessions count."""
+        return self._worker._services.counts
+
+    @property
+    def sending(self) -> MessageChat:
+        """What a send goes through."""
+        return self._worker._services.sending
+
+    @property
+    def group_chat(self) -> GroupChat:
+        """What requests about groups go through."""
+        return self.sending._groups
+
+    @property
+    def groups(self) -> GroupStore:
+        """What is kept of groups."""
+        return self.group_chat._groups
+
+    @property
+    def records(self) -> Records:
+        """What seals and opens messages."""
+        return self._worker.framing.records
+
+    @property
+    def sealer(self) -> Sealer:
+        """The keys that everything is sealed with."""
+        return self.records._sealer
+
+    @property
+    def keyring(self) -> LiveKeyring:
+        """What takes up a key file that was changed."""
+        return self._worker._live
+
+    @property
+    def reporter(self) -> Reporter:
+        """What tells the ops process; only a worker with a run folder has one."""
+        assert self._worker._reporter is not None
+        return self._worker._reporter
