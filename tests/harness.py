@@ -26,6 +26,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway.apps.app import App, create_app
+from gateway.clock import Clock
 from gateway.config import Settings
 from gateway.runtime import runfolder
 from gateway.runtime.devcerts import DevCerts
@@ -33,7 +34,6 @@ from gateway.runtime.starting import Listening
 from gateway.runtime.worker import Worker
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
-from gateway.session.clock import Clock
 from gateway.store.admin import Admin
 from protocol import codec, frames
 from protocol.limits import PATH, SUBPROTOCOL

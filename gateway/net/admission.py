@@ -14,9 +14,9 @@ from typing import Final
 
 import structlog
 
+from gateway.bucket import RecentBuckets, TokenBucket
 from gateway.config import Settings
 from gateway.net.addresses import Ip, Networks, source
-from gateway.session.bucket import RecentBuckets, TokenBucket
 
 IP_BURST_S: Final = 10
 """A source may open as many connections at once as otherwise in this many seconds: an office whose

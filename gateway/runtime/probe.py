@@ -17,9 +17,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
+from gateway.clock import Clock
 from gateway.ops.board import FORBIDDEN, PROOF_S, WRONG_REDIS
 from gateway.security.sealing import Kind, Sealer, SealError
-from gateway.session.clock import Clock
 from gateway.store.errors import StampError, StoreError, StoreFault, Unavailable
 from gateway.store.keys import Keys
 from gateway.store.promises import DURABILITY, EVICTION

@@ -17,13 +17,13 @@ from typing import Final
 
 import structlog
 
+from gateway.clock import Clock
 from gateway.config import ConfigError, Settings, Source
 from gateway.files import FilesDoNotAnswer, Reader
 from gateway.net.tls import Certificate, TLSError
 from gateway.runtime import logs
 from gateway.runtime.rotation import LiveKeyring
 from gateway.security.keyring import KeyringError
-from gateway.session.clock import Clock
 
 LOOK_S: Final = 2.0
 """Seconds between two looks at the files."""

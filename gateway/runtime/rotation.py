@@ -15,10 +15,10 @@ from typing import Final
 
 import structlog
 
+from gateway.clock import Clock
 from gateway.files import Reader
 from gateway.security.keyring import Keyring, KeyringError, KeyringLost
 from gateway.security.sealing import Sealer
-from gateway.session.clock import Clock
 from gateway.store import stamp
 from gateway.store.errors import StoreError, WrongKeys
 from gateway.store.link import Link

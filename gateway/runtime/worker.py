@@ -28,6 +28,7 @@ from gateway.chat.relay import Relay
 from gateway.chat.rooms import RoomChat
 from gateway.chat.sending import MessageChat
 from gateway.chat.signals import SignalChat
+from gateway.clock import Clock
 from gateway.config import Settings, Source
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
@@ -47,7 +48,6 @@ from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
 from gateway.session.app_limit import AppLimit
-from gateway.session.clock import Clock
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits
 from gateway.session.lines import Lines

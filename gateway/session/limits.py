@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from gateway.apps.app import App
 from gateway.apps.tiers import Rate, Tier
+from gateway.bucket import RecentBuckets, TokenBucket
 from gateway.chat.refused import Refused
-from gateway.session.bucket import RecentBuckets, TokenBucket
-from gateway.session.clock import Clock
+from gateway.clock import Clock
 from gateway.store.rates import RateStore
 from protocol import codes
 

@@ -9,11 +9,11 @@ from gateway.chat.records import Records
 from gateway.chat.requests import Handlers
 from gateway.chat.sending import MessageChat
 from gateway.chat.signals import SignalChat
+from gateway.clock import Clock
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.session.app_limit import AppLimit
-from gateway.session.clock import Clock
 from gateway.session.counts import Counts
 from gateway.session.handshake import Handshake
 from gateway.session.limits import Limits

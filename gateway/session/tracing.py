@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 import structlog
 from msgspec import DecodeError, Struct, msgpack
 
+from gateway.clock import Clock
 from gateway.security.sealing import Kind, Sealer, SealError
-from gateway.session.clock import Clock
 from gateway.session.lines import Lines, PerSecond
 from gateway.session.services import Wire
 from gateway.store.keys import Keys

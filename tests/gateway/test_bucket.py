@@ -1,4 +1,4 @@
-"""Mirrors gateway/session/bucket.py."""
+"""Mirrors gateway/bucket.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.session.bucket import TokenBucket
+from gateway.bucket import TokenBucket
 
 
 def spend(bucket: TokenBucket, now: float, most: int = 100_000) -> int:
