@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from unittest import mock
 
 from gateway.chat.groups import GroupChat
+from gateway.chat.limits import Limits
 from gateway.chat.records import Records
 from gateway.chat.sending import MessageChat
 from gateway.config import Settings
@@ -25,7 +26,6 @@ from gateway.runtime.rotation import LiveKeyring
 from gateway.runtime.worker import Worker
 from gateway.security.sealing import Sealer
 from gateway.session.counts import Counts
-from gateway.session.limits import Limits
 from gateway.session.session import Session
 from gateway.store.directory import AppDirectory
 from gateway.store.groups import GroupStore

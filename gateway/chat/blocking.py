@@ -1,6 +1,6 @@
 """Blocking: a user refuses what another sends.
 
-The sender's own session refuses, by what it knows of its user's blockers (`session.blockers`), so
+The sender's own session refuses, by what it knows of its user's blockers (`blockers`), so
 nothing is stored anywhere, and no send pays for a look-up.
 """
 

@@ -21,6 +21,7 @@ from gateway.apps.app import App
 from gateway.chat.blocking import BlockChat
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import HistoryChat
+from gateway.chat.limits import Limits
 from gateway.chat.presence import PresenceChat
 from gateway.chat.recalls import RecallChat
 from gateway.chat.receipts import ReceiptChat
@@ -49,7 +50,6 @@ from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
 from gateway.session.app_limit import AppLimit
 from gateway.session.handshake import Handshake
-from gateway.session.limits import Limits
 from gateway.session.lines import Lines
 from gateway.session.services import Services
 from gateway.session.session import Session

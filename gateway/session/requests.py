@@ -10,11 +10,11 @@ import structlog
 
 from gateway.apps.app import App
 from gateway.bucket import TokenBucket
+from gateway.chat.blockers import Blockers
 from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handler
 from gateway.chat.rooms import refused as room_refused
 from gateway.security.sealing import SealError
-from gateway.session.blockers import Blockers
 from gateway.session.handshake import refusal
 from gateway.session.services import Services
 from gateway.store.blocks import BlockedBy

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.chat.limits import Limits
 from gateway.chat.records import Records
 from gateway.chat.requests import Handlers
 from gateway.chat.sending import MessageChat
@@ -16,7 +17,6 @@ from gateway.hub.rooms import RoomHub
 from gateway.session.app_limit import AppLimit
 from gateway.session.counts import Counts
 from gateway.session.handshake import Handshake
-from gateway.session.limits import Limits
 from gateway.session.lines import Lines
 from gateway.session.saving import Saving
 from gateway.session.wheel import Wheel

@@ -11,10 +11,10 @@ import pytest
 
 from gateway.apps.app import App, create_app
 from gateway.apps.tiers import TIERS
+from gateway.chat.limits import CONNECT_BURST
 from gateway.chat.refused import Refused
 from gateway.config import Settings
 from gateway.session.app_limit import RETRY_S, TELL_SHARE, AppLimit
-from gateway.session.limits import CONNECT_BURST
 from gateway.store.headcount import Headcount
 from gateway.store.presence import LEASE_MS, RENEW_S
 from protocol import codes, frames

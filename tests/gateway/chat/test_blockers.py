@@ -1,11 +1,11 @@
-"""Mirrors gateway/session/blockers.py."""
+"""Mirrors gateway/chat/blockers.py."""
 
 from __future__ import annotations
 
 import pytest
 
+from gateway.chat.blockers import Blockers
 from gateway.chat.refused import Refused
-from gateway.session.blockers import Blockers
 from gateway.store.blocks import BlockedBy
 from gateway.store.events import BlockChanged
 from protocol import codes

@@ -1,4 +1,4 @@
-"""Mirrors gateway/session/limits.py: over real sockets, and with copies of one bucket."""
+"""Mirrors gateway/chat/limits.py: over real sockets, and with copies of one bucket."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from gateway.apps import app as apps
 from gateway.apps.tiers import TIERS, Rate
+from gateway.chat.limits import Limits
 from gateway.config import Settings
-from gateway.session.limits import Limits
 from gateway.store.errors import Unavailable
 from gateway.store.rates import RateStore
 from gateway.store.readers import Reader
