@@ -3,7 +3,7 @@
 A change swaps one version of a group's state for the next, and in the same step puts the notice
 that all must get into a list beside it: so whoever reads the group, on any gateway, sees notices
 that were not delivered yet, and delivers them before anything else goes to the members.
-ARCHITECTURE.md tells why nothing reaches who was removed.
+docs/design/groups.md says why nothing reaches a user who was removed.
 
 Times and versions are integers; a group's first version is the time it was made, in ms, so that
 they grow even if a group is made again after it was deleted.
