@@ -1,4 +1,7 @@
-"""The README is run: its commands in their order, and their output held against what it shows."""
+"""README and tutorial are run: their commands in order, and the output held against what they show.
+
+The tutorial begins where README's first five minutes end.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from tests.everything import send_everything
 from tests.harness import PROGRAM
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = "".join((ROOT / page).read_text() for page in ("README.md", "docs/tutorial.md"))
 START_S = 120
 
 VARYING = (
