@@ -18,7 +18,7 @@ from typing import Final
 
 from bench.micro import APP, BODY, KEYRING
 from gateway.chat.records import Records
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey
 from gateway.security.sealing import Sealer
 from gateway.store.inbox import InboxStore, Talk
 from gateway.store.keys import Keys

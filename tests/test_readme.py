@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load_settings
-from gateway.runtime import devfolder
+from gateway.dev import datafolder
 from gateway.security import tokens as minting
 from protocol.client import Client
 from tests.everything import send_everything
@@ -180,10 +180,10 @@ def test_what_another_user_sends_stops_nobody(dev: Dev, tmp_path: Path) -> None:
     """G9: a group's notice, a recall or a body that is no text made README's loop raise at the same
     message after each start, so nothing behind it was ever read. Each program of README, and each
     command that reads, gets over whatever a stranger can send; no terminal is steered."""
-    state = devfolder.load(dev.data)
+    state = datafolder.load(dev.data)
 
     def token(user: str) -> str:
-        return minting.mint(state.app_id, state.certificate, devfolder.REGION, user, time.time())
+        return minting.mint(state.app_id, state.certificate, datafolder.REGION, user, time.time())
 
     url = dev.field("Plain")
     asyncio.run(send_everything(url, token("mallory"), ["alice", "bob"], "lobby"))

@@ -16,7 +16,7 @@ from typing import Final
 
 from bench.options import BenchError
 from bench.place import Place
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey
 
 START_TIMEOUT_S: Final = 20.0
 _SOCKETIO: Final = Path(__file__).with_name("socketio")

@@ -18,7 +18,7 @@ from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.messages import line, record
 from gateway.cli.output import show
 from gateway.cli.place import Data, Json, recipient, user_id
-from gateway.runtime import devfolder
+from gateway.dev import datafolder
 from gateway.security import tokens
 from protocol.client import (
     Client,
@@ -92,13 +92,15 @@ class Target:
             return cls(url, token, None, cacert)
         if user is None:
             raise typer.BadParameter("say who you are", param_hint="--as")
-        folder = (data or devfolder.DEFAULT).resolve()
-        state = devfolder.load(folder)
+        folder = (data or datafolder.DEFAULT).resolve()
+        state = datafolder.load(folder)
 
         async def mint() -> str:
-            return tokens.mint(state.app_id, state.certificate, devfolder.REGION, user, time.time())
+            return tokens.mint(
+                state.app_id, state.certificate, datafolder.REGION, user, time.time()
+            )
 
-        return cls(state.wss_url, None, mint, cacert or devfolder.ca_file(folder))
+        return cls(state.wss_url, None, mint, cacert or datafolder.ca_file(folder))
 
     def client(self, device: str | None, on_event: Callable[[Event], None]) -> Client:
         """A client of this place; what it reads is acknowledged by its caller.

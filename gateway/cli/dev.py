@@ -20,9 +20,9 @@ from gateway.apps.app import App
 from gateway.cli.errors import CommandError
 from gateway.cli.place import Place
 from gateway.config import Settings
-from gateway.runtime import devcerts, devfolder
-from gateway.runtime.devfolder import DevState
-from gateway.runtime.embedded import EmbeddedValkey, private_folder
+from gateway.dev import certificates, datafolder
+from gateway.dev.datafolder import DevState
+from gateway.dev.embedded import EmbeddedValkey, private_folder
 from gateway.security import tokens
 from gateway.security.keyring import Keyring, KeyringMissing
 from gateway.store.errors import RegionMissing, Unavailable
@@ -38,7 +38,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 tak
 def dev(
     data: Annotated[
         Path, typer.Option(metavar="DIR", help="Where everything is kept between runs.")
-    ] = devfolder.DEFAULT,
+    ] = datafolder.DEFAULT,
     port: Port = 8080,
     wss_port: Port = 8443,
     redis_url: Annotated[
@@ -65,14 +65,14 @@ def dev(
             redis_url = valkey.url
         else:
             private_folder(folder)
-        settings = devfolder.settings(
+        settings = datafolder.settings(
             folder, redis_url, f"127.0.0.1:{port}", f"127.0.0.1:{wss_port}"
         )
         try:
             Keyring.load(settings.key_file, settings.region)
         except KeyringMissing:
             Keyring.create(settings.key_file, settings.region)
-        devcerts.ensure(folder, datetime.now(UTC))
+        certificates.ensure(folder, datetime.now(UTC))
         logs.configure(settings.log_level, settings.log_format)
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         runner.run(_run(settings, folder))
@@ -96,7 +96,7 @@ async def _run(settings: Settings, folder: Path) -> None:
             # Only now: the gateway has made sure that this Redis is ours to write to.
             found = await _dev_app(settings)
             state = _state(settings, found, listening.result())
-            devfolder.save(folder, state)
+            datafolder.save(folder, state)
             typer.echo(_welcome(folder, state, found))
         await gateway
     finally:
@@ -155,7 +155,7 @@ Token of   alice  {alice}
 Token of   bob    {bob}
 Plain      {state.plain_url}
 WSS        {state.wss_url}
-CA file    {devfolder.ca_file(folder)}
+CA file    {datafolder.ca_file(folder)}
 Data       {folder}
 
 In a second terminal:

@@ -19,11 +19,11 @@ from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.output import now_ms, show, utc
 from gateway.cli.place import Config, Data, Json, Place
 from gateway.config import Settings
+from gateway.dev.embedded import OLDEST_SERVER
 from gateway.net import tls
 from gateway.net.tls import TLSError
 from gateway.redis_url import RedisUrl
 from gateway.runtime import control
-from gateway.runtime.embedded import OLDEST_SERVER
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.store.errors import StoreError, rights_text
 from gateway.store.rights import LISTENING

@@ -42,8 +42,8 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
     """
     from gateway.apps.app import AppError, MainlandOnly
     from gateway.config import ConfigError
-    from gateway.runtime.devfolder import DevFolderError
-    from gateway.runtime.embedded import EmbeddedError
+    from gateway.dev.datafolder import DevFolderError
+    from gateway.dev.embedded import EmbeddedError
     from gateway.runtime.starting import StartError
     from gateway.security.keyring import KeyringError, KeyringMissing
     from gateway.security.sealing import SealError

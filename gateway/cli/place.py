@@ -19,8 +19,8 @@ from gateway.apps.app import App
 from gateway.apps.regions import region_of
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.config import Settings, load_settings
-from gateway.runtime import devfolder
-from gateway.runtime.devfolder import DevState
+from gateway.dev import datafolder
+from gateway.dev.datafolder import DevState
 from gateway.security.keyring import Keyring
 from gateway.store.errors import Unavailable
 from protocol.ids import group_of, is_app_id, is_user_id
@@ -92,9 +92,9 @@ class Place:
         """
         if config is not None or (data is None and "HOMEPORT_REDIS_URL" in os.environ):
             return cls(load_settings(config, {}))
-        folder = (data or devfolder.DEFAULT).resolve()
-        state = devfolder.load(folder)
-        return cls(devfolder.settings(folder, state.redis_url), state, folder)
+        folder = (data or datafolder.DEFAULT).resolve()
+        state = datafolder.load(folder)
+        return cls(datafolder.settings(folder, state.redis_url), state, folder)
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:
@@ -138,7 +138,7 @@ class Place:
     def keep_certificate(self, app: App) -> None:
         """Note the dev app's new certificate, with which `send` and `listen` sign."""
         if self.dev is not None and self.folder is not None and app.id == self.dev.app_id:
-            devfolder.save(
+            datafolder.save(
                 self.folder, msgspec.structs.replace(self.dev, certificate=app.certificates[0])
             )
 

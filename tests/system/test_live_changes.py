@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from gateway.runtime import devcerts
-from gateway.runtime.devcerts import DevCerts
+from gateway.dev import certificates
+from gateway.dev.certificates import DevCerts
 from gateway.security.keyring import Keyring
 from gateway.store.keys import Keys
 from protocol import frames
@@ -53,7 +53,7 @@ class Files:
         self._number += 1
         version = self.folder / f"..{self._number}"
         version.mkdir()
-        self.made = devcerts.ensure(version, datetime.now(UTC))
+        self.made = certificates.ensure(version, datetime.now(UTC))
         with self.bundle.open("a") as bundle:
             bundle.write(self.made.ca.read_text())
         shutil.copy(keyring, version / "keys.json")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.runtime import devcerts
+from gateway.dev import certificates
 from protocol import frames
 from protocol.client import ConnectFailed
 from protocol.limits import PATH
@@ -21,7 +21,7 @@ from tests.system.site import DEADLINE_S, OpenSite, Site
 class Secure:
     """A site with a gateway that speaks TLS only."""
 
-    def __init__(self, site: Site, certs: devcerts.DevCerts, gateway: GatewayProcess) -> None:
+    def __init__(self, site: Site, certs: certificates.DevCerts, gateway: GatewayProcess) -> None:
         self.site = site
         self.certs = certs
         (address,) = gateway.urls
@@ -36,7 +36,7 @@ async def secure(open_site: OpenSite) -> Secure:
     site = await open_site()
     folder = site.folder / "tls"
     folder.mkdir()
-    certs = devcerts.ensure(folder, datetime.now(UTC))
+    certs = certificates.ensure(folder, datetime.now(UTC))
     gateway = await site.gateway(
         plain_listen=None, wss_listen="127.0.0.1:0", tls_cert=certs.cert, tls_key=certs.key
     )
@@ -96,7 +96,7 @@ async def test_the_sdk_refuses_a_server_of_another_ca(secure: Secure) -> None:
     """G8: a token is not given to a server whose certificate the given CA did not sign."""
     folder = secure.site.folder / "other"
     folder.mkdir()
-    other = devcerts.ensure(folder, datetime.now(UTC))
+    other = certificates.ensure(folder, datetime.now(UTC))
     for cacert in (other.ca, None):  # None: the system's CAs, which do not know ours either
         with pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED") as raised:
             async with secure.site.client(secure.url, "alice", cacert=cacert):

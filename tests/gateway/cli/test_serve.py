@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.runtime import devfolder
+from gateway.dev import datafolder
 from tests.gateway.cli.conftest import Region, run
 
 PROGRAM = str(Path(sys.executable).with_name("homeport"))
@@ -44,8 +44,8 @@ NOT_TO_SERVE = {
     "gateway.cli.chat",
     "gateway.cli.dev",
     "gateway.cli.doctor",
-    "gateway.runtime.devcerts",
-    "gateway.runtime.embedded",
+    "gateway.dev.certificates",
+    "gateway.dev.embedded",
     "protocol.client",
     "websockets.asyncio.client",
     "matplotlib",
@@ -105,5 +105,5 @@ def test_a_wrong_configuration_stops_it(tmp_path: Path) -> None:
 
 def test_the_dev_folder_is_not_taken_by_mistake(tmp_path: Path) -> None:
     """`serve` without a configuration says so, also where a dev folder lies."""
-    (tmp_path / devfolder.DEFAULT).mkdir()
+    (tmp_path / datafolder.DEFAULT).mkdir()
     assert run("serve").code == 2

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.runtime import devcerts
-from gateway.runtime.devcerts import DevCerts
+from gateway.dev import certificates
+from gateway.dev.certificates import DevCerts
 
 
 @pytest.fixture(scope="session")
 def certs(tmp_path_factory: pytest.TempPathFactory) -> DevCerts:
     """A certificate for localhost, and its CA."""
-    return devcerts.ensure(tmp_path_factory.mktemp("certs"), datetime.now(UTC))
+    return certificates.ensure(tmp_path_factory.mktemp("certs"), datetime.now(UTC))

@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 
 from gateway import bucket
 from gateway.config import Settings
+from gateway.dev.certificates import DevCerts
 from gateway.net.addresses import address, source
 from gateway.net.admission import IP_BURST_S, Admission, TooMany, Visit
-from gateway.runtime.devcerts import DevCerts
 from protocol import frames
 from tests.gateway.net.raw import RawSocket
 from tests.harness import (

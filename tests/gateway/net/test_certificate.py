@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from structlog.testing import capture_logs
 
+from gateway.dev import certificates
+from gateway.dev.certificates import DevCerts
 from gateway.net.tls import Certificate, TLSError
-from gateway.runtime import devcerts
-from gateway.runtime.devcerts import DevCerts
 from protocol import frames
 from tests.gateway.net.raw import upgrade
 from tests.harness import RawClient, RunningWorker, client_tls, make_secure_settings, running_worker
@@ -39,7 +39,7 @@ NOW = datetime.now(UTC)
 def make(folder: Path, now: datetime = NOW) -> DevCerts:
     """A certificate for localhost with an EC key, good from `now`, and its CA."""
     folder.mkdir()
-    return devcerts.ensure(folder, now)
+    return certificates.ensure(folder, now)
 
 
 def make_rsa(folder: Path) -> DevCerts:

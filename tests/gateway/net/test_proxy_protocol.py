@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dev.certificates import DevCerts
 from gateway.net.addresses import Ip
 from gateway.net.proxy_protocol import MAX_REST_BYTES, SIGNATURE, BadHeader, read
-from gateway.runtime.devcerts import DevCerts
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.harness import FakeClock, RunningWorker, client_tls, make_secure_settings, running_worker
 

@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from websockets.frames import Opcode
 
-from gateway.runtime import devcerts
-from gateway.runtime.devcerts import DevCerts
+from gateway.dev import certificates
+from gateway.dev.certificates import DevCerts
 from gateway.runtime.serving import log_fault
 from protocol import codec, codes, frames
 from tests.gateway.net.raw import RawSocket, message, upgrade
@@ -41,7 +41,7 @@ UNMASKED: Final = b"\x82\x01x"
 @pytest.fixture
 def certs(tmp_path: Path) -> DevCerts:
     """The gateway's certificate and its CA."""
-    return devcerts.ensure(tmp_path, datetime.now(UTC))
+    return certificates.ensure(tmp_path, datetime.now(UTC))
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.dev import certificates
+from gateway.dev.certificates import DevCerts
 from gateway.net import tls
 from gateway.net.tls import TLSError
-from gateway.runtime import devcerts
-from gateway.runtime.devcerts import DevCerts
 from protocol import codes, frames
 from protocol.limits import MAX_FRAME_BYTES
 from tests.gateway.net.raw import RawSocket, message, upgrade
@@ -211,7 +211,7 @@ def test_a_missing_file_is_named(tmp_path: Path, certs: DevCerts) -> None:
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, certs: DevCerts) -> None:
     """The operator is told what to give instead."""
-    other = devcerts.ensure(tmp_path, datetime.now(UTC))
+    other = certificates.ensure(tmp_path, datetime.now(UTC))
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("nothing")
     for cert, key in ((certs.cert, other.key), (garbage, certs.key), (certs.cert, garbage)):

@@ -17,7 +17,8 @@ from cryptography import x509
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway.runtime import devcerts, usage
+from gateway.dev import certificates
+from gateway.runtime import usage
 from gateway.security.keyring import Keyring
 from gateway.store.entries import Entry
 from gateway.store.errors import Unavailable
@@ -82,7 +83,7 @@ async def metered(
     """A worker with a run folder."""
     folder = tmp_path / "run"
     (folder / "metrics").mkdir(parents=True)
-    certs = devcerts.ensure(tmp_path, datetime.now(UTC))
+    certs = certificates.ensure(tmp_path, datetime.now(UTC))
     # There is no ops process: reports go nowhere.
     settings = make_secure_settings(redis_url, tmp_path, certs, ops_listen="127.0.0.1:1")
     async with running_worker(settings, tier=tier, clock=clock, folder=folder) as running:

@@ -19,7 +19,8 @@ from websockets.exceptions import InvalidStatus
 
 from gateway import files
 from gateway.config import Settings, Source
-from gateway.runtime import devcerts, logs, reload
+from gateway.dev import certificates
+from gateway.runtime import logs, reload
 from gateway.runtime.reload import LIVE, RESTART, current
 from gateway.runtime.serving import serve
 from gateway.runtime.starting import Listening
@@ -198,7 +199,7 @@ async def test_a_wrong_file_changes_nothing(
 
 async def test_a_wrong_certificate_changes_nothing_else(redis_url: str, tmp_path: Path) -> None:
     """All or nothing, between the parts too."""
-    certs = devcerts.ensure(tmp_path, datetime.now(UTC))
+    certs = certificates.ensure(tmp_path, datetime.now(UTC))
     settings = make_settings(redis_url, tmp_path)
     flags = {"wss_listen": "127.0.0.1:0", "tls_cert": certs.cert, "tls_key": certs.key}
     async with started(settings, tmp_path / "homeport.toml", **flags) as running:

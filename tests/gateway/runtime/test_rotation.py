@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from gateway.config import Settings
+from gateway.dev.embedded import EmbeddedValkey
 from gateway.runtime import reload
-from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
 from gateway.store.node_link import NodeLink

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
-from gateway.runtime.devcerts import ensure
+from gateway.dev.certificates import ensure
 from gateway.runtime.serving import log_fault, serve
 from gateway.runtime.starting import Listening
 from tests.harness import until

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.config import Settings
+from gateway.dev.embedded import EmbeddedValkey
 from gateway.runtime import drain as drain_module
-from gateway.runtime.embedded import EmbeddedValkey
 from gateway.runtime.serving import serve
 from gateway.runtime.starting import Listening, StartError
 from gateway.runtime.worker import Worker

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.apps.app import create_app
 from gateway.config import Settings
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey
 from protocol import codes, frames
 from protocol.limits import DEDUPE_WINDOW_MS, WINDOW
 from tests.gateway.session.forging import forge

