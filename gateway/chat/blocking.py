@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handlers
-from gateway.store.blocks import BlockStore, TooManyBlocks
+from gateway.store.blocks import BlockStore
 from protocol import codes, frames
 from protocol.frames import Result
 from protocol.ids import is_user_id
-from protocol.limits import MAX_BLOCKS
 
 
 class BlockChat:
@@ -45,14 +44,9 @@ class BlockChat:
             raise Refused(codes.UNKNOWN_RECIPIENT, "`user` is not a user id.")
         if other == caller.user:
             raise Refused(codes.INVALID_FIELD, "`user` is the user who asks.")
-        try:
-            await self._blocks.change(
-                caller.app.id, caller.app.tier, caller.user, other, blocked, self._clock_ms()
-            )
-        except TooManyBlocks:
-            raise Refused(
-                codes.TOO_MANY_BLOCKS, f"This user blocks {MAX_BLOCKS} others already; unblock one."
-            ) from None
+        await self._blocks.change(
+            caller.app.id, caller.app.tier, caller.user, other, blocked, self._clock_ms()
+        )
         return Result()
 
     async def _list(self, caller: Caller, _: frames.Blocks) -> Result:

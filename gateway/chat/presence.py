@@ -11,7 +11,7 @@ from gateway.apps.app import App
 from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handlers
 from gateway.security.sealing import Kind, Sealer, SealError
-from gateway.store.presence import PresenceStore, TooManySubscriptions
+from gateway.store.presence import PresenceStore
 from protocol import codes
 from protocol.frames import (
     PresenceGet,
@@ -92,12 +92,9 @@ class PresenceChat:
     async def _subscribe(self, caller: Caller, frame: PresenceSubscribe) -> Result:
         """Raises Refused: invalid_field, too_many_subscriptions."""
         _check(frame.users)
-        try:
-            states = await self._hub.watch(
-                caller.app.id, caller.user, caller.session, frame.users, frame.expires
-            )
-        except TooManySubscriptions:
-            raise Refused(codes.TOO_MANY_SUBSCRIPTIONS) from None
+        states = await self._hub.watch(
+            caller.app.id, caller.user, caller.session, frame.users, frame.expires
+        )
         return Result(presence=tuple(states))
 
     async def _unsubscribe(self, caller: Caller, frame: PresenceUnsubscribe) -> Result:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from gateway.apps.app import App
+from typing import Final
+
+from gateway.apps.app import App, AppError
+from gateway.security.sealing import SealError
+from gateway.store.blocks import TooManyBlocks
+from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.presence import TooManySubscriptions
+from gateway.store.readers import Revoked, TooManyDevices
+from gateway.store.rooms import RoomRefused
 from protocol import codes
-from protocol.frames import Error
+from protocol.limits import MAX_BLOCKS
 
 
 class Refused(Exception):
-    """A request that is answered with an `Error` frame.
+    """A request that is not done; `code` says why.
 
     `retry_after` is in seconds; `details` must hold nothing that the asking client may not know.
     """
@@ -25,9 +33,34 @@ class Refused(Exception):
         self.retry_after = retry_after
         self.details = details
 
-    def frame(self, request_id: int) -> Error:
-        """The answer to request `request_id`."""
-        return Error(request_id, self.code.number, str(self), self.retry_after, self.details)
+
+_REFUSALS: Final[dict[type[Exception], tuple[codes.ErrorCode, str]]] = {
+    AppNotFound: (codes.UNKNOWN_APP, ""),
+    Revoked: (codes.TOKEN_REVOKED, ""),
+    TooManyDevices: (codes.TOO_MANY_DEVICES, ""),
+    TooManyBlocks: (
+        codes.TOO_MANY_BLOCKS,
+        f"This user blocks {MAX_BLOCKS} others already; unblock one.",
+    ),
+    TooManySubscriptions: (codes.TOO_MANY_SUBSCRIPTIONS, ""),
+}
+_ROOM_REFUSALS: Final = {
+    code.name: code for code in (codes.NOT_IN_ROOM, codes.ROOM_READ_ONLY, codes.NOT_ROOM_CREATOR)
+}
+
+
+def refusal(error: StoreError | SealError | AppError) -> Refused:
+    """What a client is told of an error from the store, a seal or an app's record.
+
+    No other place says which error has which code.
+    """
+    if isinstance(error, Unavailable):
+        return Refused(codes.UNAVAILABLE, retry_after=error.retry_after)
+    if isinstance(error, RoomRefused):
+        return Refused(_ROOM_REFUSALS[error.reason])
+    if type(error) in _REFUSALS:
+        return Refused(*_REFUSALS[type(error)])
+    return Refused(codes.INTERNAL, retry_after=5.0)
 
 
 def check_kind(kind: str) -> None:

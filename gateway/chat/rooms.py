@@ -11,7 +11,7 @@ from gateway.chat.refused import Refused, check_body
 from gateway.chat.requests import Caller, Handlers
 from gateway.chat.room_records import RoomRecords
 from gateway.store.errors import StoreError, Unavailable
-from gateway.store.rooms import Joined, RoomRefused, RoomStore, Top
+from gateway.store.rooms import Joined, RoomStore, Top
 from protocol import codes
 from protocol.frames import (
     Message,
@@ -27,15 +27,6 @@ from protocol.ids import is_user_id, message_id, room_of
 from protocol.limits import MAX_ROOMS
 
 JOIN_TIMEOUT_S: Final = 5.0
-
-_REFUSALS: Final = {
-    code.name: code for code in (codes.NOT_IN_ROOM, codes.ROOM_READ_ONLY, codes.NOT_ROOM_CREATOR)
-}
-
-
-def refused(error: RoomRefused) -> Refused:
-    """How a client is told."""
-    return Refused(_REFUSALS[error.reason])
 
 
 class Audience(Protocol):
@@ -133,18 +124,15 @@ class RoomChat:
         room = _checked(frame.room)
         if not all(map(is_user_id, frame.admins)):
             raise Refused(codes.INVALID_FIELD, "`admins` must be user ids.")
-        try:
-            await self._store.set(
-                caller.app.id,
-                caller.app.tier,
-                room,
-                caller.user,
-                frame.write,
-                frame.admins,
-                self._clock_ms(),
-            )
-        except RoomRefused as error:
-            raise refused(error) from error
+        await self._store.set(
+            caller.app.id,
+            caller.app.tier,
+            room,
+            caller.user,
+            frame.write,
+            frame.admins,
+            self._clock_ms(),
+        )
         return Result()
 
     def send(

@@ -9,10 +9,9 @@ from gateway.chat import group_rules
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused, check_kind
 from gateway.chat.relay import Relay
-from gateway.chat.rooms import refused
 from gateway.store import events
 from gateway.store.groups import GroupStore
-from gateway.store.rooms import RoomRefused, RoomStore
+from gateway.store.rooms import RoomStore
 from protocol import codes
 from protocol.frames import Signal, Signaled
 from protocol.ids import group_of, is_user_id, room_of
@@ -63,10 +62,7 @@ class SignalChat:
     async def _to_room(self, app: App, user: str, room: str, told: Signaled) -> None:
         now_ms = self._clock_ms()
         record = self._records.relay(app, self._rooms.channel(app.id, room), told, now_ms)
-        try:
-            await self._rooms.signal(app.id, room, user, events.relayed(record), now_ms)
-        except RoomRefused as error:
-            raise refused(error) from error
+        await self._rooms.signal(app.id, room, user, events.relayed(record), now_ms)
 
     async def _to_group(self, app: App, user: str, group_id: str, told: Signaled) -> None:
         group = group_rules.may_send(await self._groups.current(app, group_id), user)

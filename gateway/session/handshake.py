@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from gateway.apps.app import App, AppError
 from gateway.apps.regions import region_of
-from gateway.chat.refused import Refused
+from gateway.chat.refused import Refused, refusal
 from gateway.config import Settings
 from gateway.security import tokens
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
-from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.errors import StoreError
 from protocol import codes
 
 
@@ -87,15 +87,6 @@ class Handshake:
         if home in self.homes:
             details["url"] = self.homes[home]
         return Refused(codes.WRONG_REGION, details=details)
-
-
-def refusal(error: StoreError | SealError | AppError) -> Refused:
-    """How a client is told of a fault behind the gateway."""
-    if isinstance(error, AppNotFound):
-        return Refused(codes.UNKNOWN_APP)
-    if isinstance(error, Unavailable):
-        return Refused(codes.UNAVAILABLE, retry_after=error.retry_after)
-    return Refused(codes.INTERNAL, retry_after=5.0)
 
 
 def close_code(refused: Refused) -> codes.CloseCode:

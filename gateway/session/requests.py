@@ -11,17 +11,14 @@ import structlog
 from gateway.apps.app import App
 from gateway.bucket import TokenBucket
 from gateway.chat.blockers import Blockers
-from gateway.chat.refused import Refused
+from gateway.chat.refused import Refused, refusal
 from gateway.chat.requests import Caller, Handler
-from gateway.chat.rooms import refused as room_refused
 from gateway.security.sealing import SealError
-from gateway.session.handshake import refusal
 from gateway.session.services import Services
 from gateway.store.blocks import BlockedBy
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.events import BlockChanged
 from gateway.store.readers import Reader
-from gateway.store.rooms import RoomRefused
 from protocol import codes, frames
 from protocol.limits import SIGNAL_BURST, SIGNAL_RATE
 
@@ -98,8 +95,8 @@ class Requests:
         except Refused as refused:
             self._asker.refuse(frame.id, refused)
             return
-        except AppNotFound:
-            self._asker.refuse(frame.id, Refused(codes.UNKNOWN_APP))
+        except AppNotFound as error:
+            self._asker.refuse(frame.id, refusal(error))
             return
         self._asked()
         stored.add_done_callback(partial(self._sent, frame.id, mid))
@@ -111,8 +108,6 @@ class Requests:
             self._services.counts.accepted += 1
             result = frames.Result(id=mid, time=stored.result())
             self._asker.send(frames.Ok(request_id, result))
-        elif isinstance(error, RoomRefused):
-            self._asker.refuse(request_id, room_refused(error))
         elif isinstance(error, StoreError):
             self._asker.refuse(request_id, refusal(error))
         elif isinstance(error, Refused):

@@ -24,12 +24,12 @@ from typing import Any, Final
 import structlog
 
 from gateway.apps.app import App
-from gateway.chat.refused import Refused
+from gateway.chat.refused import Refused, refusal
 from gateway.security import tokens
 from gateway.session.counts import TOKEN_REFUSALS
 from gateway.session.deadlines import Deadlines, Due
 from gateway.session.delivery import Delivery
-from gateway.session.handshake import BadToken, close_code, refusal
+from gateway.session.handshake import BadToken, close_code
 from gateway.session.requests import Requests
 from gateway.session.services import Services, Wire
 from gateway.session.tracing import Tap, TracedWire
@@ -38,7 +38,7 @@ from gateway.store import events
 from gateway.store.endings import BROKEN_OFF, Cause
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.presence import GATEWAY_CHARS
-from gateway.store.readers import Reader, Revoked, TooManyDevices
+from gateway.store.readers import Reader
 from protocol import codec, codes, frames
 from protocol.ids import is_device_id
 from protocol.limits import (
@@ -238,10 +238,6 @@ class Session:
                 await self._authenticate_and_attach(frame)
         except Refused as refused:
             self._reject(frame.id, refused)
-        except Revoked:
-            self._reject(frame.id, Refused(codes.TOKEN_REVOKED))
-        except TooManyDevices:
-            self._reject(frame.id, Refused(codes.TOO_MANY_DEVICES))
         except TimeoutError:
             self._reject(frame.id, refusal(Unavailable("timeout")))
         except StoreError as error:
@@ -359,8 +355,8 @@ class Session:
         except Refused as refused:
             self._refuse_token(frame.id, refused)
             return
-        except AppNotFound:
-            self._refuse_token(frame.id, Refused(codes.UNKNOWN_APP))
+        except AppNotFound as error:
+            self._refuse_token(frame.id, refusal(error))
             return
         self._identity = identity
         self._deadlines.renewed(identity.expires_s, wall)
@@ -512,7 +508,8 @@ class Session:
                 code = refused.code.number
                 self._services.tracer.refused(refused.app_id, refused.user, self.id, code)
         _log.info("refused", code=refused.code.name, **named)
-        self.send(refused.frame(request_id))
+        code, text = refused.code.number, str(refused)
+        self.send(frames.Error(request_id, code, text, refused.retry_after, refused.details))
 
     def go_away(self, reconnect_in: float) -> None:
         """This gateway is leaving: whatever is asked from now on, the client asks again elsewhere.

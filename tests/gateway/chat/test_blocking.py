@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.chat import blocking
 from gateway.config import Settings
 from gateway.store import blocks as blocks_module
 from gateway.store.blocks import BlockStore
@@ -222,8 +221,7 @@ async def test_too_many_blocks_are_refused(
     running: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HP-18.1-4."""
-    for module in (blocks_module, blocking):
-        monkeypatch.setattr(module, "MAX_BLOCKS", 2)
+    monkeypatch.setattr(blocks_module, "MAX_BLOCKS", 2)
     async with running.client("alice") as alice:
         await done(alice, frames.Block, "u1")
         await done(alice, frames.Block, "u2")
