@@ -18,10 +18,11 @@ import structlog
 
 from gateway.hub.alive import Alive
 from gateway.hub.rooms import SessionGone
-from gateway.hub.watchers import Timer, Topic, Watcher, WatchingSession
+from gateway.hub.watchers import Topic, Watcher, WatchingSession
 from gateway.store.errors import StoreError, Unavailable
 from gateway.store.presence import CAME, GONE, RENEW_S, Found, PresenceStore, TooManySubscriptions
 from gateway.store.subscriber import Subscriber
+from gateway.wheel import Wheel
 from protocol import codec
 from protocol.frames import Presence, Priority, UserPresence
 from protocol.limits import MAX_SUBSCRIPTIONS
@@ -62,7 +63,7 @@ class PresenceHub:
         self,
         subscriber: Subscriber,
         store: PresenceStore,
-        timer: Timer,
+        timer: Wheel,
         find: Callable[[str, str, str], WatchingSession | None],
         open_status: Callable[[str, str, bytes], str],
         wall_ms: Callable[[], int],

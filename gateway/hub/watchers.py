@@ -25,19 +25,6 @@ class WatchingSession(Protocol):
         """True where `user` blocks the session's user."""
 
 
-class Visited(Protocol):
-    """As `gateway.session.wheel.Visited`."""
-
-    def visit(self, now: float) -> float | None: ...
-
-
-class Timer(Protocol):
-    """`gateway.session.wheel.Wheel`."""
-
-    def schedule(self, visited: Visited, due: float) -> None: ...
-    def cancel(self, visited: Visited) -> None: ...
-
-
 class Topic:
     """One watched user. `shown` is what watchers were told last; None before the first reading."""
 

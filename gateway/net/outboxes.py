@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.session.session import Session
-from gateway.session.wheel import Wheel
+from gateway.wheel import Wheel
 from protocol import codes
 
 LOOK_S: Final = 1.0

@@ -54,7 +54,6 @@ from gateway.session.lines import Lines
 from gateway.session.services import Services
 from gateway.session.session import Session
 from gateway.session.tracing import Tracer
-from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store.blocks import BlockStore
 from gateway.store.directory import REFRESH_S, AppDirectory
 from gateway.store.errors import NotDurable, StampError, StoreError, Unavailable
@@ -74,6 +73,7 @@ from gateway.store.rooms import RoomStore
 from gateway.store.stamp import Call, Stamp
 from gateway.store.sweeper import Sweeper
 from gateway.tasks import Tasks, nothing_to_undo
+from gateway.wheel import RESOLUTION_S, Wheel
 
 _log = structlog.get_logger("worker")
 

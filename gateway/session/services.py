@@ -19,11 +19,11 @@ from gateway.session.counts import Counts
 from gateway.session.handshake import Handshake
 from gateway.session.lines import Lines
 from gateway.session.saving import Saving
-from gateway.session.wheel import Wheel
 from gateway.store.blocks import BlockStore
 from gateway.store.directory import AppDirectory
 from gateway.store.inbox import InboxStore
 from gateway.tasks import Tasks
+from gateway.wheel import Wheel
 from protocol.codes import CloseCode
 
 if TYPE_CHECKING:  # it needs `Wire`

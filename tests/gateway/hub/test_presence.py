@@ -20,7 +20,6 @@ from gateway.hub.presence import (
     PresenceHub,
 )
 from gateway.hub.rooms import SessionGone
-from gateway.session.wheel import RESOLUTION_S, Wheel
 from gateway.store.errors import Unavailable
 from gateway.store.presence import (
     CAME,
@@ -30,6 +29,7 @@ from gateway.store.presence import (
     Found,
     TooManySubscriptions,
 )
+from gateway.wheel import RESOLUTION_S, Wheel
 from protocol import codec
 from protocol.frames import Presence, UserPresence
 from tests.harness import FakeClock, until

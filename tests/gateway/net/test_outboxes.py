@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from gateway.net.outboxes import LOOK_S, Outboxes
 from gateway.net.websocket import WebSocketConnection
 from gateway.session.session import Session
-from gateway.session.wheel import RESOLUTION_S, Wheel
+from gateway.wheel import RESOLUTION_S, Wheel
 from protocol import codes, frames
 from protocol.codes import CloseCode
 from tests.gateway.net.raw import RawSocket

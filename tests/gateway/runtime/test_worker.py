@@ -216,7 +216,7 @@ async def test_a_gateway_without_its_wheel_does_not_go_on(
         raise ZeroDivisionError
 
     ready: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
-    monkeypatch.setattr("gateway.session.wheel.Wheel.advance", broken)
+    monkeypatch.setattr("gateway.wheel.Wheel.advance", broken)
     serving = asyncio.create_task(serve(settings, on_ready=ready.set_result))
     await ready
     async with asyncio.timeout(5):

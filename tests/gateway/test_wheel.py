@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.session.wheel import RESOLUTION_S, Wheel
+from gateway.wheel import RESOLUTION_S, Wheel
 
 
 class Visits:
