@@ -25,7 +25,7 @@ from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
 from gateway.store.readers import Reader
-from gateway.store.stamp import Identity, Stamp
+from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks
 from protocol import frames
 from protocol.ids import direct_conversation
@@ -56,7 +56,9 @@ class Kept:
 
 async def measure(url: str) -> dict[str, float]:
     """Bytes, by what they are of."""
-    link, _ = open_redis(url, Stamp(Identity.of(KEYRING), lambda: True), lambda *_: None, Tasks())
+    link, _ = open_redis(
+        url, Stamp(RegionIdentity.of(KEYRING), lambda: True), lambda *_: None, Tasks()
+    )
     await link.start()
     try:
         inboxes, records, kept = InboxStore(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)

@@ -33,7 +33,7 @@ from gateway.store.inbox import InboxStore, Talk
 from gateway.store.keys import Keys
 from gateway.store.link import Link
 from gateway.store.opening import open_redis
-from gateway.store.stamp import Identity, Stamp
+from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks
 from protocol import codec, frames
 from protocol.ids import direct_conversation, message_id
@@ -102,7 +102,9 @@ def in_memory() -> dict[str, float]:
 
 async def with_store(url: str) -> dict[str, float]:
     """The steps that go to Redis, and what they cost there."""
-    link, _ = open_redis(url, Stamp(Identity.of(KEYRING), lambda: True), lambda *_: None, Tasks())
+    link, _ = open_redis(
+        url, Stamp(RegionIdentity.of(KEYRING), lambda: True), lambda *_: None, Tasks()
+    )
     await link.start()
     try:
         inboxes = InboxStore(link, Keys("sg"))

@@ -20,7 +20,7 @@ from gateway.runtime import logs
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer, SealError
 from gateway.session import tracing
-from gateway.session.tracing import MAX_MINUTES, MAX_TRACES, REPEAT_S, Batch, Line, Order
+from gateway.session.tracing import MAX_MINUTES, MAX_TRACES, REPEAT_S, Line, Order, TraceBatch
 from gateway.store.errors import AppNotFound, Unavailable
 from gateway.store.keys import Keys
 from gateway.store.opening import open_redis
@@ -179,7 +179,7 @@ def _code_name(line: Line) -> str:
     return code.name if code else ""
 
 
-def _line(batch: Batch, line: Line) -> str:
+def _line(batch: TraceBatch, line: Line) -> str:
     moment = time.strftime("%H:%M:%S", time.localtime(line.ms / 1000))
     number = "" if line.number is None else f" #{line.number}"
     code = "" if line.code is None else f" {line.code} {_code_name(line)}".rstrip()

@@ -20,7 +20,7 @@ from gateway.hub.alive import Alive
 from gateway.hub.rooms import SessionGone
 from gateway.hub.watchers import Topic, Watcher, WatchingSession
 from gateway.store.errors import StoreError, Unavailable
-from gateway.store.presence import CAME, GONE, RENEW_S, Found, PresenceStore, TooManySubscriptions
+from gateway.store.presence import CAME, GONE, RENEW_S, Devices, PresenceStore, TooManySubscriptions
 from gateway.store.subscriber import Subscriber
 from gateway.wheel import Wheel
 from protocol import codec
@@ -295,7 +295,7 @@ class PresenceHub:
 
     # -- what is told ----------------------------------------------------------------------------
 
-    def _judge(self, topic: Topic, found: Found) -> bool:
+    def _judge(self, topic: Topic, found: Devices) -> bool:
         """Compare what was found with what was told. Returns true where it is to be told now."""
         now, before = self._steady(), topic.shown
         if before is not None and found.status == topic.sealed:
@@ -322,7 +322,7 @@ class PresenceHub:
         self._schedule(topic, now + REFRESH_S)
         return changed
 
-    def _presence(self, user: str, found: Found, status: str) -> UserPresence:
+    def _presence(self, user: str, found: Devices, status: str) -> UserPresence:
         state = found.state(self._alive.gateways, self._wall_ms())
         return UserPresence(user, state, status, found.seen_ms if state == "offline" else 0)
 

@@ -21,7 +21,7 @@ _FRAGMENTS: Final = frozenset({0x01, 0x02})
 _LAST_FRAGMENT: Final = 0x80
 
 
-class Incoming:
+class FrameCutter:
     """Keeps the beginning of a frame until the rest of it has come. `limit` is in bytes."""
 
     __slots__ = ("_fragmented", "_partial", "limit")

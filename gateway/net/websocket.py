@@ -26,7 +26,7 @@ from websockets.typing import Subprotocol
 from gateway.net import forwarded
 from gateway.net.admission import TooMany, Visit
 from gateway.net.forwarded import BadForwarded
-from gateway.net.incoming import Incoming
+from gateway.net.incoming import FrameCutter
 from gateway.net.lost import is_lost
 from gateway.net.origins import Origins
 from gateway.net.outbound import Outbound
@@ -111,7 +111,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_size = 0
         self._fragments: bytearray | None = None
-        self._incoming: Incoming | None = None  # none before the upgrade
+        self._incoming: FrameCutter | None = None  # none before the upgrade
         self._tail = b""  # of the upgrade: what may be the beginning of its end
         self._authenticated = False
         self._closing = False
@@ -175,7 +175,7 @@ class WebSocketConnection(asyncio.Protocol):
             return b""
         rest = end + len(_END_OF_REQUEST) - len(self._tail)
         self._tail = b""
-        self._incoming = Incoming(MAX_CONNECT_BYTES)
+        self._incoming = FrameCutter(MAX_CONNECT_BYTES)
         self._parse(data[:rest])
         return data[rest:]
 

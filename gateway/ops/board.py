@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.ops.reports import Report
+from gateway.ops.datagrams import Report
 
 LIVE_S: Final = 5.0
 """A worker that said nothing for this long hangs."""
@@ -53,7 +53,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class DrainProgress:
     """How far the drain is. `state` is ready or draining; sessions are counted over all workers."""
 
     state: str
@@ -179,12 +179,12 @@ class Board:
         states = {heard.report.state for heard in self._workers.values()}
         return states == {"draining"} if states else bool(self._left)
 
-    def drain(self) -> Drain:
+    def drain(self) -> DrainProgress:
         """How far the drain is."""
         leaving = [
             heard.report for heard in self._workers.values() if heard.report.state == "draining"
         ]
-        return Drain(
+        return DrainProgress(
             state="draining" if self._is_leaving() else "ready",
             to_drain=sum(report.to_drain for report in leaving + self._left),
             left=sum(report.left for report in leaving),

@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 
+from gateway.ops.datagrams import METRICS_FOLDER
 from gateway.ops.metrics import METRICS, Metric
-from gateway.ops.reports import METRICS_FOLDER
 from gateway.tally import Tally
 
 _MODES: Final[dict[str, Literal["livesum", "livemax", "livemin"]]] = {

@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.ops.board import Board, Problem
+from gateway.ops.datagrams import METRICS_FOLDER
 from gateway.ops.metrics import METRICS
-from gateway.ops.reports import METRICS_FOLDER
 
 PATHS = ["/livez", "/readyz", "/startupz", "/metrics", "/drain"]
 

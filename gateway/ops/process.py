@@ -24,7 +24,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from gateway import sockets
 from gateway.address import Address
 from gateway.config import Settings
-from gateway.ops import reports
+from gateway.ops import datagrams
 from gateway.ops.board import Board
 from gateway.ops.pages import pages
 from gateway.tasks import Tasks
@@ -105,7 +105,7 @@ class _Server(uvicorn.Server):
 
 
 async def _hear_reports(board: Board, folder: Path) -> asyncio.BaseTransport:
-    path = folder / reports.SOCKET
+    path = folder / datagrams.SOCKET
     path.unlink(missing_ok=True)  # an earlier ops process', which was killed
     hearing = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     hearing.setblocking(False)
@@ -122,7 +122,7 @@ class _Reports(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         try:
-            self._board.take(reports.read(data))
+            self._board.take(datagrams.read(data))
         except msgspec.DecodeError:
             _log.error("report_malformed", size=len(data))
 
@@ -130,7 +130,7 @@ class _Reports(asyncio.DatagramProtocol):
 async def _reap(board: Board, folder: Path) -> None:
     while True:
         for pid in board.reap():
-            mark_process_dead(pid, str(folder / reports.METRICS_FOLDER))  # type: ignore[no-untyped-call]
+            mark_process_dead(pid, str(folder / datagrams.METRICS_FOLDER))  # type: ignore[no-untyped-call]
         board.unready()  # so that /startupz knows, whether or not anybody asked while it was ready
         await asyncio.sleep(REAP_S)
 

@@ -49,7 +49,7 @@ _LONGEST: Final = 3000
 _log = structlog.get_logger("process")
 
 
-class Words:
+class Pipe:
     """The child's end of the pipe. Never blocks: what a supervisor does not read is not said."""
 
     def __init__(self, pipe: int) -> None:
@@ -123,7 +123,7 @@ class Child:
 
 
 def fork(
-    run: Callable[[Words], None], not_for_it: Collection[int], handled: Collection[signal.Signals]
+    run: Callable[[Pipe], None], not_for_it: Collection[int], handled: Collection[signal.Signals]
 ) -> Child:
     """Fork a child that does `run` and ends; with 1 where that raises, which it logs.
 
@@ -154,7 +154,7 @@ def fork(
             for descriptor in (reading, *not_for_it):
                 os.close(descriptor)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            code = _do(run, Words(writing))
+            code = _do(run, Pipe(writing))
         finally:
             with contextlib.suppress(OSError):
                 sys.stderr.flush()
@@ -165,7 +165,7 @@ def fork(
     return Child(pid, reading)
 
 
-def _do(run: Callable[[Words], None], words: Words) -> int:
+def _do(run: Callable[[Pipe], None], words: Pipe) -> int:
     try:
         run(words)
     except StartError as error:
@@ -182,7 +182,7 @@ def _do(run: Callable[[Words], None], words: Words) -> int:
 # -- what they do ----------------------------------------------------------------------------------
 
 
-def work(settings: Settings, source: Source | None, folder: Path, name: str, words: Words) -> None:
+def work(settings: Settings, source: Source | None, folder: Path, name: str, words: Pipe) -> None:
     """Serve until SIGTERM, as the worker called `name`."""
     logs.configure(settings.log_level, settings.log_format, name)
     if source is not None:  # the supervisor may have read it long ago
@@ -193,7 +193,7 @@ def work(settings: Settings, source: Source | None, folder: Path, name: str, wor
 
 
 async def _work(
-    settings: Settings, source: Source | None, folder: Path, name: str, words: Words
+    settings: Settings, source: Source | None, folder: Path, name: str, words: Pipe
 ) -> None:
     tasks = Tasks(on_lost=lambda text: words.say("failed", text))
     beating = tasks.keep(_beat(words), "beat")
@@ -210,13 +210,13 @@ async def _work(
         tasks.dismiss(beating)
 
 
-async def _beat(words: Words) -> None:
+async def _beat(words: Pipe) -> None:
     while True:
         words.say("beat")
         await asyncio.sleep(BEAT_S)
 
 
-def watch(settings: Settings, folder: Path, name: str, _: Words) -> None:
+def watch(settings: Settings, folder: Path, name: str, _: Pipe) -> None:
     """Show operators how the workers are, until SIGTERM."""
     logs.configure(settings.log_level, settings.log_format, name)
     # Here, because workers need nothing of it.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway.ops.reports import Mouth, Report
+from gateway.ops.datagrams import Mouth, Report
 from gateway.runtime.probe import Probe
 from gateway.runtime.status import Status
 from gateway.store.region_clock import RegionClock

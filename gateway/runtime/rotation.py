@@ -117,7 +117,7 @@ class LiveKeyring:
         if due <= sealer.active and not sealer.unproven:
             return
         coming = keyring.coming_at(now_ms)
-        identity = stamp.Identity.of(keyring, coming | sealer.unproven)
+        identity = stamp.RegionIdentity.of(keyring, coming | sealer.unproven)
         try:
             different = await stamp.announce(self._link.call, identity)
             await stamp.check(self._link.call, replace(identity, coming=coming | different))

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from gateway.ops.reports import METRICS_FOLDER
+from gateway.ops.datagrams import METRICS_FOLDER
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of ours in it, mode 0700
 ROOM: Final = 32 * 1024 * 1024

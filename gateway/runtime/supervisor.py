@@ -44,7 +44,7 @@ import structlog
 
 from gateway.address import Address
 from gateway.config import Settings, Source
-from gateway.runtime.child import Child, Words, fork, watch, work
+from gateway.runtime.child import Child, Pipe, fork, watch, work
 from gateway.runtime.control import Control, name_of
 from gateway.runtime.starting import Listening, StartError, cannot_listen
 from gateway.sockets import reserve
@@ -89,7 +89,7 @@ class CrashLoop(StartError):
 class _Place:
     """Where a child is to be: `run` is what it does."""
 
-    def __init__(self, name: str, run: Callable[[Words], None]) -> None:
+    def __init__(self, name: str, run: Callable[[Pipe], None]) -> None:
         self.name = name
         self.run = run
         self.child: Child | None = None

@@ -22,7 +22,7 @@ from gateway.store.endings import BROKEN_OFF, Cause, End, Loss
 from gateway.store.entries import Entry
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.inbox import PAGE, STALE_MS
-from gateway.store.readers import DISPLACED, Attached, Reader
+from gateway.store.readers import DISPLACED, DeviceState, Reader
 from protocol import codec, codes
 from protocol.frames import Cursor, Lost
 from protocol.limits import WINDOW
@@ -67,7 +67,7 @@ class Delivery:
         services: Services,
         wire: Wire,
         reader: Reader,
-        attached: Attached,
+        attached: DeviceState,
         end: Callable[[codes.CloseCode], None],
         blocks: Callable[[int], None],
     ) -> None:

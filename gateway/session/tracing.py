@@ -67,7 +67,7 @@ class Line(Struct, frozen=True, omit_defaults=True):
     code: int | None = None
 
 
-class Batch(Struct, frozen=True, omit_defaults=True):
+class TraceBatch(Struct, frozen=True, omit_defaults=True):
     """What one worker tells. `sessions` is how many it has of the user, told when it begins;
     `refused` that there are too many traces; `left_out` how many lines were too many."""
 
@@ -79,7 +79,7 @@ class Batch(Struct, frozen=True, omit_defaults=True):
     refused: bool = False
 
 
-def seal(sealer: Sealer, channel: str, told: Order | Batch, now_ms: int) -> bytes:
+def seal(sealer: Sealer, channel: str, told: Order | TraceBatch, now_ms: int) -> bytes:
     """The bytes for `channel`."""
     return sealer.seal("", b"", Kind.TRACE, channel, b"", msgpack.encode(told), now_ms)
 
@@ -89,9 +89,9 @@ def open_order(sealer: Sealer, channel: str, payload: bytes) -> Order:
     return msgpack.decode(_open(sealer, channel, payload), type=Order)
 
 
-def open_batch(sealer: Sealer, channel: str, payload: bytes) -> Batch:
+def open_batch(sealer: Sealer, channel: str, payload: bytes) -> TraceBatch:
     """Read a batch. Raises SealError or msgspec.DecodeError."""
-    return msgpack.decode(_open(sealer, channel, payload), type=Batch)
+    return msgpack.decode(_open(sealer, channel, payload), type=TraceBatch)
 
 
 def _open(sealer: Sealer, channel: str, payload: bytes) -> bytes:
@@ -295,7 +295,7 @@ class Tracer:
             return  # whoever repeats it does not know that it may be no longer
         if watch is None or order.trace not in watch.traces:
             if sum(len(each.traces) for each in self._watches.values()) >= MAX_TRACES:
-                self._publish(order.trace, Batch(self._gateway, self._where, refused=True))
+                self._publish(order.trace, TraceBatch(self._gateway, self._where, refused=True))
                 return
             watch = self._begin(key, order.trace, now)
         watch.traces[order.trace] = min(now + LEASE_S, latest)
@@ -311,7 +311,7 @@ class Tracer:
         self._began.setdefault(trace, now)
         named = self._log_names.named(*key)
         _log.info("trace_began", trace=trace, sessions=len(watch.taps), **named)
-        here = Batch(self._gateway, self._where, sessions=len(watch.taps))
+        here = TraceBatch(self._gateway, self._where, sessions=len(watch.taps))
         self._publish(trace, here)
         if not self._ticking:
             self._ticking = True
@@ -342,9 +342,9 @@ class Tracer:
                 session.trace(None)
 
     def _tell(self, trace: str, lines: list[Line], left_out: int) -> None:
-        self._publish(trace, Batch(self._gateway, self._where, tuple(lines), left_out))
+        self._publish(trace, TraceBatch(self._gateway, self._where, tuple(lines), left_out))
 
-    def _publish(self, trace: str, batch: Batch) -> None:
+    def _publish(self, trace: str, batch: TraceBatch) -> None:
         channel = self._keys.trace_lines(trace)
         sealed = seal(self._sealer, channel, batch, self._clock.wall_ms())
         # Redis may be away; the lines are lost then, as whatever is published.

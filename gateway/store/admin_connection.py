@@ -27,7 +27,7 @@ from gateway.redis_url import RedisUrl, place_of
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import audit
-from gateway.store.errors import Refused, Unavailable
+from gateway.store.errors import RedisRefused, Unavailable
 from gateway.store.keys import Keys
 from gateway.store.node_link import BARRIER_TIMEOUT_MS
 from gateway.store.reasons import is_refusal, reason_of
@@ -92,7 +92,7 @@ class AdminConnection:
         except (RedisError, RedisClusterException) as error:
             reason = reason_of(error, tls=url.tls, secrets=url.secrets)
             if is_refusal(error):
-                raise Refused(",".join(place), reason) from error
+                raise RedisRefused(",".join(place), reason) from error
             raise Unavailable(
                 type(error).__name__, detail=f"{','.join(place)}: {reason}"
             ) from error

@@ -90,7 +90,7 @@ def audience_of(
     return tuple(parts)
 
 
-class Stored:
+class AllStored:
     """Takes the answers of `calls` calls; its future holds the earliest time, or the first error.
 
     `lost` is told how many messages made room, where inboxes were full, and of how many inboxes and

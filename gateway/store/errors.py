@@ -85,7 +85,7 @@ class StoreFault(StoreError):
         self.reply = reply
 
 
-class Refused(StoreError):
+class RedisRefused(StoreError):
     """Redis at `place` refuses, and will until somebody changes something there or in `redis_url`.
 
     `reason` is in the server's own words.

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from gateway.apps.tiers import Tier
-from gateway.store.audience import Audience, Stored, audience_of
+from gateway.store.audience import AllStored, Audience, audience_of
 from gateway.store.blocks import BlockedBy
 from gateway.store.connection import together, words_of
 from gateway.store.endings import ENDS_KEPT, ENDS_MS, End, Loss
@@ -32,10 +32,10 @@ from gateway.store.entries import Entry, parse_entries
 from gateway.store.keys import CACHED, Keys, UserKeys
 from gateway.store.link import Link, Then
 from gateway.store.readers import (
-    Attached,
     Checked,
+    DeviceState,
     Reader,
-    Revoked,
+    TokenRevoked,
     TooManyDevices,
     where_it_stands,
 )
@@ -150,7 +150,7 @@ class InboxStore:
         Who is out of the group since a later version than that is passed over. `also` are other
         calls that store the message and answer as these do: the future waits for them too.
         """
-        stored = Stored(len(audience) + len(also), self._lost)
+        stored = AllStored(len(audience) + len(also), self._lost)
         sender, epoch = f"{app_id}:{talk.sender}", message_id.hex()[:EPOCH_CHARS]
         expires = "" if expires_ms is None else expires_ms
         arguments = words_of(
@@ -188,7 +188,7 @@ class InboxStore:
         names = {self._keys.user(app_id, user): payload for user, payload in payloads.items()}
         for keys in names:
             buckets.setdefault(keys.bucket, []).append(keys)
-        stored = Stored(len(buckets), self._lost)
+        stored = AllStored(len(buckets), self._lost)
         for bucket, members in buckets.items():
             self._link.run_then(
                 stored,
@@ -209,7 +209,7 @@ class InboxStore:
         now_ms: int,
         platform: str = "",
         device_policy: str = "replace",
-    ) -> Attached:
+    ) -> DeviceState:
         """Make the session the one of its device, and find where it goes on.
 
         `device_policy` is `App.device_policy`; where a device of `platform` has to make room, its
@@ -251,7 +251,7 @@ class InboxStore:
             "ephemeral" if reader.ephemeral else "",
         )
         if reply[0] == b"revoked":
-            raise Revoked("the token was revoked")
+            raise TokenRevoked("the token was revoked")
         if reply[0] == b"too many":
             raise TooManyDevices("too many devices")
         _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by, *rest = reply
@@ -317,7 +317,7 @@ class InboxStore:
 
     async def check(self, reader: Reader, given: Cursor, since_ms: int, now_ms: int) -> Checked:
         """Compare a live session, last given `given`, with what Redis holds. `since_ms` is that of
-        `Attached`."""
+        `DeviceState`."""
         keys = self._keys.user(reader.app_id, reader.user)
         epoch, top_ms, top, holder, revoked, block_change = await self._link.run(
             _CHECK,

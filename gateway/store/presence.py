@@ -62,7 +62,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Devices:
     """What Redis holds of a user. `seen_ms` is 0 for one who was never here."""
 
     devices: tuple[Device, ...]
@@ -131,7 +131,7 @@ class PresenceStore:
         counts = [word for app_id, here in told.items() for word in (app_id, here)]
         return self._link.run(_GATEWAYS, keys, self._gateway, lease_ms, self._where, *counts)
 
-    async def read(self, users: Sequence[tuple[str, str]]) -> tuple[list[Found], frozenset[str]]:
+    async def read(self, users: Sequence[tuple[str, str]]) -> tuple[list[Devices], frozenset[str]]:
         """What there is of each (app id, user), and which gateways live, in one round trip."""
         calls = [self._link.call("HGETALL", self._keys.user(*user).meta) for user in users]
         # Last, or a gateway that has just started would have rows here and no lease.
@@ -160,7 +160,7 @@ def _names(raw: list[bytes]) -> frozenset[str]:
     return frozenset(name.decode() for name in raw)
 
 
-def _found(flat: list[bytes]) -> Found:
+def _found(flat: list[bytes]) -> Devices:
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     devices, seen = [], 0
     for name, row in fields.items():
@@ -170,4 +170,4 @@ def _found(flat: list[bytes]) -> Found:
         seen = max(seen, int(at))
         if len(holder) == SESSION_ID_CHARS:
             devices.append(Device(holder[-GATEWAY_CHARS:], int(at), b"a:" + name[2:] in fields))
-    return Found(tuple(devices), seen, fields.get(b"p", b""))
+    return Devices(tuple(devices), seen, fields.get(b"p", b""))

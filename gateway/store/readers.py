@@ -16,7 +16,7 @@ DISPLACED: Final = "!"
 
 
 @dataclass(frozen=True, slots=True)
-class Attached:
+class DeviceState:
     """Where a device stands as it connects.
 
     Pushes follow `cursor`; `top` is the inbox's last number. `entries` are the first of those that
@@ -56,7 +56,7 @@ class Reader:
         return f"s:{self.session}" if self.ephemeral else f"d:{self.device}"
 
 
-class Revoked(StoreError):
+class TokenRevoked(StoreError):
     """The token is older than the user's revocation time."""
 
 
@@ -90,7 +90,7 @@ def where_it_stands(
     blocked_by: BlockedBy,
     now_ms: int,
     seen_ms: int,
-) -> Attached:
+) -> DeviceState:
     """Where a device stands that goes on at `start`, with `entries` from there on: not before what
     was dropped, or has expired by `now_ms`."""
     left = list(dropwhile(lambda entry: entry.expired(now_ms), entries))
@@ -103,6 +103,6 @@ def where_it_stands(
     else:
         ms, gone = top_ms, top
     if gone == start.seq:
-        return Attached(start, top, resumed, None, left, blocked_by, seen_ms)
+        return DeviceState(start, top, resumed, None, left, blocked_by, seen_ms)
     before = Cursor(start.epoch, ms, gone)
-    return Attached(before, top, False, (start.seq + 1, gone), left, blocked_by, seen_ms)
+    return DeviceState(before, top, False, (start.seq + 1, gone), left, blocked_by, seen_ms)

@@ -30,7 +30,7 @@ ANOTHER_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class RegionIdentity:
     """What a gateway brings: its region, the check value of each key it holds, and the versions of
     those that it must not be first to seal under."""
 
@@ -39,7 +39,7 @@ class Identity:
     coming: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, keyring: Keyring, coming: frozenset[int] = frozenset()) -> Identity:
+    def of(cls, keyring: Keyring, coming: frozenset[int] = frozenset()) -> RegionIdentity:
         """The identity that a key file gives."""
         keys = {version: keyring.check_value(version) for version in keyring.keys}
         return cls(keyring.region, keys, coming)
@@ -53,7 +53,7 @@ class Stamp:
     """
 
     def __init__(
-        self, identity: Identity, mark: Callable[[], bool], *, begun: bool = False
+        self, identity: RegionIdentity, mark: Callable[[], bool], *, begun: bool = False
     ) -> None:
         self.identity = identity
         self._mark = mark
@@ -66,11 +66,11 @@ class Stamp:
     def of(cls, keyring: Keyring, coming: frozenset[int] = frozenset()) -> Self:
         """What a key file gives."""
         begun = keyring.begun is not None
-        return cls(Identity.of(keyring, coming), keyring.mark_begun, begun=begun)
+        return cls(RegionIdentity.of(keyring, coming), keyring.mark_begun, begun=begun)
 
     def adopt(self, keyring: Keyring, coming: frozenset[int]) -> None:
         """Go by `keyring` from now on."""
-        self.identity = Identity.of(keyring, coming)
+        self.identity = RegionIdentity.of(keyring, coming)
         self._mark = keyring.mark_begun
 
     async def check(self, call: Call, *, may_begin: bool = True) -> bool:
@@ -153,7 +153,7 @@ class Stamp:
             self._marked = True
 
 
-async def check(call: Call, identity: Identity) -> None:
+async def check(call: Call, identity: RegionIdentity) -> None:
     """Hold a Redis' stamp against `identity`.
 
     Raises:
@@ -197,14 +197,14 @@ async def _claim(call: Call, field: str, value: str) -> bytes:
     return found
 
 
-async def announce(call: Call, identity: Identity) -> frozenset[int]:
+async def announce(call: Call, identity: RegionIdentity) -> frozenset[int]:
     """Say which keys are coming, for other gateways to compare theirs with; then as `different`."""
     for version in identity.coming:
         await _claim(call, f"next:{version}", identity.keys[version])
     return await different(call, identity)
 
 
-async def different(call: Call, identity: Identity) -> frozenset[int]:
+async def different(call: Call, identity: RegionIdentity) -> frozenset[int]:
     """The versions of the coming keys that some gateway has another key of.
 
     So two files were rotated, where one should have been copied.

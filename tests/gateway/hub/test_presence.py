@@ -26,7 +26,7 @@ from gateway.store.presence import (
     GONE,
     SET,
     Device,
-    Found,
+    Devices,
     TooManySubscriptions,
 )
 from gateway.wheel import RESOLUTION_S, Wheel
@@ -88,7 +88,7 @@ class Store:
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
-        self.users: dict[str, Found] = {}
+        self.users: dict[str, Devices] = {}
         self.alive = frozenset({GATEWAY})
         self.away = False
         self.reads: list[list[str]] = []
@@ -97,13 +97,13 @@ class Store:
         """The user's own."""
         return f"pres:{user}"
 
-    async def read(self, users: Sequence[tuple[str, str]]) -> tuple[list[Found], frozenset[str]]:
+    async def read(self, users: Sequence[tuple[str, str]]) -> tuple[list[Devices], frozenset[str]]:
         """See `PresenceStore`; it takes its time."""
         self.reads.append([user for _, user in users])
         await asyncio.sleep(0)
         if self.away:
             raise Unavailable("away")
-        return [self.users.get(user, Found((), 0, b"")) for _, user in users], self.alive
+        return [self.users.get(user, Devices((), 0, b"")) for _, user in users], self.alive
 
     async def renew(self, lease_ms: int = 1) -> frozenset[str]:
         """See `PresenceStore`."""
@@ -115,7 +115,7 @@ class Store:
         """The user has a device on each of these gateways."""
         now = self.clock.ms
         devices = tuple(Device(gateway, now, away) for gateway in gateways)
-        self.users[user] = Found(devices, now, status)
+        self.users[user] = Devices(devices, now, status)
 
 
 class Setting:
@@ -214,7 +214,7 @@ async def test_a_gateway_whose_clock_is_behind_is_waited_for_no_longer(setting: 
     """HP-20.2-3: where `since` lies in the future, this gateway's own clock counts."""
     setting.store.here("bob", GATEWAY)
     watcher = await setting.watch("1", "bob")
-    setting.store.users["bob"] = Found((), setting.clock.ms + 3_600_000, b"")
+    setting.store.users["bob"] = Devices((), setting.clock.ms + 3_600_000, b"")
     setting.say("bob", GONE)
     await setting.pass_time(2 * AWAY_S + 1)
     assert [each.state for each in watcher.told] == ["offline"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
-from gateway.net.incoming import Incoming
+from gateway.net.incoming import FrameCutter
 
 LIMIT = 70_000
 
@@ -37,7 +37,7 @@ def wire(each: Frame) -> bytes:
 
 def by_us(chunks: list[bytes]) -> list[tuple[Opcode, bytes]]:
     """What a connection makes of it, with `websockets` for what is not plain."""
-    incoming = Incoming(LIMIT)
+    incoming = FrameCutter(LIMIT)
     peer = Protocol(Side.SERVER, state=OPEN, max_size=LIMIT)
     found: list[tuple[Opcode, bytes]] = []
     for chunk in chunks:
@@ -97,7 +97,7 @@ def test_byte_by_byte() -> None:
 )
 def test_what_is_not_well_formed_is_refused_by_websockets(bad: bytes) -> None:
     """HP-2.3, RFC 6455 section 7.1.7: after a good message, and with something behind it."""
-    incoming = Incoming(LIMIT)
+    incoming = FrameCutter(LIMIT)
     peer = Protocol(Side.SERVER, state=OPEN, max_size=LIMIT)
     good = wire(Frame(Opcode.BINARY, b"good"))
     pieces = list(incoming.cut(good + bad + good))
@@ -110,7 +110,7 @@ def test_what_is_not_well_formed_is_refused_by_websockets(bad: bytes) -> None:
 
 def test_a_binary_message_inside_another_is_for_websockets_to_refuse() -> None:
     """RFC 6455 section 5.4: fragments of two messages may not mix."""
-    incoming = Incoming(LIMIT)
+    incoming = FrameCutter(LIMIT)
     first = wire(Frame(Opcode.BINARY, b"a", fin=False))
     whole = wire(Frame(Opcode.BINARY, b"b"))
     assert list(incoming.cut(first + whole)) == [(False, first), (False, whole)]

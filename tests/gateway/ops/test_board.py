@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.ops.board import FAULTS, LIVE_S, PROOF_S, WRONG_REDIS, Board
-from gateway.ops.reports import Report
+from gateway.ops.datagrams import Report
 
 
 class Gateway:

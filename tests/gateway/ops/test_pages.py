@@ -11,8 +11,8 @@ import pytest
 from starlette.applications import Starlette
 
 from gateway.ops.board import Board
+from gateway.ops.datagrams import Report
 from gateway.ops.pages import pages
-from gateway.ops.reports import Report
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ops import reports
-from gateway.ops.reports import Report
+from gateway.ops import datagrams
+from gateway.ops.datagrams import Report
 from gateway.runtime.worker import Worker
 from tests.harness import ANSWER_S, make_settings, running_worker
 
@@ -22,20 +22,20 @@ class Ears:
 
     def __init__(self, folder: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(folder / reports.SOCKET))
+        self._socket.bind(str(folder / datagrams.SOCKET))
         self._socket.setblocking(False)
 
     async def hear(self) -> Report:
         """The next report."""
         async with asyncio.timeout(ANSWER_S):
-            return reports.read(await asyncio.get_running_loop().sock_recv(self._socket, 4096))
+            return datagrams.read(await asyncio.get_running_loop().sock_recv(self._socket, 4096))
 
     async def hear_last(self) -> Report:
         """The last of those that came."""
         heard = await self.hear()
         with contextlib.suppress(BlockingIOError):
             while True:
-                heard = reports.read(self._socket.recv(4096))
+                heard = datagrams.read(self._socket.recv(4096))
         return heard
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ async def test_an_ops_process_that_is_away_is_nothing_to_a_worker(
         assert running.worker._reporter is not None
         mouth, word = running.worker._reporter._mouth, Report("1", 1, "ready", 0, 0, 0.0, "", "")
         assert not mouth.say(word)
-        (folder / reports.SOCKET).unlink()
+        (folder / datagrams.SOCKET).unlink()
         assert not mouth.say(word)
         ears = Ears(folder)
         assert (await ears.hear()).state == "ready"

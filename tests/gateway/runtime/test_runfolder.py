@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Settings
-from gateway.ops.reports import METRICS_FOLDER
+from gateway.ops.datagrams import METRICS_FOLDER
 from gateway.runtime import runfolder
 from tests.gateway.runtime.test_supervisor import Replica
 

@@ -20,9 +20,9 @@ from gateway.session.tracing import (
     LINES_PER_SECOND,
     MAX_MINUTES,
     MAX_TRACES,
-    Batch,
     Line,
     Order,
+    TraceBatch,
 )
 from gateway.store.keys import Keys
 from gateway.store.opening import open_redis
@@ -78,18 +78,18 @@ class Operator:
         self.raw += (sealed := tracing.seal(self.sealer, channel, asked, 0))
         await self.link.publish(channel, sealed)
 
-    async def begin(self, trace: str, user: str, gateways: int = 1) -> list[Batch]:
+    async def begin(self, trace: str, user: str, gateways: int = 1) -> list[TraceBatch]:
         """Ask, and wait until that many workers have said that they trace, or that they don't."""
         await self.subscriber.subscribe(self.keys.trace_lines(trace))
         await self.order(trace, user)
-        answers: list[Batch] = []
+        answers: list[TraceBatch] = []
         while len(answers) < gateways:
             batch = await self.batch()
             if batch.sessions is not None or batch.refused:
                 answers.append(batch)
         return answers
 
-    async def batch(self) -> Batch:
+    async def batch(self) -> TraceBatch:
         """The next that a worker tells."""
         async with asyncio.timeout(ANSWER_S):
             channel, payload = await self.payloads.get()

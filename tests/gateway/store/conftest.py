@@ -32,9 +32,9 @@ from gateway.store.link import Link
 from gateway.store.node_link import NodeLink
 from gateway.store.opening import open_redis
 from gateway.store.promises import Promises
-from gateway.store.readers import Attached, Checked, Reader
+from gateway.store.readers import Checked, DeviceState, Reader
 from gateway.store.servers import server_of
-from gateway.store.stamp import Identity, Stamp
+from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.store.subscriber import NodeSubscriber
 from gateway.store.sweeper import Sweeper
 from gateway.tasks import Tasks
@@ -128,7 +128,7 @@ class Store:
         name: str = "s",
         cursor: Cursor | None = None,
         issued_ms: int | None = None,
-    ) -> Attached:
+    ) -> DeviceState:
         """Connect a device, now, with a token issued now or at `issued_ms`.
 
         Any number of devices: how many a tier lets in is test_devices.py's business.
@@ -310,13 +310,13 @@ async def replicated(servers: Servers) -> tuple[EmbeddedValkey, EmbeddedValkey]:
     return primary, replica
 
 
-def beginning(identity: Identity) -> Stamp:
+def beginning(identity: RegionIdentity) -> Stamp:
     """A stamp that an empty Redis is given: the key file of `identity` was not marked before."""
     return Stamp(identity, lambda: True)
 
 
 def node_link(
-    url: str, identity: Identity, replicas: int = 0, tasks: Tasks | None = None
+    url: str, identity: RegionIdentity, replicas: int = 0, tasks: Tasks | None = None
 ) -> NodeLink:
     """A link to the one server, or the primary, of `url`, which is not started."""
     server = server_of(RedisUrl.parse(url), "homeport-link")
@@ -383,10 +383,10 @@ class ScriptedRedis:
 
 @contextlib.asynccontextmanager
 async def linked(
-    url: str, identity: Identity | None = None, replicas: int = 0
+    url: str, identity: RegionIdentity | None = None, replicas: int = 0
 ) -> AsyncIterator[NodeLink]:
     """A link that is up."""
-    link = node_link(url, identity or Identity("sg", {1: "a" * 16}), replicas)
+    link = node_link(url, identity or RegionIdentity("sg", {1: "a" * 16}), replicas)
     try:
         await link.start()
         yield link

@@ -23,7 +23,7 @@ from gateway.store.audience import Audience
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS
-from gateway.store.readers import Attached
+from gateway.store.readers import DeviceState
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id, open_store, together
 from tests.gateway.store.model import CAP, Device, Inbox, Sent, Team
@@ -124,7 +124,7 @@ class Machine(RuleBasedStateMachine):
         cursor = known.cursor if known and own_cursor else None
         valid = cursor is not None and cursor.epoch == model.epoch
         start = cursor.seq if cursor is not None and valid else acked
-        attached: Attached = self.run(self.store.attach(user, device, device, cursor))
+        attached: DeviceState = self.run(self.store.attach(user, device, device, cursor))
         assert not model.epoch or attached.cursor.epoch == model.epoch
         model.epoch = attached.cursor.epoch
         due = [m for m in model.readable(self.now, self.retention) if m.seq > start]

@@ -14,7 +14,7 @@ from gateway.dev.embedded import EmbeddedValkey
 from gateway.security.keyring import Keyring
 from gateway.store import admin_connection as module
 from gateway.store.admin import Admin
-from gateway.store.errors import Refused
+from gateway.store.errors import RedisRefused
 from tests.acl import rules_of
 from tests.gateway.store.conftest import Servers, replicated
 
@@ -87,7 +87,7 @@ async def test_a_user_that_may_not_wait_changes_nothing(
     url = primary.url.replace("unix://", "unix://op:pw@")
     async with Admin.open(primary.url, "sg", keyring) as admin:
         before = await admin.get_app(APP.id)
-    with pytest.raises(Refused, match="wait"):
+    with pytest.raises(RedisRefused, match="wait"):
         async with Admin.open(url, "sg", keyring, replicas=1) as admin:
             await admin.rotate_certificate(APP.id, 2)
     async with Admin.open(primary.url, "sg", keyring) as admin:

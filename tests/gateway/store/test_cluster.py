@@ -31,7 +31,7 @@ from gateway.store.link import Link
 from gateway.store.opening import open_redis
 from gateway.store.promises import Promises
 from gateway.store.slots import Node, slot_of
-from gateway.store.stamp import Identity
+from gateway.store.stamp import RegionIdentity
 from gateway.store.subscriber import Subscriber
 from gateway.tasks import Tasks
 from tests.clusters import START_S, RedisCluster, cluster
@@ -41,7 +41,7 @@ from tests.ports import free_port
 from tests.scenario import everything, refusals
 
 APP = "02" + "0" * 30
-IDENTITY = Identity("sg", {1: "a" * 16})
+IDENTITY = RegionIdentity("sg", {1: "a" * 16})
 KEYS = Keys("sg")
 SLOTS_OF_SECOND = (5461, 10921)
 
@@ -276,7 +276,7 @@ async def test_a_primary_that_was_cut_off_is_left(own: RedisCluster) -> None:
 
 async def test_another_regions_cluster_is_refused(cluster_url: str) -> None:
     """G6: whichever node has the stamp, all of the cluster is another's."""
-    async with linked_to(cluster_url, Identity("eu", {1: "e" * 16})):
+    async with linked_to(cluster_url, RegionIdentity("eu", {1: "e" * 16})):
         pass
     with pytest.raises(WrongRegionStamp):
         async with linked_to(cluster_url, IDENTITY):
@@ -284,7 +284,7 @@ async def test_another_regions_cluster_is_refused(cluster_url: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def linked_to(url: str, identity: Identity, fsync: bool = False) -> AsyncIterator[Link]:
+async def linked_to(url: str, identity: RegionIdentity, fsync: bool = False) -> AsyncIterator[Link]:
     """A link to anything, that is up."""
     promises = Promises(fsync=fsync)
     link, _ = open_redis(url, beginning(identity), lambda *_: None, Tasks(), promises)

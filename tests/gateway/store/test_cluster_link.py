@@ -14,7 +14,7 @@ from gateway.store.errors import Redirected, StoreFault, Unavailable
 from gateway.store.link import Then
 from gateway.store.member_link import MemberLink
 from gateway.store.slots import BUCKET_SLOTS, SLOTS, Claim, Node
-from gateway.store.stamp import Identity
+from gateway.store.stamp import RegionIdentity
 from gateway.tasks import Tasks
 from tests.gateway.store.conftest import beginning, until
 
@@ -53,7 +53,7 @@ class Setting:
     def __init__(self) -> None:
         cluster = Cluster(RedisUrl.parse("redis+cluster://a"), Tasks())
         cluster.map.merge([Claim(A, 1, ((0, SLOTS - 1),)), Claim(B, 2, ())])
-        self.link = ClusterLink(cluster, beginning(Identity("sg", {})))
+        self.link = ClusterLink(cluster, beginning(RegionIdentity("sg", {})))
         self.a, self.b = Member(), Member()
         self.link._members |= {A: cast("MemberLink", self.a), B: cast("MemberLink", self.b)}
         for slot in self.link._slots.values():

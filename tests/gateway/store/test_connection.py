@@ -25,7 +25,7 @@ from tests.gateway.store.conftest import (
     until,
 )
 
-IDENTITY = stamp.Identity("sg", {1: "a" * 16})
+IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
 
 
 async def test_it_names_itself(servers: Servers) -> None:

@@ -9,14 +9,14 @@ import pytest
 
 from gateway.store import events
 from gateway.store.inbox import SEEN_MS, STALE_MS
-from gateway.store.readers import DISPLACED, Attached, Reader, TooManyDevices
+from gateway.store.readers import DISPLACED, DeviceState, Reader, TooManyDevices
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, session
 
 
 async def connect(
     store: Store, device: str, platform: str = "ios", most: int = 2, policy: str = "replace"
-) -> Attached:
+) -> DeviceState:
     """Attach a device of ann's as the session of its name, where `most` are let in."""
     attached = await store.inboxes.attach(
         Reader(store.app.id, "ann", device, session(device)),
@@ -179,4 +179,4 @@ async def test_two_at_once_do_not_both_get_the_last_place(store: Store) -> None:
     results = await asyncio.gather(
         *(connect(store, f"d{n}", policy="refuse") for n in range(6)), return_exceptions=True
     )
-    assert sum(isinstance(result, Attached) for result in results) == 2
+    assert sum(isinstance(result, DeviceState) for result in results) == 2

@@ -9,7 +9,7 @@ import pytest
 from gateway.store.endings import BROKEN_OFF, End
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.presence import PresenceStore
-from gateway.store.readers import Attached, Reader, TooManyDevices
+from gateway.store.readers import DeviceState, Reader, TooManyDevices
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, acked, session
 
@@ -21,7 +21,7 @@ def reader(store: Store, name: str = "look") -> Reader:
 
 async def begin(
     store: Store, name: str = "look", cursor: Cursor | None = None, most: int = 2
-) -> Attached:
+) -> DeviceState:
     """Begin an ephemeral session, where a user may have `most`."""
     return await store.inboxes.attach(
         reader(store, name),

@@ -223,7 +223,7 @@ class Region:
                 answers.append(run(*command, durable=durable))
                 return answers[-1]
 
-        ours = beginning(stamp.Identity.of(self.store.keyring))
+        ours = beginning(stamp.RegionIdentity.of(self.store.keyring))
         _, subscriber = open_redis(self.store.url, ours, lambda *_: None, Tasks())
         clock = self.store.clock.clock()
         sealer = Sealer(self.store.keyring)
@@ -443,7 +443,7 @@ async def test_a_gateway_connects_to_a_full_redis(store: Store) -> None:
     """A gateway that was restarted stood in its start for as long as Redis was full, because the
     stamp was written before it was read."""
     with full(store):
-        link = node_link(store.url, stamp.Identity.of(store.keyring))
+        link = node_link(store.url, stamp.RegionIdentity.of(store.keyring))
         try:
             async with asyncio.timeout(10):
                 await link.start()

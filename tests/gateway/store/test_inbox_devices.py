@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from gateway.store.inbox import MAX_DEVICES, PAGE, SEEN_MS
-from gateway.store.readers import Attached, Checked, Revoked
+from gateway.store.readers import Checked, DeviceState, TokenRevoked
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, session
 
 
-def at(attached: Attached, seq: int) -> Cursor:
+def at(attached: DeviceState, seq: int) -> Cursor:
     """The cursor of a client that has dealt with number `seq` of what attaching brought."""
     ms = next(e.ms for e in attached.entries if e.seq == seq)
     return Cursor(attached.cursor.epoch, ms, seq)
 
 
-def seqs(attached: Attached) -> list[int]:
+def seqs(attached: DeviceState) -> list[int]:
     """The numbers that attaching brought."""
     return [entry.seq for entry in attached.entries]
 
@@ -29,7 +29,7 @@ def seqs(attached: Attached) -> list[int]:
 async def test_an_empty_inbox(store: Store) -> None:
     """HP-7.2-6: a new device of a new user starts before number 1, and nothing is lost."""
     attached = await store.attach("ann")
-    assert attached == Attached(
+    assert attached == DeviceState(
         Cursor(attached.cursor.epoch, 0, 0), 0, False, None, [], since_ms=store.clock.ms
     )
     assert len(attached.cursor.epoch) == 8
@@ -280,7 +280,7 @@ async def test_a_revoked_token_does_not_attach(store: Store) -> None:
     now = store.clock.ms
     async with store.admin() as admin:
         await admin.revoke(store.app.id, "ann", now)
-    with pytest.raises(Revoked):
+    with pytest.raises(TokenRevoked):
         await store.attach("ann", issued_ms=now - 1)
     assert store.meta("ann") == {}
     assert (await store.attach("ann", issued_ms=now)).top == 0

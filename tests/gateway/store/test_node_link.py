@@ -265,7 +265,7 @@ async def test_nothing_is_sent_to_a_redis_that_was_not_greeted(servers: Servers)
     """G6: another region's data appears behind the same address while callers send: not one
     command of theirs reaches it, and nothing in it changes."""
     foreign, server = servers(appendonly=True), servers(appendonly=True)
-    async with linked(foreign.url, stamp.Identity("eu", {1: "e" * 16})):
+    async with linked(foreign.url, stamp.RegionIdentity("eu", {1: "e" * 16})):
         pass
     foreign.stop()
     async with linked(server.url) as link:

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from gateway.security.keyring import Keyring
 from gateway.store import reasons, stamp
 from gateway.store.admin import Admin
-from gateway.store.errors import Refused, StoreError, Unavailable
+from gateway.store.errors import RedisRefused, StoreError, Unavailable
 from gateway.store.reasons import Sayings, words_of
 from gateway.store.servers import CONNECT_TIMEOUT_S
 from tests.certificates import Authority
@@ -25,7 +25,7 @@ from tests.conftest import REDIS
 from tests.gateway.store.conftest import Servers, node_link, node_subscriber, until
 from tests.ports import free_port
 
-IDENTITY = stamp.Identity("sg", {1: "a" * 16})
+IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
 SECRET = "s3cret-pw"
 
 
@@ -103,9 +103,9 @@ async def test_a_login_that_the_server_does_not_know(servers: Servers, keyring: 
     wrong = f"{at}: WRONGPASS invalid username-password pair"
     assert wrong in await logged(f"redis://gw:{SECRET}x@{at}")
     refused = await shown(f"redis://gw:{SECRET}x@{at}", keyring)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, RedisRefused)
     assert (refused.place, refused.reason.split()[0]) == (at, "WRONGPASS")
-    await both(f"redis://{at}", keyring, "NOAUTH Authentication required", Refused)
+    await both(f"redis://{at}", keyring, "NOAUTH Authentication required", RedisRefused)
     assert "has no permissions to run the 'client|setname' command" in await logged(
         f"redis://gw:{SECRET}@{at}"
     )
@@ -119,7 +119,7 @@ async def test_a_login_that_the_server_does_not_know(servers: Servers, keyring: 
             b"password is set. In this mode connections are only accepted from loopback.\r\n",
             "DENIED Redis is running in protected mode because protected mode is enabled and no "
             "password is set",
-            Refused,
+            RedisRefused,
         ),
         (
             b"-LOADING Valkey is loading the dataset in memory\r\n",
@@ -148,9 +148,9 @@ async def test_a_login_that_the_server_does_not_know(servers: Servers, keyring: 
         (
             f"-ERR unknown command 'AUTH', with args beginning with: 'u' '{SECRET}' \r\n".encode(),
             "ERR unknown command 'AUTH'",
-            Refused,
+            RedisRefused,
         ),
-        (f"-ERR no such user {SECRET}\r\n".encode(), "ERR no such user …", Refused),
+        (f"-ERR no such user {SECRET}\r\n".encode(), "ERR no such user …", RedisRefused),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers there is no Redis", Unavailable),
     ],
     ids=[

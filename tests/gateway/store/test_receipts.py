@@ -69,7 +69,7 @@ async def store(store_url: str, outside: Any, tmp_path: Path) -> AsyncIterator[S
     """See `Store`."""
     Keyring.create(tmp_path / "keys.json", "sg")
     keyring = Keyring.load(tmp_path / "keys.json", "sg")
-    link = node_link(store_url, stamp.Identity.of(keyring))
+    link = node_link(store_url, stamp.RegionIdentity.of(keyring))
     await link.start()
     try:
         yield Store(link, outside)

@@ -22,7 +22,7 @@ RESETS = 60
 """In each round: only once in a few times does uvloop hear of a reset between redis-py's connect
 and its first write."""
 
-IDENTITY = stamp.Identity("sg", {1: "a" * 16})
+IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
 
 
 def on_uvloop(work: Callable[[], Awaitable[None]]) -> None:

@@ -25,7 +25,7 @@ from tests.gateway.store.conftest import Servers, node_link, until
 from tests.harness import make_settings, running_worker
 from tests.scenario import everything, refusals
 
-IDENTITY = stamp.Identity("sg", {1: "a" * 16})
+IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
 STORE = Path(gateway.__file__).parent / "store"
 
 

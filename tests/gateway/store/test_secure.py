@@ -31,7 +31,7 @@ from tests.harness import make_settings, running_worker
 from tests.scenario import everything, refusals
 from tests.terminal import on_a_terminal
 
-IDENTITY = stamp.Identity("sg", {1: "a" * 16})
+IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
 PASSWORD: Final = "s3cret/one@two"
 QUOTED: Final = "s3cret%2Fone%40two"
 

@@ -21,7 +21,7 @@ from tests.clusters import START_S, Node, Sentinels, sentinels, wait_until
 from tests.gateway.store.conftest import node_link, node_subscriber
 from tests.harness import FakeClock
 
-IDENTITY = stamp.Identity("sg", {1: "a" * 16})
+IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
 CHANNEL = "hp:sg:{7}:ch:a:ann"
 
 

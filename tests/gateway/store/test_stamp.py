@@ -34,13 +34,13 @@ from tests.gateway.store.conftest import beginning, linked, until
 NOW_MS = 1_764_000_000_000
 
 
-async def greet(url: str, identity: stamp.Identity) -> None:
+async def greet(url: str, identity: stamp.RegionIdentity) -> None:
     """Connect as a gateway does that may begin the region, and leave again."""
     async with linked(url, identity):
         pass
 
 
-async def announce(url: str, identity: stamp.Identity) -> frozenset[int]:
+async def announce(url: str, identity: stamp.RegionIdentity) -> frozenset[int]:
     """Say which keys are coming, as a gateway does."""
     async with linked(url, identity) as link:
         return await stamp.announce(link.call, identity)
@@ -57,7 +57,7 @@ async def test_the_first_gateway_stamps_and_its_like_may_come(
     store_url: str, keyring: Keyring
 ) -> None:
     """G6: a fresh Redis becomes the region's; every gateway with the same keys is let in."""
-    identity = stamp.Identity.of(keyring)
+    identity = stamp.RegionIdentity.of(keyring)
     await greet(store_url, identity)
     first = marks(store_url)
     assert first == {b"region": b"sg", b"key:1": keyring.check_value(1).encode()}
@@ -67,11 +67,11 @@ async def test_the_first_gateway_stamps_and_its_like_may_come(
 
 async def test_another_region_is_refused(store_url: str, keyring: Keyring, tmp_path: Path) -> None:
     """G6: a gateway does not work on another region's Redis, and says what to do."""
-    await greet(store_url, stamp.Identity.of(keyring))
+    await greet(store_url, stamp.RegionIdentity.of(keyring))
     before = marks(store_url)
     other = Keyring.create(tmp_path / "eu.keys.json", "eu")
     with pytest.raises(WrongRegionStamp, match="point redis_url at the Redis of 'eu'") as refused:
-        await greet(store_url, stamp.Identity.of(other))
+        await greet(store_url, stamp.RegionIdentity.of(other))
     assert (refused.value.found, refused.value.expected) == ("sg", "eu")
     assert marks(store_url) == before
 
@@ -89,10 +89,10 @@ async def test_a_foreign_key_file_is_refused_and_leaves_no_mark(
     store_url: str, keys: dict[int, str], version: int, missing: bool
 ) -> None:
     """G6, G7: nothing is sealed with keys that the region's other gateways do not have."""
-    await greet(store_url, stamp.Identity("sg", {1: "a" * 16, 2: "b" * 16}))
+    await greet(store_url, stamp.RegionIdentity("sg", {1: "a" * 16, 2: "b" * 16}))
     before = marks(store_url)
     with pytest.raises(WrongKeys, match="key_file") as refused:
-        await greet(store_url, stamp.Identity("sg", {**keys, 7: "7" * 16}))
+        await greet(store_url, stamp.RegionIdentity("sg", {**keys, 7: "7" * 16}))
     assert (refused.value.version, refused.value.missing) == (version, missing)
     assert marks(store_url) == before
 
@@ -101,12 +101,12 @@ async def test_a_rotated_key_file_adds_its_version(store_url: str, tmp_path: Pat
     """G7: keys rotate, and from then on a gateway that lacks the new key is refused."""
     path = tmp_path / "rotated.json"
     old = Keyring.create(path, "sg")
-    await greet(store_url, stamp.Identity.of(old))
+    await greet(store_url, stamp.RegionIdentity.of(old))
     new = Keyring.rotate(path)
-    await greet(store_url, stamp.Identity.of(new))
+    await greet(store_url, stamp.RegionIdentity.of(new))
     assert marks(store_url)[b"key:2"] == new.check_value(2).encode()
     with pytest.raises(WrongKeys) as refused:
-        await greet(store_url, stamp.Identity.of(old))
+        await greet(store_url, stamp.RegionIdentity.of(old))
     assert (refused.value.version, refused.value.missing) == (2, True)
 
 
@@ -116,17 +116,17 @@ async def test_a_key_that_is_coming_keeps_nobody_out(store_url: str, tmp_path: P
     path = tmp_path / "rotated.json"
     old = Keyring.create(path, "sg", NOW_MS)
     new = Keyring.rotate(path, 60, NOW_MS)
-    coming = stamp.Identity.of(new, new.coming_at(NOW_MS))
+    coming = stamp.RegionIdentity.of(new, new.coming_at(NOW_MS))
     assert coming.coming == {2}
     await greet(store_url, coming)
     assert await announce(store_url, coming) == set()
     assert b"key:2" not in marks(store_url)
     assert marks(store_url)[b"next:2"] == new.check_value(2).encode()
-    await greet(store_url, stamp.Identity.of(old))
-    await greet(store_url, stamp.Identity.of(new, new.coming_at(NOW_MS + 60_000)))
+    await greet(store_url, stamp.RegionIdentity.of(old))
+    await greet(store_url, stamp.RegionIdentity.of(new, new.coming_at(NOW_MS + 60_000)))
     assert b"key:2" in marks(store_url)
     with pytest.raises(WrongKeys):
-        await greet(store_url, stamp.Identity.of(old))
+        await greet(store_url, stamp.RegionIdentity.of(old))
     await greet(store_url, coming)  # a gateway whose clock is behind
 
 
@@ -138,7 +138,7 @@ async def test_two_files_that_were_rotated_each_are_told_apart(
     Keyring.create(mine, "sg", NOW_MS)
     shutil.copy(mine, theirs)
     identities = [
-        stamp.Identity.of(Keyring.rotate(path, 60, NOW_MS), frozenset({2}))
+        stamp.RegionIdentity.of(Keyring.rotate(path, 60, NOW_MS), frozenset({2}))
         for path in (mine, theirs)
     ]
     for identity in identities:
@@ -164,7 +164,7 @@ async def test_of_two_first_gateways_with_different_keys_one_is_refused() -> Non
         return kept.get(rest[0])
 
     results = await asyncio.gather(
-        *(beginning(stamp.Identity("sg", {1: key * 16})).check(call) for key in "ab"),
+        *(beginning(stamp.RegionIdentity("sg", {1: key * 16})).check(call) for key in "ab"),
         return_exceptions=True,
     )
     assert sorted(type(result).__name__ for result in results) == ["WrongKeys", "bool"]
@@ -172,7 +172,7 @@ async def test_of_two_first_gateways_with_different_keys_one_is_refused() -> Non
 
 async def test_check_values_do_not_tell_the_key(store_url: str, keyring: Keyring) -> None:
     """G7: Redis, which never sees a message, never sees a key either."""
-    await greet(store_url, stamp.Identity.of(keyring))
+    await greet(store_url, stamp.RegionIdentity.of(keyring))
     text = b"".join(marks(store_url).values())
     for key in keyring.keys.values():
         assert key not in text
