@@ -9,7 +9,7 @@ from gateway.security.sealing import SealError
 from gateway.store.blocks import TooManyBlocks
 from gateway.store.errors import AppNotFound, StoreError, Unavailable
 from gateway.store.presence import TooManySubscriptions
-from gateway.store.readers import Revoked, TooManyDevices
+from gateway.store.readers import TokenRevoked, TooManyDevices
 from gateway.store.rooms import RoomRefused
 from protocol import codes
 from protocol.limits import MAX_BLOCKS
@@ -36,7 +36,7 @@ class Refused(Exception):
 
 _REFUSALS: Final[dict[type[Exception], tuple[codes.ErrorCode, str]]] = {
     AppNotFound: (codes.UNKNOWN_APP, ""),
-    Revoked: (codes.TOKEN_REVOKED, ""),
+    TokenRevoked: (codes.TOKEN_REVOKED, ""),
     TooManyDevices: (codes.TOO_MANY_DEVICES, ""),
     TooManyBlocks: (
         codes.TOO_MANY_BLOCKS,

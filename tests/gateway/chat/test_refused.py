@@ -10,7 +10,7 @@ from gateway.security.sealing import Tampered
 from gateway.store import errors
 from gateway.store.blocks import TooManyBlocks
 from gateway.store.presence import TooManySubscriptions
-from gateway.store.readers import Revoked, TooManyDevices
+from gateway.store.readers import TokenRevoked, TooManyDevices
 from gateway.store.rooms import RoomRefused
 from protocol import codes
 
@@ -22,14 +22,14 @@ from protocol import codes
         (errors.MissingRights("gateway", "XADD"), codes.UNAVAILABLE),
         (errors.AppNotFound("sg-x"), codes.UNKNOWN_APP),
         (errors.StoreFault("WRONGTYPE"), codes.INTERNAL),
-        (errors.Refused("redis:6379", "no"), codes.INTERNAL),
+        (errors.RedisRefused("redis:6379", "no"), codes.INTERNAL),
         (RoomRefused("not_in_room"), codes.NOT_IN_ROOM),
         (RoomRefused("room_read_only"), codes.ROOM_READ_ONLY),
         (RoomRefused("not_room_creator"), codes.NOT_ROOM_CREATOR),
         (TooManyBlocks(), codes.TOO_MANY_BLOCKS),
         (TooManySubscriptions(), codes.TOO_MANY_SUBSCRIPTIONS),
         (TooManyDevices(), codes.TOO_MANY_DEVICES),
-        (Revoked(), codes.TOKEN_REVOKED),
+        (TokenRevoked(), codes.TOKEN_REVOKED),
         (Tampered(), codes.INTERNAL),
         (AppError(), codes.INTERNAL),
     ],
@@ -47,4 +47,4 @@ def test_each_error_has_one_code(
 def test_a_refusal_tells_no_secret_and_when_to_come_again() -> None:
     """The time is the store's own; the place and words of Redis are for the log only."""
     assert refusal(errors.Unavailable("away", retry_after=2.5)).retry_after == 2.5
-    assert "redis" not in str(refusal(errors.Refused("redis:6379", "no"))).lower()
+    assert "redis" not in str(refusal(errors.RedisRefused("redis:6379", "no"))).lower()
