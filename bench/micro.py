@@ -27,6 +27,8 @@ from websockets.protocol import OPEN, Protocol, Side
 from gateway.apps.app import create_app
 from gateway.chat.records import Records
 from gateway.dev.embedded import EmbeddedValkey
+from gateway.net.framing import websocket
+from gateway.payload import Payload
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer
 from gateway.store.inbox import InboxStore, Talk
@@ -75,7 +77,7 @@ def in_memory() -> dict[str, float]:
     records = Records(sender)
     send = codec.encode(frames.Send(7, "0" * 32, "bob", "text", BODY))
     masked = Frame(Opcode.BINARY, send).serialize(mask=True)
-    websocket = Protocol(Side.SERVER, state=OPEN)
+    parser = Protocol(Side.SERVER, state=OPEN)
     place = (APP.id, APP.salt, Kind.MESSAGE, CONVERSATION, b"\1" * 16)
     now_ms = time.time_ns() // 1_000_000
     sealed = sender.seal(*place, BODY, now_ms)
@@ -84,8 +86,11 @@ def in_memory() -> dict[str, float]:
     record = records.make(APP, message, CONVERSATION)
 
     def parse() -> None:
-        websocket.receive_data(masked)
-        assert len(websocket.events_received()) == 1
+        parser.receive_data(masked)
+        assert len(parser.events_received()) == 1
+
+    def framed(push: Payload) -> bytes:
+        return push.framed(websocket)
 
     steps: dict[str, Callable[[], object]] = {
         "parse: one WebSocket frame": parse,
@@ -94,8 +99,10 @@ def in_memory() -> dict[str, float]:
         "seal: 200 bytes": lambda: sender.seal(*place, BODY, now_ms),
         "open: 200 bytes": lambda: sender.open(*place, sealed),
         "record: encode and seal": lambda: records.make(APP, message, CONVERSATION),
-        "push: around an opened message": lambda: codec.push_frame(7, now_ms, inner),
-        "push: from the record": lambda: records.frame(APP, "bob", 7, now_ms, record),
+        "push: around an opened message": lambda: framed(
+            Payload(codec.push_bytes(7, now_ms, inner))
+        ),
+        "push: from the record": lambda: framed(records.push(APP, "bob", 7, now_ms, record)),
     }
     return {name: best(repeated(step), 20_000) for name, step in steps.items()}
 

@@ -121,22 +121,15 @@ def _read(raw: msgspec.Raw, type_: type[_F]) -> _F | None:
         return None
 
 
-# --- pushes and WebSocket messages, built by hand because they are the hot path -------------------
+# --- pushes, built by hand because they are the hot path ------------------------------------------
 
 _PUSH_HEAD: Final = bytes([0x94, Push.__struct_config__.tag])  # type: ignore[list-item]
 assert encode(Push(1, 2, Message(b"", "", "", 0, "", b"")))[:4] == _PUSH_HEAD + b"\x01\x02"
 
 
-def push_frame(seq: int, ms: int, message: bytes) -> bytes:
-    """A `Push` around an already encoded `Message`, which is copied in and not decoded, as one
-    WebSocket frame (see `websocket_binary`)."""
-    head = _PUSH_HEAD + encode(seq) + encode(ms)
-    size = len(head) + len(message)
-    if size < 126:
-        return b"\x82%c%b%b" % (size, head, message)
-    if size < 65536:
-        return b"".join((b"\x82\x7e", size.to_bytes(2, "big"), head, message))
-    return websocket_binary(head + message)
+def push_bytes(seq: int, ms: int, message: bytes) -> bytes:
+    """A `Push` around an already encoded `Message`, which is copied in and not decoded."""
+    return b"".join((_PUSH_HEAD, encode(seq), encode(ms), message))
 
 
 _ROOMPUSH_HEAD: Final = bytes([0x94, RoomPush.__struct_config__.tag])  # type: ignore[list-item]
@@ -145,13 +138,3 @@ _ROOMPUSH_HEAD: Final = bytes([0x94, RoomPush.__struct_config__.tag])  # type: i
 def roompush_bytes(seq: int, priority: int, message: bytes) -> bytes:
     """A `RoomPush` around an already encoded `Message`."""
     return b"%b%b%b%b" % (_ROOMPUSH_HEAD, encode(seq), encode(priority), message)
-
-
-def websocket_binary(payload: bytes) -> bytes:
-    """`payload` as one unmasked, final, binary WebSocket frame (RFC 6455 section 5.2)."""
-    size = len(payload)
-    if size < 126:
-        return b"\x82%c%b" % (size, payload)
-    if size < 65536:
-        return b"\x82\x7e%b%b" % (size.to_bytes(2, "big"), payload)
-    return b"\x82\x7f%b%b" % (size.to_bytes(8, "big"), payload)

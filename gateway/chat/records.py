@@ -8,21 +8,45 @@ and puts the push's head before it, without decoding it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import structlog
 
 from gateway.apps.app import App
+from gateway.payload import Payload
 from gateway.security.sealing import Kind, Sealer, Tampered
 from protocol import codec
 from protocol.frames import Lost, Message, ServerFrame
 from protocol.ids import GROUP
 
 _ID_BYTES: Final = 16
+_OF_A_GROUP: Final = GROUP.encode()
 SHARED: Final = 64
-"""Messages and signals to groups whose opened form is kept, for the other members who get them."""
+"""Messages to groups whose opened form is kept, for the other members who get them, and signals to
+groups whose payload is."""
+
+_V = TypeVar("_V")
 
 _log = structlog.get_logger("chat")
+
+
+class _Recent(Generic[_V]):
+    """What was made of the last `SHARED` records that many users here get within a moment."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[tuple[str, bytes], tuple[bytes, _V]] = OrderedDict()
+
+    def get(self, name: tuple[str, bytes], record: bytes) -> _V | None:
+        """What was made of `record`; None where it is not known, or another has the name."""
+        known = self._made.get(name)
+        return known[1] if known is not None and known[0] == record else None
+
+    def keep(self, name: tuple[str, bytes], record: bytes, made: _V) -> _V:
+        """Remember, and return, what was made of `record`."""
+        while len(self._made) >= SHARED:
+            self._made.popitem(last=False)
+        self._made[name] = (record, made)
+        return made
 
 
 class Records:
@@ -31,7 +55,8 @@ class Records:
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
         self.names = sealer.names
-        self._shared: OrderedDict[tuple[str, bytes], tuple[bytes, bytes]] = OrderedDict()
+        self._opened = _Recent[bytes]()
+        self._relayed = _Recent[Payload]()
 
     def make(self, app: App, message: Message, conversation: str) -> bytes:
         """Encode and seal a message; it is sealed under the day of its own `time`."""
@@ -54,15 +79,16 @@ class Records:
             Tampered: changed, or moved here from another inbox, app or region.
             UnknownKeyVersion: this gateway lacks the key.
         """
-        name = (app.id, record[:_ID_BYTES])
-        known = self._shared.get(name)
-        if known is not None and known[0] == record:
-            return known[1]
+        if record.startswith(_OF_A_GROUP, _ID_BYTES + 1):
+            # Who is in it changes, so it may be in any inbox of the app.
+            name = (app.id, record[:_ID_BYTES])
+            known = self._opened.get(name, record)
+            if known is not None:
+                return known
+            return self._opened.keep(name, record, self._open(app, _conversation(record), record))
         conversation = _conversation(record)
         # The seal binds the record to its conversation; this binds the conversation to the inbox.
         kind, _, members = conversation.partition(":")
-        if kind == "g":  # who is in it changes, so it may be in any inbox of the app
-            return self._share(name, record, self._open(app, conversation, record))
         if kind != "d" or user not in members.split(":"):
             raise Tampered
         return self._open(app, conversation, record)
@@ -86,13 +112,6 @@ class Records:
             record[:_ID_BYTES],
             record[_ID_BYTES + 1 + record[_ID_BYTES] :],
         )
-
-    def _share(self, name: tuple[str, bytes], record: bytes, opened: bytes) -> bytes:
-        """Keep what many users here get within a moment, so that it is opened once for them."""
-        while len(self._shared) >= SHARED:
-            self._shared.popitem(last=False)
-        self._shared[name] = (record, opened)
-        return opened
 
     def seal_group_name(self, app: App, group_id: str, name: str, now_ms: int) -> bytes:
         """A group's name as the store holds it."""
@@ -119,31 +138,33 @@ class Records:
             app.id, app.salt, Kind.RELAY, place, b"", codec.encode(frame), now_ms
         )
 
-    def relayed(self, app: App, channel: str, record: bytes, group_id: str = "") -> bytes | None:
-        """What `relay` sealed, as one WebSocket frame; None where it was tampered with.
+    def relayed(self, app: App, channel: str, record: bytes, group_id: str = "") -> Payload | None:
+        """What `relay` sealed; None where it was tampered with.
 
-        What it sealed for a group is opened once for all members here.
+        What it sealed for a group is opened once, and is one payload, for all members here.
 
         Raises:
             UnknownKeyVersion: as `open`.
         """
-        place = GROUP + group_id if group_id else channel
-
+        if not group_id:
+            return self._open_relay(app, channel, record)
+        place = GROUP + group_id
         name = (app.id, place.encode() + record[-_ID_BYTES:])
-        known = self._shared.get(name) if group_id else None
-        if known is not None and known[0] == record:
-            return codec.websocket_binary(known[1])
+        known = self._relayed.get(name, record)
+        if known is not None:
+            return known
+        payload = self._open_relay(app, place, record)
+        return None if payload is None else self._relayed.keep(name, record, payload)
+
+    def _open_relay(self, app: App, place: str, record: bytes) -> Payload | None:
         try:
-            frame = self._sealer.open(app.id, app.salt, Kind.RELAY, place, b"", record)
+            return Payload(self._sealer.open(app.id, app.salt, Kind.RELAY, place, b"", record))
         except Tampered:
             _log.error("relay_tampered", app=self.names.app(app.id))
             return None
-        if group_id:
-            self._share(name, record, frame)
-        return codec.websocket_binary(frame)
 
-    def frame(self, app: App, user: str, seq: int, ms: int, record: bytes) -> bytes:
-        """What goes to a socket for number `seq`: a push, as one WebSocket frame.
+    def push(self, app: App, user: str, seq: int, ms: int, record: bytes) -> Payload:
+        """The push of number `seq`, for the devices of `user`.
 
         A record that was tampered with can't be shown, and must not hold up those behind it: its
         place is said to be lost (G5), and the log has an error.
@@ -155,8 +176,8 @@ class Records:
             message = self.open(app, user, record)
         except Tampered:
             _log.error("record_tampered", app=self.names.app(app.id))
-            return codec.websocket_binary(codec.encode(Lost(seq, seq)))
-        return codec.push_frame(seq, ms, message)
+            return Payload(codec.encode(Lost(seq, seq)))
+        return Payload(codec.push_bytes(seq, ms, message))
 
 
 def _conversation(record: bytes) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from gateway.apps.app import App
+from gateway.payload import Payload
 from gateway.security.sealing import Kind, Sealer, Tampered
 from protocol import codec
 from protocol.frames import Message, Priority
@@ -37,8 +38,8 @@ class RoomRecords:
         )
         return b"%c%b%b" % (priority, message.id, sealed)
 
-    def frame(self, app: App, room: str, seq: int, record: bytes) -> bytes | None:
-        """Number `seq` as a push, one WebSocket frame; None where it was tampered with.
+    def push(self, app: App, room: str, seq: int, record: bytes) -> Payload | None:
+        """The push of number `seq`; None where it was tampered with.
 
         The reader then sees the hole.
 
@@ -55,4 +56,4 @@ class RoomRecords:
         except Tampered:
             _log.error("room_record_tampered", app=self._sealer.names.app(app.id))
             return None
-        return codec.websocket_binary(codec.roompush_bytes(seq, record[0], message))
+        return Payload(codec.roompush_bytes(seq, record[0], message))

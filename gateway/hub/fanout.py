@@ -1,8 +1,8 @@
 """The fan-out of rooms: what was heard goes to every session of a room here, in slices.
 
-What comes for a room within `PACE_S` leaves together: the frames are joined once, and each session
-gets one write. So a room in which hundreds speak at once costs no more writes than one of a hundred
-messages a second, and a room that is read as it is written waits for nothing.
+What comes for a room within `PACE_S` leaves together: it is joined once for each kind of wire, and
+each session gets one write. So a room in which hundreds speak at once costs no more writes than one
+of a hundred messages a second, and a room that is read as it is written waits for nothing.
 
 A room of thousands is written to in slices, so that others' latency holds; each room keeps its own
 order.
@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from gateway.payload import Bundle, Payload
 from protocol.frames import Priority
 from protocol.limits import MAX_LAST
 
@@ -26,7 +27,7 @@ PACE_S: Final = 0.016
 """A room's messages leave at most every so many seconds: a screen shows no more of them."""
 
 MAX_JOINED: Final = 64 * 1024
-"""Bytes of frames that are joined at most; past it each is offered alone, so that a session that
+"""Bytes of payloads that are joined at most; past it each is offered alone, so that a session that
 does not keep up is seen in time."""
 
 _log = structlog.get_logger("hub")
@@ -43,19 +44,19 @@ class RoomSession(Protocol):
 
     @property
     def id(self) -> str: ...
-    def on_room(self, frame: bytes, priority: int) -> bool:
-        """Send `frame`, or, where the client does not keep up, drop it and return False."""
+    def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
+        """Send `payload`, or, where the client does not keep up, drop it and return False."""
 
-    def on_relayed(self, frame: bytes) -> None:
-        """Send `frame` if the client keeps up."""
+    def on_relayed(self, payload: Payload) -> None:
+        """Send `payload` if the client keeps up."""
 
 
 class Said(NamedTuple):
-    """One frame for a room. `seq` is 0 where it has no number: a signal."""
+    """One payload for a room. `seq` is 0 where it has no number: a signal."""
 
     seq: int
     priority: int
-    frame: bytes
+    payload: Payload
 
 
 class Batch:
@@ -70,9 +71,11 @@ class Batch:
         self.last = numbers[-1] if numbers else 0
         self.lowest = min(said.priority for said in items)
         rising = all(a < b for a, b in pairwise(numbers))
-        size = sum(len(said.frame) for said in items)
-        together = rising and (len(items) == 1 or size <= MAX_JOINED)
-        self.joined = b"".join([said.frame for said in items]) if together else None
+        self.joined: Payload | Bundle | None = None
+        if len(items) == 1:
+            self.joined = items[0].payload
+        elif rising and sum(len(said.payload.data) for said in items) <= MAX_JOINED:
+            self.joined = Bundle([said.payload for said in items])
 
 
 UNTOLD: Final = 2**63
@@ -109,27 +112,27 @@ class Seat:
             self.push(said)
 
     def push(self, said: Said) -> None:
-        """Give the session one frame, unless its number is past."""
+        """Give the session one payload, unless its number is past."""
         if self.waiting is not None:
             if said.seq:
                 self.waiting.append(said)
         elif not said.seq:
-            self._session.on_relayed(said.frame)
-        elif said.seq > self.sent and self._session.on_room(said.frame, said.priority):
+            self._session.on_relayed(said.payload)
+        elif said.seq > self.sent and self._session.on_room(said.payload, said.priority):
             self.sent = said.seq
 
-    def tell(self, seq: int, frame: bytes) -> None:
+    def tell(self, seq: int, state: Payload) -> None:
         """Give the session the state of the room, in which numbers up to `seq` are past."""
-        if self.waiting is None and self._session.on_room(frame, Priority.HIGH):
+        if self.waiting is None and self._session.on_room(state, Priority.HIGH):
             self.sent = seq if self.sent == UNTOLD else max(self.sent, seq)
 
-    def renumber(self, seq: int, frame: bytes) -> None:
-        """Tell the session by `frame` that a new numbering began, and goes on after `seq`."""
+    def renumber(self, seq: int, state: Payload) -> None:
+        """Tell the session by `state` that a new numbering began, and goes on after `seq`."""
         if self.waiting is not None:
             self.waiting.clear()  # of the old one; the answer to the join tells the epoch
         else:
             self.sent = UNTOLD
-            self.tell(seq, frame)
+            self.tell(seq, state)
 
 
 class Turns:
@@ -172,11 +175,11 @@ class FanOut:
         self._planned = False
 
     def takes(self, priority: int) -> bool:
-        """False where so much waits already that a frame of `priority` is dropped."""
+        """False where so much waits already that a message of `priority` is dropped."""
         return len(self._backlog) < BACKLOG[Priority(priority)]
 
     def add(self, said: Said) -> None:
-        """Let a frame go to every seat, soon."""
+        """Let a payload go to every seat, soon."""
         self._backlog.append(said)
         if not self._planned:
             self._plan()

@@ -1,7 +1,7 @@
 """The hub: which sessions of this process belong to which user, and who is told what.
 
 A user's channel is subscribed while at least one session of the user is here. An event is read
-once, its frame is made once, and every session of the user gets the same bytes.
+once and opened once, and every session of the user gets the same payload.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.apps.app import App
+from gateway.payload import Bundle, Payload
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.errors import AppNotFound
@@ -26,8 +27,8 @@ HEAL_SLICE: Final = 200
 
 _log = structlog.get_logger("hub")
 
-FrameMaker = Callable[[str, str, str, events.Stored | events.Relayed], bytes | None]
-"""Makes the WebSocket frame of an event for (app id, user, channel); None: nothing to send."""
+Opener = Callable[[str, str, str, events.Stored | events.Relayed], Payload | None]
+"""Opens an event for (app id, user, channel); None: nothing to send."""
 
 
 class HubSession(Protocol):
@@ -39,17 +40,17 @@ class HubSession(Protocol):
     def user(self) -> str: ...
     @property
     def id(self) -> str: ...
-    def on_room(self, frame: bytes, priority: int) -> bool:
-        """Send a room's `frame`; False where the client does not keep up and misses it."""
+    def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
+        """Send a room's `payload`; False where the client does not keep up and misses it."""
 
     def blocked_by(self, user: str) -> bool:
         """True where `user` blocks the session's user."""
 
-    def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
-        """Number `seq` was stored; `frame` is what to send for it."""
+    def on_stored(self, seq: int, ms: int, push: Payload) -> None:
+        """Number `seq` was stored; `push` is what to send for it."""
 
-    def on_relayed(self, frame: bytes) -> None:
-        """Send `frame` if the client keeps up; it is stored nowhere."""
+    def on_relayed(self, payload: Payload) -> None:
+        """Send `payload` if the client keeps up; it is stored nowhere."""
 
     def on_unreadable(self) -> None:
         """A message came whose key this process lacks."""
@@ -83,14 +84,14 @@ class _Topic:
 
 
 class Hub:
-    """One a process, whose `tasks` are. `make_frame` opens a record and frames it."""
+    """One a process, whose `tasks` are. `open_event` makes an event into what sessions are sent."""
 
     def __init__(
-        self, subscriber: Subscriber, inboxes: InboxStore, make_frame: FrameMaker, tasks: Tasks
+        self, subscriber: Subscriber, inboxes: InboxStore, open_event: Opener, tasks: Tasks
     ) -> None:
         self._subscriber = subscriber
         self._inboxes = inboxes
-        self._make_frame = make_frame
+        self._open_event = open_event
         self._tasks = tasks
         self._topics: dict[bytes, _Topic] = {}
         self._healing: set[asyncio.Task[None]] = set()
@@ -143,23 +144,23 @@ class Hub:
             _log.error("event_malformed", size=len(payload))
             return True
         if isinstance(event, events.Stored):
-            frame = self._framed(topic, event)
-            if frame is not None:
+            push = self._opened(topic, event)
+            if push is not None:
                 for session in topic.sessions:
-                    session.on_stored(event.seq, event.ms, frame)
+                    session.on_stored(event.seq, event.ms, push)
         elif isinstance(event, events.Relayed):
-            frame = self._framed(topic, event)
-            if frame is not None:
+            relayed = self._opened(topic, event)
+            if relayed is not None:
                 for session in topic.sessions:
-                    session.on_relayed(frame)
+                    session.on_relayed(relayed)
         elif event is not None and not isinstance(event, events.RoomMessage):
             for session in topic.sessions:
                 session.on_event(event)
         return True
 
-    def _framed(self, topic: _Topic, event: events.Stored | events.Relayed) -> bytes | None:
+    def _opened(self, topic: _Topic, event: events.Stored | events.Relayed) -> Payload | None:
         try:
-            return self._make_frame(topic.app_id, topic.user, topic.channel, event)
+            return self._open_event(topic.app_id, topic.user, topic.channel, event)
         except (UnknownKeyVersion, AppNotFound) as error:
             _log.error("event_unreadable", reason=type(error).__name__)
             for session in topic.sessions:

@@ -19,6 +19,7 @@ import structlog
 from gateway.hub.alive import Alive
 from gateway.hub.rooms import SessionGone
 from gateway.hub.watchers import Topic, Watcher, WatchingSession
+from gateway.payload import Payload
 from gateway.store.errors import StoreError, Unavailable
 from gateway.store.presence import CAME, GONE, RENEW_S, Devices, PresenceStore, TooManySubscriptions
 from gateway.store.subscriber import Subscriber
@@ -158,7 +159,7 @@ class PresenceHub:
         if watcher is not None:
             for topic in watcher.expires:
                 if self._hide(watcher, topic):
-                    self._send(watcher, topic, self._frame(watcher, topic))
+                    self._send(watcher, topic, _payload(self._shown_to(watcher, topic)))
             self._plan(watcher, self._steady())
 
     def _session(self, app_id: str, user: str, session_id: str) -> WatchingSession:
@@ -328,17 +329,17 @@ class PresenceHub:
 
     async def _tell(self, topic: Topic) -> None:
         assert topic.shown is not None, "only what was judged is told"
-        frame, now = _encoded(topic.shown), self._steady()
+        payload, now = _payload(topic.shown), self._steady()
         for number, watcher in enumerate(tuple(topic.watchers), 1):
             if watcher.expires.get(topic, 0.0) > now and topic not in watcher.hidden:
-                self._send(watcher, topic, frame)
+                self._send(watcher, topic, payload)
                 if watcher.behind:
                     self._plan(watcher, now)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
 
-    def _send(self, watcher: Watcher, topic: Topic, frame: bytes) -> None:
-        if watcher.session.on_room(frame, Priority.HIGH):
+    def _send(self, watcher: Watcher, topic: Topic, payload: Payload) -> None:
+        if watcher.session.on_room(payload, Priority.HIGH):
             watcher.behind.discard(topic)
         else:
             watcher.behind.add(topic)
@@ -348,7 +349,7 @@ class PresenceHub:
         for topic in [each for each, end in watcher.expires.items() if end <= now]:
             self._drop(watcher, topic)
         for topic in tuple(watcher.behind):
-            self._send(watcher, topic, self._frame(watcher, topic))
+            self._send(watcher, topic, _payload(self._shown_to(watcher, topic)))
         due = watcher.next_visit(now)
         if due is None:
             self._watchers.pop(watcher.session.id, None)
@@ -375,9 +376,6 @@ class PresenceHub:
         assert topic.shown is not None, "nobody watches what was not read"
         return _hidden(topic.user) if topic in watcher.hidden else topic.shown
 
-    def _frame(self, watcher: Watcher, topic: Topic) -> bytes:
-        return _encoded(self._shown_to(watcher, topic))
-
     # -- the end ---------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
@@ -395,6 +393,5 @@ def _hidden(user: str) -> UserPresence:
     return UserPresence(user, "offline", "", 0)
 
 
-def _encoded(shown: UserPresence) -> bytes:
-    frame = Presence(shown.user, shown.state, shown.status, shown.since)
-    return codec.websocket_binary(codec.encode(frame))
+def _payload(shown: UserPresence) -> Payload:
+    return Payload(codec.encode(Presence(shown.user, shown.state, shown.status, shown.since)))

@@ -1,7 +1,7 @@
 """The hub's rooms: which sessions of this process are in which room, and the fan-out to them.
 
-One publish is read once, opened once and framed once a process; every session gets the same bytes,
-by `gateway.hub.fanout`. A session that does not keep up, and a room whose fan-out does not, miss
+One publish is read once and opened once in a process; every session gets the same payload, by
+`gateway.hub.fanout`. A session that does not keep up, and a room whose fan-out does not, miss
 messages by their priority; whoever missed one sees the hole in the numbers, at the next push or
 `RoomState`.
 """
@@ -16,6 +16,7 @@ from typing import Any, Final
 import structlog
 
 from gateway.hub.fanout import SLICE, UNTOLD, FanOut, RoomSession, Said, Seat, Turns
+from gateway.payload import Payload
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.errors import AppNotFound, StoreError
@@ -30,8 +31,8 @@ KEEP_BATCH: Final = 500
 
 _log = structlog.get_logger("hub")
 
-RoomFramer = Callable[[str, str, str, events.RoomMessage | events.Relayed], bytes | None]
-"""Makes the WebSocket frame of an event for (app id, room, channel); None: nothing to send."""
+RoomOpener = Callable[[str, str, str, events.RoomMessage | events.Relayed], Payload | None]
+"""Opens an event for (app id, room, channel); None: nothing to send."""
 
 
 class SessionGone(StoreError):
@@ -68,8 +69,8 @@ class Room:
 class RoomHub:
     """One a process.
 
-    `find` gives the session of (app id, user, session id); `make_frame` opens a record and frames
-    it; `clock_ms` gives milliseconds since 1970.
+    `find` gives the session of (app id, user, session id); `open_event` makes an event into what
+    sessions are sent; `clock_ms` gives milliseconds since 1970.
     """
 
     def __init__(
@@ -77,13 +78,13 @@ class RoomHub:
         subscriber: Subscriber,
         store: RoomStore,
         find: Callable[[str, str, str], RoomSession | None],
-        make_frame: RoomFramer,
+        open_event: RoomOpener,
         clock_ms: Callable[[], int],
     ) -> None:
         self._subscriber = subscriber
         self._store = store
         self._find = find
-        self._make_frame = make_frame
+        self._open_event = open_event
         self._clock_ms = clock_ms
         self._rooms: dict[bytes, Room] = {}
         self._of: dict[str, dict[str, Room]] = {}  # session id, room id
@@ -140,9 +141,9 @@ class RoomHub:
         room.top = max(room.top, joined.top)
         waiting, seat.waiting, seat.sent = seat.waiting or (), None, start
         for entry in joined.entries:
-            frame = self._frame(room, events.RoomMessage(entry.seq, epoch, entry.record))
-            if frame is not None:
-                seat.push(Said(entry.seq, entry.record[0], frame))
+            opened = self._opened(room, events.RoomMessage(entry.seq, epoch, entry.record))
+            if opened is not None:
+                seat.push(Said(entry.seq, entry.record[0], opened))
         for said in waiting:
             seat.push(said)
 
@@ -185,9 +186,9 @@ class RoomHub:
         elif not isinstance(event, events.Relayed):
             return True
         if room.fan_out.takes(priority):
-            frame = self._frame(room, event)
-            if frame is not None:
-                room.fan_out.add(Said(seq, priority, frame))
+            opened = self._opened(room, event)
+            if opened is not None:
+                room.fan_out.add(Said(seq, priority, opened))
         return True
 
     def _begin(self, room: Room, epoch: bytes, top: int) -> None:
@@ -199,13 +200,13 @@ class RoomHub:
         if first:  # nobody here was told any other
             return
         room.fan_out.flush()
-        frame = _state(room, top)
+        state = _state(room, top)
         for seat in tuple(room.seats.values()):
-            seat.renumber(top, frame)
+            seat.renumber(top, state)
 
-    def _frame(self, room: Room, event: events.RoomMessage | events.Relayed) -> bytes | None:
+    def _opened(self, room: Room, event: events.RoomMessage | events.Relayed) -> Payload | None:
         try:
-            return self._make_frame(room.app_id, room.id, room.channel, event)
+            return self._open_event(room.app_id, room.id, room.channel, event)
         except (UnknownKeyVersion, AppNotFound) as error:
             _log.error("room_event_unreadable", reason=type(error).__name__)
             return None
@@ -252,10 +253,10 @@ class RoomHub:
         # Numbers of the last time, not of now: what was just published may still be on its way.
         past, room.past, changed = room.past, top, members != room.members
         room.members = members
-        frame = _state(room, past)
+        state = _state(room, past)
         for number, (session_id, seat) in enumerate(tuple(room.seats.items()), 1):
             if session_id in room.seats and (changed or seat.sent < past or seat.sent == UNTOLD):
-                seat.tell(past, frame)
+                seat.tell(past, state)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
 
@@ -265,10 +266,10 @@ class RoomHub:
             room.fan_out.stop()
 
 
-def _state(room: Room, past: int) -> bytes:
-    """The `RoomState` in which numbers up to `past` are past, as a WebSocket frame."""
+def _state(room: Room, past: int) -> Payload:
+    """The `RoomState` in which numbers up to `past` are past."""
     state = RoomState(room.id, past, room.members, room.epoch.decode())
-    return codec.websocket_binary(codec.encode(state))
+    return Payload(codec.encode(state))
 
 
 def _noted(call: asyncio.Future[Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Final, Protocol
 
+from gateway.payload import Payload
 from protocol.frames import UserPresence
 
 BEHIND_S: Final = 1.0
@@ -18,8 +19,8 @@ class WatchingSession(Protocol):
 
     @property
     def id(self) -> str: ...
-    def on_room(self, frame: bytes, priority: int) -> bool:
-        """Send `frame`, or, where the client does not keep up, drop it and return False."""
+    def on_room(self, payload: Payload, priority: int) -> bool:
+        """Send `payload`, or, where the client does not keep up, drop it and return False."""
 
     def blocked_by(self, user: str) -> bool:
         """True where `user` blocks the session's user."""

@@ -1,7 +1,8 @@
 """One WebSocket connection: bytes to messages for a session, and frames back.
 
-`websockets` speaks the protocol (RFC 6455) without doing I/O; this is the I/O. Frames to the client
-do not go through it: they come ready-made, and all of one turn of the loop leave in one write.
+`websockets` speaks the protocol (RFC 6455) without doing I/O; this is the I/O. Messages to the
+client do not go through it: `gateway.net.framing` frames each payload once, for all who get it, and
+all of one turn of the loop leave in one write.
 
 A close frame between the fragments of a message is answered with 1002, by `websockets` itself
 (`Protocol.recv_frame`: "incomplete fragmented message"), where RFC 6455 section 5.4 lets control
@@ -26,11 +27,13 @@ from websockets.typing import Subprotocol
 from gateway.net import forwarded
 from gateway.net.admission import TooMany, Visit
 from gateway.net.forwarded import BadForwarded
+from gateway.net.framing import websocket
 from gateway.net.incoming import FrameCutter
 from gateway.net.lost import is_lost
 from gateway.net.origins import Origins
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
+from gateway.payload import Bundle, Payload
 from gateway.session.counts import BAD_UPGRADE, LATE_UPGRADE
 from gateway.session.services import Services
 from gateway.session.session import Session
@@ -303,7 +306,7 @@ class WebSocketConnection(asyncio.Protocol):
         """Send what websockets wants sent: the handshake's response, pongs, the close frame."""
         for data in self._peer.data_to_send():
             if data:
-                self.send(data)
+                self._collect(data)
             else:  # SEND_EOF: this side is done
                 self.flush()
                 # To close with something unread resets the connection, and the reset may overtake
@@ -326,21 +329,24 @@ class WebSocketConnection(asyncio.Protocol):
 
     # -- Wire ------------------------------------------------------------------------------------
 
-    def send(self, frame: bytes) -> None:
+    def send(self, payload: Payload) -> None:
         """See `Wire`."""
-        if not self._out:
-            self._outbound.add(self)
-        self._out.append(frame)
-        self._out_size += len(frame)
-        if self._out_size > WRITE_HIGH_WATER:
-            self.flush()  # so that the transport can say, before more is made, that it is too much
+        self._collect(payload.framed(websocket))
 
-    def write(self, frame: bytes) -> None:
+    def write(self, payload: Payload | Bundle) -> None:
         """See `Wire`."""
         if self._out:
-            self.send(frame)
+            self._collect(payload.framed(websocket))
         else:
-            self._transport.write(frame)
+            self._transport.write(payload.framed(websocket))
+
+    def _collect(self, data: bytes) -> None:
+        if not self._out:
+            self._outbound.add(self)
+        self._out.append(data)
+        self._out_size += len(data)
+        if self._out_size > WRITE_HIGH_WATER:
+            self.flush()  # so that the transport can say, before more is made, that it is too much
 
     @property
     def waiting(self) -> int:

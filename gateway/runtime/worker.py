@@ -19,6 +19,7 @@ import structlog
 from gateway.address import Address
 from gateway.apps.app import App
 from gateway.chat.blocking import BlockChat
+from gateway.chat.framing import Framing
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import HistoryChat
 from gateway.chat.limits import Limits
@@ -38,7 +39,6 @@ from gateway.net.listener import Listener
 from gateway.net.origins import Origins
 from gateway.net.tls import Certificate, TLSError
 from gateway.runtime.drain import Drain
-from gateway.runtime.framing import Framing
 from gateway.runtime.measures import Measures
 from gateway.runtime.probe import Probe
 from gateway.runtime.reload import Reloading

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.payload import Payload
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.session.services import Services, Wire
 from gateway.session.window import Window
@@ -103,13 +104,13 @@ class Delivery:
             self._unreadable(error)
         self.catch_up()
 
-    def stored(self, seq: int, ms: int, frame: bytes) -> None:
-        """Number `seq` was stored; `frame` is its push."""
+    def stored(self, seq: int, ms: int, push: Payload) -> None:
+        """Number `seq` was stored; `push` is what to send for it."""
         window = self._window
         if seq == window.sent + 1 and self._can_push() and not self._reading:
             window.pushed(seq, ms)
             self._services.counts.delivered += 1
-            self._wire.send(frame)
+            self._wire.send(push)
             if window.behind:  # reading was put off
                 self.catch_up()
         elif seq > window.top:
@@ -193,14 +194,12 @@ class Delivery:
                 continue
             if entry.seq > window.sent + 1:
                 self._say_lost(entry.seq - 1, entry.ms)
-            frame = self._services.records.frame(
-                app, reader.user, entry.seq, entry.ms, entry.record
-            )
+            push = self._services.records.push(app, reader.user, entry.seq, entry.ms, entry.record)
             window.pushed(entry.seq, entry.ms)
             counts.delivered += 1
             if entry.ms <= self._seen_ms:
                 counts.redeliveries += 1
-            self._wire.send(frame)
+            self._wire.send(push)
             gone = None
         if gone is not None:  # else the next message says that it is lost
             self._say_lost(gone.seq, gone.ms)
@@ -230,7 +229,7 @@ class Delivery:
         first = self._window.sent + 1
         self._loss = Loss(self._services.clock.wall_ms(), first, last)
         self._window.pushed(last, ms)
-        self._wire.send(codec.websocket_binary(codec.encode(Lost(first, last))))
+        self._wire.send(Payload(codec.encode(Lost(first, last))))
 
     def _unreadable(self, error: UnknownKeyVersion) -> None:
         """With the right key file it can be read: so it stays, and this session does not go on."""

@@ -14,6 +14,7 @@ from gateway.clock import Clock
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
+from gateway.payload import Bundle, Payload
 from gateway.session.app_limit import AppLimit
 from gateway.session.counts import Counts
 from gateway.session.handshake import Handshake
@@ -41,11 +42,11 @@ class Wire(Protocol):
     def waiting(self) -> int:
         """Bytes that were sent and that the client has not made room for yet."""
 
-    def send(self, frame: bytes) -> None:
-        """Send one WebSocket frame, with everything else of this turn of the loop."""
+    def send(self, payload: Payload) -> None:
+        """Frame and send one payload, with everything else of this turn of the loop."""
 
-    def write(self, frame: bytes) -> None:
-        """Send what is joined already at once, behind everything that was sent before."""
+    def write(self, payload: Payload | Bundle) -> None:
+        """Frame and send what is joined already at once, behind everything that was sent before."""
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Send what was sent before, then a close frame, then end the connection."""

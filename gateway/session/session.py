@@ -25,6 +25,7 @@ import structlog
 
 from gateway.apps.app import App
 from gateway.chat.refused import Refused, refusal
+from gateway.payload import Bundle, Payload
 from gateway.security import tokens
 from gateway.session.counts import TOKEN_REFUSALS
 from gateway.session.deadlines import Deadlines, Due
@@ -374,26 +375,26 @@ class Session:
 
     # -- from the hub ----------------------------------------------------------------------------
 
-    def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
-        """Number `seq` was stored in the user's inbox."""
+    def on_stored(self, seq: int, ms: int, push: Payload) -> None:
+        """Number `seq` was stored in the user's inbox; `push` is what to send for it."""
         if self._delivery is not None:
-            self._delivery.stored(seq, ms, frame)
+            self._delivery.stored(seq, ms, push)
         else:
             self._early_top = max(self._early_top, seq)
 
-    def on_relayed(self, frame: bytes) -> None:
-        """A frame for whoever is here now: a client that does not keep up misses it."""
+    def on_relayed(self, payload: Payload) -> None:
+        """Something for whoever is here now: a client that does not keep up misses it."""
         if self._state is State.LIVE and not self._wire.congested:
-            self._wire.send(frame)
+            self._wire.send(payload)
 
-    def on_room(self, frame: bytes, priority: int) -> bool:
-        """A room's frame: what a client that does not keep up misses goes by its priority."""
+    def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
+        """A room's: what a client that does not keep up misses goes by its priority."""
         wire = self._wire
         if self._state is not State.LIVE or (
             wire.congested and wire.waiting > ROOM_WAITING[frames.Priority(priority)]
         ):
             return False
-        wire.write(frame)
+        wire.write(payload)
         return True
 
     def blocked_by(self, user: str) -> bool:
@@ -489,7 +490,7 @@ class Session:
     def send(self, frame: frames.ServerFrame) -> None:
         """Send a frame, unless the session has ended."""
         if not self._closed():
-            self._wire.send(codec.websocket_binary(codec.encode(frame)))
+            self._wire.send(Payload(codec.encode(frame)))
 
     def _named(self) -> dict[str, str]:
         """The fields of a line in the log that say of whom it is, by hashed names."""

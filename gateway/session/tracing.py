@@ -12,13 +12,14 @@ traced sends through a `TracedWire`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 import structlog
 from msgspec import DecodeError, Struct, msgpack
 
 from gateway.clock import Clock
+from gateway.payload import Bundle, Payload
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.session.lines import Lines, PerSecond
 from gateway.session.services import Wire
@@ -141,9 +142,9 @@ class Tap:
         """One message of the client."""
         self._frame("in", data, codec.decode_client)
 
-    def sent(self, frames: bytes) -> None:
-        """WebSocket frames to the client, each with one message."""
-        for data in _messages(frames):
+    def sent(self, payload: Payload | Bundle) -> None:
+        """What goes to the client."""
+        for data in payload.parts:
             self._frame("out", data, codec.decode_server)
 
     def closed(self, way: str, code: int) -> None:
@@ -188,15 +189,15 @@ class TracedWire:
         """See `Wire`."""
         return self.wire.waiting
 
-    def send(self, frame: bytes) -> None:
+    def send(self, payload: Payload) -> None:
         """See `Wire`."""
-        self._tap.sent(frame)
-        self.wire.send(frame)
+        self._tap.sent(payload)
+        self.wire.send(payload)
 
-    def write(self, frame: bytes) -> None:
+    def write(self, payload: Payload | Bundle) -> None:
         """See `Wire`."""
-        self._tap.sent(frame)
-        self.wire.write(frame)
+        self._tap.sent(payload)
+        self.wire.write(payload)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """See `Wire`."""
@@ -353,16 +354,3 @@ class Tracer:
 
 def _name(frame: Any) -> str:
     return type(frame).__name__.lower()
-
-
-def _messages(data: bytes) -> Iterator[bytes]:
-    """The payloads of WebSocket frames from a server (RFC 6455 section 5.2), which has no masks."""
-    at = 0
-    while at < len(data):
-        size, begin = data[at + 1], at + 2
-        if size == 126:
-            size, begin = int.from_bytes(data[at + 2 : at + 4]), at + 4
-        elif size == 127:
-            size, begin = int.from_bytes(data[at + 2 : at + 10]), at + 10
-        at = begin + size
-        yield data[begin:at]

@@ -9,6 +9,7 @@ import pytest
 
 from bench.client import KIND, Client, Totals, Who
 from bench.stamp import STAMP
+from gateway.net.framing import websocket
 from protocol import codec, frames
 from protocol.frames import Cursor, Limits
 
@@ -53,7 +54,7 @@ class Held:
 
     def hear(self, *sent: frames.ServerFrame) -> None:
         """Receive frames, all in one read."""
-        self.client.receive(b"".join(codec.websocket_binary(codec.encode(one)) for one in sent))
+        self.client.receive(b"".join(websocket(codec.encode(one)) for one in sent))
 
     def said(self) -> list[frames.ClientFrame]:
         """What the client has written since."""

@@ -36,20 +36,13 @@ def records(key_file: Path) -> Records:
     return Records(Sealer(Keyring.load(key_file, "sg")))
 
 
-def payload(frame: bytes) -> bytes:
-    """What is in a short, unmasked WebSocket frame."""
-    assert frame[0] == 0x82
-    head = 2 if frame[1] < 126 else 4
-    return frame[head:]
-
-
 @pytest.mark.parametrize("user", ["alice", "bob"])
 def test_both_ends_of_a_conversation_can_open_a_record(records: Records, user: str) -> None:
     """G7 and HP-4.6-3: and find the message as it was sent."""
     record = records.make(APP, MESSAGE, "d:alice:bob")
     assert b"hello" not in record
     assert records.open(APP, user, record) == codec.encode(MESSAGE)
-    push = codec.decode_server(payload(records.frame(APP, user, 7, NOW_MS + 1, record)))
+    push = codec.decode_server(records.push(APP, user, 7, NOW_MS + 1, record).data)
     assert push == Push(7, NOW_MS + 1, MESSAGE)
 
 
@@ -61,8 +54,8 @@ def test_nobody_else_can(records: Records, app: App, user: str) -> None:
     record = records.make(APP, MESSAGE, "d:alice:bob")
     with pytest.raises(Tampered):
         records.open(app, user, record)
-    frame = records.frame(app, user, 9, NOW_MS, record)
-    assert codec.decode_server(payload(frame)) == Lost(9, 9)
+    push = records.push(app, user, 9, NOW_MS, record)
+    assert codec.decode_server(push.data) == Lost(9, 9)
 
 
 def test_each_byte_counts(records: Records) -> None:
@@ -101,7 +94,7 @@ def test_the_right_key_file_opens_what_another_could_not(key_file: Path) -> None
     new = Records(rotated)
     record = new.make(APP, MESSAGE, "d:alice:bob")
     with pytest.raises(UnknownKeyVersion) as caught:
-        old.frame(APP, "bob", 1, NOW_MS, record)
+        old.push(APP, "bob", 1, NOW_MS, record)
     assert caught.value.version == 2
     assert new.open(APP, "bob", record) == codec.encode(MESSAGE)
     assert new.open(APP, "bob", old.make(APP, MESSAGE, "d:alice:bob")) == codec.encode(MESSAGE)

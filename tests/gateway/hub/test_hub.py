@@ -9,6 +9,7 @@ import pytest
 
 from gateway.apps.app import App
 from gateway.hub.hub import HEAL_SLICE, Hub
+from gateway.payload import Bundle, Payload
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.inbox import InboxStore
@@ -54,18 +55,18 @@ class Listening:
         """Nobody does."""
         return False
 
-    def on_stored(self, seq: int, ms: int, frame: bytes) -> None:
+    def on_stored(self, seq: int, ms: int, push: Payload) -> None:
         """See `HubSession`."""
-        self.told.append((seq, ms, frame))
+        self.told.append((seq, ms, push))
 
-    def on_room(self, frame: bytes, priority: int) -> bool:
+    def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
         """See `HubSession`; rooms have tests of their own."""
-        self.told.append((frame, priority))
+        self.told.append((payload, priority))
         return True
 
-    def on_relayed(self, frame: bytes) -> None:
+    def on_relayed(self, payload: Payload) -> None:
         """See `HubSession`."""
-        self.told.append(frame)
+        self.told.append(payload)
 
     def on_unreadable(self) -> None:
         """See `HubSession`."""
@@ -97,7 +98,7 @@ class Listening:
 
 
 class Made:
-    """Makes frames and counts them."""
+    """Makes payloads and counts them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -105,11 +106,11 @@ class Made:
 
     def __call__(
         self, app_id: str, user: str, channel: str, event: events.Stored | events.Relayed
-    ) -> bytes:
+    ) -> Payload:
         self.count += 1
         if self.error is not None:
             raise self.error
-        return f"{app_id}:{user}:".encode() + event.record
+        return Payload(f"{app_id}:{user}:".encode() + event.record)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def notes() -> Notes:
 
 @pytest.fixture
 def made() -> Made:
-    """The frames that were made."""
+    """The payloads that were made."""
     return Made()
 
 
@@ -148,7 +149,8 @@ async def test_a_relayed_frame_reaches_every_session_that_is_here(hub: Hub, made
         hub.join(session)
     channel = InboxStore(cast("Link", None), Keys("sg")).channel(APP, "alice")
     hub.heard(channel.encode(), events.relayed(b"typing"))
-    assert [session.told for session in here] == [[f"{APP}:alice:typing".encode()]] * 2
+    assert [session.told for session in here] == [[Payload(f"{APP}:alice:typing".encode())]] * 2
+    assert here[0].told[0] is here[1].told[0]
     assert made.count == 1
 
 
@@ -167,14 +169,16 @@ async def test_a_channel_is_heard_while_someone_listens(hub: Hub, notes: Notes) 
     assert (one.told, two.told) == ([], [])
 
 
-async def test_one_frame_is_made_for_all_devices_of_a_user(hub: Hub, made: Made) -> None:
-    """G3: the same bytes for each, and nothing for anyone else."""
+async def test_one_payload_is_made_for_all_devices_of_a_user(hub: Hub, made: Made) -> None:
+    """G3: the same one for each, so that it is framed once; and nothing for anyone else."""
     devices = [Listening("alice") for _ in range(3)]
     others = [Listening("bob"), Listening("alice", OTHER)]
     for session in (*devices, *others):
         await hub.join(session)
     hub.heard(channel("alice").encode(), stored(7))
-    assert [session.told for session in devices] == [[(7, 70, f"{APP}:alice:record".encode())]] * 3
+    push = Payload(f"{APP}:alice:record".encode())
+    assert [session.told for session in devices] == [[(7, 70, push)]] * 3
+    assert len({id(session.told[0][2]) for session in devices}) == 1
     assert [session.told for session in others] == [[], []]
     assert made.count == 1
 

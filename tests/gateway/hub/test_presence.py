@@ -20,6 +20,7 @@ from gateway.hub.presence import (
     PresenceHub,
 )
 from gateway.hub.rooms import SessionGone
+from gateway.payload import Payload
 from gateway.store.errors import Unavailable
 from gateway.store.presence import (
     CAME,
@@ -46,12 +47,11 @@ class Watching:
         self.blockers: set[str] = set()
         self.full = False
 
-    def on_room(self, frame: bytes, priority: int) -> bool:
+    def on_room(self, payload: Payload, priority: int) -> bool:
         """Take it, unless full."""
         if self.full:
             return False
-        # A server's frame has a head of 2 or 4 bytes (RFC 6455 section 5.2).
-        presence = codec.decode_server(frame[2 if frame[1] < 126 else 4 :])
+        presence = codec.decode_server(payload.data)
         assert isinstance(presence, Presence)
         self.told.append(presence)
         return True

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from gateway.hub import fanout, rooms
 from gateway.hub.fanout import BACKLOG, SLICE
 from gateway.hub.rooms import RoomHub, SessionGone
+from gateway.payload import Bundle, Framer, Payload
 from gateway.store import events
 from gateway.store.rooms import Joined, Top
 from protocol import codec
@@ -34,19 +35,20 @@ class Heard:
         self.turns: list[int] = []
         self.full = False
         self.least = Priority.LOW
+        self.framer: Framer = bytes
         self._now = now
 
-    def on_room(self, frame: bytes, priority: int) -> bool:
+    def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
         """Take it, unless full."""
         if self.full or priority < self.least:
             return False
-        self._written += frame
+        self._written += payload.framed(self.framer)
         self.turns.append(self._now[0])
         return True
 
-    def on_relayed(self, frame: bytes) -> None:
+    def on_relayed(self, payload: Payload) -> None:
         """Take it."""
-        self._written += frame
+        self._written += payload.framed(self.framer)
 
     @property
     def written(self) -> bytes:
@@ -115,15 +117,15 @@ class Setting:
         self.ears = Ears()
         fake: Any = self.ears
         store: Any = self.store
-        self.hub = RoomHub(fake, store, self._find, self._frame, lambda: 0)
+        self.hub = RoomHub(fake, store, self._find, self._open, lambda: 0)
 
     def _find(self, app_id: str, user: str, session_id: str) -> Heard | None:
         return self.sessions.get(session_id)
 
-    def _frame(self, app: str, room: str, channel: str, event: Any) -> bytes:
+    def _open(self, app: str, room: str, channel: str, event: Any) -> Payload:
         self.made += 1
         said = event.record[1:] if isinstance(event, events.RoomMessage) else event.record
-        return bytes(said) + b";"
+        return Payload(bytes(said) + b";")
 
     def fill(self, room: str, count: int) -> list[Heard]:
         """Sessions in a room, whose seats are open."""
@@ -163,6 +165,34 @@ async def test_two_hundred_sessions_get_a_rooms_messages_in_order() -> None:
     expected = [b"%d" % seq for seq in range(1, 101)]
     assert all(session.frames == expected for session in sessions)
     assert setting.made == 100
+
+
+async def test_a_fan_out_is_framed_once_for_each_kind_of_wire() -> None:
+    """G9: in a room of some hundred sessions on two kinds of wire; one that does not keep up, and
+    so is offered each message of a batch alone, makes it no more."""
+    framed: list[tuple[str, bytes]] = []
+
+    def angled(data: bytes) -> bytes:
+        framed.append(("angled", data))
+        return b"<" + data
+
+    def squared(data: bytes) -> bytes:
+        framed.append(("squared", data))
+        return b"[" + data
+
+    setting = Setting()
+    sessions = setting.fill("lobby", 2 * SLICE + 10)
+    for number, session in enumerate(sessions):
+        session.framer = angled if number % 3 else squared
+    sessions[SLICE].least = Priority.HIGH
+    for seq, priority in ((1, Priority.NORMAL), (2, Priority.HIGH), (3, Priority.NORMAL)):
+        setting.publish("lobby", seq, priority)
+    await setting.run(5)
+    assert sessions[0].written == b"[1;[2;[3;"
+    assert sessions[-1].written == b"<1;<2;<3;"
+    assert sessions[SLICE].written == b"<2;"
+    expected = [(kind, b"%d;" % seq) for kind in ("angled", "squared") for seq in (1, 2, 3)]
+    assert sorted(framed) == expected
 
 
 async def test_a_large_fan_out_yields() -> None:
@@ -401,7 +431,7 @@ async def test_a_new_numbering_is_told_before_its_first_message() -> None:
     slow.full = False
     setting.publish("lobby", 3, epoch=b"e2")
     await setting.run(5)
-    told = codec.websocket_binary(codec.encode(RoomState("lobby", 1, 0, "e2")))
+    told = codec.encode(RoomState("lobby", 1, 0, "e2"))
     assert early.written == b"1;2;3;" + told + b"2;3;"
     # A client that does not read is given no number of an epoch that it was not told of.
     assert slow.written == b""
@@ -409,7 +439,7 @@ async def test_a_new_numbering_is_told_before_its_first_message() -> None:
     await setting.hub.keep()
     setting.publish("lobby", 4, epoch=b"e2")
     await setting.run(5)
-    told = codec.websocket_binary(codec.encode(RoomState("lobby", 0, 7, "e2")))
+    told = codec.encode(RoomState("lobby", 0, 7, "e2"))
     assert slow.written == told + b"4;"
 
 
@@ -424,6 +454,6 @@ async def test_a_new_numbering_is_found_by_the_next_look_too() -> None:
     setting.publish("lobby", 5, epoch=b"e2")
     await setting.run(3)
     states = (RoomState("lobby", 4, 0, "e2"), RoomState("lobby", 0, 7, "e2"))
-    told = [codec.websocket_binary(codec.encode(state)) for state in states]
+    told = [codec.encode(state) for state in states]
     assert session.written == b"".join((b"9;", *told, b"5;"))
     assert setting.hub.top("app", "lobby") == Top("e2", 5)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 
 from protocol import frames
@@ -22,7 +23,7 @@ from protocol.client import (
     TokenRefused,
     WrongRegion,
 )
-from protocol.codec import encode, websocket_binary
+from protocol.codec import encode
 from protocol.limits import PATH
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import EPOCH, Peer, answer, running
@@ -245,7 +246,9 @@ async def test_a_server_that_does_not_answer_connect(setting: Setting, frame: An
     entering = asyncio.create_task(setting.client().__aenter__())
     peer = await setting.server.peer()
     connect = await peer.expect(frames.Connect)
-    both = [websocket_binary(encode(one)) for one in (frame, answer(connect))]
+    both = [
+        Frame(Opcode.BINARY, encode(one)).serialize(mask=False) for one in (frame, answer(connect))
+    ]
     peer.ws.transport.write(b"".join(both))  # in one read, so the good one must be ignored
     told = await setting.events.next(object)
     assert isinstance(told, Disconnected)

@@ -1,4 +1,4 @@
-"""What Redis tells of, opened and made into the frames that sessions are sent."""
+"""What Redis tells of, opened and made into the payloads that sessions are sent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from gateway.chat.presence import Statuses
 from gateway.chat.records import Records
 from gateway.chat.room_records import RoomRecords
+from gateway.payload import Payload
 from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.directory import AppDirectory
@@ -27,28 +28,28 @@ class Framing:
         self.room_records = RoomRecords(sealer)
         self.statuses = Statuses(sealer)
         self.send_to_push = Tally()
-        """Milliseconds from a message's time to its frame."""
+        """Milliseconds from a message's time to its push."""
         self._directory = directory
         self._clock_ms = clock_ms
 
     def pushed(
         self, app_id: str, user: str, channel: str, event: events.Stored | events.Relayed
-    ) -> bytes | None:
+    ) -> Payload | None:
         """What a user's sessions are sent for an event; None where it was tampered with."""
         app = self._directory.known(app_id)
         if isinstance(event, events.Relayed):
             return self.records.relayed(app, channel, event.record, event.group)
         self.send_to_push.add(self._clock_ms() - event.ms)
-        return self.records.frame(app, user, event.seq, event.ms, event.record)
+        return self.records.push(app, user, event.seq, event.ms, event.record)
 
     def in_room(
         self, app_id: str, room: str, channel: str, event: events.RoomMessage | events.Relayed
-    ) -> bytes | None:
+    ) -> Payload | None:
         """The same for those in a room."""
         app = self._directory.known(app_id)
         if isinstance(event, events.Relayed):
             return self.records.relayed(app, channel, event.record)
-        return self.room_records.frame(app, room, event.seq, event.record)
+        return self.room_records.push(app, room, event.seq, event.record)
 
     def status(self, app_id: str, user: str, sealed: bytes) -> str:
         """A status text; empty where the app is gone."""
