@@ -19,11 +19,11 @@ from typing import Final
 from bench.micro import APP, BODY, KEYRING
 from gateway.chat.records import Records
 from gateway.dev.embedded import EmbeddedValkey
+from gateway.redis.link import Link
+from gateway.redis.opening import open_redis
 from gateway.security.sealing import Sealer
 from gateway.store.inbox import InboxStore, Talk
 from gateway.store.keys import Keys
-from gateway.store.link import Link
-from gateway.store.opening import open_redis
 from gateway.store.readers import Reader
 from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks

@@ -29,12 +29,12 @@ from gateway.chat.records import Records
 from gateway.dev.embedded import EmbeddedValkey
 from gateway.net.framing import websocket
 from gateway.payload import Payload
+from gateway.redis.link import Link
+from gateway.redis.opening import open_redis
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer
 from gateway.store.inbox import InboxStore, Talk
 from gateway.store.keys import Keys
-from gateway.store.link import Link
-from gateway.store.opening import open_redis
 from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks
 from protocol import codec, frames

@@ -13,8 +13,7 @@ from math import ceil
 from typing import Final
 
 from gateway.apps.tiers import Tier
-from gateway.store.keys import BUCKETS
-from gateway.store.slots import BUCKET_SLOTS, SLOTS
+from gateway.redis.slots import BUCKET_SLOTS, BUCKETS, SLOTS
 
 _GIB: Final = 2**30
 

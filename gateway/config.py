@@ -29,7 +29,7 @@ from pydantic_settings import (
 
 from gateway import files
 from gateway.address import Address
-from gateway.redis_url import RedisUrl
+from gateway.redis.url import RedisUrl
 
 ENV_PREFIX: Final = "HOMEPORT_"
 
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
 
     Attributes:
         region: the region this gateway serves.
-        redis_url: the region's own Redis (`gateway.redis_url` says how it is spelled); it may hold
+        redis_url: the region's own Redis (`gateway.redis.url` says how it is spelled); it may hold
             a password, so it is not shown.
         durability: when a message counts as kept (G1): Redis replied, on disk, or on `replicas`.
         allow_eviction: use a Redis that throws keys away when its memory ends; what was accepted

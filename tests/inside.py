@@ -21,6 +21,8 @@ from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
 from gateway.net.origins import Origins
+from gateway.redis.link import Link
+from gateway.redis.subscriber import Subscriber
 from gateway.runtime.report import Reporter
 from gateway.runtime.rotation import LiveKeyring
 from gateway.runtime.worker import Worker
@@ -32,8 +34,6 @@ from gateway.store.groups import GroupStore
 from gateway.store.headcount import Headcount
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
-from gateway.store.link import Link
-from gateway.store.subscriber import Subscriber
 
 
 class Inside:

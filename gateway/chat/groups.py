@@ -18,7 +18,7 @@ from gateway.chat import group_rules as rules
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handlers
-from gateway.store.errors import Unavailable
+from gateway.redis.errors import Unavailable
 from gateway.store.group_state import Group, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore, Talk

@@ -51,7 +51,7 @@ class HistoryChat:
         """A page of a conversation.
 
         Raises:
-            Refused: invalid_field, and as `_conversation`. Unavailable, StoreFault,
+            Refused: invalid_field, and as `_conversation`. Unavailable, CommandFault,
                 UnknownKeyVersion.
         """
         if frame.before is not None and frame.after is not None:
@@ -86,7 +86,7 @@ class HistoryChat:
         """Hide a conversation from the caller, up to a place.
 
         Raises:
-            Refused: as `_conversation`. Unavailable, StoreFault.
+            Refused: as `_conversation`. Unavailable, CommandFault.
         """
         conversation = await self._conversation(caller, frame.peer)
         await self._logs.forget(caller.app.id, conversation, caller.user, frame.upto)

@@ -20,9 +20,9 @@ from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused, check_body
 from gateway.chat.requests import Caller, Handlers
+from gateway.redis.errors import Unavailable
 from gateway.security.sealing import Tampered
 from gateway.store.audience import Audience
-from gateway.store.errors import Unavailable
 from gateway.store.inbox import NO_TALK, InboxStore
 from gateway.store.replacing import Changed, RewriteStore, Where
 from protocol import codec, codes
@@ -76,7 +76,7 @@ class RecallChat:
 
         Raises:
             Refused: unknown_recipient, unknown_group, not_a_member, unknown_message, not_yours,
-                recall_too_late. Unavailable, StoreFault, UnknownKeyVersion.
+                recall_too_late. Unavailable, CommandFault, UnknownKeyVersion.
         """
         talk = await self._talk(caller, frame.peer, saying=False)
         for _ in range(ATTEMPTS):

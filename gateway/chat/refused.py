@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.apps.app import App, AppError
+from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.security.sealing import SealError
 from gateway.store.blocks import TooManyBlocks
-from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.errors import AppNotFound
 from gateway.store.presence import TooManySubscriptions
 from gateway.store.readers import TokenRevoked, TooManyDevices
 from gateway.store.rooms import RoomRefused
@@ -49,7 +50,7 @@ _ROOM_REFUSALS: Final = {
 }
 
 
-def refusal(error: StoreError | SealError | AppError) -> Refused:
+def refusal(error: OperationFailed | SealError | AppError) -> Refused:
     """What a client is told of an error from the store, a seal or an app's record.
 
     No other place says which error has which code.

@@ -8,9 +8,9 @@ from typing import Any
 
 from gateway.apps.app import App
 from gateway.chat.records import Records
+from gateway.redis.link import Link
 from gateway.store import events
 from gateway.store.inbox import InboxStore
-from gateway.store.link import Link
 from protocol.frames import ServerFrame
 
 

@@ -25,7 +25,7 @@ class Caller:
 
 
 Handler = Callable[[Caller, Any], Awaitable[Result]]
-"""Does what a frame asks. Raises `Refused`, or `StoreError`, to say no."""
+"""Does what a frame asks. Raises `Refused`, or `OperationFailed`, to say no."""
 
 Handlers = dict[type, Handler]
 """By the type of the frame."""

@@ -10,7 +10,7 @@ from gateway.apps.app import App
 from gateway.chat.refused import Refused, check_body
 from gateway.chat.requests import Caller, Handlers
 from gateway.chat.room_records import RoomRecords
-from gateway.store.errors import StoreError, Unavailable
+from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.store.rooms import Joined, RoomStore, Top
 from protocol import codes
 from protocol.frames import (
@@ -94,7 +94,7 @@ class RoomChat:
         except TimeoutError:
             self._audience.leave(caller.session, room)
             raise Unavailable("timeout") from None
-        except StoreError:
+        except OperationFailed:
             self._audience.leave(caller.session, room)
             raise
         if not self._audience.holds(caller.session, room, seat):
@@ -141,7 +141,7 @@ class RoomChat:
         """Seal `frame` and publish it to its room; returns as `MessageChat.send` does.
 
         Raises:
-            Refused: unknown_recipient, body_too_large. The future: Unavailable, StoreFault,
+            Refused: unknown_recipient, body_too_large. The future: Unavailable, CommandFault,
                 RoomRefused.
         """
         room = room_of(frame.to)

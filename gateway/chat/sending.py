@@ -47,7 +47,7 @@ class MessageChat:
 
         Raises:
             Refused: unknown_recipient, invalid_field, body_too_large, rate_limited. The future:
-                Unavailable, StoreFault; and for a group Refused, as `GroupChat.send` says.
+                Unavailable, CommandFault; and for a group Refused, as `GroupChat.send` says.
         """
         check_kind(frame.kind)
         if isinstance(frame, RoomSend):

@@ -23,9 +23,10 @@ from gateway.config import Settings
 from gateway.dev import certificates, datafolder
 from gateway.dev.datafolder import DevState
 from gateway.dev.embedded import EmbeddedValkey, private_folder
+from gateway.redis.errors import Unavailable
 from gateway.security import tokens
 from gateway.security.keyring import Keyring, KeyringMissing
-from gateway.store.errors import RegionMissing, Unavailable
+from gateway.store.errors import RegionMissing
 from protocol.limits import PATH
 
 if TYPE_CHECKING:

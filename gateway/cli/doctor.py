@@ -22,11 +22,11 @@ from gateway.config import Settings
 from gateway.dev.embedded import OLDEST_SERVER
 from gateway.net import tls
 from gateway.net.tls import TLSError
-from gateway.redis_url import RedisUrl
+from gateway.redis.errors import OperationFailed, rights_text
+from gateway.redis.rights import LISTENING
+from gateway.redis.url import RedisUrl
 from gateway.runtime import control
 from gateway.security.keyring import Keyring, KeyringError
-from gateway.store.errors import StoreError, rights_text
-from gateway.store.rights import LISTENING
 
 if TYPE_CHECKING:
     from gateway.store.server_facts import StoreFacts
@@ -90,7 +90,7 @@ def _examine(place: Place, config: Path | None) -> Iterator[Finding]:
         yield examine_keyring(keyring, now_ms())
         try:
             facts = asyncio.run(_facts(place))
-        except (StoreError, CommandError) as error:
+        except (OperationFailed, CommandError) as error:
             yield Finding("Redis", False, str(error))
         else:
             yield from examine_store(facts, settings)

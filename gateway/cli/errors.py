@@ -44,11 +44,12 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
     from gateway.config import ConfigError
     from gateway.dev.datafolder import DevFolderError
     from gateway.dev.embedded import EmbeddedError
+    from gateway.redis.errors import OperationFailed, Unavailable
     from gateway.runtime.starting import StartError
     from gateway.security.keyring import KeyringError, KeyringMissing
     from gateway.security.sealing import SealError
     from gateway.security.tokens import TokenRefused
-    from gateway.store.errors import AppNotFound, StoreError, Unavailable
+    from gateway.store.errors import AppNotFound
     from gateway.tasks import TaskEnded
     from protocol.client import ClientError, SendTimeout
 
@@ -64,7 +65,7 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
         (KeyringError, ExitCode.REFUSED),
         (SealError, ExitCode.REFUSED),
         (EmbeddedError, ExitCode.REFUSED),
-        (StoreError, ExitCode.REFUSED),
+        (OperationFailed, ExitCode.REFUSED),
         (StartError, ExitCode.REFUSED),
         (TaskEnded, ExitCode.REFUSED),
         (TokenRefused, ExitCode.REFUSED),

@@ -21,8 +21,8 @@ from gateway.cli.errors import CommandError, ExitCode
 from gateway.config import Settings, load_settings
 from gateway.dev import datafolder
 from gateway.dev.datafolder import DevState
+from gateway.redis.errors import Unavailable
 from gateway.security.keyring import Keyring
-from gateway.store.errors import Unavailable
 from protocol.ids import group_of, is_app_id, is_user_id
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Place:
 
         Raises:
             KeyringError: the key file can't be used.
-            StoreError: Redis is away, or another gateway's.
+            OperationFailed: Redis is away, or another gateway's.
         """
         from gateway.store.admin import Admin  # not all commands need a store: half a second
 

@@ -16,14 +16,15 @@ from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.messages import visible
 from gateway.cli.output import now_ms, show
 from gateway.cli.place import AppOption, Config, Data, Json, Place, user_id
+from gateway.redis.errors import Unavailable
+from gateway.redis.opening import open_redis
 from gateway.runtime import logs
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer, SealError
 from gateway.session import tracing
 from gateway.session.tracing import MAX_MINUTES, MAX_TRACES, REPEAT_S, Line, Order, TraceBatch
-from gateway.store.errors import AppNotFound, Unavailable
+from gateway.store.errors import AppNotFound
 from gateway.store.keys import Keys
-from gateway.store.opening import open_redis
 from gateway.store.stamp import Stamp
 from gateway.tasks import Tasks
 from protocol import codes

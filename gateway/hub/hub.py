@@ -15,11 +15,11 @@ import structlog
 
 from gateway.apps.app import App
 from gateway.payload import Bundle, Payload
+from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.errors import AppNotFound
 from gateway.store.inbox import InboxStore
-from gateway.store.subscriber import Subscriber
 from gateway.tasks import Tasks, nothing_to_undo
 
 HEAL_SLICE: Final = 200

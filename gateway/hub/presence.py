@@ -20,9 +20,9 @@ from gateway.hub.alive import Alive
 from gateway.hub.rooms import SessionGone
 from gateway.hub.watchers import Topic, Watcher, WatchingSession
 from gateway.payload import Payload
-from gateway.store.errors import StoreError, Unavailable
+from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.subscriber import Subscriber
 from gateway.store.presence import CAME, GONE, RENEW_S, Devices, PresenceStore, TooManySubscriptions
-from gateway.store.subscriber import Subscriber
 from gateway.wheel import Wheel
 from protocol import codec
 from protocol.frames import Presence, Priority, UserPresence
@@ -244,7 +244,7 @@ class PresenceHub:
         """Renew the lease, and learn who lives. If Redis is away, the next time makes up."""
         try:
             alive = await self._store.renew()
-        except StoreError as error:
+        except OperationFailed as error:
             _log.warning("lease_put_off", reason=type(error).__name__)
         else:
             self._learn(alive)
@@ -283,7 +283,7 @@ class PresenceHub:
                         if self._is_open(topic) and self._judge(topic, one):
                             await self._tell(topic)
                 except Exception as error:  # noqa: BLE001 - or nobody would look at these again
-                    if not isinstance(error, StoreError):
+                    if not isinstance(error, OperationFailed):
                         _log.error("presence_failed", exc_info=error)
                     for topic in batch:
                         if self._is_open(topic):
@@ -385,7 +385,7 @@ class PresenceHub:
             await asyncio.gather(self._reading, return_exceptions=True)
         try:
             await self._store.renew(0)
-        except StoreError as error:
+        except OperationFailed as error:
             _log.info("lease_not_ended", reason=type(error).__name__)
 
 

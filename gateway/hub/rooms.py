@@ -17,11 +17,12 @@ import structlog
 
 from gateway.hub.fanout import SLICE, UNTOLD, FanOut, RoomSession, Said, Seat, Turns
 from gateway.payload import Payload
+from gateway.redis.errors import OperationFailed
+from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
-from gateway.store.errors import AppNotFound, StoreError
+from gateway.store.errors import AppNotFound
 from gateway.store.rooms import KEEP_EVERY_S, Joined, RoomStore, Top
-from gateway.store.subscriber import Subscriber
 from protocol import codec
 from protocol.frames import Priority, RoomState
 from protocol.limits import MAX_LAST
@@ -35,7 +36,7 @@ RoomOpener = Callable[[str, str, str, events.RoomMessage | events.Relayed], Payl
 """Opens an event for (app id, room, channel); None: nothing to send."""
 
 
-class SessionGone(StoreError):
+class SessionGone(OperationFailed):
     """The session ended; nobody hears this."""
 
 
@@ -227,7 +228,7 @@ class RoomHub:
         for room in tuple(self._rooms.values()):
             try:
                 await self._keep(room)
-            except StoreError as error:
+            except OperationFailed as error:
                 _log.warning("room_seats_put_off", reason=type(error).__name__)
 
     async def _keep(self, room: Room) -> None:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from gateway.net.listener import Listener
 from gateway.net.tls import Certificate
 from gateway.ops.board import FAULTS
+from gateway.redis.errors import WrongServer
+from gateway.redis.link import Link
+from gateway.redis.promises import Promises
 from gateway.runtime import usage
 from gateway.runtime.reload import Reloading
 from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
-from gateway.store.errors import StampError
 from gateway.store.inbox import InboxStore
-from gateway.store.link import Link
 from gateway.store.log import LogStore
-from gateway.store.promises import Promises
 from gateway.store.region_clock import RegionClock
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
@@ -84,7 +84,7 @@ class Measures:
         tell("homeport_store_lost_keys_total", lost_keys)
         tell("homeport_store_sweeper_lag_seconds", self.sweeper.lag_s)
         tell("homeport_store_link_queue_commands", self.link.queued)
-        tell("homeport_store_wrong_redis", int(isinstance(self.link.refused, StampError)))
+        tell("homeport_store_wrong_redis", int(isinstance(self.link.refused, WrongServer)))
         tell("homeport_store_pubsub_reconnects_total", self.reconnects())
         tell("homeport_security_keys_apart", len(self.keyring.apart))
         tell("homeport_runtime_reload_refused", int(self.reloading.refused))

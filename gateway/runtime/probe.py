@@ -19,11 +19,12 @@ from typing import Any, Final, Protocol
 
 from gateway.clock import Clock
 from gateway.ops.board import FORBIDDEN, PROOF_S, WRONG_REDIS
+from gateway.redis.errors import CommandFault, OperationFailed, Unavailable, WrongServer
+from gateway.redis.promises import DURABILITY, EVICTION
+from gateway.redis.scripts import Script
 from gateway.security.sealing import Kind, Sealer, SealError
-from gateway.store.errors import StampError, StoreError, StoreFault, Unavailable
 from gateway.store.keys import Keys
-from gateway.store.promises import DURABILITY, EVICTION
-from gateway.store.scripts import Script, script
+from gateway.store.scripts import script
 
 _PROBE: Final = script("probe")
 
@@ -58,7 +59,7 @@ class Writer(Protocol):
     """The link, as far as this needs it."""
 
     @property
-    def refused(self) -> StampError | Unavailable | None:
+    def refused(self) -> WrongServer | Unavailable | None:
         """As `Link.refused`."""
 
     def places(self) -> list[int]:
@@ -80,9 +81,9 @@ class Hearer(Protocol):
         """As `Subscriber.unsubscribe`."""
 
 
-def fault_of(error: StoreError) -> str:
+def fault_of(error: OperationFailed) -> str:
     """What an error says is wrong with Redis, as `gateway.ops.board.FAULTS` names it."""
-    if isinstance(error, StoreFault):
+    if isinstance(error, CommandFault):
         return FORBIDDEN if error.reply == "NOPERM" else "refused"
     return _REFUSALS.get(error.reason, "link") if isinstance(error, Unavailable) else "link"
 
@@ -149,7 +150,7 @@ class Probe:
     def fault(self) -> str:
         """Where probes are lost, if `proof_s` says so: one of `gateway.ops.board.FAULTS`."""
         if self._link.refused is not None:
-            return WRONG_REDIS if isinstance(self._link.refused, StampError) else FORBIDDEN
+            return WRONG_REDIS if isinstance(self._link.refused, WrongServer) else FORBIDDEN
         now = self._clock.steady()
         worst = max(self._ways.values(), key=lambda way: way.age(now), default=None)
         return "link" if worst is None else worst.fault(now)
@@ -205,7 +206,7 @@ class Probe:
     def _written(self, way: _Way, sent: float, answer: asyncio.Future[Any]) -> None:
         way.unanswered = None
         error = None if answer.cancelled() else answer.exception()
-        if isinstance(error, StoreError):
+        if isinstance(error, OperationFailed):
             fault = fault_of(error)
             way.lost = fault == "link"
             if not way.lost:

@@ -17,11 +17,12 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.files import Reader
+from gateway.redis.errors import OperationFailed
+from gateway.redis.link import Link
 from gateway.security.keyring import Keyring, KeyringError, KeyringLost
 from gateway.security.sealing import Sealer
 from gateway.store import stamp
-from gateway.store.errors import StoreError, WrongKeys
-from gateway.store.link import Link
+from gateway.store.errors import WrongKeys
 
 LOOK_S: Final = 0.1
 """How long the event loop waits for the file that may have a key that a message needs."""
@@ -34,14 +35,21 @@ _log = structlog.get_logger("keyring")
 
 
 class LiveKeyring:
-    """The keyring of one worker, whose `sealer` and `link` it keeps up to date."""
+    """The keyring of one worker, whose `sealer` and `mark` it keeps up to date."""
 
     def __init__(
-        self, keyring: Keyring, path: Path, sealer: Sealer, link: Link, clock: Clock
+        self,
+        keyring: Keyring,
+        path: Path,
+        sealer: Sealer,
+        mark: stamp.Stamp,
+        link: Link,
+        clock: Clock,
     ) -> None:
         self._keyring = keyring
         self._path = path
         self._sealer = sealer
+        self._mark = mark
         self._link = link
         self._clock = clock
         self._looked = float("-inf")
@@ -57,7 +65,7 @@ class LiveKeyring:
         self._sealer.active = self._keyring.active_at(now_ms)
         # The others are held against the stamp as the link connects.
         self._sealer.unproven = self._keyring.coming_at(now_ms)
-        self._tell_link()
+        self._tell_stamp()
 
     def sealing_since_ms(self) -> int:
         """Since when the active version seals, in ms since 1970; 0 where its file does not say."""
@@ -89,7 +97,7 @@ class LiveKeyring:
         self.apart = frozenset()
         self._sealer.unproven = (self._sealer.unproven & keyring.keys.keys()) | added
         self._sealer.adopt(keyring)
-        self._tell_link()
+        self._tell_stamp()
         _log.info("keyring_read", versions=sorted(keyring.keys), added=sorted(added))
 
     def _look_again(self) -> None:
@@ -123,7 +131,7 @@ class LiveKeyring:
             await stamp.check(self._link.call, replace(identity, coming=coming | different))
         except WrongKeys as error:
             different = sealer.unproven | {error.version}
-        except StoreError:
+        except OperationFailed:
             return  # the link says what it is
         if keyring is not self._keyring:
             return  # it was read anew meanwhile
@@ -139,9 +147,9 @@ class LiveKeyring:
         if due > sealer.active and due not in different:
             sealer.active = due
             _log.info("key_activated", version=due)
-        self._tell_link()
+        self._tell_stamp()
 
-    def _tell_link(self) -> None:
-        """What the link shows a Redis that it connects to anew."""
+    def _tell_stamp(self) -> None:
+        """What a Redis that is connected to anew is held against."""
         coming = self._keyring.coming_at(self._clock.wall_ms()) | self._sealer.unproven
-        self._link.stamp.adopt(self._keyring, coming)
+        self._mark.adopt(self._keyring, coming)

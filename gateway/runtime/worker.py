@@ -38,6 +38,10 @@ from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
 from gateway.net.origins import Origins
 from gateway.net.tls import Certificate, TLSError
+from gateway.redis.errors import NotDurable, OperationFailed, Unavailable
+from gateway.redis.guard import Call
+from gateway.redis.opening import open_redis
+from gateway.redis.promises import LOOK_EVERY_S, Promises
 from gateway.runtime.drain import Drain
 from gateway.runtime.measures import Measures
 from gateway.runtime.probe import Probe
@@ -56,21 +60,19 @@ from gateway.session.session import Session
 from gateway.session.tracing import Tracer
 from gateway.store.blocks import BlockStore
 from gateway.store.directory import REFRESH_S, AppDirectory
-from gateway.store.errors import NotDurable, StampError, StoreError, Unavailable
+from gateway.store.errors import StampError
 from gateway.store.groups import GroupStore
 from gateway.store.headcount import Headcount
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.log import LogStore
-from gateway.store.opening import open_redis
 from gateway.store.presence import GATEWAY_CHARS, PresenceStore
-from gateway.store.promises import LOOK_EVERY_S, Promises
 from gateway.store.rates import RateStore
 from gateway.store.receipts import ReceiptStore
 from gateway.store.region_clock import TIME, RegionClock
 from gateway.store.replacing import RewriteStore
 from gateway.store.rooms import RoomStore
-from gateway.store.stamp import Call, Stamp
+from gateway.store.stamp import Stamp
 from gateway.store.sweeper import Sweeper
 from gateway.tasks import Tasks, nothing_to_undo
 from gateway.wheel import RESOLUTION_S, Wheel
@@ -116,9 +118,10 @@ class Worker:
             fsync=settings.durability == "fsync",
             allow_eviction=settings.allow_eviction,
         )
+        mark = Stamp.of(keyring)
         self._link, self._subscriber = open_redis(
             settings.redis_url,
-            Stamp.of(keyring),
+            mark,
             self._heard,
             self._tasks,
             promises,
@@ -215,7 +218,9 @@ class Worker:
         self._drain = Drain(self._listener, self.status, settings.drain_s)
         if self._certificate is not None:
             self._certificate.adopt = self._listener.use_certificate
-        self._live = live = LiveKeyring(keyring, settings.key_file, sealer, self._link, self._clock)
+        self._live = live = LiveKeyring(
+            keyring, settings.key_file, sealer, mark, self._link, self._clock
+        )
         parts = {
             "origins": origins.adopt,
             "directory": handshake.adopt,
@@ -320,7 +325,7 @@ class Worker:
         await asyncio.gather(*self._chores, return_exceptions=True)
         await self._tasks.end_spawned()
         self._rooms.close()
-        with contextlib.suppress(StoreError, TimeoutError):
+        with contextlib.suppress(OperationFailed, TimeoutError):
             async with asyncio.timeout(0.1 * self._settings.drain_s):
                 await self._presence.aclose()
                 # The last acknowledgements stand before this in the line.

@@ -16,12 +16,13 @@ from typing import Any, Final
 import structlog
 
 from gateway.payload import Payload
+from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.session.services import Services, Wire
 from gateway.session.window import Window
 from gateway.store.endings import BROKEN_OFF, Cause, End, Loss
 from gateway.store.entries import Entry
-from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.errors import AppNotFound
 from gateway.store.inbox import PAGE, STALE_MS
 from gateway.store.readers import DISPLACED, DeviceState, Reader
 from protocol import codec, codes
@@ -350,7 +351,7 @@ class Delivery:
     def _was_saved(
         self, before: int, loss: Loss | None, end: End | None, tries: int, answer: Any
     ) -> None:
-        if isinstance(answer, StoreError):
+        if isinstance(answer, OperationFailed):
             # The next acknowledgement, or the check after the reconnect, says it again.
             self._saved = min(self._saved, before)
             self._loss = self._loss or loss

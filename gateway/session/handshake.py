@@ -8,10 +8,10 @@ from gateway.apps.app import App, AppError
 from gateway.apps.regions import region_of
 from gateway.chat.refused import Refused, refusal
 from gateway.config import Settings
+from gateway.redis.errors import OperationFailed
 from gateway.security import tokens
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
-from gateway.store.errors import StoreError
 from protocol import codes
 
 
@@ -59,7 +59,7 @@ class Handshake:
             return app, tokens.verify(token, app, now_s, self.signatures)
         except tokens.TokenRefused as error:
             raise BadToken(error, app.id if app else None) from error
-        except (StoreError, SealError, AppError) as error:
+        except (OperationFailed, SealError, AppError) as error:
             raise refusal(error) from error
 
     def renew(self, token: str, app: App, old: tokens.Identity, now_s: float) -> tokens.Identity:

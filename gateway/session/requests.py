@@ -13,10 +13,11 @@ from gateway.bucket import TokenBucket
 from gateway.chat.blockers import Blockers
 from gateway.chat.refused import Refused, refusal
 from gateway.chat.requests import Caller, Handler
+from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.security.sealing import SealError
 from gateway.session.services import Services
 from gateway.store.blocks import BlockedBy
-from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.errors import AppNotFound
 from gateway.store.events import BlockChanged
 from gateway.store.readers import Reader
 from protocol import codes, frames
@@ -108,7 +109,7 @@ class Requests:
             self._services.counts.accepted += 1
             result = frames.Result(id=mid, time=stored.result())
             self._asker.send(frames.Ok(request_id, result))
-        elif isinstance(error, StoreError):
+        elif isinstance(error, OperationFailed):
             self._asker.refuse(request_id, refusal(error))
         elif isinstance(error, Refused):
             self._asker.refuse(request_id, error)
@@ -127,7 +128,7 @@ class Requests:
             result = await handler(caller, frame)
         except Refused as refused:
             self._asker.refuse(frame.id, refused)
-        except (StoreError, SealError) as error:
+        except (OperationFailed, SealError) as error:
             self._asker.refuse(frame.id, refusal(error))
         else:
             self._asker.send(frames.Ok(frame.id, result))
@@ -159,7 +160,7 @@ class Requests:
             await self._services.signals.signal(self._app(), self._reader.user, frame)
         except Refused as refused:
             self._asker.refuse(frames.NO_REQUEST, refused)
-        except StoreError as error:
+        except OperationFailed as error:
             self._asker.refuse(frames.NO_REQUEST, refusal(error))
         finally:
             self._answered()

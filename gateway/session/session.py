@@ -26,6 +26,7 @@ import structlog
 from gateway.apps.app import App
 from gateway.chat.refused import Refused, refusal
 from gateway.payload import Bundle, Payload
+from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.security import tokens
 from gateway.session.counts import TOKEN_REFUSALS
 from gateway.session.deadlines import Deadlines, Due
@@ -37,7 +38,7 @@ from gateway.session.tracing import Tap, TracedWire
 from gateway.session.window import AckAhead
 from gateway.store import events
 from gateway.store.endings import BROKEN_OFF, Cause
-from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.errors import AppNotFound
 from gateway.store.presence import GATEWAY_CHARS
 from gateway.store.readers import Reader
 from protocol import codec, codes, frames
@@ -241,7 +242,7 @@ class Session:
             self._reject(frame.id, refused)
         except TimeoutError:
             self._reject(frame.id, refusal(Unavailable("timeout")))
-        except StoreError as error:
+        except OperationFailed as error:
             self._reject(frame.id, refusal(error))
 
     async def _authenticate_and_attach(self, frame: frames.Connect) -> None:

@@ -1,7 +1,16 @@
-"""Everything Homeport keeps, in the region's own Redis. The only package that imports redis.
+"""What Homeport keeps in the region's own Redis, and how: keys, records' places and Lua scripts.
 
-``connection`` stays connected; ``link`` pipelines commands over it and ``subscriber`` hears the
-sharded pub/sub; ``inbox`` is what a user's devices read; ``directory`` is the apps as a gateway
-sees them; ``stamp`` is the region's wall; ``sweeper`` deletes what is past its time; ``admin`` is
-for the command line.
+The connection is `gateway.redis`; the scripts are in ``lua/``, and ``scripts`` loads them.
+
+- The region: ``keys`` spells every key and channel; ``stamp`` tells whether a Redis is the
+  region's; ``rights`` lists what its user needs; ``region_clock`` tells the time; ``errors``.
+- Apps and users: ``directory``, ``rates``, ``blocks``, ``headcount``, ``presence``.
+- Messages: ``inbox`` is what a user's devices read, ``readers`` those devices, ``entries`` what
+  they read and ``endings`` how sessions ended; ``log`` is a conversation's history; ``audience``
+  stores for many at once; ``replacing`` edits and recalls; ``receipts``; ``events`` are what
+  pub/sub carries.
+- Groups and rooms: ``groups``, ``group_state``, ``rooms``.
+- ``sweeper`` deletes what is past its time.
+- For the command line: ``admin`` and its parts (``admin_connection``, ``app_admin``,
+  ``access_admin``, ``region_admin``), ``server_facts``, ``user_facts``, ``audit``.
 """

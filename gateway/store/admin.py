@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from redis.exceptions import RedisError
 
-from gateway.store import rights
+from gateway.redis.reasons import reason_of
 from gateway.store.access_admin import AccessAdmin
 from gateway.store.errors import RegionMissing, StampError, WrongKeys
 from gateway.store.keys import STAMP
-from gateway.store.reasons import reason_of
 from gateway.store.region_admin import RegionAdmin
+from gateway.store.rights import rights_of
 from gateway.store.server_facts import StoreFacts, lacking, server_facts
 from gateway.store.stamp import different
 from gateway.store.user_facts import UserFacts, read_user
@@ -35,11 +35,11 @@ class Admin(AccessAdmin, RegionAdmin):
         """See `StoreFacts`. `now_s` is our clock, seconds since 1970; `replicas`: gateways wait for
         replicas, which is a right too."""
         clustered = self._url.kind == "cluster"
-        commands = rights.needed(self._region, replicas=replicas, cluster=clustered)
+        needed = rights_of(self._region).needed(replicas=replicas, cluster=clustered)
         lacks: list[str] = []
         async with self._servers() as servers:
             for server in servers:
-                lacks += await lacking(server, commands)
+                lacks += await lacking(server, needed)
             found = [await server_facts(server, now_s) for server in servers]
         region = await self._redis.hget(STAMP, "region")
         problem: StampError | None = None

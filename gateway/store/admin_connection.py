@@ -23,17 +23,17 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from gateway.redis_url import RedisUrl, place_of
+from gateway.redis.errors import RedisRefused, Unavailable
+from gateway.redis.node_link import BARRIER_TIMEOUT_MS
+from gateway.redis.reasons import is_refusal, reason_of
+from gateway.redis.servers import CONNECT_TIMEOUT_S, TLSFiles, primary_of
+from gateway.redis.url import RedisUrl, place_of
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import audit
-from gateway.store.errors import RedisRefused, Unavailable
 from gateway.store.keys import Keys
-from gateway.store.node_link import BARRIER_TIMEOUT_MS
-from gateway.store.reasons import is_refusal, reason_of
 from gateway.store.region_clock import TIME
 from gateway.store.scripts import script
-from gateway.store.servers import CONNECT_TIMEOUT_S, TLSFiles, primary_of
 from gateway.store.stamp import Stamp
 
 AUDIT: Final = script("audit")

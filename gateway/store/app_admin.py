@@ -12,10 +12,10 @@ from gateway.apps.app import (
     with_recall,
     with_tier,
 )
+from gateway.redis.slots import BUCKETS
 from gateway.store.admin_connection import AdminConnection
 from gateway.store.directory import open_app, seal_app
 from gateway.store.errors import AppNotFound
-from gateway.store.keys import BUCKETS
 from gateway.store.scripts import script
 
 _PUT: Final = script("put")

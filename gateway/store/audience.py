@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from gateway.store.connection import Words, words_of
+from gateway.redis.connection import Words, words_of
 from gateway.store.keys import Keys, UserKeys
 from protocol.ids import GROUP
 

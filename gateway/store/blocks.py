@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.apps.tiers import Tier
-from gateway.store.errors import StoreError
+from gateway.redis.errors import OperationFailed
+from gateway.redis.link import Link
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.scripts import script
 from protocol.limits import MAX_BLOCKS
 
@@ -21,7 +21,7 @@ _BLOCK: Final = script("block")
 _BLOCKED_BY: Final = script("blocked_by")
 
 
-class TooManyBlocks(StoreError):
+class TooManyBlocks(OperationFailed):
     """The user blocks `MAX_BLOCKS` others already."""
 
 
@@ -49,7 +49,7 @@ NOBODY: Final = BlockedBy(0, frozenset())
 
 
 class BlockStore:
-    """The blocks of a region. Every method may raise `Unavailable` or `StoreFault`."""
+    """The blocks of a region. Every method may raise `Unavailable` or `CommandFault`."""
 
     def __init__(self, link: Link, keys: Keys) -> None:
         self._link = link

@@ -9,10 +9,11 @@ from typing import Final
 import structlog
 
 from gateway.apps.app import App, AppError, from_bytes, to_bytes
+from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.link import Link
 from gateway.security.sealing import Kind, Sealer, SealError
-from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.errors import AppNotFound
 from gateway.store.keys import STAMP, Keys
-from gateway.store.link import Link
 
 REFRESH_S: Final = 60.0
 """Seconds between reading every known app again, for the change that pub/sub did not bring."""
@@ -89,7 +90,7 @@ class AppDirectory:
         except AppNotFound:
             if self._apps.pop(app_id, None) is not None:
                 self._on_gone(app_id)
-        except (StoreError, SealError, AppError) as error:
+        except (OperationFailed, SealError, AppError) as error:
             name = self._sealer.names.app(app_id)
             _log.warning("app_reload_failed", app=name, reason=type(error).__name__)
 

@@ -21,7 +21,8 @@ import structlog
 from msgspec import Struct, msgpack
 
 from gateway.apps.app import App
-from gateway.store.errors import StoreError, Unavailable
+from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.link import Link
 from gateway.store.group_state import (
     NO_MEMBERS,
     Change,
@@ -32,7 +33,6 @@ from gateway.store.group_state import (
 )
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.scripts import script
 from protocol.ids import GROUP
 from protocol.limits import DEDUPE_WINDOW_MS
@@ -89,7 +89,7 @@ class _Watch:
 
 
 class GroupStore:
-    """The groups of a region. Methods raise, or put into their future, `StoreError`s."""
+    """The groups of a region. Methods raise, or put into their future, `OperationFailed`s."""
 
     def __init__(
         self, link: Link, keys: Keys, inboxes: InboxStore, clock_ms: Callable[[], int]
@@ -326,7 +326,7 @@ class GroupStore:
             _log.warning(
                 "group_notice_put_off",
                 reason=type(error).__name__,
-                exc_info=None if isinstance(error, StoreError) else error,
+                exc_info=None if isinstance(error, OperationFailed) else error,
             )
             return False
         return True

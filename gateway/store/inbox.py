@@ -10,7 +10,7 @@ device is not connected, and ``!`` after it made room for another. A session tha
 such a row too, ``s:<session>``, while it is connected: it is counted, and counts for nothing else.
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
-`Unavailable` or `StoreFault`.
+`Unavailable` or `CommandFault`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from gateway.apps.tiers import Tier
+from gateway.redis.connection import together, words_of
+from gateway.redis.link import Link, Then
 from gateway.store.audience import AllStored, Audience, audience_of
 from gateway.store.blocks import BlockedBy
-from gateway.store.connection import together, words_of
 from gateway.store.endings import ENDS_KEPT, ENDS_MS, End, Loss
 from gateway.store.entries import Entry, parse_entries
 from gateway.store.keys import CACHED, Keys, UserKeys
-from gateway.store.link import Link, Then
 from gateway.store.readers import (
     Checked,
     DeviceState,

@@ -6,7 +6,7 @@ conversation. The log of two users lies in the bucket of one of them, and `Inbox
 writes it. The log of a group lies in the group's bucket, and goes with it (group_change.lua).
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
-`Unavailable` or `StoreFault`.
+`Unavailable` or `CommandFault`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, Final
 import structlog
 
 from gateway.apps.tiers import Tier
+from gateway.redis.link import Link
 from gateway.store.entries import Entry, parse_entries
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.scripts import script
 from protocol.frames import Place
 from protocol.ids import GROUP

@@ -9,7 +9,7 @@ status text, sealed. They go with the hash.
 A user's presence channel carries one byte, which tells to look again: `CAME`, `GONE` or `SET`. The
 scripts publish them. Only gateways where somebody watches the user hear it.
 
-Times are milliseconds since 1970. Every method may raise `Unavailable` or `StoreFault`.
+Times are milliseconds since 1970. Every method may raise `Unavailable` or `CommandFault`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
-from gateway.store.errors import StoreError, Unavailable
+from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.link import Link
 from gateway.store.events import SESSION_ID_CHARS
 from gateway.store.headcount import Headcount
 from gateway.store.inbox import STALE_MS
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.scripts import script
 
 _GATEWAYS: Final = script("gateways", "now")
@@ -48,7 +48,7 @@ RENEW_S: Final = 4.0
 """How often it says so. A killed one is known to be dead after `LEASE_MS` and this, at the most."""
 
 
-class TooManySubscriptions(StoreError):
+class TooManySubscriptions(OperationFailed):
     """The session would be told of more than `MAX_SUBSCRIPTIONS` users."""
 
 

@@ -10,8 +10,8 @@ import asyncio
 from typing import Any, Final
 
 from gateway.apps.tiers import Rate
+from gateway.redis.link import Link
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.scripts import script
 
 _SPEND: Final = script("spend")

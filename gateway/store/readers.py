@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import dropwhile
 from typing import Final
 
+from gateway.redis.errors import OperationFailed
 from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.entries import Entry
-from gateway.store.errors import StoreError
 from protocol.frames import Cursor
 
 DISPLACED: Final = "!"
@@ -56,11 +56,11 @@ class Reader:
         return f"s:{self.session}" if self.ephemeral else f"d:{self.device}"
 
 
-class TokenRevoked(StoreError):
+class TokenRevoked(OperationFailed):
     """The token is older than the user's revocation time."""
 
 
-class TooManyDevices(StoreError):
+class TooManyDevices(OperationFailed):
     """As many devices of the user are connected as may be, and none makes room."""
 
 

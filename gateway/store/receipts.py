@@ -7,7 +7,7 @@ message.
 
 Watermarks lie in the conversation's bucket, together: so one read tells them of a whole group.
 
-Times are milliseconds since 1970. Every method may raise `Unavailable` or `StoreFault`.
+Times are milliseconds since 1970. Every method may raise `Unavailable` or `CommandFault`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.apps.tiers import Tier
+from gateway.redis.link import Link
 from gateway.store.inbox import PROFILE_MS
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.scripts import script
 
 _REACH: Final = script("reach")

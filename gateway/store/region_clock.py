@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.store.errors import StoreError
+from gateway.redis.errors import OperationFailed
 from gateway.store.scripts import script
 
 LIMIT_S: Final = 5.0
@@ -33,7 +33,7 @@ SETTLE_S: Final = 600.0
 """For how long nothing is deleted after that: people have this long to mend a machine's clock."""
 
 Ask = Callable[[], Sequence[Awaitable[Any]]]
-"""Asks servers for their time: each answers as `TIME`, or with a `StoreError`."""
+"""Asks servers for their time: each answers as `TIME`, or with a `OperationFailed`."""
 
 TIME: Final = script("time", "now")
 """Tells the clock of the server that has its key, in ms since 1970."""
@@ -112,7 +112,7 @@ class RegionClock:
         replies = await asyncio.gather(*ask(), return_exceptions=True)
         heard, told = self._steady(), []
         for reply in replies:
-            if isinstance(reply, StoreError):
+            if isinstance(reply, OperationFailed):
                 continue
             if isinstance(reply, BaseException):
                 raise reply

@@ -9,7 +9,7 @@ slices. Of a large group that would be too much, where many were away for long: 
 of one of its members a recalled message is taken out, which their devices are told as lost, and an
 edited one stays as it was sent; the notice that follows says what became of it.
 
-Every method may raise `Unavailable` or `StoreFault`.
+Every method may raise `Unavailable` or `CommandFault`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.apps.tiers import Tier
+from gateway.redis.errors import Unavailable
+from gateway.redis.link import Link
 from gateway.store.audience import Audience
 from gateway.store.entries import Entry, parse_entries
-from gateway.store.errors import Unavailable
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.scripts import script
 from protocol.limits import DEDUPE_WINDOW_MS
 

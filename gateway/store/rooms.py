@@ -5,7 +5,7 @@ created with a policy ``o`` its creator, ``w`` and ``a`` who may write. Its log 
 with entry ids ``<ms>-<seq>``. The sweeper treats both like an inbox that has no devices.
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
-`Unavailable` or `StoreFault`.
+`Unavailable` or `CommandFault`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.apps.tiers import Tier
-from gateway.store.errors import StoreError
+from gateway.redis.errors import OperationFailed
+from gateway.redis.link import Link
 from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.scripts import script
 from protocol.limits import DEDUPE_WINDOW_MS, MAX_LAST
 
@@ -42,7 +42,7 @@ _KEPT_MS: Final = AWAY_MS + int(KEEP_EVERY_S * 1000)
 _TTL_MS: Final = 10 * 60 * 1000
 
 
-class RoomRefused(StoreError):
+class RoomRefused(OperationFailed):
     """The room does not let the user do this: `reason` is the name of an error code."""
 
     def __init__(self, reason: str) -> None:
@@ -267,7 +267,7 @@ def _settle(taken: asyncio.Future[int], reply: Any) -> None:
     """Called by the link itself: a message costs no task, and no turn of the loop."""
     if taken.done():  # its caller was cancelled
         return
-    if isinstance(reply, StoreError):
+    if isinstance(reply, OperationFailed):
         taken.set_exception(reply)
     elif reply.isdigit():
         taken.set_result(int(reply))

@@ -8,9 +8,10 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
 
-from gateway.store import rights
+from gateway.redis import rights
+from gateway.redis.promises import condition_of
+from gateway.redis.rights import Needed
 from gateway.store.errors import StampError
-from gateway.store.promises import condition_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +77,14 @@ async def server_facts(redis: Any, now_s: float) -> ServerFacts:
     )
 
 
-async def lacking(redis: Any, commands: Sequence[Sequence[str]]) -> list[str]:
-    """Names those of `commands` that this user may not run at one server."""
+async def lacking(redis: Any, needed: Sequence[Needed]) -> list[str]:
+    """Names those of `needed` that this user may not run at one server."""
     try:
-        refused = await redis.eval(rights.RIGHTS.text, 0, *rights.arguments(commands))
+        words = rights.arguments([each.words for each in needed])
+        refused = await redis.eval(rights.RIGHTS.text, 0, *words)
     except NoPermissionError:
         return ["EVAL"]
-    return rights.missing(commands, refused)
+    return rights.missing(needed, refused)
 
 
 async def _skew_s(redis: Any, now_s: float) -> float | None:

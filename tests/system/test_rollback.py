@@ -11,8 +11,8 @@ import redis.asyncio as redis
 from websockets.exceptions import ConnectionClosed
 
 from gateway.config import Settings
+from gateway.redis.node_link import NodeLink
 from gateway.store.keys import Keys
-from gateway.store.node_link import NodeLink
 from protocol import codes, frames
 from protocol.client import Client, Connected, Message, Reset, RoomGap
 from tests.harness import ANSWER_S, RawClient, running_worker, until

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.config import Settings
+from gateway.redis.errors import Unavailable
 from gateway.store import blocks as blocks_module
 from gateway.store.blocks import BlockStore
-from gateway.store.errors import Unavailable
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, until

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from gateway.config import Settings
-from gateway.store.errors import Unavailable
+from gateway.redis.errors import Unavailable
 from tests.gateway.chat.grouping import created, done, read, refused, said
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock

@@ -14,7 +14,7 @@ from gateway.apps import app as apps
 from gateway.apps.tiers import TIERS, Rate
 from gateway.chat.limits import Limits
 from gateway.config import Settings
-from gateway.store.errors import Unavailable
+from gateway.redis.errors import Unavailable
 from gateway.store.rates import RateStore
 from gateway.store.readers import Reader
 from protocol import codes, frames

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.dev.embedded import EmbeddedValkey
-from gateway.store import connection
+from gateway.redis import connection
 from protocol import codes, frames
 from protocol.frames import ClientFrame, Signal, Signaled
 from tests.gateway.chat.grouping import created, said

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
-from gateway.store.errors import Unavailable
+from gateway.redis.errors import Unavailable
 from gateway.store.replacing import RewriteStore
 from protocol import frames
 from protocol.limits import MAX_EDITS

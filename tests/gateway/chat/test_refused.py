@@ -6,9 +6,16 @@ import pytest
 
 from gateway.apps.app import AppError
 from gateway.chat.refused import refusal
+from gateway.redis.errors import (
+    CommandFault,
+    MissingRights,
+    OperationFailed,
+    RedisRefused,
+    Unavailable,
+)
 from gateway.security.sealing import Tampered
-from gateway.store import errors
 from gateway.store.blocks import TooManyBlocks
+from gateway.store.errors import AppNotFound
 from gateway.store.presence import TooManySubscriptions
 from gateway.store.readers import TokenRevoked, TooManyDevices
 from gateway.store.rooms import RoomRefused
@@ -18,11 +25,11 @@ from protocol import codes
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (errors.Unavailable("away", retry_after=2.5), codes.UNAVAILABLE),
-        (errors.MissingRights("gateway", "XADD"), codes.UNAVAILABLE),
-        (errors.AppNotFound("sg-x"), codes.UNKNOWN_APP),
-        (errors.StoreFault("WRONGTYPE"), codes.INTERNAL),
-        (errors.RedisRefused("redis:6379", "no"), codes.INTERNAL),
+        (Unavailable("away", retry_after=2.5), codes.UNAVAILABLE),
+        (MissingRights("gateway", "XADD"), codes.UNAVAILABLE),
+        (AppNotFound("sg-x"), codes.UNKNOWN_APP),
+        (CommandFault("WRONGTYPE"), codes.INTERNAL),
+        (RedisRefused("redis:6379", "no"), codes.INTERNAL),
         (RoomRefused("not_in_room"), codes.NOT_IN_ROOM),
         (RoomRefused("room_read_only"), codes.ROOM_READ_ONLY),
         (RoomRefused("not_room_creator"), codes.NOT_ROOM_CREATOR),
@@ -36,7 +43,7 @@ from protocol import codes
     ids=lambda each: type(each).__name__,
 )
 def test_each_error_has_one_code(
-    error: errors.StoreError | Tampered | AppError, code: codes.ErrorCode
+    error: OperationFailed | Tampered | AppError, code: codes.ErrorCode
 ) -> None:
     """HP-4.6-1: whichever request met it; this is the only table from errors to codes."""
     refused = refusal(error)
@@ -46,5 +53,5 @@ def test_each_error_has_one_code(
 
 def test_a_refusal_tells_no_secret_and_when_to_come_again() -> None:
     """The time is the store's own; the place and words of Redis are for the log only."""
-    assert refusal(errors.Unavailable("away", retry_after=2.5)).retry_after == 2.5
-    assert "redis" not in str(refusal(errors.RedisRefused("redis:6379", "no"))).lower()
+    assert refusal(Unavailable("away", retry_after=2.5)).retry_after == 2.5
+    assert "redis" not in str(refusal(RedisRefused("redis:6379", "no"))).lower()

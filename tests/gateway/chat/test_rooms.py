@@ -15,7 +15,7 @@ import redis
 
 from gateway.config import Settings
 from gateway.net.websocket import WebSocketConnection
-from gateway.store.subscriber import NodeSubscriber
+from gateway.redis.subscriber import NodeSubscriber
 from protocol import codes, frames
 from protocol.frames import Priority, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet, RoomState
 from tests.gateway.replicas import two_workers

@@ -25,7 +25,7 @@ from gateway.cli.doctor import (
 )
 from gateway.config import Settings
 from gateway.dev import certificates
-from gateway.redis_url import RedisUrl
+from gateway.redis.url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.store.errors import WrongRegionStamp
 from gateway.store.keys import STAMP

@@ -10,12 +10,12 @@ import pytest
 from gateway.apps.app import App
 from gateway.hub.hub import HEAL_SLICE, Hub
 from gateway.payload import Bundle, Payload
+from gateway.redis.link import Link
+from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
-from gateway.store.link import Link
-from gateway.store.subscriber import Subscriber
 from gateway.tasks import Tasks
 from tests.harness import until
 

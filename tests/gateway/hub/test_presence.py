@@ -21,7 +21,7 @@ from gateway.hub.presence import (
 )
 from gateway.hub.rooms import SessionGone
 from gateway.payload import Payload
-from gateway.store.errors import Unavailable
+from gateway.redis.errors import Unavailable
 from gateway.store.presence import (
     CAME,
     GONE,

@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.dev import certificates
+from gateway.redis.errors import Unavailable
+from gateway.redis.node_link import NodeLink
 from gateway.runtime import usage
 from gateway.security.keyring import Keyring
 from gateway.store.entries import Entry
-from gateway.store.errors import Unavailable
-from gateway.store.node_link import NodeLink
 from protocol import frames
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.harness import (

@@ -9,19 +9,13 @@ from typing import Any
 import pytest
 
 from gateway.ops.board import FAULTS, PROOF_S
+from gateway.redis.errors import CommandFault, MissingRights, OperationFailed, Unavailable
+from gateway.redis.scripts import SCRIPTS, Script
 from gateway.runtime.probe import FORGET_S, LIMIT_S, NAMED_S, Probe
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
-from gateway.store.errors import (
-    MissingRights,
-    RegionMissing,
-    StampError,
-    StoreError,
-    StoreFault,
-    Unavailable,
-)
+from gateway.store.errors import RegionMissing, StampError
 from gateway.store.keys import Keys
-from gateway.store.scripts import SCRIPTS, Script
 from tests.harness import FakeClock
 
 KEYS = Keys("sg")
@@ -39,13 +33,13 @@ class Link:
         self.channels: set[str] = set()
 
     def places(self) -> list[int]:
-        """As `gateway.store.link.Link.places`."""
+        """As `gateway.redis.link.Link.places`."""
         return self.buckets
 
     def run(
         self, script: Script, keys: tuple[str, ...], *arguments: bytes | int, durable: bool
     ) -> asyncio.Future[Any]:
-        """As `gateway.store.link.Link.run`."""
+        """As `gateway.redis.link.Link.run`."""
         assert script is SCRIPTS["probe"] and durable
         assert isinstance(arguments[0], bytes)
         assert set(keys) <= {KEYS.probe(bucket, "abcdef") for bucket in self.buckets}
@@ -54,12 +48,12 @@ class Link:
         return self.answers[-1]
 
     def subscribe(self, channel: str) -> asyncio.Future[None]:
-        """As `gateway.store.subscriber.Subscriber.subscribe`."""
+        """As `gateway.redis.subscriber.Subscriber.subscribe`."""
         self.channels.add(channel)
         return asyncio.get_running_loop().create_future()
 
     def unsubscribe(self, channel: str) -> None:
-        """As `gateway.store.subscriber.Subscriber.unsubscribe`."""
+        """As `gateway.redis.subscriber.Subscriber.unsubscribe`."""
         self.channels.remove(channel)
 
 
@@ -89,7 +83,7 @@ class Setup:
             await asyncio.sleep(0)
         return self.link.said[-1]
 
-    async def refuse(self, error: StoreError) -> None:
+    async def refuse(self, error: OperationFailed) -> None:
         """Send a probe, and have it refused."""
         await self.send(answered=False)
         self.link.answers[-1].set_exception(error)
@@ -179,13 +173,13 @@ async def test_the_links_round_trip_is_that_of_the_publish(setup: Setup) -> None
         (Unavailable("replicas"), "replicas"),
         (Unavailable("eviction"), "eviction"),
         (Unavailable("durability"), "durability"),
-        (StoreFault("NOPERM"), "acl"),
+        (CommandFault("NOPERM"), "acl"),
         (MissingRights("gateway", "XADD"), "acl"),
-        (StoreFault("WRONGTYPE"), "refused"),
+        (CommandFault("WRONGTYPE"), "refused"),
     ],
 )
 async def test_a_redis_that_takes_no_write_is_named(
-    setup: Setup, error: StoreError, fault: str
+    setup: Setup, error: OperationFailed, fault: str
 ) -> None:
     """A full Redis published what it was asked to, and every probe said ready while nothing was
     accepted. What refuses a send is named, and until it is over."""

@@ -15,10 +15,10 @@ from structlog.typing import EventDict
 
 from gateway.config import Settings
 from gateway.dev.embedded import EmbeddedValkey
+from gateway.redis.node_link import NodeLink
 from gateway.runtime import reload
 from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
-from gateway.store.node_link import NodeLink
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import (

@@ -13,6 +13,7 @@ import redis
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
+from gateway.redis.opening import open_redis
 from gateway.security.sealing import Sealer
 from gateway.session import tracing
 from gateway.session.tracing import (
@@ -25,7 +26,6 @@ from gateway.session.tracing import (
     TraceBatch,
 )
 from gateway.store.keys import Keys
-from gateway.store.opening import open_redis
 from gateway.store.stamp import Stamp
 from gateway.tasks import Tasks
 from protocol import codec, codes, frames

@@ -10,13 +10,15 @@ import pytest
 import redis
 
 from gateway.apps.app import UnknownTier, create_app
+from gateway.redis.errors import Unavailable
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer, Tampered
 from gateway.store import events
 from gateway.store.admin import Admin
-from gateway.store.errors import AppNotFound, Unavailable, WrongKeys, WrongRegionStamp
+from gateway.store.errors import AppNotFound, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
-from tests.gateway.store.conftest import APP_ID, Servers, Store
+from tests.gateway.conftest import Servers
+from tests.gateway.store.conftest import APP_ID, Store
 
 NOBODY = "02" + "e" * 30
 

@@ -11,12 +11,13 @@ import redis
 
 from gateway.apps.app import create_app
 from gateway.dev.embedded import EmbeddedValkey
+from gateway.redis.errors import RedisRefused
 from gateway.security.keyring import Keyring
 from gateway.store import admin_connection as module
 from gateway.store.admin import Admin
-from gateway.store.errors import RedisRefused
 from tests.acl import rules_of
-from tests.gateway.store.conftest import Servers, replicated
+from tests.gateway.conftest import Servers
+from tests.gateway.redis.conftest import replicated
 
 APP = create_app("shop", "sg", "free", "global", 1)
 CHANGES: dict[str, Callable[[Admin], Awaitable[object]]] = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from gateway.redis.scripts import SCRIPTS
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import audit
 from gateway.store.keys import STAMP
-from gateway.store.scripts import SCRIPTS
 from gateway.store.sweeper import GAPS_KEPT, SILENT_MS
 from tests.gateway.store.conftest import APP_ID, Store
 

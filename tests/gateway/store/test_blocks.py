@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from gateway.apps.tiers import TIERS
+from gateway.redis.errors import Unavailable
+from gateway.redis.link import Link
+from gateway.redis.scripts import Script
 from gateway.store import blocks as blocks_module
 from gateway.store.blocks import BlockedBy, BlockStore, TooManyBlocks
-from gateway.store.errors import Unavailable
 from gateway.store.inbox import PROFILE_MS
 from gateway.store.keys import Keys
-from gateway.store.link import Link
-from gateway.store.scripts import Script
 from gateway.store.sweeper import _SWEEP
 from tests.gateway.store.conftest import Store
 

@@ -10,11 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.apps.app import App, create_app, with_tier
+from gateway.redis.errors import Unavailable
+from gateway.redis.link import Link
 from gateway.security.sealing import Sealer, SealError
 from gateway.store.directory import AppDirectory, open_app, seal_app
-from gateway.store.errors import AppNotFound, Unavailable
+from gateway.store.errors import AppNotFound
 from gateway.store.keys import STAMP, Keys
-from gateway.store.link import Link
 from tests.gateway.store.conftest import APP_ID, Store
 
 

@@ -13,26 +13,29 @@ import hiredis
 import pytest
 from redis.exceptions import OutOfMemoryError
 
+import gateway.redis
 import gateway.store
 from gateway.apps.app import create_app
 from gateway.apps.tiers import Rate
 from gateway.chat.groups import GroupChat
 from gateway.chat.records import Records
-from gateway.redis_url import RedisUrl
+from gateway.redis.errors import Unavailable
+from gateway.redis.node_link import NodeLink
+from gateway.redis.opening import open_redis
+from gateway.redis.scripts import SCRIPTS
+from gateway.redis.servers import server_of
+from gateway.redis.url import RedisUrl
 from gateway.runtime.probe import Probe
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
 from gateway.store.blocks import BlockStore
 from gateway.store.endings import BROKEN_OFF, End, Loss
-from gateway.store.errors import Unavailable
 from gateway.store.group_state import Change, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore, Talk
 from gateway.store.keys import STAMP
 from gateway.store.log import LogStore
-from gateway.store.node_link import NodeLink
-from gateway.store.opening import open_redis
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
 from gateway.store.readers import Reader
@@ -40,22 +43,11 @@ from gateway.store.receipts import Marks, ReceiptStore
 from gateway.store.region_clock import TIME
 from gateway.store.replacing import Changed, RewriteStore, Where
 from gateway.store.rooms import RoomStore, Top
-from gateway.store.scripts import SCRIPTS
-from gateway.store.servers import server_of
 from gateway.tasks import Tasks
 from protocol.frames import Cursor, Place
-from tests.gateway.store.conftest import (
-    APP_ID,
-    Servers,
-    Store,
-    acked,
-    beginning,
-    message_id,
-    node_link,
-    open_store,
-    session,
-    until,
-)
+from tests.gateway.conftest import Servers
+from tests.gateway.redis.conftest import beginning, node_link, until
+from tests.gateway.store.conftest import APP_ID, Store, acked, message_id, open_store, session
 
 GROUP_ID: Final = "ab" * 16
 TALK: Final = "d:ann:bob"
@@ -319,8 +311,9 @@ async def test_a_script_that_is_new_takes_a_side() -> None:
 
 
 def _verbs() -> Iterator[tuple[str, str]]:
-    """Every command that the store's code spells out, and the file that does."""
-    for path in Path(gateway.store.__path__[0]).glob("*.py"):
+    """Every command that the code spells out, and the file that does."""
+    folders = (*gateway.store.__path__, *gateway.redis.__path__)
+    for path in (path for folder in folders for path in Path(folder).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not node.args:
                 continue

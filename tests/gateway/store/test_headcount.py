@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.store.errors import StoreError
+from gateway.redis.errors import OperationFailed
 from gateway.store.headcount import Headcount
 from gateway.store.presence import PresenceStore
 from tests.gateway.store.conftest import Store
@@ -175,7 +175,7 @@ async def test_while_redis_is_away_the_last_count_stands(
     await two.store.renew()
     await store.link.call("SET", store.keys.connections, "not a hash")
     two.enter(1)
-    with pytest.raises(StoreError):
+    with pytest.raises(OperationFailed):
         await two.store.tell(APP)
     assert two.count.total(APP) == 5
     await store.link.call("DEL", store.keys.connections)

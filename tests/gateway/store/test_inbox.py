@@ -10,7 +10,7 @@ import pytest
 
 from gateway.apps.app import with_tier
 from gateway.apps.tiers import TIERS
-from gateway.store.errors import StoreFault
+from gateway.redis.errors import CommandFault
 from gateway.store.inbox import PAGE
 from protocol.frames import Cursor
 from protocol.limits import DEDUPE_WINDOW_MS
@@ -120,7 +120,7 @@ async def test_a_failed_try_is_not_taken_for_a_stored_one(store: Store) -> None:
     broken = store.keys.user(store.app.id, other).inbox
     store.raw.set(broken, "not a stream")
     for _ in range(2):
-        with pytest.raises(StoreFault) as fault:
+        with pytest.raises(CommandFault) as fault:
             await store.deliver(ann, other, mid=mid)
         assert fault.value.reply == "WRONGTYPE"
         assert await store.page(ann) == []

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from gateway.store.keys import BUCKETS, STAMP, Keys, bucket_of
+from gateway.redis.slots import BUCKETS
+from gateway.store.keys import STAMP, Keys, bucket_of
 from tests.gateway.store.conftest import APP_ID
 
 users = st.from_regex(r"[A-Za-z0-9._@+\-]{1,64}", fullmatch=True)

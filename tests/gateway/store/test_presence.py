@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.store.errors import Unavailable
+from gateway.redis.errors import Unavailable
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.presence import CAME, GONE, LEASE_MS, SET, PresenceStore
 from protocol.frames import Cursor
-from tests.gateway.store.conftest import Store, session, until
+from tests.gateway.redis.conftest import until
+from tests.gateway.store.conftest import Store, session
 
 HERE, THERE = "aaaaaa", "bbbbbb"
 

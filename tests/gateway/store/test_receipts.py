@@ -11,15 +11,15 @@ import pytest
 import redis
 
 from gateway.apps.tiers import TIERS
+from gateway.redis.link import Link
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.inbox import PROFILE_MS, InboxStore, Talk
 from gateway.store.keys import Keys
-from gateway.store.link import Link
 from gateway.store.receipts import Marks, Raised, ReceiptStore
 from gateway.store.scripts import script
 from protocol.limits import MAX_UNREAD
-from tests.gateway.store.conftest import node_link
+from tests.gateway.redis.conftest import node_link
 
 APP = "02" + "0" * 30
 TALK = "d:alice:bob"

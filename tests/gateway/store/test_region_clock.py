@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.store.errors import Unavailable
+from gateway.redis.errors import Unavailable
 from gateway.store.region_clock import CONFIRM_S, LIMIT_S, SETTLE_S, STALE_S, RegionClock
 
 DAY_S = 86_400.0

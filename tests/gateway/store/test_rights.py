@@ -15,18 +15,21 @@ from structlog.testing import capture_logs
 
 import gateway
 from gateway.apps.app import create_app
+from gateway.redis import rights
+from gateway.redis.errors import CommandFault
 from gateway.security.keyring import Keyring
-from gateway.store import rights, stamp
+from gateway.store import stamp
 from gateway.store.admin import Admin
-from gateway.store.errors import StoreFault
 from gateway.store.region_clock import TIME
+from gateway.store.rights import rights_of
 from tests.acl import rules_of
-from tests.gateway.store.conftest import Servers, node_link, until
+from tests.gateway.conftest import Servers
+from tests.gateway.redis.conftest import node_link, until
 from tests.harness import make_settings, running_worker
 from tests.scenario import everything, refusals
 
 IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
-STORE = Path(gateway.__file__).parent / "store"
+GATEWAY = Path(gateway.__file__).parent
 
 
 class Served:
@@ -175,7 +178,7 @@ async def test_a_right_that_is_taken_away_later_is_named(
     link = node_link(served.url, IDENTITY)
     await link.start()
     served.allow(f"{rules_of('gateway')} {changed}")
-    with capture_logs() as logs, pytest.raises(StoreFault):
+    with capture_logs() as logs, pytest.raises(CommandFault):
         await link.call(*command)
     await link.aclose()
     told = next(log for log in logs if log["event"] == "redis_refused_command")
@@ -205,11 +208,11 @@ async def test_a_gateway_waits_for_a_right_that_was_taken_away(
 def test_every_command_that_is_used_is_asked_for(served: Served) -> None:
     """Those of the scripts and those of the sources; with words that fit each, because Redis
     panics where they don't."""
-    commands = rights.needed("sg", replicas=True, cluster=True)
+    commands = [each.words for each in rights_of("sg").needed(replicas=True, cluster=True)]
     asked = {words[0] for words in commands}
-    lua = "".join(path.read_text() for path in STORE.glob("lua/*.lua"))
+    lua = "".join(path.read_text() for path in GATEWAY.glob("*/lua/*.lua"))
     used = set(re.findall(r"redis\.p?call\('([A-Z]+)'", lua))
-    for path in STORE.parent.rglob("*.py"):
+    for path in GATEWAY.rglob("*.py"):
         if "admin" not in path.name:
             text = path.read_text()
             used |= set(re.findall(r"(?:\bcall|\bask|everywhere)\(\s*\"([A-Z]+)\"", text))

@@ -13,23 +13,19 @@ import pytest
 import redis.asyncio
 from structlog.testing import capture_logs
 
-from gateway.redis_url import RedisUrl
+from gateway.redis.errors import Unavailable
+from gateway.redis.guard import Call
+from gateway.redis.node_link import NodeLink
+from gateway.redis.opening import open_redis
+from gateway.redis.servers import server_of
+from gateway.redis.url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
-from gateway.store.errors import (
-    RegionMissing,
-    StampError,
-    Unavailable,
-    WrongKeys,
-    WrongRegionStamp,
-)
+from gateway.store.errors import RegionMissing, StampError, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
-from gateway.store.node_link import NodeLink
-from gateway.store.opening import open_redis
-from gateway.store.servers import server_of
 from gateway.tasks import Tasks
 from tests.clusters import client_of
-from tests.gateway.store.conftest import beginning, linked, until
+from tests.gateway.redis.conftest import beginning, linked, until
 
 NOW_MS = 1_764_000_000_000
 
@@ -328,7 +324,7 @@ async def test_a_gateway_that_lost_redis_while_it_began_goes_on(
 
 
 @contextlib.asynccontextmanager
-async def calls_to(url: str) -> AsyncIterator[stamp.Call]:
+async def calls_to(url: str) -> AsyncIterator[Call]:
     """A Redis to be looked at by hand."""
     async with redis.asyncio.Redis.from_url(url) as raw:
         yield raw.execute_command

@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.apps.tiers import TIERS
+from gateway.redis.errors import Unavailable
 from gateway.store import sweeper as module
-from gateway.store.errors import Unavailable
 from gateway.store.sweeper import BATCH
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Store, together

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gateway.store.keys import BUCKETS, Keys
-from gateway.store.slots import BUCKET_SLOTS, SLOTS, Claim, Node, SlotMap, parse_nodes, slot_of
+from gateway.redis.slots import (
+    BUCKET_SLOTS,
+    BUCKETS,
+    SLOTS,
+    Claim,
+    Node,
+    SlotMap,
+    parse_nodes,
+    slot_of,
+)
+from gateway.store.keys import Keys
 
 A, B, C = (Node(name * 40, f"10.0.0.{number}", 6379) for number, name in enumerate("abc", 1))
 HALF = SLOTS // 2

@@ -15,30 +15,27 @@ from typing import Any, Final
 import hiredis
 import structlog
 
-from gateway.store import rights
-from gateway.store.connection import RedisConnection, pack
-from gateway.store.errors import (
+from gateway.redis import rights
+from gateway.redis.connection import RedisConnection, pack
+from gateway.redis.errors import (
     FORBIDDEN,
+    CommandFault,
     IsCluster,
     MissingRights,
     NotDurable,
-    StoreError,
-    StoreFault,
+    OperationFailed,
     Unavailable,
 )
-from gateway.store.keys import STAMP
-from gateway.store.link import MAX_PENDING, Link, Then, settle
-from gateway.store.promises import DURABILITY, Condition, Promises, look, problem
-from gateway.store.reasons import PASSING, words_of
-from gateway.store.scripts import SCRIPTS
-from gateway.store.servers import Server
-from gateway.store.stamp import Call, Stamp
+from gateway.redis.guard import Call, Guard
+from gateway.redis.link import MAX_PENDING, Link, Then, settle
+from gateway.redis.promises import DURABILITY, Condition, Promises, look, problem
+from gateway.redis.reasons import PASSING, words_of
+from gateway.redis.scripts import SCRIPTS
+from gateway.redis.servers import Server
 from gateway.tasks import Tasks
 
 BARRIER_TIMEOUT_MS: Final = 1000
 """How long replicas may take to confirm a batch of writes."""
-
-_ASK_STAMP: Final = pack(("HGET", STAMP, "region"))
 
 _log = structlog.get_logger("store")
 
@@ -75,20 +72,20 @@ class _Barrier:
 class NodeLink(RedisConnection, Link):
     """The link to one server.
 
-    `stamp` is held against the server on every connect, so that a failover to a wrong one is caught
-    too, and each second, in case it was emptied. A server that breaks one of `promises` is sent
+    `guard` looks at the server on every connect, so that a failover to a wrong one is caught too,
+    and each second, in case it was emptied. A server that breaks one of `promises` is sent
     nothing durable.
     """
 
     def __init__(
         self,
         server: Server,
-        stamp: Stamp,
+        guard: Guard,
         tasks: Tasks,
         promises: Promises = Promises(),  # noqa: B008 - it is frozen
     ) -> None:
         super().__init__(server, "link", tasks)
-        self.stamp = stamp
+        self._guard = guard
         self.on_greet = None
         self._promises = promises
         self._replicas = promises.replicas
@@ -171,7 +168,7 @@ class NodeLink(RedisConnection, Link):
         """See `Link`."""
         try:
             await self._check_rights(self.call)
-        except (MissingRights, StoreFault):  # NOPERM, where it is the right to ask
+        except (MissingRights, CommandFault):  # NOPERM, where it is the right to ask
             self.abort()  # each connect names them, until they are given back
         else:
             await self._look(self.call)
@@ -194,12 +191,10 @@ class NodeLink(RedisConnection, Link):
     async def _check_rights(self, ask: Call) -> None:
         """Whether our user may do what a gateway does, before something is half done."""
         url = self._server.url
-        commands = rights.needed(
-            self.stamp.identity.region,
-            replicas=self._replicas > 0,
-            cluster=url.kind == "cluster",
+        needed = self._guard.rights.needed(
+            replicas=self._replicas > 0, cluster=url.kind == "cluster"
         )
-        names = rights.missing(commands, await self._refused(ask, commands))
+        names = rights.missing(needed, await self._refused(ask, [each.words for each in needed]))
         if names:
             raise MissingRights(url.login.user or "default", ", ".join(names))
         kept = {int(place) - 1 for place in await self._refused(ask, rights.LOOKING)}
@@ -215,11 +210,7 @@ class NodeLink(RedisConnection, Link):
         hello = await ask("HELLO", 2)
         if dict(zip(hello[::2], hello[1::2], strict=True)).get(b"mode") == b"cluster":
             raise IsCluster
-        await self._check_stamp(ask)
-
-    async def _check_stamp(self, ask: Call) -> None:
-        if await self.stamp.check(ask):
-            _log.info("region_begun", region=self.stamp.identity.region)
+        await self._guard.admit(ask)
 
     def _flush(self) -> None:
         if self._held and self._barrier is None:
@@ -248,7 +239,7 @@ class NodeLink(RedisConnection, Link):
         for held in barrier.held:
             held.then(held.reply if enough else Unavailable("replicas"))
 
-    def _error(self, reply: hiredis.ReplyError) -> StoreError:
+    def _error(self, reply: hiredis.ReplyError) -> OperationFailed:
         # Only the first word: the rest of a script's error may quote keys.
         text = str(reply)
         word = "NOPERM" if text.startswith(_FORBIDDEN) else text.split(" ", 1)[0]
@@ -262,7 +253,7 @@ class NodeLink(RedisConnection, Link):
             _log.error("redis_refused_command", reply=word, detail=words_of(text))  # no key in it
         else:
             _log.error("redis_refused_command", reply=word)
-        return StoreFault(word)
+        return CommandFault(word)
 
     def _owed(self) -> bool:
         return bool(self._pending)
@@ -281,17 +272,18 @@ class NodeLink(RedisConnection, Link):
                 waiter(gone)
 
     def _prod(self) -> None:
-        if self._has_stamp():
-            self._send(self._stamp_told, _ASK_STAMP, STAMP, durable=False)
+        if self._is_guarded():
+            question = pack(self._guard.question)
+            self._send(self._answered, question, self._guard.key, durable=False)
         elif not self._pending:
             # Nobody waits for it; if it is lost, asyncio need not say so.
             self.call("PING").add_done_callback(asyncio.Future.exception)
 
-    def _has_stamp(self) -> bool:
-        """True where this server should have the stamp."""
+    def _is_guarded(self) -> bool:
+        """True where this server should have the guard's key."""
         return True
 
-    def _stamp_told(self, reply: Any) -> None:
+    def _answered(self, reply: Any) -> None:
         """Emptied under our feet (FLUSHALL): the next connect says so, and keeps off it."""
-        if not isinstance(reply, StoreError) and reply != self.stamp.identity.region.encode():
+        if not isinstance(reply, OperationFailed) and not self._guard.holds(reply):
             self.abort()

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import redis
 
-from gateway.redis_url import RedisUrl
+from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.servers import SentinelPrimary
+from gateway.redis.url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.admin import Admin
-from gateway.store.errors import StoreError, Unavailable
-from gateway.store.servers import SentinelPrimary
 from tests.clusters import START_S, Node, Sentinels, sentinels, wait_until
-from tests.gateway.store.conftest import node_link, node_subscriber
+from tests.gateway.redis.conftest import node_link, node_subscriber
 from tests.harness import FakeClock
 
 IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
@@ -60,7 +60,7 @@ class Ends:
         async with asyncio.timeout(START_S):
             while True:
                 self.heard.clear()
-                with contextlib.suppress(redis.RedisError, StoreError):
+                with contextlib.suppress(redis.RedisError, OperationFailed):
                     await asyncio.to_thread(node.ask, "SPUBLISH", CHANNEL, "ping")
                     await asyncio.to_thread(node.ask, "SET", "probe", node.port)
                     await asyncio.sleep(0.02)

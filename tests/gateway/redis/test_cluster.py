@@ -14,28 +14,25 @@ from structlog.testing import capture_logs
 
 from gateway.apps.app import create_app
 from gateway.apps.tiers import TIERS
-from gateway.redis_url import RedisUrl
+from gateway.redis import cluster as module
+from gateway.redis.cluster import Cluster, ClusterNode
+from gateway.redis.errors import IsCluster, NotDurable, Unavailable
+from gateway.redis.link import Link
+from gateway.redis.opening import open_redis
+from gateway.redis.promises import Promises
+from gateway.redis.slots import Node, slot_of
+from gateway.redis.subscriber import Subscriber
+from gateway.redis.url import RedisUrl
 from gateway.security.keyring import Keyring
-from gateway.store import cluster as module
 from gateway.store.admin import Admin
-from gateway.store.cluster import Cluster, ClusterNode
-from gateway.store.errors import (
-    IsCluster,
-    NotDurable,
-    Unavailable,
-    WrongRegionStamp,
-)
+from gateway.store.errors import WrongRegionStamp
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
-from gateway.store.link import Link
-from gateway.store.opening import open_redis
-from gateway.store.promises import Promises
-from gateway.store.slots import Node, slot_of
 from gateway.store.stamp import RegionIdentity
-from gateway.store.subscriber import Subscriber
 from gateway.tasks import Tasks
 from tests.clusters import START_S, RedisCluster, cluster
-from tests.gateway.store.conftest import beginning, message_id, until
+from tests.gateway.redis.conftest import beginning, until
+from tests.gateway.store.conftest import message_id
 from tests.harness import make_settings, running_worker
 from tests.ports import free_port
 from tests.scenario import everything, refusals

@@ -8,36 +8,34 @@ import gc
 import os
 import shutil
 import signal
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import redis
 
 from gateway.apps.tiers import TIERS
-from gateway.store import connection, stamp
-from gateway.store import node_link as module
+from gateway.redis import connection
+from gateway.redis import node_link as module
+from gateway.redis.errors import CommandFault, OperationFailed, Unavailable
+from gateway.security.keyring import Keyring
+from gateway.store import stamp
 from gateway.store.access_admin import REVOKE
-from gateway.store.errors import StoreError, StoreFault, Unavailable
 from gateway.store.inbox import _CHECK as CHECK
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import STAMP, Keys
 from gateway.store.readers import Reader
 from protocol.frames import Cursor
-from tests.gateway.store.conftest import (
-    APP_ID,
-    Servers,
-    Store,
-    linked,
-    message_id,
-    replicated,
-    until,
-)
+from tests.gateway.conftest import Servers
+from tests.gateway.redis.conftest import linked, replicated, until
+from tests.gateway.store.conftest import APP_ID, Store, message_id, open_store
 
 
 @pytest.fixture
-def store(one_store: Store) -> Store:
+async def store(store_url: str, keyring: Keyring) -> AsyncIterator[Store]:
     """One server: clusters are `test_cluster`'s."""
-    return one_store
+    async with open_store(store_url, keyring) as opened:
+        yield opened
 
 
 def calls_of(raw: redis.Redis, command: str) -> int:
@@ -75,7 +73,7 @@ async def test_an_error_is_its_own_calls_only(store: Store) -> None:
         if n % 3:
             assert result == str(n).encode()
         else:
-            assert isinstance(result, StoreFault)
+            assert isinstance(result, CommandFault)
 
 
 async def test_a_cancelled_call_does_not_shift_the_answers(store: Store) -> None:
@@ -119,11 +117,11 @@ async def test_what_passes_is_unavailable(store: Store, word: str) -> None:
 async def test_what_does_not_pass_is_a_fault(store: Store) -> None:
     """No retry mends foreign data; the error does not quote it."""
     store.raw.set("hp:sg:secret", "text")
-    with pytest.raises(StoreFault) as error:
+    with pytest.raises(CommandFault) as error:
         await store.link.call("LPUSH", "hp:sg:secret", 1)
     assert error.value.reply == "WRONGTYPE"
     assert "secret" not in str(error.value)
-    with pytest.raises(StoreFault) as error:
+    with pytest.raises(CommandFault) as error:
         await store.link.run(REVOKE, ("hp:sg:secret", "channel"), "no number", 1, "event")
     assert "secret" not in str(error.value)
     assert store.link.up
@@ -292,7 +290,7 @@ async def test_nothing_is_sent_to_a_redis_that_was_not_greeted(servers: Servers)
             assert calls_of(raw, "set") == calls_of(raw, "hsetnx") == 0
         assert not link.up
         assert isinstance(answers[-1].exception(), Unavailable)
-    with contextlib.suppress(StoreError):
+    with contextlib.suppress(OperationFailed):
         await asyncio.gather(*answers)
 
 
@@ -361,7 +359,7 @@ async def test_an_error_before_the_barrier_is_still_the_error(servers: Servers) 
     primary, _ = await replicated(servers)
     async with linked(primary.url, replicas=1) as link:
         await link.call("SET", "text", "a", durable=True)
-        with pytest.raises(StoreFault):
+        with pytest.raises(CommandFault):
             await link.call("LPUSH", "text", "a", durable=True)
 
 

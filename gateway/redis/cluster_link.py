@@ -17,14 +17,14 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.store.cluster import Cluster, ClusterNode
-from gateway.store.errors import Redirected, StampError, StoreError, Unavailable
-from gateway.store.link import MAX_PENDING, Link, Then
-from gateway.store.member_link import MemberLink
-from gateway.store.promises import Condition, Promises
-from gateway.store.servers import CONNECT_TIMEOUT_S
-from gateway.store.slots import BUCKET_SLOTS, STAMP_SLOT, Node, slot_of
-from gateway.store.stamp import Call, Stamp
+from gateway.redis.cluster import Cluster, ClusterNode
+from gateway.redis.errors import OperationFailed, Redirected, Unavailable, WrongServer
+from gateway.redis.guard import Call, Guard
+from gateway.redis.link import MAX_PENDING, Link, Then
+from gateway.redis.member_link import MemberLink
+from gateway.redis.promises import Condition, Promises
+from gateway.redis.servers import CONNECT_TIMEOUT_S
+from gateway.redis.slots import BUCKET_SLOTS, Node, slot_of
 
 HOLD_S: Final = 3.0
 """How long a command may wait, or be sent again, because its slot is on its way."""
@@ -96,12 +96,12 @@ class ClusterLink(Link):
     def __init__(
         self,
         cluster: Cluster,
-        stamp: Stamp,
+        guard: Guard,
         promises: Promises = Promises(),  # noqa: B008 - it is frozen
     ) -> None:
         self.on_up: Callable[[], None] | None = None
         self._cluster = cluster
-        self.stamp = stamp
+        self._guard = guard
         self._on_greet: Callable[[Call, int | None], Awaitable[None]] | None = None
         self._promises = promises
         self._members: dict[Node, MemberLink] = {}
@@ -121,7 +121,7 @@ class ClusterLink(Link):
         return self._cluster.map.complete and all(m.up for m in self._members.values())
 
     @property
-    def refused(self) -> StampError | Unavailable | None:  # type: ignore[override]
+    def refused(self) -> WrongServer | Unavailable | None:  # type: ignore[override]
         """See `Link`."""
         members = self._members.values()
         return next((member.refused for member in members if member.refused is not None), None)
@@ -163,7 +163,7 @@ class ClusterLink(Link):
 
     async def start(self) -> None:
         """See `Link`. A primary that does not answer is waited for no longer than `START_S`, unless
-        it is the one that has the stamp."""
+        it is the one that has the guard's key."""
         loop = asyncio.get_running_loop()
         self._refused = loop.create_future()
         await self._cluster.start()
@@ -175,7 +175,7 @@ class ClusterLink(Link):
         self._started = True
 
     def _holder_is_up(self) -> bool:
-        holder = self._cluster.map.owners[STAMP_SLOT]
+        holder = self._cluster.map.owners[slot_of(self._guard.key)]
         return holder in self._members and self._members[holder].up
 
     async def aclose(self) -> None:
@@ -213,7 +213,7 @@ class ClusterLink(Link):
     def _member(self, node: Node) -> MemberLink:
         member = MemberLink(
             ClusterNode(self._cluster.url, node, "homeport-link"),
-            self.stamp,
+            self._guard,
             self._cluster.tasks,
             self._promises,
             lambda slot: self._cluster.map.owners[slot] == node,
@@ -227,7 +227,7 @@ class ClusterLink(Link):
             try:
                 await member.start()
                 break
-            except StoreError as error:
+            except OperationFailed as error:
                 if self._refused is not None and not (self._started or self._refused.done()):
                     self._refused.set_exception(error)
                     return

@@ -7,33 +7,34 @@ from typing import Any, Final
 
 import hiredis
 
-from gateway.store.cluster import ClusterNode
-from gateway.store.connection import pack
-from gateway.store.errors import Redirected, StoreError
-from gateway.store.link import Then
-from gateway.store.node_link import NodeLink
-from gateway.store.promises import Promises
-from gateway.store.slots import BUCKET_SLOTS, STAMP_SLOT
-from gateway.store.stamp import Call, Stamp
+from gateway.redis.cluster import ClusterNode
+from gateway.redis.connection import pack
+from gateway.redis.errors import OperationFailed, Redirected
+from gateway.redis.guard import Call, Guard
+from gateway.redis.link import Then
+from gateway.redis.node_link import NodeLink
+from gateway.redis.promises import Promises
+from gateway.redis.slots import BUCKET_SLOTS, slot_of
 from gateway.tasks import Tasks
 
 _ASKING: Final = pack(("ASKING",))
 
 
 class MemberLink(NodeLink):
-    """The link to one primary. `has` tells which slots are its own; if the stamp's is one of them,
-    the stamp is checked."""
+    """The link to one primary. `has` tells which slots are its own; if that of the guard's key is
+    one of them, the guard looks at it."""
 
     def __init__(
         self,
         server: ClusterNode,
-        stamp: Stamp,
+        guard: Guard,
         tasks: Tasks,
         promises: Promises,
         has: Callable[[int], bool],
         on_lost: Callable[[], None],
     ) -> None:
-        super().__init__(server, stamp, tasks, promises)
+        super().__init__(server, guard, tasks, promises)
+        self._guarded_slot = slot_of(guard.key)
         self._has = has
         self._on_lost = on_lost
 
@@ -43,17 +44,17 @@ class MemberLink(NodeLink):
         self._ask(then, command, durable)
 
     async def _check_server(self, ask: Call) -> None:
-        if self._has_stamp():
-            await self._check_stamp(ask)
+        if self._is_guarded():
+            await self._guard.admit(ask)
 
-    def _has_stamp(self) -> bool:
-        return self._has(STAMP_SLOT)
+    def _is_guarded(self) -> bool:
+        return self._has(self._guarded_slot)
 
     def _place(self) -> int | None:
         slots = enumerate(BUCKET_SLOTS)
         return next((bucket for bucket, number in slots if self._has(number)), None)
 
-    def _error(self, reply: hiredis.ReplyError) -> StoreError:
+    def _error(self, reply: hiredis.ReplyError) -> OperationFailed:
         word, _, rest = str(reply).partition(" ")
         if word not in {"MOVED", "ASK"}:
             return super()._error(reply)

@@ -18,9 +18,9 @@ from redis.backoff import NoBackoff
 
 from gateway import files
 from gateway.files import Reader, UnusableFile
-from gateway.redis_url import RedisUrl, place_of
-from gateway.store.errors import StoreError, Unavailable
-from gateway.store.reasons import reason_of
+from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.reasons import reason_of
+from gateway.redis.url import RedisUrl, place_of
 
 CONNECT_TIMEOUT_S: Final = 5.0
 SENTINEL_TIMEOUT_S: Final = 1.0
@@ -76,7 +76,7 @@ class Server:
         """Why this server can't be used, for the log and for operators; without secrets."""
         if isinstance(error, Unavailable):
             return error.detail or error.reason
-        if isinstance(error, StoreError | UnusableFile):
+        if isinstance(error, OperationFailed | UnusableFile):
             return str(error)
         return reason_of(error, tls=self.url.tls, secrets=self.url.secrets)
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.redis_url import RedisUrl
-from gateway.store.cluster import Cluster
-from gateway.store.cluster_link import ClusterLink
-from gateway.store.cluster_subscriber import ClusterSubscriber
-from gateway.store.link import Link
-from gateway.store.node_link import NodeLink
-from gateway.store.promises import Promises
-from gateway.store.servers import server_of
-from gateway.store.stamp import Stamp
-from gateway.store.subscriber import NodeSubscriber, Subscriber
+from gateway.redis.cluster import Cluster
+from gateway.redis.cluster_link import ClusterLink
+from gateway.redis.cluster_subscriber import ClusterSubscriber
+from gateway.redis.guard import Guard
+from gateway.redis.link import Link
+from gateway.redis.node_link import NodeLink
+from gateway.redis.promises import Promises
+from gateway.redis.servers import server_of
+from gateway.redis.subscriber import NodeSubscriber, Subscriber
+from gateway.redis.url import RedisUrl
 from gateway.tasks import Tasks
 
 
 def open_redis(
     text: str,
-    stamp: Stamp,
+    guard: Guard,
     on_message: Callable[[bytes, bytes], None],
     tasks: Tasks,
     promises: Promises = Promises(),  # noqa: B008 - it is frozen
@@ -33,10 +33,10 @@ def open_redis(
     if url.kind == "cluster":
         cluster = Cluster(url, tasks)
         return (
-            ClusterLink(cluster, stamp, promises),
+            ClusterLink(cluster, guard, promises),
             ClusterSubscriber(cluster, on_message),
         )
     return (
-        NodeLink(server_of(url, "homeport-link"), stamp, tasks, promises),
+        NodeLink(server_of(url, "homeport-link"), guard, tasks, promises),
         NodeSubscriber(server_of(url, "homeport-subscriber"), on_message, tasks),
     )

@@ -7,11 +7,12 @@ and every `LOOK_EVERY_S` after that.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from gateway.store.errors import StoreFault
+from gateway.redis.errors import CommandFault
+from gateway.redis.guard import Call
 
 LOOK_EVERY_S: Final = 10.0
 """For so long a gateway may answer `ok` by a setting that Redis has no longer."""
@@ -28,9 +29,6 @@ EVICTION: Final = "eviction"
 DURABILITY: Final = "durability"
 """Why nothing durable is written to a server: it may throw it away, or it answers before the disk
 has it."""
-
-Ask = Callable[..., Awaitable[Any]]
-"""Runs one Redis command, given as its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Condition:
         return self.used_bytes / self.limit_bytes if self.limit_bytes else 0.0
 
 
-async def look(ask: Ask, may: Collection[str]) -> Condition:
+async def look(ask: Call, may: Collection[str]) -> Condition:
     """The condition of the server that answers `ask`, by what it `may` be asked: INFO, CONFIG.
 
     INFO tells all but `appendfsync` (https://redis.io/docs/latest/commands/info/).
@@ -71,7 +69,7 @@ async def look(ask: Ask, may: Collection[str]) -> Condition:
                 for line in (await ask("INFO", section)).decode().splitlines():
                     name, _, value = line.partition(":")
                     found[name] = value
-    except StoreFault:
+    except CommandFault:
         found.clear()  # a right was taken away meanwhile
     return condition_of(found, append_fsync)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hiredis
 import pytest
 
-from gateway.store.connection import pack, together, words_of
+from gateway.redis.connection import pack, together, words_of
 
 WORDS: tuple[str | bytes | int, ...] = ("EVALSHA", "a\r\nb", "", b"\x00\r\n$5\r\n", "é", 0, 10**15)
 

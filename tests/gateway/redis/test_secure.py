@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from structlog.testing import capture_logs
 
-from gateway.redis_url import RedisUrl
+from gateway.redis.servers import Server
+from gateway.redis.url import RedisUrl
 from gateway.store import stamp
-from gateway.store.servers import Server
 from tests.acl import rules_of
 from tests.certificates import Authority, Issued
 from tests.clusters import SLOTS, Node, wait_until
 from tests.conftest import REDIS
-from tests.gateway.store.conftest import node_link, until
+from tests.gateway.redis.conftest import node_link, until
 from tests.harness import make_settings, running_worker
 from tests.scenario import everything, refusals
 from tests.terminal import on_a_terminal
@@ -164,8 +164,8 @@ async def test_a_client_key_with_a_password_is_no_question_to_a_terminal(
         ours.key.write_bytes(sealed)
         url = f"rediss://127.0.0.1:1/0?{query(authority, ours)}"
         program = (
-            "import asyncio\nfrom gateway.redis_url import RedisUrl\n"
-            "from gateway.store.servers import Server\n"
+            "import asyncio\nfrom gateway.redis.url import RedisUrl\n"
+            "from gateway.redis.servers import Server\n"
             "async def connect():\n"
             f"    connection = await Server(RedisUrl.parse({url!r}), 'test').make()\n"
             "    await connection.connect()\n"

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.redis_url import RedisUrl
-from gateway.store.errors import StoreError, Unavailable
-from gateway.store.link import Link
-from gateway.store.reasons import Sayings
-from gateway.store.servers import Server
-from gateway.store.slots import Claim, Node, SlotMap, parse_nodes
+from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.link import Link
+from gateway.redis.reasons import Sayings
+from gateway.redis.servers import Server
+from gateway.redis.slots import Claim, Node, SlotMap, parse_nodes
+from gateway.redis.url import RedisUrl
 from gateway.tasks import Tasks
 
 PERIOD_S: Final = 2.0
@@ -129,7 +129,7 @@ class Cluster:
                 async with asyncio.timeout(ASK_S):
                     told = await link.everywhere("CLUSTER", "NODES")[0]
                 return parse_nodes(told.decode(), node.host)
-            except (StoreError, TimeoutError, ValueError):
+            except (OperationFailed, TimeoutError, ValueError):
                 continue  # the next one knows as much
         known = [*self.url.hosts, *((node.host, node.port) for node in self.map.nodes)]
         self._silent.clear()

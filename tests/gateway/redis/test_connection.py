@@ -12,18 +12,12 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from gateway.store import connection as module
+from gateway.redis import connection as module
+from gateway.redis.errors import CommandFault, Unavailable
 from gateway.store import stamp
-from gateway.store.errors import StoreFault, Unavailable
 from gateway.store.keys import STAMP
-from tests.gateway.store.conftest import (
-    ScriptedRedis,
-    Servers,
-    linked,
-    node_link,
-    node_subscriber,
-    until,
-)
+from tests.gateway.conftest import Servers
+from tests.gateway.redis.conftest import ScriptedRedis, linked, node_link, node_subscriber, until
 
 IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
 
@@ -62,7 +56,7 @@ async def test_a_wrong_redis_at_the_start_is_the_operators_to_mend(servers: Serv
     with redis.Redis.from_url(server.url) as raw:
         raw.set(STAMP, "no hash")
     link = node_link(server.url, IDENTITY)
-    with pytest.raises(StoreFault):
+    with pytest.raises(CommandFault):
         await link.start()
     await link.aclose()
 
@@ -124,7 +118,7 @@ async def test_the_pauses_grow_to_a_bound_and_are_drawn(
         bounds.append(high)
         return 0.0
 
-    monkeypatch.setattr("gateway.store.connection.random.uniform", uniform)
+    monkeypatch.setattr("gateway.redis.connection.random.uniform", uniform)
     link = node_link(f"unix://{tmp_path}/nothing.sock", IDENTITY)
     starting = asyncio.create_task(link.start())
     await until(lambda: len(bounds) >= 8)

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.store.cluster import PACE_S, Cluster, ClusterNode
-from gateway.store.slots import Node, slot_of
-from gateway.store.subscriber import NodeSubscriber, Subscriber
+from gateway.redis.cluster import PACE_S, Cluster, ClusterNode
+from gateway.redis.slots import Node, slot_of
+from gateway.redis.subscriber import NodeSubscriber, Subscriber
 from gateway.tasks import Tasks
 
 _ELSEWHERE: Final = frozenset({"MOVED", "CLUSTERDOWN", "TRYAGAIN"})

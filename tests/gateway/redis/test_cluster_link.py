@@ -6,17 +6,17 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.redis_url import RedisUrl
-from gateway.store import cluster_link as module
-from gateway.store.cluster import Cluster
-from gateway.store.cluster_link import ClusterLink
-from gateway.store.errors import Redirected, StoreFault, Unavailable
-from gateway.store.link import Then
-from gateway.store.member_link import MemberLink
-from gateway.store.slots import BUCKET_SLOTS, SLOTS, Claim, Node
+from gateway.redis import cluster_link as module
+from gateway.redis.cluster import Cluster
+from gateway.redis.cluster_link import ClusterLink
+from gateway.redis.errors import CommandFault, Redirected, Unavailable
+from gateway.redis.link import Then
+from gateway.redis.member_link import MemberLink
+from gateway.redis.slots import BUCKET_SLOTS, SLOTS, Claim, Node
+from gateway.redis.url import RedisUrl
 from gateway.store.stamp import RegionIdentity
 from gateway.tasks import Tasks
-from tests.gateway.store.conftest import beginning, until
+from tests.gateway.redis.conftest import beginning, until
 
 A, B = (Node(name * 40, "10.0.0.1", port) for name, port in (("a", 1), ("b", 2)))
 
@@ -205,5 +205,5 @@ async def test_other_errors_are_the_callers() -> None:
     """A fault is no redirection."""
     setting = Setting()
     setting.send(b"1", b"2")
-    setting.a.answer(StoreFault("ERR"), "two")
+    setting.a.answer(CommandFault("ERR"), "two")
     assert [str(answer) for answer in setting.answers] == ["Redis refused a command: ERR", "two"]

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 import uvloop
 
-from gateway.redis_url import RedisUrl
+from gateway.redis.opening import open_redis
+from gateway.redis.url import RedisUrl
 from gateway.store import stamp
-from gateway.store.opening import open_redis
 from gateway.tasks import Tasks
-from tests.gateway.store.conftest import Servers, beginning, until
+from tests.gateway.conftest import Servers
+from tests.gateway.redis.conftest import beginning, until
 from tests.harness import ANSWER_S
 from tests.ports import free_port
 from tests.resetting import ResettingProxy
@@ -51,7 +52,7 @@ def test_a_redis_behind_a_proxy_that_resets_is_found_again(
     its first write uvloop raised RuntimeError, which no list of errors had: the task that
     reconnects was gone, and the gateway answered `unavailable` until somebody restarted it."""
     monkeypatch.setattr(
-        "gateway.store.connection.random.uniform", lambda _, bound: min(bound, 0.01)
+        "gateway.redis.connection.random.uniform", lambda _, bound: min(bound, 0.01)
     )
 
     async def work() -> None:
@@ -86,7 +87,7 @@ def test_a_cluster_behind_a_proxy_that_resets_is_found(
     cluster_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """G10: the same where a gateway starts, and the proxy is all it knows of a cluster."""
-    monkeypatch.setattr("gateway.store.cluster.random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr("gateway.redis.cluster.random.uniform", lambda *_: 0.01)
     host, port = RedisUrl.parse(cluster_url).hosts[0]
     with ResettingProxy((host, port)).running() as proxy:
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import redis
 
-from gateway.store.subscriber import BATCH, NodeSubscriber
-from tests.gateway.store.conftest import ScriptedRedis, Servers, node_subscriber, until
+from gateway.redis.subscriber import BATCH, NodeSubscriber
+from tests.gateway.conftest import Servers
+from tests.gateway.redis.conftest import ScriptedRedis, node_subscriber, until
 
 Heard = list[tuple[bytes, bytes]]
 

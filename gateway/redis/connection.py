@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple, cast
 import hiredis
 import structlog
 
-from gateway.store.errors import FORBIDDEN, RegionMissing, StampError, StoreError, Unavailable
-from gateway.store.reasons import Sayings, is_known
-from gateway.store.servers import CONNECT_TIMEOUT_S, Server
+from gateway.redis.errors import FORBIDDEN, OperationFailed, Unavailable, WrongServer
+from gateway.redis.reasons import Sayings, is_known
+from gateway.redis.servers import CONNECT_TIMEOUT_S, Server
 from gateway.tasks import Tasks
 
 SILENCE_LIMIT_S: Final = 5.0
@@ -70,7 +70,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         """True while commands may be sent: connected, and greeted."""
         self.on_up: Callable[[], None] | None = None
         """Called after each reconnect, not after the first connect."""
-        self.refused: StampError | Unavailable | None = None
+        self.refused: WrongServer | Unavailable | None = None
         """Why the Redis that answers is not used, while that is so."""
         self._connection: Any = None
         self._transport: asyncio.Transport | None = None
@@ -91,7 +91,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         """Connect, and keep connecting until it works.
 
         Raises:
-            StampError: from the greeting, when this Redis must not be used.
+            WrongServer: from the greeting, when this Redis must not be used.
         """
         self._loop = asyncio.get_running_loop()
         self._ready = self._loop.create_future()
@@ -118,7 +118,7 @@ class RedisConnection(asyncio.Protocol, ABC):
                 if self._first_start_failed(error):
                     return
                 self.refused = _refusal(error)
-                if isinstance(error, StampError):
+                if isinstance(error, WrongServer):
                     _log.error("redis_refused", link=self.name, problem=str(error))
                 else:
                     self._say_failed(error)
@@ -154,13 +154,16 @@ class RedisConnection(asyncio.Protocol, ABC):
             )
 
     def _first_start_failed(self, error: Exception) -> bool:
-        """A stamp that is wrong at the start is the operator's to mend, not to wait for.
+        """A server that is wrong at the start is the operator's to mend, not to wait for.
 
-        But one that is missing: Redis may be about to be restored.
+        Unless it may become the right one: it may be about to be restored.
         """
         if self._ready is None or self._ready.done():
             return False
-        if isinstance(error, StoreError) and not isinstance(error, Unavailable | RegionMissing):
+        waited_for = isinstance(error, Unavailable) or (
+            isinstance(error, WrongServer) and error.may_become_right
+        )
+        if isinstance(error, OperationFailed) and not waited_for:
             assert self._task is not None, "this is it"
             self._tasks.dismiss(self._task)  # whoever called start() is told
             self._ready.set_exception(error)
@@ -295,8 +298,8 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._lost.set()
 
 
-def _refusal(error: Exception) -> StampError | Unavailable | None:
+def _refusal(error: Exception) -> WrongServer | Unavailable | None:
     """`error`, where it is about a Redis that answers, and not about one that is away."""
-    if isinstance(error, StampError):
+    if isinstance(error, WrongServer):
         return error
     return error if isinstance(error, Unavailable) and error.reason == FORBIDDEN else None

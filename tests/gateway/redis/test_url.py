@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from gateway.redis_url import Login, RedisUrl
+from gateway.redis.url import Login, RedisUrl
 
 
 def test_sentinels_and_the_servers_they_name() -> None:

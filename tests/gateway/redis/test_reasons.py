@@ -13,16 +13,18 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
+from gateway.redis import reasons
+from gateway.redis.errors import OperationFailed, RedisRefused, Unavailable
+from gateway.redis.reasons import Sayings, words_of
+from gateway.redis.servers import CONNECT_TIMEOUT_S
 from gateway.security.keyring import Keyring
-from gateway.store import reasons, stamp
+from gateway.store import stamp
 from gateway.store.admin import Admin
-from gateway.store.errors import RedisRefused, StoreError, Unavailable
-from gateway.store.reasons import Sayings, words_of
-from gateway.store.servers import CONNECT_TIMEOUT_S
 from tests.certificates import Authority
 from tests.clusters import Node
 from tests.conftest import REDIS
-from tests.gateway.store.conftest import Servers, node_link, node_subscriber, until
+from tests.gateway.conftest import Servers
+from tests.gateway.redis.conftest import node_link, node_subscriber, until
 from tests.ports import free_port
 
 IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
@@ -44,16 +46,16 @@ async def logged(url: str) -> str:
     return f"{logs[0]['server']}: {logs[0]['reason']}"
 
 
-async def shown(url: str, keyring: Keyring) -> StoreError:
+async def shown(url: str, keyring: Keyring) -> OperationFailed:
     """What the command line says of it."""
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(OperationFailed) as caught:
         async with Admin.open(url, "sg", keyring) as admin:
             await admin.list_apps()
     assert SECRET not in str(caught.value)
     return caught.value
 
 
-async def both(url: str, keyring: Keyring, reason: str, kind: type[StoreError]) -> None:
+async def both(url: str, keyring: Keyring, reason: str, kind: type[OperationFailed]) -> None:
     """Log and command line say the same."""
     assert reason in await logged(url)
     told = await shown(url, keyring)
@@ -166,7 +168,7 @@ async def test_a_login_that_the_server_does_not_know(servers: Servers, keyring: 
     ],
 )
 async def test_what_a_server_says(
-    reply: bytes, reason: str, kind: type[StoreError], keyring: Keyring
+    reply: bytes, reason: str, kind: type[OperationFailed], keyring: Keyring
 ) -> None:
     """Its first words, never what it repeats of the log-in."""
     async with answering(reply) as port:
@@ -185,8 +187,8 @@ async def test_tls_on_the_wrong_port(
 ) -> None:
     """Both ways round, and a certificate that nobody vouches for. A plain Redis says nothing to a
     TLS greeting: it waits for the end of the line."""
-    for where in ("servers", "admin_connection"):
-        monkeypatch.setattr(f"gateway.store.{where}.CONNECT_TIMEOUT_S", 0.5)
+    for where in ("redis.servers", "store.admin_connection"):
+        monkeypatch.setattr(f"gateway.{where}.CONNECT_TIMEOUT_S", 0.5)
     authority = Authority(tmp_path / "tls", "ours")
     issued = authority.issue("server")
     settings = {
@@ -212,7 +214,7 @@ async def test_tls_on_the_wrong_port(
 
 async def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """It accepts, and is silent: a stopped process, a firewall that swallows."""
-    monkeypatch.setattr("gateway.store.servers.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("gateway.redis.servers.CONNECT_TIMEOUT_S", 0.2)
     async with answering(b"") as port:
         told = await logged(f"redis://u:{SECRET}@127.0.0.1:{port}")
         assert f"127.0.0.1:{port}: no answer in time" in told
@@ -246,7 +248,7 @@ async def test_the_same_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         attempts += 1
         return 0.0
 
-    monkeypatch.setattr("gateway.store.connection.random.uniform", uniform)
+    monkeypatch.setattr("gateway.redis.connection.random.uniform", uniform)
     path = tmp_path / "redis.sock"
     link = node_link(f"unix://{path}", IDENTITY)
     with capture_logs() as logs:

@@ -13,21 +13,17 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-from gateway.store.connection import pack
-from gateway.store.errors import (
-    StampError,
-    StoreError,
-    Unavailable,
-)
-from gateway.store.promises import Condition
-from gateway.store.scripts import Script
-from gateway.store.stamp import Call, Stamp
+from gateway.redis.connection import pack
+from gateway.redis.errors import OperationFailed, Unavailable, WrongServer
+from gateway.redis.guard import Call
+from gateway.redis.promises import Condition
+from gateway.redis.scripts import Script
 
 MAX_PENDING: Final = 20_000
 """Commands in flight past which the link says it is busy, rather than queue in memory."""
 
 Then = Callable[[Any], None]
-"""Takes the answer to one command: what Redis replied, or a `StoreError`. Must not raise."""
+"""Takes the answer to one command: what Redis replied, or a `OperationFailed`. Must not raise."""
 
 
 class Link(ABC):
@@ -38,15 +34,13 @@ class Link(ABC):
     replicas have the write (Redis WAIT).
     """
 
-    stamp: Stamp
-    """What each Redis is held against."""
     on_greet: Callable[[Call, int | None], Awaitable[None]] | None
-    """Called on each new connection to a server, before `stamp` is held against it, with a bucket
-    that lies there; None: there is none."""
+    """Called on each new connection to a server, before the guard looks at it, with a bucket that
+    lies there; None: there is none."""
     up: bool
     on_up: Callable[[], None] | None
-    refused: StampError | Unavailable | None
-    """Why the Redis that answers is not used, while that is so: it is not the region's, or lacks
+    refused: WrongServer | Unavailable | None
+    """Why the Redis that answers is not used, while that is so: it is the wrong one, or lacks
     rights."""
 
     @abstractmethod
@@ -54,7 +48,7 @@ class Link(ABC):
         """Connect, and keep connecting until it works.
 
         Raises:
-            StampError, NotDurable: this Redis must not be used.
+            WrongServer, NotDurable: this Redis must not be used.
         """
 
     @abstractmethod
@@ -93,7 +87,7 @@ class Link(ABC):
         """Send one command, whose first argument is a key, and get a future of its answer.
 
         `durable` asks for the configured durability before the answer counts. The future raises
-        `Unavailable` when Redis is away, busy, or goes away before it answers, and `StoreFault`
+        `Unavailable` when Redis is away, busy, or goes away before it answers, and `CommandFault`
         when it refuses the command.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -142,7 +136,7 @@ def settle(future: asyncio.Future[Any], reply: Any) -> None:
     """Put the answer to a command into its future."""
     if future.done():  # its caller was cancelled
         return
-    if isinstance(reply, StoreError):
+    if isinstance(reply, OperationFailed):
         future.set_exception(reply)
     else:
         future.set_result(reply)

@@ -15,10 +15,10 @@ from typing import Any, Final
 import hiredis
 import structlog
 
-from gateway.store.connection import RedisConnection, pack
-from gateway.store.errors import Unavailable
-from gateway.store.reasons import words_of
-from gateway.store.servers import Server
+from gateway.redis.connection import RedisConnection, pack
+from gateway.redis.errors import Unavailable
+from gateway.redis.reasons import words_of
+from gateway.redis.servers import Server
 from gateway.tasks import Tasks
 
 BATCH: Final = 500

@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from redis.crc import key_slot
 
-from gateway.store.keys import BUCKETS, STAMP
-
 SLOTS: Final = 16384
+BUCKETS: Final = 256
+"""Keys are named so that each lies in one of so many buckets, whose hash tag is its number."""
 
 
 class Node(NamedTuple):
@@ -45,8 +45,6 @@ def slot_of(key: str | bytes | int) -> int:
 
 BUCKET_SLOTS: Final = tuple(slot_of(f"{{{bucket}}}") for bucket in range(BUCKETS))
 """The slot of each bucket."""
-
-STAMP_SLOT: Final = slot_of(STAMP)
 
 
 def parse_nodes(text: str, asked: str) -> list[Claim]:

@@ -20,7 +20,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from gateway.store.errors import StoreError
+from gateway.redis.errors import OperationFailed
 
 PASSING: Final = frozenset(
     [
@@ -76,7 +76,8 @@ def reason_of(error: BaseException, *, tls: bool, secrets: Iterable[str] = ()) -
 
 def is_known(error: BaseException) -> bool:
     """True where the reason says all there is to know; else a traceback helps."""
-    return isinstance(error, RedisError | OSError | TimeoutError | StoreError) or _is_reset(error)
+    expected = RedisError | OSError | TimeoutError | OperationFailed
+    return isinstance(error, expected) or _is_reset(error)
 
 
 def is_refusal(error: BaseException) -> bool:
