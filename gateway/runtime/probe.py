@@ -140,7 +140,12 @@ class Probe:
     @property
     def proof_s(self) -> float:
         """Seconds since the last probe was sent that came back in time, on the way where that is
-        longest ago; -1: on some way none did yet."""
+        longest ago; -1: on some way none did yet, or none since a wrong Redis was met."""
+        if isinstance(self._link.refused, WrongServer):
+            # The right one that went before it proves nothing of what comes next.
+            for way in self._ways.values():
+                way.proved_at = None
+                way.away.clear()
         if not self._ways or any(way.proved_at is None for way in self._ways.values()):
             return -1.0
         now = self._clock.steady()

@@ -267,3 +267,18 @@ async def test_a_redis_that_answers_and_is_not_used_is_named(
     assert setup.probe.fault == fault
     setup.link.refused = None
     assert setup.probe.fault == "pubsub"
+
+
+async def test_a_wrong_redis_makes_earlier_proofs_void(setup: Setup) -> None:
+    """Where it went, too, its name went with it, and for the rest of two seconds the gateway was
+    ready on the word of the Redis before it, while it had none: it has to prove itself again."""
+    setup.heard(await setup.send())
+    away = await setup.send(answered=False)
+    assert setup.probe.proof_s == 0
+    setup.link.refused = RegionMissing("sg")
+    assert setup.probe.proof_s == -1
+    setup.link.refused = None
+    setup.heard(away)
+    assert setup.probe.proof_s == -1
+    setup.heard(await setup.send())
+    assert setup.probe.proof_s == 0
