@@ -46,7 +46,7 @@ async def everything(running: RunningWorker) -> None:
         for user in USERS[2:]:
             await stack.enter_async_context(_client(running, user, []))
         async with running.admin() as admin:
-            await admin.set_recall(running.app.id, 3600, int(time.time() * 1000))
+            await admin.change_app(running.app.id, "recall_s", 3600, int(time.time() * 1000))
 
         # direct, receipts, history
         sent = await ann.send("bob", "hello")
@@ -103,7 +103,7 @@ async def everything(running: RunningWorker) -> None:
         now = int(time.time() * 1000)
         async with running.admin() as admin:
             assert [app.id for app in await admin.list_apps()] == [running.app.id]
-            await admin.set_tier(running.app.id, "enterprise", now)
+            await admin.change_app(running.app.id, "tier", "enterprise", now)
             await admin.revoke(running.app.id, "dan", now + 1000)
             await admin.kick(running.app.id, "eve")
         await running.worker._sweeper.sweep()

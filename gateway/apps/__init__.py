@@ -1,1 +1,1 @@
-"""What an app is: its region for life, its tier, its certificates. Does no I/O."""
+"""What an app is: its region for life, its settings, its certificates. Does no I/O."""

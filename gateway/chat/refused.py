@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.apps.app import App, AppError
+from gateway.apps.app import App
+from gateway.apps.errors import AppError
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.security.sealing import SealError
 from gateway.store.blocks import TooManyBlocks

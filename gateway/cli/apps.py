@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
 
 from gateway.apps import app as apps
-from gateway.apps.app import ACCOUNTS, DEVICE_POLICIES, MAX_RECALL_S, App
+from gateway.apps.app import ACCOUNTS, App, settings_of
+from gateway.apps.settings import SETTINGS, setting
 from gateway.apps.tiers import TIERS
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import show, utc
@@ -19,22 +21,26 @@ from gateway.store.errors import AppNotFound
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Create, show and change apps.")
 
-TierArgument = Annotated[str, typer.Argument(metavar="|".join(TIERS))]
-
 
 def _record(found: App) -> dict[str, object]:
     """What is shown of an app: everything but its secrets."""
     return {
         "id": found.id,
-        "name": found.name,
         "region": found.region,
-        "tier": found.tier.name,
         "account": found.account,
         "created": utc(found.created_ms / 1000),
-        "max_token_s": found.max_token_s,
-        "device_policy": found.device_policy,
-        "recall_s": found.recall_s,
+        **settings_of(found),
     }
+
+
+def _table() -> str:
+    """The settings, for the help. Lines stay as they are after ``\\b``, which is typer's sign."""
+    rows = []
+    for each in SETTINGS.values():
+        default = f"default {each.default}" if each.has_default else "no default"
+        row = f"{each.name}: {each.kind.rule}; {default}. {each.means}"
+        rows.append(textwrap.fill(row, 76, subsequent_indent="    "))
+    return "\n\n".join(f"\b\n{row}" for row in ("The settings:", *rows))
 
 
 @app.command()
@@ -42,14 +48,6 @@ def create(
     name: Annotated[str, typer.Argument(help="A name for people.")],
     tier: Annotated[str, typer.Option(metavar="|".join(TIERS))] = "free",
     account: Annotated[str, typer.Option(metavar="|".join(ACCOUNTS))] = "global",
-    device_policy: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(DEVICE_POLICIES),
-            help="When a user has as many devices connected as the tier allows: replace the oldest "
-            "of the same platform, or refuse the new one.",
-        ),
-    ] = "replace",
     config: Config = None,
     data: Data = None,
     as_json: Json = False,
@@ -57,7 +55,8 @@ def create(
     """Create an app.
 
     The gateway's region is its home for life. Prints its id and its certificate, with which the
-    app's back end signs tokens. The certificate is not shown again.
+    app's back end signs tokens. The certificate is not shown again. `homeport app set` changes its
+    settings.
     """
 
     async def run(place: Place) -> App:
@@ -68,13 +67,12 @@ def create(
                 tier,
                 account,
                 await admin.now_ms(),
-                device_policy=device_policy,
             )
             await admin.create_app(made, made.created_ms)
         return made
 
     made = asyncio.run(run(Place.find(config, data)))
-    show(_record(made) | {"certificate": made.certificates[0]}, as_json)
+    show(_record(made) | {"certificate": made.certificates[0]}, as_json, verbatim=SETTINGS)
 
 
 @app.command("list")
@@ -112,7 +110,7 @@ def show_(
             raise AppNotFound(app_id)
         return found
 
-    show(_record(asyncio.run(run(Place.find(config, data)))), as_json)
+    show(_record(asyncio.run(run(Place.find(config, data)))), as_json, verbatim=SETTINGS)
 
 
 def _change(place: Place, app_id: str, change: Callable[[Admin, int], Awaitable[App]]) -> App:
@@ -126,54 +124,28 @@ def _change(place: Place, app_id: str, change: Callable[[Admin, int], Awaitable[
     return asyncio.run(run())
 
 
-@app.command()
-def set_tier(
+@app.command("set", epilog=_table())
+def set_(
     app_id: AppArgument,
-    tier: TierArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    value: Annotated[str | None, typer.Argument(metavar="VALUE")] = None,
+    to_default: Annotated[
+        bool, typer.Option("--default", help="Instead of VALUE: what a new app has.")
+    ] = False,
     config: Config = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Move an app to another tier. It counts at once: what is now too old is hidden."""
-    place = Place.find(config, data)
-    changed = _change(place, app_id, lambda admin, now_ms: admin.set_tier(app_id, tier, now_ms))
-    show(_record(changed), as_json)
-
-
-@app.command()
-def set_device_policy(
-    app_id: AppArgument,
-    policy: Annotated[str, typer.Argument(metavar="|".join(DEVICE_POLICIES))],
-    config: Config = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Choose what happens when a user connects one device more than the tier allows.
-
-    replace: it takes the place of the oldest connected device of its platform, and is refused
-    where there is none. refuse: it is always refused. It counts for the next connect.
-    """
+    """Change one setting of an app. Running gateways take it up at once."""
+    found = setting(name)
+    if (value is None) != to_default:
+        raise typer.BadParameter("give one of VALUE and --default", param_hint=name)
+    wanted = found.default if value is None else found.parse(value)
     place = Place.find(config, data)
     changed = _change(
-        place, app_id, lambda admin, now_ms: admin.set_device_policy(app_id, policy, now_ms)
+        place, app_id, lambda admin, now_ms: admin.change_app(app_id, name, wanted, now_ms)
     )
-    show(_record(changed), as_json)
-
-
-@app.command()
-def set_recall(
-    app_id: AppArgument,
-    seconds: Annotated[int, typer.Argument(metavar="SECONDS", min=0, max=MAX_RECALL_S)],
-    config: Config = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Choose for how long a message may be recalled or edited; 0: not at all. It counts at once."""
-    place = Place.find(config, data)
-    changed = _change(
-        place, app_id, lambda admin, now_ms: admin.set_recall(app_id, seconds, now_ms)
-    )
-    show(_record(changed), as_json)
+    show(_record(changed), as_json, verbatim=SETTINGS)
 
 
 @app.command()
@@ -183,12 +155,12 @@ def rotate_certificate(
     """Give an app a new certificate, and print it.
 
     The one before stays good until the next rotation, so give the new one to the app's back end,
-    wait for the longest token's life (max token s), and rotate once more to be rid of the old one.
+    wait for the longest token's life (max_token_s), and rotate once more to be rid of the old one.
     """
     place = Place.find(config, data)
     found = _change(place, app_id, lambda admin, now_ms: admin.rotate_certificate(app_id, now_ms))
     place.keep_certificate(found)
-    show(_record(found) | {"certificate": found.certificates[0]}, as_json)
+    show(_record(found) | {"certificate": found.certificates[0]}, as_json, verbatim=SETTINGS)
 
 
 @app.command()

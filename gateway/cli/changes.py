@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.apps.app import MAX_RECALL_S
+from gateway.apps.settings import MAX_RECALL_S
 from gateway.cli import chat
 from gateway.cli.chat import As, CaCert, Device, Target, Token, Url
 from gateway.cli.errors import CommandError

@@ -40,7 +40,7 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
 
     They are imported only now that something went wrong: it takes a second.
     """
-    from gateway.apps.app import AppError, MainlandOnly
+    from gateway.apps.errors import AppError, MainlandOnly
     from gateway.config import ConfigError
     from gateway.dev.datafolder import DevFolderError
     from gateway.dev.embedded import EmbeddedError

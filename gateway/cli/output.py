@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 import typer
 
 
-def show(record: Mapping[str, object], as_json: bool) -> None:
-    """Print `record` as one JSON object, or as aligned lines of name and value."""
+def show(
+    record: Mapping[str, object], as_json: bool, *, verbatim: Container[str] = frozenset()
+) -> None:
+    """Print `record` as one JSON object, or as aligned lines of name and value.
+
+    People see a space for each underscore, but in the names in `verbatim`, which they can type.
+    """
     if as_json:
         typer.echo(msgspec.json.encode(record))
         return
     width = max(map(len, record))
     for name, value in record.items():
-        typer.echo(f"{name.replace('_', ' '):<{width}}  {_text(value)}")
+        shown = name if name in verbatim else name.replace("_", " ")
+        typer.echo(f"{shown:<{width}}  {_text(value)}")
 
 
 def _text(value: object) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gateway.apps.app import App, AppError
+from gateway.apps.app import App
+from gateway.apps.errors import AppError
 from gateway.apps.regions import region_of
 from gateway.chat.refused import Refused, refusal
 from gateway.config import Settings

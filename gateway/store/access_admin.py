@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.apps.app import with_revoked
+from gateway.apps.settings import MAX_TOKEN_S
 from gateway.security.tokens import covering_ms
 from gateway.store import events
 from gateway.store.app_admin import AppAdmin
@@ -24,10 +25,11 @@ class AccessAdmin(AppAdmin):
         Raises:
             AppNotFound.
         """
-        app = await self._existing(app_id)
+        await self._existing(app_id)
         keys = self._keys.user(app_id, user)
-        # A token lives max_token_s at most, so after that there is nothing left to refuse. Counted
-        # from now: `before_ms` may lie ahead.
+        # No token lives longer, so after that there is nothing left to refuse. Not the app's own
+        # max_token_s: once that is raised, a token is good that was too long when it was issued.
+        # Counted from now: `before_ms` may lie ahead.
         now_ms = await self.now_ms()
         before_ms = covering_ms(now_ms) if before_ms is None else before_ms
         ahead = max(0, before_ms - now_ms)
@@ -39,7 +41,7 @@ class AccessAdmin(AppAdmin):
             keys.revoked,
             keys.channel,
             before_ms,
-            ahead + (app.max_token_s + 60) * 1000,
+            ahead + (MAX_TOKEN_S + 60) * 1000,
             events.revoked(before_ms),
         )
         await self._note("token revoke", app_id, f"{user} before {before_ms}")

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from gateway.apps.app import (
-    App,
-    with_device_policy,
-    with_new_certificate,
-    with_recall,
-    with_tier,
-)
+from gateway.apps.app import App, change, with_new_certificate
+from gateway.apps.settings import Value
 from gateway.redis.slots import BUCKETS
 from gateway.store.admin_connection import AdminConnection
 from gateway.store.directory import open_app, seal_app
@@ -54,35 +49,20 @@ class AppAdmin(AdminConnection):
         found = [await self.get_app(app_id.decode()) for app_id in ids]
         return sorted((app for app in found if app), key=lambda app: app.created_ms)
 
-    async def set_tier(self, app_id: str, tier: str, now_ms: int) -> App:
-        """Move an app to another tier, at once for reading, within a minute for the bytes.
+    async def change_app(self, app_id: str, name: str, value: Value, now_ms: int) -> App:
+        """Set one of an app's settings; `now_ms` is milliseconds since 1970.
+
+        Gateways take it up at once. A tier's time counts at once for reading, and within a minute
+        for the bytes.
 
         Raises:
-            AppNotFound, UnknownTier.
+            AppNotFound.
+            SettingError: as `gateway.apps.app.change`.
         """
-        app = await self._change(app_id, lambda app: with_tier(app, tier), now_ms)
-        await self._note("app set-tier", app_id, tier)
-        await self._make_due(app_id)
-        return app
-
-    async def set_device_policy(self, app_id: str, policy: str, now_ms: int) -> App:
-        """Say what happens when a user has too many devices; it counts for the next connect.
-
-        Raises:
-            AppNotFound, UnknownPolicy.
-        """
-        app = await self._change(app_id, lambda app: with_device_policy(app, policy), now_ms)
-        await self._note("app set-device-policy", app_id, policy)
-        return app
-
-    async def set_recall(self, app_id: str, recall_s: int, now_ms: int) -> App:
-        """Say for how many seconds a message may be recalled or edited; 0: not at all.
-
-        Raises:
-            AppNotFound, InvalidApp.
-        """
-        app = await self._change(app_id, lambda app: with_recall(app, recall_s), now_ms)
-        await self._note("app set-recall", app_id, str(recall_s))
+        app = await self._change(app_id, lambda app: change(app, name, value), now_ms)
+        await self._note("app set", app_id, f"{name} {value}")
+        if name == "tier":
+            await self._make_due(app_id)
         return app
 
     async def rotate_certificate(self, app_id: str, now_ms: int) -> App:

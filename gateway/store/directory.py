@@ -8,7 +8,8 @@ from typing import Final
 
 import structlog
 
-from gateway.apps.app import App, AppError, from_bytes, to_bytes
+from gateway.apps.app import App, from_bytes, to_bytes
+from gateway.apps.errors import AppError
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.link import Link
 from gateway.security.sealing import Kind, Sealer, SealError

@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from gateway.apps.app import AppError
+from gateway.apps.errors import AppError
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.link import Link
 from gateway.redis.slots import BUCKETS

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.apps.settings import SETTINGS
 from tests.deploy.test_watching import anchors
 from tests.deploy.tools import DEPLOY, run
 from tests.harness import PROGRAM
@@ -40,6 +41,17 @@ def test_the_readme_names_everything_that_is_there() -> None:
     named = {name.partition("/")[0] for name in re.findall(r"`([^`]+)`", cells)}
     named |= set(re.findall(r"\]\(([\w.]+)\)", text))
     assert named == {path.name for path in DEPLOY.iterdir()} - {"README.md"}
+
+
+def test_the_runbooks_table_of_settings_is_the_codes() -> None:
+    """Each setting of an app has its row, which says the same as `homeport app set --help`."""
+    text = (DEPLOY / "RUNBOOK.md").read_text()
+    _, _, rest = text.partition("\n| setting | value | default | meaning |\n|---|---|---|---|\n")
+    assert rest.partition("\n\n")[0].splitlines() == [
+        f"| `{each.name}` | {each.kind.rule} | "
+        f"{f'`{each.default}`' if each.has_default else 'none'} | {each.means} |"
+        for each in SETTINGS.values()
+    ]
 
 
 def test_the_runbooks_commands_are_commands() -> None:

@@ -161,7 +161,7 @@ async def test_changes_of_the_app_reach_its_logs(running: RunningWorker, what: s
     clock.advance(4 * DAY)
     async with running.admin() as admin:
         if what == "tier":
-            await admin.set_tier(running.app.id, "free", clock.ms)
+            await admin.change_app(running.app.id, "tier", "free", clock.ms)
         else:
             await admin.delete_app(running.app.id)
     await running.worker._sweeper.sweep()

@@ -215,7 +215,7 @@ async def test_changes_of_the_app_reach_its_logs(running: RunningWorker, change:
     running.clock.advance(4 * DAY)
     async with running.admin() as admin:
         if change == "tier":
-            await admin.set_tier(running.app.id, "free", running.clock.ms)
+            await admin.change_app(running.app.id, "tier", "free", running.clock.ms)
         else:
             await admin.delete_app(running.app.id)
     await running.worker._sweeper.sweep()

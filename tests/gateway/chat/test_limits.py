@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from gateway.apps import app as apps
 from gateway.apps.tiers import TIERS, Rate
 from gateway.chat.limits import Limits
 from gateway.config import Settings
@@ -103,7 +102,7 @@ async def test_a_change_of_tier_counts_for_the_next_request(
         running.admin() as admin,
     ):
         await blast(client, 501)
-        await admin.set_tier(running.app.id, "pro", clock.ms)
+        await admin.change_app(running.app.id, "tier", "pro", clock.ms)
         directory = running.worker._directory
         await until(lambda: directory.known(running.app.id).tier is TIERS["pro"])
         assert counted(await blast(client, 1)) == Counter(session=1)
@@ -174,8 +173,7 @@ async def test_an_app_has_a_limit_too(
     settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HP-17.1-1: of all its users together; another app does not feel it."""
-    small = {**TIERS, "pro": replace(TIERS["pro"], app=Rate(10, 30))}
-    monkeypatch.setattr(apps, "TIERS", small)
+    monkeypatch.setitem(TIERS, "pro", replace(TIERS["pro"], app=Rate(10, 30)))
     async with (
         running_worker(settings, clock=clock) as running,
         running_worker(settings, clock=clock) as other,

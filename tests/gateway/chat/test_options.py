@@ -313,7 +313,7 @@ async def test_sweeping_leaves_other_ends_as_they_are(running: RunningWorker) ->
         running.clock.advance(4)
         await running.worker._sweeper.sweep()
         async with running.admin() as admin:
-            await admin.set_tier(running.app.id, "basic", running.clock.ms)
+            await admin.change_app(running.app.id, "tier", "basic", running.clock.ms)
         await running.worker._sweeper.sweep()
         assert len(set(records(running))) == 1
         running.clock.advance(4.999)

@@ -158,7 +158,7 @@ async def test_the_window(running: RunningWorker, window: int) -> None:
     clock = running.clock
     assert clock is not None
     async with running.admin() as admin:
-        await admin.set_recall(running.app.id, window, clock.ms)
+        await admin.change_app(running.app.id, "recall_s", window, clock.ms)
     directory = running.worker._directory
     async with running.client("alice") as alice:
         await until(lambda: directory.known(running.app.id).recall_s == window)

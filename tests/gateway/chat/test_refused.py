@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.apps.app import AppError
+from gateway.apps.errors import AppError
 from gateway.chat.refused import refusal
 from gateway.redis.errors import (
     CommandFault,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.gateway.cli.conftest import Region
+from gateway.apps.settings import SETTINGS
+from tests.gateway.apps.setting_values import another, bad_texts, good
+from tests.gateway.cli.conftest import Ran, Region, run
 
 
 def test_a_created_app_is_pinned_to_its_region(region: Region) -> None:
@@ -39,35 +44,88 @@ def test_an_empty_list_is_empty_for_scripts(region: Region) -> None:
     assert "app create" in ran.err
 
 
-def test_the_tier_changes(region: Region) -> None:
-    """An operator moves an app to what it has paid for."""
-    made = region.create("--tier", "free")
-    assert region.run("app", "set-tier", made["id"], "basic", "--json").json["tier"] == "basic"
-    assert region.run("app", "show", made["id"], "--json").json["tier"] == "basic"
+# -- settings: nothing here names one to test what holds for all ---------------------------------
 
 
-def test_the_device_policy_changes(region: Region) -> None:
-    """HP-19.1-8: an operator chooses it at the creation, or later."""
-    assert region.create()["device_policy"] == "replace"
-    made = region.create("--device-policy", "refuse")
-    assert made["device_policy"] == "refuse"
-    changed = region.run("app", "set-device-policy", made["id"], "replace", "--json").json
-    assert changed["device_policy"] == "replace"
-    assert region.run("app", "show", made["id"], "--json").json["device_policy"] == "replace"
+def set_(region: Region, app: str, name: str, text: str) -> Ran:
+    """Run `homeport app set`; `text` may begin with a dash."""
+    return run("app", "set", app, name, "--json", "--config", region.config, "--", text)
 
 
-def test_the_time_to_recall_changes(region: Region) -> None:
-    """HP-13.4-6: an operator chooses it; 0 is never, and more than a week is wrong usage."""
+def test_every_setting_of_the_table_is_set_shown_kept_and_noted(region: Region) -> None:
+    """A setting that is added to the table is there for operators, and nothing else knows of it:
+    `app set`, its help, `app show`, the store, the audit, and the way back."""
+    made = region.create("--tier", "pro")
+    told = " ".join(run("app", "set", "--help").out.split())
+    noted = []
+    for name, setting in SETTINGS.items():
+        value = another(setting, made[name])
+        changed = set_(region, made["id"], name, str(value)).json
+        assert changed[name] == value
+        assert changed == region.run("app", "show", made["id"], "--json").json
+        [line] = [
+            line
+            for line in region.run("app", "show", made["id"]).out.splitlines()
+            if line.split()[0] == name
+        ]
+        assert line.endswith(f" {value}")
+        noted.append(f"{name} {value}")
+        assert f"{name}: {setting.kind.rule};" in told
+        assert setting.means in told
+        back = region.run("app", "set", made["id"], name, "--default", "--json")
+        if setting.has_default:
+            assert back.json[name] == setting.default
+            noted.append(f"{name} {setting.default}")
+        else:
+            assert (back.code, back.out) == (2, "")
+            assert f"{name} has no default; choose {setting.kind.rule}" in back.err
+    notes = [json.loads(line) for line in region.run("audit", "--json").out.splitlines()]
+    assert [
+        note["about"] for note in notes if (note["action"], note["app"]) == ("app set", made["id"])
+    ] == noted
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_set_comes_back_and_what_is_wrong_changes_nothing(
+    region: Region, data: st.DataObject
+) -> None:
+    """A value comes back with its type, once it was stored and read; a wrong one is exit code 2."""
+    one = data.draw(st.sampled_from(list(SETTINGS.values())))
+    value, wrong = data.draw(good(one)), data.draw(bad_texts(one))
+    made = region.create("--tier", "enterprise")
+    assert set_(region, made["id"], one.name, str(value)).code == 0
+    refused = set_(region, made["id"], one.name, wrong)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == f"homeport: {one.name} must be {one.kind.rule}\n"
+    shown = region.run("app", "show", made["id"], "--json").json
+    assert shown | {"certificate": made["certificate"]} == made | {one.name: value}
+    assert type(shown[one.name]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["recall", "5"], "no setting 'recall'; there are recall_s, "),
+        (["region", "cn"], "region can't be set: it is in the app's id"),
+        (["account", "mainland"], "account can't be set: where an app may be was decided by it"),
+        (["id", "03" + "0" * 30], "id can't be set: everything stored is sealed under it"),
+        (["certificate", "0" * 64], "homeport app rotate-certificate"),
+        (["recall_s", "259201"], "recall_s may be 259200 at most in tier free, which keeps"),
+        (["recall_s"], "give one of VALUE and --default"),
+        (["recall_s", "5", "--default"], "give one of VALUE and --default"),
+        ([], "NAME"),
+    ],
+)
+def test_what_cannot_be_set_says_why(region: Region, arguments: list[str], says: str) -> None:
+    """G6: an app keeps its region; a wrong name is answered with the right ones. Exit code 2."""
     made = region.create()
-    assert made["recall_s"] == 120
-    changed = region.run("app", "set-recall", made["id"], "0", "--json").json
-    assert changed["recall_s"] == 0
-    assert (
-        region.run("app", "set-recall", made["id"], "604800", "--json").json["recall_s"] == 604800
-    )
-    for wrong in ("-1", "604801", "soon"):
-        assert region.run("app", "set-recall", made["id"], wrong).code == 2
-    assert region.run("app", "show", made["id"], "--json").json["recall_s"] == 604800
+    ran = region.run("app", "set", made["id"], *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert says in ran.err
+    assert region.run("app", "show", made["id"], "--json").json == {
+        key: made[key] for key in made if key != "certificate"
+    }
 
 
 def test_rotation_keeps_the_certificate_before(region: Region) -> None:
@@ -96,8 +154,7 @@ def test_a_deleted_app_is_gone(region: Region) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["create", "shop", "--tier", "gold"], 2, "choose one of free, basic, pro, enterprise"),
-        (["create", "shop", "--device-policy", "fight"], 2, "choose one of replace, refuse"),
+        (["create", "shop", "--tier", "gold"], 2, "must be one of free, basic, pro, enterprise"),
         (["create", "shop", "--account", "mars"], 2, "choose one of mainland, global"),
         (["create", "shop", "--account", "mainland"], 1, "may only create apps in cn"),
         (["create", ""], 2, "name"),
@@ -105,8 +162,8 @@ def test_a_deleted_app_is_gone(region: Region) -> None:
         (["show", "02" + "0" * 30], 1, "belongs to region sg (Singapore)"),
         (["show", "ff" + "0" * 30], 1, "no region known here"),
         (["show", "03" + "0" * 30], 3, "no app"),
-        (["set-tier", "03" + "0" * 30, "free"], 3, "no app"),
-        (["set-device-policy", "03" + "0" * 30, "refuse"], 3, "no app"),
+        (["set", "03" + "0" * 30, "tier", "free"], 3, "no app"),
+        (["set", "02" + "0" * 30, "tier", "free"], 1, "belongs to region sg (Singapore)"),
         (["rotate-certificate", "03" + "0" * 30], 3, "no app"),
         (["delete", "03" + "0" * 30, "--yes"], 3, "no app"),
     ],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.apps.app import App, create_app
 from gateway.apps.tiers import TIERS
@@ -214,11 +214,11 @@ async def test_a_change_of_tier_counts_for_the_next_connect(
     ):
         for _ in range(FREE):
             running.worker._services.app_limit._headcount.enter(running.app.id)
-        await admin.set_tier(running.app.id, "free", clock.ms)
+        await admin.change_app(running.app.id, "tier", "free", clock.ms)
         await until(lambda: running.worker._directory.known(running.app.id).tier.name == "free")
         assert (await refusal(running, "bob")).code == codes.TOO_MANY_CONNECTIONS.number
         assert isinstance(await alice.say("bob", "x"), frames.Ok)
-        await admin.set_tier(running.app.id, "pro", clock.ms)
+        await admin.change_app(running.app.id, "tier", "pro", clock.ms)
         await until(lambda: running.worker._directory.known(running.app.id).tier.name == "pro")
         async with running.client("bob"):
             pass

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
-from gateway.apps.app import App, create_app, with_tier
+from gateway.apps.app import App, change, create_app
+from gateway.apps.tiers import Tier
 from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
 from gateway.security.keyring import Keyring
@@ -84,23 +86,25 @@ class Store:
     app: App
     keys: Keys = field(init=False)
     inboxes: InboxStore = field(init=False)
+    tier: Tier = field(init=False)
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.app.region)
+        self.tier = self.app.tier
         self.inboxes = InboxStore(self.link, self.keys)
 
     def use_tier(self, tier: str, inbox_cap: int | None = None) -> None:
         """As a gateway that has heard of the app's new tier; its cap may be another."""
-        app = with_tier(self.app, tier)
-        cap = app.tier.inbox_cap if inbox_cap is None else inbox_cap
-        self.app = replace(app, tier=replace(app.tier, inbox_cap=cap))
+        self.app = change(self.app, "tier", tier)
+        cap = self.app.tier.inbox_cap if inbox_cap is None else inbox_cap
+        self.tier = replace(self.app.tier, inbox_cap=cap)
 
     def deliver(
         self, *users: str, record: bytes = b"record", mid: bytes | None = None
     ) -> asyncio.Future[int]:
         """Store a message in the inboxes of `users`, now."""
         return self.inboxes.deliver(
-            self.app.id, self.app.tier, mid or message_id(), users, record, self.clock.ms
+            self.app.id, self.tier, mid or message_id(), users, record, self.clock.ms
         )
 
     async def fill(self, user: str, count: int) -> None:
@@ -124,7 +128,7 @@ class Store:
         """
         return await self.inboxes.attach(
             Reader(self.app.id, user, device, session(name)),
-            replace(self.app.tier, devices=1000),
+            replace(self.tier, devices=1000),
             self.clock.ms if issued_ms is None else issued_ms,
             cursor,
             self.clock.ms,
@@ -142,7 +146,7 @@ class Store:
         await acked(
             self.inboxes,
             Reader(self.app.id, user, device, session(name)),
-            self.app.tier,
+            self.tier,
             at,
             self.clock.ms,
             End(self.clock.ms, BROKEN_OFF) if closing else None,
@@ -151,7 +155,7 @@ class Store:
     async def page(self, user: str, after: Cursor | None = None, count: int = 1000) -> list[Entry]:
         """What can be read after `after`, or at all."""
         return await self.inboxes.page(
-            self.app.id, self.app.tier, user, after or Cursor("", 0, 0), self.clock.ms, count
+            self.app.id, self.tier, user, after or Cursor("", 0, 0), self.clock.ms, count
         )
 
     async def check(
@@ -228,7 +232,7 @@ class Store:
 async def open_store(url: str, keyring: Keyring, tier: str = "free") -> AsyncIterator[Store]:
     """A `Store` with an app of `tier` on the Redis at `url`, which may have been emptied."""
     clock = FakeClock()
-    app = replace(create_app("test", "sg", tier, "global", clock.ms), id=APP_ID)
+    app = msgspec.structs.replace(create_app("test", "sg", tier, "global", clock.ms), id=APP_ID)
     async with Admin.open(url, "sg", keyring) as admin:
         await admin.begin_region(again=True)
         await admin.create_app(app, clock.ms)

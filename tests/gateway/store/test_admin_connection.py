@@ -23,7 +23,7 @@ APP = create_app("shop", "sg", "free", "global", 1)
 CHANGES: dict[str, Callable[[Admin], Awaitable[object]]] = {
     "create": lambda admin: admin.create_app(APP, 1),
     "rotate": lambda admin: admin.rotate_certificate(APP.id, 2),
-    "tier": lambda admin: admin.set_tier(APP.id, "pro", 2),
+    "tier": lambda admin: admin.change_app(APP.id, "tier", "pro", 2),
     "revoke": lambda admin: admin.revoke(APP.id, "ann"),
     "revoke app": lambda admin: admin.revoke_app(APP.id),
     "revoke region": lambda admin: admin.revoke_region(),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from gateway.apps.app import App, create_app, with_tier
+from gateway.apps.app import App, change, create_app
 from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link
 from gateway.security.sealing import Sealer, SealError
@@ -92,7 +92,7 @@ async def test_a_change_is_seen_when_it_is_told(store: Store) -> None:
     directory = real(store)
     await directory.get(APP_ID)
     async with store.admin() as admin:
-        changed = await admin.set_tier(APP_ID, "pro", store.clock.ms)
+        changed = await admin.change_app(APP_ID, "tier", "pro", store.clock.ms)
         assert directory.known(APP_ID) == store.app
         await directory.reload(APP_ID)
         assert directory.known(APP_ID) == changed
@@ -104,7 +104,7 @@ async def test_a_change_is_seen_when_it_is_told(store: Store) -> None:
 async def test_a_change_told_during_a_read_is_not_missed(store: Store) -> None:
     """G4, G8: the read under way may be from before the change; the one after it is kept."""
     directory = Directory(store)
-    changed = with_tier(store.app, "pro")
+    changed = change(store.app, "tier", "pro")
     tasks = await directory.asked(directory.apps.get(APP_ID))
     tasks += await directory.asked(directory.apps.reload(APP_ID))
     assert len(directory.reads.open) == 2

@@ -421,7 +421,9 @@ async def test_an_operator_can_act_while_redis_is_full(store: Store) -> None:
             after = await admin.rotate_certificate(APP_ID, store.clock.ms)
             assert before is not None
             assert after.certificates[0] not in before.certificates
-            assert (await admin.set_tier(APP_ID, "pro", store.clock.ms)).tier.name == "pro"
+            assert (
+                await admin.change_app(APP_ID, "tier", "pro", store.clock.ms)
+            ).tier.name == "pro"
             await admin.kick(APP_ID, "ann")
             assert (await admin.facts(store.clock.now)).stamp_problem is None
             with pytest.raises(OutOfMemoryError):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import replace
 
 import pytest
 
-from gateway.apps.app import with_tier
 from gateway.apps.tiers import TIERS
 from gateway.redis.errors import CommandFault
 from gateway.store.inbox import PAGE
@@ -164,7 +162,7 @@ async def test_a_message_is_read_until_its_time_and_then_gone(store: Store, tier
     """G4: the tier's time to the millisecond for reading, and after the sweep no byte is left."""
     store.use_tier(tier)
     async with store.admin() as admin:
-        await admin.set_tier(store.app.id, tier, store.clock.ms)
+        await admin.change_app(store.app.id, "tier", tier, store.clock.ms)
     record = secrets.token_bytes(64)
     stored = await store.deliver("ann", record=record)
     for left_ms in (1000, 1):
@@ -211,18 +209,18 @@ async def test_an_upgrade_loses_nothing_still_held(store: Store) -> None:
     first = store.inbox("ann")[0][1]
     store.clock.now = (first + TIERS["free"].retention_ms + 5000) / 1000
     assert await store.page("ann") == []
-    store.app = with_tier(store.app, "pro")
+    store.use_tier("pro")
     assert [e.seq for e in await store.page("ann")] == [1, 2, 3]
     assert (await store.attach("ann")).lost is None
 
 
 async def test_a_downgrade_hides_at_once(store: Store) -> None:
     """G4: from the moment a gateway knows the new tier, its time counts."""
-    store.app = with_tier(store.app, "pro")
+    store.use_tier("pro")
     await store.fill("ann", 2)
     store.clock.advance(4 * 86_400)
     await store.fill("ann", 1)
-    store.app = with_tier(store.app, "free")
+    store.use_tier("free")
     assert [e.seq for e in await store.page("ann")] == [3]
     attached = await store.attach("ann")
     assert ([e.seq for e in attached.entries], attached.lost) == ([3], (1, 2))
@@ -254,7 +252,7 @@ async def test_the_free_tiers_cap_is_a_thousand(store: Store) -> None:
 async def test_a_lower_cap_counts_from_the_next_message_on(store: Store) -> None:
     """G5: a downgrade to a smaller inbox drops the oldest with the next message, and tells."""
     await store.fill("ann", 10)
-    store.app = replace(store.app, tier=replace(store.app.tier, inbox_cap=3))
+    store.use_tier("free", inbox_cap=3)
     await store.fill("ann", 1)
     assert [seq for seq, _ in store.inbox("ann")] == [9, 10, 11]
     assert (await store.attach("ann")).lost == (1, 8)

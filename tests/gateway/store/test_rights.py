@@ -97,7 +97,7 @@ async def test_the_runbooks_operator_can_use_the_command_line(
         app = create_app("shop", "sg", "free", "global", 1)
         await admin.create_app(app, 1)
         assert [found.id for found in await admin.list_apps()] == [app.id]
-        await admin.set_tier(app.id, "pro", 2)
+        await admin.change_app(app.id, "tier", "pro", 2)
         await admin.revoke(app.id, "bob", 3)
         await admin.kick(app.id, "bob")
         facts = await admin.facts(0.0)

@@ -1,0 +1,113 @@
+"""Why an app cannot be made, changed or read as asked.
+
+Errors::
+
+    AppError
+    +-- UnknownRegion     `region` is not in `REGIONS`
+    +-- UnknownAccount    `account` is neither "mainland" nor "global"
+    +-- MainlandOnly      an account of mainland China asked for a `region` other than cn
+    +-- InvalidApp        a `field` that no setting is has a wrong form
+    +-- SettingError      carries the setting's `name`
+        +-- UnknownSetting    there is no such setting; `known` has those that there are
+        +-- FixedField        it is a field of the app, and not one that can be set; `why`
+        +-- InvalidSetting    the value breaks the setting's `rule`
+        +-- TierTooLow        the value is above `most`, which is what the app's `tier` allows
+        +-- NoDefault         the setting has no default to go back to
+
+No text shows a value: a setting may be somebody's secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class AppError(Exception):
+    """An app cannot be made, changed or read as asked."""
+
+
+class UnknownRegion(AppError):
+    """`region` is no region's code."""
+
+    def __init__(self, region: str, known: Sequence[str]) -> None:
+        super().__init__(f"no region {region!r}; choose one of {', '.join(known)}")
+        self.region = region
+
+
+class UnknownAccount(AppError):
+    """`account` is no kind of account."""
+
+    def __init__(self, account: str, known: Sequence[str]) -> None:
+        super().__init__(f"no account kind {account!r}; choose one of {', '.join(known)}")
+        self.account = account
+
+
+class MainlandOnly(AppError):
+    """An account of mainland China asked for an app in `region`."""
+
+    def __init__(self, region: str) -> None:
+        super().__init__(
+            f"an account of mainland China may only create apps in cn, not in {region}; "
+            "create the app in cn, its users may connect from anywhere"
+        )
+        self.region = region
+
+
+class InvalidApp(AppError):
+    """`field` is the name of the field at fault; the text never shows its value."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"the app's {field} must be {rule}")
+        self.field = field
+
+
+class SettingError(AppError):
+    """`name` is the setting that cannot be changed as asked."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
+class UnknownSetting(SettingError):
+    """There is no setting `name`. `known` are those that there are, the most similar first."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(name, f"no setting {name!r}; there are {', '.join(known)}")
+        self.known = tuple(known)
+
+
+class FixedField(SettingError):
+    """`name` is a field of an app that nobody can set, because of `why`."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, f"{name} can't be set: {why}")
+        self.why = why
+
+
+class InvalidSetting(SettingError):
+    """The value is not what `rule` says."""
+
+    def __init__(self, name: str, rule: str) -> None:
+        super().__init__(name, f"{name} must be {rule}")
+        self.rule = rule
+
+
+class TierTooLow(SettingError):
+    """`tier` is the name of the app's tier, `most` the highest value that it allows."""
+
+    def __init__(self, name: str, tier: str, most: int, why: str) -> None:
+        super().__init__(
+            name,
+            f"{name} may be {most} at most in tier {tier}, which {why}; "
+            f"choose a lower {name}, or a higher tier",
+        )
+        self.tier = tier
+        self.most = most
+
+
+class NoDefault(SettingError):
+    """The setting has no default, so it must be given a value."""
+
+    def __init__(self, name: str, rule: str) -> None:
+        super().__init__(name, f"{name} has no default; choose {rule}")
