@@ -269,7 +269,8 @@ class Client(WebSocketClient):
 
         def joined(answer: frames.Ok | frames.Error) -> None:
             if isinstance(answer, frames.Ok):
-                self._seat = (answer.result.epoch or "", answer.result.seq or 0)
+                told = codec.decode_answer(frames.RoomJoin, answer)
+                self._seat = (told.epoch, told.seq)
             else:
                 self._total.refused["rejoin" if self._seat is not None else "join"] += 1
             answered(answer)

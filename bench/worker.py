@@ -32,7 +32,7 @@ from bench.pace import Pace, moments
 from bench.record import Recorder
 from bench.sockets import Dialer
 from bench.stamp import SIZE as STAMP_SIZE
-from protocol import frames
+from protocol import codec, frames
 from protocol.limits import MAX_GROUP_CHANGE, SUBPROTOCOL
 
 PATIENCE_S: Final = 10.0
@@ -83,8 +83,7 @@ class Worker:
     async def _create_group(self, client: Client) -> None:
         name = f"bench-{self._setup.run:x}-{client.who.index}"
         made = await self._ask(client, lambda id: frames.GroupCreate(id, name, "bench"))
-        assert made.result.id is not None
-        group = made.result.id.hex()
+        group = codec.decode_answer(frames.GroupCreate, made).id
         for start in range(0, len(client.who.group), MAX_GROUP_CHANGE):
             users = list(client.who.group[start : start + MAX_GROUP_CHANGE])
             await self._ask(client, partial(frames.GroupAdd, group=group, users=users))

@@ -5,23 +5,40 @@ Errors::
     FrameError               carries `code` and `request_id`
     +-- MalformedFrame       not one whole MessagePack array: the connection can't be trusted
     +-- UnknownType          a whole array, with a type this side does not know
-    +-- InvalidField         a known type, with a field missing or wrong
+    +-- InvalidField         a known type, or an answer, with a field missing or wrong
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar, get_args
+from types import NoneType
+from typing import Any, Final, TypeVar, cast, get_args
 
 import msgspec
 
 from protocol import codes
-from protocol.frames import NO_REQUEST, ClientFrame, Message, Push, RoomPush, ServerFrame
+from protocol.frames import (
+    ANSWERS,
+    NO_REQUEST,
+    Answer,
+    ClientFrame,
+    Message,
+    Ok,
+    Push,
+    Request,
+    RoomPush,
+    ServerFrame,
+)
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _client_decoder: Final[msgspec.msgpack.Decoder[ClientFrame]] = msgspec.msgpack.Decoder(ClientFrame)
 _server_decoder: Final[msgspec.msgpack.Decoder[ServerFrame]] = msgspec.msgpack.Decoder(ServerFrame)
 _message_decoder: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
+_answer_decoders: Final[dict[type[Request[Any]], msgspec.msgpack.Decoder[Any]]] = {
+    request: msgspec.msgpack.Decoder(answer)
+    for request, answer in ANSWERS.items()
+    if answer is not NoneType
+}
 _outline_decoder: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 _WITHOUT_ID: Final = frozenset(
@@ -61,7 +78,7 @@ class UnknownType(FrameError):
 
 
 class InvalidField(FrameError):
-    """A known type with a wrong field: answer, and keep the connection."""
+    """A known type, or an answer, with a wrong field: answer, and keep the connection."""
 
 
 encode = _encoder.encode
@@ -92,6 +109,28 @@ def decode_server(data: bytes) -> ServerFrame:
         raise _explain(data, error) from None
 
 
+_OK: Final = Ok.__struct_config__.tag
+
+
+def encode_ok(request_id: int, answer: msgspec.Struct | None) -> bytes:
+    """Encode an `Ok` with the answer that `protocol.frames.ANSWERS` names for the request."""
+    return _encoder.encode((_OK, request_id, answer))
+
+
+def decode_answer(request: type[Request[Answer]], ok: Ok) -> Answer:
+    """What `ok` says to a request of this type; None where nothing is said, whatever is there.
+
+    Raises:
+        InvalidField: it is no such answer.
+    """
+    decoder = _answer_decoders.get(request)
+    try:
+        return cast(Answer, decoder and decoder.decode(ok.result))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        name = request.__name__.lower()
+        raise InvalidField(f"answer to {name}: {_told(error)}", ok.id) from None
+
+
 def _explain(data: bytes, error: Exception) -> FrameError:
     """Find out which of the three errors it is. Only bad input pays for this second look."""
     try:
@@ -108,10 +147,14 @@ def _explain(data: bytes, error: Exception) -> FrameError:
         request_id = NO_REQUEST
     if isinstance(error, msgspec.ValidationError) and str(error).endswith("`$[0]`"):
         return UnknownType(f"frame type {kind} is not known here", request_id)
+    return InvalidField(f"frame type {kind}: {_told(error)}", request_id)
+
+
+def _told(error: Exception) -> str:
+    """What is wrong with a field, without its value."""
     if isinstance(error, msgspec.ValidationError):  # its text names types and places
-        told = _ENUM_VALUE.sub("Invalid value", str(error))  # and this one value
-        return InvalidField(f"frame type {kind}: {told}", request_id)
-    return InvalidField(f"frame type {kind}: a text is not UTF-8, or nests too deeply", request_id)
+        return _ENUM_VALUE.sub("Invalid value", str(error))  # and this one value
+    return "a text is not UTF-8, or nests too deeply"
 
 
 def _read(raw: msgspec.Raw, type_: type[_F]) -> _F | None:

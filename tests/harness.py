@@ -35,7 +35,7 @@ from gateway.runtime.worker import Worker
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
-from protocol import codec, frames
+from protocol import codec, codes, frames
 from protocol.limits import PATH, SUBPROTOCOL
 from tests.inside import Inside
 
@@ -101,8 +101,12 @@ class RawClient:
     connected: frames.Connected
     """What the server said, once `connect` is done."""
 
+    passed: list[frames.ServerFrame]
+    """What came before answers to requests, and was not taken by `next` yet."""
+
     def __init__(self, websocket: ClientConnection) -> None:
         self.websocket = websocket
+        self.passed = []
         self._next_id = 0
 
     @classmethod
@@ -138,12 +142,48 @@ class RawClient:
         assert isinstance(frame, kind), frame
         return frame
 
-    async def until(self, kind: type[_F]) -> _F:
+    async def until(self, kind: type[_F] | tuple[type[_F], ...]) -> _F:
         """The next frame of `kind`; others before it are passed over."""
         while True:
             frame = await self.receive()
             if isinstance(frame, kind):
                 return frame
+
+    async def next(self, kind: type[_F] | tuple[type[_F], ...]) -> _F:
+        """As `until`, and looks first through what came before answers."""
+        for frame in self.passed:
+            if isinstance(frame, kind):
+                self.passed.remove(frame)
+                return frame
+        return await self.until(kind)
+
+    async def answer(
+        self, request: type[frames.Request[Any]], *fields: Any, **more: Any
+    ) -> frames.Ok | frames.Error:
+        """Send a request of these fields, which follow its id, and return its ok or error."""
+        request_id = self.request_id()
+        await self.websocket.send(codec.encode(request(request_id, *fields, **more)))
+        while True:
+            frame = await self.receive()
+            if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
+                return frame
+            self.passed.append(frame)
+
+    async def ask(
+        self, request: type[frames.Request[frames.Answer]], *fields: Any, **more: Any
+    ) -> frames.Answer:
+        """As `answer`, of what must be answered with ok; returns what it says."""
+        answer = await self.answer(request, *fields, **more)
+        assert isinstance(answer, frames.Ok), answer
+        return codec.decode_answer(request, answer)
+
+    async def refused(
+        self, request: type[frames.Request[Any]], *fields: Any, **more: Any
+    ) -> codes.ErrorCode:
+        """As `answer`, of what must be refused; returns why."""
+        answer = await self.answer(request, *fields, **more)
+        assert isinstance(answer, frames.Error), answer
+        return codes.ERRORS[answer.code]
 
     async def connect(
         self, token: str | None, device: str = "d1", **fields: Any
@@ -156,14 +196,9 @@ class RawClient:
     async def say(
         self, to: str, text: str, client_id: str | None = None
     ) -> frames.Ok | frames.Error:
-        """Send a text message and return its answer; frames before it are passed over."""
-        request_id = self.request_id()
-        name = client_id or f"c{request_id}-{os.urandom(4).hex()}"
-        await self.send(frames.Send(request_id, name, to, "text", text.encode()))
-        while True:
-            frame = await self.receive()
-            if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
-                return frame
+        """Send a text message and return its answer."""
+        name = client_id or f"c-{os.urandom(8).hex()}"
+        return await self.answer(frames.Send, name, to, "text", text.encode())
 
     async def closed(self) -> int:
         """The code that the server closes with; frames before it are passed over."""
@@ -177,6 +212,12 @@ class RawClient:
     async def close_reason(self) -> str:
         """The reason of the close; call `closed` first."""
         return self.websocket.close_reason or ""
+
+
+def accepted(answer: frames.Ok | frames.Error) -> frames.Accepted:
+    """What a send was answered with, which must be ok."""
+    assert isinstance(answer, frames.Ok), answer
+    return codec.decode_answer(frames.Send, answer)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from gateway.chat.refused import Refused
 from gateway.chat.requests import Caller, Handlers
 from gateway.store.blocks import BlockStore
 from protocol import codes, frames
-from protocol.frames import Result
+from protocol.frames import BlockList
 from protocol.ids import is_user_id
 
 
@@ -31,15 +31,15 @@ class BlockChat:
             frames.Blocks: self._list,
         }
 
-    async def _block(self, caller: Caller, frame: frames.Block) -> Result:
+    async def _block(self, caller: Caller, frame: frames.Block) -> None:
         """Raises Refused: unknown_recipient, invalid_field, too_many_blocks."""
-        return await self._change(caller, frame.user, blocked=True)
+        await self._change(caller, frame.user, blocked=True)
 
-    async def _unblock(self, caller: Caller, frame: frames.Unblock) -> Result:
+    async def _unblock(self, caller: Caller, frame: frames.Unblock) -> None:
         """Raises Refused: unknown_recipient, invalid_field."""
-        return await self._change(caller, frame.user, blocked=False)
+        await self._change(caller, frame.user, blocked=False)
 
-    async def _change(self, caller: Caller, other: str, blocked: bool) -> Result:
+    async def _change(self, caller: Caller, other: str, blocked: bool) -> None:
         if not is_user_id(other):
             raise Refused(codes.UNKNOWN_RECIPIENT, "`user` is not a user id.")
         if other == caller.user:
@@ -47,7 +47,6 @@ class BlockChat:
         await self._blocks.change(
             caller.app.id, caller.app.tier, caller.user, other, blocked, self._clock_ms()
         )
-        return Result()
 
-    async def _list(self, caller: Caller, _: frames.Blocks) -> Result:
-        return Result(blocks=await self._blocks.list(caller.app.id, caller.user))
+    async def _list(self, caller: Caller, _: frames.Blocks) -> BlockList:
+        return BlockList(await self._blocks.list(caller.app.id, caller.user))

@@ -24,7 +24,7 @@ from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore, Talk
 from gateway.store.log import LogStore
 from protocol import codec, codes, frames
-from protocol.frames import GroupInfo, GroupMember, Message, Result
+from protocol.frames import GroupCreated, GroupInfo, GroupMember, GroupPage, Message
 from protocol.ids import GROUP, group_id, group_of, notice_id
 
 NOTICE_KIND: Final = "homeport.group"
@@ -154,7 +154,7 @@ class GroupChat:
 
     # -- changes -----------------------------------------------------------------------------------
 
-    async def _create(self, caller: Caller, frame: frames.GroupCreate) -> Result:
+    async def _create(self, caller: Caller, frame: frames.GroupCreate) -> GroupCreated:
         app, user = caller.app, caller.user
         group = group_id(app.id, user, frame.client_id)
         sealed = self._seal(app, group, frame.name)
@@ -164,61 +164,57 @@ class GroupChat:
             group,
             lambda old: rules.create(old, user, frame.name, sealed, frame.members, limit),
         )
-        return Result(id=bytes.fromhex(group))
+        return GroupCreated(group)
 
-    async def _rename(self, caller: Caller, frame: frames.GroupRename) -> Result:
+    async def _rename(self, caller: Caller, frame: frames.GroupRename) -> None:
         sealed = self._seal(caller.app, frame.group, frame.name)
 
         def decide(group: Group | None) -> rules.Decision:
             old = self._name(caller.app, group)
             return rules.rename(group, caller.user, old, frame.name, sealed)
 
-        return await self._change(caller, frame.group, decide)
+        await self._change(caller, frame.group, decide)
 
-    async def _delete(self, caller: Caller, frame: frames.GroupDelete) -> Result:
-        return await self._change(
-            caller, frame.group, lambda group: rules.delete(group, caller.user)
-        )
+    async def _delete(self, caller: Caller, frame: frames.GroupDelete) -> None:
+        await self._change(caller, frame.group, lambda group: rules.delete(group, caller.user))
 
-    async def _add(self, caller: Caller, frame: frames.GroupAdd) -> Result:
+    async def _add(self, caller: Caller, frame: frames.GroupAdd) -> None:
         def decide(group: Group | None) -> rules.Decision:
             name, limit = self._name(caller.app, group), caller.app.tier.group_members
             return rules.add(group, caller.user, frame.users, name, limit)
 
-        return await self._change(caller, frame.group, decide)
+        await self._change(caller, frame.group, decide)
 
-    async def _remove(self, caller: Caller, frame: frames.GroupRemove) -> Result:
-        return await self._change(
+    async def _remove(self, caller: Caller, frame: frames.GroupRemove) -> None:
+        await self._change(
             caller, frame.group, lambda group: rules.remove(group, caller.user, frame.users)
         )
 
-    async def _leave(self, caller: Caller, frame: frames.GroupLeave) -> Result:
-        return await self._change(
-            caller, frame.group, lambda group: rules.leave(group, caller.user)
-        )
+    async def _leave(self, caller: Caller, frame: frames.GroupLeave) -> None:
+        await self._change(caller, frame.group, lambda group: rules.leave(group, caller.user))
 
-    async def _role(self, caller: Caller, frame: frames.GroupRole) -> Result:
-        return await self._change(
+    async def _role(self, caller: Caller, frame: frames.GroupRole) -> None:
+        await self._change(
             caller,
             frame.group,
             lambda group: rules.set_role(group, caller.user, frame.user, frame.role),
         )
 
-    async def _mute(self, caller: Caller, frame: frames.GroupMute) -> Result:
-        return await self._change(
+    async def _mute(self, caller: Caller, frame: frames.GroupMute) -> None:
+        await self._change(
             caller,
             frame.group,
             lambda group: rules.mute(group, caller.user, frame.user, frame.muted),
         )
 
-    async def _change(self, caller: Caller, group_id: str, decide: Decide) -> Result:
+    async def _change(self, caller: Caller, group_id: str, decide: Decide) -> None:
         """Do it and tell all members, or find it done already and make sure that all were told."""
         app = caller.app
         for _ in range(ATTEMPTS):
             group = await self._groups.settled(app, group_id)
             decision = decide(group)
             if decision is None:
-                return Result()
+                return
             change, notice = decision
             now_ms = self._clock_ms()
             version = now_ms if group is None else group.version + 1
@@ -228,19 +224,19 @@ class GroupChat:
             record = self._records.make(app, message, message.to)
             if await self._groups.change(app, group_id, group, change, version, mid, record):
                 await self._groups.settled(app, group_id)
-                return Result()
+                return
         raise Unavailable("group_contention")
 
     # -- asking ------------------------------------------------------------------------------------
 
-    async def _get(self, caller: Caller, frame: frames.GroupGet) -> Result:
+    async def _get(self, caller: Caller, frame: frames.GroupGet) -> GroupInfo:
         group, me = rules.me_in(await self._groups.current(caller.app, frame.group), caller.user)
         rest = sorted(user for user in group.members if user > frame.after)
         page = [
             GroupMember(user, group.members[user].role, group.members[user].muted)
             for user in rest[:MEMBERS_PAGE]
         ]
-        info = GroupInfo(
+        return GroupInfo(
             group.id,
             group.version,
             self._name(caller.app, group),
@@ -250,9 +246,8 @@ class GroupChat:
             page,
             len(rest) > MEMBERS_PAGE,
         )
-        return Result(group=info)
 
-    async def _list(self, caller: Caller, frame: frames.GroupList) -> Result:
+    async def _list(self, caller: Caller, frame: frames.GroupList) -> GroupPage:
         found, after = await self._groups.of_user(
             caller.app.id, caller.user, frame.after, GROUPS_PAGE
         )
@@ -267,7 +262,7 @@ class GroupChat:
             )
             for each in found
         ]
-        return Result(groups=infos, after=after)
+        return GroupPage(infos, after)
 
     # -- names -------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from gateway.chat.requests import Caller, Handlers
 from gateway.security.sealing import Tampered
 from gateway.store.log import LogStore
 from protocol import codec, codes
-from protocol.frames import Entry, Forget, History, Place, Result
+from protocol.frames import Entry, Forget, History, HistoryPage, Place
 from protocol.ids import GROUP
 from protocol.limits import MAX_FRAME_BYTES
 
@@ -47,7 +47,7 @@ class HistoryChat:
         """For the worker's table."""
         return {History: self.page, Forget: self.forget}
 
-    async def page(self, caller: Caller, frame: History) -> Result:
+    async def page(self, caller: Caller, frame: History) -> HistoryPage:
         """A page of a conversation.
 
         Raises:
@@ -77,12 +77,12 @@ class HistoryChat:
                 continue
             size += len(message) + _PLACE_BYTES
             if entries and size > MAX_PAGE_BYTES:
-                return Result(history=tuple(entries), next=entries[-1].place)
+                return HistoryPage(tuple(entries), entries[-1].place)
             place = Place(entry.ms, entry.seq)
             entries.append(Entry(place, codec.decode_message(message)))
-        return Result(history=tuple(entries), next=page.next)
+        return HistoryPage(tuple(entries), page.next)
 
-    async def forget(self, caller: Caller, frame: Forget) -> Result:
+    async def forget(self, caller: Caller, frame: Forget) -> None:
         """Hide a conversation from the caller, up to a place.
 
         Raises:
@@ -90,7 +90,6 @@ class HistoryChat:
         """
         conversation = await self._conversation(caller, frame.peer)
         await self._logs.forget(caller.app.id, conversation, caller.user, frame.upto)
-        return Result()
 
     async def _conversation(self, caller: Caller, peer: str) -> str:
         """Raises `Refused`: unknown_recipient; of a group also unknown_group, not_a_member."""

@@ -15,10 +15,10 @@ from gateway.store.presence import PresenceStore
 from protocol import codes
 from protocol.frames import (
     PresenceGet,
+    PresenceList,
     PresenceSet,
     PresenceSubscribe,
     PresenceUnsubscribe,
-    Result,
     UserPresence,
 )
 from protocol.ids import is_user_id
@@ -82,33 +82,31 @@ class PresenceChat:
             PresenceGet: self._get,
         }
 
-    async def _set(self, caller: Caller, frame: PresenceSet) -> Result:
+    async def _set(self, caller: Caller, frame: PresenceSet) -> None:
         app, user, sealed = caller.app, caller.user, None
         if frame.status is not None:
             sealed = self._statuses.seal(app, user, frame.status, self._clock_ms())
         await self._store.set(app.id, user, caller.device, frame.state, sealed)
-        return Result()
 
-    async def _subscribe(self, caller: Caller, frame: PresenceSubscribe) -> Result:
+    async def _subscribe(self, caller: Caller, frame: PresenceSubscribe) -> PresenceList:
         """Raises Refused: invalid_field, too_many_subscriptions."""
         _check(frame.users)
         states = await self._hub.watch(
             caller.app.id, caller.user, caller.session, frame.users, frame.expires
         )
-        return Result(presence=tuple(states))
+        return PresenceList(tuple(states))
 
-    async def _unsubscribe(self, caller: Caller, frame: PresenceUnsubscribe) -> Result:
+    async def _unsubscribe(self, caller: Caller, frame: PresenceUnsubscribe) -> None:
         """Raises Refused: invalid_field."""
         _check(frame.users)
         self._hub.unwatch(caller.app.id, caller.session, frame.users)
-        return Result()
 
-    async def _get(self, caller: Caller, frame: PresenceGet) -> Result:
+    async def _get(self, caller: Caller, frame: PresenceGet) -> PresenceList:
         """Raises Refused: invalid_field."""
         _check(frame.users)
         users = tuple(dict.fromkeys(frame.users))
         states = await self._hub.look(caller.app.id, caller.user, caller.session, users)
-        return Result(presence=tuple(states))
+        return PresenceList(tuple(states))
 
 
 def _check(users: Sequence[str]) -> None:

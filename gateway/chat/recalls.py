@@ -26,7 +26,7 @@ from gateway.store.audience import Audience
 from gateway.store.inbox import NO_TALK, InboxStore
 from gateway.store.replacing import Changed, RewriteStore, Where
 from protocol import codec, codes
-from protocol.frames import Edit, EditNotice, Extra, Message, Recall, RecallNotice, Result
+from protocol.frames import Edit, EditNotice, Extra, Message, Recall, RecallNotice
 from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
 from protocol.ids import GROUP, notice_id
 from protocol.limits import MAX_EDITS
@@ -71,7 +71,7 @@ class RecallChat:
         """For the worker's table."""
         return {Recall: self.recall, Edit: self.edit}
 
-    async def recall(self, caller: Caller, frame: Recall) -> Result:
+    async def recall(self, caller: Caller, frame: Recall) -> None:
         """Take a message back.
 
         Raises:
@@ -85,7 +85,7 @@ class RecallChat:
                 raise Refused(codes.NOT_YOURS)
             if message.kind == RECALL_KIND:  # so it is to be finished
                 await self._spread(caller, talk, message, record, RECALLED)
-                return Result()
+                return
             self._in_time(caller, message)
             told = RecallNotice(message.id, message.sender, message.time, caller.user)
             ends = message.extra.expires if message.extra is not None else None
@@ -96,10 +96,10 @@ class RecallChat:
                 extra=Extra(expires=ends) if ends is not None else None,
             )
             if await self._swap(caller, talk, where, message, gone, RECALLED):
-                return Result()
+                return
         raise Unavailable("message_contention")
 
-    async def edit(self, caller: Caller, frame: Edit) -> Result:
+    async def edit(self, caller: Caller, frame: Edit) -> None:
         """Give a message another text.
 
         Raises:
@@ -117,7 +117,7 @@ class RecallChat:
             if message.body == frame.body:  # it says so already, and is to be finished
                 if edits:
                     await self._spread(caller, talk, message, record, edits)
-                return Result()
+                return
             if message.kind != "text":
                 raise Refused(codes.NOT_TEXT)
             self._in_time(caller, message)
@@ -126,7 +126,7 @@ class RecallChat:
             extra = replace(message.extra or Extra(), edits=edits + 1, edited=self._clock_ms())
             edited = replace(message, body=frame.body, extra=extra)
             if await self._swap(caller, talk, where, message, edited, edits + 1):
-                return Result()
+                return
         raise Unavailable("message_contention")
 
     # -- what is there -----------------------------------------------------------------------------

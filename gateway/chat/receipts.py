@@ -13,7 +13,6 @@ from gateway.chat.relay import Relay
 from gateway.chat.requests import Caller, Handlers
 from gateway.store.receipts import Marks, ReceiptStore
 from protocol import codes, frames
-from protocol.frames import Result
 from protocol.ids import GROUP, peer_of
 from protocol.limits import MAX_RECEIPT_ROWS, MAX_UNREAD_ROWS
 
@@ -37,7 +36,7 @@ class ReceiptChat:
             frames.Unread: self._unread,
         }
 
-    async def _mark(self, caller: Caller, frame: frames.Mark) -> Result:
+    async def _mark(self, caller: Caller, frame: frames.Mark) -> None:
         app, user = caller.app, caller.user
         # To have read is to have got.
         claimed = Marks(max(frame.delivered, frame.read), frame.read)
@@ -46,7 +45,7 @@ class ReceiptChat:
         conversation, others = await self._others(caller, frame.peer)
         raised = await self._store.mark(app.id, user, conversation, claimed)
         if raised is None:
-            return Result()
+            return
         told: list[tuple[str, str]] = []
         if raised.rose and len(others) <= MAX_RECEIPT_ROWS:
             # What each hearer calls the conversation: the group, or the other one's id.
@@ -65,15 +64,14 @@ class ReceiptChat:
             ),
             return_exceptions=True,
         )
-        return Result()
 
-    async def _receipts(self, caller: Caller, frame: frames.Receipts) -> Result:
+    async def _receipts(self, caller: Caller, frame: frames.Receipts) -> frames.Reach:
         conversation, others = await self._others(caller, frame.peer)
         marks = await self._store.marks(caller.app.id, conversation, others)
         furthest = nlargest(
             MAX_RECEIPT_ROWS, marks.items(), key=lambda row: (row[1].read, row[1].delivered)
         )
-        reach = frames.Reach(
+        return frames.Reach(
             [(user, each.delivered, each.read) for user, each in furthest],
             (
                 len(others),
@@ -81,14 +79,13 @@ class ReceiptChat:
                 sum(each.read >= frame.time for each in marks.values()),
             ),
         )
-        return Result(receipts=reach)
 
-    async def _unread(self, caller: Caller, _: frames.Unread) -> Result:
+    async def _unread(self, caller: Caller, _: frames.Unread) -> frames.UnreadCounts:
         counts, more = await self._store.unread(
             caller.app.id, caller.app.tier, caller.user, self._clock_ms(), MAX_UNREAD_ROWS
         )
         rows = [(peer_of(caller.user, talk), count) for talk, count in counts.items()]
-        return Result(unread=frames.Counts(rows, more))
+        return frames.UnreadCounts(rows, more)
 
     async def _others(self, caller: Caller, peer: str) -> tuple[str, Sequence[str]]:
         """The conversation that the caller calls `peer`, and everyone else in it.

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+
 from gateway.apps.app import App
-from protocol.frames import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,11 @@ class Caller:
     session: str
 
 
-Handler = Callable[[Caller, Any], Awaitable[Result]]
-"""Does what a frame asks. Raises `Refused`, or `OperationFailed`, to say no."""
+Handler = Callable[[Caller, Any], Awaitable[Struct | None]]
+"""Does what a frame asks, and returns the answer that `protocol.frames.ANSWERS` names for it.
+
+Raises `Refused`, or `OperationFailed`, to say no.
+"""
 
 Handlers = dict[type, Handler]
 """By the type of the frame."""

@@ -16,8 +16,8 @@ from protocol import codes
 from protocol.frames import (
     Message,
     Priority,
-    Result,
     RoomJoin,
+    RoomJoined,
     RoomLeave,
     RoomSend,
     RoomSet,
@@ -63,7 +63,7 @@ class RoomChat:
         """By the type of the frame."""
         return {RoomJoin: self.join, RoomLeave: self.leave, RoomSet: self.set}
 
-    async def join(self, caller: Caller, frame: RoomJoin) -> Result:
+    async def join(self, caller: Caller, frame: RoomJoin) -> RoomJoined:
         """Take a seat; its pushes begin behind the answer.
 
         Raises:
@@ -105,17 +105,16 @@ class RoomChat:
         asyncio.get_running_loop().call_soon(
             self._audience.open, caller.session, room, seat, start, joined
         )
-        return Result(epoch=joined.epoch, seq=start, members=joined.members)
+        return RoomJoined(joined.epoch, start, joined.members)
 
-    async def leave(self, caller: Caller, frame: RoomLeave) -> Result:
+    async def leave(self, caller: Caller, frame: RoomLeave) -> None:
         """Give the seat up. Raises as `join` does."""
         room = _checked(frame.room)
         self._audience.leave(caller.session, room)
         seat = f"{caller.user}:{caller.device}"
         await self._store.leave(caller.app.id, room, seat, self._clock_ms())
-        return Result()
 
-    async def set(self, caller: Caller, frame: RoomSet) -> Result:
+    async def set(self, caller: Caller, frame: RoomSet) -> None:
         """Create a room, or change who may write there.
 
         Raises:
@@ -133,7 +132,6 @@ class RoomChat:
             frame.admins,
             self._clock_ms(),
         )
-        return Result()
 
     def send(
         self, app: App, user: str, frame: Send | RoomSend

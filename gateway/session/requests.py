@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
+from msgspec import Struct
 
 from gateway.apps.app import App
 from gateway.bucket import TokenBucket
@@ -32,8 +33,8 @@ _log = structlog.get_logger("session")
 class Asker(Protocol):
     """The session that the requests are of."""
 
-    def send(self, frame: frames.ServerFrame) -> None:
-        """Answer; says nothing once the session has ended."""
+    def answer(self, request_id: int, answer: Struct | None) -> None:
+        """Answer with ok; says nothing once the session has ended."""
 
     def refuse(self, request_id: int, refused: Refused) -> None:
         """Answer with an error."""
@@ -107,8 +108,7 @@ class Requests:
         error = stored.exception()
         if error is None:
             self._services.counts.accepted += 1
-            result = frames.Result(id=mid, time=stored.result())
-            self._asker.send(frames.Ok(request_id, result))
+            self._asker.answer(request_id, frames.Accepted(mid, stored.result()))
         elif isinstance(error, OperationFailed):
             self._asker.refuse(request_id, refusal(error))
         elif isinstance(error, Refused):
@@ -125,13 +125,13 @@ class Requests:
             caller = Caller(self._app(), reader.user, reader.device, reader.session)
             self._allowance.request(caller.app.tier)
             self._admit(frame)
-            result = await handler(caller, frame)
+            answer = await handler(caller, frame)
         except Refused as refused:
             self._asker.refuse(frame.id, refused)
         except (OperationFailed, SealError) as error:
             self._asker.refuse(frame.id, refusal(error))
         else:
-            self._asker.send(frames.Ok(frame.id, result))
+            self._asker.answer(frame.id, answer)
         finally:
             self._answered()
 

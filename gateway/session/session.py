@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
+from msgspec import Struct
 
 from gateway.apps.app import App
 from gateway.chat.refused import Refused, refusal
@@ -362,7 +363,7 @@ class Session:
             return
         self._identity = identity
         self._deadlines.renewed(identity.expires_s, wall)
-        self.send(frames.Ok(frame.id, frames.Result(expires=identity.expires_s)))
+        self.answer(frame.id, frames.Renewed(identity.expires_s))
         self._services.wheel.schedule(self, self._next_visit(self._deadlines, now, wall))
 
     def _on_ping(self, _: frames.Ping) -> None:
@@ -492,6 +493,11 @@ class Session:
         """Send a frame, unless the session has ended."""
         if not self._closed():
             self._wire.send(Payload(codec.encode(frame)))
+
+    def answer(self, request_id: int, answer: Struct | None) -> None:
+        """Answer a request with ok, unless the session has ended."""
+        if not self._closed():
+            self._wire.send(Payload(codec.encode_ok(request_id, answer)))
 
     def _named(self) -> dict[str, str]:
         """The fields of a line in the log that say of whom it is, by hashed names."""

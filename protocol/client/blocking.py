@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-
 from protocol.client import checks
-from protocol.client.errors import ClientError
-from protocol.frames import Block, Blocks, ClientFrame, Result, Unblock
+from protocol.client.outgoing import Outgoing
+from protocol.frames import Block, Blocks, Unblock
 
 
-class BlockRequests(ABC):
+class BlockRequests:
     """What `Client` can do about users whose messages it does not want. Raises as `Client.send`."""
 
-    @abstractmethod
-    async def _request(
-        self, make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""
-    ) -> Result:
-        """Ask one request; see `Client`."""
+    _outgoing: Outgoing
 
     async def block(self, user: str, *, timeout: float | None = 30) -> None:
         """Have what `user` sends to this one refused, from now on and on all devices.
@@ -26,16 +19,13 @@ class BlockRequests(ABC):
         `send` does.
         """
         checks.text("user", user)
-        await self._request(lambda id: Block(id, user), timeout)
+        await self._outgoing.request(Block, user, timeout=timeout)
 
     async def unblock(self, user: str, *, timeout: float | None = 30) -> None:
         """Take a block back; there need not be one. Raises as `send` does."""
         checks.text("user", user)
-        await self._request(lambda id: Unblock(id, user), timeout)
+        await self._outgoing.request(Unblock, user, timeout=timeout)
 
     async def blocks(self, *, timeout: float | None = 30) -> tuple[str, ...]:
         """Whom this user blocks, sorted. Raises as `send` does."""
-        result = await self._request(Blocks, timeout)
-        if result.blocks is None:
-            raise ClientError("the server's ok has no list of blocks")
-        return result.blocks
+        return (await self._outgoing.request(Blocks, timeout=timeout)).users

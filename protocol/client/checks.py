@@ -54,8 +54,9 @@ def user_ids(name: str, value: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(text(f"each of {name}", one) for one in value))
 
 
-def chunks(users: list[str], size: int) -> list[list[str]]:
-    """`users`, no more in a list than a request may name."""
+def chunks(name: str, value: Iterable[str], size: int) -> list[list[str]]:
+    """The `user_ids` in `value`, no more in a list than the `size` that a request may name."""
+    users = user_ids(name, value)
     return [users[at : at + size] for at in range(0, len(users), size)]
 
 

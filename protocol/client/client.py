@@ -16,7 +16,7 @@ from protocol.client.address import Address, Proxy
 from protocol.client.blocking import BlockRequests
 from protocol.client.cursor import CursorFile
 from protocol.client.dispatch import Dispatcher, Handler
-from protocol.client.errors import ClientClosed, ClientError, CursorNotSaved
+from protocol.client.errors import ClientClosed, CursorNotSaved
 from protocol.client.events import Disconnected
 from protocol.client.groups import GroupRequests
 from protocol.client.history import HistoryRequests
@@ -29,15 +29,7 @@ from protocol.client.recalls import RecallRequests
 from protocol.client.receipts import Marks, ReceiptRequests
 from protocol.client.rooms import Room, Rooms
 from protocol.client.tokens import GetToken
-from protocol.frames import (
-    ClientFrame,
-    Cursor,
-    Options,
-    Result,
-    RoomSet,
-    Send,
-    Signal,
-)
+from protocol.frames import Cursor, Options, RoomSet, Send, Signal
 from protocol.ids import is_device_id, is_user_id, new_client_id
 from protocol.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES
 
@@ -132,8 +124,8 @@ class Client(
         self._events = Dispatcher(on_event)
         tell = self._events.tell
         self._outgoing = Outgoing(random)
-        self._rooms = Rooms(self._request, tell)
-        self._watches = Watches(self._request, tell)
+        self._rooms = Rooms(self._outgoing, tell)
+        self._watches = Watches(self._outgoing, tell)
         self._marks = Marks(self._outgoing)
         handed = _not_delivered if ephemeral else self._marks.delivered
         self._incoming = Incoming(device, cursor, auto_ack, handed, tell)
@@ -167,6 +159,7 @@ class Client(
         checks.loop(self._loop)
         if self._task is not None:
             raise RuntimeError("a client is used once; make a new one")
+        self._outgoing.open()
         self._task = asyncio.create_task(self._link.run())
         self._task.add_done_callback(self._ended)
         try:
@@ -267,6 +260,7 @@ class Client(
         Raises:
             RequestRefused: the server said no.
             SendTimeout: no answer in time; the outcome is unknown.
+            ProtocolError: it was accepted, and the answer can't be read.
             ClientClosed: the client has ended; the outcome is unknown if this send had begun.
             TypeError, ValueError: an argument makes no sense; nothing was sent.
         """
@@ -279,12 +273,10 @@ class Client(
         people = tuple(checks.user_ids("mentions", mentions))
         asked = Options(people, reply, history, online_only, ttl)
         options = None if asked == _NO_OPTIONS else asked
-        result = await self._request(
-            lambda id: Send(id, name, to, kind, data, options), timeout, name
+        accepted = await self._outgoing.request(
+            Send, name, to, kind, data, options, timeout=timeout, client_id=name
         )
-        if result.id is None or result.time is None:
-            raise ClientError("the server's ok says neither the message's id nor its time")
-        return Sent(result.id, result.time, to)
+        return Sent(accepted.id, accepted.time, to)
 
     def room(self, room: str, *, last: int = 10) -> Room:
         """A live chat room, joined as ``async with client.room("lobby") as room``.
@@ -321,7 +313,7 @@ class Client(
         checks.text("room", room)
         checks.one_of("write", write, "everyone", "admins")
         people = tuple(checks.user_ids("admins", admins))
-        await self._request(lambda id: RoomSet(id, room, write, people), timeout)
+        await self._outgoing.request(RoomSet, room, write, people, timeout=timeout)
 
     def signal(self, to: str, kind: str, body: str | bytes = b"") -> bool:
         """Tell something that matters only now (typing, a call).
@@ -341,19 +333,6 @@ class Client(
         if len(data) > MAX_SIGNAL_BYTES:
             raise ValueError(f"the body of a signal is {MAX_SIGNAL_BYTES} bytes at most")
         return self._link.pass_on(Signal(to, kind, data))
-
-    async def _request(
-        self, make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""
-    ) -> Result:
-        """Any request, repeated like a send. Raises as `send` does."""
-        checks.loop(self._loop)
-        checks.seconds("timeout", timeout)
-        if self._task is None:
-            raise RuntimeError("use the client as `async with Client(...) as client`")
-        return await self._outgoing.request(make, timeout, client_id)
-
-    def _user(self) -> str:
-        return self._incoming.user
 
     def messages(self) -> AsyncIterator[Message]:
         """The user's messages, in order, each once; for one reader at a time.

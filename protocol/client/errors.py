@@ -4,6 +4,7 @@
 
     ClientError
     +-- RequestRefused       the server answered one request with an error
+    +-- ProtocolError        the server did what was asked, and its answer can't be read
     +-- SendTimeout          no answer in time: the outcome is unknown
     +-- ClientClosed         the client has ended and does not reconnect
     |   +-- WrongRegion      the app lives in another region
@@ -57,6 +58,23 @@ class RequestRefused(ClientError):
     def from_frame(cls, frame: Error) -> RequestRefused:
         """The exception of an `Error` frame."""
         return cls(frame.code, frame.text, frame.retry_after, frame.details)
+
+
+class ProtocolError(ClientError):
+    """The server did what was asked, and its answer is none that this version of the SDK can read.
+
+    Attributes:
+        request: what was asked, as SPEC.md names the frame.
+        reason: what is wrong with the answer.
+    """
+
+    def __init__(self, request: str, reason: str) -> None:
+        super().__init__(
+            f"{reason}; the {request} was done, but its answer can't be read: "
+            "use an SDK and a gateway of releases that fit together"
+        )
+        self.request = request
+        self.reason = reason
 
 
 class SendTimeout(ClientError):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -14,7 +12,8 @@ from protocol import frames
 from protocol.client import checks
 from protocol.client.errors import ClientError
 from protocol.client.message import Message
-from protocol.frames import GroupMember, GroupNotice, Result
+from protocol.client.outgoing import Outgoing
+from protocol.frames import GroupMember, GroupNotice
 from protocol.frames.groups import Role
 from protocol.ids import new_client_id
 from protocol.limits import MAX_GROUP_CHANGE
@@ -69,7 +68,7 @@ def group_notice(message: Message) -> GroupNotice | None:
         return None
 
 
-class GroupRequests(ABC):
+class GroupRequests:
     """What `Client` can ask about groups.
 
     Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
@@ -78,14 +77,7 @@ class GroupRequests(ABC):
     `timeout` is in seconds, for each request that it takes.
     """
 
-    @abstractmethod
-    async def _request(
-        self,
-        make: Callable[[int], frames.ClientFrame],
-        timeout: float | None,
-        client_id: str = "",
-    ) -> Result:
-        """Ask one request; see `Client`."""
+    _outgoing: Outgoing
 
     async def create_group(
         self,
@@ -109,27 +101,24 @@ class GroupRequests(ABC):
         """
         checks.text("name", name)
         label = checks.text("client_id", client_id or new_client_id())
-        first, *others = _chunks("members", members) or [[]]
-        result = await self._request(
-            lambda id: frames.GroupCreate(id, label, name, first), timeout, label
+        first, *others = checks.chunks("members", members, MAX_GROUP_CHANGE) or [[]]
+        made = await self._outgoing.request(
+            frames.GroupCreate, label, name, first, timeout=timeout, client_id=label
         )
-        if result.id is None:
-            raise ClientError("the server's ok does not say the group's id")
-        group = result.id.hex()
         for some in others:
-            await self.add_members(group, some, timeout=timeout)
-        return await self.group(group, timeout=timeout)
+            await self.add_members(made.id, some, timeout=timeout)
+        return await self.group(made.id, timeout=timeout)
 
     async def rename_group(self, group: str, name: str, *, timeout: float | None = 30) -> None:
         """Call the group `name`. For its owner and admins."""
         checks.text("group", group)
         checks.text("name", name)
-        await self._request(lambda id: frames.GroupRename(id, group, name), timeout)
+        await self._outgoing.request(frames.GroupRename, group, name, timeout=timeout)
 
     async def delete_group(self, group: str, *, timeout: float | None = 30) -> None:
         """End the group. For its owner."""
         checks.text("group", group)
-        await self._request(lambda id: frames.GroupDelete(id, group), timeout)
+        await self._outgoing.request(frames.GroupDelete, group, timeout=timeout)
 
     async def add_members(
         self, group: str, users: Iterable[str], *, timeout: float | None = 30
@@ -141,16 +130,16 @@ class GroupRequests(ABC):
                 call added stays.
         """
         checks.text("group", group)
-        for some in _chunks("users", users):
-            await self._request(partial(_add, group, some), timeout)
+        for some in checks.chunks("users", users, MAX_GROUP_CHANGE):
+            await self._outgoing.request(frames.GroupAdd, group, some, timeout=timeout)
 
     async def remove_members(
         self, group: str, users: Iterable[str], *, timeout: float | None = 30
     ) -> None:
         """Take `users` out, a hundred a request. For the owner; admins may remove members."""
         checks.text("group", group)
-        for some in _chunks("users", users):
-            await self._request(partial(_remove, group, some), timeout)
+        for some in checks.chunks("users", users, MAX_GROUP_CHANGE):
+            await self._outgoing.request(frames.GroupRemove, group, some, timeout=timeout)
 
     async def leave_group(self, group: str, *, timeout: float | None = 30) -> None:
         """Be a member no more.
@@ -159,7 +148,7 @@ class GroupRequests(ABC):
             RequestRefused: also `owner_stays`.
         """
         checks.text("group", group)
-        await self._request(lambda id: frames.GroupLeave(id, group), timeout)
+        await self._outgoing.request(frames.GroupLeave, group, timeout=timeout)
 
     async def set_role(
         self, group: str, user: str, role: Role, *, timeout: float | None = 30
@@ -172,7 +161,7 @@ class GroupRequests(ABC):
         checks.text("group", group)
         checks.text("user", user)
         checks.one_of("role", role, "owner", "admin", "member")
-        await self._request(lambda id: frames.GroupRole(id, group, user, role), timeout)
+        await self._outgoing.request(frames.GroupRole, group, user, role, timeout=timeout)
 
     async def mute(
         self,
@@ -190,7 +179,7 @@ class GroupRequests(ABC):
         if user is not None:
             checks.text("user", user)
         checks.instance("muted", muted, bool)
-        await self._request(lambda id: frames.GroupMute(id, group, muted, user), timeout)
+        await self._outgoing.request(frames.GroupMute, group, muted, user, timeout=timeout)
 
     async def group(self, group: str, *, timeout: float | None = 30) -> Group:
         """The group with all its members. For its members.
@@ -200,46 +189,25 @@ class GroupRequests(ABC):
         """
         checks.text("group", group)
         for _ in range(READS):
-            first = info = await self._group_page(group, "", timeout)
+            first = info = await self._outgoing.request(frames.GroupGet, group, timeout=timeout)
             members = [*info.members]
             while info.more and info.version == first.version:
-                info = await self._group_page(group, members[-1].user, timeout)
+                last = members[-1].user
+                info = await self._outgoing.request(frames.GroupGet, group, last, timeout=timeout)
                 members += info.members
             if info.version == first.version:
                 return _group(info, members)
         raise ClientError("the group changed again and again while it was read")
-
-    async def _group_page(self, group: str, after: str, timeout: float | None) -> frames.GroupInfo:
-        result = await self._request(lambda id: frames.GroupGet(id, group, after), timeout)
-        if result.group is None:
-            raise ClientError("the server's ok does not tell the group")
-        return result.group
 
     async def my_groups(self, *, timeout: float | None = 30) -> list[Group]:
         """Every group this user is in, without their members, in the order of their ids."""
         groups: list[Group] = []
         after: str | None = ""
         while after is not None:
-            result = await self._request(partial(_list, after), timeout)
-            groups += [_group(info, []) for info in result.groups or []]
-            after = result.after
+            page = await self._outgoing.request(frames.GroupList, after, timeout=timeout)
+            groups += [_group(info, []) for info in page.groups]
+            after = page.after
         return groups
-
-
-def _chunks(name: str, users: Iterable[str]) -> list[list[str]]:
-    return checks.chunks(checks.user_ids(name, users), MAX_GROUP_CHANGE)
-
-
-def _add(group: str, users: list[str], id: int) -> frames.GroupAdd:
-    return frames.GroupAdd(id, group, users)
-
-
-def _remove(group: str, users: list[str], id: int) -> frames.GroupRemove:
-    return frames.GroupRemove(id, group, users)
-
-
-def _list(after: str, id: int) -> frames.GroupList:
-    return frames.GroupList(id, after)
 
 
 def _group(info: frames.GroupInfo, members: list[GroupMember]) -> Group:

@@ -306,8 +306,8 @@ class Link:
                 self._renewing is not None and id == self._renewing[0]
             ):
                 self._give_up(UserChanged("user"))
-            case frames.Ok(id=id, result=result):
-                self._outgoing.accepted(id, result)
+            case frames.Ok():
+                self._outgoing.accepted(frame)
             case frames.Error():
                 if not self._outgoing.refused(frame):
                     # A refused renewal too: the session goes on until its token ends, and the

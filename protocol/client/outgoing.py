@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from protocol import frames
+from protocol.client import checks
 from protocol.client.connection import Connection
-from protocol.client.errors import SendTimeout
+from protocol.client.errors import ProtocolError, SendTimeout
 from protocol.client.sends import PendingSend, PendingSends
+from protocol.codec import FrameError, decode_answer
+from protocol.frames import Answer, Request
 
 TICK_S: Final = 0.02
 """A look goes through all sends, so there are no more than 50 a second."""
@@ -22,9 +25,10 @@ class Outgoing:
     def __init__(self, random: Callable[[], float]) -> None:
         self._loop = asyncio.get_running_loop()
         self._sends = PendingSends(random)
-        self._outcomes: dict[int, asyncio.Future[frames.Result]] = {}
+        self._outcomes: dict[int, asyncio.Future[frames.Ok]] = {}
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._opened = False
         self._end: BaseException | None = None
         self.next_id = self._sends.next_id
 
@@ -33,30 +37,46 @@ class Outgoing:
         """What is asked now is written at once."""
         return self._connection is not None
 
+    def open(self) -> None:
+        """Take requests from now on."""
+        self._opened = True
+
     def check_open(self) -> None:
-        """Raises what the client ended by, if it has."""
+        """Raises what the client ended by, if it has; RuntimeError where it has not begun."""
         if self._end is not None:
             raise self._end
+        if not self._opened:
+            raise RuntimeError("use the client as `async with Client(...) as client`")
 
     async def request(
-        self, make: Callable[[int], frames.ClientFrame], timeout: float | None, client_id: str = ""
-    ) -> frames.Result:
-        """Ask, and wait for the outcome; repeats and raises as `Client.send` does.
+        self,
+        request: type[Request[Answer]],
+        *fields: Any,
+        timeout: float | None,
+        client_id: str = "",
+    ) -> Answer:
+        """Ask, and wait for the answer; repeats and raises as `Client.send` does.
 
-        `make` makes the frame for a request id. Every request of the protocol may be repeated.
+        `fields` are those that follow the id. Every request of the protocol may be repeated.
         """
+        checks.loop(self._loop)
+        checks.seconds("timeout", timeout)
         self.check_open()
         now = self._loop.time()
-        send = self._sends.add(make, client_id, now, timeout)
-        outcome: asyncio.Future[frames.Result] = self._loop.create_future()
+        send = self._sends.add(request, fields, client_id, now, timeout)
+        outcome: asyncio.Future[frames.Ok] = self._loop.create_future()
         self._outcomes[send.id] = outcome
         self._wake_by(send.deadline)
         self._write(send, now)
         try:
-            return await outcome
+            ok = await outcome
         finally:
             self._sends.discard(send.id)
             del self._outcomes[send.id]
+        try:
+            return decode_answer(request, ok)
+        except FrameError as error:
+            raise ProtocolError(request.__name__.lower(), str(error)) from None
 
     def connected(self, connection: Connection, dedupe_ms: int) -> None:
         """Write on `connection` from now on, first everything that has no answer yet."""
@@ -69,11 +89,11 @@ class Outgoing:
         self._connection = None
         self._sends.disconnected(self._loop.time())
 
-    def accepted(self, id: int, result: frames.Result) -> None:
+    def accepted(self, ok: frames.Ok) -> None:
         """An ok came; one for a request whose caller has gone is dropped."""
-        outcome = self._outcomes.get(id)
+        outcome = self._outcomes.get(ok.id)
         if outcome is not None and not outcome.done():
-            outcome.set_result(result)
+            outcome.set_result(ok)
 
     def refused(self, error: frames.Error) -> bool:
         """An error came; false when it is for none of these sends."""

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable
 from math import ceil
-from typing import Literal, Protocol
+from typing import Literal
 
 from protocol import frames
 from protocol.client import checks
 from protocol.client.errors import ClientError
 from protocol.client.events import Event, Presence
+from protocol.client.outgoing import Outgoing
 from protocol.limits import MAX_PRESENCE_USERS
 
 _log = logging.getLogger("homeport.client")
 
 
-class Request(Protocol):
-    """`Client._request`."""
-
-    def __call__(
-        self, make: Callable[[int], frames.ClientFrame], timeout: float | None
-    ) -> Awaitable[frames.Result]: ...
-
-
 class Watches:
     """The users that one client watches. The server forgets them with each connection."""
 
-    def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
-        self._request = request
+    def __init__(self, outgoing: Outgoing, tell: Callable[[Event], None]) -> None:
+        self._outgoing = outgoing
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._until: dict[str, float] = {}  # by user, in the loop's time
@@ -48,10 +39,12 @@ class Watches:
         self._prune()
         until = self._loop.time() + expires
         states: dict[str, Presence] = {}
-        for some in _chunks(checks.user_ids("users", users)):
+        for some in checks.chunks("users", users, MAX_PRESENCE_USERS):
             self._told.difference_update(some)
-            result = await self._request(partial(_subscribe, some, expires), timeout)
-            for state in _states(result):
+            answer = await self._outgoing.request(
+                frames.PresenceSubscribe, some, expires, timeout=timeout
+            )
+            for state in _states(answer):
                 self._until[state.user] = until
                 states[state.user] = state
                 if state.user not in self._told:
@@ -60,11 +53,11 @@ class Watches:
 
     async def unwatch(self, users: Iterable[str], timeout: float | None) -> None:
         """See `PresenceRequests.unwatch_presence`."""
-        for some in _chunks(checks.user_ids("users", users)):
+        for some in checks.chunks("users", users, MAX_PRESENCE_USERS):
             for user in some:
                 self._until.pop(user, None)
                 self._known.pop(user, None)
-            await self._request(partial(_unsubscribe, some), timeout)
+            await self._outgoing.request(frames.PresenceUnsubscribe, some, timeout=timeout)
 
     def connected(self) -> None:
         """Subscribe again, for what is left of the time."""
@@ -102,17 +95,19 @@ class Watches:
             together.setdefault(until, []).append(user)
         try:
             for until, users in together.items():
-                for some in _chunks(users):
+                for some in checks.chunks("users", users, MAX_PRESENCE_USERS):
                     left = max(1, ceil(until - self._loop.time()))
-                    result = await self._request(partial(_subscribe, some, left), None)
-                    for state in _states(result):
+                    answer = await self._outgoing.request(
+                        frames.PresenceSubscribe, some, left, timeout=None
+                    )
+                    for state in _states(answer):
                         if state.user not in self._told:
                             self._learn(state)
         except ClientError as error:
             _log.warning("users are watched no more: %s", type(error).__name__)
 
 
-class PresenceRequests(ABC):
+class PresenceRequests:
     """What `Client` can do about presence.
 
     Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
@@ -121,16 +116,8 @@ class PresenceRequests(ABC):
     `timeout` is in seconds, for each request that it takes: one for 100 users.
     """
 
+    _outgoing: Outgoing
     _watches: Watches
-
-    @abstractmethod
-    async def _request(
-        self,
-        make: Callable[[int], frames.ClientFrame],
-        timeout: float | None,
-        client_id: str = "",
-    ) -> frames.Result:
-        """Ask one request; see `Client`."""
 
     async def set_presence(
         self,
@@ -153,16 +140,16 @@ class PresenceRequests(ABC):
         checks.one_of("state", state, "online", "away")
         if status is not None:
             checks.text("status", status)
-        await self._request(lambda id: frames.PresenceSet(id, state, status), timeout)
+        await self._outgoing.request(frames.PresenceSet, state, status, timeout=timeout)
 
     async def presence(
         self, users: Iterable[str], *, timeout: float | None = 30
     ) -> dict[str, Presence]:
         """How these users are now."""
         states: dict[str, Presence] = {}
-        for some in _chunks(checks.user_ids("users", users)):
-            result = await self._request(partial(_get, some), timeout)
-            states |= {state.user: state for state in _states(result)}
+        for some in checks.chunks("users", users, MAX_PRESENCE_USERS):
+            answer = await self._outgoing.request(frames.PresenceGet, some, timeout=timeout)
+            states |= {state.user: state for state in _states(answer)}
         return states
 
     async def watch_presence(
@@ -184,26 +171,8 @@ class PresenceRequests(ABC):
         await self._watches.unwatch(users, timeout)
 
 
-def _chunks(users: list[str]) -> list[list[str]]:
-    return checks.chunks(users, MAX_PRESENCE_USERS)
-
-
-def _subscribe(users: list[str], expires: int, id: int) -> frames.PresenceSubscribe:
-    return frames.PresenceSubscribe(id, tuple(users), expires)
-
-
-def _unsubscribe(users: list[str], id: int) -> frames.PresenceUnsubscribe:
-    return frames.PresenceUnsubscribe(id, tuple(users))
-
-
-def _get(users: list[str], id: int) -> frames.PresenceGet:
-    return frames.PresenceGet(id, tuple(users))
-
-
-def _states(result: frames.Result) -> list[Presence]:
-    if result.presence is None:
-        raise ClientError("the server's ok does not say how the users are")
-    return [_event(each) for each in result.presence]
+def _states(answer: frames.PresenceList) -> list[Presence]:
+    return [_event(each) for each in answer.users]
 
 
 def _event(state: frames.UserPresence) -> Presence:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -11,7 +9,8 @@ import msgspec
 from protocol import frames
 from protocol.client import checks
 from protocol.client.message import Message, Sent
-from protocol.frames import EditNotice, RecallNotice, Result
+from protocol.client.outgoing import Outgoing
+from protocol.frames import EditNotice, RecallNotice
 from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
 
 _T = TypeVar("_T")
@@ -44,7 +43,7 @@ def _told(message: Message, kind: str, type_: type[_T]) -> _T | None:
         return None
 
 
-class RecallRequests(ABC):
+class RecallRequests:
     """What `Client` can do to a message that was sent.
 
     Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
@@ -53,11 +52,7 @@ class RecallRequests(ABC):
     does.
     """
 
-    @abstractmethod
-    async def _request(
-        self, make: Callable[[int], frames.ClientFrame], timeout: float | None, client_id: str = ""
-    ) -> Result:
-        """Ask one request; see `Client`."""
+    _outgoing: Outgoing
 
     async def recall(self, message: Message | Sent, *, timeout: float | None = 30) -> None:
         """Take a message back from everyone; for its sender, and a group's owner and admins.
@@ -66,8 +61,9 @@ class RecallRequests(ABC):
         `recall_notice`.
         """
         checks.instance("message", message, Message, Sent)
-        peer, id_, time = message.peer, message.id, message.time
-        await self._request(lambda id: frames.Recall(id, peer, id_, time), timeout)
+        await self._outgoing.request(
+            frames.Recall, message.peer, message.id, message.time, timeout=timeout
+        )
 
     async def edit(self, message: Message | Sent, text: str, *, timeout: float | None = 30) -> None:
         """Give a text message of this user another text; devices are told, see `edit_notice`.
@@ -76,6 +72,7 @@ class RecallRequests(ABC):
             RequestRefused: also `not_text`, `edit_limit`, and those of a send.
         """
         checks.instance("message", message, Message, Sent)
-        peer, id_, time = message.peer, message.id, message.time
         body = checks.text("text", text).encode()
-        await self._request(lambda id: frames.Edit(id, peer, id_, time, body), timeout)
+        await self._outgoing.request(
+            frames.Edit, message.peer, message.id, message.time, body, timeout=timeout
+        )

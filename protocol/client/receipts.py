@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from protocol import frames
 from protocol.client import checks
-from protocol.client.errors import ClientClosed, ClientError, RequestRefused, SendTimeout
+from protocol.client.errors import ClientClosed, RequestRefused, SendTimeout
 from protocol.client.events import Receipt
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
-from protocol.frames import ClientFrame, Result
 
 MARK_EVERY_S: Final = 1.0
 """Seconds over which what is to be told of a conversation is told at once."""
@@ -45,16 +42,11 @@ class Unread(dict[str, int]):
     more: bool = False
 
 
-class ReceiptRequests(ABC):
+class ReceiptRequests:
     """What `Client` can tell and ask about receipts."""
 
     _marks: Marks
-
-    @abstractmethod
-    async def _request(
-        self, make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""
-    ) -> Result:
-        """Send the frame that ``make`` makes of a request id, until it is answered."""
+    _outgoing: Outgoing
 
     def mark_read(self, message: Message) -> None:
         """Tell that the user has read `message` and all before it in its conversation.
@@ -76,11 +68,9 @@ class ReceiptRequests(ABC):
 
         Raises as `Client.send` does.
         """
-        result = await self._request(frames.Unread, timeout)
-        if result.unread is None:
-            raise ClientError("the server's ok does not say what is unread")
-        unread = Unread(result.unread.rows)
-        unread.more = result.unread.more
+        counts = await self._outgoing.request(frames.Unread, timeout=timeout)
+        unread = Unread(counts.rows)
+        unread.more = counts.more
         return unread
 
     async def receipts(self, peer: str, timeout: float | None = 30) -> list[Receipt]:
@@ -89,7 +79,7 @@ class ReceiptRequests(ABC):
         At most 100, those who have read furthest. Raises as `Client.send` does.
         """
         checks.text("peer", peer)
-        reach = await self._reach(peer, 0, timeout)
+        reach = await self._outgoing.request(frames.Receipts, peer, timeout=timeout)
         return [Receipt(peer, *row) for row in reach.receipts]
 
     async def reached(self, message: Message | Sent, timeout: float | None = 30) -> Reached:
@@ -98,13 +88,10 @@ class ReceiptRequests(ABC):
         Raises as `Client.send` does.
         """
         checks.instance("message", message, Message, Sent)
-        return Reached(*(await self._reach(message.peer, message.time, timeout)).reached)
-
-    async def _reach(self, peer: str, time: int, timeout: float | None) -> frames.Reach:
-        result = await self._request(lambda id: frames.Receipts(id, peer, time), timeout)
-        if result.receipts is None:
-            raise ClientError("the server's ok does not say how far the conversation has got")
-        return result.receipts
+        reach = await self._outgoing.request(
+            frames.Receipts, message.peer, message.time, timeout=timeout
+        )
+        return Reached(*reach.reached)
 
 
 class Marks:
@@ -155,9 +142,7 @@ class Marks:
 
     async def _tell(self, peer: str, delivered: int, read: int) -> None:
         try:
-            await self._outgoing.request(
-                lambda id: frames.Mark(id, peer, delivered, read), timeout=None
-            )
+            await self._outgoing.request(frames.Mark, peer, delivered, read, timeout=None)
         except SendTimeout:
             self._mark(peer, delivered, read)  # it may be told at any later time
         except RequestRefused as refused:

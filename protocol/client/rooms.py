@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Literal, Protocol, Self
+from typing import Final, Literal, Self
 
 from msgspec import Struct
 
@@ -20,6 +20,7 @@ from protocol.client import checks
 from protocol.client.errors import ClientClosed, ClientError, RequestRefused, SendTimeout
 from protocol.client.events import Event, RoomGap
 from protocol.client.message import Sent, text_of
+from protocol.client.outgoing import Outgoing
 from protocol.ids import new_client_id
 from protocol.limits import MAX_LAST
 
@@ -33,14 +34,6 @@ LEAVE_TIMEOUT_S: Final = 5.0
 """Seconds that telling the server of leaving may take."""
 
 PriorityName = Literal["low", "normal", "high"]
-
-
-class Request(Protocol):
-    """`Client._request`."""
-
-    def __call__(
-        self, make: Callable[[int], frames.ClientFrame], timeout: float | None, client_id: str = ""
-    ) -> Awaitable[frames.Result]: ...
 
 
 class RoomMessage(Struct, frozen=True):
@@ -85,11 +78,11 @@ class Room:
     let it be joined again.
     """
 
-    def __init__(self, rooms: Rooms, id: str, last: int, request: Request) -> None:
+    def __init__(self, rooms: Rooms, id: str, last: int, outgoing: Outgoing) -> None:
         self.id = id
         self._rooms = rooms
         self._last = last
-        self._request = request
+        self._outgoing = outgoing
         self._members = 0
         self._epoch = ""
         self._received = 0
@@ -140,7 +133,7 @@ class Room:
         if self._joining is not None:
             self._joining.cancel()
         with contextlib.suppress(ClientError):
-            await self._request(lambda id: frames.RoomLeave(id, self.id), LEAVE_TIMEOUT_S)
+            await self._outgoing.request(frames.RoomLeave, self.id, timeout=LEAVE_TIMEOUT_S)
 
     async def send(
         self,
@@ -169,25 +162,25 @@ class Room:
         kind = checks.text("kind", kind or ("text" if isinstance(body, str) else "binary"))
         to, level = f"r:{self.id}", _PRIORITIES.index(priority)
 
-        def make(id: int) -> frames.RoomSend:
-            return frames.RoomSend(id, name, to, kind, data, level)
+        async def publish() -> frames.Accepted:
+            return await self._outgoing.request(
+                frames.RoomSend, name, to, kind, data, level, timeout=None, client_id=name
+            )
 
         try:
             async with asyncio.timeout(timeout):
                 await self._seated()
                 try:
-                    result = await self._request(make, None, name)
+                    accepted = await publish()
                 except RequestRefused as refused:
                     # After a long time away the send may get there before the seat is taken again.
                     if refused.code != codes.NOT_IN_ROOM.number or self._joining is None:
                         raise
                     await self._seated()
-                    result = await self._request(make, None, name)
+                    accepted = await publish()
         except TimeoutError:
             raise SendTimeout(name) from None
-        if result.id is None or result.time is None:
-            raise ClientError("the server's ok says neither the message's id nor its time")
-        return Sent(result.id, result.time, to)
+        return Sent(accepted.id, accepted.time, to)
 
     def __aiter__(self) -> Self:
         return self
@@ -257,14 +250,12 @@ class Room:
 
     async def _join(self, timeout: float | None) -> None:
         last, epoch, after = MAX_LAST if self._epoch else self._last, self._epoch, self._received
-        result = await self._request(
-            lambda id: frames.RoomJoin(id, self.id, last, epoch, after), timeout
+        joined = await self._outgoing.request(
+            frames.RoomJoin, self.id, last, epoch, after, timeout=timeout
         )
-        if result.epoch is None or result.seq is None or result.members is None:
-            raise ClientError("the server's ok says nothing about the room")
         # A server that knows less of the epoch came back older: numbers up to `after` come again.
-        self._stands(result.epoch, result.seq, again=result.seq < after)
-        self._members = result.members
+        self._stands(joined.epoch, joined.seq, again=joined.seq < after)
+        self._members = joined.members
         self._joined.set()
         early, self._early = self._early, []
         for frame in early:
@@ -325,15 +316,15 @@ class Room:
 class Rooms:
     """The open rooms of one client."""
 
-    def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
-        self._request = request
+    def __init__(self, outgoing: Outgoing, tell: Callable[[Event], None]) -> None:
+        self._outgoing = outgoing
         self.tell = tell
         self._rooms: dict[str, Room] = {}
         self._loop = asyncio.get_running_loop()
 
     def make(self, id: str, last: int) -> Room:
         """A room that is not joined yet."""
-        return Room(self, id, last, self._request)
+        return Room(self, id, last, self._outgoing)
 
     def add(self, room: Room) -> None:
         """Raises RuntimeError where there is one with this id."""

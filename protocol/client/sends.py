@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from protocol import codes
 from protocol.client.backoff import full_jitter
 from protocol.client.errors import RequestRefused, may_repeat
 from protocol.codec import encode
-from protocol.frames import ClientFrame, Error
+from protocol.frames import Error, Request
 from protocol.limits import MAX_FRAME_BYTES
 
 LAST_ID: Final = 2**32 - 1
@@ -77,18 +77,19 @@ class PendingSends:
 
     def add(
         self,
-        make: Callable[[int], ClientFrame],
+        request: type[Request[Any]],
+        fields: tuple[Any, ...],
         client_id: str,
         now: float,
         timeout: float | None,
     ) -> PendingSend:
-        """Put a request in, as `make` makes it for its id, to be written at once.
+        """Put a request in, with the `fields` after its id, to be written at once.
 
         Raises:
             RequestRefused: `codes.BODY_TOO_LARGE`, where the server would end the connection.
         """
         id = self.next_id()
-        frame = encode(make(id))
+        frame = encode(request(id, *fields))
         if len(frame) > MAX_FRAME_BYTES:
             raise RequestRefused(codes.BODY_TOO_LARGE.number, codes.BODY_TOO_LARGE.meaning)
         deadline = inf if timeout is None else now + timeout

@@ -22,7 +22,9 @@ Each block has a module of its own; all names are here.
 
 from __future__ import annotations
 
-from protocol.frames.blocking import Block, Blocks, Unblock
+from typing import Any, Final, get_args
+
+from protocol.frames.blocking import Block, BlockList, Blocks, Unblock
 from protocol.frames.connection import (
     Connect,
     Connected,
@@ -33,11 +35,12 @@ from protocol.frames.connection import (
     Ping,
     Pong,
     Renew,
-    Result,
+    Renewed,
 )
 from protocol.frames.groups import (
     GroupAdd,
     GroupCreate,
+    GroupCreated,
     GroupDelete,
     GroupGet,
     GroupInfo,
@@ -46,25 +49,28 @@ from protocol.frames.groups import (
     GroupMember,
     GroupMute,
     GroupNotice,
+    GroupPage,
     GroupRemove,
     GroupRename,
     GroupRole,
 )
-from protocol.frames.history import Entry, Forget, History, Place, Transient
-from protocol.frames.messages import Ack, Extra, Lost, Message, Options, Push, Send
+from protocol.frames.history import Entry, Forget, History, HistoryPage, Place, Transient
+from protocol.frames.messages import Accepted, Ack, Extra, Lost, Message, Options, Push, Send
 from protocol.frames.presence import (
     Presence,
     PresenceGet,
+    PresenceList,
     PresenceSet,
     PresenceSubscribe,
     PresenceUnsubscribe,
     UserPresence,
 )
 from protocol.frames.recalls import Edit, EditNotice, Recall, RecallNotice
-from protocol.frames.receipts import Counts, Mark, Reach, Receipt, Receipts, Unread
+from protocol.frames.receipts import Mark, Reach, Receipt, Receipts, Unread, UnreadCounts
 from protocol.frames.rooms import (
     Priority,
     RoomJoin,
+    RoomJoined,
     RoomLeave,
     RoomPush,
     RoomSend,
@@ -72,18 +78,21 @@ from protocol.frames.rooms import (
     RoomState,
 )
 from protocol.frames.signals import Signal, Signaled
-from protocol.frames.types import NO_REQUEST, Count, Cursor, Limits, RequestId
+from protocol.frames.types import NO_REQUEST, Answer, Count, Cursor, Limits, Request, RequestId
 
 __all__ = [
+    "ANSWERS",
     "NO_REQUEST",
+    "Accepted",
     "Ack",
+    "Answer",
     "Block",
+    "BlockList",
     "Blocks",
     "ClientFrame",
     "Connect",
     "Connected",
     "Count",
-    "Counts",
     "Cursor",
     "Edit",
     "EditNotice",
@@ -95,6 +104,7 @@ __all__ = [
     "Goaway",
     "GroupAdd",
     "GroupCreate",
+    "GroupCreated",
     "GroupDelete",
     "GroupGet",
     "GroupInfo",
@@ -103,10 +113,12 @@ __all__ = [
     "GroupMember",
     "GroupMute",
     "GroupNotice",
+    "GroupPage",
     "GroupRemove",
     "GroupRename",
     "GroupRole",
     "History",
+    "HistoryPage",
     "Limits",
     "Lost",
     "Mark",
@@ -118,6 +130,7 @@ __all__ = [
     "Pong",
     "Presence",
     "PresenceGet",
+    "PresenceList",
     "PresenceSet",
     "PresenceSubscribe",
     "PresenceUnsubscribe",
@@ -129,9 +142,11 @@ __all__ = [
     "Receipt",
     "Receipts",
     "Renew",
+    "Renewed",
+    "Request",
     "RequestId",
-    "Result",
     "RoomJoin",
+    "RoomJoined",
     "RoomLeave",
     "RoomPush",
     "RoomSend",
@@ -145,6 +160,7 @@ __all__ = [
     "Transient",
     "UserPresence",
     "Unread",
+    "UnreadCounts",
 ]
 
 # One line a block, as far as it fits.
@@ -169,3 +185,10 @@ ServerFrame = (
     | Transient
     | Receipt
 )  # fmt: skip
+
+ANSWERS: Final[dict[type[Request[Any]], Any]] = {
+    request: get_args(request.__orig_bases__[0])[0]
+    for request in get_args(ClientFrame)
+    if issubclass(request, Request)
+}
+"""What each request is answered with, as its class says; ``NoneType`` where `Ok` says it all."""

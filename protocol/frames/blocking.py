@@ -6,27 +6,29 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from protocol.frames.types import RequestId
+from protocol.frames.types import Request
 from protocol.limits import MAX_ID_CHARS
 
 _User = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
 
 
-class Block(Struct, array_like=True, frozen=True, tag=112):
-    """Client to server: refuse what ``user`` sends to me. The answer is `Ok`, or `Error`."""
+class BlockList(Struct, array_like=True, frozen=True):
+    """The answer to `Blocks`: user ids, sorted."""
 
-    id: RequestId
+    users: tuple[str, ...]
+
+
+class Block(Request[None], array_like=True, frozen=True, tag=112):
+    """Client to server: refuse what ``user`` sends to me."""
+
     user: _User
 
 
-class Unblock(Struct, array_like=True, frozen=True, tag=113):
-    """Client to server: let ``user`` send to me again. The answer is `Ok`, or `Error`."""
+class Unblock(Request[None], array_like=True, frozen=True, tag=113):
+    """Client to server: let ``user`` send to me again."""
 
-    id: RequestId
     user: _User
 
 
-class Blocks(Struct, array_like=True, frozen=True, tag=114):
-    """Client to server: whom do I block? The answer is `Ok` with ``blocks``, or `Error`."""
-
-    id: RequestId
+class Blocks(Request[BlockList], array_like=True, frozen=True, tag=114):
+    """Client to server: whom do I block?"""

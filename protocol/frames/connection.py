@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
-from protocol.frames.groups import GroupInfo
-from protocol.frames.history import Entry, Place
-from protocol.frames.presence import UserPresence
-from protocol.frames.receipts import Counts, Reach
-from protocol.frames.types import Count, Cursor, Limits, RequestId, Seconds, ShortText
+from protocol.frames.types import Count, Cursor, Limits, Request, RequestId, Seconds, ShortText
 from protocol.limits import MAX_ID_CHARS, MAX_PLATFORM_CHARS
 
 
@@ -51,42 +47,15 @@ class Connected(Struct, array_like=True, frozen=True, tag=2):
     limits: Limits
 
 
-class Result(Struct, frozen=True, omit_defaults=True):
-    """What an `Ok` tells, a map.
+class Ok(Struct, array_like=True, frozen=True, tag=3):
+    """Server to client: the request with this id was done.
 
-    For a send: ``id`` and ``time``. For a renewal: ``expires``. For a new group: ``id``. For one
-    group: ``group``. For my groups: ``groups``, and ``after``, to go on with, where others follow.
-    For a list of blocks: ``blocks``, user ids.
-    For joining a room: ``epoch`` and ``seq``, after which its numbers go on, and ``members``.
-    For a page of history: ``history``, and ``next`` where the following page begins.
-    For presence: ``presence``, how each user is.
-    For receipts: ``receipts``. For unread: ``unread``.
-
-    No more than 15 keys: with 16 msgspec begins every `Ok` with a longer header.
+    ``result`` is its answer, still encoded: who asked knows the type, see
+    `protocol.codec.decode_answer` and, for the other way, `protocol.codec.encode_ok`.
     """
 
-    id: bytes | None = None
-    time: Count | None = None
-    expires: Count | None = None
-    group: GroupInfo | None = None
-    groups: list[GroupInfo] | None = None
-    after: str | None = None
-    blocks: tuple[str, ...] | None = None
-    epoch: str | None = None
-    seq: Count | None = None
-    members: Count | None = None
-    history: tuple[Entry, ...] | None = None
-    next: Place | None = None
-    receipts: Reach | None = None
-    unread: Counts | None = None
-    presence: tuple[UserPresence, ...] | None = None
-
-
-class Ok(Struct, array_like=True, frozen=True, tag=3):
-    """Server to client: the request with this id was done."""
-
     id: RequestId
-    result: Result = Result()
+    result: Raw = Raw(b"\xc0")
 
 
 class Error(Struct, array_like=True, frozen=True, tag=4):
@@ -110,10 +79,15 @@ class Pong(Struct, array_like=True, frozen=True, tag=6):
     """Either way: the answer to `Ping`."""
 
 
-class Renew(Struct, array_like=True, frozen=True, tag=7):
-    """Client to server: go on with this token. The answer is `Ok` with ``expires``, or `Error`."""
+class Renewed(Struct, array_like=True, frozen=True):
+    """The answer to `Renew`: the session's new end, in seconds since 1970."""
 
-    id: RequestId
+    expires: Count
+
+
+class Renew(Request[Renewed], array_like=True, frozen=True, tag=7):
+    """Client to server: go on with this token."""
+
     token: str
 
 

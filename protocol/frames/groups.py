@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
-from protocol.frames.types import Count, RequestId
+from protocol.frames.types import Count, Request
 from protocol.limits import MAX_GROUP_CHANGE, MAX_GROUP_NAME_CHARS, MAX_ID_CHARS
 
 GroupId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
@@ -47,6 +47,22 @@ class GroupInfo(Struct, array_like=True, frozen=True):
     more: bool = False
 
 
+class GroupCreated(Struct, array_like=True, frozen=True):
+    """The answer to `GroupCreate`: the group's id."""
+
+    id: GroupId
+
+
+class GroupPage(Struct, array_like=True, frozen=True):
+    """The answer to `GroupList`: groups in the order of their ids.
+
+    The next page is that after ``after``; None where there is none.
+    """
+
+    groups: list[GroupInfo]
+    after: str | None = None
+
+
 class GroupNotice(Struct, frozen=True, omit_defaults=True):
     """The body of a message of kind ``homeport.group``: a map.
 
@@ -63,87 +79,74 @@ class GroupNotice(Struct, frozen=True, omit_defaults=True):
     muted: bool | None = None
 
 
-class GroupCreate(Struct, array_like=True, frozen=True, tag=32):
-    """Client to server: make a group of this user and ``members``. Ok tells its ``id``, 16 bytes.
+class GroupCreate(Request[GroupCreated], array_like=True, frozen=True, tag=32):
+    """Client to server: make a group of this user and ``members``.
 
     ``client_id`` names the group among those its owner made; the group's id is derived from it.
     """
 
-    id: RequestId
     client_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
     name: GroupName
-    members: Users = []
+    members: Users = field(default_factory=list)
 
 
-class GroupRename(Struct, array_like=True, frozen=True, tag=33):
+class GroupRename(Request[None], array_like=True, frozen=True, tag=33):
     """Client to server: give ``group`` another name."""
 
-    id: RequestId
     group: GroupId
     name: GroupName
 
 
-class GroupDelete(Struct, array_like=True, frozen=True, tag=34):
+class GroupDelete(Request[None], array_like=True, frozen=True, tag=34):
     """Client to server: end ``group``."""
 
-    id: RequestId
     group: GroupId
 
 
-class GroupAdd(Struct, array_like=True, frozen=True, tag=35):
+class GroupAdd(Request[None], array_like=True, frozen=True, tag=35):
     """Client to server: make ``users`` members of ``group``."""
 
-    id: RequestId
     group: GroupId
     users: Users
 
 
-class GroupRemove(Struct, array_like=True, frozen=True, tag=36):
+class GroupRemove(Request[None], array_like=True, frozen=True, tag=36):
     """Client to server: take ``users`` out of ``group``."""
 
-    id: RequestId
     group: GroupId
     users: Users
 
 
-class GroupLeave(Struct, array_like=True, frozen=True, tag=37):
+class GroupLeave(Request[None], array_like=True, frozen=True, tag=37):
     """Client to server: take this user out of ``group``."""
 
-    id: RequestId
     group: GroupId
 
 
-class GroupRole(Struct, array_like=True, frozen=True, tag=38):
+class GroupRole(Request[None], array_like=True, frozen=True, tag=38):
     """Client to server: give ``user`` a role; ``owner`` hands the group over."""
 
-    id: RequestId
     group: GroupId
     user: UserId
     role: Role
 
 
-class GroupMute(Struct, array_like=True, frozen=True, tag=39):
+class GroupMute(Request[None], array_like=True, frozen=True, tag=39):
     """Client to server: let ``user`` send no more, or again; nil: everyone but owner and admins."""
 
-    id: RequestId
     group: GroupId
     muted: bool
     user: UserId | None = None
 
 
-class GroupGet(Struct, array_like=True, frozen=True, tag=40):
-    """Client to server: tell a group; Ok has ``group``, with the members that follow ``after``."""
+class GroupGet(Request[GroupInfo], array_like=True, frozen=True, tag=40):
+    """Client to server: tell a group, with the members that follow ``after``."""
 
-    id: RequestId
     group: GroupId
     after: After = ""
 
 
-class GroupList(Struct, array_like=True, frozen=True, tag=41):
-    """Client to server: tell my groups; Ok has ``groups``, in the order of their ids.
+class GroupList(Request[GroupPage], array_like=True, frozen=True, tag=41):
+    """Client to server: tell my groups, a page of them from after the id ``after``."""
 
-    The page begins after the id ``after``; Ok tells the next page's where there is one.
-    """
-
-    id: RequestId
     after: After = ""

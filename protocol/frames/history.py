@@ -1,4 +1,4 @@
-"""Frames of message options and history: types 96 to 111."""
+"""Frames of history: types 96 to 98."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from protocol.frames.messages import Message
-from protocol.frames.types import Count, RequestId
+from protocol.frames.types import Count, Request
 from protocol.limits import MAX_HISTORY_PAGE
 
 Peer = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -30,32 +30,33 @@ class Entry(Struct, array_like=True, frozen=True):
     message: Message
 
 
+class HistoryPage(Struct, array_like=True, frozen=True):
+    """The answer to `History`. ``next`` is where the following page begins; None after the last."""
+
+    entries: tuple[Entry, ...]
+    next: Place | None = None
+
+
 class Transient(Struct, array_like=True, frozen=True, tag=96):
     """Server to client: a message that is in no inbox, for whoever is connected now."""
 
     message: Message
 
 
-class History(Struct, array_like=True, frozen=True, tag=97):
+class History(Request[HistoryPage], array_like=True, frozen=True, tag=97):
     """Client to server: a page of the conversation with ``peer``, a user id or a group's ``g:…``.
 
-    Newest first, from before ``before``; or oldest first, from after ``after``; not both. The
-    answer is `Ok` with ``history``, and ``next`` where there may be more.
+    Newest first, from before ``before``; or oldest first, from after ``after``; not both.
     """
 
-    id: RequestId
     peer: Peer
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_PAGE)] = 50
     before: Place | None = None
     after: Place | None = None
 
 
-class Forget(Struct, array_like=True, frozen=True, tag=98):
-    """Client to server: hide history with ``peer`` up to ``upto``, for this user only.
+class Forget(Request[None], array_like=True, frozen=True, tag=98):
+    """Client to server: hide history with ``peer`` up to ``upto``, for this user only."""
 
-    The answer is `Ok`.
-    """
-
-    id: RequestId
     peer: Peer
     upto: Place

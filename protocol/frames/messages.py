@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from protocol.frames.types import Count, RequestId
+from protocol.frames.types import Count, Request
 from protocol.limits import MAX_ID_CHARS, MAX_KIND_CHARS, MAX_MENTIONS, MAX_TTL_S
 
 MessageId = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -29,15 +29,21 @@ class Options(Struct, frozen=True, omit_defaults=True):
     ttl: Annotated[int, Meta(ge=1, le=MAX_TTL_S)] | None = None
 
 
-class Send(Struct, array_like=True, frozen=True, tag=16):
-    """Client to server: deliver ``body`` to ``to``. The answer is `Ok` with ``id`` and ``time``.
+class Accepted(Struct, array_like=True, frozen=True):
+    """The answer to a send: the message's id, and when it was accepted, in ms since 1970."""
+
+    id: MessageId
+    time: Count
+
+
+class Send(Request[Accepted], array_like=True, frozen=True, tag=16):
+    """Client to server: deliver ``body`` to ``to``.
 
     ``client_id`` names this message among the sender's own; repeating the send with the same one
     within the dedupe window adds nothing. ``kind`` says what the body is (``text`` is UTF-8); the
     gateway reads neither.
     """
 
-    id: RequestId
     client_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
     to: Annotated[str, Meta(min_length=1, max_length=128)]
     kind: Annotated[str, Meta(min_length=1, max_length=MAX_KIND_CHARS)]

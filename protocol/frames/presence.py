@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from protocol.frames.types import Count, RequestId
+from protocol.frames.types import Count, Request
 from protocol.limits import (
     MAX_ID_CHARS,
     MAX_PRESENCE_USERS,
@@ -23,35 +23,6 @@ DeviceState = Annotated[str, Meta(pattern=r"^(online|away)\Z")]
 State = Annotated[str, Meta(pattern=r"^(online|away|offline)\Z")]
 
 
-class PresenceSet(Struct, array_like=True, frozen=True, tag=72):
-    """Client to server: what this device is while it is connected. The answer is `Ok`.
-
-    ``status`` is the user's text on all devices; empty clears it, None leaves it as it is.
-    """
-
-    id: RequestId
-    state: DeviceState
-    status: Annotated[str, Meta(max_length=MAX_STATUS_CHARS)] | None = None
-
-
-class PresenceSubscribe(Struct, array_like=True, frozen=True, tag=73):
-    """Client to server: tell me of these users for ``expires`` seconds.
-
-    The answer is `Ok` with ``presence``, how they are now; a `Presence` follows for each change.
-    """
-
-    id: RequestId
-    users: Users
-    expires: Annotated[int, Meta(ge=1, le=MAX_SUBSCRIPTION_S)] = 3600
-
-
-class PresenceUnsubscribe(Struct, array_like=True, frozen=True, tag=74):
-    """Client to server: tell me of these users no more. The answer is `Ok`."""
-
-    id: RequestId
-    users: Users
-
-
 class UserPresence(Struct, array_like=True, frozen=True):
     """How a user is: ``[user, state, status, since]``.
 
@@ -65,12 +36,43 @@ class UserPresence(Struct, array_like=True, frozen=True):
     since: Count
 
 
+class PresenceList(Struct, array_like=True, frozen=True):
+    """The answer to `PresenceSubscribe` and `PresenceGet`: each user once, in the order asked."""
+
+    users: tuple[UserPresence, ...]
+
+
+class PresenceSet(Request[None], array_like=True, frozen=True, tag=72):
+    """Client to server: what this device is while it is connected.
+
+    ``status`` is the user's text on all devices; empty clears it, None leaves it as it is.
+    """
+
+    state: DeviceState
+    status: Annotated[str, Meta(max_length=MAX_STATUS_CHARS)] | None = None
+
+
+class PresenceSubscribe(Request[PresenceList], array_like=True, frozen=True, tag=73):
+    """Client to server: tell me of these users for ``expires`` seconds.
+
+    The answer is how they are now; a `Presence` follows for each change.
+    """
+
+    users: Users
+    expires: Annotated[int, Meta(ge=1, le=MAX_SUBSCRIPTION_S)] = 3600
+
+
+class PresenceUnsubscribe(Request[None], array_like=True, frozen=True, tag=74):
+    """Client to server: tell me of these users no more."""
+
+    users: Users
+
+
 class Presence(UserPresence, array_like=True, frozen=True, tag=75):
     """Server to client: a user changed."""
 
 
-class PresenceGet(Struct, array_like=True, frozen=True, tag=76):
-    """Client to server: how are these users now? The answer is `Ok` with ``presence``."""
+class PresenceGet(Request[PresenceList], array_like=True, frozen=True, tag=76):
+    """Client to server: how are these users now?"""
 
-    id: RequestId
     users: Users

@@ -8,29 +8,27 @@ from msgspec import Struct
 
 from protocol.frames.history import Peer
 from protocol.frames.messages import MessageId
-from protocol.frames.types import Count, RequestId
+from protocol.frames.types import Count, Request
 
 RECALL_KIND: Final = "homeport.recall"
 EDIT_KIND: Final = "homeport.edit"
 
 
-class Recall(Struct, array_like=True, frozen=True, tag=99):
-    """Client to server: take a message back from everyone. The answer is `Ok`.
+class Recall(Request[None], array_like=True, frozen=True, tag=99):
+    """Client to server: take a message back from everyone.
 
     ``peer`` is the conversation as the client names it, ``message`` the id of the message, ``time``
     its time in milliseconds since 1970, by which the server finds it.
     """
 
-    id: RequestId
     peer: Peer
     message: MessageId
     time: Count
 
 
-class Edit(Struct, array_like=True, frozen=True, tag=100):
+class Edit(Request[None], array_like=True, frozen=True, tag=100):
     """Client to server: give a text message another ``body``; else as `Recall`."""
 
-    id: RequestId
     peer: Peer
     message: MessageId
     time: Count

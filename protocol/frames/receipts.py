@@ -10,19 +10,35 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from protocol.frames.types import Count, RequestId
+from protocol.frames.types import Count, Request
 
 Peer = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
-class Mark(Struct, array_like=True, frozen=True, tag=80):
+class Reach(Struct, array_like=True, frozen=True):
+    """The answer to `Receipts`: how far a conversation has got, rows ``[user, delivered, read]``.
+
+    ``reached`` is how many others there are, and how many of them got, and read, a message.
+    """
+
+    receipts: list[tuple[str, Count, Count]]
+    reached: tuple[Count, Count, Count]
+
+
+class UnreadCounts(Struct, array_like=True, frozen=True):
+    """The answer to `Unread`: rows ``[peer, count]``; ``more`` where others are left out."""
+
+    rows: list[tuple[str, Count]]
+    more: bool
+
+
+class Mark(Request[None], array_like=True, frozen=True, tag=80):
     """Client to server: what the user got, and read, in the conversation with ``peer``.
 
     Both are watermarks. They only rise: a lower one, and one repeated, changes nothing. To have
-    read is to have got. The answer is `Ok`, or `Error`.
+    read is to have got.
     """
 
-    id: RequestId
     peer: Peer
     delivered: Count
     read: Count = 0
@@ -37,35 +53,15 @@ class Receipt(Struct, array_like=True, frozen=True, tag=81):
     read: Count
 
 
-class Receipts(Struct, array_like=True, frozen=True, tag=82):
+class Receipts(Request[Reach], array_like=True, frozen=True, tag=82):
     """Client to server: who has got how far in the conversation with ``peer``?
 
-    The answer is `Ok` with ``receipts``, a `Reach`; its numbers are for the message of ``time``.
+    The numbers of the answer are for the message of ``time``.
     """
 
-    id: RequestId
     peer: Peer
     time: Count = 0
 
 
-class Unread(Struct, array_like=True, frozen=True, tag=83):
-    """Client to server: how much is unread? The answer is `Ok` with ``unread``, a `Counts`."""
-
-    id: RequestId
-
-
-class Reach(Struct, array_like=True, frozen=True):
-    """How far a conversation has got: rows ``[user, delivered, read]``, and numbers of people.
-
-    ``reached`` is how many others there are, and how many of them got, and read, a message.
-    """
-
-    receipts: list[tuple[str, Count, Count]]
-    reached: tuple[Count, Count, Count]
-
-
-class Counts(Struct, array_like=True, frozen=True):
-    """Unread messages: rows ``[peer, count]``; ``more`` where that is not every conversation."""
-
-    rows: list[tuple[str, Count]]
-    more: bool
+class Unread(Request[UnreadCounts], array_like=True, frozen=True, tag=83):
+    """Client to server: how much is unread?"""

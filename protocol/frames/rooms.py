@@ -7,8 +7,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from protocol.frames.messages import Message
-from protocol.frames.types import Count, RequestId
+from protocol.frames.messages import Accepted, Message
+from protocol.frames.types import Count, Request
 from protocol.limits import MAX_ID_CHARS, MAX_KIND_CHARS, MAX_LAST, MAX_ROOM_ADMINS
 
 RoomId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
@@ -27,44 +27,51 @@ class Priority(IntEnum):
 PriorityField = Annotated[int, Meta(ge=0, le=2)]
 
 
-class RoomJoin(Struct, array_like=True, frozen=True, tag=48):
-    """Client to server: take a seat. The answer is `Ok` with ``epoch``, ``seq`` and ``members``.
+class RoomJoined(Struct, array_like=True, frozen=True):
+    """The answer to `RoomJoin`: pushes follow from number ``seq`` + 1 of the numbering ``epoch``.
 
-    Pushes follow from number ``seq`` + 1: first the last ``last`` messages that are kept, then what
-    comes. A client that was here gives the ``epoch`` and the number ``after`` which it has missed
-    messages; of those up to ``after`` none is pushed again.
+    The room has ``members`` users.
     """
 
-    id: RequestId
+    epoch: str
+    seq: Count
+    members: Count
+
+
+class RoomJoin(Request[RoomJoined], array_like=True, frozen=True, tag=48):
+    """Client to server: take a seat.
+
+    Pushes follow: first the last ``last`` messages that are kept, then what comes. A client that
+    was here gives the ``epoch`` and the number ``after`` which it has missed messages; of those up
+    to ``after`` none is pushed again.
+    """
+
     room: RoomId
     last: Annotated[int, Meta(ge=0, le=MAX_LAST)] = 10
     epoch: Annotated[str, Meta(max_length=32)] = ""
     after: Count = 0
 
 
-class RoomLeave(Struct, array_like=True, frozen=True, tag=49):
-    """Client to server: give the seat up. The answer is `Ok`, also where there was none."""
+class RoomLeave(Request[None], array_like=True, frozen=True, tag=49):
+    """Client to server: give the seat up; also where there was none, it is done."""
 
-    id: RequestId
     room: RoomId
 
 
-class RoomSet(Struct, array_like=True, frozen=True, tag=50):
-    """Client to server: create a room, or change who may write there. The answer is `Ok`.
+class RoomSet(Request[None], array_like=True, frozen=True, tag=50):
+    """Client to server: create a room, or change who may write there.
 
     The creator may always write; ``admins`` are user ids.
     """
 
-    id: RequestId
     room: RoomId
     write: Writers
     admins: Annotated[tuple[str, ...], Meta(max_length=MAX_ROOM_ADMINS)] = ()
 
 
-class RoomSend(Struct, array_like=True, frozen=True, tag=51):
-    """Client to server: a `Send` to a room with a priority. The answer is that of a `Send`."""
+class RoomSend(Request[Accepted], array_like=True, frozen=True, tag=51):
+    """Client to server: a `Send` to a room with a priority."""
 
-    id: RequestId
     client_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
     to: Annotated[str, Meta(min_length=1, max_length=128)]
     kind: Annotated[str, Meta(min_length=1, max_length=MAX_KIND_CHARS)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -15,6 +15,19 @@ ShortText = Annotated[str, Meta(max_length=128)]
 
 NO_REQUEST: Final = 0
 """The ``id`` of an error frame that answers no request."""
+
+Answer = TypeVar("Answer")
+"""What a request is answered with."""
+
+
+class Request(Struct, Generic[Answer], array_like=True, frozen=True):
+    """What every request begins with. It is answered by `Ok` with an ``Answer``, or by `Error`.
+
+    An answer is an array without a type, because the client knows what it asked. ``Answer`` is None
+    where `Ok` says all there is to say. `protocol.frames.ANSWERS` is the table of all of them.
+    """
+
+    id: RequestId
 
 
 class Cursor(Struct, array_like=True, frozen=True):

@@ -12,6 +12,7 @@ from bench.stamp import STAMP
 from gateway.net.framing import websocket
 from protocol import codec, frames
 from protocol.frames import Cursor, Limits
+from tests.protocol.client.server import ok
 
 RUN = 77
 ME = 3
@@ -148,7 +149,7 @@ def test_a_send_is_answered_by_its_id() -> None:
     assert len({first.client_id, second.client_id, third.client_id}) == 3
     assert STAMP.unpack(second.body[-STAMP.size :]) == (RUN, ME, 1, 5)
     held.hear(
-        frames.Ok(first.id, frames.Result(id=bytes(16), time=1)),
+        ok(first, frames.Accepted(bytes(16), 1)),
         frames.Error(second.id, 134, "slowly", 0.5),
     )
     assert held.total.accepted == 1
@@ -199,7 +200,7 @@ def test_a_gateway_that_leaves_is_followed_and_its_room_joined_again() -> None:
     held.client.join(lambda _: None)
     (first,) = held.said()
     assert isinstance(first, frames.RoomJoin) and first.last == 0
-    held.hear(frames.Ok(first.id, frames.Result(epoch="r1", seq=40, members=2)))
+    held.hear(ok(first, frames.RoomJoined("r1", 40, 2)))
     held.hear(frames.RoomPush(41, 1, message(4, 0)), frames.Goaway(1.5))
     assert held.client.back_in_s == 1.5
     held.client.lost()

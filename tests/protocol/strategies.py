@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
+from typing import Any
 
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from protocol import codec
 from protocol.frames import (
+    Accepted,
     Ack,
     Block,
+    BlockList,
     Blocks,
     ClientFrame,
     Connect,
     Connected,
-    Counts,
     Cursor,
     Edit,
     Entry,
@@ -22,6 +27,7 @@ from protocol.frames import (
     Goaway,
     GroupAdd,
     GroupCreate,
+    GroupCreated,
     GroupDelete,
     GroupGet,
     GroupInfo,
@@ -29,10 +35,12 @@ from protocol.frames import (
     GroupList,
     GroupMember,
     GroupMute,
+    GroupPage,
     GroupRemove,
     GroupRename,
     GroupRole,
     History,
+    HistoryPage,
     Limits,
     Lost,
     Mark,
@@ -44,6 +52,7 @@ from protocol.frames import (
     Pong,
     Presence,
     PresenceGet,
+    PresenceList,
     PresenceSet,
     PresenceSubscribe,
     PresenceUnsubscribe,
@@ -53,8 +62,9 @@ from protocol.frames import (
     Receipt,
     Receipts,
     Renew,
-    Result,
+    Renewed,
     RoomJoin,
+    RoomJoined,
     RoomLeave,
     RoomPush,
     RoomSend,
@@ -67,6 +77,7 @@ from protocol.frames import (
     Transient,
     Unblock,
     Unread,
+    UnreadCounts,
     UserPresence,
 )
 
@@ -223,6 +234,31 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
     st.builds(PresenceGet, request_ids, presence_users),
 )
 
+answers: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.builds(Accepted, message_ids, counts),
+    st.builds(Renewed, counts),
+    st.builds(GroupCreated, group_ids),
+    group_infos,
+    st.builds(GroupPage, st.lists(group_infos, max_size=3), st.none() | st.text()),
+    st.builds(BlockList, st.lists(st.text()).map(tuple)),
+    st.builds(RoomJoined, st.text(), counts, counts),
+    st.builds(HistoryPage, st.lists(entries, max_size=3).map(tuple), st.none() | places),
+    st.builds(
+        PresenceList,
+        st.lists(
+            st.builds(UserPresence, st.text(), presence_states, st.text(), counts), max_size=3
+        ).map(tuple),
+    ),
+    st.builds(
+        Reach,
+        st.lists(st.tuples(st.text(), counts, counts)),
+        st.tuples(counts, counts, counts),
+    ),
+    st.builds(UnreadCounts, st.lists(st.tuples(st.text(), counts)), st.booleans()),
+)
+"""Everything that `ok` can say."""
+
 server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(
         Connected,
@@ -240,33 +276,7 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.builds(
         Ok,
         request_ids,
-        st.builds(
-            Result,
-            st.none() | st.binary(),
-            st.none() | counts,
-            st.none() | counts,
-            st.none() | group_infos,
-            st.none() | st.lists(group_infos, max_size=3),
-            st.none() | st.text(),
-            st.none() | st.lists(st.text()).map(tuple),
-            st.none() | st.text(),
-            st.none() | counts,
-            st.none() | counts,
-            history=st.none() | st.lists(entries, max_size=3).map(tuple),
-            next=st.none() | places,
-            presence=st.none()
-            | st.lists(
-                st.builds(UserPresence, st.text(), presence_states, st.text(), counts), max_size=3
-            ).map(tuple),
-            receipts=st.none()
-            | st.builds(
-                Reach,
-                st.lists(st.tuples(st.text(), counts, counts)),
-                st.tuples(counts, counts, counts),
-            ),
-            unread=st.none()
-            | st.builds(Counts, st.lists(st.tuples(st.text(), counts)), st.booleans()),
-        ),
+        answers.map(lambda answer: Raw(codec.encode(answer))),
     ),
     st.builds(
         Error,

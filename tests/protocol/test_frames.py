@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final
 
 import msgspec
 import pytest
+from msgspec import Raw
 
 from protocol import limits
 from protocol.codec import InvalidField, decode_client, decode_server, encode
 from protocol.frames import (
+    ANSWERS,
     ClientFrame,
     Connect,
     Connected,
-    Counts,
     Cursor,
     Entry,
     Error,
@@ -28,9 +30,9 @@ from protocol.frames import (
     Options,
     Place,
     Push,
-    Reach,
     Send,
     ServerFrame,
+    UserPresence,
 )
 
 SPEC: Final = (Path(__file__).parents[2] / "protocol" / "SPEC.md").read_text()
@@ -69,13 +71,35 @@ def test_the_table_of_frames_is_the_code() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [Cursor, Limits, Message, GroupInfo, GroupMember, Extra, Options, Place, Entry, Reach, Counts],
+    [Cursor, Limits, Message, GroupInfo, GroupMember, UserPresence, Extra, Options, Place, Entry],
 )
 def test_the_arrays_inside_frames_are_the_code(kind: Any) -> None:
     """SPEC.md section 4.6, second table."""
     row = re.search(rf"^\| {kind.__name__.lower()} \| (.*) \|$", SPEC, re.MULTILINE)
     assert row is not None
     assert tuple(re.findall(r"(?:^|; )`(\w+)`", row[1])) == kind.__struct_fields__
+
+
+def test_the_table_of_answers_is_the_code() -> None:
+    """HP-4.7-1: what each request is answered with, and the answers' fields in their order."""
+    rows = _rows("4.7 ")
+    in_spec = {name: answer for names, answer, _ in rows for name in names.split(", ")}
+    in_code = {
+        request.__name__.lower(): "nil" if answer is NoneType else answer.__name__.lower()
+        for request, answer in ANSWERS.items()
+    }
+    assert in_spec == in_code
+    answers = {answer.__name__.lower(): answer for answer in ANSWERS.values()}
+    for _, answer, fields in rows:
+        if answer not in ("nil", "groupinfo"):  # the latter is in the table of arrays
+            found = tuple(re.findall(r"(?:^|; )`(\w+)`", fields))
+            assert found == answers[answer].__struct_fields__
+
+
+def test_every_request_has_an_answer() -> None:
+    """HP-4.6-1, HP-4.7-1: whatever carries an id but connect, which is answered with connected."""
+    asking = {kind for kind in CLIENT if kind.__struct_fields__[:1] == ("id",)}
+    assert asking - {Connect} == set(ANSWERS)
 
 
 def test_no_type_lies_outside_its_block() -> None:
@@ -167,7 +191,7 @@ def test_missing_fields_take_their_defaults() -> None:
     assert decode_client(encode([1, 5, "d"])) == Connect(5, "d", None, None, "")
     ok = decode_server(encode([3, 5]))
     assert isinstance(ok, Ok)
-    assert (ok.result.id, ok.result.time, ok.result.expires) == (None, None, None)
+    assert ok == Ok(5, Raw(encode(None)))
     assert decode_server(encode([4, 0, 132, "x"])) == Error(0, 132, "x", None, None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from protocol import codec
-from protocol.frames import ClientFrame, ServerFrame
+from protocol.frames import ANSWERS, ClientFrame, Ok, Request, ServerFrame
 
 _FOLDER: Final = Path(__file__).parents[2] / "protocol" / "vectors" / "v1"
 
@@ -30,7 +30,20 @@ def expand(hexadecimal: Any) -> bytes:
     return b"".join(expand(part) for part in hexadecimal)
 
 
+REQUESTS: Final[dict[str, type[Request[Any]]]] = {
+    request.__name__.lower(): request for request in ANSWERS
+}
+"""Every request by its name in SPEC.md."""
+
+
 def decode(vector: dict[str, Any]) -> ClientFrame | ServerFrame:
     """Decode a vector's message as the side that it is sent to."""
     receive = codec.decode_client if vector["direction"] == "client" else codec.decode_server
     return receive(expand(vector["hex"]))
+
+
+def answer(vector: dict[str, Any]) -> Any:
+    """Decode what the `ok` of a vector answers to its request."""
+    ok = decode(vector)
+    assert isinstance(ok, Ok)
+    return codec.decode_answer(REQUESTS[vector["request"]], ok)

@@ -10,7 +10,7 @@ from protocol import codes, frames
 from protocol.frames import GroupNotice
 from tests.harness import RawClient
 
-FRAMES = {
+FRAMES: dict[str, type[frames.Request[Any]]] = {
     "create": frames.GroupCreate,
     "rename": frames.GroupRename,
     "delete": frames.GroupDelete,
@@ -25,48 +25,24 @@ FRAMES = {
 
 
 async def ask(client: RawClient, what: str, *fields: Any) -> frames.Ok | frames.Error:
-    """Ask about a group and return the answer; frames before it are kept for `read`."""
-    request_id = client.request_id()
-    await client.send(FRAMES[what](request_id, *fields))
-    while True:
-        frame = await client.receive()
-        if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
-            return frame
-        _seen(client).append(frame)
+    """Ask about a group and return the answer."""
+    return await client.answer(FRAMES[what], *fields)
 
 
-async def done(client: RawClient, what: str, *fields: Any) -> frames.Result:
-    """As `ask`, of what must be answered with ok."""
-    answer = await ask(client, what, *fields)
-    assert isinstance(answer, frames.Ok), answer
-    return answer.result
+async def done(client: RawClient, what: str, *fields: Any) -> Any:
+    """As `ask`, of what must be answered with ok; returns what that says."""
+    return await client.ask(FRAMES[what], *fields)
 
 
 async def refused(client: RawClient, what: str, *fields: Any) -> str:
     """As `ask`, of what must be refused; returns the name of the code."""
-    answer = await ask(client, what, *fields)
-    assert isinstance(answer, frames.Error), answer
-    return codes.ERRORS[answer.code].name
+    return (await client.refused(FRAMES[what], *fields)).name
 
 
 async def said(client: RawClient, group: str, text: str, client_id: str | None = None) -> str:
     """Send a text to a group; "ok", or the name of the code it was refused with."""
-    request_id = client.request_id()
-    name = client_id or f"c{request_id}"
-    await client.send(frames.Send(request_id, name, f"g:{group}", "text", text.encode()))
-    while True:
-        frame = await client.receive()
-        if isinstance(frame, frames.Ok):
-            return "ok"
-        if isinstance(frame, frames.Error):
-            assert frame.id == request_id
-            return codes.ERRORS[frame.code].name
-        _seen(client).append(frame)
-
-
-def _seen(client: RawClient) -> list[frames.ServerFrame]:
-    seen: list[frames.ServerFrame] = client.__dict__.setdefault("seen", [])
-    return seen
+    answer = await client.say(f"g:{group}", text, client_id)
+    return "ok" if isinstance(answer, frames.Ok) else codes.ERRORS[answer.code].name
 
 
 async def read(client: RawClient) -> list[str]:
@@ -74,11 +50,8 @@ async def read(client: RawClient) -> list[str]:
     await client.send(frames.Send(999, f"mark{client.request_id()}", "nobody", "text", b"mark"))
     found: list[str] = []
     numbers: list[int] = []
-    seen = _seen(client)
     while True:
-        frame = seen.pop(0) if seen else await client.receive()
-        if not isinstance(frame, frames.Push):
-            continue
+        frame = await client.next(frames.Push)
         numbers.append(frame.seq)
         message = frame.message
         if message.body == b"mark":
@@ -95,6 +68,5 @@ async def read(client: RawClient) -> list[str]:
 
 async def created(client: RawClient, *members: str, name: str = "team") -> str:
     """Make a group and return its id."""
-    result = await done(client, "create", f"c-{name}", name, list(members))
-    assert result.id is not None
-    return result.id.hex()
+    made = await client.ask(frames.GroupCreate, f"c-{name}", name, list(members))
+    return made.id

@@ -24,24 +24,11 @@ async def two(settings: Settings, clock: FakeClock) -> AsyncIterator[Two]:
         yield pair
 
 
-async def ask(
-    client: RawClient, kind: type[frames.Block] | type[frames.Unblock] | None, user: str = ""
-) -> frames.Ok | frames.Error:
-    """Ask, for the list where `kind` is None, and get the one answer, past frames before it."""
-    request_id = client.request_id()
-    frame = frames.Blocks(request_id) if kind is None else kind(request_id, user)
-    await client.send(frame)
-    while True:
-        answer = await client.receive()
-        if isinstance(answer, frames.Ok | frames.Error) and answer.id == request_id:
-            return answer
-
-
 async def done(
     client: RawClient, kind: type[frames.Block] | type[frames.Unblock], user: str
 ) -> None:
     """Ask for something that must be done."""
-    assert await ask(client, kind, user) == frames.Ok(client._next_id)
+    await client.ask(kind, user)
 
 
 async def until_blocked(client: RawClient, to: str, blocked: bool = True) -> None:
@@ -182,14 +169,10 @@ async def test_repeats_are_answered_alike(running: RunningWorker) -> None:
         await done(alice, frames.Unblock, "mallory")
         for user in ("zoe", "mallory", "mallory", "Bob"):
             await done(alice, frames.Block, user)
-        answer = await ask(alice, None)
-        assert isinstance(answer, frames.Ok)
-        assert answer.result == frames.Result(blocks=("Bob", "mallory", "zoe"))
+        assert (await alice.ask(frames.Blocks)).users == ("Bob", "mallory", "zoe")
         for user in ("zoe", "mallory", "mallory", "Bob"):
             await done(alice, frames.Unblock, user)
-        answer = await ask(alice, None)
-        assert isinstance(answer, frames.Ok)
-        assert answer.result.blocks == ()
+        assert (await alice.ask(frames.Blocks)).users == ()
 
 
 @pytest.mark.parametrize("kind", [frames.Block, frames.Unblock])
@@ -210,7 +193,7 @@ async def test_misuse_is_refused_and_the_connection_kept(
 ) -> None:
     """HP-18.1-2, HP-4.2-4: with a text that repeats nothing."""
     async with running.client("alice") as alice:
-        answer = await ask(alice, kind, user)
+        answer = await alice.answer(kind, user)
         assert code(answer) == expected.number
         assert isinstance(answer, frames.Error)
         assert user not in answer.text
@@ -225,7 +208,7 @@ async def test_too_many_blocks_are_refused(
     async with running.client("alice") as alice:
         await done(alice, frames.Block, "u1")
         await done(alice, frames.Block, "u2")
-        answer = await ask(alice, frames.Block, "u3")
+        answer = await alice.answer(frames.Block, "u3")
         assert code(answer) == codes.TOO_MANY_BLOCKS.number
         await done(alice, frames.Block, "u2")
         await done(alice, frames.Unblock, "u1")
@@ -247,7 +230,7 @@ async def test_while_the_store_is_away_nothing_is_promised(
 
         with monkeypatch.context() as patch:
             patch.setattr(link, "run", cut)
-            answer = await ask(alice, frames.Block, "mallory")
+            answer = await alice.answer(frames.Block, "mallory")
         assert code(answer) == codes.UNAVAILABLE.number
         await done(alice, frames.Block, "mallory")
         async with running.client("mallory") as mallory:

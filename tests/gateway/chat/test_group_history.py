@@ -11,10 +11,10 @@ import redis
 from gateway.config import Settings
 from gateway.store.keys import Keys
 from gateway.store.log import LogStore
-from protocol import codes, frames
+from protocol import frames
 from protocol.frames import Place
-from tests.gateway.chat.grouping import ask, created, done, read, said
-from tests.gateway.chat.test_history import DAY, page, request
+from tests.gateway.chat.grouping import created, done, read, said
+from tests.gateway.chat.test_history import DAY, page
 from tests.gateway.chat.test_options import dump, send
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, until
@@ -22,15 +22,9 @@ from tests.harness import FakeClock, RawClient, RunningWorker, until
 
 async def denied(client: RawClient, peer: str) -> set[str]:
     """What a reading and a deletion are refused with."""
-    names = set()
-    for frame in (
-        frames.History(client.request_id(), peer),
-        frames.Forget(client.request_id(), peer, Place(2**53 - 1, 1)),
-    ):
-        answer = await request(client, frame)
-        assert isinstance(answer, frames.Error), answer
-        names.add(codes.ERRORS[answer.code].name)
-    return names
+    reading = await client.refused(frames.History, peer)
+    deleting = await client.refused(frames.Forget, peer, Place(2**53 - 1, 1))
+    return {reading.name, deleting.name}
 
 
 def logged(gateway: RunningWorker, group: str) -> list[bytes]:
@@ -105,8 +99,7 @@ async def test_deleting_is_for_oneself(gateway: RunningWorker) -> None:
         await said(alice, group, "a")
         await said(alice, group, "b")
         _, places, _ = await page(bob, f"g:{group}")
-        frame = frames.Forget(bob.request_id(), f"g:{group}", places[0])
-        assert isinstance(await request(bob, frame), frames.Ok)
+        await bob.ask(frames.Forget, f"g:{group}", places[0])
         await said(alice, group, "c")
         async with gateway.client("bob", "d2") as other:
             assert (await page(other, f"g:{group}"))[0] == ["c"]
@@ -229,4 +222,4 @@ async def test_ok_waits_for_history(gateway: RunningWorker) -> None:
             store.delete(log)
         assert await said(alice, group, "x", "same") == "ok"
         assert (await page(alice, f"g:{group}"))[0] == ["x"]
-        assert isinstance(await ask(alice, "get", group), frames.Ok)
+        await done(alice, "get", group)

@@ -26,38 +26,13 @@ async def running(store_url: str, tmp_path: Path, clock: FakeClock) -> AsyncIter
         yield running
 
 
-async def ask(
-    client: RawClient,
-    peer: str,
-    limit: int = 50,
-    before: Place | None = None,
-    after: Place | None = None,
-) -> frames.Ok | frames.Error:
-    """Ask for a page; frames before the answer are passed over."""
-    return await request(client, frames.History(client.request_id(), peer, limit, before, after))
-
-
-async def request(
-    client: RawClient, frame: frames.History | frames.Forget
-) -> frames.Ok | frames.Error:
-    """Ask anything; frames before the answer are passed over."""
-    await client.send(frame)
-    while True:
-        answer = await client.receive()
-        if isinstance(answer, frames.Ok | frames.Error) and answer.id == frame.id:
-            return answer
-
-
 async def page(
     client: RawClient, peer: str, limit: int = 50, **where: Place | None
 ) -> tuple[list[str], list[Place], Place | None]:
     """A page's texts and places, and where the next begins."""
-    answer = await ask(client, peer, limit, **where)
-    assert isinstance(answer, frames.Ok), answer
-    entries = answer.result.history
-    assert entries is not None
-    texts = [entry.message.body.decode() for entry in entries]
-    return texts, [entry.place for entry in entries], answer.result.next
+    page = await client.ask(frames.History, peer, limit, **where)
+    texts = [entry.message.body.decode() for entry in page.entries]
+    return texts, [entry.place for entry in page.entries], page.next
 
 
 async def test_both_ends_read_the_same(running: RunningWorker) -> None:
@@ -103,9 +78,8 @@ async def test_paging_both_ways(running: RunningWorker) -> None:
 async def test_both_ends_of_a_range_are_refused(running: RunningWorker) -> None:
     """HP-13.2-3: and the connection is kept."""
     async with running.client("alice") as alice:
-        answer = await ask(alice, "bob", before=Place(1, 1), after=Place(0, 0))
-        assert isinstance(answer, frames.Error)
-        assert answer.code == codes.INVALID_FIELD.number
+        both = {"before": Place(1, 1), "after": Place(0, 0)}
+        assert await alice.refused(frames.History, "bob", **both) is codes.INVALID_FIELD
         assert (await page(alice, "bob"))[0] == []
 
 
@@ -116,14 +90,12 @@ async def test_a_third_user_learns_nothing(running: RunningWorker) -> None:
         for peer in ("alice", "bob", "eve"):
             assert await page(eve, peer) == ([], [], None)
         for peer in ("d:alice:bob", "alice:bob", "d:alice:eve", "", "*", "r:x"):
-            for frame in (
-                frames.History(eve.request_id(), peer or " "),
-                frames.Forget(eve.request_id(), peer or " ", Place(2**53 - 1, 1)),
+            for code in (
+                await eve.refused(frames.History, peer or " "),
+                await eve.refused(frames.Forget, peer or " ", Place(2**53 - 1, 1)),
             ):
-                answer = await request(eve, frame)
-                assert isinstance(answer, frames.Error)
-                assert answer.code == codes.UNKNOWN_RECIPIENT.number
-        await request(eve, frames.Forget(eve.request_id(), "alice", Place(2**53 - 1, 1)))
+                assert code is codes.UNKNOWN_RECIPIENT
+        await eve.ask(frames.Forget, "alice", Place(2**53 - 1, 1))
         assert (await page(alice, "bob"))[0] == ["secret"]
 
 
@@ -235,8 +207,7 @@ async def test_deleting_is_for_oneself(running: RunningWorker) -> None:
         beyond = Place(2**53 - 1, 2**53 - 1)
 
         async def forget(upto: Place) -> None:
-            frame = frames.Forget(alice.request_id(), "bob", upto)
-            assert isinstance(await request(alice, frame), frames.Ok)
+            await alice.ask(frames.Forget, "bob", upto)
 
         await forget(middle)
         async with running.client("alice", "d2") as other:
@@ -262,11 +233,10 @@ async def test_a_page_is_no_larger_than_a_frame(settings: Settings, clock: FakeC
             await alice.say("bob", "x" * size)
         sizes, place = [], None
         while True:
-            answer = await ask(alice, "bob", before=place)
-            assert isinstance(answer, frames.Ok)
-            assert len(codec.encode(answer)) <= MAX_FRAME_BYTES
-            sizes += [len(entry.message.body) for entry in answer.result.history or ()]
-            place = answer.result.next
+            answer = await alice.ask(frames.History, "bob", before=place)
+            assert len(codec.encode_ok(2**32 - 1, answer)) <= MAX_FRAME_BYTES
+            sizes += [len(entry.message.body) for entry in answer.entries]
+            place = answer.next
             if place is None:
                 break
         assert sizes == [65536, 40000, 40000, 65536]

@@ -12,7 +12,14 @@ import redis
 from protocol import codes, frames
 from protocol.frames import Options
 from tests.gateway.chat.grouping import created
-from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker
+from tests.harness import (
+    FakeClock,
+    RawClient,
+    RunningWorker,
+    accepted,
+    make_settings,
+    running_worker,
+)
 
 
 @pytest.fixture
@@ -26,13 +33,8 @@ async def send(
     client: RawClient, to: str, text: str, name: str = "", **options: Any
 ) -> frames.Ok | frames.Error:
     """Send with options; frames before the answer are passed over."""
-    id = client.request_id()
-    asked = Options(**options)
-    await client.send(frames.Send(id, name or f"c{id}", to, "text", text.encode(), asked))
-    while True:
-        frame = await client.receive()
-        if isinstance(frame, frames.Ok | frames.Error) and frame.id == id:
-            return frame
+    name = name or f"c{client.request_id()}"
+    return await client.answer(frames.Send, name, to, "text", text.encode(), Options(**options))
 
 
 def dump(running: RunningWorker) -> bytes:
@@ -273,17 +275,15 @@ async def test_online_only_reaches_who_is_there(running: RunningWorker) -> None:
         running.client("alice", "d2") as other,
         running.client("bob") as bob,
     ):
-        answer = await send(alice, "bob", "psst", online_only=True)
-        assert isinstance(answer, frames.Ok)
-        assert answer.result.id is not None
+        told = accepted(await send(alice, "bob", "psst", online_only=True))
         for client in (other, bob):
             message = (await client.expect(frames.Transient)).message
             assert (message.id, message.body, message.sender) == (
-                answer.result.id,
+                told.id,
                 b"psst",
                 "alice",
             )
-            assert message.time == answer.result.time
+            assert message.time == told.time
         assert isinstance(await send(alice, "nobody", "psst", online_only=True), frames.Ok)
         assert records(running) == []
         await alice.say("bob", "kept")
@@ -293,11 +293,8 @@ async def test_online_only_reaches_who_is_there(running: RunningWorker) -> None:
 async def test_online_only_is_told_once(running: RunningWorker) -> None:
     """HP-12.3-3 and G2: a repetition answers the same, and is not sent again."""
     async with running.client("alice") as alice, running.client("bob") as bob:
-        first = await send(alice, "bob", "psst", "same", online_only=True)
-        again = await send(alice, "bob", "psst", "same", online_only=True)
-        assert isinstance(first, frames.Ok)
-        assert isinstance(again, frames.Ok)
-        assert first.result == again.result
+        first = accepted(await send(alice, "bob", "psst", "same", online_only=True))
+        assert accepted(await send(alice, "bob", "psst", "same", online_only=True)) == first
         await bob.expect(frames.Transient)
         await alice.say("bob", "after")
         await bob.expect(frames.Push)  # and no other transient before it

@@ -36,29 +36,21 @@ from tests.harness import (
 )
 
 
-async def ask(client: RawClient, kind: Any, *fields: Any) -> frames.Ok | frames.Error:
-    """The answer to a request; presence before it must not come."""
-    request_id = client.request_id()
-    await client.send(kind(request_id, *fields))
-    while True:
-        frame = await client.receive()
-        assert not isinstance(frame, Presence)
-        if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
-            return frame
+async def ask(
+    client: RawClient, kind: type[frames.Request[frames.Answer]], *fields: Any
+) -> frames.Answer:
+    """What is answered to a request; presence before it must not come."""
+    before = len(client.passed)
+    answer = await client.ask(kind, *fields)
+    assert not any(isinstance(frame, Presence) for frame in client.passed[before:])
+    return answer
 
 
-async def states(client: RawClient, kind: Any, *fields: Any) -> list[UserPresence]:
+async def states(
+    client: RawClient, kind: type[frames.Request[frames.PresenceList]], *fields: Any
+) -> list[UserPresence]:
     """What an ok says of users."""
-    answer = await ask(client, kind, *fields)
-    assert isinstance(answer, frames.Ok), answer
-    return list(answer.result.presence or ())
-
-
-async def refused(client: RawClient, kind: Any, *fields: Any) -> codes.ErrorCode:
-    """The code of an error."""
-    answer = await ask(client, kind, *fields)
-    assert isinstance(answer, frames.Error), answer
-    return codes.ERRORS[answer.code]
+    return list((await ask(client, kind, *fields)).users)
 
 
 async def told(client: RawClient, *gateways: RunningWorker, seconds: float = 0.3) -> Presence:
@@ -260,7 +252,7 @@ async def test_a_subscription_ends(running: RunningWorker) -> None:
         assert running.worker._presence._topics == {}
         await states(alice, PresenceSubscribe, ("bob",), 60)
         for _ in range(2):
-            assert isinstance(await ask(alice, PresenceUnsubscribe, ("bob", "dave")), frames.Ok)
+            await ask(alice, PresenceUnsubscribe, ("bob", "dave"))
         await ask(bob, PresenceSet, "away")
         await nothing_for(alice, running, 10)
         assert running.worker._presence._watchers == {}
@@ -286,9 +278,9 @@ async def test_a_watcher_of_five_hundred(running: RunningWorker) -> None:
             some = tuple(users[start : start + 100])
             found = await states(alice, PresenceSubscribe, some, 600)
             assert [each.user for each in found] == list(some)
-        wrong = await refused(alice, PresenceSubscribe, ("one.more", "u0"), 600)
+        wrong = await alice.refused(PresenceSubscribe, ("one.more", "u0"), 600)
         assert wrong is codes.TOO_MANY_SUBSCRIPTIONS
-        assert isinstance(await ask(alice, PresenceSubscribe, ("u0",), 600), frames.Ok)
+        await ask(alice, PresenceSubscribe, ("u0",), 600)
         async with running.client("one.more"):
             await nothing_for(alice, running, 1)
         async with contextlib.AsyncExitStack() as stack:
@@ -296,8 +288,8 @@ async def test_a_watcher_of_five_hundred(running: RunningWorker) -> None:
                 await stack.enter_async_context(running.client(user))
             came = {(await told(alice, running)).user for _ in range(50)}
             assert came == set(users[::10])
-        assert isinstance(await ask(alice, PresenceUnsubscribe, ("u7",)), frames.Ok)
-        assert isinstance(await ask(alice, PresenceSubscribe, ("one.more",), 600), frames.Ok)
+        await ask(alice, PresenceUnsubscribe, ("u7",))
+        await ask(alice, PresenceSubscribe, ("one.more",), 600)
 
 
 async def test_an_answer_fits_a_frame(running: RunningWorker) -> None:
@@ -312,8 +304,8 @@ async def test_an_answer_fits_a_frame(running: RunningWorker) -> None:
                 await hub.set(app.id, user, "d1", "away", sealed)
         found = await states(alice, PresenceGet, users)
         assert {each.status for each in found} == {"\U0001f600" * 128}
-        result = frames.Result(presence=tuple(found))
-        assert len(codec.encode(frames.Ok(2**32 - 1, result))) < MAX_FRAME_BYTES
+        answer = frames.PresenceList(tuple(found))
+        assert len(codec.encode_ok(2**32 - 1, answer)) < MAX_FRAME_BYTES
 
 
 @pytest.mark.parametrize(
@@ -336,7 +328,7 @@ async def test_an_answer_fits_a_frame(running: RunningWorker) -> None:
 async def test_misuse(running: RunningWorker, kind: Any, fields: tuple[Any, ...]) -> None:
     """HP-20.2-6, HP-20.2-7, HP-9.1-1: one error with the request's id; the connection stays."""
     async with running.client("alice") as alice:
-        assert await refused(alice, kind, *fields) is codes.INVALID_FIELD
+        assert await alice.refused(kind, *fields) is codes.INVALID_FIELD
         assert running.worker._presence._topics == {}
         assert await states(alice, PresenceGet, ("bob", "alice", "bob")) == [
             UserPresence("bob", "offline", "", 0),
@@ -369,7 +361,7 @@ async def test_who_is_blocked_sees_nothing(settings: Settings, clock: FakeClock)
         shown = UserPresence("bob", "away", "here", 0)
         for watcher in (alice, carol):
             assert await states(watcher, PresenceSubscribe, ("bob",), 600) == [shown]
-        assert isinstance(await ask(bob, frames.Block, "alice"), frames.Ok)
+        await ask(bob, frames.Block, "alice")
         hidden = await alice.until(Presence)
         assert hidden == Presence("bob", "offline", "", 0)
         await ask(bob, PresenceSet, "online", "busy")
@@ -384,7 +376,7 @@ async def test_who_is_blocked_sees_nothing(settings: Settings, clock: FakeClock)
         assert await states(bob, PresenceGet, ("alice",)) == [
             UserPresence("alice", "online", "", 0)
         ]
-        assert isinstance(await ask(bob, frames.Unblock, "alice"), frames.Ok)
+        await ask(bob, frames.Unblock, "alice")
         assert await alice.until(Presence) == Presence("bob", "online", "busy", 0)
 
 
@@ -422,7 +414,7 @@ async def test_while_the_store_is_away(
                 (PresenceSubscribe, (("carol",), 60)),
                 (PresenceGet, (("bob",),)),
             ):
-                assert await refused(alice, kind, *fields) is codes.UNAVAILABLE
+                assert await alice.refused(kind, *fields) is codes.UNAVAILABLE
             running.pass_time(31)  # the reading that comes now fails
             hub = running.worker._presence
             await until(lambda: hub._reading is None and not hub._due)

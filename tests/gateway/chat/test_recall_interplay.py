@@ -58,10 +58,8 @@ async def test_history_pages_over_tombstones(running: RunningWorker) -> None:
         found: list[str] = []
         place = None
         for number in (1, 3, None):
-            frame = frames.History(bob.request_id(), "alice", 2, place)
-            await bob.send(frame)
-            page = (await bob.until(frames.Ok)).result
-            found += [entry.message.kind for entry in page.history or ()]
+            page = await bob.ask(frames.History, "alice", 2, place)
+            found += [entry.message.kind for entry in page.entries]
             place = page.next
             if number is not None:
                 assert await recall(alice, "bob", messages[number]) == "ok"
@@ -104,13 +102,8 @@ async def test_who_left_the_group(settings: Settings, clock: FakeClock) -> None:
         assert await recall(alice, group, message) == "ok"
         assert await history(carol, group) == ["recalled by alice"]
         await done(alice, "remove", group[2:], ["carol"])
-        frame = frames.Receipts(alice.request_id(), group, message[1])
-        await alice.send(frame)
-        while (answer := await alice.until(frames.Ok)).id != frame.id:
-            pass
-        assert answer.result.receipts is not None
-        assert answer.result.receipts.reached == (0, 0, 0)
-        assert answer.result.receipts.receipts == []
+        reach = await alice.ask(frames.Receipts, group, message[1])
+        assert (reach.receipts, reach.reached) == ([], (0, 0, 0))
 
 
 async def test_a_device_displaced_while_it_recalls(running: RunningWorker) -> None:

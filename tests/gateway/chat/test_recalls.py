@@ -17,7 +17,7 @@ from tests.gateway.chat.grouping import created, done
 from tests.gateway.chat.recalling import edit, history, pushed, recall, sent
 from tests.gateway.chat.test_options import dump, records
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock, RunningWorker, until
+from tests.harness import FakeClock, RunningWorker, accepted, until
 
 DAY = 24 * 3600
 
@@ -142,12 +142,8 @@ async def test_what_is_not_there(gateway: RunningWorker) -> None:
             assert await edit(alice, peer, kept, "x") == "unknown_recipient"
         assert await recall(alice, "g:" + "0" * 32, kept) == "unknown_group"
         assert await edit(alice, "bob", kept, "x" * 8193) == "body_too_large"
-        await alice.send(frames.Send(900, "picture", "bob", "image", b"\x00"))
-        while not (isinstance(answer := await alice.receive(), frames.Ok) and answer.id == 900):
-            pass
-        assert answer.result.id is not None
-        assert answer.result.time is not None
-        picture = (answer.result.id, answer.result.time)
+        told = await alice.ask(frames.Send, "picture", "bob", "image", b"\x00")
+        picture = (told.id, told.time)
         assert await edit(alice, "bob", picture, "x") == "not_text"
         assert await recall(alice, "bob", picture) == "ok"
 
@@ -311,13 +307,10 @@ async def test_a_copy_that_was_under_way_is_not_stored(
             return inboxes.audience(app_id, ["alice"], conversation, history)
 
         monkeypatch.setattr(inboxes, "_direct", only_own)
-        answer = await alice.say("bob", "oops", "same")
+        told = accepted(await alice.say("bob", "oops", "same"))
         monkeypatch.undo()
-        assert isinstance(answer, frames.Ok)
-        assert answer.result.id is not None
-        assert answer.result.time is not None
         async with two.client("alice", "d2") as other:
-            assert await recall(other, "bob", (answer.result.id, answer.result.time)) == "ok"
+            assert await recall(other, "bob", (told.id, told.time)) == "ok"
         assert isinstance(await alice.say("bob", "oops", "same"), frames.Ok)
         async with two.client("bob") as bob:
             assert await pushed(bob, 1) == ["told recalled by alice"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,63 +11,39 @@ import redis
 from gateway.config import Settings
 from gateway.store.keys import Keys
 from protocol import codes, frames
-from protocol.frames import ClientFrame, Mark, Ok, Receipt
+from protocol.frames import Mark, Receipt
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
-
-
-async def ask(
-    client: RawClient, make: Callable[[int], ClientFrame], others: list[Any] | None = None
-) -> frames.Ok | frames.Error:
-    """The answer to a request; frames before it go to `others`."""
-    request_id = client.request_id()
-    await client.send(make(request_id))
-    while True:
-        frame = await client.receive()
-        if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
-            return frame
-        if others is not None:
-            others.append(frame)
+from tests.harness import FakeClock, RawClient, RunningWorker, accepted, running_worker
 
 
 async def mark(client: RawClient, peer: str, delivered: int, read: int = 0) -> None:
     """A mark that must be accepted."""
-    answer = await ask(client, lambda id: Mark(id, peer, delivered, read))
-    assert answer == Ok(answer.id)
+    await client.ask(Mark, peer, delivered, read)
 
 
-async def refused(client: RawClient, make: Callable[[int], ClientFrame]) -> int:
+async def refused(client: RawClient, request: type[frames.Request[Any]], *fields: Any) -> int:
     """The code of a refusal; the connection must be kept."""
-    answer = await ask(client, make)
-    assert isinstance(answer, frames.Error), answer
+    code = await client.refused(request, *fields)
     await client.send(frames.Ping())
     await client.until(frames.Pong)
-    return answer.code
+    return code.number
 
 
 async def unread(client: RawClient) -> dict[str, int]:
     """What is unread."""
-    answer = await ask(client, frames.Unread)
-    assert isinstance(answer, Ok)
-    assert answer.result.unread is not None
-    assert answer.result.unread.more is False
-    return dict(answer.result.unread.rows)
+    counts = await client.ask(frames.Unread)
+    assert counts.more is False
+    return dict(counts.rows)
 
 
 async def receipts(client: RawClient, peer: str, time: int = 0) -> frames.Reach:
     """What receipts says."""
-    answer = await ask(client, lambda id: frames.Receipts(id, peer, time))
-    assert isinstance(answer, Ok)
-    assert answer.result.receipts is not None
-    return answer.result.receipts
+    return await client.ask(frames.Receipts, peer, time)
 
 
 async def say(client: RawClient, to: str, text: str = "x") -> int:
     """Send a message; returns its time."""
-    answer = await client.say(to, text)
-    assert isinstance(answer, Ok)
-    assert answer.result.time is not None
-    return answer.result.time
+    return accepted(await client.say(to, text)).time
 
 
 async def test_a_mark_is_told_to_the_other_side(running: RunningWorker) -> None:
@@ -129,11 +105,10 @@ async def test_reading_is_told_to_the_users_own_devices(running: RunningWorker) 
     ):
         time = await say(alice, "bob")
         await mark(phone, "alice", time)
-        seen: list[Any] = []
-        await ask(phone, lambda id: Mark(id, "alice", time, time), seen)
-        await ask(phone, frames.Unread, seen)
+        await mark(phone, "alice", time, time)
+        await unread(phone)
         receipt = Receipt("alice", "bob", time, time)
-        assert [frame for frame in seen if isinstance(frame, Receipt)] == [receipt]
+        assert [frame for frame in phone.passed if isinstance(frame, Receipt)] == [receipt]
         assert await laptop.until(Receipt) == receipt
         assert await unread(laptop) == {}
 
@@ -174,13 +149,10 @@ async def test_unread_is_counted_while_one_is_away(running: RunningWorker) -> No
 async def test_a_repeated_send_is_unread_once(running: RunningWorker) -> None:
     """HP-14.3-1: and has one time, which its watermark is."""
     async with running.client("alice") as alice, running.client("bob") as bob:
-        first = await alice.say("bob", "x", "same")
+        first = accepted(await alice.say("bob", "x", "same"))
         running.pass_time(1)
-        again = await alice.say("bob", "x", "same")
-        assert isinstance(first, Ok)
-        assert isinstance(again, Ok)
-        assert first.result == again.result
-        assert (await bob.until(frames.Push)).message.time == first.result.time
+        assert accepted(await alice.say("bob", "x", "same")) == first
+        assert (await bob.until(frames.Push)).message.time == first.time
         assert await unread(bob) == {"alice": 1}
 
 
@@ -195,10 +167,7 @@ async def test_unread_names_at_most_200_conversations(
             running.clock.advance(0.01)
             async with running.client(user) as client:
                 await say(client, "bob")
-        answer = await ask(bob, frames.Unread)
-        assert isinstance(answer, Ok)
-        counts = answer.result.unread
-        assert counts is not None
+        counts = await bob.ask(frames.Unread)
         assert counts.more is True
         assert {peer for peer, _ in counts.rows} == {f"u{number}" for number in range(1, 201)}
 
@@ -238,9 +207,8 @@ async def test_marking_where_there_is_no_message_tells_nobody(running: RunningWo
         time = await say(alice, "bob")
         for peer in ("alice", "bob", "nobody", "mallory"):
             await mark(mallory, peer, time, time)
-        seen: list[Any] = []
-        await ask(bob, frames.Unread, seen)
-        assert not any(isinstance(frame, Receipt) for frame in seen)
+        await unread(bob)
+        assert not any(isinstance(frame, Receipt) for frame in bob.passed)
         for peer in ("alice", "bob"):
             result = await receipts(mallory, peer)
             assert (result.receipts, result.reached) == ([], (1, 0, 0))
@@ -249,7 +217,7 @@ async def test_marking_where_there_is_no_message_tells_nobody(running: RunningWo
 async def test_marking_nothing_is_refused(running: RunningWorker) -> None:
     """HP-14.1-5."""
     async with running.client("alice") as alice:
-        code = await refused(alice, lambda id: Mark(id, "bob", 0, 0))
+        code = await refused(alice, Mark, "bob", 0, 0)
         assert code == codes.INVALID_FIELD.number
 
 
@@ -259,8 +227,8 @@ async def test_marking_nothing_is_refused(running: RunningWorker) -> None:
 async def test_a_peer_of_an_unknown_form_is_refused(running: RunningWorker, peer: str) -> None:
     """HP-14.1-7."""
     async with running.client("alice") as alice:
-        for make in (lambda id: Mark(id, peer, 1), lambda id: frames.Receipts(id, peer)):
-            assert await refused(alice, make) == codes.UNKNOWN_RECIPIENT.number
+        assert await refused(alice, Mark, peer, 1) == codes.UNKNOWN_RECIPIENT.number
+        assert await refused(alice, frames.Receipts, peer) == codes.UNKNOWN_RECIPIENT.number
 
 
 async def test_before_connected_nothing_is_answered(running: RunningWorker) -> None:
@@ -278,14 +246,10 @@ async def test_a_message_that_ended_is_counted_until_the_next_mark(running: Runn
     assert running.clock is not None
     async with running.client("alice") as alice, running.client("bob") as bob:
         options = frames.Options(ttl=5)
-        answer = await ask(
-            alice, lambda id: frames.Send(id, "short", "bob", "text", b"short", options)
-        )
-        assert isinstance(answer, Ok)
-        assert answer.result.time is not None
+        short = await alice.ask(frames.Send, "short", "bob", "text", b"short", options)
         running.clock.advance(6)
         assert await unread(bob) == {"alice": 1}
-        await mark(bob, "alice", 0, answer.result.time)
+        await mark(bob, "alice", 0, short.time)
         assert await unread(bob) == {}
 
 
@@ -350,10 +314,8 @@ async def test_marks_outlive_their_gateway(settings: Settings, clock: FakeClock)
 
 async def team(owner: RawClient, *members: str) -> str:
     """A new group; returns what its members call it."""
-    answer = await ask(owner, lambda id: frames.GroupCreate(id, "team", "team", list(members)))
-    assert isinstance(answer, Ok)
-    assert answer.result.id is not None
-    return f"g:{answer.result.id.hex()}"
+    made = await owner.ask(frames.GroupCreate, "team", "team", list(members))
+    return f"g:{made.id}"
 
 
 async def test_a_group_is_unread_and_read_like_any_conversation(running: RunningWorker) -> None:
@@ -380,15 +342,11 @@ async def test_whoever_is_not_in_the_group_is_refused(running: RunningWorker) ->
     async with running.client("alice") as alice, running.client("mallory") as mallory:
         group = await team(alice, "bob", "mallory")
         time = await say(alice, group)
-        answer = await ask(alice, lambda id: frames.GroupRemove(id, group[2:], ["mallory"]))
-        assert isinstance(answer, Ok)
-        for make in (
-            lambda id: Mark(id, group, time, time),
-            lambda id: frames.Receipts(id, group),
-        ):
-            assert await refused(mallory, make) == codes.NOT_A_MEMBER.number
+        await alice.ask(frames.GroupRemove, group[2:], ["mallory"])
+        assert await refused(mallory, Mark, group, time, time) == codes.NOT_A_MEMBER.number
+        assert await refused(mallory, frames.Receipts, group) == codes.NOT_A_MEMBER.number
         no_group = "g:" + "0" * 32
-        code = await refused(alice, lambda id: Mark(id, no_group, time))
+        code = await refused(alice, Mark, no_group, time)
         assert code == codes.UNKNOWN_GROUP.number
         assert (await receipts(alice, group)).receipts == []
 
@@ -401,18 +359,12 @@ async def test_a_large_group_is_not_told_live(
     users = [f"u{number}" for number in range(others)]
     async with running.client("alice") as alice, running.client("u0") as bob:
         group = await team(alice, *users[:99])
-        for more in (users[99:],):
-            answer = await ask(alice, lambda id, m=more: frames.GroupAdd(id, group[2:], m))  # type: ignore[misc]
-            assert isinstance(answer, Ok)
+        await alice.ask(frames.GroupAdd, group[2:], users[99:])
         time = await say(alice, group)
         await mark(bob, group, time, time)
-        seen: list[Any] = []
-        result = await ask(alice, lambda id: frames.Receipts(id, group, time), seen)
-        assert isinstance(result, Ok)
-        assert result.result.receipts is not None
-        assert result.result.receipts.reached == (others, 1, 1)
+        assert (await receipts(alice, group, time)).reached == (others, 1, 1)
         expected = [Receipt(group, "u0", time, time)] if told else []
-        assert [frame for frame in seen if isinstance(frame, Receipt)] == expected
+        assert [frame for frame in alice.passed if isinstance(frame, Receipt)] == expected
 
 
 async def test_rows_are_of_those_who_read_furthest(running: RunningWorker) -> None:
@@ -420,7 +372,7 @@ async def test_rows_are_of_those_who_read_furthest(running: RunningWorker) -> No
     users = [f"u{number}" for number in range(150)]
     async with running.client("alice") as alice:
         group = await team(alice, *users[:99])
-        await ask(alice, lambda id: frames.GroupAdd(id, group[2:], users[99:]))
+        await alice.ask(frames.GroupAdd, group[2:], users[99:])
         marks = Keys("sg").marks(running.app.id, group)
         rows = {user: f"{1000 + number} {number}" for number, user in enumerate(users)}
         with redis.Redis.from_url(running.redis_url) as store:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import deque
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pytest
 import redis
@@ -23,35 +21,18 @@ from tests.harness import (
     FakeClock,
     RawClient,
     RunningWorker,
+    accepted,
     make_settings,
     running_worker,
     until,
 )
 
 TWO_MINUTES = 120.0
-_passed: WeakKeyDictionary[RawClient, deque[RoomPush]] = WeakKeyDictionary()
-_states: WeakKeyDictionary[RawClient, deque[RoomState]] = WeakKeyDictionary()
 
 
-async def ask(client: RawClient, make: Any, *fields: Any, **more: Any) -> frames.Ok | frames.Error:
-    """Send a request and return its answer; room pushes before it are for `pushed`."""
-    request_id = client.request_id()
-    await client.send(make(request_id, *fields, **more))
-    while True:
-        frame = await client.receive()
-        if isinstance(frame, RoomPush):
-            _passed.setdefault(client, deque()).append(frame)
-        if isinstance(frame, RoomState):
-            _states.setdefault(client, deque()).append(frame)
-        if isinstance(frame, frames.Ok | frames.Error) and frame.id == request_id:
-            return frame
-
-
-async def join(client: RawClient, room: str = "lobby", **fields: Any) -> frames.Result:
+async def join(client: RawClient, room: str = "lobby", **fields: Any) -> frames.RoomJoined:
     """Take a seat."""
-    answer = await ask(client, RoomJoin, room, **fields)
-    assert isinstance(answer, frames.Ok), answer
-    return answer.result
+    return await client.ask(RoomJoin, room, **fields)
 
 
 async def write(
@@ -59,24 +40,12 @@ async def write(
 ) -> frames.Ok | frames.Error:
     """Send to a room and return the answer."""
     name = name or os.urandom(8).hex()
-    return await ask(client, RoomSend, name, f"r:{room}", "text", text.encode(), priority)
-
-
-async def push_to(client: RawClient) -> RoomPush:
-    """The next room push."""
-    passed = _passed.get(client)
-    return passed.popleft() if passed else await client.until(RoomPush)
-
-
-async def state(client: RawClient) -> RoomState:
-    """The next state of the room."""
-    passed = _states.get(client)
-    return passed.popleft() if passed else await client.until(RoomState)
+    return await client.answer(RoomSend, name, f"r:{room}", "text", text.encode(), priority)
 
 
 async def pushed(client: RawClient, count: int = 1) -> list[tuple[int, str]]:
     """The next room pushes as (seq, text)."""
-    found = [await push_to(client) for _ in range(count)]
+    found = [await client.next(RoomPush) for _ in range(count)]
     return [(push.seq, push.message.body.decode()) for push in found]
 
 
@@ -110,15 +79,14 @@ async def test_a_message_reaches_everyone_in_the_room(either: Settings, clock: F
             result = await join(client)
             assert result.seq == 0
         assert result.members == 3
-        first = await write(alice, "hello", priority=Priority.HIGH)
-        assert isinstance(first, frames.Ok)
-        answer = await ask(carol, frames.Send, "c", "r:lobby", "text", b"hi")
+        first = accepted(await write(alice, "hello", priority=Priority.HIGH))
+        answer = await carol.answer(frames.Send, "c", "r:lobby", "text", b"hi")
         assert isinstance(answer, frames.Ok)
         for client in (alice, bob, carol):
-            push = await push_to(client)
+            push = await client.next(RoomPush)
             assert (push.seq, push.priority) == (1, Priority.HIGH)
-            assert (push.message.id, push.message.to) == (first.result.id, "r:lobby")
-            push = await push_to(client)
+            assert (push.message.id, push.message.to) == (first.id, "r:lobby")
+            push = await client.next(RoomPush)
             assert (push.seq, push.priority, push.message.sender) == (2, Priority.NORMAL, "carol")
         await outside.send(frames.Ping())
         await outside.expect(frames.Pong)  # and nothing before
@@ -130,9 +98,9 @@ async def test_the_answer_comes_before_the_first_push(running: RunningWorker) ->
         await join(alice)
         for number in range(1, 16):
             assert isinstance(await write(alice, str(number)), frames.Ok)
-        await bob.send(RoomJoin(9, "lobby"))
-        answer = await bob.expect(frames.Ok)
-        assert (answer.result.seq, answer.result.members) == (5, 2)
+        joined = await bob.ask(RoomJoin, "lobby")
+        assert bob.passed == []
+        assert (joined.seq, joined.members) == (5, 2)
         assert [await bob.expect(RoomPush) for _ in range(10)]
         await write(alice, "16")
         assert await pushed(bob) == [(16, "16")]
@@ -234,9 +202,9 @@ async def test_only_who_is_in_the_room_sends(running: RunningWorker) -> None:
         assert code(await write(alice, "x")) == codes.NOT_IN_ROOM.number
         await join(alice)
         assert isinstance(await write(other, "from the other device"), frames.Ok)
-        assert isinstance(await ask(alice, RoomLeave, "lobby"), frames.Ok)
+        assert isinstance(await alice.answer(RoomLeave, "lobby"), frames.Ok)
         assert code(await write(alice, "x")) == codes.NOT_IN_ROOM.number
-        assert isinstance(await ask(alice, RoomLeave, "lobby"), frames.Ok)  # HP-15.1-4
+        assert isinstance(await alice.answer(RoomLeave, "lobby"), frames.Ok)  # HP-15.1-4
         await join(alice)
         assert (await pushed(alice))[0][1] == "from the other device"
 
@@ -246,7 +214,7 @@ async def test_who_left_hears_nothing(running: RunningWorker) -> None:
     async with running.client("alice") as alice, running.client("bob") as bob:
         await join(alice)
         await join(bob)
-        await ask(bob, RoomLeave, "lobby")
+        await bob.answer(RoomLeave, "lobby")
         await write(alice, "secret")
         assert (await join(alice)).members == 1
         await bob.send(frames.Ping())
@@ -285,9 +253,9 @@ async def test_a_session_is_in_a_hundred_rooms_at_most(running: RunningWorker) -
     async with running.client("alice") as alice:
         for number in range(100):
             await join(alice, f"room-{number}")
-        assert code(await ask(alice, RoomJoin, "one-more")) == codes.TOO_MANY_ROOMS.number
+        assert code(await alice.answer(RoomJoin, "one-more")) == codes.TOO_MANY_ROOMS.number
         await join(alice, "room-0")
-        await ask(alice, RoomLeave, "room-0")
+        await alice.answer(RoomLeave, "room-0")
         await join(alice, "one-more")
 
 
@@ -298,24 +266,24 @@ async def test_admins_only(running: RunningWorker) -> None:
         running.client("bob") as bob,
         running.client("eve") as eve,
     ):
-        assert isinstance(await ask(alice, RoomSet, "news", "admins", ("bob",)), frames.Ok)
+        assert isinstance(await alice.answer(RoomSet, "news", "admins", ("bob",)), frames.Ok)
         for client in (alice, bob, eve):
             await join(client, "news")
         assert isinstance(await write(alice, "1", "news"), frames.Ok)
         assert isinstance(await write(bob, "2", "news"), frames.Ok)
         assert code(await write(eve, "3", "news")) == codes.ROOM_READ_ONLY.number
-        answer = await ask(eve, RoomSet, "news", "everyone")
+        answer = await eve.answer(RoomSet, "news", "everyone")
         assert code(answer) == codes.NOT_ROOM_CREATOR.number
-        answer = await ask(bob, RoomSet, "news", "everyone")
+        answer = await bob.answer(RoomSet, "news", "everyone")
         assert code(answer) == codes.NOT_ROOM_CREATOR.number
-        assert isinstance(await ask(alice, RoomSet, "news", "everyone"), frames.Ok)
+        assert isinstance(await alice.answer(RoomSet, "news", "everyone"), frames.Ok)
         assert isinstance(await write(eve, "3", "news"), frames.Ok)
 
 
 async def test_an_admin_is_a_whole_user_id(running: RunningWorker) -> None:
     """HP-15.4-2: part of an admin's id, or a pattern that fits it, is nobody."""
     async with running.client("alice") as alice, contextlib.AsyncExitStack() as stack:
-        await ask(alice, RoomSet, "news", "admins", ("bobby", "b.b"))
+        await alice.answer(RoomSet, "news", "admins", ("bobby", "b.b"))
         for name in ("bob", "bobb", "by", "bab", "."):
             client = await stack.enter_async_context(running.client(name))
             await join(client, "news")
@@ -326,7 +294,7 @@ async def test_a_room_made_by_joining_is_nobodys(running: RunningWorker) -> None
     """HP-15.4-3: so that whoever comes first can't lock the others out."""
     async with running.client("alice") as alice:
         await join(alice)
-        answer = await ask(alice, RoomSet, "lobby", "admins")
+        answer = await alice.answer(RoomSet, "lobby", "admins")
         assert code(answer) == codes.NOT_ROOM_CREATOR.number
 
 
@@ -340,9 +308,9 @@ async def test_the_count_is_of_users(running: RunningWorker) -> None:
         await join(one)
         await join(two)
         assert (await join(bob)).members == 2
-        await ask(one, RoomLeave, "lobby")
+        await one.answer(RoomLeave, "lobby")
         assert (await join(bob)).members == 2
-        await ask(two, RoomLeave, "lobby")
+        await two.answer(RoomLeave, "lobby")
         assert (await join(bob)).members == 1
 
 
@@ -413,7 +381,7 @@ async def test_a_change_of_the_count_is_told(settings: Settings, clock: FakeCloc
             await one.worker._rooms.keep()
             assert stands(await alice.until(RoomState)) == (0, 2)
             await one.worker._rooms.keep()  # no change: nothing is said
-            await ask(bob, RoomLeave, "lobby")
+            await bob.answer(RoomLeave, "lobby")
             await one.worker._rooms.keep()
             assert stands(await alice.expect(RoomState)) == (0, 1)
 
@@ -486,7 +454,7 @@ async def test_a_store_that_came_back_older_gives_no_number_twice(
         [meta] = store.keys("*dev*r:lobby")
         store.hset(meta, "q", "1")
         await write(alice, "4")
-        told = await state(alice)
+        told = await alice.next(RoomState)
         assert told.seq == 3
         assert told.epoch not in ("", epoch)
         assert await pushed(alice) == [(4, "4")]
@@ -522,12 +490,12 @@ async def test_a_gateway_that_heard_more_ends_the_numbering(
                 back = await join(carol, last=1, epoch=epoch, after=3)
                 assert (back.epoch, back.seq) == (epoch, 1)
             await old.worker._rooms.keep()
-            told = await state(alice)
+            told = await alice.next(RoomState)
             assert told.epoch != epoch
             assert told.seq == 3
             await write(bob, "4")
             assert await pushed(alice) == [(4, "4")]
-            assert (await state(bob)).epoch == told.epoch
+            assert (await bob.next(RoomState)).epoch == told.epoch
             assert await pushed(bob) == [(4, "4")]
 
 
@@ -576,16 +544,16 @@ async def test_while_the_store_is_away_requests_are_put_off(
         with monkeypatch.context() as patch:
             patch.setattr(running.worker._link, "up", False)
             for answer in (
-                await ask(alice, RoomJoin, "other"),
+                await alice.answer(RoomJoin, "other"),
                 await write(alice, "x"),
-                await ask(alice, RoomSet, "other", "everyone"),
-                await ask(alice, RoomLeave, "lobby"),
+                await alice.answer(RoomSet, "other", "everyone"),
+                await alice.answer(RoomLeave, "lobby"),
             ):
                 assert code(answer) == codes.UNAVAILABLE.number
                 assert isinstance(answer, frames.Error)
                 assert answer.retry_after
             await running.worker._rooms.keep()  # is put off too
-        assert isinstance(await ask(alice, RoomLeave, "lobby"), frames.Ok)
+        assert isinstance(await alice.answer(RoomLeave, "lobby"), frames.Ok)
         await join(alice)
         assert isinstance(await write(alice, "x"), frames.Ok)
 
@@ -633,7 +601,7 @@ async def test_a_slow_reader_misses_by_priority(
                 offered += await pushed(alice)  # so the slow one was offered it too
         connection.congested = False
         await write(alice, "after", priority=Priority.LOW)
-        pushes = [await push_to(slow) for _ in range(7)]
+        pushes = [await slow.next(RoomPush) for _ in range(7)]
         assert [(push.seq, push.priority) for push in pushes] == [
             *((2, 1), (3, 2), (5, 1), (6, 2), (9, 2), (12, 2)),
             (16, 0),
@@ -662,7 +630,7 @@ async def test_a_reader_who_stops_costs_little_memory(running: RunningWorker) ->
 
         async def read() -> None:
             while not seen or seen[-1] <= seq:
-                seen.append((await push_to(slow)).seq)
+                seen.append((await slow.next(RoomPush)).seq)
 
         reading = asyncio.create_task(read())
         await until(lambda: not connection.congested)

@@ -9,7 +9,7 @@ import pytest
 from gateway.config import Settings
 from protocol import codes, frames
 from protocol.frames import RoomSet, Signal, Signaled
-from tests.gateway.chat.test_rooms import ask, join
+from tests.gateway.chat.test_rooms import join
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker
 
@@ -91,7 +91,7 @@ async def test_misuse_is_told_with_id_0(
 ) -> None:
     """HP-16.1-3: each with its own code; the connection stays."""
     async with running.client("alice") as alice, running.client("bob") as bob:
-        await ask(bob, RoomSet, "news", "admins")
+        await bob.ask(RoomSet, "news", "admins")
         await join(alice, "news")
         await alice.send(signal)
         error = await alice.expect(frames.Error)

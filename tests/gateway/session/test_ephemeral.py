@@ -73,10 +73,8 @@ async def test_it_has_no_presence_and_asks_what_any_session_may(
     ):
         await looking.send(frames.PresenceSet(looking.request_id(), "away"))
         assert (await looking.until(frames.Error)).code == codes.INVALID_FIELD.number
-        await alice.send(frames.PresenceGet(alice.request_id(), ("bob",)))
-        presence = (await alice.until(frames.Ok)).result.presence
-        assert presence is not None
-        assert presence[0].state == "offline"
+        presence = await alice.ask(frames.PresenceGet, ("bob",))
+        assert presence.users[0].state == "offline"
         assert isinstance(await looking.say("alice", "hi"), frames.Ok)
 
 

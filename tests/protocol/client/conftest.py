@@ -22,6 +22,8 @@ class Events:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Event] = asyncio.Queue()
         self.put = self._queue.put_nowait
+        self.passed: list[Event] = []
+        """What was skipped."""
 
     async def next(self, kind: type[_E]) -> _E:
         """The next event of this kind; others before it are skipped."""
@@ -29,6 +31,7 @@ class Events:
             event = await self._queue.get()
             if isinstance(event, kind):
                 return event
+            self.passed.append(event)
 
 
 class Setting:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from msgspec import Raw, Struct
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
@@ -84,9 +85,13 @@ class Peer:
         """Push numbers `first` to `last`."""
         await self.send(*(push(seq, sender) for seq in range(first, (last or first) + 1)))
 
-    async def ok(self, send: frames.Send, time: int = 1000) -> None:
+    async def ok(self, send: frames.Send | frames.RoomSend, time: int = 1000) -> None:
         """Accept a send."""
-        await self.send(frames.Ok(send.id, frames.Result(id=b"m" * 16, time=time)))
+        await self.done(send, frames.Accepted(b"m" * 16, time))
+
+    async def done(self, request: frames.Request[Any], answer: Struct | None = None) -> None:
+        """Answer a request with ok."""
+        await self.send(ok(request, answer))
 
     async def refuse(self, code: int, close: int, **fields: Any) -> Connect:
         """Read connect, and refuse it."""
@@ -106,6 +111,11 @@ class Peer:
     def cut(self) -> None:
         """Lose the connection without a word."""
         self.ws.transport.abort()
+
+
+def ok(request: frames.Request[Any], answer: Struct | None = None) -> frames.Ok:
+    """What says that a request was done, with its answer."""
+    return frames.Ok(request.id, Raw(encode(answer)))
 
 
 def answer(connect: Connect, **changes: Any) -> frames.Connected:

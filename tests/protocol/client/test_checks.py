@@ -147,7 +147,7 @@ async def test_a_room_is_used_in_its_block(setting: Setting) -> None:
             await anext(room)
         entering = asyncio.create_task(room.__aenter__())
         asked = await peer.expect(frames.RoomJoin)
-        await peer.send(frames.Ok(asked.id, frames.Result(epoch="r1", seq=0, members=1)))
+        await peer.done(asked, frames.RoomJoined("r1", 0, 1))
         await entering
         for wrong, error in ((5, TypeError), ("caf\udce9", ValueError)):
             with pytest.raises(error):
@@ -159,7 +159,7 @@ async def test_a_room_is_used_in_its_block(setting: Setting) -> None:
         with pytest.raises(RuntimeError, match="entered once"):
             await room.__aenter__()
         leaving = asyncio.create_task(room.__aexit__(None, None, None))
-        await peer.send(frames.Ok((await peer.expect(frames.RoomLeave)).id))
+        await peer.done(await peer.expect(frames.RoomLeave))
         await leaving
         with pytest.raises(RuntimeError, match="entered once"):
             await room.__aenter__()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
 from gateway.config import Settings
 from protocol import codes
 from protocol.client import Client, ClientError, Event, RequestRefused, Signal, group_notice
-from protocol.frames import ClientFrame, GroupGet, GroupInfo, GroupMember, GroupNotice, Result
+from protocol.client.groups import READS
+from protocol.frames import GroupGet, GroupInfo, GroupMember, GroupNotice
 from tests.harness import RunningWorker, running_worker
+from tests.protocol.client.conftest import Setting
+from tests.protocol.client.server import Peer
 
 
 @pytest.fixture
@@ -115,32 +118,26 @@ async def test_a_list_of_more_than_a_page(gateway: RunningWorker) -> None:
         assert [each.id for each in await alice.my_groups()] == sorted(made)
 
 
-def pages(versions: list[int]) -> Callable[..., Awaitable[Result]]:
-    """Answers to groupget: pages of one member, two a group, at these versions of it."""
-
-    async def request(
-        make: Callable[[int], ClientFrame], timeout: float | None, client_id: str = ""
-    ) -> Result:
-        frame = make(1)
-        assert isinstance(frame, GroupGet)
-        user = "b" if frame.after else "a"
-        members = [GroupMember(user, "member", False)]
-        more = not frame.after
-        version = versions.pop(0)
-        return Result(group=GroupInfo(frame.group, version, "n", "member", False, 2, members, more))
-
-    return request
+async def tell(peer: Peer, *versions: int) -> None:
+    """Answer groupget with pages of one member, two a group, at these versions of it."""
+    for version in versions:
+        asked = await peer.expect(GroupGet)
+        members = [GroupMember("b" if asked.after else "a", "member", False)]
+        info = GroupInfo(asked.group, version, "n", "member", False, 2, members, not asked.after)
+        await peer.done(asked, info)
 
 
-async def test_a_group_that_changes_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_group_that_changes_while_it_is_read(setting: Setting) -> None:
     """HP-11.5-1: pages of two versions are never put together."""
-    reader = Client("ws://localhost", device="d1", token="t")
-    monkeypatch.setattr(reader, "_request", pages([1, 2, 2, 3, 3, 3]))
-    group = await reader.group("0" * 32)
-    assert (group.version, [member.user for member in group.members]) == (3, ["a", "b"])
-    monkeypatch.setattr(reader, "_request", pages(list(range(20))))
-    with pytest.raises(ClientError):
-        await reader.group("0" * 32)
+    async with setting.live() as (reader, peer):
+        reading = asyncio.create_task(reader.group("0" * 32))
+        await tell(peer, 1, 2, 2, 3, 3, 3)
+        group = await reading
+        assert (group.version, [member.user for member in group.members]) == (3, ["a", "b"])
+        reading = asyncio.create_task(reader.group("0" * 32))
+        await tell(peer, *range(2 * READS))
+        with pytest.raises(ClientError, match="changed again and again"):
+            await reading
 
 
 async def test_reprs_tell_no_names(gateway: RunningWorker) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from protocol import codes, frames
 from protocol.client import Message, Place, RequestRefused, Transient
-from protocol.frames import Entry, Extra, Forget, History, Ok, Options, Result, Send
+from protocol.frames import Entry, Extra, Forget, History, HistoryPage, Options, Send
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import Peer
 
@@ -24,7 +24,7 @@ def entry(seq: int, sender: str = "bob", extra: Extra | None = None) -> Entry:
 async def answer(peer: Peer, *seqs: int, next: Place | None = None) -> History:
     """Answer a history request with a page."""
     asked = await peer.expect(History)
-    await peer.send(Ok(asked.id, Result(history=tuple(map(entry, seqs)), next=next)))
+    await peer.done(asked, HistoryPage(tuple(map(entry, seqs)), next))
     return asked
 
 
@@ -120,7 +120,7 @@ async def test_deleting_goes_up_to_the_newest(setting: Setting) -> None:
         await peer.accept()
         again = await peer.expect(Forget)
         assert again == first
-        await peer.send(Ok(again.id))
+        await peer.done(again)
         await deleting
 
 

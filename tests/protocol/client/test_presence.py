@@ -8,19 +8,24 @@ import pytest
 
 from gateway.config import Settings
 from protocol import codes, frames
-from protocol.client import Client, Event, Presence, RequestRefused
-from protocol.client.presence import Watches
-from protocol.frames import PresenceGet, PresenceSet, PresenceSubscribe, UserPresence
+from protocol.client import Client, Presence, RequestRefused
+from protocol.frames import (
+    PresenceGet,
+    PresenceList,
+    PresenceSet,
+    PresenceSubscribe,
+    UserPresence,
+)
 from tests.harness import running_worker
 from tests.protocol.client.conftest import Events, Setting
-from tests.protocol.client.server import Peer
+from tests.protocol.client.server import Peer, ok
 
 
 async def subscribed(peer: Peer, *states: str, status: str = "") -> PresenceSubscribe:
     """Answer a presencesubscribe, for its users in their order."""
     asked = await peer.expect(PresenceSubscribe)
     told = (UserPresence(*each, status, 0) for each in zip(asked.users, states, strict=True))
-    await peer.send(frames.Ok(asked.id, frames.Result(presence=tuple(told))))
+    await peer.done(asked, PresenceList(tuple(told)))
     return asked
 
 
@@ -76,7 +81,7 @@ async def test_after_a_reconnect_it_subscribes_again(setting: Setting) -> None:
         await watching
         unwatching = asyncio.create_task(client.unwatch_presence(["dave"]))
         gone = await peer.expect(frames.PresenceUnsubscribe)
-        await peer.send(frames.Ok(gone.id))
+        await peer.done(gone)
         await unwatching
         peer.cut()
         peer = await setting.server.peer()
@@ -89,35 +94,26 @@ async def test_after_a_reconnect_it_subscribes_again(setting: Setting) -> None:
         assert setting.events._queue.empty()
 
 
-async def test_an_answer_never_overwrites_what_came_after_it() -> None:
+async def test_an_answer_never_overwrites_what_came_after_it(setting: Setting) -> None:
     """HP-20.2-2: the push behind the answer is newer, though both come in one read."""
-    asked: list[asyncio.Future[frames.Result]] = []
-    told: list[Event] = []
 
-    def request(make: object, timeout: float | None) -> asyncio.Future[frames.Result]:
-        asked.append(asyncio.get_running_loop().create_future())
-        return asked[-1]
+    async def answer_and_push(peer: Peer) -> None:
+        asked = await peer.expect(PresenceSubscribe)
+        before = PresenceList((UserPresence("bob", "offline", "", 5),))
+        await peer.send(ok(asked, before), frames.Presence("bob", "online", "", 0))
 
-    watches = Watches(request, told.append)
-    before = frames.Result(presence=(UserPresence("bob", "offline", "", 5),))
-    online = Presence("bob", "online", "", 0)
-
-    async def answer_and_push() -> None:
-        while not asked:  # noqa: ASYNC110 - nobody says when
-            await asyncio.sleep(0)
-        asked.pop().set_result(before)
-        watches.receive(frames.Presence("bob", "online", "", 0))
-        await asyncio.sleep(0.01)
-
-    watching = asyncio.create_task(watches.watch(["bob"], 60, None))
-    await answer_and_push()
-    assert (await watching)["bob"].state == "offline"
-    assert told == [online]
-    for _ in range(2):  # and nothing of it is told again, since it is known
-        watches.disconnected()
-        watches.connected()
-        await answer_and_push()
-        assert told == [online]
+    async with setting.live() as (client, peer):
+        watching = asyncio.create_task(client.watch_presence(["bob"], expires=60))
+        await answer_and_push(peer)
+        assert (await watching)["bob"].state == "offline"
+        assert await setting.events.next(Presence) == Presence("bob", "online", "", 0)
+        for _ in range(2):  # and nothing of it is told again, since it is known
+            peer.cut()
+            peer = await setting.server.peer()
+            await peer.accept()
+            await answer_and_push(peer)
+            await setting.settled(peer)
+            assert Presence not in map(type, setting.events.passed)
 
 
 async def test_what_is_over_is_not_subscribed_again(setting: Setting) -> None:
@@ -133,7 +129,7 @@ async def test_what_is_over_is_not_subscribed_again(setting: Setting) -> None:
         asking = asyncio.create_task(client.presence(["bob"]))
         asked = await peer.expect(PresenceGet)
         states = (UserPresence("bob", "away", "", 0),)
-        await peer.send(frames.Ok(asked.id, frames.Result(presence=states)))
+        await peer.done(asked, PresenceList(states))
         assert (await asking)["bob"].state == "away"
         assert client._watches._known == {}
 
@@ -148,7 +144,7 @@ async def test_setting_is_repeated_after_a_reconnect(setting: Setting) -> None:
         await peer.accept()
         asked = await peer.expect(PresenceSet)
         assert (asked.state, asked.status) == ("away", "lunch")
-        await peer.send(frames.Ok(asked.id))
+        await peer.done(asked)
         await asking
 
 

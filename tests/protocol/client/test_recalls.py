@@ -16,7 +16,7 @@ from protocol.client import (
     edit_notice,
     recall_notice,
 )
-from protocol.frames import Edit, Extra, Ok, Recall
+from protocol.frames import Edit, Extra, Recall
 from tests.protocol.client.conftest import Setting
 
 ID = bytes(range(16))
@@ -38,7 +38,7 @@ async def test_what_was_sent_is_recalled_and_edited(setting: Setting) -> None:
         await peer.accept()
         again = await peer.expect(Recall)
         assert again == Recall(again.id, "g:team", ID, 900)
-        await peer.send(Ok(again.id))
+        await peer.done(again)
         await recalling
         editing = asyncio.create_task(client.edit(Sent(ID, 900, "bob"), "né"))
         edit = await peer.expect(Edit)
@@ -67,7 +67,7 @@ async def test_a_message_names_its_conversation(
         recalling = asyncio.create_task(client.recall(Message.of(inner, user, 1, 1)))
         asked = await peer.expect(Recall)
         assert (asked.peer, asked.message, asked.time) == (expected, ID, 900)
-        await peer.send(Ok(asked.id))
+        await peer.done(asked)
         await recalling
 
 

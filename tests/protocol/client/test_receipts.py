@@ -105,7 +105,7 @@ async def test_a_mark_without_an_answer_is_repeated_after_a_reconnect(setting: S
         peer = await setting.server.peer()
         await peer.accept()
         assert await peer.mark() == first
-        await peer.send(frames.Ok(first.id))
+        await peer.done(first)
         await peer.push(1, 2)  # the first was not acknowledged
         await take(client, 1)
         assert (await peer.mark()).delivered == 2
@@ -156,13 +156,13 @@ async def test_asking_for_unread_counts(setting: Setting) -> None:
         asking = asyncio.create_task(client.unread())
         request = await peer.expect(frames.Unread)
         rows = [("bob", 3), ("carol", 1000)]
-        await peer.send(frames.Ok(request.id, frames.Result(unread=frames.Counts(rows, True))))
+        await peer.done(request, frames.UnreadCounts(rows, True))
         counts = await asking
         assert counts == {"bob": 3, "carol": 1000}
         assert counts.more
         asking = asyncio.create_task(client.unread())
         request = await peer.expect(frames.Unread)
-        await peer.send(frames.Ok(request.id, frames.Result(unread=frames.Counts([], False))))
+        await peer.done(request, frames.UnreadCounts([], False))
         counts = await asking
         assert (counts, counts.more) == ({}, False)
 
@@ -175,14 +175,12 @@ async def test_asking_for_receipts(setting: Setting) -> None:
         asking = asyncio.create_task(client.receipts("bob"))
         request = await peer.expect(frames.Receipts)
         assert request == frames.Receipts(request.id, "bob", 0)
-        await peer.send(
-            frames.Ok(request.id, frames.Result(receipts=frames.Reach([("bob", 7, 5)], (1, 0, 0))))
-        )
+        await peer.done(request, frames.Reach([("bob", 7, 5)], (1, 0, 0)))
         assert await asking == [Receipt("bob", "bob", 7, 5)]
         counting = asyncio.create_task(client.reached(message))
         request = await peer.expect(frames.Receipts)
         assert request == frames.Receipts(request.id, "bob", message.time)
-        await peer.send(frames.Ok(request.id, frames.Result(receipts=frames.Reach([], (3, 2, 1)))))
+        await peer.done(request, frames.Reach([], (3, 2, 1)))
         assert await counting == Reached(people=3, delivered=2, read=1)
 
 

@@ -24,7 +24,7 @@ from protocol.client import (
 from protocol.client.rooms import BUFFER
 from protocol.frames import Message, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet, RoomState
 from tests.protocol.client.conftest import Setting
-from tests.protocol.client.server import Peer
+from tests.protocol.client.server import Peer, ok
 
 
 def push(seq: int, priority: int = 1, room: str = "lobby") -> RoomPush:
@@ -38,8 +38,7 @@ async def let_in(
 ) -> RoomJoin:
     """Read a join and accept it; `then` comes in the same turn."""
     asked = await peer.expect(RoomJoin)
-    result = frames.Result(epoch=epoch, seq=seq, members=members)
-    await peer.send(frames.Ok(asked.id, result), *then)
+    await peer.send(ok(asked, frames.RoomJoined(epoch, seq, members)), *then)
     return asked
 
 
@@ -82,7 +81,7 @@ async def test_a_room_is_joined_read_and_left(setting: Setting) -> None:
 
             async def leaving() -> None:
                 left = await peer.expect(RoomLeave)
-                await peer.send(push(7), frames.Ok(left.id))
+                await peer.send(push(7), ok(left))
 
             answering_leave = asyncio.create_task(leaving())
         await answering_leave
@@ -97,7 +96,7 @@ async def test_sending_to_a_room(setting: Setting) -> None:
         asked = await peer.expect(RoomSend)
         assert asked == RoomSend(asked.id, "c1", "r:lobby", "text", b"hi", 0)
         assert not sending.done()
-        await peer.send(frames.Ok(asked.id, frames.Result(id=b"m" * 16, time=7)))
+        await peer.ok(asked, time=7)
         assert await sending == Sent(b"m" * 16, 7, "r:lobby")
         with pytest.raises(ValueError, match="priority"):
             await room.send("hi", priority="urgent")  # type: ignore[arg-type]
@@ -166,7 +165,7 @@ async def test_a_send_waits_until_the_room_is_joined_again(setting: Setting) -> 
         await peer.accept()
         await let_in(peer)
         asked = await peer.expect(RoomSend)
-        await peer.send(frames.Ok(asked.id, frames.Result(id=b"m" * 16, time=7)))
+        await peer.ok(asked, time=7)
         await sending
 
 
@@ -183,7 +182,7 @@ async def test_a_send_that_overtakes_the_join_is_sent_again(setting: Setting) ->
         await let_in(peer)
         again = await peer.expect(RoomSend)
         assert again.client_id == early.client_id == "c1"
-        await peer.send(frames.Ok(again.id, frames.Result(id=b"m" * 16, time=7)))
+        await peer.ok(again, time=7)
         await sending
 
 
@@ -262,7 +261,7 @@ async def test_setting_a_room(setting: Setting) -> None:
         asking = asyncio.create_task(client.set_room("news", "admins", admins=["bob"]))
         asked = await peer.expect(RoomSet)
         assert asked == RoomSet(asked.id, "news", "admins", ("bob",))
-        await peer.send(frames.Ok(asked.id))
+        await peer.done(asked)
         await asking
 
 

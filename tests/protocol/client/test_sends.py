@@ -22,14 +22,13 @@ def table() -> PendingSends:
     return sends
 
 
-def hello(id: int) -> Send:
-    """A send, for its request id."""
-    return Send(id, "c1", "bob", "text", b"hello")
+HELLO = ("c1", "bob", "text", b"hello")
+"""The fields of a send behind its request id."""
 
 
 def add(sends: PendingSends, now: float = 0.0, timeout: float | None = None) -> PendingSend:
     """A send that was written at once."""
-    send = sends.add(hello, f"client-{len(sends)}", now, timeout)
+    send = sends.add(Send, HELLO, f"client-{len(sends)}", now, timeout)
     send.written(now)
     return send
 
@@ -37,7 +36,7 @@ def add(sends: PendingSends, now: float = 0.0, timeout: float | None = None) -> 
 def test_a_new_send_is_due_at_once() -> None:
     """The frame holds what was given, and a request id of its own."""
     sends = table()
-    send = sends.add(hello, "c1", 5.0, 30.0)
+    send = sends.add(Send, HELLO, "c1", 5.0, 30.0)
     assert decode_client(send.frame) == Send(1, "c1", "bob", "text", b"hello")
     assert sends.due(5.0) == [send]
     assert sends.wake_at(connected=True) == 5.0
@@ -81,7 +80,7 @@ def test_the_window_counts_from_the_first_write() -> None:
 def test_a_send_never_written_does_not_age() -> None:
     """While nothing was written, nothing can have been accepted."""
     sends = table()
-    send = sends.add(hello, "c1", 0.0, None)
+    send = sends.add(Send, HELLO, "c1", 0.0, None)
     assert sends.overdue(10_000.0) == []
     assert sends.due(10_000.0) == [send]
     assert sends.wake_at(connected=False) == inf
@@ -145,7 +144,7 @@ def test_a_frame_that_would_end_the_connection_is_not_made() -> None:
     """HP-2.3-3: the server closes with 1009 over 72 KiB, so that is refused here."""
     sends = table()
     with pytest.raises(RequestRefused) as caught:
-        sends.add(lambda id: Send(id, "c1", "bob", "binary", bytes(72 * 1024)), "c1", 0.0, None)
+        sends.add(Send, ("c1", "bob", "binary", bytes(72 * 1024)), "c1", 0.0, None)
     assert caught.value.code == codes.BODY_TOO_LARGE.number
     assert len(sends) == 0
 

@@ -11,7 +11,7 @@ import pytest
 
 from protocol import frames
 from protocol.client import ClientClosed, Disconnected, TokenExpiring, TokenRefused
-from protocol.frames import Ok, Renew, Result
+from protocol.frames import Renew
 from tests.harness import until
 from tests.protocol.client.conftest import Setting, tokens
 
@@ -22,7 +22,7 @@ async def test_renewal_in_band(setting: Setting) -> None:
         await peer.send(frames.Expiring(1234))
         renew = await peer.expect(Renew)
         assert renew.token == "two"
-        await peer.send(Ok(renew.id, Result(expires=5678)))
+        await peer.done(renew, frames.Renewed(5678))
         assert await setting.events.next(TokenExpiring) == TokenExpiring(1234)
         await setting.settled(peer)
         peer.cut()
