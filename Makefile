@@ -6,7 +6,7 @@ BIN    := .venv/bin
 UV     := $(shell sed -n '/^name = "uv"$$/{n;s/^version = "\(.*\)"$$/\1/p;}' uv.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt
+.PHONY: help run test fmt docs
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -14,13 +14,18 @@ help: ## show this
 run: .venv/synced ## set everything up and start a gateway for trying out (ARGS="--data DIR")
 	@$(BIN)/homeport dev $(ARGS)
 
-test: .venv/synced ## format, lint, types, import layers, all tests, spec coverage
+test: .venv/synced ## format, lint, types, import layers, documentation, all tests, spec coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory docs
 	$(BIN)/pytest -n auto
 	$(BIN)/python -m tests.spec_coverage
+
+docs: .venv/synced ## render the documentation to build/docs/; a broken link is an error
+	$(BIN)/sphinx-build -q -W --keep-going -c docs . build/docs
+	@echo "build/docs/docs/index.html"
 
 fmt: .venv/synced ## format, and correct what the linter can correct
 	$(BIN)/ruff check --fix .
