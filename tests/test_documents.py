@@ -40,10 +40,12 @@ def test_the_how_tos_program_makes_a_token_that_a_gateway_accepts(tmp_path: Path
     """G8: what a back end copies from docs/howto/tokens.md, with an app's id and certificate."""
     text = (ROOT / "docs" / "howto" / "tokens.md").read_text()
     (program,) = re.findall(r"^   ```python\n(.*?)^   ```$", text, re.MULTILINE | re.DOTALL)
-    script = tmp_path / "token.py"
+    script = tmp_path / "make_token.py"
     script.write_text(re.sub(r"^   ", "", program, flags=re.MULTILINE))
     now = time.time()
-    app = create_app(name="My app", region="sg", tier="pro", account="", now_ms=int(now * 1000))
+    app = create_app(
+        name="My app", region="sg", tier="pro", account="global", now_ms=int(now * 1000)
+    )
     ran = subprocess.run(
         [sys.executable, str(script), app.id, app.certificates[0], "sg", "bob"],
         cwd=tmp_path,
