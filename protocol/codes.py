@@ -51,7 +51,7 @@ class CloseCode:
 FIRST_FINAL_CLOSE: Final = 4500
 
 UNKNOWN_TYPE: Final = ErrorCode(
-    100, "unknown_type", Retry.NEVER, "The frame type is not one this server knows."
+    100, "unknown_type", Retry.NEVER, "This server does not know the frame type."
 )
 INVALID_FIELD: Final = ErrorCode(
     101, "invalid_field", Retry.NEVER, "A field is missing, of the wrong type or out of range."
@@ -75,14 +75,17 @@ TOKEN_ALGORITHM: Final = ErrorCode(
     113, "token_algorithm", Retry.NEW_TOKEN, "The token is not signed with HS256."
 )
 TOKEN_SIGNATURE: Final = ErrorCode(
-    114, "token_signature", Retry.NEW_TOKEN, "No certificate of the app made this signature."
+    114,
+    "token_signature",
+    Retry.NEW_TOKEN,
+    "The signature was made with none of the app's certificates.",
 )
 TOKEN_EXPIRED: Final = ErrorCode(115, "token_expired", Retry.NEW_TOKEN, "The token's time is over.")
 TOKEN_NOT_YET: Final = ErrorCode(
     116, "token_not_yet", Retry.NEW_TOKEN, "The token was issued in the future; check the clocks."
 )
 TOKEN_LIFETIME: Final = ErrorCode(
-    117, "token_lifetime", Retry.NEW_TOKEN, "The token lives longer than the app allows."
+    117, "token_lifetime", Retry.NEW_TOKEN, "The token is valid for longer than the app allows."
 )
 TOKEN_AUDIENCE: Final = ErrorCode(
     118, "token_audience", Retry.NEW_TOKEN, "The token's audience is not this region's Homeport."
@@ -91,7 +94,7 @@ TOKEN_REVOKED: Final = ErrorCode(
     119,
     "token_revoked",
     Retry.NEW_TOKEN,
-    "Tokens of this user, or of the app, issued this early were revoked.",
+    "The user's or the app's tokens issued this early were revoked.",
 )
 UNKNOWN_APP: Final = ErrorCode(
     120, "unknown_app", Retry.NEVER, "No such app in this region, or it was deleted."
@@ -100,7 +103,7 @@ WRONG_REGION: Final = ErrorCode(
     121,
     "wrong_region",
     Retry.NEVER,
-    "The app lives in another region; `details` names it and, where known, its URL.",
+    "The app lives in another region; `details` names it and, if known, its URL.",
 )
 TOKEN_OTHER_USER: Final = ErrorCode(
     122, "token_other_user", Retry.NEW_TOKEN, "A renewal must be for the session's app and user."
@@ -109,10 +112,10 @@ TOKEN_OLDER: Final = ErrorCode(
     123, "token_older", Retry.NEW_TOKEN, "A renewal's token must not be older than the session's."
 )
 UNKNOWN_RECIPIENT: Final = ErrorCode(
-    130, "unknown_recipient", Retry.NEVER, "`to` is not a form of recipient this server knows."
+    130, "unknown_recipient", Retry.NEVER, "This server does not know this form of `to`."
 )
 BODY_TOO_LARGE: Final = ErrorCode(
-    131, "body_too_large", Retry.NEVER, "The body is over the limit told in connected."
+    131, "body_too_large", Retry.NEVER, "The body is over the limit stated in connected."
 )
 ACK_AHEAD: Final = ErrorCode(
     132, "ack_ahead", Retry.NEVER, "The acknowledged number was never sent on this connection."
@@ -127,16 +130,16 @@ TOO_MANY_DEVICES: Final = ErrorCode(
     135,
     "too_many_devices",
     Retry.NEVER,
-    "As many devices of this user are connected as may be, and none makes room.",
+    "The user's device limit is reached, and no device is replaced.",
 )
 TOO_MANY_BLOCKS: Final = ErrorCode(
-    136, "too_many_blocks", Retry.NEVER, "This user blocks as many others as may be; unblock one."
+    136, "too_many_blocks", Retry.NEVER, "The limit of blocked users is reached; unblock one."
 )
 TOO_MANY_CONNECTIONS: Final = ErrorCode(
     137,
     "too_many_connections",
     Retry.LATER,
-    "As many connections of this app are open as its tier allows. Repeat after `retry_after`.",
+    "The tier's limit of connections of the app is reached. Repeat after `retry_after`.",
 )
 UNAVAILABLE: Final = ErrorCode(
     140,
@@ -151,7 +154,10 @@ UNKNOWN_GROUP: Final = ErrorCode(
     150, "unknown_group", Retry.NEVER, "There is no such group, or it was deleted."
 )
 NOT_A_MEMBER: Final = ErrorCode(
-    151, "not_a_member", Retry.NEVER, "This user, or the user the request is about, is not in it."
+    151,
+    "not_a_member",
+    Retry.NEVER,
+    "This user, or the user the request is about, is not a member.",
 )
 NOT_ALLOWED: Final = ErrorCode(
     152, "not_allowed", Retry.NEVER, "The user's role in the group does not allow this."
@@ -169,26 +175,28 @@ GROUP_TOO_LARGE: Final = ErrorCode(
     156, "group_too_large", Retry.NEVER, "A group of more than 1,000 members takes no signals."
 )
 UNKNOWN_MESSAGE: Final = ErrorCode(
-    170, "unknown_message", Retry.NEVER, "No such message there, not any more, or it was recalled."
+    170, "unknown_message", Retry.NEVER, "There is no such message, or it is gone or was recalled."
 )
 RECALL_TOO_LATE: Final = ErrorCode(
     171, "recall_too_late", Retry.NEVER, "The time to recall or edit the message is over."
 )
 EDIT_LIMIT: Final = ErrorCode(
-    172, "edit_limit", Retry.NEVER, "The message was edited as often as may be."
+    172, "edit_limit", Retry.NEVER, "The message has reached the limit of edits."
 )
 NOT_YOURS: Final = ErrorCode(
     173, "not_yours", Retry.NEVER, "Another user sent the message; only they may do this."
 )
-NOT_TEXT: Final = ErrorCode(174, "not_text", Retry.NEVER, "Only a message of kind text is edited.")
+NOT_TEXT: Final = ErrorCode(
+    174, "not_text", Retry.NEVER, "Only a message of kind text can be edited."
+)
 NOT_IN_ROOM: Final = ErrorCode(
-    180, "not_in_room", Retry.NEVER, "Only who is in the room may do this; join it first."
+    180, "not_in_room", Retry.NEVER, "Only members of the room may do this; join it first."
 )
 ROOM_READ_ONLY: Final = ErrorCode(
     181, "room_read_only", Retry.NEVER, "Only the room's admins may write there."
 )
 NOT_ROOM_CREATOR: Final = ErrorCode(
-    182, "not_room_creator", Retry.NEVER, "Only who created the room may set who writes there."
+    182, "not_room_creator", Retry.NEVER, "Only the room's creator may set who writes there."
 )
 TOO_MANY_ROOMS: Final = ErrorCode(
     183, "too_many_rooms", Retry.NEVER, "This session is in 100 rooms; leave one first."
@@ -197,7 +205,7 @@ TOO_MANY_SUBSCRIPTIONS: Final = ErrorCode(
     190,
     "too_many_subscriptions",
     Retry.NEVER,
-    "This session would be told of more than 500 users' presence; unsubscribe from some first.",
+    "This session would watch more than 500 users; unsubscribe from some first.",
 )
 
 GOING_AWAY: Final = CloseCode(4000, "going_away", "This gateway is being drained; reconnect.")
@@ -210,27 +218,29 @@ PING_TIMEOUT: Final = CloseCode(4002, "ping_timeout", "Two heartbeats went unans
 SLOW_CONSUMER: Final = CloseCode(
     4003,
     "slow_consumer",
-    "The client did not read for two heartbeats, or too much waited for such clients.",
+    "The client did not read for two heartbeats, or too much data waited for such clients.",
 )
 SESSION_EXPIRED: Final = CloseCode(
     4004, "session_expired", "The token ended; reconnect with a new one."
 )
-CONNECT_TIMEOUT: Final = CloseCode(4005, "connect_timeout", "No connect frame came in time.")
+CONNECT_TIMEOUT: Final = CloseCode(4005, "connect_timeout", "No connect frame arrived in time.")
 INTERNAL_ERROR: Final = CloseCode(4006, "internal_error", "A fault of the server; reconnect.")
 TRY_LATER: Final = CloseCode(
     4007,
     "try_later",
-    "A limit of connections is reached; reconnect after `retry_after` of the error before.",
+    "A limit of connections is reached; reconnect after `retry_after` of the preceding error.",
 )
 
 BAD_FRAME: Final = CloseCode(
-    4500, "bad_frame", "Not one binary MessagePack array a message; this connection can't be read."
+    4500,
+    "bad_frame",
+    "A message was not one binary MessagePack array; this connection can't be read.",
 )
 UNAUTHORIZED: Final = CloseCode(
-    4501, "unauthorized", "The connect was refused; the error frame before says why."
+    4501, "unauthorized", "The connect was refused; the preceding error says why."
 )
 CONNECT_EXPECTED: Final = CloseCode(
-    4502, "connect_expected", "Another frame came before a successful connect."
+    4502, "connect_expected", "Another frame arrived before a successful connect."
 )
 REPLACED: Final = CloseCode(
     4503, "replaced", "The same device of the same user connected again elsewhere."
@@ -240,7 +250,7 @@ REVOKED: Final = CloseCode(
     4505, "revoked", "The token was revoked, or the certificate that signed it is gone."
 )
 HOME_ELSEWHERE: Final = CloseCode(
-    4506, "home_elsewhere", "The app lives in another region; the error frame before says where."
+    4506, "home_elsewhere", "The app lives in another region; the preceding error says where."
 )
 APP_DELETED: Final = CloseCode(4507, "app_deleted", "The app was deleted.")
 DEVICE_LIMIT: Final = CloseCode(
