@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
 import structlog
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from gateway import files
 from gateway.address import Address
@@ -136,7 +137,7 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All there is to configure of a gateway. `load_settings` reads it.
 
     `gateway.runtime.reload` says which of them a running gateway takes up.
@@ -181,9 +182,7 @@ class Settings(BaseSettings):
             gateway must wait longer than this before it kills.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_ignore_empty=True,
+    model_config = ConfigDict(
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,  # redis_url may hold a password
@@ -200,14 +199,11 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     plain_listen: Listen | None = None
     tls_terminated_upstream: bool = False
-    origins: Annotated[
-        list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_json)
-    ] = []
+    origins: Annotated[list[Annotated[str, AfterValidator(_origin)]], BeforeValidator(_json)] = []
     allow_missing_origin: bool = True
     heartbeat_s: float = Field(default=25, gt=0, le=600, allow_inf_nan=False)
     directory: Annotated[
         dict[Annotated[str, AfterValidator(_region)], Annotated[str, AfterValidator(_wss_url)]],
-        NoDecode,
         BeforeValidator(_json),
     ] = {}
     max_connections_per_ip: int = Field(default=2000, ge=0)
@@ -215,7 +211,7 @@ class Settings(BaseSettings):
     connect_rate: int = Field(default=0, ge=0)
     max_outbox_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
     trusted_proxies: Annotated[
-        list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_json)
+        list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_json)
     ] = ["127.0.0.0/8", "::1/128"]
     client_address_header: Literal["forwarded", "x-forwarded-for"] | None = None
     wss_proxy_protocol: bool = False
@@ -226,18 +222,6 @@ class Settings(BaseSettings):
     compatible: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what the constructor is given: `load_settings` merges the sources itself."""
-        return (init_settings,)
 
     @model_validator(mode="after")
     def _check_listeners(self) -> Settings:
@@ -314,7 +298,8 @@ def load_settings(file: Path | None, flags: dict[str, Any]) -> Settings:
         ConfigError: with everything that is wrong.
     """
     in_file = {} if file is None else _read_toml(file)
-    in_env = EnvSettingsSource(Settings)()
+    variables = _variables()
+    in_env = {key: value for key, value in variables.items() if value}
     given = {key: value for key, value in flags.items() if value is not None}
     values = {k: v for k, v in (in_file | in_env | given).items() if k in _FIELDS}
     problems = _unknown(in_file, lambda key: f"{key} in {file}")
@@ -322,7 +307,7 @@ def load_settings(file: Path | None, flags: dict[str, Any]) -> Settings:
         for problem in problems:
             _log.warning("setting_unknown", problem=problem, note="compatible: it is left out")
         problems = []
-    problems += _unknown(_variables(), _variable)
+    problems += _unknown(variables, _variable)
     problems += _unknown(given, _flag)
 
     def source(key: str) -> str:
@@ -351,14 +336,14 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError([f"{file} is not TOML: {error}"]) from None
 
 
-def _variables() -> list[str]:
-    """The settings that HOMEPORT_* variables mean to set, whether or not there are such."""
-    names = sorted(name.upper() for name in os.environ)
-    return [
-        name.removeprefix(ENV_PREFIX).lower()
-        for name in names
+def _variables() -> dict[str, str]:
+    """By setting: the HOMEPORT_* variables, in any case, whether or not there is such a setting."""
+    named = ((name.upper(), value) for name, value in sorted(os.environ.items()))
+    return {
+        name.removeprefix(ENV_PREFIX).lower(): value
+        for name, value in named
         if name.startswith(ENV_PREFIX) and not _KUBERNETES.fullmatch(name)
-    ]
+    }
 
 
 def _unknown(keys: Iterable[str], show: Callable[[str], str]) -> list[str]:
