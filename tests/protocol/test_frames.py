@@ -135,7 +135,7 @@ def test_the_table_of_limits_is_the_code() -> None:
     assert said["admins of a room"] == str(limits.MAX_ROOM_ADMINS)
     assert said["body of a signal"] == str(limits.MAX_SIGNAL_BYTES)
     assert said["signals of a session"] == str(limits.SIGNAL_BURST)
-    assert said["people in an answer to receipts, and told of a receipt"] == str(
+    assert said["people in an answer to receipts, and people to whom a receipt is sent"] == str(
         limits.MAX_RECEIPT_ROWS
     )
     assert said["conversations in an answer to unread"] == str(limits.MAX_UNREAD_ROWS)
