@@ -39,11 +39,11 @@ class ClusterNode(Server):
 
     def __init__(self, url: RedisUrl, node: Node, name: str) -> None:
         super().__init__(url, name, node.host, node.port)
-        self._id = node.id
+        self.node = node
 
     async def verify(self, connection: Any) -> None:
         await connection.send_command("CLUSTER", "MYID")
-        if (await connection.read_response()).decode() != self._id:
+        if (await connection.read_response()).decode() != self.node.id:
             raise Unavailable("another_node")
 
 

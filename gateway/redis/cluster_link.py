@@ -91,14 +91,19 @@ class _Sent:
 
 
 class ClusterLink(Link):
-    """See `Link`. Some of a cluster may be away: what is asked of the rest goes on."""
+    """See `Link`. Some of a cluster may be away: what is asked of the rest goes on.
+
+    `connect` makes the link to one node, with the arguments of `MemberLink`.
+    """
 
     def __init__(
         self,
         cluster: Cluster,
         guard: Guard,
         promises: Promises = Promises(),  # noqa: B008 - it is frozen
+        connect: Callable[..., MemberLink] = MemberLink,
     ) -> None:
+        self._connect = connect
         self.on_up: Callable[[], None] | None = None
         self._cluster = cluster
         self._guard = guard
@@ -211,7 +216,7 @@ class ClusterLink(Link):
             slot.link = owner
 
     def _member(self, node: Node) -> MemberLink:
-        member = MemberLink(
+        member = self._connect(
             ClusterNode(self._cluster.url, node, "homeport-link"),
             self._guard,
             self._cluster.tasks,

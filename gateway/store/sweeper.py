@@ -91,7 +91,7 @@ class Sweeper:
             if not self._trusted():
                 continue  # the lease goes to a gateway whose clock is right
             try:
-                if await self._lease():
+                if await self.lease():
                     removed = await self.sweep()
                     if removed:
                         _log.info("swept", messages=removed)
@@ -118,7 +118,12 @@ class Sweeper:
                 note="no gateway was at work, or Redis is that of a backup: homeport region check",
             )
 
-    async def _lease(self) -> bool:
+    async def lease(self) -> bool:
+        """Take the lease, or renew it. False: another gateway has it, and sweeps.
+
+        Raises:
+            Unavailable, CommandFault.
+        """
         return bool(await self._link.run(_LEASE, (self._keys.sweeper,), self._id, LEASE_MS))
 
     async def sweep(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.redis import cluster_link as module
-from gateway.redis.cluster import Cluster
+from gateway.redis.cluster import Cluster, ClusterNode
 from gateway.redis.cluster_link import ClusterLink
 from gateway.redis.errors import CommandFault, Redirected, Unavailable
 from gateway.redis.link import Then
@@ -26,15 +26,20 @@ class Member:
 
     def __init__(self) -> None:
         self.up = True
+        self.queued = 0
+        self.refused = None
         self.sent: list[bytes] = []
         self.asked: list[bytes] = []
-        self._thens: list[Then] = []
+        self.thens: list[Then] = []
+
+    async def start(self) -> None:
+        """As `Link.start`."""
 
     def run_packed(self, then: Then, command: bytes, _bucket: int, *, durable: bool) -> None:
         """As `Link.run_packed`."""
         assert durable
         self.sent.append(command)
-        self._thens.append(then)
+        self.thens.append(then)
 
     def run_asking(self, then: Then, command: bytes, durable: bool) -> None:
         """As `MemberLink.run_asking`."""
@@ -44,21 +49,30 @@ class Member:
     def answer(self, *replies: Any) -> None:
         """Answer the next ones, in their order."""
         for reply in replies:
-            self._thens.pop(0)(reply)
+            self.thens.pop(0)(reply)
 
 
 class Setting:
     """A cluster of two, of which A has all slots, and the answers that callers got."""
 
     def __init__(self) -> None:
-        cluster = Cluster(RedisUrl.parse("redis+cluster://a"), Tasks())
-        cluster.map.merge([Claim(A, 1, ((0, SLOTS - 1),)), Claim(B, 2, ())])
-        self.link = ClusterLink(cluster, beginning(RegionIdentity("sg", {})))
+        self.cluster = Cluster(RedisUrl.parse("redis+cluster://a"), Tasks())
         self.a, self.b = Member(), Member()
-        self.link._members |= {A: cast("MemberLink", self.a), B: cast("MemberLink", self.b)}
-        for slot in self.link._slots.values():
-            slot.link = self.link._members[A]
+        self.link = ClusterLink(
+            self.cluster, beginning(RegionIdentity("sg", {})), connect=self._connect
+        )
+        # B has to be known, and has one slot that is no bucket's.
+        self.learn(Claim(A, 1, ((1, SLOTS - 1),)), Claim(B, 2, ((0, 0),)))
         self.answers: list[Any] = []
+
+    def _connect(self, server: ClusterNode, *_: Any) -> MemberLink:
+        return cast("MemberLink", {A: self.a, B: self.b}[server.node])
+
+    def learn(self, *claims: Claim) -> None:
+        """Take what a node says of the slots."""
+        assert self.cluster.map.merge(list(claims))
+        for changed in self.cluster.on_change:
+            changed()
 
     def send(self, *commands: bytes) -> None:
         """Send to bucket 0."""
@@ -91,7 +105,7 @@ async def test_what_comes_back_waits_for_what_is_still_on_its_way() -> None:
     setting.send(b"5")
     assert setting.b.sent[4:] == [b"5"]
     assert setting.answers == ["one", "two", "three", "four"]
-    assert setting.link._waiting == 0
+    assert setting.link.queued == 0
 
 
 async def test_the_first_goes_alone() -> None:
@@ -145,7 +159,7 @@ async def test_all_that_wait_are_given_up_in_their_time(monkeypatch: pytest.Monk
     setting.send(*(b"%d" % number for number in range(1, 100)))
     await until(lambda: len(setting.answers) == 100)
     assert {answer.reason for answer in setting.answers} == {"tryagain", "clusterdown"}
-    assert (setting.a.sent, setting.link._waiting) == ([b"0"], 0)
+    assert (setting.a.sent, setting.link.queued) == ([b"0"], 0)
     setting.send(b"100")
     assert setting.a.sent == [b"0", b"100"]
 
@@ -155,8 +169,7 @@ async def test_a_new_map_lets_nothing_overtake_what_is_on_its_way() -> None:
     later message went straight to the new owner, and stood before the earlier one for ever."""
     setting = Setting()
     setting.send(b"1")
-    setting.link._cluster.map.merge([Claim(A, 3, ((0, 0),)), Claim(B, 4, ((1, SLOTS - 1),))])
-    setting.link._follow()
+    setting.learn(Claim(A, 3, ((0, 0),)), Claim(B, 4, ((1, SLOTS - 1),)))
     setting.send(b"2")
     assert setting.b.sent == []
     setting.a.answer(moved())
@@ -169,7 +182,7 @@ async def test_what_is_sent_again_goes_in_the_order_of_asking() -> None:
     """G3: the answers to durable commands wait for replicas, so those of others come before."""
     setting = Setting()
     setting.send(b"1", b"2", b"3")
-    first, second, third = setting.a._thens
+    first, second, third = setting.a.thens
     for then in (third, first, second):
         then(moved())
     setting.b.answer("one")
@@ -185,7 +198,7 @@ async def test_what_waits_fails_with_its_node() -> None:
     setting.a.up = False
     await until(lambda: len(setting.answers) == 3)
     assert {answer.reason for answer in setting.answers} == {"not_connected"}
-    assert setting.link._waiting == 0
+    assert setting.link.queued == 0
     setting.a.up = True
     setting.send(b"4")
     assert setting.a.sent[2:] == [b"4"]

@@ -14,12 +14,30 @@ from structlog.testing import capture_logs
 
 from gateway.redis import connection as module
 from gateway.redis.errors import CommandFault, Unavailable
+from gateway.redis.node_link import NodeLink
+from gateway.redis.servers import Server
+from gateway.redis.url import RedisUrl
 from gateway.store import stamp
 from gateway.store.keys import STAMP
+from gateway.tasks import Tasks
 from tests.gateway.conftest import Servers
-from tests.gateway.redis.conftest import ScriptedRedis, linked, node_link, node_subscriber, until
+from tests.gateway.redis.conftest import (
+    ScriptedRedis,
+    beginning,
+    linked,
+    node_link,
+    node_subscriber,
+    until,
+)
+from tests.ports import free_port
+from tests.resetting import ResettingProxy
 
 IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
+
+
+def link_to(server: Server) -> NodeLink:
+    """A link to `server`, which is not started."""
+    return NodeLink(server, beginning(IDENTITY), Tasks())
 
 
 async def test_it_names_itself(servers: Servers) -> None:
@@ -148,55 +166,45 @@ async def test_a_connection_lost_before_it_is_taken_over(
 ) -> None:
     """G10: redis-py hears of that end and we do not: to wait for it would be to hang for ever."""
     monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.2)
-    link = node_link(servers().url, IDENTITY)
-    make = link._server.make
-    made: list[Any] = []
+    port, verified = free_port(), []
+    servers("--port", str(port), "--bind", "127.0.0.1")
 
-    async def make_lost() -> Any:
-        connection = await make()
-        connect = connection.connect
+    class LostAtOnce(Server):
+        async def verify(self, connection: Any) -> None:
+            verified.append(connection)
+            if len(verified) == 1:
+                proxy.break_all()
+                with pytest.raises(redis.ConnectionError):
+                    await connection.read_response(disconnect_on_error=False)
+                proxy.mend()
 
-        async def connect_and_lose() -> None:
-            await connect()
-            connection._writer.transport.abort()
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-
-        if not made:
-            connection.connect = connect_and_lose
-        made.append(connection)
-        return connection
-
-    monkeypatch.setattr(link._server, "make", make_lost)
-    async with asyncio.timeout(10):
-        await link.start()
-    assert (link.up, len(made)) == (True, 2)
-    await link.aclose()
+    with ResettingProxy(("127.0.0.1", port)).running() as proxy:
+        link = link_to(LostAtOnce(RedisUrl.parse(f"redis://127.0.0.1:{proxy.port}"), "test"))
+        async with asyncio.timeout(10):
+            await link.start()
+        assert (link.up, len(verified)) == (True, 2)
+        await link.aclose()
 
 
-async def test_closing_takes_no_failed_connect_for_an_answer(
-    servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_closing_takes_no_failed_connect_for_an_answer(servers: Servers) -> None:
     """A gateway that stops while Redis is away stops, though redis-py may turn the cancellation of
     a connect into an error of its own."""
-    link = node_link(servers().url, IDENTITY)
-    make = link._server.make
     connecting = asyncio.Event()
 
-    async def make_swallowing() -> Any:
-        connection = await make()
+    class Swallowing(Server):
+        async def make(self) -> Any:
+            connection = await super().make()
+            connection.connect = self.connect
+            return connection
 
-        async def connect() -> None:
+        async def connect(self) -> None:
             connecting.set()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 raise redis.ConnectionError("cancelled") from None
 
-        connection.connect = connect
-        return connection
-
-    monkeypatch.setattr(link._server, "make", make_swallowing)
+    link = link_to(Swallowing(RedisUrl.parse(servers().url), "test"))
     starting = asyncio.create_task(link.start())
     await connecting.wait()
     starting.cancel()

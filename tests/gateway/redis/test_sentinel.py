@@ -6,20 +6,22 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
+import hiredis
 import pytest
 import redis
 
+from gateway.redis.connection import pack
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.servers import SentinelPrimary
-from gateway.redis.url import RedisUrl
+from gateway.redis.url import RedisUrl, place_of
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.admin import Admin
 from tests.clusters import START_S, Node, Sentinels, sentinels, wait_until
 from tests.gateway.redis.conftest import node_link, node_subscriber
 from tests.harness import FakeClock
+from tests.ports import free_port
 
 IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
 CHANNEL = "hp:sg:{7}:ch:a:ann"
@@ -135,28 +137,47 @@ async def test_a_replica_is_not_used(group: Sentinels, monkeypatch: pytest.Monke
     await subscriber.aclose()
 
 
-class _View:
-    """A sentinel that sees the world so."""
+@contextlib.asynccontextmanager
+async def sentinel_that_names(host: str, port: int, epoch: int) -> AsyncIterator[str]:
+    """A sentinel that holds the server at `host` for the primary; gives its own address."""
 
-    def __init__(self, **said: Any) -> None:
-        self._said = said
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        parser = hiredis.Reader()
+        while data := await reader.read(65536):
+            parser.feed(data)
+            while (command := parser.gets()) is not False:
+                assert command[:2] == [b"SENTINEL", b"MASTER"]
+                said = ("ip", host, "port", port, "flags", "master", "config-epoch", epoch)
+                writer.write(pack(said))  # Redis writes a list as it reads a command
+        writer.close()
 
-    async def sentinel_master(self, _service: str, _responses: bool) -> dict[str, Any]:
-        if not self._said:
-            raise redis.ConnectionError("no answer")
-        return self._said
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield place_of(*server.sockets[0].getsockname())
+
+
+@contextlib.asynccontextmanager
+async def finding(*sentinels: str) -> AsyncIterator[SentinelPrimary]:
+    """Asks the sentinels at these addresses."""
+    finder = SentinelPrimary(RedisUrl.parse(f"redis+sentinel://{','.join(sentinels)}/hp"), "test")
+    try:
+        yield finder
+    finally:
+        await finder.aclose()
 
 
 async def test_the_newest_view_counts() -> None:
     """G1: a sentinel that was cut off with the old primary goes on naming it."""
-    finder = SentinelPrimary(RedisUrl.parse("redis+sentinel://a,b,c/hp"), "test")
-    old, new = ({"ip": "10.0.0.1", "port": 1, "config-epoch": 4}, {"ip": "10.0.0.2", "port": 2})
-    finder._sentinels = [_View(**old), _View(**new, **{"config-epoch": "11"}), _View()]
-    assert await finder.find() == ("10.0.0.2", 2)
-    finder._sentinels = [_View(), _View()]
-    with pytest.raises(Unavailable) as caught:
-        await finder.find()
-    assert caught.value.reason == "no_sentinel"
+    silent = f"127.0.0.1:{free_port()}"
+    async with (
+        sentinel_that_names("10.0.0.1", 1, epoch=4) as old,
+        sentinel_that_names("10.0.0.2", 2, epoch=11) as new,
+        finding(old, new, silent) as finder,
+    ):
+        assert await finder.find() == ("10.0.0.2", 2)
+    async with finding(silent, f"127.0.0.1:{free_port()}") as finder:
+        with pytest.raises(Unavailable) as caught:
+            await finder.find()
+        assert caught.value.reason == "no_sentinel"
 
 
 async def test_the_command_line_finds_the_primary(group: Sentinels, tmp_path: Path) -> None:

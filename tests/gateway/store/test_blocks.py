@@ -9,12 +9,11 @@ import pytest
 from gateway.apps.tiers import TIERS
 from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link
-from gateway.redis.scripts import Script
+from gateway.redis.scripts import SCRIPTS, Script
 from gateway.store import blocks as blocks_module
 from gateway.store.blocks import BlockedBy, BlockStore, TooManyBlocks
 from gateway.store.inbox import PROFILE_MS
 from gateway.store.keys import Keys
-from gateway.store.sweeper import _SWEEP
 from tests.gateway.store.conftest import Store
 
 APP = "02" + "ab" * 15
@@ -41,7 +40,7 @@ class Harness:
 
     async def sweep(self, user: str, now_ms: int, retention: int, profile: int) -> None:
         keys = KEYS.user(APP, user)
-        await self.link.run(_SWEEP, keys.swept, now_ms, retention, profile, keys.member)
+        await self.link.run(SCRIPTS["sweep"], keys.swept, now_ms, retention, profile, keys.member)
 
 
 @pytest.fixture
@@ -97,7 +96,7 @@ async def test_a_change_that_broke_off_is_completed_by_its_repeat(
     whole = halves.link.run
 
     def first_half_only(script: Script, *arguments: Any, **options: Any) -> Any:
-        if script is blocks_module._BLOCKED_BY:
+        if script is SCRIPTS["blocked_by"]:
             raise Unavailable("cut")
         return whole(script, *arguments, **options)
 
@@ -120,7 +119,7 @@ async def test_halves_that_overtake_each_other_agree_in_the_end(
     whole = halves.link.run
 
     def hold(script: Script, *arguments: Any, **options: Any) -> Any:
-        if script is blocks_module._BLOCKED_BY:
+        if script is SCRIPTS["blocked_by"]:
             held.append((script, *arguments))
             return halves.link.call("PING")
         return whole(script, *arguments, **options)

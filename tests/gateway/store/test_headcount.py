@@ -10,6 +10,7 @@ from gateway.redis.errors import OperationFailed
 from gateway.store.headcount import Headcount
 from gateway.store.presence import PresenceStore
 from tests.gateway.store.conftest import Store
+from tests.memory import counting_memory
 
 APP, OTHER = "02" + "a" * 30, "02" + "b" * 30
 
@@ -71,7 +72,14 @@ def test_an_app_that_has_gone_is_forgotten() -> None:
     told = count.telling(["b"])  # asked about, and then refused
     count.learn(told, [5])
     assert count.telling() == {}
-    assert (count._here, count._told, count._elsewhere) == ({}, {}, {})
+    with counting_memory() as kept:
+        for n in range(1000):
+            count.enter(f"app{n}")
+            count.learn(count.telling(), [1])
+            count.leave(f"app{n}")
+            count.learn(count.telling(), [0])
+        assert count.telling() == {}
+        assert kept() < 1000 * 20  # a name in one of its tables takes 60 bytes and more
 
 
 def test_an_app_that_goes_while_redis_is_away_is_told_of_until_it_is_heard() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.redis.scripts import SCRIPTS
 from gateway.store import replacing as module
 from gateway.store.keys import bucket_of
 from gateway.store.log import LogStore
@@ -211,7 +212,7 @@ async def test_what_happens_while_a_log_is_copied(
     key, calls, run = store.keys.log(store.app.id, TALK).log, count(1), store.link.run
 
     def slowly(script: Any, *arguments: Any, **options: Any) -> Any:
-        if script is module._COPY and next(calls) == slice_:
+        if script is SCRIPTS["copy"] and next(calls) == slice_:
             meanwhile(store, key, [made()[1]])
             expected.extend(entry_id for entry_id, _ in stream(store, key))
         return run(script, *arguments, **options)
@@ -246,7 +247,7 @@ async def test_another_change_while_a_log_is_copied(
                 await spread(store, [], two)
             return await run(script, *arguments, **options)
 
-        if script is module._COPY and not other:
+        if script is SCRIPTS["copy"] and not other:
             return asyncio.ensure_future(later())
         return run(script, *arguments, **options)
 
@@ -268,7 +269,7 @@ async def test_a_copy_that_nobody_goes_on_with_goes_by_itself(
     before = stream(one_store, key)
 
     def dies(script: Any, *arguments: Any, **options: Any) -> Any:
-        if script is module._COPY and one_store.raw.keys(f"{key}:*"):
+        if script is SCRIPTS["copy"] and one_store.raw.keys(f"{key}:*"):
             raise asyncio.CancelledError
         return run(script, *arguments, **options)
 
