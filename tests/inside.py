@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from unittest import mock
 
+from gateway.chat.chat import Chat
 from gateway.chat.groups import GroupChat
 from gateway.chat.limits import Limits
 from gateway.chat.records import Records
@@ -177,14 +178,19 @@ class Inside:
         return self._worker._services.counts
 
     @property
+    def chat(self) -> Chat:
+        """What a door may ask for."""
+        return self._worker._services.chat
+
+    @property
     def sending(self) -> MessageChat:
         """What a send goes through."""
-        return self._worker._services.sending
+        return self.chat.messages
 
     @property
     def group_chat(self) -> GroupChat:
         """What requests about groups go through."""
-        return self.sending._groups
+        return self.chat.groups
 
     @property
     def groups(self) -> GroupStore:

@@ -1,22 +1,89 @@
-"""Whom a request is about: from the `to` or `peer` of a frame to a conversation.
+"""The other end: from a `to` or `peer` to a user, a group or a room, and to a conversation.
 
-A client names a conversation by its other end: a user id for a direct one. The store and the seals
-name it the same way from both ends (`protocol.ids.direct_conversation`).
+A user names a conversation by its other end. The store and the seals name a direct one the same way
+from both ends (`protocol.ids.direct_conversation`); so does the app itself, which is at neither.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from gateway.chat import group_rules as rules
+from gateway.chat.principal import Principal, User
 from gateway.chat.refused import Refused
+from gateway.store.group_state import Group, Member
+from gateway.store.groups import GroupStore
 from protocol import codes
-from protocol.ids import direct_conversation, is_user_id
+from protocol.ids import GROUP, direct_conversation, group_of, is_user_id, room_of
+
+_DIRECT = "d:"
 
 
-def conversation_of(user: str, peer: str) -> str:
-    """The conversation that `user` calls `peer`.
+class Address(NamedTuple):
+    """A user, a group or a room, and its id."""
+
+    kind: Literal["user", "group", "room"]
+    id: str
+
+
+def address(name: str) -> Address:
+    """Read a `to` or `peer`: a user id, ``g:<group id>`` or ``r:<room id>``.
 
     Raises:
         Refused: unknown_recipient.
     """
-    if not is_user_id(peer):
+    if is_user_id(name):
+        return Address("user", name)
+    if (group := group_of(name)) is not None:
+        return Address("group", group)
+    if (room := room_of(name)) is not None:
+        return Address("room", room)
+    raise Refused(codes.UNKNOWN_RECIPIENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation as it is now, which the principal may ask about.
+
+    `name` is that of the store and the seals; `users` are all who are in it. Of a group, `group` is
+    what it is, and `place` the principal's in it.
+    """
+
+    name: str
+    users: Collection[str]
+    group: Group | None = None
+    place: Member | None = None
+
+
+class Conversations:
+    """Finds the conversation that a request is about."""
+
+    def __init__(self, groups: GroupStore) -> None:
+        self._groups = groups
+
+    async def find(self, principal: Principal, peer: str) -> Conversation:
+        """The conversation that `principal` calls `peer`.
+
+        Raises:
+            Refused: unknown_recipient; of a group also unknown_group, not_a_member.
+            Unavailable, CommandFault.
+        """
+        if peer.startswith(GROUP):
+            current = self._groups.current(principal.app, address(peer).id)
+            group, place = rules.place_in(await current, principal)
+            return Conversation(peer, group.members, group, place)
+        return _direct(principal, peer)
+
+
+def _direct(principal: Principal, peer: str) -> Conversation:
+    if isinstance(principal, User):
+        ends = (principal.id, peer)
+        name = direct_conversation(*ends)
+    else:
+        lower, _, higher = peer.removeprefix(_DIRECT).partition(":")
+        ends, name = (lower, higher), peer
+    if not all(map(is_user_id, ends)) or name != direct_conversation(*ends):
         raise Refused(codes.UNKNOWN_RECIPIENT)
-    return direct_conversation(user, peer)
+    return Conversation(name, tuple(dict.fromkeys(ends)))

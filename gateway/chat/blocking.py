@@ -1,52 +1,60 @@
 """Blocking: a user refuses what another sends.
 
-The sender's own session refuses, by what it knows of its user's blockers (`blockers`), so
-nothing is stored anywhere, and no send pays for a look-up.
+The sender's own principal refuses, by what it knows of its user's blockers (`blockers`), so nothing
+is stored anywhere, and a session's sends pay for no look-up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from gateway.chat.principal import User
 from gateway.chat.refused import Refused
-from gateway.chat.requests import Caller, Handlers
+from gateway.chat.requests import request
 from gateway.store.blocks import BlockStore
-from protocol import codes, frames
-from protocol.frames import BlockList
+from protocol import codes
 from protocol.ids import is_user_id
 
 
 class BlockChat:
-    """Answers block, unblock and blocks. `clock_ms` gives milliseconds since 1970."""
+    """Answers requests about blocks. `clock_ms` gives milliseconds since 1970."""
 
     def __init__(self, blocks: BlockStore, clock_ms: Callable[[], int]) -> None:
         self._blocks = blocks
         self._clock_ms = clock_ms
 
-    def handlers(self) -> Handlers:
-        """What this answers, by frame."""
-        return {
-            frames.Block: self._block,
-            frames.Unblock: self._unblock,
-            frames.Blocks: self._list,
-        }
+    @request
+    async def block(self, user: User, other: str) -> None:
+        """Let `other` send nothing to the user any more.
 
-    async def _block(self, caller: Caller, frame: frames.Block) -> None:
-        """Raises Refused: unknown_recipient, invalid_field, too_many_blocks."""
-        await self._change(caller, frame.user, blocked=True)
+        Raises:
+            Refused: unknown_recipient, invalid_field, too_many_blocks, unavailable.
+        """
+        await self._change(user, other, blocked=True)
 
-    async def _unblock(self, caller: Caller, frame: frames.Unblock) -> None:
-        """Raises Refused: unknown_recipient, invalid_field."""
-        await self._change(caller, frame.user, blocked=False)
+    @request
+    async def unblock(self, user: User, other: str) -> None:
+        """Let `other` send to the user again.
 
-    async def _change(self, caller: Caller, other: str, blocked: bool) -> None:
+        Raises:
+            Refused: unknown_recipient, invalid_field, unavailable.
+        """
+        await self._change(user, other, blocked=False)
+
+    async def _change(self, user: User, other: str, blocked: bool) -> None:
         if not is_user_id(other):
             raise Refused(codes.UNKNOWN_RECIPIENT, "`user` is not a user id.")
-        if other == caller.user:
+        if other == user.id:
             raise Refused(codes.INVALID_FIELD, "`user` is the user who asks.")
         await self._blocks.change(
-            caller.app.id, caller.app.tier, caller.user, other, blocked, self._clock_ms()
+            user.app.id, user.app.tier, user.id, other, blocked, self._clock_ms()
         )
 
-    async def _list(self, caller: Caller, _: frames.Blocks) -> BlockList:
-        return BlockList(await self._blocks.list(caller.app.id, caller.user))
+    @request
+    async def list(self, user: User) -> tuple[str, ...]:
+        """Whom the user blocks.
+
+        Raises:
+            Refused: unavailable.
+        """
+        return await self._blocks.list(user.app.id, user.id)

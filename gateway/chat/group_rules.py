@@ -1,5 +1,8 @@
 """Who may do what in a group. No I/O: a group, who asks, what for; what changes by it.
 
+The app itself is in no group, and may do in each what its owner may. Only users leave a group, send
+to it and are muted there.
+
 Every function returns the change and the notice of it, or None where it is so already. The order of
 the questions is always the same: is there such a group, is the asking user in it, is it so already
 (a request that is repeated is not refused for what its first try did), may the user do it.
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.refused import Refused
 from gateway.store.group_state import Change, Group, Member
 from protocol import codes
@@ -17,143 +21,154 @@ from protocol.frames import GroupNotice
 from protocol.frames.groups import Role
 from protocol.ids import is_user_id
 
+_AS_OWNER: Final = Member("owner")
 _RANK: Final[dict[Role, int]] = {"member": 0, "admin": 1, "owner": 2}
+
+BY_APP: Final = "*"
+"""Who deleted a group, where that was the app itself: no user has this name."""
 
 Decision = tuple[Change, GroupNotice] | None
 
 
-def me_in(group: Group | None, user: str) -> tuple[Group, Member]:
-    """The group, and the asking user's place in it.
+def place_in(group: Group | None, who: Principal) -> tuple[Group, Member]:
+    """The group, and the place in it of who asks: the app itself has that of an owner.
 
     Raises:
         Refused: unknown_group, not_a_member.
     """
     if group is None or group.gone:
         raise Refused(codes.UNKNOWN_GROUP)
-    me = group.members.get(user)
+    me = group.members.get(who.id) if isinstance(who, User) else _AS_OWNER
     if me is None:
         raise Refused(codes.NOT_A_MEMBER)
     return group, me
 
 
-def may_send(group: Group | None, user: str) -> Group:
+def may_send(group: Group | None, user: User) -> Group:
     """The group that `user` sends to.
 
     Raises:
         Refused: unknown_group, not_a_member, muted.
     """
-    there, me = me_in(group, user)
+    there, me = place_in(group, user)
     if me.muted or (there.muted and me.role == "member"):
         raise Refused(codes.MUTED)
     return there
 
 
 def create(
-    group: Group | None, user: str, name: str, sealed: bytes, users: Iterable[str], limit: int
+    group: Group | None, who: Principal, name: str, sealed: bytes, users: Iterable[str]
 ) -> Decision:
-    """Make a group of `user` and `users`."""
+    """Make a group of who asks, its owner, and `users`. The app itself makes one of `users` alone:
+    the first of them is its owner."""
     if group is not None:
         if group.gone:
             raise Refused(codes.UNKNOWN_GROUP, "This group was made before, and deleted.")
         return None
-    others = [each for each in _users(users) if each != user]
-    _fits(1 + len(others), limit)
-    members: dict[str, Member | None] = {user: Member("owner")}
-    members.update((each, Member("member")) for each in others)
+    first = (who.id,) if isinstance(who, User) else ()
+    all_ = _users((*first, *users))
+    if not all_:
+        raise Refused(codes.INVALID_FIELD, "A group has an owner: name a user.")
+    _fits(len(all_), who)
+    members: dict[str, Member | None] = {each: Member("member") for each in all_}
+    members[all_[0]] = Member("owner")
     change = Change(sealed_name=sealed, muted=False, members=members)
-    return change, _notice("created", user, users=[user, *others], name=name)
+    return change, _notice("created", who, users=all_, name=name)
 
 
-def rename(group: Group | None, user: str, old: str, name: str, sealed: bytes) -> Decision:
+def rename(group: Group | None, who: Principal, old: str, name: str, sealed: bytes) -> Decision:
     """Call the group, which is called `old`, `name`."""
-    _, me = me_in(group, user)
+    _, me = place_in(group, who)
     if name == old:
         return None
     _at_least("admin", me)
-    return Change(sealed_name=sealed), _notice("renamed", user, name=name)
+    return Change(sealed_name=sealed), _notice("renamed", who, name=name)
 
 
-def delete(group: Group | None, user: str) -> Decision:
+def delete(group: Group | None, who: Principal) -> Decision:
     """End the group."""
-    if group is not None and group.gone == user:
+    by = who.id if isinstance(who, User) else BY_APP
+    if group is not None and group.gone == by:
         return None
-    there, me = me_in(group, user)
+    there, me = place_in(group, who)
     _at_least("owner", me)
-    change = Change(members=dict.fromkeys(there.members), deleted_by=user)
-    return change, _notice("deleted", user)
+    change = Change(members=dict.fromkeys(there.members), deleted_by=by)
+    return change, _notice("deleted", who)
 
 
-def add(group: Group | None, user: str, users: Iterable[str], name: str, limit: int) -> Decision:
+def add(group: Group | None, who: Principal, users: Iterable[str], name: str) -> Decision:
     """Make members of `users`; all of them or none."""
-    there, me = me_in(group, user)
+    there, me = place_in(group, who)
     new = [each for each in _users(users) if each not in there.members]
     if not new:
         return None
     _at_least("admin", me)
-    _fits(len(there.members) + len(new), limit)
+    _fits(len(there.members) + len(new), who)
     change = Change(members={each: Member("member") for each in new})
-    return change, _notice("added", user, users=new, name=name)
+    return change, _notice("added", who, users=new, name=name)
 
 
-def remove(group: Group | None, user: str, users: Iterable[str]) -> Decision:
+def remove(group: Group | None, who: Principal, users: Iterable[str]) -> Decision:
     """Take `users` out; all of them or none."""
-    there, me = me_in(group, user)
+    there, me = place_in(group, who)
     gone = [each for each in _users(users) if each in there.members]
     if not gone:
         return None
     for each in gone:
         _above(there.members[each], me)
-    return Change(members=dict.fromkeys(gone)), _notice("removed", user, users=gone)
+    return Change(members=dict.fromkeys(gone)), _notice("removed", who, users=gone)
 
 
-def leave(group: Group | None, user: str) -> Decision:
+def leave(group: Group | None, user: User) -> Decision:
     """Take `user` out, at the own wish."""
     if group is None or group.gone:
         raise Refused(codes.UNKNOWN_GROUP)
-    me = group.members.get(user)
+    me = group.members.get(user.id)
     if me is None:
         return None
     if me.role == "owner":
         raise Refused(codes.OWNER_STAYS)
-    return Change(members={user: None}), _notice("left", user, users=[user])
+    return Change(members={user.id: None}), _notice("left", user, users=[user.id])
 
 
-def set_role(group: Group | None, user: str, other: str, role: Role) -> Decision:
-    """Give `other` a role. The owner who makes another one owner is an admin from then on."""
-    there, me = me_in(group, user)
+def set_role(group: Group | None, who: Principal, other: str, role: Role) -> Decision:
+    """Give `other` a role. Where that is the owner's, the one before is an admin from then on."""
+    there, me = place_in(group, who)
     their = _member(there, other)
     if their.role == role:
         return None
     _at_least("owner", me)
-    if other == user:  # there is always one owner
+    if their.role == "owner":  # there is always one
         raise Refused(codes.OWNER_STAYS, "Make somebody else owner, and this user is an admin.")
     members: dict[str, Member | None] = {
         other: Member(role, muted=their.muted and role == "member")
     }
     if role == "owner":
-        members[user] = Member("admin")
-    return Change(members=members), _notice("role", user, users=[other], role=role)
+        members |= {
+            user: Member("admin") for user, one in there.members.items() if one.role == "owner"
+        }
+    return Change(members=members), _notice("role", who, users=[other], role=role)
 
 
-def mute(group: Group | None, user: str, other: str | None, muted: bool) -> Decision:
+def mute(group: Group | None, who: Principal, other: str | None, muted: bool) -> Decision:
     """Mute `other`, or every member where it is None; or undo it."""
-    there, me = me_in(group, user)
+    there, me = place_in(group, who)
     if other is None:
         if there.muted == muted:
             return None
         _at_least("admin", me)
-        return Change(muted=muted), _notice("muted", user, muted=muted)
+        return Change(muted=muted), _notice("muted", who, muted=muted)
     their = _member(there, other)
     if their.muted == muted:
         return None
     _above(their, me)
     change = Change(members={other: Member(their.role, muted)})
-    return change, _notice("muted", user, users=[other], muted=muted)
+    return change, _notice("muted", who, users=[other], muted=muted)
 
 
-def _notice(what: str, by: str, **more: Any) -> GroupNotice:
+def _notice(what: str, by: Principal, **more: Any) -> GroupNotice:
     """A notice whose version is not known yet."""
-    return GroupNotice(0, by, what, **more)
+    return GroupNotice(0, name_of(by), what, **more)
 
 
 def _users(users: Iterable[str]) -> list[str]:
@@ -183,6 +198,7 @@ def _above(them: Member, me: Member) -> None:
         raise Refused(codes.NOT_ALLOWED)
 
 
-def _fits(size: int, limit: int) -> None:
+def _fits(size: int, who: Principal) -> None:
+    limit = who.app.tier.group_members
     if size > limit:
         raise Refused(codes.GROUP_FULL, f"A group of this app has at most {limit} members.")

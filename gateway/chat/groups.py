@@ -7,7 +7,7 @@ what is in `gateway.chat.group_rules`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -15,17 +15,18 @@ from msgspec.structs import replace
 
 from gateway.apps.app import App
 from gateway.chat import group_rules as rules
+from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.records import Records
-from gateway.chat.refused import Refused
-from gateway.chat.requests import Caller, Handlers
+from gateway.chat.requests import request
 from gateway.redis.errors import Unavailable
-from gateway.store.group_state import Group, Member
+from gateway.store.group_state import Group
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore, Talk
 from gateway.store.log import LogStore
-from protocol import codec, codes, frames
-from protocol.frames import GroupCreated, GroupInfo, GroupMember, GroupPage, Message
-from protocol.ids import GROUP, group_id, group_of, notice_id
+from protocol import codec
+from protocol.frames import GroupInfo, GroupMember, GroupPage, Message
+from protocol.frames.groups import Role
+from protocol.ids import GROUP, group_id, notice_id
 
 NOTICE_KIND: Final = "homeport.group"
 MEMBERS_PAGE: Final = 500
@@ -37,7 +38,10 @@ Decide = Callable[[Group | None], rules.Decision]
 
 
 class GroupChat:
-    """Answers the frames of groups, and sends to them."""
+    """Answers requests about groups, and sends to them. `clock_ms` is milliseconds since 1970.
+
+    Each request raises `Refused`: as `group_rules` says, and unavailable.
+    """
 
     def __init__(
         self,
@@ -53,25 +57,10 @@ class GroupChat:
         self._records = records
         self._clock_ms = clock_ms
 
-    def handlers(self) -> Handlers:
-        """By the type of the frame."""
-        return {
-            frames.GroupCreate: self._create,
-            frames.GroupRename: self._rename,
-            frames.GroupDelete: self._delete,
-            frames.GroupAdd: self._add,
-            frames.GroupRemove: self._remove,
-            frames.GroupLeave: self._leave,
-            frames.GroupRole: self._role,
-            frames.GroupMute: self._mute,
-            frames.GroupGet: self._get,
-            frames.GroupList: self._list,
-        }
-
     # -- sending -----------------------------------------------------------------------------------
 
-    def send(
-        self, app: App, message: Message, expires_ms: int | None = None, history: bool = True
+    def deliver(
+        self, sender: User, group: str, message: Message, expires_ms: int | None, history: bool
     ) -> asyncio.Future[int]:
         """Store `message` for every member of the group that it is for, and the history if asked.
 
@@ -79,137 +68,110 @@ class GroupChat:
         As `InboxStore.deliver`; messages to one group leave in the order of these calls (G3).
 
         Raises:
-            Refused: unknown_recipient. The future too: unknown_group, not_a_member, muted.
+            Refused: the future: unknown_group, not_a_member, muted.
         """
-        group = _id(message.to)
         accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        current = self._groups.current(app, group)
-        current.add_done_callback(
-            partial(self._fan_out, app, message, expires_ms, history, accepted)
-        )
+
+        def fan_out(current: asyncio.Future[Group | None]) -> None:
+            # Not a task: the order in which these run is the order of the messages.
+            try:
+                to = rules.may_send(current.result(), sender)
+                stored = self._fan_out(sender.app, to, message, expires_ms, history)
+            except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
+                accepted.set_exception(error)
+            else:
+                stored.add_done_callback(partial(_hand_over, accepted))
+
+        self._groups.current(sender.app, group).add_done_callback(fan_out)
         return accepted
 
     def _fan_out(
-        self,
-        app: App,
-        message: Message,
-        expires_ms: int | None,
-        history: bool,
-        accepted: asyncio.Future[int],
-        current: asyncio.Future[Group | None],
-    ) -> None:
-        # Not a task: the order in which these run is the order of the messages.
-        try:
-            group = rules.may_send(current.result(), message.sender)
-            record = self._records.make(app, message, message.to)
-            kept = []
-            if history:
-                kept.append(
-                    self._logs.add(
-                        app.id, app.tier, message.to, message.id, record, message.time, expires_ms
-                    )
+        self, app: App, group: Group, message: Message, expires_ms: int | None, history: bool
+    ) -> asyncio.Future[int]:
+        record = self._records.make(app, message, message.to)
+        kept = []
+        if history:
+            kept.append(
+                self._logs.add(
+                    app.id, app.tier, message.to, message.id, record, message.time, expires_ms
                 )
-            stored = self._inboxes.deliver_to(
-                group.audience,
-                app.id,
-                app.tier,
-                message.id,
-                record,
-                message.time,
-                Talk(message.to, message.sender),
-                group.version,
-                expires_ms,
-                also=kept,
             )
-        except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
-            accepted.set_exception(error)
-        else:
-            stored.add_done_callback(partial(_hand_over, accepted))
-
-    async def conversation(self, caller: Caller, peer: str) -> str:
-        """The conversation that a member calls `peer`, ``g:<id>``.
-
-        Raises:
-            Refused: unknown_recipient, unknown_group, not_a_member.
-        """
-        await self.member(caller, peer)
-        return peer
-
-    async def member(self, caller: Caller, peer: str) -> tuple[Group, Member]:
-        """The group that `peer`, ``g:<id>``, names, and the caller's place in it.
-
-        Raises:
-            Refused: unknown_recipient, unknown_group, not_a_member.
-        """
-        return rules.me_in(await self._groups.current(caller.app, _id(peer)), caller.user)
-
-    async def members(self, caller: Caller, peer: str) -> Collection[str]:
-        """The members of the group that `peer`, ``g:<id>``, names, the caller among them.
-
-        Raises:
-            Refused: unknown_recipient, unknown_group, not_a_member.
-        """
-        group, _ = await self.member(caller, peer)
-        return group.members
+        return self._inboxes.deliver_to(
+            group.audience,
+            app.id,
+            app.tier,
+            message.id,
+            record,
+            message.time,
+            Talk(message.to, message.sender),
+            group.version,
+            expires_ms,
+            also=kept,
+        )
 
     # -- changes -----------------------------------------------------------------------------------
 
-    async def _create(self, caller: Caller, frame: frames.GroupCreate) -> GroupCreated:
-        app, user = caller.app, caller.user
-        group = group_id(app.id, user, frame.client_id)
-        sealed = self._seal(app, group, frame.name)
-        limit = app.tier.group_members
+    @request
+    async def create(
+        self, principal: Principal, client_id: str, name: str, users: Sequence[str]
+    ) -> str:
+        """Make a group; returns its id. `client_id` names it among those that the principal made,
+        so a repetition makes no second one."""
+        app = principal.app
+        group = group_id(app.id, name_of(principal), client_id)
+        sealed = self._seal(app, group, name)
         await self._change(
-            caller,
-            group,
-            lambda old: rules.create(old, user, frame.name, sealed, frame.members, limit),
+            app, group, lambda old: rules.create(old, principal, name, sealed, users)
         )
-        return GroupCreated(group)
+        return group
 
-    async def _rename(self, caller: Caller, frame: frames.GroupRename) -> None:
-        sealed = self._seal(caller.app, frame.group, frame.name)
-
-        def decide(group: Group | None) -> rules.Decision:
-            old = self._name(caller.app, group)
-            return rules.rename(group, caller.user, old, frame.name, sealed)
-
-        await self._change(caller, frame.group, decide)
-
-    async def _delete(self, caller: Caller, frame: frames.GroupDelete) -> None:
-        await self._change(caller, frame.group, lambda group: rules.delete(group, caller.user))
-
-    async def _add(self, caller: Caller, frame: frames.GroupAdd) -> None:
-        def decide(group: Group | None) -> rules.Decision:
-            name, limit = self._name(caller.app, group), caller.app.tier.group_members
-            return rules.add(group, caller.user, frame.users, name, limit)
-
-        await self._change(caller, frame.group, decide)
-
-    async def _remove(self, caller: Caller, frame: frames.GroupRemove) -> None:
+    @request
+    async def rename(self, principal: Principal, group: str, name: str) -> None:
+        """Give a group another name."""
+        app, sealed = principal.app, self._seal(principal.app, group, name)
         await self._change(
-            caller, frame.group, lambda group: rules.remove(group, caller.user, frame.users)
+            app, group, lambda old: rules.rename(old, principal, self._name(app, old), name, sealed)
         )
 
-    async def _leave(self, caller: Caller, frame: frames.GroupLeave) -> None:
-        await self._change(caller, frame.group, lambda group: rules.leave(group, caller.user))
+    @request
+    async def delete(self, principal: Principal, group: str) -> None:
+        """End a group."""
+        await self._change(principal.app, group, lambda old: rules.delete(old, principal))
 
-    async def _role(self, caller: Caller, frame: frames.GroupRole) -> None:
+    @request
+    async def add(self, principal: Principal, group: str, users: Sequence[str]) -> None:
+        """Make members of `users`; all of them or none."""
+        app = principal.app
         await self._change(
-            caller,
-            frame.group,
-            lambda group: rules.set_role(group, caller.user, frame.user, frame.role),
+            app, group, lambda old: rules.add(old, principal, users, self._name(app, old))
         )
 
-    async def _mute(self, caller: Caller, frame: frames.GroupMute) -> None:
+    @request
+    async def remove(self, principal: Principal, group: str, users: Sequence[str]) -> None:
+        """Take `users` out; all of them or none."""
+        await self._change(principal.app, group, lambda old: rules.remove(old, principal, users))
+
+    @request
+    async def leave(self, user: User, group: str) -> None:
+        """Take the user out who asks."""
+        await self._change(user.app, group, lambda old: rules.leave(old, user))
+
+    @request
+    async def set_role(self, principal: Principal, group: str, user: str, role: Role) -> None:
+        """Give a member a role."""
         await self._change(
-            caller,
-            frame.group,
-            lambda group: rules.mute(group, caller.user, frame.user, frame.muted),
+            principal.app, group, lambda old: rules.set_role(old, principal, user, role)
         )
 
-    async def _change(self, caller: Caller, group_id: str, decide: Decide) -> None:
+    @request
+    async def mute(self, principal: Principal, group: str, user: str | None, muted: bool) -> None:
+        """Let a member send no more, or again; None: all but owner and admins."""
+        await self._change(
+            principal.app, group, lambda old: rules.mute(old, principal, user, muted)
+        )
+
+    async def _change(self, app: App, group_id: str, decide: Decide) -> None:
         """Do it and tell all members, or find it done already and make sure that all were told."""
-        app = caller.app
         for _ in range(ATTEMPTS):
             group = await self._groups.settled(app, group_id)
             decision = decide(group)
@@ -229,40 +191,42 @@ class GroupChat:
 
     # -- asking ------------------------------------------------------------------------------------
 
-    async def _get(self, caller: Caller, frame: frames.GroupGet) -> GroupInfo:
-        group, me = rules.me_in(await self._groups.current(caller.app, frame.group), caller.user)
-        rest = sorted(user for user in group.members if user > frame.after)
+    @request
+    async def get(self, principal: Principal, group: str, after: str = "") -> GroupInfo:
+        """A group, with the members that follow the user id `after`."""
+        found, me = rules.place_in(await self._groups.current(principal.app, group), principal)
+        rest = sorted(user for user in found.members if user > after)
         page = [
-            GroupMember(user, group.members[user].role, group.members[user].muted)
+            GroupMember(user, found.members[user].role, found.members[user].muted)
             for user in rest[:MEMBERS_PAGE]
         ]
         return GroupInfo(
-            group.id,
-            group.version,
-            self._name(caller.app, group),
+            found.id,
+            found.version,
+            self._name(principal.app, found),
             me.role,
-            group.muted,
-            len(group.members),
+            found.muted,
+            len(found.members),
             page,
             len(rest) > MEMBERS_PAGE,
         )
 
-    async def _list(self, caller: Caller, frame: frames.GroupList) -> GroupPage:
-        found, after = await self._groups.of_user(
-            caller.app.id, caller.user, frame.after, GROUPS_PAGE
-        )
+    @request
+    async def list(self, user: User, after: str = "") -> GroupPage:
+        """The user's groups that follow the group id `after`."""
+        found, more = await self._groups.of_user(user.app.id, user.id, after, GROUPS_PAGE)
         infos = [
             GroupInfo(
                 each.id,
                 each.version,
-                self._records.group_name(caller.app, each.id, each.sealed_name),
+                self._records.group_name(user.app, each.id, each.sealed_name),
                 each.role,
                 each.muted,
                 each.size,
             )
             for each in found
         ]
-        return GroupPage(infos, after)
+        return GroupPage(infos, more)
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -273,13 +237,6 @@ class GroupChat:
         if group is None or group.gone:
             return ""
         return self._records.group_name(app, group.id, group.sealed_name)
-
-
-def _id(recipient: str) -> str:
-    group = group_of(recipient)
-    if group is None:
-        raise Refused(codes.UNKNOWN_RECIPIENT)
-    return group
 
 
 def _hand_over(accepted: asyncio.Future[int], stored: asyncio.Future[int]) -> None:

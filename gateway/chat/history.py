@@ -7,16 +7,15 @@ from typing import Final
 
 import structlog
 
-from gateway.chat.addressing import conversation_of
-from gateway.chat.groups import GroupChat
+from gateway.chat.addressing import Conversations
+from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
-from gateway.chat.requests import Caller, Handlers
+from gateway.chat.requests import request
 from gateway.security.sealing import Tampered
 from gateway.store.log import LogStore
 from protocol import codec, codes
-from protocol.frames import Entry, Forget, History, HistoryPage, Place
-from protocol.ids import GROUP
+from protocol.frames import Entry, HistoryPage, Place
 from protocol.limits import MAX_FRAME_BYTES
 
 MAX_PAGE_BYTES: Final = MAX_FRAME_BYTES - 1024
@@ -29,51 +28,63 @@ _log = structlog.get_logger("chat")
 
 
 class HistoryChat:
-    """Answers `History` and `Forget`. `clock_ms` gives milliseconds since 1970.
+    """Answers requests about history. `clock_ms` gives milliseconds since 1970.
 
-    Who may read a conversation is decided by its name: a caller names it by its other end, and
-    `conversation_of` makes a name that the caller is in. For a group it is the membership now.
+    Who may read a conversation is decided by its name: a user names it by its other end, which
+    makes a name that the user is in; for a group it is the membership now. The app itself may read
+    all, and hides none.
     """
 
     def __init__(
-        self, logs: LogStore, groups: GroupChat, records: Records, clock_ms: Callable[[], int]
+        self,
+        logs: LogStore,
+        conversations: Conversations,
+        records: Records,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._logs = logs
-        self._groups = groups
+        self._conversations = conversations
         self._records = records
         self._clock_ms = clock_ms
 
-    def handlers(self) -> Handlers:
-        """For the worker's table."""
-        return {History: self.page, Forget: self.forget}
-
-    async def page(self, caller: Caller, frame: History) -> HistoryPage:
-        """A page of a conversation.
+    @request
+    async def page(
+        self,
+        principal: Principal,
+        peer: str,
+        limit: int,
+        *,
+        before: Place | None = None,
+        after: Place | None = None,
+    ) -> HistoryPage:
+        """Up to `limit` entries of a conversation: newest first and before `before`, or oldest
+        first and after `after`.
 
         Raises:
-            Refused: invalid_field, and as `_conversation`. Unavailable, CommandFault,
-                UnknownKeyVersion.
+            Refused: invalid_field, unknown_recipient, unknown_group, not_a_member, unavailable,
+                internal.
         """
-        if frame.before is not None and frame.after is not None:
+        if before is not None and after is not None:
             raise Refused(codes.INVALID_FIELD, "`before` and `after` don't go together.")
-        conversation = await self._conversation(caller, frame.peer)
+        app = principal.app
+        conversation = (await self._conversations.find(principal, peer)).name
         page = await self._logs.page(
-            caller.app.id,
-            caller.app.tier,
+            app.id,
+            app.tier,
             conversation,
-            caller.user,
+            name_of(principal),
             self._clock_ms(),
-            frame.limit,
-            before=frame.before,
-            after=frame.after,
+            limit,
+            before=before,
+            after=after,
         )
         entries: list[Entry] = []
         size = 0
         for entry in page.entries:
             try:
-                message = self._records.kept(caller.app, conversation, entry.record)
+                message = self._records.kept(app, conversation, entry.record)
             except Tampered:
-                _log.error("record_tampered", app=self._records.names.app(caller.app.id))
+                _log.error("record_tampered", app=self._records.names.app(app.id))
                 continue
             size += len(message) + _PLACE_BYTES
             if entries and size > MAX_PAGE_BYTES:
@@ -82,17 +93,12 @@ class HistoryChat:
             entries.append(Entry(place, codec.decode_message(message)))
         return HistoryPage(tuple(entries), page.next)
 
-    async def forget(self, caller: Caller, frame: Forget) -> None:
-        """Hide a conversation from the caller, up to a place.
+    @request
+    async def forget(self, user: User, peer: str, upto: Place) -> None:
+        """Hide a conversation from the user, up to a place.
 
         Raises:
-            Refused: as `_conversation`. Unavailable, CommandFault.
+            Refused: unknown_recipient, unknown_group, not_a_member, unavailable.
         """
-        conversation = await self._conversation(caller, frame.peer)
-        await self._logs.forget(caller.app.id, conversation, caller.user, frame.upto)
-
-    async def _conversation(self, caller: Caller, peer: str) -> str:
-        """Raises `Refused`: unknown_recipient; of a group also unknown_group, not_a_member."""
-        if peer.startswith(GROUP):
-            return await self._groups.conversation(caller, peer)
-        return conversation_of(caller.user, peer)
+        conversation = (await self._conversations.find(user, peer)).name
+        await self._logs.forget(user.app.id, conversation, user.id, upto)

@@ -1,4 +1,4 @@
-"""What a session may ask for: its own bucket, its user's and its app's.
+"""What a principal may ask for: a session's own bucket, its user's and its app's.
 
 A user's and an app's sessions may be on several gateways, so their buckets are in Redis. No send
 waits for it: each gateway spends from a copy, tells Redis what it spent once that is a tenth of a
@@ -21,6 +21,7 @@ from gateway.chat.refused import Refused
 from gateway.clock import Clock
 from gateway.store.rates import RateStore
 from protocol import codes
+from protocol.limits import SIGNAL_BURST, SIGNAL_RATE
 
 REPORT_SHARE: Final = 10
 """A gateway tells what it spent once that is the burst divided by this."""
@@ -84,19 +85,41 @@ class SharedBucket(TokenBucket):
         self._full_at = max(self._full_at, full_at)
 
 
+class _SessionBucket(TokenBucket):
+    """A session's own; nobody else spends from it."""
+
+    __slots__ = ()
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        super().__init__(rate.per_s, rate.burst, now)
+
+    def adopt(self, rate: Rate) -> None:
+        """Hold to `rate` from now on."""
+        self.change(rate.per_s, rate.burst)
+
+
 class Allowance:
-    """One session's. `close` it with the session."""
+    """The buckets that a principal spends from, the narrowest first. `close` it with the principal.
 
-    __slots__ = ("_app", "_limits", "_session", "_steady", "_tier", "_user", "key")
+    A session has its own, its user's and its app's; a user without a session the last two; an app
+    itself its own.
+    """
 
-    def __init__(self, limits: Limits, app: App, user: str, clock: Clock) -> None:
+    __slots__ = ("_buckets", "_limits", "_shared", "_signals", "_steady", "_tier")
+
+    def __init__(self, limits: Limits, clock: Clock, app: App, user: str, session: bool) -> None:
         self._limits = limits
         self._steady = clock.steady
         self._tier = tier = app.tier
-        self.key = (app.id, user)
-        self._session = TokenBucket(tier.session.per_s, tier.session.burst, clock.steady())
-        self._user = limits.hold(app.id, user, tier.user)
-        self._app = limits.hold(app.id, "", tier.app)
+        self._signals: TokenBucket | None = None  # made at a session's first signal
+        self._shared = [(app.id, user), (app.id, "")] if user else [(app.id, "")]
+        buckets: list[tuple[str, _SessionBucket | SharedBucket]] = []
+        if session:
+            buckets.append(("session", _SessionBucket(tier.session, clock.steady())))
+        if user:
+            buckets.append(("user", limits.hold(app.id, user, tier.user)))
+        buckets.append(("app", limits.hold(app.id, "", tier.app)))
+        self._buckets = tuple(buckets)
 
     def send(self, tier: Tier) -> None:
         """Take a token out of each bucket, or none out of any.
@@ -104,43 +127,53 @@ class Allowance:
         Raises:
             Refused: rate_limited.
         """
-        now = self._steady()
-        if tier is not self._tier:
-            self._adopt(tier)
-        session, user, app = self._session, self._user, self._app
-        if wait := session.wait(now):
-            raise _refusal("session", wait)
-        if wait := user.wait(now):
-            raise _refusal("user", wait)
-        if wait := app.wait(now):
-            raise _refusal("app", wait)
-        session.take(now)
-        user.take(now)
-        app.take(now)
+        now = self._now(tier)
+        for limit, bucket in self._buckets:
+            if wait := bucket.wait(now):
+                raise _refusal(limit, wait)
+        for _, bucket in self._buckets:
+            bucket.take(now)
 
     def request(self, tier: Tier) -> None:
-        """Take a token for a request other than a send: the session's only.
+        """Take a token for a request other than a send: out of the narrowest bucket only.
 
         Raises:
             Refused: rate_limited.
         """
+        now = self._now(tier)
+        limit, bucket = self._buckets[0]
+        if wait := bucket.wait(now):
+            raise _refusal(limit, wait)
+        bucket.take(now)
+
+    def signal(self, tier: Tier) -> None:
+        """Take a token for a signal: a session has a bucket for them, else it is a request.
+
+        Raises:
+            Refused: rate_limited.
+        """
+        if self._buckets[0][0] != "session":
+            self.request(tier)
+            return
         now = self._steady()
-        if tier is not self._tier:
-            self._adopt(tier)
-        if wait := self._session.wait(now):
-            raise _refusal("session", wait)
-        self._session.take(now)
+        if self._signals is None:
+            self._signals = TokenBucket(SIGNAL_RATE, SIGNAL_BURST, now)
+        if wait := self._signals.wait(now):
+            raise Refused(codes.RATE_LIMITED, retry_after=wait)
+        self._signals.take(now)
 
     def close(self) -> None:
         """Give the shared buckets back."""
-        self._limits.release(self.key)
-        self._limits.release((self.key[0], ""))
+        for key in self._shared:
+            self._limits.release(key)
 
-    def _adopt(self, tier: Tier) -> None:
-        self._tier = tier
-        self._session.change(tier.session.per_s, tier.session.burst)
-        self._user.adopt(tier.user)
-        self._app.adopt(tier.app)
+    def _now(self, tier: Tier) -> float:
+        if tier is not self._tier:
+            self._tier = tier
+            rates = {"session": tier.session, "user": tier.user, "app": tier.app}
+            for limit, bucket in self._buckets:
+                bucket.adopt(rates[limit])
+        return self._steady()
 
 
 def _refusal(limit: str, wait: float) -> Refused:
@@ -156,7 +189,7 @@ def _refusal(limit: str, wait: float) -> Refused:
 
 
 class Limits:
-    """The shared buckets of a process, each kept while a session here needs it."""
+    """The shared buckets of a process, each kept while a principal here needs it."""
 
     def __init__(self, rates: RateStore, clock: Clock) -> None:
         self._rates = rates
@@ -169,9 +202,9 @@ class Limits:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def open(self, app: App, user: str) -> Allowance:
-        """The allowance of a new session."""
-        return Allowance(self, app, user, self._clock)
+    def open(self, app: App, user: str = "", *, session: bool = False) -> Allowance:
+        """The allowance of a new session of `user`, of a `user` without one, or of the app."""
+        return Allowance(self, self._clock, app, user, session)
 
     def connect(self, app_id: str, user: str) -> None:
         """Take a token for a connect of `user`, whose token is good, to this gateway.

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.chat.addressing import Address
 from gateway.chat.refused import Refused
 from protocol import codes
-from protocol.frames import Extra, Options, Send
-from protocol.ids import GROUP, ROOM, is_user_id
+from protocol.frames import Extra, Options
+from protocol.ids import is_user_id
 
-_NONE: Final = Options()
+NONE: Final = Options()
 
 
-def options_of(frame: Send) -> Options:
-    """The options of `frame`, or the defaults.
+def check_options(options: Options, to: Address) -> None:
+    """Whether a message to `to` can have these options.
 
     Raises:
         Refused: invalid_field.
     """
-    options = frame.options
-    if options is None:
-        return _NONE
+    if options is NONE:
+        return
     if not all(is_user_id(user) for user in options.mentions):
         raise Refused(codes.INVALID_FIELD, "`mentions` must be user ids.")
     if options.online_only and options.ttl is not None:
         raise Refused(
             codes.INVALID_FIELD, "`online_only` is stored nowhere, so it can't have a `ttl`."
         )
-    if frame.to.startswith(GROUP) and options.online_only:
+    if to.kind == "group" and options.online_only:
         raise Refused(codes.INVALID_FIELD, "A message to a group can't be `online_only`.")
-    if frame.to.startswith(ROOM) and options != _NONE:
+    if to.kind == "room" and options != NONE:
         raise Refused(codes.INVALID_FIELD, "A message to a room has no options.")
-    return options
 
 
 def expires_ms(options: Options, time_ms: int) -> int | None:

@@ -1,26 +1,20 @@
-"""What the frames of presence mean: set, subscribe, unsubscribe, get."""
+"""Presence: how users are, and who is told of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from gateway.apps.app import App
+from gateway.chat.principal import Principal, SessionUser, User
 from gateway.chat.refused import Refused
-from gateway.chat.requests import Caller, Handlers
+from gateway.chat.requests import request
+from gateway.hub.presence import PresenceHub, hidden
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.store.presence import PresenceStore
 from protocol import codes
-from protocol.frames import (
-    PresenceGet,
-    PresenceList,
-    PresenceSet,
-    PresenceSubscribe,
-    PresenceUnsubscribe,
-    UserPresence,
-)
+from protocol.frames import UserPresence
 from protocol.ids import is_user_id
 
 _log = structlog.get_logger("chat")
@@ -50,63 +44,72 @@ class Statuses:
             return ""
 
 
-class Watch(Protocol):
-    """Who of this process watches whom: `gateway.hub.presence.PresenceHub`."""
-
-    async def watch(
-        self, app_id: str, user: str, session_id: str, users: Iterable[str], expires_s: float
-    ) -> list[UserPresence]: ...
-    def unwatch(self, app_id: str, session_id: str, users: Iterable[str]) -> None: ...
-    async def look(
-        self, app_id: str, user: str, session_id: str, users: Sequence[str]
-    ) -> list[UserPresence]: ...
-
-
 class PresenceChat:
     """Answers requests about presence. `clock_ms` gives milliseconds since 1970."""
 
     def __init__(
-        self, store: PresenceStore, statuses: Statuses, hub: Watch, clock_ms: Callable[[], int]
+        self,
+        store: PresenceStore,
+        statuses: Statuses,
+        hub: PresenceHub,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self._statuses = statuses
         self._hub = hub
         self._clock_ms = clock_ms
 
-    def handlers(self) -> Handlers:
-        """By the type of the frame."""
-        return {
-            PresenceSet: self._set,
-            PresenceSubscribe: self._subscribe,
-            PresenceUnsubscribe: self._unsubscribe,
-            PresenceGet: self._get,
-        }
+    @request
+    async def set(self, user: SessionUser, state: str, status: str | None) -> None:
+        """Say how the user's device is; `status` None leaves the text as it is.
 
-    async def _set(self, caller: Caller, frame: PresenceSet) -> None:
-        app, user, sealed = caller.app, caller.user, None
-        if frame.status is not None:
-            sealed = self._statuses.seal(app, user, frame.status, self._clock_ms())
-        await self._store.set(app.id, user, caller.device, frame.state, sealed)
+        Raises:
+            Refused: invalid_field, unavailable.
+        """
+        if user.ephemeral:
+            raise Refused(codes.INVALID_FIELD, "An ephemeral session has no presence.")
+        sealed = None
+        if status is not None:
+            sealed = self._statuses.seal(user.app, user.id, status, self._clock_ms())
+        await self._store.set(user.app.id, user.id, user.device, state, sealed)
 
-    async def _subscribe(self, caller: Caller, frame: PresenceSubscribe) -> PresenceList:
-        """Raises Refused: invalid_field, too_many_subscriptions."""
-        _check(frame.users)
-        states = await self._hub.watch(
-            caller.app.id, caller.user, caller.session, frame.users, frame.expires
-        )
-        return PresenceList(tuple(states))
+    @request
+    async def watch(
+        self, user: SessionUser, users: Sequence[str], expires_s: float
+    ) -> tuple[UserPresence, ...]:
+        """Tell the session of `users` for `expires_s` from now; returns how they are.
 
-    async def _unsubscribe(self, caller: Caller, frame: PresenceUnsubscribe) -> None:
-        """Raises Refused: invalid_field."""
-        _check(frame.users)
-        self._hub.unwatch(caller.app.id, caller.session, frame.users)
+        Raises:
+            Refused: invalid_field, too_many_subscriptions, unavailable.
+        """
+        _check(users)
+        states = await self._hub.watch(user.app.id, user.id, user.session, users, expires_s)
+        return tuple(states)
 
-    async def _get(self, caller: Caller, frame: PresenceGet) -> PresenceList:
-        """Raises Refused: invalid_field."""
-        _check(frame.users)
-        users = tuple(dict.fromkeys(frame.users))
-        states = await self._hub.look(caller.app.id, caller.user, caller.session, users)
-        return PresenceList(tuple(states))
+    @request
+    async def unwatch(self, user: SessionUser, users: Sequence[str]) -> None:
+        """Tell the session of `users` no more.
+
+        Raises:
+            Refused: invalid_field.
+        """
+        _check(users)
+        self._hub.unwatch(user.app.id, user.session, users)
+
+    @request
+    async def get(self, principal: Principal, users: Sequence[str]) -> tuple[UserPresence, ...]:
+        """How `users` are in this moment; those who block the user who asks seem to be offline.
+
+        Raises:
+            Refused: invalid_field, unavailable.
+        """
+        _check(users)
+        states = await self._hub.look(principal.app.id, tuple(dict.fromkeys(users)))
+        if isinstance(principal, User):
+            return tuple(
+                hidden(each.user) if each.user in principal.blockers else each for each in states
+            )
+        return tuple(states)
 
 
 def _check(users: Sequence[str]) -> None:

@@ -9,26 +9,25 @@ gateway died on the way, the client's repetition finds the first place changed, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from gateway.apps.app import App
 from gateway.chat import group_rules as rules
-from gateway.chat.addressing import conversation_of
-from gateway.chat.groups import GroupChat
+from gateway.chat.addressing import Conversation, Conversations
+from gateway.chat.principal import AppItself, Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused, check_body
-from gateway.chat.requests import Caller, Handlers
+from gateway.chat.requests import request
 from gateway.redis.errors import Unavailable
 from gateway.security.sealing import Tampered
-from gateway.store.audience import Audience
 from gateway.store.inbox import NO_TALK, InboxStore
 from gateway.store.replacing import Changed, RewriteStore, Where
 from protocol import codec, codes
-from protocol.frames import Edit, EditNotice, Extra, Message, Recall, RecallNotice
+from protocol.frames import EditNotice, Extra, Message, RecallNotice
 from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
-from protocol.ids import GROUP, notice_id
+from protocol.ids import notice_id
 from protocol.limits import MAX_EDITS
 
 RECALLED: Final = MAX_EDITS + 1
@@ -38,56 +37,55 @@ ATTEMPTS: Final = 20
 """How often a change is tried while others change the same message."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Talk:
-    """A conversation as it is now: its name, all inboxes, the version that these go by, whose
-    inboxes to look into, and whether the caller may recall what others said."""
+class _Named(NamedTuple):
+    """The message that a request names: the user's or the app's conversation, its id and time."""
 
-    conversation: str
-    audience: Audience
-    version: int | str
-    users: Sequence[str]
-    over_others: bool
+    conversation: Conversation
+    id: bytes
+    time_ms: int
 
 
 class RecallChat:
-    """Answers `Recall` and `Edit`. `clock_ms` gives milliseconds since 1970."""
+    """Answers requests to recall and to edit. `clock_ms` gives milliseconds since 1970."""
 
     def __init__(
         self,
         replacing: RewriteStore,
         inboxes: InboxStore,
-        groups: GroupChat,
+        conversations: Conversations,
         records: Records,
         clock_ms: Callable[[], int],
     ) -> None:
         self._replacing = replacing
         self._inboxes = inboxes
-        self._groups = groups
+        self._conversations = conversations
         self._records = records
         self._clock_ms = clock_ms
 
-    def handlers(self) -> Handlers:
-        """For the worker's table."""
-        return {Recall: self.recall, Edit: self.edit}
+    @request
+    async def recall(self, principal: Principal, peer: str, message_id: bytes, time: int) -> None:
+        """Take back the message that has this id and time, in milliseconds.
 
-    async def recall(self, caller: Caller, frame: Recall) -> None:
-        """Take a message back.
+        A user may take back the own messages, and those of others in a group where the user is
+        owner or admin, within the time that the app gives its users. The app itself may take back
+        any message of its users, however old.
 
         Raises:
             Refused: unknown_recipient, unknown_group, not_a_member, unknown_message, not_yours,
-                recall_too_late. Unavailable, CommandFault, UnknownKeyVersion.
+                recall_too_late, unavailable, internal.
         """
-        talk = await self._talk(caller, frame.peer, saying=False)
+        named = _Named(await self._conversations.find(principal, peer), message_id, time)
+        app = principal.app
         for _ in range(ATTEMPTS):
-            where, record, message = await self._find(caller, talk, frame)
-            if message.sender != caller.user and not talk.over_others:
+            where, record, message = await self._find(principal, named)
+            if not _may_recall(principal, named.conversation, message):
                 raise Refused(codes.NOT_YOURS)
             if message.kind == RECALL_KIND:  # so it is to be finished
-                await self._spread(caller, talk, message, record, RECALLED)
+                await self._spread(app, named.conversation, message, record, RECALLED)
                 return
-            self._in_time(caller, message)
-            told = RecallNotice(message.id, message.sender, message.time, caller.user)
+            if isinstance(principal, User):
+                self._in_time(app, message)
+            told = RecallNotice(message.id, message.sender, message.time, name_of(principal))
             ends = message.extra.expires if message.extra is not None else None
             gone = replace(
                 message,
@@ -95,65 +93,61 @@ class RecallChat:
                 body=codec.encode(told),
                 extra=Extra(expires=ends) if ends is not None else None,
             )
-            if await self._swap(caller, talk, where, message, gone, RECALLED):
+            record = self._records.make(app, gone, named.conversation.name)
+            if await self._replacing.swap(where, _changed(gone, record, RECALLED), _edits(message)):
+                await self._spread(app, named.conversation, gone, record, RECALLED)
                 return
         raise Unavailable("message_contention")
 
-    async def edit(self, caller: Caller, frame: Edit) -> None:
-        """Give a message another text.
+    @request
+    async def edit(self, user: User, peer: str, message_id: bytes, time: int, body: bytes) -> None:
+        """Give the message that has this id and time another text. Only who sent it may: an edit
+        says something new in the sender's name, which the app itself may not either.
 
         Raises:
-            Refused: as `recall`, and muted, body_too_large, not_text, edit_limit.
+            Refused: as `recall`, and blocked, muted, body_too_large, not_text, edit_limit.
         """
-        check_body(caller.app, frame.body)
-        talk = await self._talk(caller, frame.peer, saying=True)
+        user.blockers.admit(peer)
+        app = user.app
+        check_body(app, body)
+        named = _Named(await self._conversations.find(user, peer), message_id, time)
+        if named.conversation.group is not None:
+            rules.may_send(named.conversation.group, user)
         for _ in range(ATTEMPTS):
-            where, record, message = await self._find(caller, talk, frame)
-            if message.sender != caller.user:
+            where, record, message = await self._find(user, named)
+            if message.sender != user.id:
                 raise Refused(codes.NOT_YOURS)
             if message.kind == RECALL_KIND:
                 raise Refused(codes.UNKNOWN_MESSAGE)
             edits = _edits(message)
-            if message.body == frame.body:  # it says so already, and is to be finished
+            if message.body == body:  # it says so already, and is to be finished
                 if edits:
-                    await self._spread(caller, talk, message, record, edits)
+                    await self._spread(app, named.conversation, message, record, edits)
                 return
             if message.kind != "text":
                 raise Refused(codes.NOT_TEXT)
-            self._in_time(caller, message)
+            self._in_time(app, message)
             if edits >= MAX_EDITS:
                 raise Refused(codes.EDIT_LIMIT)
             extra = replace(message.extra or Extra(), edits=edits + 1, edited=self._clock_ms())
-            edited = replace(message, body=frame.body, extra=extra)
-            if await self._swap(caller, talk, where, message, edited, edits + 1):
+            edited = replace(message, body=body, extra=extra)
+            record = self._records.make(app, edited, named.conversation.name)
+            if await self._replacing.swap(where, _changed(edited, record, edits + 1), edits):
+                await self._spread(app, named.conversation, edited, record, edits + 1)
                 return
         raise Unavailable("message_contention")
 
     # -- what is there -----------------------------------------------------------------------------
 
-    async def _talk(self, caller: Caller, peer: str, saying: bool) -> _Talk:
-        """The conversation `peer`; `saying` asks whether the caller may say something there."""
-        if not peer.startswith(GROUP):
-            conversation = conversation_of(caller.user, peer)
-            users = [caller.user] if peer == caller.user else [caller.user, peer]
-            audience = self._inboxes.audience(caller.app.id, users)
-            return _Talk(conversation, audience, "", users, over_others=False)
-        group, me = await self._groups.member(caller, peer)
-        if saying:
-            rules.may_send(group, caller.user)
-        return _Talk(peer, group.audience, group.version, [caller.user], me.role != "member")
-
-    async def _find(
-        self, caller: Caller, talk: _Talk, frame: Recall | Edit
-    ) -> tuple[Where, bytes, Message]:
-        app = caller.app
+    async def _find(self, principal: Principal, named: _Named) -> tuple[Where, bytes, Message]:
+        app, conversation = principal.app, named.conversation
         found = await self._replacing.find(
             app.id,
             app.tier,
-            talk.conversation,
-            talk.users,
-            frame.message,
-            frame.time,
+            conversation.name,
+            _readers(principal, conversation),
+            named.id,
+            named.time_ms,
             self._clock_ms(),
         )
         if found is None:
@@ -161,7 +155,7 @@ class RecallChat:
         record = found.entry.record
         try:
             # Of this conversation, also where it was found in an inbox, which holds others' too.
-            message = codec.decode_message(self._records.kept(app, talk.conversation, record))
+            message = codec.decode_message(self._records.kept(app, conversation.name, record))
         except Tampered:
             # Any client can bring this about, by naming another conversation: no word for the log.
             raise Refused(codes.UNKNOWN_MESSAGE) from None
@@ -169,43 +163,55 @@ class RecallChat:
             raise Refused(codes.UNKNOWN_MESSAGE)
         return found.where, record, message
 
-    def _in_time(self, caller: Caller, message: Message) -> None:
+    def _in_time(self, app: App, message: Message) -> None:
         # Its time may be a little ahead of the clock.
-        if max(0, self._clock_ms() - message.time) >= caller.app.recall_s * 1000:
+        if max(0, self._clock_ms() - message.time) >= app.recall_s * 1000:
             raise Refused(codes.RECALL_TOO_LATE)
 
     # -- what becomes of it ------------------------------------------------------------------------
 
-    async def _swap(
-        self, caller: Caller, talk: _Talk, where: Where, old: Message, new: Message, number: int
-    ) -> bool:
-        """Make `old` into `new` everywhere; False where it is not `old` any more."""
-        record = self._records.make(caller.app, new, talk.conversation)
-        changed = _changed(new, record, number)
-        if not await self._replacing.swap(where, changed, _edits(old)):
-            return False
-        await self._spread(caller, talk, new, record, number)
-        return True
-
     async def _spread(
-        self, caller: Caller, talk: _Talk, message: Message, record: bytes, number: int
+        self, app: App, conversation: Conversation, message: Message, record: bytes, number: int
     ) -> None:
         """Have what one place has everywhere, and tell everyone."""
-        app, now_ms = caller.app, self._clock_ms()
+        now_ms, group = self._clock_ms(), conversation.group
+        version: int | str = group.version if group is not None else ""
+        audience = (
+            group.audience
+            if group is not None
+            else self._inboxes.audience(app.id, conversation.users)
+        )
         changed = _changed(message, record, number)
-        await self._replacing.spread(app.id, talk.conversation, talk.audience, changed)
+        await self._replacing.spread(app.id, conversation.name, audience, changed)
         mid = notice_id("changed", app.id, message.id.hex(), str(number))
         notice = _notice(message, mid, now_ms)
         await self._inboxes.deliver_to(
-            talk.audience,
+            audience,
             app.id,
             app.tier,
             mid,
-            self._records.make(app, notice, talk.conversation),
+            self._records.make(app, notice, conversation.name),
             now_ms,
             NO_TALK,
-            talk.version,
+            version,
         )
+
+
+def _may_recall(principal: Principal, conversation: Conversation, message: Message) -> bool:
+    if isinstance(principal, AppItself) or message.sender == principal.id:
+        return True
+    return conversation.place is not None and conversation.place.role != "member"
+
+
+def _readers(principal: Principal, conversation: Conversation) -> Sequence[str]:
+    """Whose inboxes may hold the message where the log does not: both ends', and in a group that of
+    who asks; for the app itself its owner's."""
+    group = conversation.group
+    if group is None:
+        return tuple(conversation.users)
+    if isinstance(principal, User):
+        return (principal.id,)
+    return [user for user, place in group.members.items() if place.role == "owner"]
 
 
 def _edits(message: Message) -> int:

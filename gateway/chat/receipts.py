@@ -3,101 +3,104 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from heapq import nlargest
 
-from gateway.chat.addressing import conversation_of
-from gateway.chat.groups import GroupChat
+from gateway.chat.addressing import Conversation, Conversations
+from gateway.chat.principal import User
 from gateway.chat.refused import Refused
 from gateway.chat.relay import Relay
-from gateway.chat.requests import Caller, Handlers
+from gateway.chat.requests import request
 from gateway.store.receipts import Marks, ReceiptStore
-from protocol import codes, frames
-from protocol.ids import GROUP, peer_of
+from protocol import codes
+from protocol.frames import Reach, Receipt, UnreadCounts
+from protocol.ids import peer_of
 from protocol.limits import MAX_RECEIPT_ROWS, MAX_UNREAD_ROWS
 
 
 class ReceiptChat:
-    """Answers `Mark`, `Receipts` and `Unread`. `clock_ms` gives milliseconds since 1970."""
+    """Answers requests about receipts. `clock_ms` gives milliseconds since 1970.
+
+    Each raises `Refused`: unavailable; what names a conversation also unknown_recipient,
+    unknown_group and not_a_member.
+    """
 
     def __init__(
-        self, store: ReceiptStore, relay: Relay, groups: GroupChat, clock_ms: Callable[[], int]
+        self,
+        store: ReceiptStore,
+        relay: Relay,
+        conversations: Conversations,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self._relay = relay
-        self._groups = groups
+        self._conversations = conversations
         self._clock_ms = clock_ms
 
-    def handlers(self) -> Handlers:
-        """The requests answered here."""
-        return {
-            frames.Mark: self._mark,
-            frames.Receipts: self._receipts,
-            frames.Unread: self._unread,
-        }
+    @request
+    async def mark(self, user: User, peer: str, delivered: int, read: int) -> None:
+        """The user got the conversation up to the message of time `delivered`, and read it up to
+        that of `read`, in milliseconds; 0 says nothing.
 
-    async def _mark(self, caller: Caller, frame: frames.Mark) -> None:
-        app, user = caller.app, caller.user
+        Raises:
+            Refused: also invalid_field.
+        """
         # To have read is to have got.
-        claimed = Marks(max(frame.delivered, frame.read), frame.read)
+        claimed = Marks(max(delivered, read), read)
         if claimed.delivered == 0:
             raise Refused(codes.INVALID_FIELD, "Neither `delivered` nor `read` is above 0.")
-        conversation, others = await self._others(caller, frame.peer)
-        raised = await self._store.mark(app.id, user, conversation, claimed)
+        found = await self._conversations.find(user, peer)
+        raised = await self._store.mark(user.app.id, user.id, found.name, claimed)
         if raised is None:
             return
         told: list[tuple[str, str]] = []
+        others = _others(found, user)
         if raised.rose and len(others) <= MAX_RECEIPT_ROWS:
             # What each hearer calls the conversation: the group, or the other one's id.
-            told += [(hearer, frame.peer if _is_group(frame.peer) else user) for hearer in others]
+            told += [(hearer, peer if found.group is not None else user.id) for hearer in others]
         if raised.read_rose:
-            told.append((user, frame.peer))  # the unread counts of the user's other devices
+            told.append((user.id, peer))  # the unread counts of the user's other devices
         # Who misses it can ask, so the answer does not depend on it.
         await asyncio.gather(
             *(
                 self._relay.to_user(
-                    app,
+                    user.app,
                     hearer,
-                    frames.Receipt(peer, user, raised.marks.delivered, raised.marks.read),
+                    Receipt(name, user.id, raised.marks.delivered, raised.marks.read),
                 )
-                for hearer, peer in told
+                for hearer, name in told
             ),
             return_exceptions=True,
         )
 
-    async def _receipts(self, caller: Caller, frame: frames.Receipts) -> frames.Reach:
-        conversation, others = await self._others(caller, frame.peer)
-        marks = await self._store.marks(caller.app.id, conversation, others)
+    @request
+    async def reach(self, user: User, peer: str, time: int) -> Reach:
+        """How far the others in a conversation are, and how many of them got and read what has
+        the `time`, in milliseconds."""
+        found = await self._conversations.find(user, peer)
+        others = _others(found, user)
+        marks = await self._store.marks(user.app.id, found.name, others)
         furthest = nlargest(
             MAX_RECEIPT_ROWS, marks.items(), key=lambda row: (row[1].read, row[1].delivered)
         )
-        return frames.Reach(
-            [(user, each.delivered, each.read) for user, each in furthest],
+        return Reach(
+            [(other, each.delivered, each.read) for other, each in furthest],
             (
                 len(others),
-                sum(each.delivered >= frame.time for each in marks.values()),
-                sum(each.read >= frame.time for each in marks.values()),
+                sum(each.delivered >= time for each in marks.values()),
+                sum(each.read >= time for each in marks.values()),
             ),
         )
 
-    async def _unread(self, caller: Caller, _: frames.Unread) -> frames.UnreadCounts:
+    @request
+    async def unread(self, user: User) -> UnreadCounts:
+        """How many messages of which conversations the user has not read."""
         counts, more = await self._store.unread(
-            caller.app.id, caller.app.tier, caller.user, self._clock_ms(), MAX_UNREAD_ROWS
+            user.app.id, user.app.tier, user.id, self._clock_ms(), MAX_UNREAD_ROWS
         )
-        rows = [(peer_of(caller.user, talk), count) for talk, count in counts.items()]
-        return frames.UnreadCounts(rows, more)
-
-    async def _others(self, caller: Caller, peer: str) -> tuple[str, Sequence[str]]:
-        """The conversation that the caller calls `peer`, and everyone else in it.
-
-        Raises:
-            Refused: unknown_recipient, unknown_group, not_a_member.
-        """
-        if _is_group(peer):
-            members = await self._groups.members(caller, peer)
-            return peer, [user for user in members if user != caller.user]
-        return conversation_of(caller.user, peer), [peer] if peer != caller.user else []
+        rows = [(peer_of(user.id, talk), count) for talk, count in counts.items()]
+        return UnreadCounts(rows, more)
 
 
-def _is_group(peer: str) -> bool:
-    return peer.startswith(GROUP)
+def _others(conversation: Conversation, user: User) -> list[str]:
+    return [each for each in conversation.users if each != user.id]

@@ -36,7 +36,7 @@ class Refused(Exception):
         self.details = details
 
 
-_REFUSALS: Final[dict[type[Exception], tuple[codes.ErrorCode, str]]] = {
+_REFUSALS: Final[dict[type[BaseException], tuple[codes.ErrorCode, str]]] = {
     AppNotFound: (codes.UNKNOWN_APP, ""),
     TokenRevoked: (codes.TOKEN_REVOKED, ""),
     TooManyDevices: (codes.TOO_MANY_DEVICES, ""),
@@ -51,22 +51,31 @@ _ROOM_REFUSALS: Final = {
 }
 
 
-def refusal(error: OperationFailed | SealError | AppError) -> Refused:
-    """What a client is told of an error from the store, a seal or an app's record.
+FAULTS: Final = (OperationFailed, SealError, AppError)
+"""What the floors below raise and `refusal` knows."""
 
-    No other place says which error has which code.
+
+def refusal(error: BaseException) -> Refused:
+    """What a client is told of an error: of the `FAULTS`, or a `Refused` itself.
+
+    No other place says which error has which code. Another error is a bug, for the log of whoever
+    caught it.
     """
+    if isinstance(error, Refused):
+        return error
     if isinstance(error, Unavailable):
         return Refused(codes.UNAVAILABLE, retry_after=error.retry_after)
     if isinstance(error, RoomRefused):
         return Refused(_ROOM_REFUSALS[error.reason])
     if type(error) in _REFUSALS:
         return Refused(*_REFUSALS[type(error)])
-    return Refused(codes.INTERNAL, retry_after=5.0)
+    return Refused(codes.INTERNAL, retry_after=5.0 if isinstance(error, FAULTS) else None)
 
 
 def check_kind(kind: str) -> None:
-    """A client's own kind of message or signal is none of the server's.
+    """A principal's own kind of message or signal is none of the server's, at whichever door.
+
+    What has such a kind is read as the server's word, so also an app may not forge it.
 
     Raises:
         Refused: invalid_field.

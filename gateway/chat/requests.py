@@ -1,35 +1,37 @@
-"""Requests other than a send: what a caller is, and what answers it.
-
-Each module of this package that answers requests has a class with a ``handlers`` method; the worker
-puts them into one table, and a session looks a frame's type up there.
-"""
+"""Requests other than a send or a signal: what each method that answers one has in common."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from msgspec import Struct
+from gateway.chat.principal import Principal
+from gateway.chat.refused import FAULTS, refusal
 
-from gateway.apps.app import App
+_Self = TypeVar("_Self")
+_Who = TypeVar("_Who", bound=Principal)
+_Asked = ParamSpec("_Asked")
+_Answer = TypeVar("_Answer")
 
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: one live session."""
-
-    app: App
-    user: str
-    device: str
-    session: str
+_Method = Callable[Concatenate[_Self, _Who, _Asked], Coroutine[Any, Any, _Answer]]
 
 
-Handler = Callable[[Caller, Any], Awaitable[Struct | None]]
-"""Does what a frame asks, and returns the answer that `protocol.frames.ANSWERS` names for it.
+def request(method: _Method[_Self, _Who, _Asked, _Answer]) -> _Method[_Self, _Who, _Asked, _Answer]:
+    """Make a request of `method`, whose first argument is the principal that asks.
 
-Raises `Refused`, or `OperationFailed`, to say no.
-"""
+    It takes a token of the principal's first; and whatever the floors below raise leaves it as
+    `Refused`, so that a door catches nothing else.
+    """
 
-Handlers = dict[type, Handler]
-"""By the type of the frame."""
+    @wraps(method)
+    async def asked(
+        self: _Self, principal: _Who, /, *args: _Asked.args, **kwargs: _Asked.kwargs
+    ) -> _Answer:
+        principal.allowance.request(principal.app.tier)
+        try:
+            return await method(self, principal, *args, **kwargs)
+        except FAULTS as error:
+            raise refusal(error) from error
+
+    return asked

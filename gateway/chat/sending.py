@@ -1,22 +1,23 @@
-"""A `send`, from the frame to the inboxes."""
+"""Messages: from what a user says to the inboxes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from gateway.apps.app import App
-from gateway.chat.addressing import conversation_of
+from gateway.chat.addressing import address
 from gateway.chat.groups import GroupChat
-from gateway.chat.options import expires_ms, extra_of, options_of
+from gateway.chat.options import NONE, check_options, expires_ms, extra_of
+from gateway.chat.principal import User
 from gateway.chat.records import Records
-from gateway.chat.refused import check_body, check_kind
+from gateway.chat.refused import Refused, check_body, check_kind
+from gateway.chat.relay import Relay
 from gateway.chat.rooms import RoomChat
 from gateway.chat.times import Times
-from gateway.store import events
 from gateway.store.inbox import InboxStore, Talk
-from protocol.frames import Message, RoomSend, Send, Transient
-from protocol.ids import GROUP, ROOM, message_id
+from protocol import codes
+from protocol.frames import Message, Options, Priority
+from protocol.ids import direct_conversation, message_id
 
 
 class MessageChat:
@@ -26,50 +27,72 @@ class MessageChat:
         self,
         inboxes: InboxStore,
         records: Records,
+        relay: Relay,
         groups: GroupChat,
         rooms: RoomChat,
+        *,
         clock_ms: Callable[[], int],
     ) -> None:
         self._inboxes = inboxes
-        self._rooms = rooms
         self._records = records
+        self._relay = relay
         self._groups = groups
+        self._rooms = rooms
+        self._clock_ms = clock_ms
         self._times = Times(clock_ms)
 
     def send(
-        self, app: App, user: str, frame: Send | RoomSend
+        self,
+        sender: User,
+        client_id: str,
+        to: str,
+        kind: str,
+        body: bytes,
+        *,
+        options: Options | None = None,
+        priority: int | None = None,
     ) -> tuple[bytes, asyncio.Future[int]]:
-        """Seal `frame` and store it for its recipient, the sender's own devices and the history.
+        """Seal a message and store it for its recipient, the sender's own devices and the history.
+
+        `client_id` names it among the sender's: what is sent again under it is sent once (G2). Only
+        a room takes a `priority`, and it takes no `options`.
 
         Returns the message id, and a future of the time at which the message was first accepted, in
-        milliseconds; until the future is done nothing is promised (G1). Messages of one session
+        milliseconds; until the future is done nothing is promised (G1). Messages of one sender
         reach an inbox in the order of these calls (G3).
 
         Raises:
-            Refused: unknown_recipient, invalid_field, body_too_large, rate_limited. The future:
-                Unavailable, CommandFault; and for a group Refused, as `GroupChat.send` says.
+            Refused: rate_limited, blocked, unknown_recipient, invalid_field, body_too_large. The
+                future raises what `refusal` makes a `Refused` of: Unavailable, CommandFault; for a
+                group also unknown_group, not_a_member, muted; for a room not_in_room,
+                room_read_only.
         """
-        check_kind(frame.kind)
-        if isinstance(frame, RoomSend):
-            return self._rooms.send(app, user, frame)
-        options = options_of(frame)
-        if frame.to.startswith(ROOM):
-            return self._rooms.send(app, user, frame)
-        check_body(app, frame.body)
-        grouped = frame.to.startswith(GROUP)
-        conversation = frame.to if grouped else conversation_of(user, frame.to)
+        app = sender.app
+        sender.allowance.send(app.tier)
+        sender.blockers.admit(to)
+        check_kind(kind)
+        where = address(to)
+        asked = NONE if options is None else options
+        check_options(asked, where)
+        if priority is not None and where.kind != "room":
+            raise Refused(codes.UNKNOWN_RECIPIENT)
+        check_body(app, body)
+        mid = message_id(app.id, sender.id, client_id)
+        if where.kind == "room":
+            message = Message(mid, sender.id, to, self._clock_ms(), kind, body)
+            urgency = Priority.NORMAL if priority is None else priority
+            return mid, self._rooms.deliver(app, where.id, message, urgency)
+        grouped = where.kind == "group"
+        conversation = to if grouped else direct_conversation(sender.id, to)
         time = self._times.next(app.id, conversation)
-        mid = message_id(app.id, user, frame.client_id)
-        ends = expires_ms(options, time)
-        message = Message(
-            mid, user, frame.to, time, frame.kind, frame.body, extra_of(options, ends)
-        )
+        ends = expires_ms(asked, time)
+        message = Message(mid, sender.id, to, time, kind, body, extra_of(asked, ends))
         if grouped:
-            return mid, self._groups.send(app, message, ends, options.history)
+            return mid, self._groups.deliver(sender, where.id, message, ends, asked.history)
         # Sender first, and once where someone writes to himself.
-        users = (user, frame.to) if frame.to != user else (user,)
-        if options.online_only:
-            return mid, self._tell(app, users, message)
+        users = (sender.id, to) if to != sender.id else (sender.id,)
+        if asked.online_only:
+            return mid, self._relay.once(app, users, message)
         record = self._records.make(app, message, conversation)
         return mid, self._inboxes.deliver(
             app.id,
@@ -78,16 +101,7 @@ class MessageChat:
             users,
             record,
             time,
-            Talk(conversation, user),
+            Talk(conversation, sender.id),
             ends,
-            history=options.history,
+            history=asked.history,
         )
-
-    def _tell(self, app: App, users: Sequence[str], message: Message) -> asyncio.Future[int]:
-        """To whoever of `users` is connected now; sealed for each one's channel."""
-        frame = Transient(message)
-        payloads = {}
-        for user in users:
-            channel = self._inboxes.channel(app.id, user)
-            payloads[user] = events.relayed(self._records.relay(app, channel, frame, message.time))
-        return self._inboxes.tell(app.id, message.id, payloads, message.time)

@@ -131,17 +131,16 @@ class PresenceHub:
                 self._drop(watcher, topic)
         self._plan(watcher, self._steady())
 
-    async def look(
-        self, app_id: str, user: str, session_id: str, users: Sequence[str]
-    ) -> list[UserPresence]:
-        """How `users` are in this moment, for this session. Raises as `watch`."""
+    async def look(self, app_id: str, users: Sequence[str]) -> list[UserPresence]:
+        """How `users` are in this moment, whoever asks.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
         found, alive = await self._store.read([(app_id, each) for each in users])
         self._learn(alive)
-        session = self._session(app_id, user, session_id)
         return [
-            _hidden(each)
-            if session.blocked_by(each)
-            else self._presence(each, one, self._open_status(app_id, each, one.status))
+            self._presence(each, one, self._open_status(app_id, each, one.status))
             for each, one in zip(users, found, strict=True)
         ]
 
@@ -374,7 +373,7 @@ class PresenceHub:
 
     def _shown_to(self, watcher: Watcher, topic: Topic) -> UserPresence:
         assert topic.shown is not None, "nobody watches what was not read"
-        return _hidden(topic.user) if topic in watcher.hidden else topic.shown
+        return hidden(topic.user) if topic in watcher.hidden else topic.shown
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -389,7 +388,8 @@ class PresenceHub:
             _log.info("lease_not_ended", reason=type(error).__name__)
 
 
-def _hidden(user: str) -> UserPresence:
+def hidden(user: str) -> UserPresence:
+    """How `user` seems to be to those whom the user blocks."""
     return UserPresence(user, "offline", "", 0)
 
 

@@ -18,12 +18,15 @@ import structlog
 
 from gateway.address import Address
 from gateway.apps.app import App
+from gateway.chat.addressing import Conversations
 from gateway.chat.blocking import BlockChat
+from gateway.chat.chat import Chat
 from gateway.chat.framing import Framing
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import HistoryChat
 from gateway.chat.limits import Limits
 from gateway.chat.presence import PresenceChat
+from gateway.chat.principal import Principals
 from gateway.chat.recalls import RecallChat
 from gateway.chat.receipts import ReceiptChat
 from gateway.chat.relay import Relay
@@ -140,8 +143,6 @@ class Worker:
         self._rooms = RoomHub(
             self._subscriber, room_store, self._hub.find, framing.in_room, self._clock.wall_ms
         )
-        rooms = RoomChat(room_store, framing.room_records, self._rooms, self._clock.wall_ms)
-        relay = Relay(self._link, inboxes, records, self._clock.wall_ms)
         self._wheel = Wheel(self._clock.steady())
         self.gateway = gateway = secrets.token_hex(GATEWAY_CHARS // 2)
         headcount = Headcount()
@@ -156,11 +157,7 @@ class Worker:
             self._clock.wall_ms,
             self._clock.steady,
         )
-        presence = PresenceChat(
-            presence_store, framing.statuses, self._presence, self._clock.wall_ms
-        )
         groups = GroupStore(self._link, keys, inboxes, self._clock.wall_ms)
-        group_chat = GroupChat(groups, inboxes, logs, records, self._clock.wall_ms)
         self._sweeper = Sweeper(
             self._link,
             keys,
@@ -169,8 +166,25 @@ class Worker:
             self._clock.wall_ms,
             lambda: self._region_clock is None or self._region_clock.trusted,
         )
-        receipts = ReceiptChat(
-            ReceiptStore(self._link, keys), relay, group_chat, self._clock.wall_ms
+        limits = Limits(RateStore(self._link, keys), self._clock)
+        now_ms = self._clock.wall_ms
+        relay = Relay(inboxes, room_store, groups, records, now_ms)
+        conversations = Conversations(groups)
+        group_chat = GroupChat(groups, inboxes, logs, records, now_ms)
+        room_chat = RoomChat(room_store, framing.room_records, self._rooms, now_ms)
+        chat = Chat(
+            principals=Principals(limits, blocks),
+            messages=MessageChat(inboxes, records, relay, group_chat, room_chat, clock_ms=now_ms),
+            signals=SignalChat(relay, groups),
+            groups=group_chat,
+            rooms=room_chat,
+            blocks=BlockChat(blocks, now_ms),
+            presence=PresenceChat(presence_store, framing.statuses, self._presence, now_ms),
+            history=HistoryChat(logs, conversations, records, now_ms),
+            recalls=RecallChat(
+                RewriteStore(self._link, keys), inboxes, conversations, records, now_ms
+            ),
+            receipts=ReceiptChat(ReceiptStore(self._link, keys), relay, conversations, now_ms),
         )
         handshake = Handshake(settings.region, settings.directory, self._directory)
         lines = Lines(sealer.names)
@@ -182,31 +196,14 @@ class Worker:
             directory=self._directory,
             inboxes=inboxes,
             records=records,
-            sending=MessageChat(inboxes, records, group_chat, rooms, self._clock.wall_ms),
             hub=self._hub,
             wheel=self._wheel,
             clock=self._clock,
             heartbeat_s=settings.heartbeat_s,
-            handlers={
-                **group_chat.handlers(),
-                **rooms.handlers(),
-                **BlockChat(blocks, self._clock.wall_ms).handlers(),
-                **presence.handlers(),
-                **HistoryChat(logs, group_chat, records, self._clock.wall_ms).handlers(),
-                **RecallChat(
-                    RewriteStore(self._link, keys),
-                    inboxes,
-                    group_chat,
-                    records,
-                    self._clock.wall_ms,
-                ).handlers(),
-                **receipts.handlers(),
-            },
-            limits=Limits(RateStore(self._link, keys), self._clock),
+            chat=chat,
+            limits=limits,
             app_limit=AppLimit(headcount, presence_store.tell),
-            blocks=blocks,
             rooms=self._rooms,
-            signals=SignalChat(relay, room_store, groups, records, self._clock.wall_ms),
             presence=self._presence,
             gateway=gateway,
             lines=lines,

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.chat.chat import Chat
 from gateway.chat.limits import Limits
 from gateway.chat.records import Records
-from gateway.chat.requests import Handlers
-from gateway.chat.sending import MessageChat
-from gateway.chat.signals import SignalChat
 from gateway.clock import Clock
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
@@ -20,7 +18,6 @@ from gateway.session.counts import Counts
 from gateway.session.handshake import Handshake
 from gateway.session.lines import Lines
 from gateway.session.saving import Saving
-from gateway.store.blocks import BlockStore
 from gateway.store.directory import AppDirectory
 from gateway.store.inbox import InboxStore
 from gateway.tasks import Tasks
@@ -66,17 +63,14 @@ class Services:
     directory: AppDirectory
     inboxes: InboxStore
     records: Records
-    sending: MessageChat
     hub: Hub
     wheel: Wheel
     clock: Clock
     heartbeat_s: float
-    handlers: Handlers
+    chat: Chat
     limits: Limits
     app_limit: AppLimit
-    blocks: BlockStore
     rooms: RoomHub
-    signals: SignalChat
     presence: PresenceHub
     gateway: str
     lines: Lines

@@ -200,6 +200,10 @@ class InboxStore:
             )
         return stored.future
 
+    def publish(self, app_id: str, user: str, event: bytes) -> asyncio.Future[Any]:
+        """Tell the event to whichever sessions of `user` are connected now. As `Link.publish`."""
+        return self._link.publish(self.channel(app_id, user), event)
+
     async def attach(
         self,
         reader: Reader,

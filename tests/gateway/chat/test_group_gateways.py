@@ -75,7 +75,7 @@ async def test_a_message_that_was_under_way_does_not_reach_who_was_removed(
     ):
         group = await created(alice, "bob", "carol")
         assert await said(other, group, "before") == "ok"
-        chat = two.worker._services.sending._groups
+        chat = two.worker._services.chat.groups
         deliver, stalled = chat._inboxes.deliver_to, asyncio.Event()
         gone_on = asyncio.Event()
 
@@ -109,7 +109,7 @@ async def test_a_notice_whose_gateway_died_is_delivered_before_the_next_message(
     async with two_workers(settings, clock) as (one, two):
         async with one.client("alice") as alice:
             group = await created(alice, "bob")
-            store = one.worker._services.sending._groups._groups
+            store = one.worker._services.chat.groups._groups
             monkeypatch.setattr(store, "_tell", lambda *_: None)
             await done(alice, "rename", group, "crew")
             await done(alice, "remove", group, ["bob"])
@@ -134,7 +134,7 @@ async def test_the_sweeper_tells_what_a_dead_gateway_did_not(
     """HP-11.3-2: in a group that nobody sends to, too; and then it owes nothing."""
     async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
         group = await created(alice, "bob")
-        store = one.worker._services.sending._groups._groups
+        store = one.worker._services.chat.groups._groups
         monkeypatch.setattr(store, "_tell", lambda *_: None)
         await done(alice, "rename", group, "crew")
         clock.advance(14)

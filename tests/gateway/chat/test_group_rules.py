@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from gateway.chat.refused import Refused
-from gateway.chat.requests import Caller
 from protocol import codes, frames
 from tests.gateway.chat.grouping import ask, created, done, read, refused, said
 from tests.harness import RunningWorker
@@ -156,21 +154,3 @@ async def test_a_group_is_as_large_as_the_tier_says(gateway: RunningWorker) -> N
         await done(alice, "add", group, users[99:])
         info = await done(alice, "get", group)
         assert info.size == 100
-
-
-async def test_a_conversation_is_its_members_only(running: RunningWorker) -> None:
-    """HP-11.4-2: what other requests ask before they tell anything of a group."""
-    chat = running.worker._services.sending._groups
-    async with running.client("alice") as alice:
-        group = await created(alice, "bob")
-    bob = Caller(running.app, "bob", "d1", "s")
-    assert await chat.conversation(bob, f"g:{group}") == f"g:{group}"
-    for user, peer, code in (
-        ("eve", f"g:{group}", codes.NOT_A_MEMBER),
-        ("bob", "g:" + "0" * 32, codes.UNKNOWN_GROUP),
-        ("bob", "g:x", codes.UNKNOWN_RECIPIENT),
-        ("bob", "alice", codes.UNKNOWN_RECIPIENT),
-    ):
-        with pytest.raises(Refused) as caught:
-            await chat.conversation(Caller(running.app, user, "d1", "s"), peer)
-        assert caught.value.code is code

@@ -144,7 +144,7 @@ async def test_a_signal_that_was_under_way_does_not_reach_who_was_removed(
         two.client("carol") as carol,
     ):
         group = await created(alice, "bob", "carol")
-        groups = two.worker._services.signals._groups
+        groups = two.worker._services.chat.groups._groups
         signal, stalled, go_on = groups.signal, asyncio.Event(), asyncio.Event()
 
         async def stall(*arguments: Any) -> None:

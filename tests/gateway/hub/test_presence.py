@@ -325,8 +325,8 @@ async def test_blocks_hide_and_show(setting: Setting) -> None:
     await setting.pass_time(1)
     assert len(one.told) == 1
     assert two.told == [Presence("bob", "away", "", 0)]
-    assert await setting.hub.look(APP, "w", "1", ["bob", "carol"]) == [
-        UserPresence("bob", "offline", "", 0),
+    assert await setting.hub.look(APP, ["bob", "carol"]) == [
+        UserPresence("bob", "away", "", 0),
         UserPresence("carol", "online", "hi", 0),
     ]
     one.blockers.clear()

@@ -298,7 +298,7 @@ async def test_a_fault_of_ours_is_said_to_be_one(
 
     async with running.client("alice") as alice, running.client("bob") as bob:
         with monkeypatch.context() as patch:
-            patch.setattr(running.worker._services.sending, "send", broken)
+            patch.setattr(running.worker._services.chat.messages, "send", broken)
             with capture_logs() as logs:
                 await alice.send(frames.Send(5, "c", "bob", "text", b"a-secret"))
                 assert await alice.closed() == codes.INTERNAL_ERROR.number
