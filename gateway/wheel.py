@@ -1,7 +1,7 @@
 """A timing wheel: one timer for all the sessions of a process.
 
-An event-loop timer a session would cost an idle one a heap entry and a wake-up of the loop; here it
-costs a place in a set.
+A timer of the event loop per session would cost an idle session a heap entry and wake-ups of the
+loop; here a session costs an entry in a dict.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Visited(Protocol):
     """Something with deadlines."""
 
     def visit(self, now: float) -> float | None:
-        """Do what is due at `now`, and say when to come back (both in steady seconds), or None."""
+        """Do what is due at `now`; return when to visit again, or None (both in steady seconds)."""
 
 
 class Wheel:
@@ -30,14 +30,14 @@ class Wheel:
         return len(self._slot_of)
 
     def schedule(self, visited: Visited, due: float) -> None:
-        """Visit at `due` instead of whenever it was scheduled before."""
+        """Visit `visited` at `due`, in steady seconds. This replaces an earlier time of it."""
         self.cancel(visited)
         slot = max(int(due / RESOLUTION_S) + 1, self._next)
         self._slot_of[visited] = slot
         self._slots.setdefault(slot, {})[visited] = None
 
     def cancel(self, visited: Visited) -> None:
-        """Do not visit any more."""
+        """Do not visit `visited` any more. One that is not scheduled is ignored."""
         slot = self._slot_of.pop(visited, None)
         if slot in self._slots:  # it is not while `advance` goes through it
             del self._slots[slot][visited]

@@ -32,11 +32,14 @@ class App(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
         certificates: primary first, at most two. Each is 64 hex digits, and their ASCII bytes are
             the HMAC key of the app's tokens.
         created_ms: milliseconds since 1970.
-        revoked_before_ms: tokens issued before this are void, whoever they name; milliseconds since
-            1970, 0: none are.
+        revoked_before_ms: tokens of all users that were issued before this are void; milliseconds
+            since 1970, 0: none are.
 
     Raises:
-        UnknownRegion, UnknownAccount, MainlandOnly, InvalidApp, InvalidSetting: a field is wrong.
+        UnknownRegion: `region` does not exist.
+        UnknownAccount: `account` is neither "mainland" nor "global".
+        MainlandOnly: `account` is "mainland", and the region is not "cn".
+        InvalidApp, InvalidSetting: another field, or a setting, has a wrong form.
     """
 
     id: str
@@ -86,7 +89,9 @@ def create_app(name: str, region: str, tier: str, account: str, now_ms: int) -> 
         now_ms: the time, in milliseconds since 1970.
 
     Raises:
-        UnknownRegion, UnknownAccount, MainlandOnly, InvalidSetting: see `gateway.apps.errors`.
+        UnknownRegion, UnknownAccount: `region` or `account` does not exist.
+        MainlandOnly: `account` is "mainland", and the region is not "cn".
+        InvalidSetting: `name` or `tier` has a wrong form.
     """
     if region not in REGIONS:
         raise UnknownRegion(region, tuple(REGIONS))
@@ -149,7 +154,7 @@ def from_bytes(data: bytes) -> App:
     """The app that `to_bytes` wrote.
 
     Raises:
-        AppError: it is not such a record; see `App`.
+        AppError: the bytes are no such record, or a field of it is wrong.
     """
     try:
         return msgspec.msgpack.decode(data, type=App)

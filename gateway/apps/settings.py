@@ -191,10 +191,10 @@ class Setting:
 
     @property
     def default(self) -> Value:
-        """What an app has that was told nothing.
+        """The value of an app that did not choose one.
 
         Raises:
-            NoDefault: every app must say it.
+            NoDefault: every app must choose a value.
         """
         if not self.has_default:
             raise NoDefault(self.name, self.kind.rule)

@@ -1,12 +1,12 @@
-"""One listening socket: what is taken from the kernel's queue, when, and who is sent away.
+"""One listening socket: how many connections are accepted, when, and which are refused.
 
-asyncio's own servers, and aiofastnet's, take thousands of connections in one turn of the loop, and
-know nothing of who is let in. When descriptors run out, aiofastnet 1.2 fails in its own error
-handling and then spins. So the loop of `accept` is here; the transports are aiofastnet's.
+asyncio's own servers, and aiofastnet's, take thousands of connections in one turn of the loop and
+know no limits by address. When descriptors run out, aiofastnet 1.2 fails in its own error handling
+and then spins. The loop of `accept` is therefore here; the transports are aiofastnet's.
 
 - A turn of the loop accepts `ACCEPTS_A_TURN`: a storm waits in the kernel's queue, in line, and
-  those who are here are served in between.
-- An address that has enough is closed before TLS.
+  connected clients are served in between.
+- A connection from an address that has too many is closed before TLS.
 - Where PROXY protocol is on, the header is read to the byte, and TLS begins behind it.
 - With `RESERVE` descriptors left, or none, accepting pauses until there are more.
 """

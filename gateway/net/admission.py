@@ -1,4 +1,4 @@
-"""Who is let in: limits by the address that a connection comes from, counted in this process.
+"""Limits on connections by the address that they come from, counted in this process.
 
 An address is personal data. It is kept here while it has connections, and for as long as its bucket
 is not full, which is a few seconds; it is written nowhere but into the log at level debug, when it
@@ -153,21 +153,25 @@ class Visit:
         self.proxy = proxy
 
     def identify(self, ip: Ip) -> None:
-        """It comes from `ip`. Raises `TooMany`."""
+        """Count the connection for `ip`.
+
+        Raises:
+            TooMany: the address has too many connections, or opens them too fast.
+        """
         self._where = self._admission.enter(ip)
 
     @property
     def header(self) -> str | None:
-        """The header that tells, on its upgrade, whose connection this is."""
+        """The header of the upgrade that holds the client's address; None: not needed."""
         return self._admission.header if self.proxy and self._where is None else None
 
     @property
     def trusted(self) -> Networks:
-        """The networks whose addresses in that header are proxies'."""
+        """The networks of our own proxies, whose addresses in that header are skipped."""
         return self._admission.trusted
 
     def end(self) -> None:
-        """The connection is gone; may be said twice."""
+        """The connection is gone. A second call does nothing."""
         if self._where is not None:
             self._admission.leave(self._where)
             self._where = None

@@ -1,4 +1,4 @@
-"""How payloads are framed on the wires of this package: see `gateway.payload`."""
+"""The framers of this package's wires: functions that put a header before a payload's bytes."""
 
 from __future__ import annotations
 

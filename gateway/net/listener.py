@@ -67,9 +67,9 @@ class Listener:
         return Address(host, port)
 
     def use_certificate(self, tls: ssl.SSLContext) -> None:
-        """Connections that come from now on get `tls`, where they would have another context.
+        """Use `tls` for connections that are accepted from now on by the listeners with TLS.
 
-        Those that are open, or shaking hands, go on with what they began with.
+        Connections that are open or in their handshake keep the context that they began with.
         """
         for acceptor in self._acceptors:
             acceptor.use_certificate(tls)

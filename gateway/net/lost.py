@@ -1,7 +1,7 @@
-"""How it looks when the other end of a connection is gone, which is no fault of anybody's.
+"""The errors that mean that the other end of a connection is gone, which is not a fault.
 
-The kernel says so at the next call, whichever that is: ENOTCONN where a reset came before the end
-of writing was to be told, a timeout where a network is gone (tcp(7), ip(7)).
+The kernel reports it at the next call, whichever that is: ENOTCONN if a reset arrived before
+shutdown(2), a timeout if a network is gone (tcp(7), ip(7)).
 """
 
 from __future__ import annotations

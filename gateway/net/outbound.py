@@ -21,10 +21,10 @@ class Flushable(Protocol):
 
 
 class Outbound:
-    """Flushes, at the end of a turn, whoever asked for it in that turn.
+    """Flushes, at the end of a turn of the loop, the connections that collected data in that turn.
 
-    One callback of the loop for all of them: one for each is a tenth of what a delivery in a room
-    costs.
+    One callback of the loop does it for all of them. One callback per connection would be a tenth
+    of what a delivery in a room costs.
     """
 
     __slots__ = ("_waiting",)
@@ -33,7 +33,7 @@ class Outbound:
         self._waiting: list[Flushable] = []
 
     def add(self, connection: Flushable) -> None:
-        """Have `connection` flushed; call it once a turn."""
+        """Flush `connection` at the end of this turn; call it once per turn at most."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append(connection)

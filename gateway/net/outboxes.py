@@ -1,9 +1,9 @@
-"""What waits in memory for all clients that do not keep up, and its bound (G9).
+"""The bound on what waits in memory for all slow clients together (G9).
 
-One client's is bounded by itself: nothing more is pushed past `WRITE_HIGH_WATER`. This is for
-thousands of them at once. Only those past their own mark are summed, once a second and only while
-there are any, so whoever keeps up costs nothing. Durable messages of a closed client wait in its
-inbox.
+One client has a bound of its own: nothing more is pushed past `WRITE_HIGH_WATER`. This module is
+for thousands of slow clients at once. It sums only the connections past that mark, once per second
+and only while there are any, so clients that keep up cost nothing. Durable messages of a closed
+client wait in its inbox.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ class Congested(Protocol):
 
     @property
     def session(self) -> Session | None:
-        """Whose they are."""
+        """The session of the connection; None before the upgrade."""
 
     @property
     def closing(self) -> bool:
-        """True once it was told to end."""
+        """True once a close frame was sent or received."""
 
     def abort(self) -> None:
-        """End it at once, with what waits."""
+        """End the connection at once, and drop the bytes that wait."""
 
 
 class Outboxes:
-    """The congested connections of a process; they hold `limit` bytes together at the most."""
+    """The congested connections of a process, which together hold at most `limit` bytes."""
 
     def __init__(self, limit: int, wheel: Wheel, steady: Callable[[], float]) -> None:
         self.limit = limit
@@ -51,20 +51,26 @@ class Outboxes:
         self._congested: dict[Congested, None] = {}
 
     def add(self, connection: Congested) -> None:
-        """It fell behind."""
+        """Watch `connection`, whose client has stopped keeping up."""
         if not self._congested:
             self._wheel.schedule(self, self._steady() + LOOK_S)
         self._congested[connection] = None
 
     def discard(self, connection: Congested) -> None:
-        """It caught up, or is gone."""
+        """Stop watching `connection`, which caught up or ended; unknown ones are ignored."""
         self._congested.pop(connection, None)
 
     def visit(self, now: float) -> float | None:
-        """Close those with the most, until the rest is within the limit.
+        """Close the connections with the most waiting bytes, until the others are within the limit.
 
-        One that is closed reads what was sent before, and the close frame, if it reads at all. It
-        has until the next look; then it ends if that is still needed.
+        A closed client still gets what was sent before, and the close frame, if it reads at all. A
+        connection that is still needed to get below the limit at the next visit is aborted then.
+
+        Args:
+            now: steady seconds, as the wheel counts them.
+
+        Returns:
+            The steady second of the next visit; None while no connection is congested.
         """
         rows = sorted(((c.waiting, c) for c in self._congested), key=lambda row: -row[0])
         total = sum(waiting for waiting, _ in rows)

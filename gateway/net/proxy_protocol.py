@@ -1,8 +1,8 @@
-"""The header of PROXY protocol v2: who is behind a balancer, in binary, before anything else.
+"""The header of PROXY protocol v2, with which a balancer states the client's address first of all.
 
 Source: haproxy's doc/proxy-protocol.txt, section 2.2. A header is `HEAD_BYTES` of fixed form, which
-tell the length of the rest; so it is read to the byte, and what follows (TLS, an upgrade) is left
-where it is. Does no I/O but by what `read` is given.
+state the length of the rest; so it is read to the byte, and what follows (TLS, an upgrade) is left
+where it is. Does no I/O except through the function that `read` is given.
 """
 
 from __future__ import annotations

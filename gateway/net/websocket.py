@@ -57,8 +57,8 @@ CLOSE_TIMEOUT_S: Final = 5.0
 """How long a client may take to answer a close frame, or to read what was sent before it."""
 
 STRANGER_CLOSE_TIMEOUT_S: Final = 1.0
-"""The same for a client whose connect was not accepted, once its time to connect is over. Who shows
-no token must not keep a connection for as long again by being deaf."""
+"""The same for a client whose connect was not accepted, once its time to connect is over. A client
+without a token must not double its time on a connection by ignoring the close frame."""
 
 _END_OF_REQUEST: Final = b"\r\n\r\n"
 
@@ -330,11 +330,11 @@ class WebSocketConnection(asyncio.Protocol):
     # -- Wire ------------------------------------------------------------------------------------
 
     def send(self, payload: Payload) -> None:
-        """See `Wire`."""
+        """Frame and send one payload, with everything else of this turn of the loop."""
         self._collect(payload.framed(websocket))
 
     def write(self, payload: Payload | Bundle) -> None:
-        """See `Wire`."""
+        """Frame and send what is already joined, at once and behind everything sent before."""
         if self._out:
             self._collect(payload.framed(websocket))
         else:
@@ -350,7 +350,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     @property
     def waiting(self) -> int:
-        """See `Wire`."""
+        """Bytes that were sent and that the client has not made room for yet."""
         return self._out_size + self._transport.get_write_buffer_size()
 
     def flush(self) -> None:
@@ -362,21 +362,21 @@ class WebSocketConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
-        """See `Wire`."""
+        """Send what was sent before, then a close frame, then end the connection."""
         if self._peer.state is OPEN:
             text = f"{code.name}: {reason}" if reason else code.name
             self._peer.send_close(code.number, text.encode()[:123].decode(errors="ignore"))
             self._answer()
 
     def authenticated(self) -> None:
-        """See `Wire`."""
+        """The client is known: its messages may be as large as v1 allows."""
         self._authenticated = True
         self._peer.max_message_size = MAX_FRAME_BYTES
         if self._incoming is not None:
             self._incoming.limit = MAX_FRAME_BYTES
 
     def throttle(self, throttled: bool) -> None:
-        """See `Wire`."""
+        """Stop reading from the client, or resume."""
         if throttled:
             self._transport.pause_reading()
         else:
@@ -406,7 +406,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """True once a close frame was sent, or came: what is written before it still leaves."""
+        """True once a close frame was sent or received; what was written before still leaves."""
         return self._closing
 
     def abort(self) -> None:

@@ -12,10 +12,10 @@ from typing import Final
 from gateway.ops.datagrams import Report
 
 LIVE_S: Final = 5.0
-"""A worker that said nothing for this long hangs."""
+"""A worker that sent no report for this long hangs."""
 
 SILENT_S: Final = 1.0
-"""One that said nothing for this long, several reports, is named as silent in /readyz."""
+"""/readyz names a worker as silent that sent no report for this long; several are then missing."""
 
 PROOF_S: Final = 1.5
 """How old the last proof of delivery may be. Probes leave every half second and have one second to

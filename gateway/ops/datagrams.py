@@ -1,6 +1,6 @@
-"""What a worker tells the ops process of itself, several times a second: one datagram each.
+"""The reports that a worker sends to the ops process several times per second, each a datagram.
 
-A datagram needs no connection, so whichever of the two is started anew, nobody has to notice.
+A datagram needs no connection, so either of the two can restart without the other noticing.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ METRICS_FOLDER: Final = "metrics"
 
 
 class Report(Struct, array_like=True, frozen=True):
-    """How a worker is.
+    """The state of a worker.
 
     Attributes:
         worker: its name.
         pid: its process.
-        state, to_drain, left: as `gateway.runtime.status.Status`.
-        proof_s: seconds since a probe was sent that came back in time; below 0: none did yet.
-        fault: the part in which probes are lost, if `proof_s` says that they are.
-        lost: the name of a task that it needs and that has ended; empty: all are there.
-        clock_off_s: by how much this machine's clock is ahead of the region's time, in seconds; 0
-            unless that is too much.
+        state: a state of `gateway.runtime.status.Status`.
+        to_drain, left: sessions when the drain began, and those of them still open.
+        proof_s: seconds since the last probe was sent that came back in time; below 0: none did.
+        fault: the part in which probes are lost, if `proof_s` is too old.
+        lost: the name of a task that the worker needs and that has ended; empty: all run.
+        clock_off_s: seconds by which this machine's clock is ahead of the region's time; 0 unless
+            that is too much.
     """
 
     worker: str

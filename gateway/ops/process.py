@@ -1,4 +1,4 @@
-"""The ops process: one a gateway, beside its workers, so that it answers whatever these do.
+"""The ops process: one per gateway, beside the workers, so that it answers whatever they do.
 
 It hears the workers' reports on a unix socket in the run folder, and answers over HTTP on an
 internal port. Its libraries are imported by it alone.

@@ -1,1 +1,1 @@
-"""Who may come in (tokens) and who may read (keyring, sealing)."""
+"""Tokens let clients in; keyring and sealing decide which gateways can read messages."""

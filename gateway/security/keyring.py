@@ -7,12 +7,12 @@ The file is JSON::
      "active_from": {"1": 0, "2": 1764000000000}}
 
 New values are sealed under the highest version whose time in `active_from`, in milliseconds since
-1970, has come. So every gateway has a new key to read with before one of them seals with it. Older
-versions stay, so that what they sealed opens. Files from before there was a delay have
+1970, has come. Every gateway can therefore read with a new key before any gateway seals with it.
+Older versions stay, so that what they sealed opens. Files from before there was a delay have
 ``"active": 2`` instead.
 
 ``"begun": "2026-01-02T03:04:05Z"`` is there once the region has begun to keep data in a Redis. From
-then on an empty Redis can't be the region's: see `gateway.store.stamp`.
+then on an empty Redis can't be the region's, and `gateway.store.stamp` refuses it.
 
 Errors::
 

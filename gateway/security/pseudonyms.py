@@ -1,8 +1,8 @@
-"""What users and apps are called in logs: names that tell one from another, and not who it is.
+"""Pseudonyms of users and apps for logs: equal for the same user, and useless without the keyring.
 
-HMAC-SHA256 under a key that HKDF derives from the region's oldest key. That one is never taken out
-of a keyring, so a name stays the same whatever is rotated. Whoever has the keyring can say what the
-name of a given user is (`homeport user hash`); a log by itself tells nothing.
+HMAC-SHA256 under a key that HKDF derives from the region's oldest key. The oldest key is never
+removed from a keyring, so a name survives every rotation. With the keyring, an operator can compute
+the name of a given user (`homeport user hash`); a log by itself reveals nobody.
 """
 
 from __future__ import annotations

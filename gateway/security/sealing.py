@@ -6,7 +6,7 @@ A sealed value, integers big-endian::
 
 `day` is days since 1970. The key is HKDF-SHA256 (RFC 5869) of the keyring's version, with the app's
 salt, and the day in the info; the cipher is AES-256-GCM (NIST SP 800-38D). A key lives for one app
-and one day, so random nonces stay within that document's bound of 2^32 a key (section 8.3).
+and one day, so random nonces stay within that document's bound of 2^32 per key (section 8.3).
 
 The additional data binds a value to its place, so a copy elsewhere does not open::
 
@@ -96,13 +96,13 @@ class Sealer:
     """Seals and opens under one region's keyring, which may grow.
 
     Attributes:
-        active: the version to seal under: the oldest, until one who knows the region's time
-            chooses.
-        unproven: versions of which it is not known that the region's other gateways have the same
-            key. What does not open under one of them may be theirs, and is not called tampering.
+        active: the version to seal under: the oldest, until `gateway.runtime.rotation`, which
+            knows the region's time, chooses another.
+        unproven: versions whose key the region's other gateways may not share. A value that does
+            not open under one of them may be theirs, and does not count as tampered with.
         on_unknown: called when a value is under a version that the keyring lacks, in case `adopt`
             can bring it.
-        names: what apps and users are called in logs.
+        names: the pseudonyms of apps and users in logs.
     """
 
     def __init__(self, keyring: Keyring) -> None:

@@ -156,7 +156,7 @@ class Signatures:
 
 
 def verify(token: str, app: App, now_s: float, signatures: Signatures | None = None) -> Identity:
-    """Check everything about a token: who signed it, for where, from when and until when.
+    """Check everything about a token: its signature, its audience and its times.
 
     Both certificates of `app` are tried; `signatures` remembers what was found before. The token is
     good while ``now_s < exp``, in seconds since 1970; its `iat` (and `nbf`, if any) may lie
@@ -216,7 +216,11 @@ def _check_size(token: str) -> None:
 
 
 def _signed_payload(token: str, certificates: tuple[str, ...]) -> _Signed:
-    """See `Signatures.payload`."""
+    """The claims as bytes, and the fingerprint of the certificate that signed them; not cached.
+
+    Raises:
+        TokenRefused: TOKEN_ALGORITHM, TOKEN_MALFORMED or TOKEN_SIGNATURE.
+    """
     for certificate in certificates:
         try:
             payload: bytes = _signer.decode(token, certificate, [_ALGORITHM])
