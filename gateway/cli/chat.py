@@ -144,7 +144,7 @@ def send(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Send one message. Done when the gateway has said that it is kept."""
+    """Send one message. Ends when the gateway has confirmed that the message is kept."""
     sent = asyncio.run(
         ask(
             Target.find(user, url, token, cacert, data),

@@ -192,7 +192,7 @@ def role(
     device: Device = None,
     data: Data = None,
 ) -> None:
-    """Give a member a role. For the owner, who is an admin after making another one owner."""
+    """Give a member a role. Only the owner may; one who makes another owner becomes admin."""
     _change(
         Target.find(user, url, token, cacert, data),
         device,

@@ -1,4 +1,4 @@
-"""`homeport history`: what was said in a conversation, with a user or in a group."""
+"""`homeport history`: the messages of a conversation with a user or in a group."""
 
 from __future__ import annotations
 

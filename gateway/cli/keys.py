@@ -72,12 +72,12 @@ def rotate(
 ) -> None:
     """Add a new key to the file, to seal with a little later. Older keys stay, to read with.
 
-    Running gateways see the new file by themselves, within seconds; no restart is needed. Where
-    each has a file of its own, bring the new one to all of them before --after has passed: in
-    Kubernetes, which takes some minutes to renew a secret's files, say --after 600.
+    Running gateways see the new file by themselves, within seconds; no restart is needed. If each
+    gateway has a file of its own, bring the new one to all of them before --after has passed.
+    Kubernetes takes some minutes to renew a secret's files: there, use --after 600.
 
-    Gateways go by the time of the region's Redis. So does this, where --config says which that is;
-    else it goes by this machine's clock.
+    Gateways use the clock of the region's Redis. With --config, this command does too; without it,
+    it uses this machine's clock.
     """
     now = now_ms() if config is None else asyncio.run(_region_ms(Place.find(config, None)))
     keyring = Keyring.rotate(file, after, now)

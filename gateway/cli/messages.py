@@ -75,7 +75,7 @@ def record(message: Message | RoomMessage) -> dict[str, object]:
 
 
 def _said(message: Message | RoomMessage) -> str:
-    """Who said or did what."""
+    """A line for people: the author, and what they wrote or did."""
     notice = _notice(message) if isinstance(message, Message) else None
     if isinstance(notice, GroupNotice):
         return _told(notice)

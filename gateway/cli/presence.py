@@ -1,4 +1,4 @@
-"""`homeport presence`: who is online."""
+"""`homeport presence`: which users are online."""
 
 from __future__ import annotations
 

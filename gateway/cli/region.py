@@ -114,10 +114,10 @@ def check(
 
 
 def audit(config: Config = None, data: Data = None, as_json: Json = False) -> None:
-    """Show what operators did with `homeport`: when, who, on which machine.
+    """Show what operators did with `homeport`: when, as which user, on which machine.
 
-    The last 1,000 of the region, and what only the file beside this machine's key file has, such as
-    a rotation of the keys.
+    It lists the region's last 1,000 entries, and those that only the file beside this machine's key
+    file has, such as a rotation of the keys.
     """
     place = Place.find(config, data)
 

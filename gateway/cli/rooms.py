@@ -1,4 +1,4 @@
-"""`homeport room`: listen to a live room, send to it, count who is there."""
+"""`homeport room`: listen to a live room, send to it, count its members."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def join(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Be in a room and print its messages as they come; Ctrl-C leaves.
+    """Join a room and print its messages as they come; Ctrl-C leaves.
 
-    A room keeps its last 200 messages and no queues: what was missed is gone, and is said to be.
-    With --json, one object a line; a hole is one too, with `missed` set to the number of messages,
-    or to null where nobody knows.
+    A room keeps its last 200 messages and no queues: missed messages are gone, and the output says
+    so. With --json, each line is one object. A hole is one too, with `missed` set to the number of
+    messages, or to null if nobody knows it.
     """
     target = Target.find(user, url, token, cacert, data)
     try:
@@ -131,7 +131,7 @@ def members(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Print how many users are in a room, you among them: who asks is in it for that long."""
+    """Print how many users are in a room. You are counted too: the command joins it meanwhile."""
 
     async def count(client: Client) -> int:
         async with client.room(room, last=0) as joined:

@@ -1,4 +1,4 @@
-"""`homeport token` and `homeport kick`: who gets in, and who goes."""
+"""`homeport token` and `homeport kick`: let users in, and send them away."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from protocol import codes
 
 CONNECT_S: Final = 10.0
 SILENT_S: Final = 2 * REPEAT_S
-"""Without a word of any gateway for so long, that is said."""
+"""If no gateway answers for this long, the command says so."""
 
 
 def trace(
@@ -107,7 +107,7 @@ async def _follow(
     minutes: int,
     take: Callable[[bytes], None],
 ) -> None:
-    """Repeat the order, and take what is told, until the time is over."""
+    """Repeat the order, and print what gateways report, until the time is over."""
     began = ordered = time.monotonic()
     until = began + minutes * 60
     silent = True

@@ -5,8 +5,8 @@
     .homeport/
         dev.json                      this module: the app, and where the last run listened
         keys.json                     the region's key file
-        ca.pem server.pem server.key  see `gateway.dev.certificates`
-        lock valkey.log valkey.sock appendonlydir/   see `gateway.dev.embedded`
+        ca.pem server.pem server.key  of `gateway.dev.certificates`
+        lock valkey.log valkey.sock appendonlydir/   of `gateway.dev.embedded`
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A cluster's slots as they are now: asked for when something says that they moved, and regularly.
 
-Nobody is told when a failover happens elsewhere, or a primary is cut off with its clients. So some
-node is asked every `PERIOD_S`, each time another one, over the connections there are.
+No server reports a failover elsewhere, or a primary that was cut off with its clients. Therefore
+one node is asked every `PERIOD_S`, each time another one, over the existing connections.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PERIOD_S: Final = 2.0
 TROUBLED_S: Final = 0.25
 """How often, while a primary is away."""
 PACE_S: Final = 0.05
-"""Never more often than every so many seconds, whatever is said to have moved."""
+"""At most one map is asked for in this many seconds, however many slots are reported as moved."""
 ASK_S: Final = 1.0
 """How long a node may take to tell; then another is asked."""
 

@@ -91,7 +91,7 @@ class _Sent:
 
 
 class ClusterLink(Link):
-    """See `Link`. Some of a cluster may be away: what is asked of the rest goes on.
+    """A link to all primaries of a cluster. If one is away, commands to the others continue.
 
     `connect` makes the link to one node, with the arguments of `MemberLink`.
     """
@@ -127,13 +127,13 @@ class ClusterLink(Link):
 
     @property
     def refused(self) -> WrongServer | Unavailable | None:  # type: ignore[override]
-        """See `Link`."""
+        """Why a Redis that answers is not used, while that is so; None: it is used."""
         members = self._members.values()
         return next((member.refused for member in members if member.refused is not None), None)
 
     @property
     def on_greet(self) -> Callable[[Call, int | None], Awaitable[None]] | None:
-        """See `Link`."""
+        """Called on each new connection, with a bucket that lies there, before the guard."""
         return self._on_greet
 
     @on_greet.setter
@@ -144,20 +144,20 @@ class ClusterLink(Link):
 
     @property
     def queued(self) -> int:
-        """See `Link`."""
+        """How many commands wait for their answer."""
         return self._waiting + sum(member.queued for member in self._members.values())
 
     async def look(self) -> None:
-        """See `Link`."""
+        """Look again at each server's settings and at our user's rights."""
         await asyncio.gather(*(member.look() for member in self._members.values()))
 
     @property
     def conditions(self) -> list[Condition]:
-        """See `Link`."""
+        """What each primary reported of its settings when it was last looked at."""
         return [told for member in self._members.values() for told in member.conditions]
 
     def places(self) -> list[int]:
-        """See `Link`. A bucket that no primary has stands for itself."""
+        """One bucket on each primary, and one that no primary has, if any."""
         owners = self._cluster.map.owners
         found: dict[Node | None, int] = {}
         for bucket, number in enumerate(BUCKET_SLOTS):
@@ -167,8 +167,13 @@ class ClusterLink(Link):
     # -- life ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """See `Link`. A primary that does not answer is waited for no longer than `START_S`, unless
-        it is the one that has the guard's key."""
+        """Connect to all primaries, and wait at most `START_S` for each that does not answer.
+
+        The primary that has the guard's key is waited for without an end.
+
+        Raises:
+            WrongServer, NotDurable: this Redis must not be used.
+        """
         loop = asyncio.get_running_loop()
         self._refused = loop.create_future()
         await self._cluster.start()
@@ -184,7 +189,7 @@ class ClusterLink(Link):
         return holder in self._members and self._members[holder].up
 
     async def aclose(self) -> None:
-        """See `Link`."""
+        """Close the connections. Commands that were not answered fail with `Unavailable`."""
         await self._cluster.aclose()
         for task in self._tasks:
             self._cluster.tasks.dismiss(task)
@@ -200,7 +205,7 @@ class ClusterLink(Link):
         await asyncio.gather(*(member.aclose() for member in self._members.values()))
 
     def _follow(self) -> None:
-        """Be connected to the primaries of the map, and know who has which slot."""
+        """Connect to the primaries of the map, leave the others, and note which has which slot."""
         nodes = self._cluster.map.nodes
         for node in nodes - self._members.keys():
             self._members[node] = member = self._member(node)
@@ -255,11 +260,11 @@ class ClusterLink(Link):
     # -- commands --------------------------------------------------------------------------------
 
     def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
-        """See `Link`."""
+        """Send a command without a key to every primary; one future per primary."""
         return [member.call(*command) for member in self._members.values()]
 
     def run_packed(self, then: Then, command: bytes, bucket: int, *, durable: bool) -> None:
-        """See `Link`."""
+        """Send a packed command for `bucket`, and hand the answer to `then`."""
         self._put(_Sent(self, self._buckets[bucket], then, command, durable))
 
     def _send(self, then: Then, command: bytes, key: str | bytes | int, durable: bool) -> None:
@@ -327,8 +332,8 @@ class ClusterLink(Link):
             slot.timer = asyncio.get_running_loop().call_later(RETRY_S, self._try_first, slot)
 
     def _try_first(self, slot: _Slot) -> None:
-        """Send one alone. Of two at once a node that is just getting the slot could refuse the
-        first and do the second."""
+        """Send the first command alone: of two commands at once, a node that is just receiving
+        the slot could refuse the first and execute the second."""
         slot.timer = None
         slot.refused = False
         # Their answers may have come in another order: those to durable commands wait for replicas.

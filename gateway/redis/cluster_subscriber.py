@@ -88,7 +88,7 @@ class _Channel:
 
 
 class ClusterSubscriber(Subscriber):
-    """See `Subscriber`. It starts after the link, which knows the cluster first."""
+    """Hears channels on all primaries of a cluster. To be started after the link."""
 
     def __init__(self, cluster: Cluster, on_message: Callable[[bytes, bytes], None]) -> None:
         self.on_up: Callable[[], None] | None = None
@@ -108,12 +108,12 @@ class ClusterSubscriber(Subscriber):
     # -- life ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """See `Subscriber`. Nodes that do not answer are not waited for."""
+        """Begin to connect to all primaries, without waiting for nodes that do not answer."""
         self._cluster.on_change.append(self._follow)
         self._follow()
 
     async def aclose(self) -> None:
-        """See `Subscriber`."""
+        """Close the connections; nothing more is heard."""
         self._cluster.on_change.remove(self._follow)
         for task in self._tasks:
             self._cluster.tasks.dismiss(task)
@@ -189,7 +189,7 @@ class ClusterSubscriber(Subscriber):
     # -- channels --------------------------------------------------------------------------------
 
     def subscribe(self, channel: str) -> asyncio.Future[None]:
-        """See `Subscriber`."""
+        """Hear `channel` from now on; the future is done once Redis has confirmed it."""
         name = channel.encode()
         wanted = self._wanted.get(name)
         if wanted is None:
@@ -202,7 +202,7 @@ class ClusterSubscriber(Subscriber):
         return future
 
     def unsubscribe(self, channel: str) -> None:
-        """See `Subscriber`."""
+        """Stop hearing `channel`."""
         wanted = self._wanted.pop(channel.encode(), None)
         if wanted is not None:
             if wanted.at is not None:

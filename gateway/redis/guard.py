@@ -19,8 +19,7 @@ class Guard(Protocol):
 
     @property
     def key(self) -> str:
-        """The key that the guard goes by. In a cluster only the primary that has it is looked
-        at."""
+        """The key that the guard checks. In a cluster, only the primary that has it is checked."""
 
     @property
     def rights(self) -> Rights:

@@ -53,17 +53,19 @@ class Link(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Let go of it. What was asked and not answered fails."""
+        """Close the connections. Commands that were not answered fail with `Unavailable`."""
 
     @abstractmethod
     def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
-        """As `call`, of a command without a key: ask every primary."""
+        """Send a command without a key to every primary; a future for each."""
 
     @abstractmethod
     async def look(self) -> None:
-        """Look anew at what each server says of itself. A server that breaks a promise takes
-        nothing durable from then on, and does again once it keeps it. One that has taken a right
-        from our user is connected to anew, which waits until the user has it again.
+        """Look again at each server's settings and at our user's rights.
+
+        A server whose settings break a promise gets nothing durable until they are corrected. A
+        server that has taken a right from our user is disconnected; connecting again waits until
+        the user has the right.
 
         Raises:
             Unavailable: a server is away; the next connect looks.
@@ -72,7 +74,7 @@ class Link(ABC):
     @property
     @abstractmethod
     def conditions(self) -> list[Condition]:
-        """What each primary that was reached said of itself when it was last looked at."""
+        """What each primary reported of its settings when it was last looked at."""
 
     @abstractmethod
     def places(self) -> list[int]:
@@ -102,7 +104,11 @@ class Link(ABC):
         *arguments: str | bytes | int,
         durable: bool = False,
     ) -> asyncio.Future[Any]:
-        """Call one of `SCRIPTS`. As `call`; all keys, and channels, lie in one bucket."""
+        """Call one of `SCRIPTS`, and get a future of its answer.
+
+        All keys and channels of it lie in one bucket. `durable`, and what the future raises, are
+        those of `call`.
+        """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.run_then(partial(settle, future), script, keys, *arguments, durable=durable)
         return future
@@ -115,21 +121,24 @@ class Link(ABC):
         *arguments: str | bytes | int,
         durable: bool = False,
     ) -> None:
-        """As `run`, and hand the answer to `then`; where Redis is away, before this returns."""
+        """Call one of `SCRIPTS`, and hand the answer to `then`: at once, if Redis is away."""
         command = pack(("EVALSHA", script.sha, len(keys), *keys, *arguments))
         self._send(then, command, keys[0], durable)
 
     @abstractmethod
     def run_packed(self, then: Then, command: bytes, bucket: int, *, durable: bool) -> None:
-        """As `run_then`, of a command that was made before (`words_of`, `together`)."""
+        """Send a command packed before (`words_of`, `together`); the answer goes to `then`.
+
+        All its keys lie in `bucket`.
+        """
 
     def publish(self, channel: str, payload: bytes) -> asyncio.Future[Any]:
-        """Tell whoever hears `channel` now. As `call`; the answer does not count the hearers."""
+        """Publish to `channel`; the answer does not say how many subscribers there are."""
         return self.call("SPUBLISH", channel, payload)
 
     @abstractmethod
     def _send(self, then: Then, command: bytes, key: str | bytes | int, durable: bool) -> None:
-        """Send a packed command to whoever has `key`."""
+        """Send a packed command to the primary with `key`; the answer goes to `then`."""
 
 
 def settle(future: asyncio.Future[Any], reply: Any) -> None:

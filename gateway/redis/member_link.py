@@ -39,7 +39,7 @@ class MemberLink(NodeLink):
         self._on_lost = on_lost
 
     def run_asking(self, then: Then, command: bytes, durable: bool) -> None:
-        """As `run_packed`, of a slot that this node is only about to get."""
+        """Send a packed command after ASKING, for a slot that this node is just receiving."""
         self._ask(_ignore, _ASKING)
         self._ask(then, command, durable)
 

@@ -99,24 +99,24 @@ class NodeLink(RedisConnection, Link):
 
     @property
     def queued(self) -> int:
-        """See `Link`."""
+        """How many commands wait for their answer."""
         return len(self._pending)
 
     def everywhere(self, *command: str | bytes | int) -> list[asyncio.Future[Any]]:
-        """See `Link`."""
+        """Send a command without a key to every primary; one future per primary."""
         return [self.call(*command)]
 
     @property
     def conditions(self) -> list[Condition]:
-        """See `Link`."""
+        """What the server reported of its settings when it was last looked at."""
         return [] if self._condition is None else [self._condition]
 
     def places(self) -> list[int]:
-        """See `Link`."""
+        """One bucket on each primary that has any."""
         return [0]
 
     def run_packed(self, then: Then, command: bytes, bucket: int, *, durable: bool) -> None:
-        """See `Link`."""
+        """Send a packed command for `bucket`, and hand the answer to `then`."""
         self._send(then, command, bucket, durable)
 
     def _send(self, then: Then, command: bytes, key: str | bytes | int, durable: bool) -> None:
@@ -165,7 +165,7 @@ class NodeLink(RedisConnection, Link):
         return 0
 
     async def look(self) -> None:
-        """See `Link`."""
+        """Look again at each server's settings and at our user's rights."""
         try:
             await self._check_rights(self.call)
         except (MissingRights, CommandFault):  # NOPERM, where it is the right to ask

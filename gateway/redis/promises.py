@@ -1,8 +1,8 @@
-"""What a gateway promises in the name of its Redis, and what a server says of itself about that.
+"""The promises of a gateway that depend on Redis' settings, and whether a server keeps them.
 
-Whoever runs Redis can change its settings at any time (CONFIG SET), and managed ones come with a
-policy that throws keys away when memory ends. So each server is looked at as it is connected to,
-and every `LOOK_EVERY_S` after that.
+Operators can change Redis' settings at any time (CONFIG SET), and managed services come with a
+policy that evicts keys when memory is full. Each server's settings are therefore read when a
+gateway connects, and every `LOOK_EVERY_S` after that.
 """
 
 from __future__ import annotations

@@ -44,13 +44,13 @@ _LONGEST: Final = 160
 
 
 class Sayings:
-    """What was said lately: the same is not said at each attempt, but once in `SAY_AGAIN_S`."""
+    """Texts that were logged lately: each is logged once in `SAY_AGAIN_S`, not at each attempt."""
 
     def __init__(self) -> None:
         self._said: dict[str, float] = {}
 
     def is_new(self, text: str, now: float) -> bool:
-        """True where `text` is to be said at `now`, in monotonic seconds."""
+        """True if `text` should be logged at `now`, in monotonic seconds."""
         self._said = {each: at for each, at in self._said.items() if now - at < SAY_AGAIN_S}
         if text in self._said or len(self._said) >= _MOST:
             return False
@@ -95,8 +95,8 @@ def _code(error: ResponseError) -> str:
 
 
 def words_of(reply: str) -> str:
-    """The first words of a server's error reply: one line, and without what the client had said,
-    which a server repeats behind a command that it does not know."""
+    """The first words of a server's error reply: one line, and without the client's
+    arguments, which a server repeats after a command that it does not know."""
     line = re.split(r"[\r\n]|,? ?with args beginning with", reply, maxsplit=1)[0]
     line = re.sub(r"[^ -~]", "?", line)
     sentence = re.split(r"(?<=[a-z)]{3})\. ", line, maxsplit=1)[0].rstrip(". ")

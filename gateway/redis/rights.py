@@ -24,7 +24,7 @@ LOOKING: Final = (["INFO", "memory"], ["CONFIG", "GET", "appendfsync"])
 """What links ask for where they may: managed servers keep these from everybody."""
 
 LISTENING: Final = frozenset({"SSUBSCRIBE", "SUNSUBSCRIBE"})
-"""What gateways need and people who run commands do not."""
+"""The rights that a gateway needs and an operator's commands do not."""
 
 
 class Needed(NamedTuple):

@@ -1,13 +1,15 @@
 """The Lua scripts, and what each may do on a Redis that is full.
 
 The first line of a script says it (https://redis.io/docs/latest/develop/programmability/lua-api/,
-"Script flags"), and Redis goes by it before the script has done anything:
+"Script flags"), and Redis checks that line before it runs the script:
 
-- ``#!lua`` is for what adds: sends, and changes that are told like sends. It is refused while Redis
-  is full, can't write to its disk, or has too few replicas; the caller gets `Unavailable`.
-- ``#!lua flags=allow-oom`` is for what frees, for what keeps sessions alive, and for what protects
-  somebody: it works on a full Redis.
-- ``#!lua flags=no-writes`` is for what only reads: it works on a full Redis and on a full disk.
+- ``#!lua`` is for scripts that add data: sends, and changes that are reported like sends. Redis
+  refuses them while it is full, can't write to its disk, or has too few replicas; the caller gets
+  `Unavailable`.
+- ``#!lua flags=allow-oom`` is for scripts that free memory, keep sessions alive or protect
+  somebody: they work on a full Redis.
+- ``#!lua flags=no-writes`` is for scripts that only read: they work on a full Redis and a full
+  disk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The process' ears: sharded pub/sub, on a connection of its own to each primary.
+"""Sharded pub/sub for a process, on a connection of its own to each primary.
 
-Pub/sub is at most once, so nothing here is the record: whoever subscribes must be ready to read the
-inbox, on any hole in the numbers and after every reconnect (`on_up`).
+Pub/sub is at most once. A subscriber must therefore be ready to read the inbox, on any hole in the
+numbers and after every reconnect (`on_up`).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class NodeSubscriber(RedisConnection, Subscriber):
         self._refusal = ""  # why the last connection was given up, in the server's words
 
     def subscribe(self, channel: str) -> asyncio.Future[None]:
-        """See `Subscriber`."""
+        """Hear `channel` from now on; the future is done once Redis has confirmed it."""
         name = channel.encode()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._wanted.add(name)
@@ -104,7 +104,7 @@ class NodeSubscriber(RedisConnection, Subscriber):
         return future
 
     def unsubscribe(self, channel: str) -> None:
-        """See `Subscriber`."""
+        """Stop hearing `channel`."""
         name = channel.encode()
         self._wanted.discard(name)
         self._change(name)

@@ -1,15 +1,15 @@
-"""A child of the supervisor: how it is forked, and the words in which it says how it is.
+"""A child of the supervisor: how it is forked, and the words with which it reports its state.
 
 ======= ======================================================================
 word    meaning
 ======= ======================================================================
-beat    its loop turns; said every `BEAT_S`
+beat    its loop turns; sent every `BEAT_S`
 ready   it accepts connections
-refused it must not or can't start, and why; the last it says
+refused it must not or can't start, and why; its last word
 failed  a task that it needs has ended, and which: it ends, too
 ======= ======================================================================
 
-They come through a pipe, a line each, as JSON: the word, and a text where there is one.
+The words come through a pipe, one JSON line each: the word, and a text if it has one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _log = structlog.get_logger("process")
 
 
 class Pipe:
-    """The child's end of the pipe. Never blocks: what a supervisor does not read is not said."""
+    """The child's end of the pipe. It never blocks: what does not fit in is dropped."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
@@ -67,10 +67,10 @@ class Child:
     """A forked process, as its supervisor sees it.
 
     Attributes:
-        ready: it has said so.
-        refusal: why it must not start, once it has said so.
-        failure: what has ended that it needs, once it has said so; and `failed_at`, when.
-        heard: when it last said anything, or was forked, in monotonic seconds.
+        ready: it has reported that it accepts connections.
+        refusal: why it must not start, once it has reported that.
+        failure: the task that has ended, once it has reported that; and `failed_at`, when.
+        heard: when it last reported anything, or was forked, in monotonic seconds.
         doubted: since when it has been silent for too long, if it has.
     """
 
@@ -90,7 +90,7 @@ class Child:
         return self._pipe
 
     def listen(self) -> bool:
-        """Take in what it has said; false once it has closed the pipe, as it does at its end."""
+        """Read the words that it has sent; False once it has closed the pipe, at its end."""
         try:
             while data := os.read(self._pipe, 65536):
                 self._read += data

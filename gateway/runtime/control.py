@@ -1,10 +1,10 @@
-"""The control socket: how `homeport drain` reaches the supervisor of a gateway that runs.
+"""The control socket, through which `homeport drain` reaches the supervisor of a running gateway.
 
-It lies in the run folder, whose mode is 0700. So who reaches it is the gateway's user, or root: who
-may send the gateway signals. A port would obey every process of the machine, and every page that is
-open in a browser there.
+The socket lies in the run folder, whose mode is 0700. Only the gateway's user and root can reach
+it, and these may send the gateway signals anyway. A port would obey every process of the machine,
+and every page that is open in a browser there.
 
-The one request is `DRAIN`. There is no answer: the connection ends when the gateway has.
+The only request is `DRAIN`. There is no answer: the connection ends when the gateway does.
 """
 
 from __future__ import annotations

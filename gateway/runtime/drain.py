@@ -1,9 +1,10 @@
-"""The drain: how the sessions of a gateway that leaves are brought to others.
+"""The drain: a gateway that stops hands its sessions over to other gateways.
 
-It accepts no more, and then goes through its sessions in slices, one every `SLICE_S`. A session is
-told to go (`goaway`, with the moment at which to come back, so that others get them evenly); what
-it had asked by then is answered, what it had acknowledged is saved, and it is closed. The others
-are served meanwhile. A few sessions take a moment; many take longer, up to a part of the deadline.
+The gateway accepts no more connections, and goes through its sessions in slices, one every
+`SLICE_S`. Each session of a slice gets a `goaway`, which says when to connect again, so that the
+other gateways get the clients evenly; its earlier requests are answered, its acknowledgements are
+saved, and it is closed. Sessions of later slices are served meanwhile. With many sessions the drain
+takes longer, up to a part of the deadline.
 
 How the time until the deadline, `drain_s`, is used::
 
@@ -32,10 +33,10 @@ costs those that take them about a millisecond."""
 
 SLICE_S: Final = 0.25
 LINGER_S: Final = 0.1
-"""How long a session that was told to go is read: for acknowledgements that were on their way."""
+"""How long a session is read after its `goaway`: for acknowledgements that were on their way."""
 
 ANSWER_S: Final = 1.5
-"""How long a session that was told to go waits for the answers to what it had asked, at the most.
+"""How long a session waits at most, after its `goaway`, for the answers to its earlier requests.
 Its client waits as long, and is promised to be served two seconds after the hint."""
 
 CLOSE_S: Final = 5.0
@@ -128,6 +129,6 @@ class Drain:
 
 
 def _close(session: Session, over_s: float) -> None:
-    """Close a session; one that is live only now must be told to go first."""
+    """Close a session. One that became live only now gets its `goaway` first."""
     session.go_away(random.uniform(0, over_s))  # noqa: S311 - jitter
     session.close(codes.GOING_AWAY)

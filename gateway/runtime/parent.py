@@ -12,11 +12,11 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def die_with_parent() -> Callable[[], None]:
-    """What a child calls right after the fork: from then on it gets SIGTERM when this process ends.
+    """A function for a child to call right after the fork: it gets SIGTERM when this process ends.
 
-    To be forked by the main thread: Linux goes by the end of the *thread* that forked (prctl(2),
-    PR_SET_PDEATHSIG). Where that can't be had, the child ends at once, with 126, or with 125 where
-    its parent is gone already.
+    The main thread must fork: Linux sends the signal when the *thread* that forked ends (prctl(2),
+    PR_SET_PDEATHSIG). If the child cannot arrange this, it exits at once: with 126, or with 125 if
+    its parent is already gone.
     """
     prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork
     parent = os.getpid()

@@ -60,25 +60,25 @@ class Writer(Protocol):
 
     @property
     def refused(self) -> WrongServer | Unavailable | None:
-        """As `Link.refused`."""
+        """Why a Redis that answers is not used; None: it is used."""
 
     def places(self) -> list[int]:
-        """As `Link.places`."""
+        """One bucket on each primary that has any."""
 
     def run(
         self, script: Script, keys: tuple[str, ...], *arguments: bytes | int, durable: bool
     ) -> asyncio.Future[Any]:
-        """As `Link.run`."""
+        """Call one of the scripts, and get a future of its answer."""
 
 
 class Hearer(Protocol):
     """The subscriber, as far as this needs it."""
 
     def subscribe(self, channel: str) -> asyncio.Future[None]:
-        """As `Subscriber.subscribe`."""
+        """Hear `channel` from now on; the future is done once Redis has confirmed it."""
 
     def unsubscribe(self, channel: str) -> None:
-        """As `Subscriber.unsubscribe`."""
+        """Stop hearing `channel`."""
 
 
 def fault_of(error: OperationFailed) -> str:
@@ -116,7 +116,7 @@ class _Way:
 
 
 class Probe:
-    """One worker's, the gateway `gateway`. `observe` is told each round trip, in seconds."""
+    """The probes of one worker of `gateway`. `observe` gets each round trip in seconds."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class Probe:
 
     @property
     def failing(self) -> str:
-        """As `fault`, where probes are lost now; else ""."""
+        """The fault, one of `gateway.ops.board.FAULTS`, while probes are lost; else ""."""
         now = self._clock.steady()
         late = any(way.age(now) > PROOF_S for way in self._ways.values())
         return self.fault if late else ""

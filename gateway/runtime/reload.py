@@ -78,14 +78,14 @@ _log = structlog.get_logger("reload")
 
 
 def merged(running: Settings, read: Settings) -> Settings:
-    """What a gateway that runs with `running` goes by once it has taken up `read`."""
+    """The settings of a gateway that runs with `running` once it has taken up `read`."""
     return running.model_copy(update={name: getattr(read, name) for name in LIVE})
 
 
 def current(settings: Settings, source: Source) -> Settings:
-    """What a process goes by that starts long after `settings` were read from `source`.
+    """The settings of a process that starts long after `settings` were read from `source`.
 
-    Where what is there by now is wrong, that is what they were: the others go by that too.
+    If the source has become invalid, these are `settings`, which the other processes use too.
     """
     try:
         return merged(settings, source.read())
@@ -131,7 +131,7 @@ class Reloading:
 
     @property
     def refused(self) -> bool:
-        """Whether what the files say now was refused, and what they said before still counts."""
+        """True while the files' present content is refused, and their earlier content is in use."""
         return bool(self._problem)
 
     def ask(self) -> None:
@@ -149,8 +149,8 @@ class Reloading:
                 pass
 
     async def look(self) -> None:
-        """Take up what changed, if it looks the same as the last time: who writes two files, or one
-        slowly, is done by then."""
+        """Take up what changed, if it looks the same as the last time: by then, whatever writes two
+        files, or one file slowly, is done."""
         async with self._looking:
             await self._look()
 
@@ -182,7 +182,7 @@ class Reloading:
         return tuple(_trace(path) for path in paths if path is not None)
 
     async def _reload(self) -> bool:
-        """False where it was refused, which is said once for each reason."""
+        """Read and take up; False if it was refused, which is logged once for each reason."""
         try:
             read, settings, steps = await self._reader.run(self._read)
         except (ConfigError, TLSError, KeyringError, OSError) as error:

@@ -1,5 +1,5 @@
-"""What a worker reports: how it is, to the ops process, four times a second; and what it has
-counted, to the metrics, once a second."""
+"""A worker's reports: its state to the ops process, four times per second, and its counts to the
+metrics, once per second."""
 
 from __future__ import annotations
 

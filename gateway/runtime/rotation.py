@@ -28,8 +28,8 @@ LOOK_S: Final = 0.1
 """How long the event loop waits for the file that may have a key that a message needs."""
 
 AGAIN_S: Final = 1.0
-"""How often the file is read again, at the most, because of a version that it lacks: whoever can
-write to Redis can name one in each message."""
+"""At most one read of the file in this many seconds because of a version that it lacks: anybody
+who can write to Redis can name a new version in each message."""
 
 _log = structlog.get_logger("keyring")
 
@@ -55,7 +55,7 @@ class LiveKeyring:
         self._looked = float("-inf")
         self._reader = Reader()
         self.apart: frozenset[int] = frozenset()
-        """Versions of which the others have another key, as far as the stamp has told."""
+        """Versions of which other gateways have a different key, according to the stamp."""
         sealer.on_unknown = self._look_again
         self.begin()
 

@@ -41,13 +41,13 @@ async def serve(
     """Run one gateway until SIGTERM or SIGINT, then drain it; a second signal hurries.
 
     `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
-    `folder` is the run folder where there is a supervisor, which calls this worker `name`. SIGINT
-    is its business then. Where there is a `source` of the settings, SIGHUP has them and all files
-    read again. `tasks` are the process'.
+    `folder` is the run folder if there is a supervisor, which calls this worker `name`; SIGINT is
+    then left to the supervisor. If there is a `source` of the settings, SIGHUP reads them and all
+    files again. `tasks` are the process'.
 
     Raises:
         StartError: the settings, files or Redis are not right for each other.
-        TaskEnded: a task without which this is no gateway; whoever called had better start anew.
+        TaskEnded: a task ended that the gateway needs; the caller should start a new gateway.
     """
     tasks = tasks or Tasks()
     stopping = asyncio.Event()

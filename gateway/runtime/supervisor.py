@@ -59,7 +59,7 @@ REFUSED_S: Final = 5.0
 
 HANG_S: Final = 30.0
 FAILED_S: Final = 10.0
-"""How long a worker may take to end that has said that a task it needs has ended."""
+"""How long a worker may take to exit after it has reported that a task it needs has ended."""
 
 GRACE_S: Final = 5.0
 """How long a worker that has been silent for `HANG_S` is then waited for: where the whole machine
@@ -177,7 +177,11 @@ class _Supervisor:
         held.callback(self._control.close)
 
     def run(self) -> None:
-        """See `supervise`."""
+        """Fork the children, and keep them running until a signal ends the gateway.
+
+        Raises:
+            StartError: a worker must not, or can't, start; or (`CrashLoop`) it does not stay.
+        """
         with self._signals():
             for place in self._places:
                 self._start(place)
@@ -235,7 +239,7 @@ class _Supervisor:
             on_ready()
 
     def _reap(self) -> None:
-        """Take leave of whoever has ended; as process 1 of a container, of others' children too."""
+        """Reap the children that have ended; as process 1 of a container, also others' children."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -86,9 +86,9 @@ _log = structlog.get_logger("worker")
 class Worker:
     """One gateway in this process: `start` it, and `stop` it however far it came.
 
-    `folder` is the run folder of the supervisor of which this is a worker, called `name`: the
-    addresses are shared with the others, and where there is an ops process it reports to that.
-    `source` is where `settings` come from, to be read again. Whoever starts it watches the `tasks`.
+    `folder` is the run folder of the supervisor, which calls this worker `name`: the workers share
+    their addresses, and report to the ops process if there is one. `source` is where `settings`
+    come from, to be read again. The caller of `start` watches the `tasks`.
     """
 
     def __init__(
@@ -362,7 +362,7 @@ class Worker:
             self._tasks.spawn(self._directory.reload_all(), nothing_to_undo)
 
     def _link_is_back(self) -> None:
-        """Redis was away: so may be what it was told, and this gateway's lease."""
+        """Redis was away: writes may be lost, and this gateway's lease may have ended."""
         self._hub.heal()
         self._tasks.spawn(self._presence.renew(), nothing_to_undo)
         self._tasks.spawn(self._rooms.keep(), nothing_to_undo)  # it may have come back older
