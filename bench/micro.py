@@ -99,6 +99,7 @@ def in_memory() -> dict[str, float]:
         "seal: 200 bytes": lambda: sender.seal(*place, BODY, now_ms),
         "open: 200 bytes": lambda: sender.open(*place, sealed),
         "record: encode and seal": lambda: records.make(APP, message, CONVERSATION),
+        "answer: ok to a send": lambda: codec.encode_ok(7, frames.Accepted(b"\1" * 16, now_ms)),
         "push: around an opened message": lambda: framed(
             Payload(codec.push_bytes(7, now_ms, inner))
         ),

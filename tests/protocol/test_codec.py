@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import codec, codes
-from protocol.frames import ClientFrame, Message, Ping, Push, Send, ServerFrame
+from protocol.frames import ClientFrame, Message, Ok, Ping, Push, Send, ServerFrame
 from tests.protocol import strategies as frames
 from tests.protocol import vectors
 
@@ -24,6 +24,12 @@ GOLDEN_ITEMS: Final[list[list[Any]]] = list(
     }.values()
 )
 """One canonical frame of each type, as an untyped list."""
+ANSWERED: Final = [
+    vector
+    for vector in vectors.load("golden")
+    if vector["frame"] == "ok" and vector["fields"]["result"] and "canonical" not in vector
+]
+"""What says something to a request."""
 
 
 def _accepts_or_refuses(data: bytes) -> None:
@@ -165,6 +171,28 @@ def test_no_error_text_tells_a_value_of_one_wrong_field(golden: list[Any]) -> No
             spoilt = data.replace(TEXT.encode(), TEXT.encode()[:-1] + b"\xff")  # not UTF-8
             assert TEXT[:-1] not in _told_of(spoilt)
     assert errors >= len(golden) - 1
+
+
+@pytest.mark.parametrize("vector", ANSWERED, ids=lambda vector: vector["name"])
+def test_no_error_text_tells_a_value_of_an_answer(vector: dict[str, Any]) -> None:
+    """HP-4.2-4: each field of each answer in turn, and what is not UTF-8."""
+    request = vectors.REQUESTS[vector["request"]]
+    answer = msgpack.unpackb(vectors.expand(vector["hex"]), strict_map_key=False)[2]
+    errors = 0
+    for at in range(len(answer)):
+        for wrong in (TEXT * 30, TEXT.encode(), NUMBER * 16, -NUMBER, [TEXT], {TEXT: NUMBER}):
+            data = msgpack.packb([3, 5, [*answer[:at], wrong, *answer[at + 1 :]]])
+            for hostile in (data, data.replace(TEXT.encode(), TEXT.encode()[:-1] + b"\xff")):
+                try:
+                    ok = codec.decode_server(hostile)
+                    assert isinstance(ok, Ok)
+                    codec.decode_answer(request, ok)
+                except codec.InvalidField as error:
+                    errors += 1
+                    assert error.__suppress_context__
+                    _assert_tells_no_value(f"{error} {error!r} {error.__cause__!r}")
+                    assert TEXT[:-1] not in str(error)
+    assert errors >= len(answer)
 
 
 @pytest.mark.parametrize(
