@@ -70,8 +70,8 @@ class ProtocolError(ClientError):
 
     def __init__(self, request: str, reason: str) -> None:
         super().__init__(
-            f"{reason}; the {request} was done, but its answer can't be read: "
-            "use an SDK and a gateway of releases that fit together"
+            f"{reason}; the request was done, but its answer can't be read: "
+            "use releases of the SDK and the gateway that fit together"
         )
         self.request = request
         self.reason = reason
