@@ -257,7 +257,7 @@ class RunningWorker:
         """Let time pass, and have the gateway do at once what is due by then."""
         assert self.clock is not None
         self.clock.advance(seconds)
-        self.inside.turn_wheel(self.clock.steady)
+        self.inside.wheel.advance(self.clock.steady)
 
     @contextlib.asynccontextmanager
     async def client(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 from gateway.chat.chat import Chat
@@ -22,6 +22,7 @@ from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
 from gateway.net.origins import Origins
+from gateway.net.websocket import WebSocketConnection
 from gateway.redis.link import Link
 from gateway.redis.subscriber import Subscriber
 from gateway.runtime.report import Reporter
@@ -35,6 +36,7 @@ from gateway.store.groups import GroupStore
 from gateway.store.headcount import Headcount
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
+from gateway.wheel import Wheel
 
 
 class Inside:
@@ -58,6 +60,16 @@ class Inside:
         """The authenticated sessions: all, or those of `user`."""
         sessions = [each for each in self.hub.sessions() if isinstance(each, Session)]
         return [each for each in sessions if user in (None, each.user)]
+
+    def connections(self, user: str) -> list[WebSocketConnection]:
+        """The gateway's ends of a user's connections."""
+        found = self.listener._connections
+        return [each for each in found if each.session is not None and each.session.user == user]
+
+    def connection(self, user: str) -> WebSocketConnection:
+        """The gateway's end of a user's only connection."""
+        (found,) = self.connections(user)
+        return found
 
     @property
     def chores(self) -> dict[str, asyncio.Task[None]]:
@@ -87,17 +99,24 @@ class Inside:
         """Everything that Redis was asked until now is done."""
         await self.link.call("PING")
 
-    def turn_wheel(self, now: float) -> None:
-        """Do what is due by `now`, on the steady clock."""
-        self._worker._wheel.advance(now)
+    @contextlib.contextmanager
+    def losing(self, lost: Callable[[bytes, bytes], bool]) -> Iterator[None]:
+        """What Redis publishes meanwhile does not come here, where `lost(channel, payload)`."""
+        heard = self.hub.heard  # which is asked first
+        with mock.patch.object(self.hub, "heard", lambda *said: lost(*said) or heard(*said)):
+            yield
 
     @contextlib.contextmanager
-    def deaf(self) -> Iterator[None]:
-        """What Redis publishes of users, rooms and presence meanwhile is lost to this worker."""
-        with contextlib.ExitStack() as stack:
-            for part in (self.hub, self.rooms, self.presence):
-                stack.enter_context(mock.patch.object(part, "heard", lambda *_: True))
-            yield
+    def deaf(self) -> Iterator[list[bytes]]:
+        """Nothing that Redis publishes meanwhile comes here; gives what was missed so far."""
+        missed: list[bytes] = []
+
+        def miss(_: bytes, payload: bytes) -> bool:
+            missed.append(payload)
+            return True
+
+        with self.losing(miss):
+            yield missed
 
     @contextlib.contextmanager
     def cut_off(self) -> Iterator[None]:
@@ -136,6 +155,11 @@ class Inside:
     def presence(self) -> PresenceHub:
         """The sessions that watch each user."""
         return self._worker._presence
+
+    @property
+    def wheel(self) -> Wheel:
+        """What is due when, on the steady clock."""
+        return self._worker._wheel
 
     @property
     def link(self) -> Link:

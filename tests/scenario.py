@@ -106,7 +106,7 @@ async def everything(running: RunningWorker) -> None:
             await admin.change_app(running.app.id, "tier", "enterprise", now)
             await admin.revoke(running.app.id, "dan", now + 1000)
             await admin.kick(running.app.id, "eve")
-        await running.worker._sweeper.sweep()
+        await running.inside.sweep()
         assert await ann.send("bob", "last")
         await _get(to_bob, "last")
 

@@ -96,6 +96,10 @@ class Hub:
         self._topics: dict[bytes, _Topic] = {}
         self._healing: set[asyncio.Task[None]] = set()
 
+    def __len__(self) -> int:
+        """How many users have sessions here."""
+        return len(self._topics)
+
     def join(self, session: HubSession) -> asyncio.Future[None]:
         """Tell `session` what happens to its user; done once Redis has confirmed the channel."""
         channel = self._inboxes.channel(session.app_id, session.user)

@@ -91,6 +91,15 @@ class RoomHub:
         self._of: dict[str, dict[str, Room]] = {}  # session id, room id
         self._turns = Turns()
 
+    def __len__(self) -> int:
+        """How many rooms have sessions here."""
+        return len(self._rooms)
+
+    @property
+    def seats(self) -> int:
+        """How many seats the sessions here have."""
+        return sum(len(rooms) for rooms in self._of.values())
+
     # -- seats -----------------------------------------------------------------------------------
 
     def rooms_of(self, session_id: str) -> frozenset[str]:

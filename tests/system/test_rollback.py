@@ -126,7 +126,7 @@ async def test_a_live_session_trusts_no_number_until_it_was_checked(settings: Se
                 push = await bob.expect(frames.Push)
                 assert push.seq == seq
             cursor = frames.Cursor(bob.connected.cursor.epoch, push.ms, push.seq)
-            link, subscriber = here.worker._link, here.worker._subscriber
+            link, subscriber = here.inside.link, here.inside.subscriber
             assert isinstance(link, NodeLink)
             gate, greet = asyncio.Event(), link._greet
 

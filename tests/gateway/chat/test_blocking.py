@@ -8,6 +8,7 @@ import pytest
 
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
+from gateway.redis.scripts import SCRIPTS
 from gateway.store import blocks as blocks_module
 from gateway.store.blocks import BlockStore
 from protocol import codes, frames
@@ -49,7 +50,7 @@ def code(answer: frames.Ok | frames.Error) -> int:
 
 async def tops(worker: RunningWorker, *users: str) -> list[int]:
     """The last number of each user's inbox."""
-    link, keys = worker.worker._link, worker.worker._services.inboxes._keys
+    link, keys = worker.inside.link, worker.inside.keys
     found = [await link.call("HGET", keys.user(worker.app.id, u).meta, "q") for u in users]
     return [int(top or 0) for top in found]
 
@@ -108,24 +109,19 @@ async def test_nothing_else_changes(two: Two) -> None:
             assert (await alice.until(frames.Push)).message.body == b"stored before"
 
 
-async def test_a_word_that_was_missed_is_found_by_the_regular_check(
-    two: Two, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_word_that_was_missed_is_found_by_the_regular_check(two: Two) -> None:
     """HP-18.2-3, HP-18.2-4: pub/sub may drop it; a minute later it holds all the same."""
     one, other = two
     async with one.client("alice") as alice, other.client("mallory") as mallory:
         for kind, blocked in ((frames.Block, True), (frames.Unblock, False)):
-            with monkeypatch.context() as patch:
-                patch.setattr(other.worker._hub, "heard", lambda channel, payload: None)
+            with other.inside.deaf():
                 await done(alice, kind, "mallory")
                 assert (code(await mallory.say("alice", "x")) == 0) is blocked, "it was missed"
             other.pass_time(31)
             await until_blocked(mallory, "alice", blocked)
 
 
-async def test_a_hole_in_the_words_is_found_by_the_next(
-    two: Two, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hole_in_the_words_is_found_by_the_next(two: Two) -> None:
     """HP-18.2-3: without waiting for the regular check."""
     one, other = two
     async with (
@@ -133,8 +129,7 @@ async def test_a_hole_in_the_words_is_found_by_the_next(
         one.client("bob") as bob,
         other.client("mallory") as mallory,
     ):
-        with monkeypatch.context() as patch:
-            patch.setattr(other.worker._hub, "heard", lambda channel, payload: None)
+        with other.inside.deaf():
             await done(alice, frames.Block, "mallory")
             await mallory.say("nobody", "a round trip, so that the word was dropped")
         await done(bob, frames.Block, "mallory")
@@ -153,8 +148,7 @@ async def test_a_reading_that_fails_is_made_up_for(
         raise Unavailable("away")
 
     async with one.client("alice") as alice, other.client("mallory") as mallory:
-        with monkeypatch.context() as patch:
-            patch.setattr(other.worker._hub, "heard", lambda channel, payload: None)
+        with other.inside.deaf(), monkeypatch.context() as patch:
             patch.setattr(BlockStore, "blocked_by", away)
             await done(alice, frames.Block, "mallory")
             other.pass_time(31)
@@ -220,11 +214,11 @@ async def test_while_the_store_is_away_nothing_is_promised(
 ) -> None:
     """HP-18.2-2: no ok before both halves are written."""
     async with running.client("alice") as alice:
-        link = running.worker._link
+        link = running.inside.link
         whole = link.run
 
         def cut(script: object, *arguments: object, **options: object) -> object:
-            if script is blocks_module._BLOCKED_BY:
+            if script is SCRIPTS["blocked_by"]:
                 raise Unavailable("away")
             return whole(script, *arguments, **options)  # type: ignore[arg-type]
 

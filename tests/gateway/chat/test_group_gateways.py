@@ -10,9 +10,28 @@ import redis
 
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
+from gateway.redis.scripts import SCRIPTS, Script
 from tests.gateway.chat.grouping import created, done, read, refused, said
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock
+from tests.harness import FakeClock, RunningWorker
+
+
+async def away(*_: Any, **__: Any) -> int:
+    """As a call that Redis never got."""
+    raise Unavailable("test")
+
+
+def tells_nobody(one: RunningWorker, patch: pytest.MonkeyPatch) -> None:
+    """From now on this gateway changes groups, and dies each time before it tells anybody."""
+    run = one.inside.link.run
+
+    def cut(script: Script, *arguments: Any, **options: Any) -> asyncio.Future[Any]:
+        if script is SCRIPTS["group_member"]:
+            return asyncio.ensure_future(away())
+        return run(script, *arguments, **options)
+
+    patch.setattr(one.inside.link, "run", cut)
+    patch.setattr(one.inside.inboxes, "deliver_to", lambda *_, **__: asyncio.ensure_future(away()))
 
 
 async def test_a_repeated_send_adds_nothing(settings: Settings, clock: FakeClock) -> None:
@@ -75,8 +94,8 @@ async def test_a_message_that_was_under_way_does_not_reach_who_was_removed(
     ):
         group = await created(alice, "bob", "carol")
         assert await said(other, group, "before") == "ok"
-        chat = two.worker._services.chat.groups
-        deliver, stalled = chat._inboxes.deliver_to, asyncio.Event()
+        inboxes = two.inside.inboxes
+        deliver, stalled = inboxes.deliver_to, asyncio.Event()
         gone_on = asyncio.Event()
 
         def stall(*arguments: Any, **options: Any) -> asyncio.Future[int]:
@@ -87,7 +106,7 @@ async def test_a_message_that_was_under_way_does_not_reach_who_was_removed(
 
             return asyncio.ensure_future(later())
 
-        monkeypatch.setattr(chat._inboxes, "deliver_to", stall)
+        monkeypatch.setattr(inboxes, "deliver_to", stall)
         sending = asyncio.create_task(said(other, group, "late"))
         await stalled.wait()
         monkeypatch.undo()
@@ -109,11 +128,10 @@ async def test_a_notice_whose_gateway_died_is_delivered_before_the_next_message(
     async with two_workers(settings, clock) as (one, two):
         async with one.client("alice") as alice:
             group = await created(alice, "bob")
-            store = one.worker._services.chat.groups._groups
-            monkeypatch.setattr(store, "_tell", lambda *_: None)
-            await done(alice, "rename", group, "crew")
-            await done(alice, "remove", group, ["bob"])
-            await done(alice, "add", group, ["carol"])
+            tells_nobody(one, monkeypatch)
+            assert await refused(alice, "rename", group, "crew") == "unavailable"
+            assert await refused(alice, "remove", group, ["bob"]) == "unavailable"
+            assert await refused(alice, "add", group, ["carol"]) == "unavailable"
         async with two.client("alice", "d2") as other, two.client("carol") as carol:
             assert await said(other, group, "hello") == "ok"
             assert await read(carol) == ["added alice carol crew", "hello"]
@@ -134,15 +152,14 @@ async def test_the_sweeper_tells_what_a_dead_gateway_did_not(
     """HP-11.3-2: in a group that nobody sends to, too; and then it owes nothing."""
     async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
         group = await created(alice, "bob")
-        store = one.worker._services.chat.groups._groups
-        monkeypatch.setattr(store, "_tell", lambda *_: None)
-        await done(alice, "rename", group, "crew")
+        tells_nobody(one, monkeypatch)
+        assert await refused(alice, "rename", group, "crew") == "unavailable"
         clock.advance(14)
-        await two.worker._sweeper.sweep()
+        await two.inside.sweep()
         async with two.client("bob") as bob:
             assert len(await read(bob)) == 1
             clock.advance(2)
-            await two.worker._sweeper.sweep()
+            await two.inside.sweep()
             assert await read(bob) == ["renamed alice crew"]
         with redis.Redis.from_url(settings.redis_url) as client:
             assert not list(client.scan_iter("*grpnews*"))
@@ -154,15 +171,11 @@ async def test_a_change_that_could_not_be_told_is_unavailable_and_then_done(
     """HP-11.3-2, HP-11.3-3: no ok before all are told; the repeat is ok, whoever told them."""
     async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
         group = await created(alice, "bob")
-
-        def away(*_: Any, **__: Any) -> asyncio.Future[int]:
-            failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            failed.set_exception(Unavailable("test"))
-            return failed
-
-        inboxes = one.worker._services.inboxes
+        inboxes = one.inside.inboxes
         for name, by_another in (("crew", False), ("gang", True)):
-            monkeypatch.setattr(inboxes, "deliver_to", away)
+            monkeypatch.setattr(
+                inboxes, "deliver_to", lambda *_, **__: asyncio.ensure_future(away())
+            )
             assert await refused(alice, "rename", group, name) == "unavailable"
             monkeypatch.undo()
             if by_another:

@@ -121,17 +121,17 @@ async def test_history_ends_with_the_tiers_time(gateway: RunningWorker) -> None:
         await send(alice, f"g:{group}", "short", ttl=5)
         await said(alice, group, "young")
     clock.advance(5)
-    await gateway.worker._sweeper.sweep()
+    await gateway.inside.sweep()
     clock.advance(3 * DAY - 6.001)
     async with gateway.client("alice") as alice:
         assert (await page(alice, f"g:{group}"))[0] == ["young", "old"]
         clock.advance(0.001)
         assert (await page(alice, f"g:{group}"))[0] == ["young"]
         assert old in dump(gateway)
-        await gateway.worker._sweeper.sweep()
+        await gateway.inside.sweep()
         assert old not in dump(gateway)
         clock.advance(1.001)  # "short" took the millisecond before "young" (HP-14.1-2)
-        await gateway.worker._sweeper.sweep()
+        await gateway.inside.sweep()
         with redis.Redis.from_url(gateway.redis_url) as store:
             assert [key for key in store.scan_iter() if b":log" in key] == []
             due = Keys("sg").group(gateway.app.id, group)
@@ -157,7 +157,7 @@ async def test_changes_of_the_app_reach_its_logs(running: RunningWorker, what: s
             await admin.change_app(running.app.id, "tier", "free", clock.ms)
         else:
             await admin.delete_app(running.app.id)
-    await running.worker._sweeper.sweep()
+    await running.inside.sweep()
     with redis.Redis.from_url(running.redis_url) as store:
         assert [key for key in store.scan_iter() if b":log" in key] == []
 

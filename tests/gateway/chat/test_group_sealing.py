@@ -49,7 +49,7 @@ async def test_a_record_of_a_group_opens_in_its_own_app_only(
     running: RunningWorker, clock: FakeClock
 ) -> None:
     """G6: any inbox of the app, as members come and go; not with another app's name or id."""
-    records = running.worker.framing.records
+    records = running.inside.records
     message = frames.Message(bytes(16), "alice", "g:" + "0" * 32, clock.ms, "text", b"x")
     record = records.make(running.app, message, message.to)
     assert records.open(running.app, "anyone", record) == codec.encode(message)

@@ -67,7 +67,7 @@ async def test_it_is_kept_nowhere_and_sealed_on_its_way(
     async with gateway.client("alice") as alice, gateway.client("bob") as bob:
         group = await created(alice, "bob")
         await bob.until(frames.Push)
-        channel = gateway.worker._services.inboxes.channel(gateway.app.id, "bob")
+        channel = gateway.inside.inboxes.channel(gateway.app.id, "bob")
         with redis.Redis.from_url(store_url) as store, store.pubsub() as pubsub:
             pubsub.ssubscribe(channel)
             pubsub.parse_response()
@@ -144,7 +144,7 @@ async def test_a_signal_that_was_under_way_does_not_reach_who_was_removed(
         two.client("carol") as carol,
     ):
         group = await created(alice, "bob", "carol")
-        groups = two.worker._services.chat.groups._groups
+        groups = two.inside.groups
         signal, stalled, go_on = groups.signal, asyncio.Event(), asyncio.Event()
 
         async def stall(*arguments: Any) -> None:
@@ -179,7 +179,7 @@ async def test_a_group_signal_costs_one_seal_and_one_call_a_bucket(
         for at in range(100, 999, 100):
             await done(alice, "add", group, users[at : at + 100])
         online = [await stack.enter_async_context(running.client(user)) for user in users[:40]]
-        link, sealer = running.worker._link, running.worker.framing.records._sealer
+        link, sealer = running.inside.link, running.inside.sealer
         counts = {"run": 0, "seal": 0, "open": 0}
 
         def counting(target: Any, name: str) -> None:
@@ -211,7 +211,7 @@ async def test_a_signal_that_is_moved_to_another_group_is_not_shown(
     gateway: RunningWorker,
 ) -> None:
     """G7: it opens as one of the group that it was sealed for, and as no other's."""
-    records, app = gateway.worker.framing.records, gateway.app
+    records, app = gateway.inside.records, gateway.app
     told = Signaled("alice", "g:" + "1" * 32, "typing", b"")
     record = records.relay(app, told.to, told, 1_767_323_045_678)
     payload = records.relayed(app, "a channel", record, "1" * 32)
@@ -234,12 +234,9 @@ async def test_group_signals_count_with_the_others(gateway: RunningWorker) -> No
         assert await refusal(alice, Signal(f"g:{group}", "x", b"")) == "rate_limited"
 
 
-async def test_while_the_store_is_away_it_is_said_to_be_lost(
-    gateway: RunningWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_while_the_store_is_away_it_is_said_to_be_lost(gateway: RunningWorker) -> None:
     """HP-16.1-3, G5: unavailable, with id 0."""
     async with gateway.client("alice") as alice:
         group = await created(alice, "bob")
-        monkeypatch.setattr(gateway.worker._link, "up", False)
-        assert await refusal(alice, Signal(f"g:{group}", "x", b"")) == "unavailable"
-        monkeypatch.undo()
+        with gateway.inside.cut_off():
+            assert await refusal(alice, Signal(f"g:{group}", "x", b"")) == "unavailable"

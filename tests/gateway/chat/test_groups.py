@@ -144,7 +144,7 @@ async def test_deleting_an_app_purges_its_groups(running: RunningWorker, store: 
         await created(alice, "bob", name="two")
     async with running.admin() as admin:
         await admin.delete_app(running.app.id)
-    await running.worker._sweeper.sweep()
+    await running.inside.sweep()
     left = [key for pattern in ("*grp*", "*due") for key in store.scan_iter(pattern)]
     assert left == []
 
@@ -163,7 +163,7 @@ async def test_a_burst_is_one_question_and_one_call_a_bucket(
         for at in range(100, 999, 100):
             await done(alice, "add", group, users[at : at + 100])
         online = [await stack.enter_async_context(running.client(user)) for user in users[:40]]
-        link, calls = running.worker._link, 0
+        link, calls = running.inside.link, 0
         run = link.run
 
         def counted(*arguments: Any, **options: Any) -> Any:
@@ -172,7 +172,7 @@ async def test_a_burst_is_one_question_and_one_call_a_bucket(
             return run(*arguments, **options)
 
         opened = 0
-        sealer = running.worker.framing.records._sealer
+        sealer = running.inside.sealer
         open_ = sealer.open
 
         def counted_open(*arguments: Any) -> bytes:

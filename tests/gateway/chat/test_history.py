@@ -152,11 +152,11 @@ async def test_history_ends_with_the_tiers_time(running: RunningWorker) -> None:
         assert (await page(bob, "alice", after=Place(0, 0)))[0] == ["young"]
         assert (await page(bob, "alice", before=places[0]))[0] == []
     assert old in dump(running)
-    await running.worker._sweeper.sweep()
+    await running.inside.sweep()
     assert old not in dump(running)
     assert len(set(records(running))) == 1
     running.clock.advance(1)
-    await running.worker._sweeper.sweep()
+    await running.inside.sweep()
     with redis.Redis.from_url(running.redis_url) as store:
         assert [key for key in store.scan_iter() if b":log" in key] == []
 
@@ -190,7 +190,7 @@ async def test_changes_of_the_app_reach_its_logs(running: RunningWorker, change:
             await admin.change_app(running.app.id, "tier", "free", running.clock.ms)
         else:
             await admin.delete_app(running.app.id)
-    await running.worker._sweeper.sweep()
+    await running.inside.sweep()
     assert records(running) == []
     with redis.Redis.from_url(running.redis_url) as store:
         left = [key for key in store.scan_iter() if b":log" in key or key.endswith(b":ttl")]

@@ -25,8 +25,8 @@ FREE = TIERS["free"]
 
 async def idle(running: RunningWorker) -> None:
     """Wait until the last session of a gateway has given its buckets back, and told the store."""
-    await until(lambda: len(running.worker._services.limits) == 0)
-    await running.worker._link.call("PING")
+    await until(lambda: len(running.inside.limits) == 0)
+    await running.inside.saved()
 
 
 async def test_a_session_gets_its_burst_and_then_its_rate(
@@ -46,7 +46,7 @@ async def test_a_session_gets_its_burst_and_then_its_rate(
         async with running.client("alice", "d1") as again:
             assert again.connected.cursor.seq == 0
             await again.send(frames.Ack(0))
-            top = await running.worker._services.inboxes.check(
+            top = await running.inside.inboxes.check(
                 Reader(running.app.id, "sink", "none", ""), again.connected.cursor, 0, clock.ms
             )
             assert top.top == 501
@@ -88,7 +88,7 @@ async def test_other_requests_take_from_the_sessions_bucket_only(
         assert (refused.id, refused.code) == (7, codes.RATE_LIMITED.number)
         await client.send(frames.Renew(8, running.token("alice")))
         assert (await client.until(frames.Ok)).id == 8
-        bucket = running.worker._services.limits._buckets[running.app.id, "alice"]
+        bucket = running.inside.limits._buckets[running.app.id, "alice"]
         assert bucket.taken == 2
 
 
@@ -103,7 +103,7 @@ async def test_a_change_of_tier_counts_for_the_next_request(
     ):
         await blast(client, 501)
         await admin.change_app(running.app.id, "tier", "pro", clock.ms)
-        directory = running.worker._directory
+        directory = running.inside.directory
         await until(lambda: directory.known(running.app.id).tier is TIERS["pro"])
         assert counted(await blast(client, 1)) == Counter(session=1)
         running.pass_time(1)
@@ -119,7 +119,7 @@ async def test_connecting_again_gives_no_tokens_of_the_user(
         for count in (300, 333, 400, 100):
             async with running.client("alice") as client:
                 total += counted(await blast(client, count))
-            await until(lambda: len(running.worker._services.limits) == 0)
+            await until(lambda: len(running.inside.limits) == 0)
         assert total == Counter(ok=1000, user=133)
         async with running.client("bob") as other:
             assert counted(await blast(other, 10)) == Counter(ok=10)
@@ -133,7 +133,7 @@ async def test_connecting_to_another_gateway_gives_no_tokens_either(
         for _ in range(2):
             async with one.client("alice") as client:
                 assert counted(await blast(client, 500)) == Counter(ok=500)
-            await until(lambda: len(one.worker._services.limits) == 0)
+            await until(lambda: len(one.inside.limits) == 0)
         async with two.client("alice") as client:
             assert counted(await blast(client, 20)) == Counter(user=20)
             two.pass_time(0.5)
@@ -163,7 +163,7 @@ async def test_two_gateways_together_keep_to_the_bound(
         for worker in (one, two):
             async with worker.client("alice", "d3") as client:
                 accepted += counted(await blast(client, 150))["ok"]
-                bucket = worker.worker._services.limits._buckets[worker.app.id, "alice"]
+                bucket = worker.inside.limits._buckets[worker.app.id, "alice"]
                 bucket.report()
             await idle(worker)
         assert accepted == FREE.user.per_s
@@ -209,7 +209,7 @@ async def test_no_message_waits_for_the_shared_buckets(
 
 async def test_a_session_gives_its_buckets_back(running: RunningWorker) -> None:
     """G9: also one that was refused while it connected."""
-    limits = running.worker._services.limits
+    limits = running.inside.limits
     async with running.client("alice", "d1"), running.client("alice", "d2"):
         assert len(limits) == 2
     async with RawClient.open(running.url) as client:
@@ -222,7 +222,7 @@ async def test_a_session_that_sent_nothing_has_nothing_to_tell(
     running: RunningWorker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who only connects and leaves costs the store one question, and no report."""
-    limits, told = running.worker._services.limits, []
+    limits, told = running.inside.limits, []
     spend = RateStore.spend
 
     def counting(
@@ -244,9 +244,9 @@ class Copies:
     """Copies of one user's bucket, as gateways have them, on one real store."""
 
     def __init__(self, running: RunningWorker, clock: FakeClock, count: int, rate: Rate) -> None:
-        rates = running.worker._services.limits._rates
+        rates = running.inside.limits._rates
         self.clock = clock
-        self.link = running.worker._link
+        self.link = running.inside.link
         self.copies = [
             Limits(rates, clock.clock()).hold(running.app.id, "alice", rate) for _ in range(count)
         ]

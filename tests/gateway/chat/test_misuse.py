@@ -69,16 +69,15 @@ async def test_a_block_is_no_wall_in_a_group(running: RunningWorker) -> None:
     ids=lambda frame: type(frame).__name__,
 )
 async def test_without_a_store_every_request_is_put_off(
-    running: RunningWorker, monkeypatch: pytest.MonkeyPatch, request_: ClientFrame
+    running: RunningWorker, request_: ClientFrame
 ) -> None:
     """HP-4.6-1, HP-7.1-6: one answer, unavailable with `retry_after`; then the session goes on."""
     async with running.client("alice") as alice:
-        monkeypatch.setattr(running.worker._link, "up", False)
-        await alice.send(request_)
-        error = await alice.expect(frames.Error)
-        assert (error.id, error.code) == (7, codes.UNAVAILABLE.number)
-        assert error.retry_after
-        monkeypatch.undo()
+        with running.inside.cut_off():
+            await alice.send(request_)
+            error = await alice.expect(frames.Error)
+            assert (error.id, error.code) == (7, codes.UNAVAILABLE.number)
+            assert error.retry_after
         assert isinstance(await alice.say("bob", "again"), frames.Ok)
 
 
@@ -118,7 +117,7 @@ async def test_a_store_that_says_nothing_keeps_nobody_waiting(
                 assert (error.id, error.code) == (1, codes.UNAVAILABLE.number)
             finally:
                 os.kill(store.pid, signal.SIGCONT)
-            await until(lambda: running.worker._link.up)
+            await until(lambda: running.inside.link.up)
             answer = await alice.say("bob", "hi", "c1")
             assert isinstance(answer, frames.Ok)
 

@@ -95,7 +95,7 @@ async def test_options_to_a_group_reach_its_members(running: RunningWorker) -> N
         assert told == frames.Extra((), b"r" * 16, expires)
     assert len(set(records(running))) == 2
     running.clock.advance(5)
-    await running.worker._sweeper.sweep()
+    await running.inside.sweep()
     assert len(set(records(running))) == 1
     async with running.client("bob", "late") as bob:
         assert (await bob.expect(frames.Push)).seq == 1
@@ -171,7 +171,7 @@ async def test_a_cursor_behind_what_ended_is_good(running: RunningWorker, swept:
         running.clock.advance(5)
         await alice.say("bob", "last")
     if swept:
-        await running.worker._sweeper.sweep()
+        await running.inside.sweep()
     async with running.client("bob", "d") as bob:
         assert bob.connected.lost == (1, 1)
         cursor = bob.connected.cursor
@@ -194,7 +194,7 @@ async def test_ended_messages_at_both_ends_of_an_inbox(running: RunningWorker, s
             await send(alice, "bob", text, ttl=5)
     running.clock.advance(6)  # of messages of one millisecond, each has a later `time`
     if swept:
-        await running.worker._sweeper.sweep()
+        await running.inside.sweep()
     async with running.client("bob", "d1") as bob:
         assert bob.connected.lost == (1, 2)
         assert bob.connected.cursor.seq == 2
@@ -219,7 +219,7 @@ async def test_a_cursor_on_an_ended_message_is_still_good(running: RunningWorker
         pushes = [await bob.expect(frames.Push) for _ in range(3)]
         epoch = bob.connected.cursor.epoch
     running.clock.advance(5)
-    await running.worker._sweeper.sweep()
+    await running.inside.sweep()
     cursor = frames.Cursor(epoch, pushes[1].ms, 2)
     async with running.client("bob", "d2", cursor=cursor) as other:
         assert (other.connected.resumed, other.connected.cursor) == (True, cursor)
@@ -257,10 +257,10 @@ async def test_the_bytes_of_an_ended_message_go(running: RunningWorker, others: 
             await alice.say("bob", f"after {number}")
     kept = sorted(records(running))
     assert dump(running).count(ended) == 3
-    await running.worker._sweeper.sweep()
+    await running.inside.sweep()
     assert sorted(records(running)) == kept  # not before its time
     running.clock.advance(5)
-    assert await running.worker._sweeper.sweep() == 3
+    assert await running.inside.sweep() == 3
     assert ended not in dump(running)
     assert sorted(records(running)) == [each for each in kept if each != ended]
     async with running.client("alice", "d2") as alice:
@@ -308,10 +308,10 @@ async def test_sweeping_leaves_other_ends_as_they_are(running: RunningWorker) ->
         running.clock.advance(1)
         await send(alice, "bob", "ten", ttl=9)
         running.clock.advance(4)
-        await running.worker._sweeper.sweep()
+        await running.inside.sweep()
         async with running.admin() as admin:
             await admin.change_app(running.app.id, "tier", "basic", running.clock.ms)
-        await running.worker._sweeper.sweep()
+        await running.inside.sweep()
         assert len(set(records(running))) == 1
         running.clock.advance(4.999)
         async with running.client("bob", "early") as bob:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -68,12 +68,12 @@ async def told(client: RawClient, *gateways: RunningWorker, seconds: float = 0.3
 async def settled(*gateways: RunningWorker) -> None:
     """What is to be read is read."""
     for gateway in gateways:
-        await gateway.worker._link.call("PING")
+        await gateway.inside.saved()
         await until(partial(_has_read, gateway))
 
 
 def _has_read(gateway: RunningWorker) -> bool:
-    return gateway.worker._presence._reading is None
+    return gateway.inside.presence.idle
 
 
 async def nothing_for(client: RawClient, gateway: RunningWorker, seconds: float) -> None:
@@ -153,7 +153,7 @@ async def test_a_status_is_sealed(running: RunningWorker, store: Any) -> None:
     """HP-20.1-5, G7: neither a key nor the channel has it in the clear."""
     async with running.client("alice") as alice, running.client("bob") as bob:
         await ask(alice, PresenceSubscribe, ("bob",), 60)
-        channel = running.worker._presence._store.channel(running.app.id, "bob")
+        channel = running.inside.keys.presence_channel(running.app.id, "bob")
         with store.pubsub() as pubsub:
             pubsub.ssubscribe(channel)
             pubsub.parse_response()
@@ -175,9 +175,9 @@ async def test_who_is_back_within_the_time_was_never_gone(running: RunningWorker
             some = tuple(users[start : start + 100])
             found = await states(watcher, PresenceSubscribe, some, 600)
             assert {each.state for each in found} == {"online"}
-        for session in list(running.worker._hub.sessions()):
+        for session in running.inside.sessions():
             if session.user != "watcher":
-                cast("Session", session).close(codes.GOING_AWAY)
+                session.close(codes.GOING_AWAY)
         running.pass_time(AWAY_S - 1)
         assert {each.state for each in await states(watcher, PresenceGet, tuple(users[:100]))} == {
             "offline"
@@ -201,7 +201,7 @@ async def test_a_drain_is_told_to_nobody(settings: Settings, clock: FakeClock) -
         draining = asyncio.create_task(two.worker.stop())
         goaway = await bob.until(frames.Goaway)
         await draining
-        await one.worker._presence.renew()
+        await one.inside.renew_presence()
         one.pass_time(goaway.reconnect_in + 1)
         await stack.enter_async_context(three.client("bob"))
         await nothing_for(alice, one, 3 * AWAY_S)
@@ -249,13 +249,13 @@ async def test_a_subscription_ends(running: RunningWorker) -> None:
             running.pass_time(20)
             await ask(bob, PresenceSet, "online")
             await nothing_for(alice, running, 10)
-        assert running.worker._presence._topics == {}
+        assert len(running.inside.presence) == 0
         await states(alice, PresenceSubscribe, ("bob",), 60)
         for _ in range(2):
             await ask(alice, PresenceUnsubscribe, ("bob", "dave"))
         await ask(bob, PresenceSet, "away")
         await nothing_for(alice, running, 10)
-        assert running.worker._presence._watchers == {}
+        assert running.inside.presence.watchers == 0
 
 
 async def test_with_the_session_its_subscriptions_end(running: RunningWorker) -> None:
@@ -263,8 +263,8 @@ async def test_with_the_session_its_subscriptions_end(running: RunningWorker) ->
     async with running.client("bob") as bob:
         async with running.client("alice") as alice:
             await states(alice, PresenceSubscribe, ("bob",), 600)
-        hub = running.worker._presence
-        await until(lambda: not hub._watchers and not hub._topics)
+        hub = running.inside.presence
+        await until(lambda: (hub.watchers, len(hub)) == (0, 0))
         async with running.client("alice") as alice:
             await ask(bob, PresenceSet, "away")
             await nothing_for(alice, running, 10)
@@ -296,12 +296,9 @@ async def test_an_answer_fits_a_frame(running: RunningWorker) -> None:
     """HP-20.2-1, HP-2.3-3: also 100 users of the longest names with the longest texts."""
     users = tuple(f"{number:064}" for number in range(100))
     async with running.client("alice") as alice:
-        hub = running.worker._presence._store
-        app = running.app
         for user in users:
-            async with running.client(user):
-                sealed = running.worker.framing.statuses.seal(app, user, "\U0001f600" * 128, 1)
-                await hub.set(app.id, user, "d1", "away", sealed)
+            async with running.client(user) as client:
+                await ask(client, PresenceSet, "away", "\U0001f600" * 128)
         found = await states(alice, PresenceGet, users)
         assert {each.status for each in found} == {"\U0001f600" * 128}
         answer = frames.PresenceList(tuple(found))
@@ -329,7 +326,7 @@ async def test_misuse(running: RunningWorker, kind: Any, fields: tuple[Any, ...]
     """HP-20.2-6, HP-20.2-7, HP-9.1-1: one error with the request's id; the connection stays."""
     async with running.client("alice") as alice:
         assert await alice.refused(kind, *fields) is codes.INVALID_FIELD
-        assert running.worker._presence._topics == {}
+        assert len(running.inside.presence) == 0
         assert await states(alice, PresenceGet, ("bob", "alice", "bob")) == [
             UserPresence("bob", "offline", "", 0),
             UserPresence("alice", "online", "", 0),
@@ -384,15 +381,15 @@ async def test_who_does_not_keep_up_is_told_the_last_state(running: RunningWorke
     """HP-20.2-8, G9: what waits for a slow client is a state, not a list of changes."""
     async with running.client("alice") as alice, running.client("bob") as bob:
         await states(alice, PresenceSubscribe, ("bob",), 600)
-        session: Any = next(s for s in running.worker._hub.sessions() if s.user == "alice")
-        on_room, session_type = type(session).on_room, type(session)
+        (session,) = running.inside.sessions("alice")
+        on_room = Session.on_room
         slow = True
 
         def keeps_up(self: Any, frame: bytes, priority: int) -> bool:
             return not (slow and self is session) and on_room(self, frame, priority)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(session_type, "on_room", keeps_up)
+            patch.setattr(Session, "on_room", keeps_up)
             for status in "12345":
                 await ask(bob, PresenceSet, "online", status)
                 await nothing_for(alice, running, 10)
@@ -401,14 +398,11 @@ async def test_who_does_not_keep_up_is_told_the_last_state(running: RunningWorke
         await nothing_for(alice, running, 20)
 
 
-async def test_while_the_store_is_away(
-    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_while_the_store_is_away(running: RunningWorker) -> None:
     """HP-20.3-2: unavailable; a change that nobody heard is told after a while."""
     async with running.client("alice") as alice, running.client("bob") as bob:
         await states(alice, PresenceSubscribe, ("bob",), 600)
-        with monkeypatch.context() as away:
-            away.setattr(running.worker._link, "up", False)
+        with running.inside.cut_off():
             for kind, fields in (
                 (PresenceSet, ("away",)),
                 (PresenceSubscribe, (("carol",), 60)),
@@ -416,10 +410,8 @@ async def test_while_the_store_is_away(
             ):
                 assert await alice.refused(kind, *fields) is codes.UNAVAILABLE
             running.pass_time(31)  # the reading that comes now fails
-            hub = running.worker._presence
-            await until(lambda: hub._reading is None and not hub._due)
-        with monkeypatch.context() as deaf:
-            deaf.setattr(running.worker._presence, "heard", lambda *_: True)
+            await until(lambda: running.inside.presence.idle)
+        with running.inside.deaf():
             await ask(bob, PresenceSet, "away")
         assert running.clock is not None
         before = running.clock.now
@@ -431,18 +423,10 @@ async def test_after_a_pubsub_gap_all_is_read_anew(running: RunningWorker, store
     """HP-20.3-2: what happened while nobody listened is told at once when the channel is back."""
     async with running.client("alice") as alice, running.client("bob") as bob:
         await states(alice, PresenceSubscribe, ("bob",), 600)
-        hub = running.worker._presence
-        missed: list[bytes] = []
-
-        def miss(channel: bytes, payload: bytes) -> bool:
-            missed.append(payload)
-            return True
-
-        hub.heard, heard = miss, hub.heard  # type: ignore[method-assign]
-        await ask(bob, PresenceSet, "away")
-        # It comes on another connection than the answer: CI once saw it come later.
-        await until(lambda: bool(missed))
-        hub.heard = heard  # type: ignore[method-assign]
+        with running.inside.deaf() as missed:
+            await ask(bob, PresenceSet, "away")
+            # It comes on another connection than the answer: CI once saw it come later.
+            await until(lambda: missed)
         await nothing_for(alice, running, 1)
         assert running.clock is not None
         before, times = running.clock.now, running.inside.reconnects
@@ -453,7 +437,7 @@ async def test_after_a_pubsub_gap_all_is_read_anew(running: RunningWorker, store
 
 
 async def test_the_users_of_a_gateway_that_died(
-    settings: Settings, clock: FakeClock, store: Any, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, clock: FakeClock, store: Any
 ) -> None:
     """HP-20.3-1: its lease ends and its users are offline, but for who is elsewhere by then."""
     async with (
@@ -465,16 +449,15 @@ async def test_the_users_of_a_gateway_that_died(
             await stack.enter_async_context(two.client(user))
         await states(alice, PresenceSubscribe, ("bob", "carol"), 600)
         # Killed: nothing it would say reaches Redis any more.
-        monkeypatch.setattr(two.worker._link, "up", False)
+        stack.enter_context(two.inside.cut_off())
         for _ in range(5):
             clock.advance(RENEW_S)
-            await one.worker._presence.renew()
+            await one.inside.renew_presence()
         await stack.enter_async_context(one.client("carol"))
-        store.zrem("hp:sg:gateways", two.worker._services.gateway)  # as its end would
-        await one.worker._presence.renew()
+        store.zrem("hp:sg:gateways", two.worker.gateway)  # as its end would
+        await one.inside.renew_presence()
         assert (await told(alice, one)).user == "bob"
         await nothing_for(alice, one, 20)
-        monkeypatch.undo()
 
 
 @pytest.mark.parametrize("deleted", [False, True])
@@ -484,17 +467,17 @@ async def test_the_profile_takes_the_presence_along(
     """HP-20.1-4: 180 days unused, or the app deleted: nothing is left."""
     async with running.client("bob") as bob:
         await ask(bob, PresenceSet, "away", "gone fishing")
-    keys = running.worker._services.inboxes._keys.user(running.app.id, "bob")
-    await until(lambda: not list(running.worker._hub.sessions()))
+    keys = running.inside.keys.user(running.app.id, "bob")
+    await until(lambda: not running.inside.sessions())
     assert {b"p", b"a:d1"} <= set(store.hkeys(keys.meta))
     assert running.clock is not None
     if deleted:
         async with running.admin() as admin:
             await admin.delete_app(running.app.id)
-        await running.worker._sweeper.sweep()
+        await running.inside.sweep()
     else:
         for days in (91, 91):
             assert store.exists(keys.meta)
             running.clock.advance(days * 24 * 3600)
-            await running.worker._sweeper.sweep()
+            await running.inside.sweep()
     assert not store.exists(keys.meta)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.apps.tiers import Tier
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
 from gateway.store.replacing import RewriteStore
@@ -155,7 +156,7 @@ async def test_the_window(running: RunningWorker, window: int) -> None:
     assert clock is not None
     async with running.admin() as admin:
         await admin.change_app(running.app.id, "recall_s", window, clock.ms)
-    directory = running.worker._directory
+    directory = running.inside.directory
     async with running.client("alice") as alice:
         await until(lambda: directory.known(running.app.id).recall_s == window)
         early, late = await sent(alice, "bob", "early"), await sent(alice, "bob", "late")
@@ -265,7 +266,7 @@ async def test_a_message_of_another_conversation_is_no_word_in_the_log(
         with capture_logs() as logs:
             assert await recall(alice, "carol", message) == "unknown_message"
         assert [line["event"] for line in logs] == ["refused"]
-    assert gateway.worker._services.counts.errors["unknown_message"] == 1
+    assert gateway.inside.counts.errors["unknown_message"] == 1
 
 
 async def test_changes_at_the_same_time(settings: Settings, clock: FakeClock) -> None:
@@ -301,12 +302,16 @@ async def test_a_copy_that_was_under_way_is_not_stored(
 ) -> None:
     """HP-13.4-9 and G2: a send that got into some places only, recalled, and then repeated."""
     async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
-        inboxes = one.worker._services.inboxes
+        inboxes = one.inside.inboxes
 
-        def only_own(app_id: str, users: Any, conversation: str, history: bool) -> Any:
-            return inboxes.audience(app_id, ["alice"], conversation, history)
+        deliver = inboxes.deliver
 
-        monkeypatch.setattr(inboxes, "_direct", only_own)
+        def only_own(
+            app_id: str, tier: Tier, id: bytes, users: Any, *more: Any, **kept: Any
+        ) -> Any:
+            return deliver(app_id, tier, id, ("alice",), *more, **kept)
+
+        monkeypatch.setattr(inboxes, "deliver", only_own)
         told = accepted(await alice.say("bob", "oops", "same"))
         monkeypatch.undo()
         async with two.client("alice", "d2") as other:
@@ -347,7 +352,7 @@ async def test_a_time_to_live_stays(gateway: RunningWorker) -> None:
         async with gateway.client("bob", "d2") as bob:
             assert bob.connected.lost == (1, 2)
             assert await pushed(bob, 1) == ["c"]
-        await gateway.worker._sweeper.sweep()
+        await gateway.inside.sweep()
         assert await history(alice, "bob") == ["c"]
 
 

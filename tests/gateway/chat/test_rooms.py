@@ -13,7 +13,6 @@ import redis
 
 from gateway.config import Settings
 from gateway.net.websocket import WebSocketConnection
-from gateway.redis.subscriber import NodeSubscriber
 from protocol import codes, frames
 from protocol.frames import Priority, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet, RoomState
 from tests.gateway.replicas import two_workers
@@ -164,11 +163,11 @@ async def test_nothing_is_told_past_the_tiers_time(
             assert await pushed(bob) == [(2, "new")]
         [log] = store.keys("*inbox*r:lobby")
         assert store.xlen(log) == 2
-        await running.worker._sweeper.sweep()
+        await running.inside.sweep()
         assert store.xlen(log) == 1
         clock.advance(181 * 24 * 3600)
         for _ in range(2):  # the last message goes, then the unused room
-            await running.worker._sweeper.sweep()
+            await running.inside.sweep()
             clock.advance(181 * 24 * 3600)
         # The seats have times of their own, which are the store's clock's.
         left = store.keys("*r:lobby")
@@ -320,13 +319,12 @@ async def test_a_seat_is_kept_for_two_minutes(either: Settings, clock: FakeClock
         await join(bob)
         async with running.client("alice") as alice:
             await join(alice)
-        while running.worker._listener.open > 1:  # noqa: ASYNC110
-            await asyncio.sleep(0)
+        await until(lambda: running.inside.open == 1)
         clock.advance(TWO_MINUTES - 0.001)
-        await running.worker._rooms.keep()
+        await running.inside.keep_rooms()
         assert (await bob.until(RoomState)).members == 2
         clock.advance(0.001)
-        await running.worker._rooms.keep()
+        await running.inside.keep_rooms()
         assert (await bob.until(RoomState)).members == 1
         async with running.client("alice") as alice:
             assert code(await write(alice, "x")) == codes.NOT_IN_ROOM.number
@@ -349,7 +347,7 @@ async def test_a_live_seat_is_kept_as_long_as_its_session(running: RunningWorker
         await join(alice)
         for _ in range(120):
             running.clock.advance(30)
-            await running.worker._rooms.keep()
+            await running.inside.keep_rooms()
         assert isinstance(await write(alice, "still here"), frames.Ok)
 
 
@@ -362,13 +360,13 @@ async def test_a_killed_gateways_seats_are_given_up(
             await join(alice)
             await join(bob)
             # What a killed process does: nothing.
-            monkeypatch.setattr(one.worker._rooms, "gone", lambda session_id: None)
+            monkeypatch.setattr(one.inside.rooms, "gone", lambda session_id: None)
         for _ in range(4):
             clock.advance(30)
-            await two.worker._rooms.keep()
+            await two.inside.keep_rooms()
         assert (await join(bob)).members == 2
         clock.advance(30)
-        await two.worker._rooms.keep()
+        await two.inside.keep_rooms()
         assert (await bob.until(RoomState)).members == 1
 
 
@@ -378,11 +376,11 @@ async def test_a_change_of_the_count_is_told(settings: Settings, clock: FakeCloc
         await join(alice)
         async with two.client("bob") as bob:
             await join(bob)
-            await one.worker._rooms.keep()
+            await one.inside.keep_rooms()
             assert stands(await alice.until(RoomState)) == (0, 2)
-            await one.worker._rooms.keep()  # no change: nothing is said
+            await one.inside.keep_rooms()  # no change: nothing is said
             await bob.answer(RoomLeave, "lobby")
-            await one.worker._rooms.keep()
+            await one.inside.keep_rooms()
             assert stands(await alice.expect(RoomState)) == (0, 1)
 
 
@@ -399,8 +397,7 @@ async def test_a_dropped_publish_is_seen_by_the_next(
         await join(bob)
         await write(alice, "1")
         assert await pushed(bob) == [(1, "1")]
-        with monkeypatch.context() as patch:
-            patch.setattr(two.worker._rooms, "heard", lambda channel, payload: True)
+        with two.inside.deaf():
             await write(alice, "2")
             async with two.client("carol") as carol:  # whose join comes behind the publish
                 await join(carol)
@@ -421,19 +418,18 @@ async def test_a_dropped_publish_is_told_in_a_quiet_room(
     ):
         await join(alice)
         await join(bob)
-        await two.worker._rooms.keep()
+        await two.inside.keep_rooms()
         assert stands(await bob.until(RoomState)) == (0, 2)
-        with monkeypatch.context() as patch:
-            patch.setattr(two.worker._rooms, "heard", lambda channel, payload: True)
+        with two.inside.deaf():
             await write(alice, "lost")
             async with two.client("carol") as carol:
                 await join(carol)
                 await pushed(carol)
-                await two.worker._rooms.keep()
+                await two.inside.keep_rooms()
                 assert stands(await bob.expect(RoomState)) == (0, 3)
-                await two.worker._rooms.keep()
+                await two.inside.keep_rooms()
                 assert stands(await bob.expect(RoomState)) == (1, 3)
-                await two.worker._rooms.keep()  # it is told once
+                await two.inside.keep_rooms()  # it is told once
                 await write(alice, "2")
                 await carol.send(frames.Ping())
                 await carol.until(frames.Pong)
@@ -489,7 +485,7 @@ async def test_a_gateway_that_heard_more_ends_the_numbering(
             async with new.client("carol") as carol:
                 back = await join(carol, last=1, epoch=epoch, after=3)
                 assert (back.epoch, back.seq) == (epoch, 1)
-            await old.worker._rooms.keep()
+            await old.inside.keep_rooms()
             told = await alice.next(RoomState)
             assert told.epoch != epoch
             assert told.seq == 3
@@ -505,7 +501,7 @@ async def test_the_store_sees_no_message(running: RunningWorker, store: Any) -> 
     with redis.Redis.from_url(server) as listening:
         async with running.client("alice") as alice:
             await join(alice)
-            channel = running.worker._rooms._store.channel(running.app.id, "lobby")
+            channel = running.inside.keys.room(running.app.id, "lobby").channel
             pubsub = listening.pubsub()
             pubsub.ssubscribe(channel)
             await write(alice, "the secret text")
@@ -541,8 +537,7 @@ async def test_while_the_store_is_away_requests_are_put_off(
     """HP-15.1-3, HP-7.1-6: unavailable with retry_after; the connection stays."""
     async with running.client("alice") as alice:
         await join(alice)
-        with monkeypatch.context() as patch:
-            patch.setattr(running.worker._link, "up", False)
+        with running.inside.cut_off():
             for answer in (
                 await alice.answer(RoomJoin, "other"),
                 await write(alice, "x"),
@@ -552,35 +547,25 @@ async def test_while_the_store_is_away_requests_are_put_off(
                 assert code(answer) == codes.UNAVAILABLE.number
                 assert isinstance(answer, frames.Error)
                 assert answer.retry_after
-            await running.worker._rooms.keep()  # is put off too
+            await running.inside.keep_rooms()  # is put off too
         assert isinstance(await alice.answer(RoomLeave, "lobby"), frames.Ok)
         await join(alice)
         assert isinstance(await write(alice, "x"), frames.Ok)
 
 
-async def test_a_session_that_ends_leaves_nothing_behind(running: RunningWorker) -> None:
+async def test_a_session_that_ends_leaves_nothing_behind(
+    running: RunningWorker, store: Any
+) -> None:
     """G9: no room, no subscription."""
-    hub = running.worker._rooms
+    hub = running.inside.rooms
     async with running.client("alice") as alice:
         await join(alice)
-        assert hub._rooms
-    async with asyncio.timeout(10):
-        while running.worker._listener.open:  # noqa: ASYNC110
-            await asyncio.sleep(0)
-    assert (hub._rooms, hub._of) == ({}, {})
-    subscriber = running.worker._subscriber
-    assert isinstance(subscriber, NodeSubscriber)
-    assert not any(b"r:lobby" in name for name in subscriber._wanted)
-
-
-def connection_of(running: RunningWorker, user: str) -> WebSocketConnection:
-    """The gateway's end of a user's only connection."""
-    [found] = [
-        each
-        for each in running.worker._listener._connections
-        if each.session is not None and each.session.user == user
-    ]
-    return found
+        assert (len(hub), hub.seats) == (1, 1)
+    await until(lambda: running.inside.open == 0)
+    assert (len(hub), hub.seats) == (0, 0)
+    # The server says so too: one channel fewer.
+    channel = running.inside.keys.room(running.app.id, "lobby").channel
+    await until(lambda: not store.pubsub_shardchannels(channel), "the channel is given up")
 
 
 async def test_a_slow_reader_misses_by_priority(
@@ -592,7 +577,7 @@ async def test_a_slow_reader_misses_by_priority(
         await join(slow)
         waiting = 0
         monkeypatch.setattr(WebSocketConnection, "waiting", property(lambda _: waiting))
-        connection = connection_of(running, "slow")
+        connection = running.inside.connection("slow")
         connection.congested = True
         offered = []
         for waiting in (1, 128 * 1024, 128 * 1024 + 1, 256 * 1024, 256 * 1024 + 1):  # noqa: B007
@@ -615,7 +600,7 @@ async def test_a_reader_who_stops_costs_little_memory(running: RunningWorker) ->
     async with running.client("alice") as alice, running.client("slow") as slow:
         await join(alice)
         await join(slow)
-        connection = connection_of(running, "slow")
+        connection = running.inside.connection("slow")
         slow.websocket.transport.pause_reading()
         body, seq, congested, most = "x" * 32_000, 0, 0, 0
         while congested < 20:

@@ -60,7 +60,7 @@ async def test_a_signal_is_kept_nowhere_and_sealed_on_its_way(
 ) -> None:
     """HP-16.1-2, G7: no key changes, and the channel carries no text."""
     async with running.client("alice") as alice, running.client("bob") as bob:
-        channel = running.worker._services.inboxes.channel(running.app.id, "bob")
+        channel = running.inside.inboxes.channel(running.app.id, "bob")
         with store.pubsub() as pubsub:
             pubsub.ssubscribe(channel)
             pubsub.parse_response()
@@ -136,24 +136,22 @@ async def test_a_signal_that_is_refused_takes_of_the_rate_too(running: RunningWo
 
 
 async def test_while_the_store_is_away_a_signal_is_said_to_be_lost(
-    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
+    running: RunningWorker,
 ) -> None:
     """HP-16.1-3, G5: unavailable, to a user and to a room."""
     async with running.client("alice") as alice:
         await join(alice)
-        monkeypatch.setattr(running.worker._link, "up", False)
-        for to in ("bob", "r:lobby"):
-            await alice.send(Signal(to, "typing", b""))
-            error = await alice.expect(frames.Error)
-            assert (error.id, error.code) == (0, codes.UNAVAILABLE.number)
-        monkeypatch.undo()
+        with running.inside.cut_off():
+            for to in ("bob", "r:lobby"):
+                await alice.send(Signal(to, "typing", b""))
+                error = await alice.expect(frames.Error)
+                assert (error.id, error.code) == (0, codes.UNAVAILABLE.number)
 
 
 async def test_who_does_not_keep_up_misses_signals(running: RunningWorker) -> None:
     """HP-16.1-5, G9: and is not told; a signal means nothing later."""
     async with running.client("alice") as alice, running.client("slow") as slow:
-        session = next(s for s in running.worker._hub.sessions() if s.user == "slow")
-        wire: Any = session._wire  # type: ignore[attr-defined]
+        wire = running.inside.connection("slow")
         wire.congested = True
         await alice.send(Signal("slow", "missed", b""))
         await alice.send(Signal("alice", "after", b""))

@@ -157,7 +157,7 @@ class Setting:
             left -= step
             self.clock.advance(step)
             self.wheel.advance(self.clock.steady)
-            await until(lambda: self.hub._reading is None)
+            await until(lambda: self.hub.idle)
 
 
 @pytest.fixture
@@ -370,7 +370,7 @@ async def test_a_subscription_is_over(setting: Setting) -> None:
     assert setting.ears.wanted == ["pres:carol"]
     setting.hub.unwatch(APP, "1", ["carol"])
     setting.hub.gone("1")
-    assert (setting.ears.wanted, len(setting.wheel), setting.hub._watchers) == ([], 0, {})
+    assert (setting.ears.wanted, len(setting.wheel), setting.hub.watchers) == ([], 0, 0)
 
 
 async def test_five_hundred_and_no_more(setting: Setting) -> None:
@@ -416,7 +416,7 @@ async def test_a_user_whom_thousands_watch(setting: Setting) -> None:
     setting.clock.advance(1)
     setting.wheel.advance(setting.clock.steady)
     steps = []
-    while setting.hub._reading is not None:
+    while not setting.hub.idle:
         await asyncio.sleep(0)
         steps.append(sum(len(each.told) for each in watchers))
     assert max(b - a for a, b in pairwise([0, *steps])) <= SLICE

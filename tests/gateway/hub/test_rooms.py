@@ -131,12 +131,15 @@ class Setting:
         """Sessions in a room, whose seats are open."""
         found = []
         for number in range(count):
-            session = Heard(f"{room}-{number}", self.turn)
-            self.sessions[session.id] = session
-            seat, _ = self.hub.enter("app", "u", session.id, room, f"u{number}:d")
-            self.hub.open(session.id, room, seat, 0, Joined("e1", 0, 1, []))
-            found.append(session)
+            found.append(session := Heard(f"{room}-{number}", self.turn))
+            self.enter(room, session)
         return found
+
+    def enter(self, room: str, session: Heard, after: int = 0) -> None:
+        """The session joins, or joins again, and has everything up to `after`."""
+        self.sessions[session.id] = session
+        seat, _ = self.hub.enter("app", "u", session.id, room, f"{session.id}:d")
+        self.hub.open(session.id, room, seat, after, Joined("e1", after, 1, []))
 
     def publish(
         self, room: str, seq: int, priority: int = Priority.NORMAL, epoch: bytes = b"e1"
@@ -262,8 +265,7 @@ async def test_a_session_gets_of_a_batch_what_is_new_to_it_and_what_it_has_room_
     setting = Setting()
     told, tight = setting.fill("lobby", 2)
     tight.least = Priority.HIGH
-    seat = setting.hub._rooms[b"ch:lobby"].seats[told.id]
-    seat.sent = 2
+    setting.enter("lobby", told, after=2)
     for seq, priority in ((1, 1), (2, 2), (3, 0), (4, 2)):
         setting.publish("lobby", seq, priority)
     await setting.run(2)
@@ -288,9 +290,7 @@ async def test_who_joins_during_a_fan_out_gets_nothing_twice() -> None:
     setting.fill("lobby", 600)
     for seq in (1, 2, 3):
         setting.publish("lobby", seq)
-    late = setting.sessions["late"] = Heard("late", setting.turn)
-    seat, _ = setting.hub.enter("app", "u", "late", "lobby", "late:d")
-    setting.hub.open("late", "lobby", seat, 2, Joined("e1", 2, 1, []))
+    setting.enter("lobby", late := Heard("late", setting.turn), after=2)
     await setting.run(20)
     assert late.frames == [b"3"]
 
@@ -371,7 +371,7 @@ async def test_an_empty_room_is_not_heard() -> None:
         setting.hub.gone(id)
     await setting.run(3)
     assert not setting.hub.heard(b"ch:lobby", b"\x06")
-    assert (setting.hub._rooms, setting.hub._of, setting.ears.wanted) == ({}, {}, [])
+    assert (len(setting.hub), setting.hub.seats, setting.ears.wanted) == (0, 0, [])
     assert setting.hub.rooms_of("lobby-1") == frozenset()
 
 
@@ -393,7 +393,7 @@ async def test_a_session_that_is_gone_can_not_enter() -> None:
     try:
         setting.hub.enter("app", "u", "nobody", "lobby", "u:d")
     except SessionGone:
-        assert setting.hub._rooms == {}
+        assert len(setting.hub) == 0
     else:
         raise AssertionError("it entered")
 

@@ -48,6 +48,7 @@ class Region:
     def __init__(self) -> None:
         self.counts: dict[Headcount, int] = {}
         self.told = 0
+        self.under_way = 0
         self.held: list[asyncio.Future[None]] | None = None
 
     def gateway(self) -> tuple[AppLimit, Headcount]:
@@ -57,12 +58,14 @@ class Region:
 
     def _tell(self, headcount: Headcount, app_id: str) -> asyncio.Future[Any]:
         self.told += 1
+        self.under_way += 1
         telling = headcount.telling([app_id])
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def learn(_: object) -> None:
             self.counts[headcount] = telling[app_id]
             headcount.learn(telling, [sum(self.counts.values())])
+            self.under_way -= 1
 
         done.add_done_callback(learn)
         if self.held is None:
@@ -72,25 +75,24 @@ class Region:
         return done
 
 
-async def entered(limit: AppLimit, app: App, wanted: int) -> int:
-    """How many of `wanted` get in, one after the other."""
+async def entered(region: Region, limit: AppLimit, app: App, wanted: int) -> int:
+    """How many of `wanted` get in, one after the other; then all is told."""
     count = 0
     for _ in range(wanted):
         with contextlib.suppress(Refused):
             await limit.enter(app)
             count += 1
-    while limit._telling:  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    await until(lambda: not region.under_way)
     return count
 
 
 async def test_one_gateway_is_exact() -> None:
     """HP-17.3-2: as many as the tier says; one that leaves makes room."""
-    limit, _ = Region().gateway()
-    app = app_of()
-    assert await entered(limit, app, FREE + 20) == FREE
+    region, app = Region(), app_of()
+    limit, _ = region.gateway()
+    assert await entered(region, limit, app, FREE + 20) == FREE
     limit.leave(app)
-    assert await entered(limit, app, 3) == 1
+    assert await entered(region, limit, app, 3) == 1
 
 
 @pytest.mark.parametrize("gateways", [2, 5])
@@ -98,32 +100,32 @@ async def test_n_gateways_exceed_it_by_two_shares_each_at_most(gateways: int) ->
     """HP-17.3-3: all of them full of people who want in, in turn and in the same turn."""
     region, app = Region(), app_of()
     limits = [region.gateway()[0] for _ in range(gateways)]
-    counts = await asyncio.gather(*(entered(limit, app, FREE) for limit in limits))
+    counts = await asyncio.gather(*(entered(region, limit, app, FREE) for limit in limits))
     share = -(-FREE // TELL_SHARE)
     assert FREE <= sum(counts) <= FREE + gateways * 2 * share
-    assert await entered(limits[0], app, 5) == 0
+    assert await entered(region, limits[0], app, 5) == 0
 
 
 async def test_nobody_is_refused_for_what_has_ended(clock: FakeClock) -> None:
     """HP-17.3-4: a drained gateway's clients find the room that they left."""
     region, app = Region(), app_of()
     (here, _), (there, _) = region.gateway(), region.gateway()
-    assert await entered(there, app, FREE) == FREE
-    assert await entered(here, app, 1) == 0
+    assert await entered(region, there, app, FREE) == FREE
+    assert await entered(region, here, app, 1) == 0
     for _ in range(FREE):
         there.leave(app)
-    await until(lambda: not there._telling)
-    assert await entered(here, app, FREE) == FREE
+    await until(lambda: not region.under_way)
+    assert await entered(region, here, app, FREE) == FREE
 
 
 async def test_those_who_are_refused_together_ask_once() -> None:
     """A full app must not cost Redis more, the more people want in."""
     region, app = Region(), app_of()
     limit, _ = region.gateway()
-    assert await entered(limit, app, FREE) == FREE
+    assert await entered(region, limit, app, FREE) == FREE
     region.told, region.held = 0, []
-    asking = [asyncio.create_task(entered(limit, app, 1)) for _ in range(500)]
-    await asyncio.sleep(0)
+    asking = [asyncio.create_task(entered(region, limit, app, 1)) for _ in range(500)]
+    await until(lambda: region.held)
     assert region.told == 1
     region.held.pop().set_result(None)
     region.held = None
@@ -135,7 +137,7 @@ async def test_a_large_app_is_told_of_rarely() -> None:
     """What it costs does not grow with the connections."""
     region, app = Region(), app_of("enterprise")
     limit, _ = region.gateway()
-    assert await entered(limit, app, 10_000) == 10_000
+    assert await entered(region, limit, app, 10_000) == 10_000
     assert region.told == 1  # to learn of the others
 
 
@@ -177,9 +179,7 @@ async def test_an_app_has_so_many_connections_on_all_gateways(
 
         for client in inside[-5:]:
             await client.websocket.close()
-        await until(
-            lambda: sum(worker.worker._listener.open for worker in workers) <= len(inside) - 5
-        )
+        await until(lambda: sum(worker.inside.open for worker in workers) <= len(inside) - 5)
         async with workers[0].client("one-more"), workers[1].client("another"):
             pass
 
@@ -187,11 +187,11 @@ async def test_an_app_has_so_many_connections_on_all_gateways(
 async def test_a_gateway_that_is_gone_makes_room(settings: Settings, clock: FakeClock) -> None:
     """HP-17.3-4, G10: a drained one at once; its clients connect elsewhere."""
     async with running_worker(settings, tier="free", clock=clock) as one:
-        headcount = one.worker._services.app_limit._headcount
+        headcount = one.inside.headcount
         async with running_worker(settings, app=one.app, clock=clock) as two:
             for _ in range(FREE):
-                two.worker._services.app_limit._headcount.enter(one.app.id)
-            await two.worker._presence.renew()
+                two.inside.headcount.enter(one.app.id)
+            await two.inside.renew_presence()
             assert (await refusal(one, "alice")).code == codes.TOO_MANY_CONNECTIONS.number
             assert headcount.total(one.app.id) == FREE
         async with one.client("alice"):
@@ -213,20 +213,20 @@ async def test_a_change_of_tier_counts_for_the_next_connect(
         running.admin() as admin,
     ):
         for _ in range(FREE):
-            running.worker._services.app_limit._headcount.enter(running.app.id)
+            running.inside.headcount.enter(running.app.id)
         await admin.change_app(running.app.id, "tier", "free", clock.ms)
-        await until(lambda: running.worker._directory.known(running.app.id).tier.name == "free")
+        await until(lambda: running.inside.directory.known(running.app.id).tier.name == "free")
         assert (await refusal(running, "bob")).code == codes.TOO_MANY_CONNECTIONS.number
         assert isinstance(await alice.say("bob", "x"), frames.Ok)
         await admin.change_app(running.app.id, "tier", "pro", clock.ms)
-        await until(lambda: running.worker._directory.known(running.app.id).tier.name == "pro")
+        await until(lambda: running.inside.directory.known(running.app.id).tier.name == "pro")
         async with running.client("bob"):
             pass
 
 
 async def test_every_end_is_counted(running: RunningWorker, store: Any) -> None:
     """HP-17.3-4: whatever became of the session, refused after the count or cut while it waits."""
-    headcount = running.worker._services.app_limit._headcount
+    headcount = running.inside.headcount
     async with running.client("alice") as alice, running.client("bob"):
         assert headcount.total(running.app.id) == 2
         alice.websocket.transport.abort()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,29 +16,21 @@ from tests.gateway.session.talking import note, pushes, quiet, send_many
 from tests.harness import RawClient, RunningWorker, until
 
 
-class Dropped:
-    """Swallows the next `count` stored messages that pub/sub brings to a gateway."""
+@contextlib.asynccontextmanager
+async def dropped(running: RunningWorker, count: int) -> AsyncIterator[None]:
+    """The next `count` stored messages that pub/sub brings to a gateway are lost, in the block."""
+    left = count
 
-    def __init__(self, running: RunningWorker, patch: pytest.MonkeyPatch, count: int) -> None:
-        hub = running.worker._hub
-        hear = hub.heard
-        self._left = count
-        self._done = asyncio.Event()
+    def lost(_: bytes, payload: bytes) -> bool:
+        nonlocal left
+        if payload[0] != 1 or not left:
+            return False
+        left -= 1
+        return True
 
-        def heard(channel: bytes, payload: bytes) -> None:
-            if payload[0] == 1 and self._left:
-                self._left -= 1
-                if not self._left:
-                    self._done.set()
-            else:
-                hear(channel, payload)
-
-        patch.setattr(hub, "heard", heard)
-
-    async def all(self) -> None:
-        """Wait until they are."""
-        async with asyncio.timeout(10):
-            await self._done.wait()
+    with running.inside.losing(lost):
+        yield
+        await until(lambda: left == 0, f"{count} messages through pub/sub")
 
 
 async def test_a_device_is_free_again_when_its_session_ends(
@@ -57,10 +50,10 @@ async def test_a_session_that_ended_while_the_store_was_away_frees_its_device(
     """HP-20.3-2: once the store is back; or its user would seem to be here for two minutes."""
     monkeypatch.setattr(delivery, "FREE_EVERY_S", 0.01)
     row = Keys("sg").user(running.app.id, "bob").meta, "d:d1"
-    with monkeypatch.context() as away:
+    with contextlib.ExitStack() as away:
         async with running.client("bob", "d1") as bob:
-            away.setattr(running.worker._link, "up", False)
-        await until(lambda: not list(running.worker._hub.sessions()))
+            away.enter_context(running.inside.cut_off())
+        await until(lambda: not running.inside.sessions())
         assert bob.connected.session.encode() in store.hget(*row)
     await until(lambda: bob.connected.session.encode() not in store.hget(*row))
 
@@ -156,17 +149,14 @@ async def test_an_ack_is_never_answered_but_one_ahead_is_refused(running: Runnin
 # -- gaps ----------------------------------------------------------------------------------------
 
 
-async def test_a_dropped_publish_is_healed_by_the_next_message(
-    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_dropped_publish_is_healed_by_the_next_message(running: RunningWorker) -> None:
     """G3: pub/sub is a shortcut; a hole is read from the inbox, in order and once."""
     async with running.client("alice") as alice, running.client("bob") as bob:
         await send_many(alice, "bob", 1)
         await pushes(bob, 1)
         # alice's inbox hears of each message as well
-        dropped = Dropped(running, monkeypatch, 6)
-        await send_many(alice, "bob", 3, first=2)
-        await dropped.all()
+        async with dropped(running, 6):
+            await send_many(alice, "bob", 3, first=2)
         await quiet(bob)
         await send_many(alice, "bob", 1, first=5)
         assert [push.message.body for push in await pushes(bob, 4)] == [
@@ -178,29 +168,23 @@ async def test_a_dropped_publish_is_healed_by_the_next_message(
         await quiet(bob)
 
 
-async def test_a_dropped_publish_is_healed_by_the_regular_check(
-    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_dropped_publish_is_healed_by_the_regular_check(running: RunningWorker) -> None:
     """HP-7.2-11, G1: also when no message follows it."""
     async with running.client("alice") as alice, running.client("bob") as bob:
-        dropped = Dropped(running, monkeypatch, 2)
-        await send_many(alice, "bob", 1)
-        await dropped.all()
+        async with dropped(running, 2):
+            await send_many(alice, "bob", 1)
         await quiet(bob)
         running.pass_time(31)
         assert (await bob.until(frames.Push)).message.body == b"m1"
 
 
-async def test_a_killed_pubsub_connection_is_healed(
-    running: RunningWorker, store: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_killed_pubsub_connection_is_healed(running: RunningWorker, store: Any) -> None:
     """G3 and G10: what was missed comes when the connection is back, by itself and once."""
     async with running.client("alice") as alice, running.client("bob") as bob:
         await send_many(alice, "bob", 1)
         await pushes(bob, 1)
-        dropped = Dropped(running, monkeypatch, 2)  # as if the connection had gone already
-        await send_many(alice, "bob", 1, first=2)
-        await dropped.all()
+        async with dropped(running, 2):  # as if the connection had gone already
+            await send_many(alice, "bob", 1, first=2)
         assert store.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == 1
         assert (await bob.expect(frames.Push)).message.body == b"m2"
         await send_many(alice, "bob", 1, first=3)

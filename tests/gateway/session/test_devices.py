@@ -79,7 +79,7 @@ async def test_an_app_may_refuse_instead(settings: Settings, clock: FakeClock) -
         running.client("alice", "d1") as first,
         running.client("alice", "d2") as second,
     ):
-        directory = running.worker._directory
+        directory = running.inside.directory
         async with running.admin() as admin:
             await admin.change_app(running.app.id, "device_policy", "refuse", clock.ms)
             await until(lambda: directory.known(running.app.id).device_policy == "refuse")
@@ -103,7 +103,7 @@ async def test_a_lower_tier_closes_nobody(settings: Settings, clock: FakeClock) 
         ]
         async with running.admin() as admin:
             await admin.change_app(running.app.id, "tier", "free", clock.ms)
-        directory = running.worker._directory
+        directory = running.inside.directory
         await until(lambda: directory.known(running.app.id).tier is TIERS["free"])
         await refused(running, "alice", "d9", "p9")
         for client in clients:
@@ -119,8 +119,7 @@ async def test_a_missed_word_is_found_by_the_regular_check(
         one.client("alice", "d1") as first,
         two.client("alice", "d2"),
     ):
-        with monkeypatch.context() as patch:
-            patch.setattr(one.worker._hub, "heard", lambda channel, payload: None)
+        with one.inside.deaf():
             async with two.client("alice", "d3") as third:
                 assert isinstance(await third.say("bob", "x"), frames.Ok)
                 assert isinstance(await first.say("bob", "not told yet"), frames.Ok)
@@ -138,14 +137,14 @@ async def test_a_connected_device_is_seen_often_enough(
         running_worker(changed, tier="free", clock=clock) as running,
         running.client("alice", "d1") as client,
     ):
-        meta = running.worker._services.inboxes._keys.user(running.app.id, "alice").meta
+        meta = running.inside.keys.user(running.app.id, "alice").meta
         seen = []
         for _ in range(300):
             running.pass_time(1)
             await client.send(frames.Ping())
             await client.until(frames.Pong)
-            await running.worker._link.call("PING")
-            row = await running.worker._link.call("HGET", meta, "d:d1")
+            await running.inside.saved()
+            row = await running.inside.link.call("HGET", meta, "d:d1")
             seen.append(clock.ms - int(row.split(b" ")[1]))
         assert max(seen) < STALE_MS - 10_000
         assert sum(age == 0 for age in seen) <= 300 * 1000 / SEEN_MS + 1, "but not at each check"

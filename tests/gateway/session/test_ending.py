@@ -13,7 +13,7 @@ from gateway.session.app_limit import AppLimit
 from gateway.store.directory import AppDirectory
 from protocol import codes, frames
 from tests.gateway.replicas import two_workers
-from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
+from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 
 
 async def test_silence_is_pinged_and_then_closed(running: RunningWorker) -> None:
@@ -70,14 +70,14 @@ async def test_the_same_device_replaces_itself_on_another_gateway(
 
 
 async def test_a_missed_replacement_is_found_by_the_regular_check(
-    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, clock: FakeClock
 ) -> None:
     """HP-5.1-10: pub/sub may drop the word; the next check has it."""
     async with two_workers(settings, clock) as (one, two), one.client("alice") as first:
-        monkeypatch.setattr(one.worker._hub, "heard", lambda channel, payload: None)
-        async with two.client("alice"):
-            one.pass_time(31)
-            assert await first.closed() == codes.REPLACED.number
+        with one.inside.deaf():
+            async with two.client("alice"):
+                one.pass_time(31)
+                assert await first.closed() == codes.REPLACED.number
 
 
 async def test_many_connects_of_one_device_leave_one(settings: Settings, clock: FakeClock) -> None:
@@ -99,7 +99,7 @@ async def test_many_connects_of_one_device_leave_one(settings: Settings, clock: 
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             ended |= done
         assert {task.result() for task in ended} == {codes.REPLACED.number}
-        assert len(list(one.worker._hub.sessions())) + len(list(two.worker._hub.sessions())) == 1
+        assert len(one.inside.sessions()) + len(two.inside.sessions()) == 1
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -160,15 +160,12 @@ async def test_a_renewed_session_survives_the_revocation_of_its_old_token(
         assert isinstance(await client.say("alice", "still here"), frames.Ok)
 
 
-async def test_a_missed_revocation_is_found_by_the_regular_check(
-    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_missed_revocation_is_found_by_the_regular_check(running: RunningWorker) -> None:
     """HP-6.4-2: where pub/sub dropped the word."""
     assert running.clock is not None
     async with RawClient.open(running.url) as client:
         await client.connect(running.token("alice", now_s=running.clock.now - 10))
-        with monkeypatch.context() as patch:
-            patch.setattr(running.worker._hub, "heard", lambda channel, payload: None)
+        with running.inside.deaf():
             async with running.admin() as admin:
                 await admin.revoke(running.app.id, "alice", running.clock.ms)
             running.pass_time(31)
@@ -285,15 +282,9 @@ async def test_a_deleted_app_ends_its_sessions_everywhere(
 
 async def test_a_session_that_ends_gives_everything_back(running: RunningWorker) -> None:
     """G9: nothing of it stays in the hub, the wheel or the listener."""
-    worker = running.worker
+    inside = running.inside
     for _ in range(3):
         async with running.client("alice") as client:
             await client.say("alice", "x")
-    async with running.client("bob"):  # the turns of the loop that the last close needed
-        pass
-    async with asyncio.timeout(10):
-        while worker._listener.open:  # noqa: ASYNC110
-            await asyncio.sleep(0)
-    assert list(worker._hub.sessions()) == []
-    assert len(worker._wheel) == 0
-    assert worker._hub._topics == {}
+    await until(lambda: inside.open == 0)
+    assert (inside.sessions(), len(inside.hub), len(inside.wheel)) == ([], 0, 0)
