@@ -76,13 +76,13 @@ class FakeClock:
         return int(self.now * 1000)
 
 
-async def until(condition: Callable[[], Any], what: str = "") -> Any:
+async def until(condition: Callable[[], Any], what: str = "", within: float = ANSWER_S) -> Any:
     """Wait for `condition`, where nothing is sent that could be waited for; returns what it said.
 
-    It may be asynchronous. Where it never holds, the failure says `what` was waited for, or else
-    shows the condition's source.
+    It may be asynchronous. Where it does not hold `within` seconds, the failure says `what` was
+    waited for, or else shows the condition's source.
     """
-    too_late = time.monotonic() + ANSWER_S
+    too_late = time.monotonic() + within
     while True:
         found = condition()
         if inspect.isawaitable(found):
@@ -91,7 +91,7 @@ async def until(condition: Callable[[], Any], what: str = "") -> Any:
             return found
         if time.monotonic() > too_late:
             what = what or inspect.getsource(condition).strip()
-            raise AssertionError(f"waited {ANSWER_S:g} s in vain for: {what} (it is {found!r})")
+            raise AssertionError(f"waited {within:g} s in vain for: {what} (it is {found!r})")
         await asyncio.sleep(POLL_S)
 
 
@@ -100,6 +100,8 @@ class RawClient:
 
     connected: frames.Connected
     """What the server said, once `connect` is done."""
+    user = ""
+    """Who it is, where `RunningWorker.client` made it."""
 
     passed: list[frames.ServerFrame]
     """What came before answers to requests, and was not taken by `next` yet."""
@@ -265,8 +267,24 @@ class RunningWorker:
     ) -> AsyncIterator[RawClient]:
         """A connected client."""
         async with RawClient.open(self.url) as client:
+            client.user = user
             await client.connect(self.token(user), device, **fields)
             yield client
+
+    async def under_way(self, client: RawClient) -> list[frames.ServerFrame]:
+        """What came to `client` and was not read, and what this gateway has under way to it.
+
+        A signal follows it on its way, through Redis; a pong would overtake what is not heard yet.
+        """
+        await self.inside.saved()
+        mark, found = f"marker-{os.urandom(4).hex()}", list[frames.ServerFrame]()
+        async with self.client(mark) as marker:
+            await marker.send(frames.Signal(client.user, mark, b""))
+            while True:
+                frame = await client.receive()
+                if isinstance(frame, frames.Signaled) and frame.kind == mark:
+                    return found
+                found.append(frame)
 
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:

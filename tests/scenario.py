@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 from structlog.typing import EventDict
 
 from protocol.client import Client, Event, Message
-from tests.harness import RunningWorker
+from tests.harness import RunningWorker, until
 
 PATIENCE_S = 30.0
 USERS = ("ann", "bob", "cat", "dan", "eve")  # in five buckets
@@ -37,6 +38,18 @@ async def _get(messages: AsyncIterator[Message], text: str) -> Message:
     raise AssertionError(f"the messages ended before {text!r}")
 
 
+async def _has_read(client: Client, peer: str) -> bool:
+    return not (await client.unread()).get(peer, 0)
+
+
+async def _is_read(client: Client, peer: str) -> bool:
+    return any(mark.read for mark in await client.receipts(peer))
+
+
+async def _is_at(client: Client, user: str, status: str) -> bool:
+    return (await client.presence([user]))[user].status == status
+
+
 async def everything(running: RunningWorker) -> None:
     """Use all of the gateway: each answer is as it should be, and none is a refusal."""
     heard: list[Event] = []
@@ -54,13 +67,8 @@ async def everything(running: RunningWorker) -> None:
         assert (got.id, got.seq) == (sent.id, 1)
         assert (await bob.unread())["ann"] == 1
         bob.mark_read(got)
-        async with asyncio.timeout(PATIENCE_S):
-            while (await bob.unread()).get("ann", 0):
-                await asyncio.sleep(0.05)
-                await asyncio.sleep(0.05)
-            while not any(mark.read for mark in await ann.receipts("bob")):
-                await asyncio.sleep(0.05)
-                await asyncio.sleep(0.05)
+        await until(partial(_has_read, bob, "ann"), "nothing to be unread", PATIENCE_S)
+        await until(partial(_is_read, ann, "bob"), "the mark of reading", PATIENCE_S)
         assert [m.text async for m in ann.history("bob")] == ["hello"]
         await ann.edit(sent, "good day")
         assert [m.text async for m in ann.history("bob")] == ["good day"]
@@ -91,10 +99,7 @@ async def everything(running: RunningWorker) -> None:
         # presence, blocking
         assert (await ann.watch_presence(["bob"]))["bob"].state == "online"
         await bob.set_presence("away", "tea")
-        async with asyncio.timeout(PATIENCE_S):
-            while (await ann.presence(["bob"]))["bob"].status != "tea":
-                await asyncio.sleep(0.05)
-                await asyncio.sleep(0.05)
+        await until(partial(_is_at, ann, "bob", "tea"), "the status", PATIENCE_S)
         await bob.block("eve")
         assert await bob.blocks() == ("eve",)
         await bob.unblock("eve")

@@ -7,11 +7,12 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.harness import until
 from tests.ports import free_port
 from tests.system.site import DEADLINE_S
 
@@ -19,13 +20,6 @@ from tests.system.site import DEADLINE_S
 def free_address() -> str:
     """A loopback address nobody listens on."""
     return f"127.0.0.1:{free_port()}"
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Ask again and again until `condition` holds."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not await condition():  # noqa: ASYNC110 - another process' state
-            await asyncio.sleep(0.02)
 
 
 class Ops:
@@ -64,7 +58,7 @@ class Ops:
         async def is_so() -> bool:
             return (await self.ask(path))[0] == status
 
-        await until(is_so)
+        await until(is_so, f"{path} to say {status}", DEADLINE_S)
         return await self.told(path)
 
     async def fails(self, part: str, workers: list[str]) -> None:
@@ -77,7 +71,7 @@ class Ops:
             problems = json.loads(body)["problems"]
             return workers == sorted(p["worker"] for p in problems if p["part"] == part)
 
-        await until(is_so)
+        await until(is_so, f"/readyz to name {part} in {workers}", DEADLINE_S)
 
     async def gone(self) -> None:
         """Wait until nobody listens."""
@@ -85,17 +79,19 @@ class Ops:
         async def is_so() -> bool:
             return (await self.ask("/livez"))[0] == 0
 
-        await until(is_so)
+        await until(is_so, "nobody to listen", DEADLINE_S)
 
     async def seconds_until_unready(self) -> float:
         """How long it takes from now until /readyz says no."""
-        began = time.monotonic()
-        async with asyncio.timeout(DEADLINE_S):
-            while True:
-                asked = time.monotonic()
-                if (await self.ask("/readyz"))[0] == 503:
-                    return asked - began
-                await asyncio.sleep(0.02)
+        began = asked = time.monotonic()
+
+        async def is_so() -> bool:
+            nonlocal asked
+            asked = time.monotonic()
+            return (await self.ask("/readyz"))[0] == 503
+
+        await until(is_so, "/readyz to say no", DEADLINE_S)
+        return asked - began
 
     async def metrics(self) -> dict[str, float]:
         """Every sample, by name and label: ``homeport_session_sessions{pro}``."""
@@ -109,7 +105,7 @@ class Ops:
         async def is_so() -> bool:
             return condition(await self.metrics())
 
-        await until(is_so)
+        await until(is_so, "the metrics to be as wanted", DEADLINE_S)
 
 
 def samples(text: str) -> dict[str, float]:

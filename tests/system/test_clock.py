@@ -19,9 +19,9 @@ from redis.asyncio import Redis
 from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
 from protocol.client import Client, Event, Lost, Message, Reset
-from tests.harness import ANSWER_S, GatewayProcess
-from tests.system.ops import Ops, until
-from tests.system.site import OpenSite, Site, ws
+from tests.harness import ANSWER_S, GatewayProcess, until
+from tests.system.ops import Ops
+from tests.system.site import DEADLINE_S, OpenSite, Site, ws
 
 DAYS_200_S = 200 * 86_400
 NEAR_S = 60.0
@@ -134,7 +134,7 @@ async def test_a_clock_that_jumps_deletes_nothing_and_stamps_nothing(
         async def swept() -> bool:
             return await gateway.length("bob") == 4
 
-        await until(swept)
+        await until(swept, within=DEADLINE_S)
         told: list[Event] = []
         async with gateway.client("bob", told) as bob:
             found = await received(bob, 4)
@@ -205,7 +205,7 @@ async def test_a_jump_of_redis_clock_deletes_nothing_and_stamps_nothing(
         async def swept() -> bool:
             return await gateway.length("bob") == 3
 
-        await until(swept)
+        await until(swept, within=DEADLINE_S)
         async with gateway.client("bob") as bob:
             found = await received(bob, 3)
         assert [message.text for message in found] == ["0", "1", "2"]

@@ -10,8 +10,8 @@ import urllib.parse
 
 from gateway.runtime import control
 from protocol import codes
-from tests.harness import PROGRAM, RawClient, children
-from tests.system.ops import Ops, Proxy, until
+from tests.harness import PROGRAM, RawClient, children, until
+from tests.system.ops import Ops, Proxy
 from tests.system.site import DEADLINE_S, OpenSite, ws
 
 SOON_S = 2.0
@@ -103,7 +103,7 @@ async def test_a_drain_is_shown_and_no_readiness(open_site: OpenSite) -> None:
                 told = await ops.told("/drain")
                 return (told["state"], told["to_drain"], told["left"]) == ("draining", 1, 1)
 
-            await until(counted)
+            await until(counted, within=DEADLINE_S)
             assert (await ops.metrics())["homeport_runtime_drain_sessions"] == 1
             client.websocket.transport.resume_reading()
             await ops.gone()

@@ -22,7 +22,7 @@ from gateway.store.keys import Keys
 from protocol import frames
 from protocol.client import Client, Disconnected, Event
 from protocol.limits import PATH
-from tests.harness import GatewayProcess, RawClient, client_tls
+from tests.harness import GatewayProcess, RawClient, client_tls, until
 from tests.system.load import Load
 from tests.system.site import DEADLINE_S, PATIENCE_S, Front, OpenSite, Site
 
@@ -141,10 +141,12 @@ async def test_a_certificate_and_a_key_are_replaced_under_load(
             if told:
                 for gateway in gateways:
                     os.kill(gateway.pid, signal.SIGHUP)
-            async with asyncio.timeout(DEADLINE_S):
-                for gateway in gateways:
-                    while await _shown(gateway, files) != new:  # noqa: ASYNC110 - nobody says when
-                        await asyncio.sleep(0.05)
+            for gateway in gateways:
+
+                async def shows_it(gateway: GatewayProcess = gateway) -> bool:
+                    return await _shown(gateway, files) == new
+
+                await until(shows_it, "the new certificate", DEADLINE_S)
             after = await _until_new_key(site, carol, "away")
             await load.until_accepted(load.accepted + USERS * EACH)
             enough.set()
@@ -172,14 +174,14 @@ async def test_a_certificate_and_a_key_are_replaced_under_load(
 
 async def _refused(site: Site, problem: str) -> None:
     """Wait until the log says that a reload was refused for this."""
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            whole = site.log.read_text().rpartition("\n")[0]
-            lines = [json.loads(line) for line in whole.splitlines()]
-            found = [line["problem"] for line in lines if line["event"] == "reload_refused"]
-            if any(problem in each for each in found):
-                return
-            await asyncio.sleep(0.05)
+
+    def is_said() -> bool:
+        whole = site.log.read_text().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines()]
+        found = [line["problem"] for line in lines if line["event"] == "reload_refused"]
+        return any(problem in each for each in found)
+
+    await until(is_said, f"a reload that is refused for {problem!r}", DEADLINE_S)
 
 
 async def test_wrong_files_change_nothing(open_site: OpenSite) -> None:

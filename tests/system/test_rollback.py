@@ -11,7 +11,7 @@ import redis.asyncio as redis
 from websockets.exceptions import ConnectionClosed
 
 from gateway.config import Settings
-from gateway.redis.node_link import NodeLink
+from gateway.redis.guard import Call
 from gateway.store.keys import Keys
 from protocol import codes, frames
 from protocol.client import Client, Connected, Message, Reset, RoomGap
@@ -126,21 +126,22 @@ async def test_a_live_session_trusts_no_number_until_it_was_checked(settings: Se
                 push = await bob.expect(frames.Push)
                 assert push.seq == seq
             cursor = frames.Cursor(bob.connected.cursor.epoch, push.ms, push.seq)
-            link, subscriber = here.inside.link, here.inside.subscriber
-            assert isinstance(link, NodeLink)
-            gate, greet = asyncio.Event(), link._greet
+            link, gate, learn = here.inside.link, asyncio.Event(), here.inside.link.on_greet
+            assert learn is not None
 
-            async def late_greet() -> None:
+            async def late(ask: Call, bucket: int | None) -> None:
                 await gate.wait()
-                await greet()
+                await learn(ask, bucket)
 
-            link._greet = late_greet  # type: ignore[method-assign]
-            for kind in ("normal", "pubsub"):
-                await store.client_kill_filter(_type=kind)
-            await until(lambda: not subscriber.up and not link.up)
+            link.on_greet = late
+            await store.client_kill_filter(_type="normal")
+            await until(lambda: not link.up)
             for name, value in old.items():
                 await store.restore(name, 0, value, replace=True)
-            await until(lambda: subscriber.up)
+            times = here.inside.reconnects
+            await store.client_kill_filter(_type="pubsub")
+            await until(lambda: here.inside.reconnects > times)
+            assert not link.up
             async with running_worker(settings, app=here.app) as there:
                 await _send(there.url, there.token("alice"), GONE + 2)
             gate.set()
@@ -209,9 +210,7 @@ async def test_a_room_says_all_that_is_said_after_a_rollback(
 
 async def alice_is_back(events: list[object]) -> None:
     """Wait until her room was joined again."""
-    async with asyncio.timeout(DEADLINE_S):
-        while RoomGap("lobby", None) not in events:  # noqa: ASYNC110 - nobody says when
-            await asyncio.sleep(0.05)
+    await until(lambda: RoomGap("lobby", None) in events, "her room to be joined again", DEADLINE_S)
 
 
 async def _send(url: str, token: str, count: int) -> None:

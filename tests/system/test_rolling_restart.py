@@ -10,7 +10,6 @@ import contextlib
 import os
 import random
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -18,7 +17,7 @@ from websockets.exceptions import WebSocketException
 
 from protocol import codes, frames
 from protocol.client import Connected, Disconnected
-from tests.harness import GatewayProcess, RawClient
+from tests.harness import GatewayProcess, RawClient, until
 from tests.system.load import Load
 from tests.system.site import DEADLINE_S, Front, OpenSite, Site
 
@@ -143,10 +142,11 @@ async def _worker(gateway: GatewayProcess) -> None:
     """SIGKILL for one of them; its supervisor starts another."""
     before = gateway.workers
     os.kill(before[0], signal.SIGKILL)
-    deadline = time.monotonic() + DEADLINE_S
-    while before[0] in gateway.workers or len(gateway.workers) < len(before):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
+    await until(
+        lambda: before[0] not in gateway.workers and len(gateway.workers) == len(before),
+        "another worker",
+        DEADLINE_S,
+    )
 
 
 @pytest.mark.timeout(180)

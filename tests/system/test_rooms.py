@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from gateway.config import Settings
 from protocol.client import Client, Event, RoomGap, Signal
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RunningWorker
 
 
-def client(worker: RunningWorker, user: str, events: asyncio.Queue[Event]) -> Client:
-    """A client of `user` that comes back at once."""
+def client(
+    worker: RunningWorker,
+    user: str,
+    events: asyncio.Queue[Event],
+    may_come_back: asyncio.Event | None = None,
+) -> Client:
+    """A client of `user` that comes back at once, or as soon as it may."""
 
-    async def no_wait(_: float) -> None:
-        await asyncio.sleep(0)
+    async def wait(_: float) -> None:
+        if may_come_back is not None:
+            await may_come_back.wait()
 
     return Client(
         worker.url,
         device="d1",
         token=worker.token(user),
         on_event=events.put_nowait,
-        sleep=no_wait,
+        sleep=wait,
     )
 
 
@@ -59,27 +63,23 @@ async def test_two_people_in_a_room(settings: Settings, clock: FakeClock) -> Non
 
 
 async def test_a_cut_connection_misses_nothing_that_is_still_kept(
-    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, clock: FakeClock
 ) -> None:
     """HP-15.3-2, HP-15.6-4: up to 200 come again; the rest is told as a gap."""
     alices: asyncio.Queue[Event] = asyncio.Queue()
     bobs: asyncio.Queue[Event] = asyncio.Queue()
+    back = asyncio.Event()
     async with (
         asyncio.timeout(40),
         two_workers(settings, clock) as (one, two),
         client(one, "alice", alices) as alice,
-        client(two, "bob", bobs) as bob,
+        client(two, "bob", bobs, back) as bob,
         alice.room("lobby") as hers,
         bob.room("lobby") as his,
     ):
         for count, gap in ((50, 0), (230, 30)):
-            # His connection is lost as far as he is concerned, and held back until then.
-            back = asyncio.Event()
-            monkeypatch.setattr(bob._link, "_sleep", lambda _, back=back: back.wait())
-            connection = bob._link._connection
-            assert connection is not None
-            connection.transport.abort()
-            await connection.wait_closed()
+            back.clear()
+            two.inside.connection("bob").abort()
             sent = [await hers.send(str(n)) for n in range(count)]
             back.set()
             got = [(await anext(his)).id for _ in range(count - gap)]

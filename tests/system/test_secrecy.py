@@ -43,14 +43,15 @@ class Monitor:
         monitor = cls(reader, writer)
         writer.write(b"MONITOR\r\n")
         assert await reader.readline() == b"+OK\r\n"
-        task = asyncio.create_task(monitor._read())
+        task = asyncio.create_task(monitor.read())
         try:
             yield monitor
         finally:
             writer.close()
             await task
 
-    async def _read(self) -> None:
+    async def read(self) -> None:
+        """Note what it says, until it is closed."""
         while data := await self._reader.read(65536):
             self.seen += data
 

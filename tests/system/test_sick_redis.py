@@ -14,9 +14,9 @@ import redis
 
 from gateway.store.keys import Keys
 from protocol import codes, frames
-from tests.harness import RawClient
-from tests.system.ops import Ops, until
-from tests.system.site import OpenSite, Site, ws
+from tests.harness import RawClient, until
+from tests.system.ops import Ops
+from tests.system.site import DEADLINE_S, OpenSite, Site, ws
 
 LOOKS_OFTEN: Final = "import gateway.runtime.worker as w; w.LOOK_EVERY_S = 0.2"
 """A gateway that looks at Redis' settings more often than a test wants to wait."""
@@ -127,7 +127,7 @@ async def test_it_is_named_and_nothing_is_accepted_meanwhile(
             async def accepted() -> bool:
                 return isinstance(await alice.say("bob", "meanwhile", "c-meanwhile"), frames.Ok)
 
-            await until(accepted)
+            await until(accepted, within=DEADLINE_S)
 
 
 async def test_a_full_redis_is_seen_before_it_is_full(open_site: OpenSite) -> None:

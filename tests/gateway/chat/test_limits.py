@@ -88,8 +88,7 @@ async def test_other_requests_take_from_the_sessions_bucket_only(
         assert (refused.id, refused.code) == (7, codes.RATE_LIMITED.number)
         await client.send(frames.Renew(8, running.token("alice")))
         assert (await client.until(frames.Ok)).id == 8
-        bucket = running.inside.limits._buckets[running.app.id, "alice"]
-        assert bucket.taken == 2
+        assert running.inside.limits.hold(running.app.id, "alice", FREE.user).taken == 2
 
 
 async def test_a_change_of_tier_counts_for_the_next_request(
@@ -163,8 +162,8 @@ async def test_two_gateways_together_keep_to_the_bound(
         for worker in (one, two):
             async with worker.client("alice", "d3") as client:
                 accepted += counted(await blast(client, 150))["ok"]
-                bucket = worker.inside.limits._buckets[worker.app.id, "alice"]
-                bucket.report()
+                worker.inside.limits.hold(worker.app.id, "alice", FREE.user).report()
+                worker.inside.limits.release((worker.app.id, "alice"))
             await idle(worker)
         assert accepted == FREE.user.per_s
 
@@ -244,7 +243,7 @@ class Copies:
     """Copies of one user's bucket, as gateways have them, on one real store."""
 
     def __init__(self, running: RunningWorker, clock: FakeClock, count: int, rate: Rate) -> None:
-        rates = running.inside.limits._rates
+        rates = RateStore(running.inside.link, running.inside.keys)
         self.clock = clock
         self.link = running.inside.link
         self.copies = [

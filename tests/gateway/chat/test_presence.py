@@ -81,11 +81,9 @@ async def nothing_for(client: RawClient, gateway: RunningWorker, seconds: float)
     for _ in range(20):
         gateway.pass_time(seconds / 20)
         await settled(gateway)
-    await client.send(frames.Ping())
-    while not isinstance(frame := await client.receive(), frames.Pong):
-        assert not isinstance(frame, Presence), frame
-        if isinstance(frame, frames.Ping):
-            await client.send(frames.Pong())
+    for frame in await gateway.under_way(client):
+        assert isinstance(frame, frames.Ping), frame
+        await client.send(frames.Pong())
 
 
 async def test_a_user_comes_is_away_and_goes(
@@ -385,8 +383,8 @@ async def test_who_does_not_keep_up_is_told_the_last_state(running: RunningWorke
         on_room = Session.on_room
         slow = True
 
-        def keeps_up(self: Any, frame: bytes, priority: int) -> bool:
-            return not (slow and self is session) and on_room(self, frame, priority)
+        def keeps_up(self: Any, payload: Any, priority: int) -> bool:
+            return not (slow and self is session) and on_room(self, payload, priority)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Session, "on_room", keeps_up)

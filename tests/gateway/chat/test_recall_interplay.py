@@ -116,8 +116,7 @@ async def test_a_device_displaced_while_it_recalls(running: RunningWorker) -> No
             assert await history(again, "bob") == ["recalled by alice"]
     async with running.client("bob") as bob:
         assert await pushed(bob, 2) == ["recalled by alice", "told recalled by alice"]
-        await bob.send(frames.Ping())
-        await bob.expect(frames.Pong)  # and nothing twice
+        assert await running.under_way(bob) == []  # and nothing twice
 
 
 async def test_recalls_have_the_sessions_rate(settings: Settings, clock: FakeClock) -> None:

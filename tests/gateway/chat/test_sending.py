@@ -109,7 +109,7 @@ async def test_a_repeated_send_adds_nothing(running: RunningWorker) -> None:
         for client, text in ((alice, "hello"), (again, "hello"), (alice, "other")):
             assert accepted(await client.say("bob", text, "c1")) == first
         assert (await bob.expect(frames.Push)).message.body == b"hello"
-        await quiet(bob)
+        assert await running.under_way(bob) == []
 
 
 async def test_client_message_ids_are_each_users_own(running: RunningWorker) -> None:
@@ -278,7 +278,7 @@ async def test_a_send_in_flight_when_redis_goes_away_is_not_ok(
         while isinstance(await alice.say("bob", "hello", "c1"), frames.Error):
             pass
         assert (await bob.expect(frames.Push)).message.body == b"hello"
-        await quiet(bob)
+        assert await running.under_way(bob) == []
 
 
 async def test_a_store_that_refuses_a_write_is_our_fault_and_no_ok(

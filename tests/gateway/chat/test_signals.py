@@ -14,12 +14,6 @@ from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker
 
 
-async def nothing_for(client: RawClient) -> None:
-    """Nothing came before a pong."""
-    await client.send(frames.Ping())
-    await client.expect(frames.Pong)
-
-
 async def test_a_signal_reaches_every_session_of_a_user(
     settings: Settings, clock: FakeClock
 ) -> None:
@@ -34,8 +28,8 @@ async def test_a_signal_reaches_every_session_of_a_user(
         await alice.send(Signal("bob", "typing", b"\x01"))
         for client in (here, there):
             assert await client.expect(Signaled) == Signaled("alice", "bob", "typing", b"\x01")
-        await nothing_for(alice)
-        await nothing_for(carol)
+        for client in (alice, carol):
+            assert await one.under_way(client) == []
 
 
 async def test_a_signal_to_a_room(store_url: str, tmp_path: Any, clock: FakeClock) -> None:
@@ -52,7 +46,7 @@ async def test_a_signal_to_a_room(store_url: str, tmp_path: Any, clock: FakeCloc
         await alice.send(Signal("r:lobby", "typing", b""))
         for client in (alice, bob):
             assert await client.until(Signaled) == Signaled("alice", "r:lobby", "typing", b"")
-        await nothing_for(carol)
+        assert await one.under_way(carol) == []
 
 
 async def test_a_signal_is_kept_nowhere_and_sealed_on_its_way(
@@ -70,7 +64,7 @@ async def test_a_signal_is_kept_nowhere_and_sealed_on_its_way(
             assert b"secret" not in pubsub.parse_response()[2]
             assert {key: store.dump(key) for key in store.keys("*")} == before
         async with running.client("bob", "d2") as late:
-            await nothing_for(late)
+            assert await running.under_way(late) == []
 
 
 @pytest.mark.parametrize(
@@ -96,8 +90,8 @@ async def test_misuse_is_told_with_id_0(
         await alice.send(signal)
         error = await alice.expect(frames.Error)
         assert (error.id, error.code) == (frames.NO_REQUEST, wrong.number)
-        await nothing_for(alice)
-        await nothing_for(bob)
+        for client in (alice, bob):
+            assert await running.under_way(client) == []
 
 
 async def test_signals_have_a_rate_of_their_own(running: RunningWorker) -> None:
@@ -122,7 +116,7 @@ async def test_signals_have_a_rate_of_their_own(running: RunningWorker) -> None:
         kinds = [(await bob.expect(Signaled)).kind for _ in range(26)]
         alices = [kind for kind in kinds if kind != "other"]
         assert alices == [*map(str, range(20)), *(f"later {n}" for n in range(5))]
-        await nothing_for(bob)
+        assert await running.under_way(bob) == []
 
 
 async def test_a_signal_that_is_refused_takes_of_the_rate_too(running: RunningWorker) -> None:

@@ -392,7 +392,7 @@ async def test_two_requests_for_the_same_user(setting: Setting) -> None:
         setting.sessions[id] = Watching(id)
     first = asyncio.create_task(setting.hub.watch(APP, "w", "1", ["bob"], 60))
     second = asyncio.create_task(setting.hub.watch(APP, "w", "2", ["bob"], 60))
-    await asyncio.sleep(0)
+    await until(lambda: setting.ears.wanted)
     first.cancel()
     await asyncio.wait({first})
     assert setting.ears.wanted == ["pres:bob"]

@@ -81,7 +81,7 @@ async def test_every_device_sees_the_same_numbers_and_keeps_its_own_cursor(
         await two.send(frames.Ack(2))
         await quiet(two)
     async with running.client("bob", "d1") as one, running.client("bob", "d2") as two:
-        await quiet(one)
+        assert await running.under_way(one) == []
         assert [push.seq for push in await pushes(two, 2)] == [3, 4]
 
 
@@ -104,19 +104,19 @@ async def test_no_more_than_the_window_is_in_flight(running: RunningWorker, onli
         if online:
             async with running.client("bob") as bob:
                 await send_many(alice, "bob", total)
-                await _take_all(bob, total)
+                await _take_all(running, bob, total)
         else:
             await send_many(alice, "bob", total)
             async with running.client("bob") as bob:
-                await _take_all(bob, total)
+                await _take_all(running, bob, total)
 
 
-async def _take_all(bob: RawClient, total: int) -> None:
+async def _take_all(running: RunningWorker, bob: RawClient, total: int) -> None:
     got = await pushes(bob, WINDOW)
-    await quiet(bob)
+    assert await running.under_way(bob) == []
     await bob.send(frames.Ack(got[-1].seq))
     got += await pushes(bob, total - WINDOW)
-    await quiet(bob)
+    assert await running.under_way(bob) == []
     assert [push.seq for push in got] == list(range(1, total + 1))
     assert [push.message.body for push in got] == [f"m{n}".encode() for n in range(1, total + 1)]
 
@@ -157,7 +157,7 @@ async def test_a_dropped_publish_is_healed_by_the_next_message(running: RunningW
         # alice's inbox hears of each message as well
         async with dropped(running, 6):
             await send_many(alice, "bob", 3, first=2)
-        await quiet(bob)
+        assert await running.under_way(bob) == []
         await send_many(alice, "bob", 1, first=5)
         assert [push.message.body for push in await pushes(bob, 4)] == [
             b"m2",
@@ -165,7 +165,7 @@ async def test_a_dropped_publish_is_healed_by_the_next_message(running: RunningW
             b"m4",
             b"m5",
         ]
-        await quiet(bob)
+        assert await running.under_way(bob) == []
 
 
 async def test_a_dropped_publish_is_healed_by_the_regular_check(running: RunningWorker) -> None:
@@ -173,7 +173,7 @@ async def test_a_dropped_publish_is_healed_by_the_regular_check(running: Running
     async with running.client("alice") as alice, running.client("bob") as bob:
         async with dropped(running, 2):
             await send_many(alice, "bob", 1)
-        await quiet(bob)
+        assert await running.under_way(bob) == []
         running.pass_time(31)
         assert (await bob.until(frames.Push)).message.body == b"m1"
 
@@ -189,7 +189,7 @@ async def test_a_killed_pubsub_connection_is_healed(running: RunningWorker, stor
         assert (await bob.expect(frames.Push)).message.body == b"m2"
         await send_many(alice, "bob", 1, first=3)
         assert (await bob.expect(frames.Push)).message.body == b"m3"
-        await quiet(bob)
+        assert await running.under_way(bob) == []
 
 
 async def test_a_killed_link_is_healed(running: RunningWorker, store: Any) -> None:
