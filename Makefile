@@ -5,8 +5,11 @@ BIN    := .venv/bin
 # The uv that makes the environment is the one that uv.lock puts into it.
 UV     := $(shell sed -n '/^name = "uv"$$/{n;s/^version = "\(.*\)"$$/\1/p;}' uv.lock)
 
+# How long `make soak` may take; a seed that it should repeat is SOAK_SEED.
+SOAK_S ?= 300
+
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt docs
+.PHONY: help run test soak fmt docs
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -22,6 +25,9 @@ test: .venv/synced ## format, lint, types, import layers, documentation, all tes
 	$(MAKE) --no-print-directory docs
 	$(BIN)/pytest -n auto
 	$(BIN)/python -m tests.spec_coverage
+
+soak: .venv/synced ## take walks through the model of inboxes by fresh seeds, for SOAK_S seconds
+	SOAK_S=$(SOAK_S) SOAK_SEED=$(SOAK_SEED) $(BIN)/pytest -s tests/gateway/store/soak.py
 
 docs: .venv/synced ## render the documentation to build/docs/; a broken link is an error
 	$(BIN)/sphinx-build -q -W --keep-going -c docs . build/docs
