@@ -118,7 +118,7 @@ def encode_ok(request_id: int, answer: msgspec.Struct | None) -> bytes:
 
 
 def decode_answer(request: type[Request[Answer]], ok: Ok) -> Answer:
-    """What `ok` says to a request of this type; None where nothing is said, whatever is there.
+    """The answer in an `Ok` to a request of this type; None for requests that are only confirmed.
 
     Raises:
         InvalidField: it is no such answer.

@@ -47,7 +47,7 @@ MAX_BLOCKS: Final = 1000
 """Most users that one user blocks. A list of them fits one frame."""
 
 MAX_LAST: Final = 200
-"""Most messages that a room keeps for those who join."""
+"""The number of messages that a room keeps for sessions that join."""
 
 MAX_ROOMS: Final = 100
 """Most rooms that one session is in."""
@@ -74,7 +74,7 @@ MAX_PRESENCE_USERS: Final = 100
 """Users in one request about presence; so their states, with the longest texts, fit one frame."""
 
 MAX_SUBSCRIPTIONS: Final = 500
-"""Most users whose presence one session is told of."""
+"""The largest number of users whose presence one session may watch."""
 
 MAX_SUBSCRIPTION_S: Final = 24 * 60 * 60
 """Longest time that a subscription to a user's presence lasts, in seconds."""
@@ -94,7 +94,7 @@ MAX_UNREAD_ROWS: Final = 200
 """Most conversations that one answer to ``unread`` names."""
 
 MAX_RECEIPT_ROWS: Final = 100
-"""Most people that one answer to ``receipts`` names, and most that are told of a receipt live."""
+"""The largest number of people in an answer to ``receipts``, and to whom a receipt is sent live."""
 
 MAX_EDITS: Final = 10
 """How often one message may be edited."""

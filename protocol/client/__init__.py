@@ -14,8 +14,8 @@
 
     asyncio.run(main())
 
-The client reconnects, resumes where it was, and renews its token. ``on_event`` tells what happens,
-and the logger ``homeport.client`` what a program without one needs to know.
+The client reconnects, resumes where it was, and renews its token. ``on_event`` is called with each
+event; a program without it finds what it needs to know in the log of ``homeport.client``.
 """
 
 from protocol.client.client import Client

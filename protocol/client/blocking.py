@@ -8,24 +8,23 @@ from protocol.frames import Block, Blocks, Unblock
 
 
 class BlockRequests:
-    """What `Client` can do about users whose messages it does not want. Raises as `Client.send`."""
+    """The methods of `Client` for unwanted users. They raise what `Client.send` raises."""
 
     _outgoing: Outgoing
 
     async def block(self, user: str, *, timeout: float | None = 30) -> None:
-        """Have what `user` sends to this one refused, from now on and on all devices.
+        """Refuse messages and signals from `user` to this user, from now on and on all devices.
 
-        Blocking again changes nothing. A message that was under way may still come. Raises as
-        `send` does.
+        Blocking again changes nothing. A message that was under way may still arrive.
         """
         checks.text("user", user)
         await self._outgoing.request(Block, user, timeout=timeout)
 
     async def unblock(self, user: str, *, timeout: float | None = 30) -> None:
-        """Take a block back; there need not be one. Raises as `send` does."""
+        """Take a block back; there need not be one."""
         checks.text("user", user)
         await self._outgoing.request(Unblock, user, timeout=timeout)
 
     async def blocks(self, *, timeout: float | None = 30) -> tuple[str, ...]:
-        """Whom this user blocks, sorted. Raises as `send` does."""
+        """The ids of the users whom this user blocks, sorted."""
         return (await self._outgoing.request(Blocks, timeout=timeout)).users

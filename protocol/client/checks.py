@@ -1,7 +1,7 @@
-"""Whether arguments make sense, said before anything is sent.
+"""Checks of arguments, before anything is sent.
 
-Only what a wrong type would turn into something else, or into silence, is checked here; forms and
-sizes are the server's to judge.
+Only those mistakes are checked that would otherwise send something else, or nothing. The server
+checks forms and sizes.
 """
 
 from __future__ import annotations

@@ -57,30 +57,31 @@ class Client(
 
     Args:
         url: ``wss://host:port``; the path is added when there is none.
-        device: names this device among its user's; a second connection of it ends the first.
-        token: the token to use; it can't be renewed.
-        get_token: or, instead, a coroutine function (or function) that gets a new one; called
-            before the first connection and whenever another one is needed. Where it raises, takes
-            over 30 seconds or returns no str, that was a failed attempt, and another one follows.
-            Its tokens must all be for one app and user; another's ends the client.
-        cursor: where to go on from; a `CursorFile` is this app's, user's and device's own. None:
-            from what the server keeps for this device.
+        device: names this device among the user's; a second connection of it ends the first.
+        token: the token to use; the client cannot renew it.
+        get_token: a coroutine function (or function) that returns a new token; give it instead of
+            ``token``. The client calls it before the first connection and whenever it needs a new
+            token. If it raises, takes over 30 seconds or returns no str, the attempt has failed,
+            and the client tries again. All tokens must be for one app and user; a token for
+            another ends the client.
+        cursor: the position to continue from; a `CursorFile` belongs to one app, user and device.
+            None: the position that the server keeps for this device.
         cacert: a PEM file with the CA of the server's certificate, or a whole TLS context, which
             many clients can share. None: the system's CAs.
         auto_ack: acknowledge a message when the caller comes back for the next one. False: the
             caller acknowledges with `ack`.
-        platform: what the device runs on (``ios``, ``web`` …), at most 32 characters. Where a user
-            has too many devices, a new one takes the place of one of its own platform.
-        ephemeral: be no device: read what waits and what comes, and leave nothing behind. The
-            server keeps no cursor, nothing counts as delivered, and the user seems to be no more
-            online for it. ``device`` is then only what an operator sees.
+        platform: what the device runs on (``ios``, ``web`` …), at most 32 characters. If a user
+            has too many devices, a new one replaces one of the same platform.
+        ephemeral: True: do not count as a device. The client reads what waits and what arrives, and
+            leaves nothing behind: the server keeps no cursor, nothing counts as delivered, and the
+            user does not become online. ``device`` is then only a name for operators.
         on_event: a function or coroutine function, called with each `Event` soon after it happened,
-            one after the other. What it raises is logged and stops nothing.
-        proxy: True: what the environment says (``https_proxy``, ``no_proxy`` …); None: no proxy;
+            one event after the other. Its exceptions are logged and stop nothing.
+        proxy: True: use the environment's proxy (``https_proxy``, ``no_proxy`` …); None: no proxy;
             else the URL of one. This machine itself (``localhost``) is always reached directly.
-        sleep, random: for tests: what waits before a reconnect, and a random float in [0, 1).
+        sleep, random: for tests: the wait before a reconnect, and a random float in [0, 1).
 
-    The logger ``homeport.client`` is told what a program without ``on_event`` needs to know: of
+    The logger ``homeport.client`` reports what a program without ``on_event`` needs to know: of
     attempts to connect that fail in a row, the first and each tenth (WARNING).
 
     Raises:
@@ -237,28 +238,28 @@ class Client(
         ttl: int | None = None,
         timeout: float | None = 30,
     ) -> Sent:
-        """Send a message and wait until it is accepted, so stored for everyone it is for.
+        """Send a message and wait until it is accepted, that is, stored for every recipient.
 
-        It is repeated after a reconnect, or when the server asks for it, always with the same
-        client id and never after the dedupe window, so it can't double. Sends that are awaited one
-        after the other arrive in that order; of several in flight, those that were refused while
-        the store was away may change places.
+        The client repeats the send after a reconnect, or when the server asks for it, always with
+        the same client id and never after the dedupe window, so the message cannot be stored twice.
+        Sends that are awaited one after the other arrive in that order. Of several in flight, those
+        that were refused while the store was away may change places.
 
         Args:
             to: a user id, or a group's `Group.address`.
             body: text, or bytes that the gateway does not look at.
-            kind: what the body is. None: ``text`` for str, ``binary`` for bytes.
-            client_id: the message's name among the sender's own; None: a fresh one.
-            mentions: ids of users it speaks of, 50 at most.
-            reply: the id of the message it answers.
-            history: False keeps it out of the conversation's history.
-            online_only: only for who is connected now; kept in no inbox and no history. It comes
-                as the event `Transient`.
-            ttl: its own time to live, whole seconds; the tier's time bounds it.
+            kind: the kind of the body. None: ``text`` for str, ``binary`` for bytes.
+            client_id: names the message among those of its sender; None: a fresh one.
+            mentions: ids of users whom the message mentions, at most 50.
+            reply: the id of the message that this one answers.
+            history: False keeps the message out of the conversation's history.
+            online_only: True: only for sessions that are connected now; the message is kept in no
+                inbox and no history, and arrives as the event `Transient`.
+            ttl: the message's own time to live, in whole seconds, at most the tier's time.
             timeout: seconds to wait for an answer, reconnects included; None: no limit.
 
         Raises:
-            RequestRefused: the server said no.
+            RequestRefused: the server refused the message.
             SendTimeout: no answer in time; the outcome is unknown.
             ProtocolError: it was accepted, and the answer can't be read.
             ClientClosed: the client has ended; the outcome is unknown if this send had begun.
@@ -281,11 +282,12 @@ class Client(
     def room(self, room: str, *, last: int = 10) -> Room:
         """A live chat room, joined as ``async with client.room("lobby") as room``.
 
-        Its messages are at most once: what is missed while the connection is away, or because this
-        client reads too slowly, is told as a `RoomGap`. After a reconnect up to 200 come again.
+        Its messages arrive at most once. A `RoomGap` reports messages that were missed because the
+        connection was away or this client reads too slowly. After a reconnect, up to 200 of the
+        missed messages are pushed.
 
         Args:
-            room: the room's id, which has the form of a user id. It is made when first joined.
+            room: the room's id, which has the form of a user id. Joining creates the room.
             last: how many of the last messages to begin with, 0 to 200.
 
         Raises:
@@ -307,8 +309,11 @@ class Client(
     ) -> None:
         """Create a room, or change who may write there: ``everyone`` in it, or ``admins``.
 
-        The creator may always write. Raises as `send` does; `RequestRefused` where the room is
-        another user's, or was made by joining it.
+        The creator may always write.
+
+        Raises:
+            RequestRefused: another user created the room, or it was created by joining it.
+            SendTimeout, ClientClosed, TypeError, ValueError: as for `send`.
         """
         checks.text("room", room)
         checks.one_of("write", write, "everyone", "admins")
@@ -316,15 +321,15 @@ class Client(
         await self._outgoing.request(RoomSet, room, write, people, timeout=timeout)
 
     def signal(self, to: str, kind: str, body: str | bytes = b"") -> bool:
-        """Tell something that matters only now (typing, a call).
+        """Send a signal, which matters only now (typing, a call).
 
-        To a user, ``r:<room id>``, or ``g:<group id>``. It comes as a `Signal` event to whoever is
-        connected, in a room or a group to this client too, and is never stored nor repeated. The
-        server's no is logged only. Returns false where there is no connection to write it to.
+        It goes to a user, ``r:<room id>``, or ``g:<group id>``, and arrives as a `Signal` event at
+        all connected clients; in a room or a group, at this client too. It is never stored nor
+        repeated. A refusal of the server is only logged. Returns False if there is no connection.
 
         Raises:
             TypeError: an argument is of a wrong type.
-            ValueError: the body is over 4096 bytes, or there is no such text.
+            ValueError: the body is over 4096 bytes, or a text cannot be encoded as UTF-8.
         """
         checks.loop(self._loop)
         checks.text("to", to)
@@ -361,7 +366,7 @@ class Client(
         return self._incoming.cursor
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """The link has ended, in whatever way: so must everything that waits for it."""
+        """The link has ended, in whatever way; end everything that waits for it."""
         error = None if task.cancelled() else task.exception()
         if self._closing:
             self._end = ClientClosed("the client was closed")

@@ -27,11 +27,12 @@ class Position(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CursorFile:
-    """A small JSON file that its owner alone can read. A save replaces it as a whole.
+    """A small JSON file with a client's cursor, which only its owner can read.
 
-    A client that is given one starts from it, saves its own cursor as soon as it is connected,
-    then at most once a second, and once more when it is closed. The file belongs to the app, user
-    and device that saved it first. One client at a time.
+    A client with such a file starts from it, saves its cursor as soon as it is connected, then at
+    most once per second, and once more when it is closed. Each save replaces the whole file. The
+    file belongs to the app, user and device that saved it first. Only one client may use it at a
+    time.
     """
 
     def __init__(self, path: Path | str) -> None:

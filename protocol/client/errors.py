@@ -160,7 +160,7 @@ class WrongRegion(ClientClosed):
 
     Attributes:
         region: the code of the app's region.
-        url: where to connect instead, or None when the server was not told.
+        url: where to connect instead, or None if the operator configured no URL.
     """
 
     def __init__(self, region: str, url: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What the client tells ``on_event``. All are immutable."""
+"""The events that a client passes to ``on_event``. All are immutable."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from protocol.frames import Limits
 class Connected:
     """A session is live.
 
-    ``resumed``: messages go on where this client had got, without a hole. ``expires`` is the
-    token's end in seconds since 1970.
+    ``resumed``: messages continue after the client's own position, without a hole. ``expires`` is
+    the token's end in seconds since 1970.
     """
 
     resumed: bool
@@ -27,7 +27,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """A connection ended, or could not be made; not told for the caller's own close.
+    """A connection ended, or could not be made. The caller's own close makes no such event.
 
     ``code`` is the WebSocket close code, None if there was no connection. ``retry_in`` is in
     seconds, None if ``will_reconnect`` is false.
@@ -48,7 +48,7 @@ class Lost:
 
     @property
     def count(self) -> int:
-        """How many that is."""
+        """The number of lost messages."""
         return self.last - self.first + 1
 
 
@@ -64,8 +64,8 @@ class Reset:
 class CursorUnsaved:
     """The cursor file at ``path`` could not be written; it is tried again every second.
 
-    ``reason`` is the system's. A client that ends meanwhile goes on later from the place that was
-    saved last, so messages that were acknowledged since may come again.
+    ``reason`` is the operating system's. If the client ends meanwhile, its successor continues from
+    the position that was saved last, so messages that were acknowledged since may arrive again.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class TokenExpiring:
 
 @dataclass(frozen=True, slots=True)
 class RoomGap:
-    """Messages of a room did not come, and will not: ``missed`` of them, None if nobody knows."""
+    """``missed`` messages of a room are gone; None: the number is unknown."""
 
     room: str
     missed: int | None
@@ -113,10 +113,10 @@ class Transient:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """How ``user`` is: ``online``, ``away`` or ``offline``, and the user's status text.
+    """The state of ``user``: ``online``, ``away`` or ``offline``, and the user's status text.
 
-    ``since`` is when an offline user was last here, in milliseconds since 1970; 0 where nobody
-    knows, and for a user who is not offline.
+    ``since`` is when an offline user was last here, in milliseconds since 1970; 0 if that is
+    unknown, and for a user who is not offline.
     """
 
     user: str
@@ -133,8 +133,8 @@ class Presence:
 class Receipt:
     """``user`` got and read the conversation with ``peer`` up to these messages' ``time``.
 
-    A message is read when its ``time`` is at or below ``read``; so too ``delivered``. 0: none yet.
-    ``user`` may be oneself, on another device.
+    A message is read when its ``time`` is at or below ``read``, and delivered when it is at or
+    below ``delivered``. 0: none yet. ``user`` may be oneself, on another device.
     """
 
     peer: str

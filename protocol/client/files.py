@@ -1,7 +1,7 @@
-"""The files that a client is given: a wrong one is refused, and never waited for.
+"""Reads the files that a client is given; refuses wrong ones without waiting for them.
 
-A path may come to name a pipe, whose opening waits for somebody who writes, or a device without
-end. The client opens files in its event loop, so it would stand still with all that runs there.
+A path may name a pipe, whose opening waits for a writer, or a device without end. The client opens
+files in its event loop, so such a file would stop everything that runs in the loop.
 """
 
 from __future__ import annotations

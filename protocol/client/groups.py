@@ -29,7 +29,7 @@ class Group:
 
     Attributes:
         id: 32 hexadecimal digits.
-        version: grows with every change, and is told in each notice.
+        version: grows with every change; each notice carries it.
         name: as its members see it.
         role: the connected user's own: ``owner``, ``admin`` or ``member``.
         muted: only the owner and admins may send.
@@ -56,9 +56,9 @@ class Group:
 
 
 def group_notice(message: Message) -> GroupNotice | None:
-    """What `message` tells of a change in the group `message.to`; None where it is no notice.
+    """The change in the group `message.to` that `message` reports; None if it is not a notice.
 
-    A notice that says too little to be understood, because a newer server wrote it, is None too.
+    The result is also None if a newer server wrote the notice in a form that cannot be read.
     """
     if message.kind != NOTICE_KIND or message.sender:
         return None
@@ -69,12 +69,18 @@ def group_notice(message: Message) -> GroupNotice | None:
 
 
 class GroupRequests:
-    """What `Client` can ask about groups.
+    """The methods of `Client` for groups.
 
-    Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
-    raises `RequestRefused` with the codes `unknown_group`, `not_a_member`, `not_allowed` and those
-    it names, and `SendTimeout`, `ClientClosed`, `TypeError` and `ValueError` as `Client.send` does.
-    `timeout` is in seconds, for each request that it takes.
+    Every method waits for the answer, and repeats the request after a reconnect, as `Client.send`
+    does. `timeout` is in seconds, per request; some methods need several requests.
+
+    Every method may raise, in addition to the errors that it names itself:
+
+    Raises:
+        RequestRefused: with the code `unknown_group`, `not_a_member` or `not_allowed`.
+        SendTimeout: no answer in time; the outcome is unknown.
+        ClientClosed: the client has ended.
+        TypeError, ValueError: an argument makes no sense; nothing was sent.
     """
 
     _outgoing: Outgoing
@@ -87,17 +93,17 @@ class GroupRequests:
         client_id: str | None = None,
         timeout: float | None = 30,
     ) -> Group:
-        """Make a group that this user owns, with the users `members` in it.
+        """Create a group that this user owns, with the users `members` in it.
 
         Args:
             name: 1 to 128 characters.
             members: user ids; more than 100 are added by further requests.
-            client_id: the group's name among those this user made: the same one always means the
-                same group, so a create can be repeated. None: a fresh one.
-            timeout: see the class.
+            client_id: names the group among those that this user created: the same `client_id`
+                always means the same group, so creating can be repeated. None: a fresh one.
+            timeout: seconds, per request.
 
         Raises:
-            RequestRefused: also `group_full`, `invalid_field`.
+            RequestRefused: also with `group_full` or `invalid_field`.
         """
         checks.text("name", name)
         label = checks.text("client_id", client_id or new_client_id())
@@ -110,24 +116,24 @@ class GroupRequests:
         return await self.group(made.id, timeout=timeout)
 
     async def rename_group(self, group: str, name: str, *, timeout: float | None = 30) -> None:
-        """Call the group `name`. For its owner and admins."""
+        """Give the group the name `name`. Only its owner and admins may."""
         checks.text("group", group)
         checks.text("name", name)
         await self._outgoing.request(frames.GroupRename, group, name, timeout=timeout)
 
     async def delete_group(self, group: str, *, timeout: float | None = 30) -> None:
-        """End the group. For its owner."""
+        """Delete the group. Only its owner may."""
         checks.text("group", group)
         await self._outgoing.request(frames.GroupDelete, group, timeout=timeout)
 
     async def add_members(
         self, group: str, users: Iterable[str], *, timeout: float | None = 30
     ) -> None:
-        """Make members of `users`, a hundred a request. For the owner and admins.
+        """Add `users` to the group, 100 per request. Only the owner and admins may.
 
         Raises:
-            RequestRefused: also `group_full`, `invalid_field`. What earlier requests of the same
-                call added stays.
+            RequestRefused: also with `group_full` or `invalid_field`. Users whom earlier requests
+                of the same call added stay in the group.
         """
         checks.text("group", group)
         for some in checks.chunks("users", users, MAX_GROUP_CHANGE):
@@ -136,16 +142,16 @@ class GroupRequests:
     async def remove_members(
         self, group: str, users: Iterable[str], *, timeout: float | None = 30
     ) -> None:
-        """Take `users` out, a hundred a request. For the owner; admins may remove members."""
+        """Remove `users`, 100 per request. The owner may remove all others, admins only members."""
         checks.text("group", group)
         for some in checks.chunks("users", users, MAX_GROUP_CHANGE):
             await self._outgoing.request(frames.GroupRemove, group, some, timeout=timeout)
 
     async def leave_group(self, group: str, *, timeout: float | None = 30) -> None:
-        """Be a member no more.
+        """Leave the group.
 
         Raises:
-            RequestRefused: also `owner_stays`.
+            RequestRefused: also with `owner_stays`: the owner has to make another one owner first.
         """
         checks.text("group", group)
         await self._outgoing.request(frames.GroupLeave, group, timeout=timeout)
@@ -153,10 +159,12 @@ class GroupRequests:
     async def set_role(
         self, group: str, user: str, role: Role, *, timeout: float | None = 30
     ) -> None:
-        """Give a member a role. For the owner, who is an admin after making another one owner.
+        """Give a member a role. Only the owner may.
+
+        An owner who makes another member the owner becomes an admin.
 
         Raises:
-            RequestRefused: also `owner_stays`.
+            RequestRefused: also with `owner_stays`: the owner tried to give up the role otherwise.
         """
         checks.text("group", group)
         checks.text("user", user)
@@ -171,9 +179,9 @@ class GroupRequests:
         muted: bool = True,
         timeout: float | None = 30,
     ) -> None:
-        """Let `user` send no more to the group; None: nobody but the owner and admins.
+        """Forbid `user` to send to the group; None: everybody except the owner and admins.
 
-        `muted` False undoes it. For the owner and admins, of those below them.
+        `muted` False takes that back. The owner and admins may do so to members below them.
         """
         checks.text("group", group)
         if user is not None:
@@ -182,10 +190,14 @@ class GroupRequests:
         await self._outgoing.request(frames.GroupMute, group, muted, user, timeout=timeout)
 
     async def group(self, group: str, *, timeout: float | None = 30) -> Group:
-        """The group with all its members. For its members.
+        """Read the group with all its members. Only members may.
 
         Raises:
-            ClientError: it changed again and again while it was read.
+            RequestRefused: with `unknown_group` or `not_a_member`.
+            SendTimeout: no answer in time.
+            ClientClosed: the client has ended.
+            ClientError: the group changed again and again while it was read.
+            TypeError, ValueError: `group` is no id; nothing was sent.
         """
         checks.text("group", group)
         for _ in range(READS):
@@ -200,7 +212,7 @@ class GroupRequests:
         raise ClientError("the group changed again and again while it was read")
 
     async def my_groups(self, *, timeout: float | None = 30) -> list[Group]:
-        """Every group this user is in, without their members, in the order of their ids."""
+        """All groups that this user is in, without their members, in the order of their ids."""
         groups: list[Group] = []
         after: str | None = ""
         while after is not None:

@@ -13,7 +13,7 @@ from protocol.limits import MAX_HISTORY_PAGE
 
 
 class HistoryRequests:
-    """What `Client` can do about what was said before. Raises as `Client.send`."""
+    """The methods of `Client` for earlier messages. They raise what `Client.send` raises."""
 
     _incoming: Incoming
     _outgoing: Outgoing
@@ -27,17 +27,17 @@ class HistoryRequests:
         after: Place | None = None,
         timeout: float | None = 30,
     ) -> AsyncIterator[Message]:
-        """The messages with `peer`, a user or a group, that are still kept, read already or not.
+        """Iterate over the messages with `peer` that are still kept, read or unread.
 
-        Newest first, from before ``before``; or oldest first, from after ``after``. Pages are
-        fetched as the iteration gets there, each within ``timeout`` seconds. A message's `place` is
-        what to give as ``before`` or ``after``. Iterating raises as `send` does.
+        The newest message comes first, or, with ``after``, the oldest. Pages are fetched when the
+        iteration reaches them, each within ``timeout`` seconds. Iterating raises what `send`
+        raises.
 
         Args:
-            peer: a user id, or a group's `Group.address`; all of a group's history is shown to
-                whoever is a member now.
-            limit: most messages; None: all.
-            before, after: where to begin; one of them at most.
+            peer: a user id, or a group's `Group.address`. Present members of a group see all of its
+                history.
+            limit: the largest number of messages; None: all.
+            before, after: the `place` of a message: begin before it, or after it. Give at most one.
 
         Raises:
             TypeError, ValueError: an argument makes no sense.

@@ -32,7 +32,7 @@ class Inbox:
 
     Attributes:
         cursor: what the caller has acknowledged, or None before the first connection.
-        user: who is connected, "" before that.
+        user: the connected user's id; "" before the first connection.
     """
 
     def __init__(self, cursor: Cursor | None) -> None:
@@ -46,7 +46,7 @@ class Inbox:
         self._acked = 0
 
     def connected(self, frame: frames.Connected) -> list[Reset | Lost]:
-        """Begin a connection; returns what the caller must be told."""
+        """Begin a connection; returns the events to report to the caller."""
         events: list[Reset | Lost] = []
         start = frame.cursor
         first, last = frame.lost or (start.seq + 1, start.seq)
@@ -80,7 +80,7 @@ class Inbox:
         return True
 
     def lost(self, frame: frames.Lost) -> list[Lost]:
-        """Skip what the server no longer has; returns what the caller must be told.
+        """Skip messages that the server no longer has; returns the event to report to the caller.
 
         Raises:
             OutOfOrder: the range does not begin with the number that is due.

@@ -73,7 +73,7 @@ class Incoming:
 
     @property
     def user(self) -> str:
-        """Who is connected; "" before the first connection."""
+        """The connected user's id; "" before the first connection."""
         return self._inbox.user
 
     def admit(self, owner: Owner) -> None:
@@ -94,8 +94,8 @@ class Incoming:
     ) -> list[Reset | Lost]:
         """Take pushes from `connection`, as `owner`'s, from now on.
 
-        Returns what the caller must be told. The first connection saves the cursor file at once,
-        so that a folder that can't be written to is found out before anything is acknowledged.
+        Returns the events to report to the caller. The first connection saves the cursor file at
+        once, so that an unwritable folder is noticed before anything is acknowledged.
 
         Raises:
             CursorNotSaved: it can't be saved.
@@ -122,7 +122,7 @@ class Incoming:
             self._plan_ack()  # it may have been acknowledged before it was pushed again
 
     def lost(self, frame: frames.Lost) -> list[Lost]:
-        """Skip a range. Raises `OutOfOrder`; returns what the caller must be told."""
+        """Skip a range. Raises `OutOfOrder`; returns the event to report to the caller."""
         return self._inbox.lost(frame)
 
     # --- what the caller does -----------------------------------------------------------------
@@ -135,7 +135,8 @@ class Incoming:
 
         Raises:
             RuntimeError: another task is waiting here, or this is another event loop.
-            StopAsyncIteration, Exception: see `close`.
+            StopAsyncIteration: the caller closed the client.
+            Exception: the error that ended the client.
         """
         checks.loop(self._loop)
         if self._waiter is not None:
@@ -239,7 +240,7 @@ class Incoming:
             self._plan_save()
 
     def _save(self) -> None:
-        """Some milliseconds of disk, once a second at most: not worth a thread."""
+        """It takes some milliseconds of disk, at most once per second: not worth a thread."""
         if self._file is not None and self._owner is not None and self._inbox.cursor is not None:
             owner = self._owner
             self._file.save(Position(owner.app, owner.user, self._device, self._inbox.cursor))

@@ -249,7 +249,8 @@ class Link:
             self._give_up(end)
 
     def _admit(self, owner: Owner) -> None:
-        """Go on only as who this client began as, and whose the cursor file is.
+        """Continue only for the app and user that this client began with, and the cursor file's
+        owner.
 
         Raises:
             UserChanged, CursorFileForeign: `owner` is another.

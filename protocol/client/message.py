@@ -16,9 +16,10 @@ _NOTHING = frames.Extra()
 def text_of(kind: str, body: bytes) -> str:
     """A body as a text; never raises, because any user can send any bytes.
 
-    It is read as UTF-8, with U+FFFD in the place of what is not. A body that is meant for programs
-    has the text "": of the kind ``binary``, and of the server's own (``homeport.group``,
-    ``homeport.recall``, ``homeport.edit``: see `group_notice`, `recall_notice`, `edit_notice`).
+    Bytes that are not UTF-8 become U+FFFD. A body that is meant for programs has the text "": a
+    body of the kind ``binary``, and of the server's own kinds (``homeport.group``,
+    ``homeport.recall``, ``homeport.edit``; `group_notice`, `recall_notice` and `edit_notice` read
+    those).
     """
     if kind == "binary" or kind.startswith("homeport."):
         return ""
@@ -29,8 +30,8 @@ class Message(Struct, frozen=True):
     """One message of the user's inbox, or of a conversation's history.
 
     Attributes:
-        id: 16 bytes, the same for everyone who got the message.
-        sender: a user id; empty where the server itself says something.
+        id: 16 bytes, the same for all recipients of the message.
+        sender: a user id; empty in a notice of the server.
         to: a user id, or ``g:`` and a group's id.
         time: when the gateway accepted it, in milliseconds since 1970.
         kind: what the body is: ``text``, ``binary``, one that the sender chose, or one of the
@@ -41,8 +42,8 @@ class Message(Struct, frozen=True):
         ms: when it was stored there, in milliseconds since 1970.
         epoch: names the inbox's numbering; "" for a message that did not come from the inbox.
         own: the connected user sent it, from this device or another.
-        mentions: ids of users it speaks of.
-        reply: the id of the message it answers, or None.
+        mentions: ids of the users whom the message mentions.
+        reply: the id of the message that this one answers, or None.
         expires: when its own time to live ends, in milliseconds since 1970, or None.
         edits: how often its sender edited it.
         edited: when they last did, in milliseconds since 1970, or None.
@@ -99,7 +100,7 @@ class Message(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The body as a text, whatever was sent; see `text_of`."""
+        """The body as a text; "" for programs' bodies, and U+FFFD for what is not UTF-8."""
         return text_of(self.kind, self.body)
 
     def __repr__(self) -> str:
@@ -109,8 +110,8 @@ class Message(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An accepted message: its ``id`` (16 bytes), ``time`` (milliseconds since 1970), and to whom
-    it was sent, as `Client.send` was told."""
+    """An accepted message: its ``id`` (16 bytes), ``time`` (milliseconds since 1970), and its
+    ``to`` as it was given to `Client.send`."""
 
     id: bytes
     time: int

@@ -16,7 +16,7 @@ from protocol.codec import FrameError, decode_answer
 from protocol.frames import Answer, Request
 
 TICK_S: Final = 0.02
-"""A look goes through all sends, so there are no more than 50 a second."""
+"""A look goes through all sends, so there are at most 50 looks per second."""
 
 
 class Outgoing:

@@ -34,7 +34,7 @@ class Watches:
     async def watch(
         self, users: Iterable[str], expires: int, timeout: float | None
     ) -> dict[str, Presence]:
-        """See `PresenceRequests.watch_presence`."""
+        """Subscribe to `users` for `expires` seconds, and return how they are now."""
         checks.instance("expires", expires, int)
         self._prune()
         until = self._loop.time() + expires
@@ -52,7 +52,7 @@ class Watches:
         return states
 
     async def unwatch(self, users: Iterable[str], timeout: float | None) -> None:
-        """See `PresenceRequests.unwatch_presence`."""
+        """End the subscriptions to `users`."""
         for some in checks.chunks("users", users, MAX_PRESENCE_USERS):
             for user in some:
                 self._until.pop(user, None)
@@ -67,7 +67,7 @@ class Watches:
             self._again = asyncio.create_task(self._subscribe_again())
 
     def disconnected(self) -> None:
-        """Nothing is told until the next connection."""
+        """The connection is gone: no changes arrive until the next one."""
         if self._again is not None:
             self._again.cancel()
             self._again = None
@@ -108,12 +108,18 @@ class Watches:
 
 
 class PresenceRequests:
-    """What `Client` can do about presence.
+    """The methods of `Client` for presence.
 
-    Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
-    raises `RequestRefused` with `invalid_field` where something is not a user id or out of its
-    bounds, and `SendTimeout`, `ClientClosed`, `TypeError` and `ValueError` as `Client.send` does.
-    `timeout` is in seconds, for each request that it takes: one for 100 users.
+    Every method waits for the answer, and repeats the request after a reconnect, as `Client.send`
+    does. `timeout` is in seconds, per request; each request takes up to 100 users.
+
+    Every method may raise, in addition to the errors that it names itself:
+
+    Raises:
+        RequestRefused: with `invalid_field`: a value is not a user id, or out of its bounds.
+        SendTimeout: no answer in time; the outcome is unknown.
+        ClientClosed: the client has ended.
+        TypeError, ValueError: an argument makes no sense; nothing was sent.
     """
 
     _outgoing: Outgoing
@@ -126,16 +132,16 @@ class PresenceRequests:
         *,
         timeout: float | None = 30,
     ) -> None:
-        """Say whether the user is at this device, and perhaps what the user's status is.
+        """Set whether the user is at this device, and optionally the user's status text.
 
-        A device is online unless it says away, which then holds until it says online, also after a
-        reconnect. The user is online where any of the devices is.
+        A connected device is online. After ``away`` it stays away, also after a reconnect, until it
+        is set ``online`` again. The user is online if any of their devices is.
 
         Args:
             state: ``online`` or ``away``.
             status: a text of at most 128 characters, the same on all devices; empty clears it, None
-                leaves it.
-            timeout: see the class.
+                leaves it unchanged.
+            timeout: seconds to wait for the answer; None: no limit.
         """
         checks.one_of("state", state, "online", "away")
         if status is not None:
@@ -145,7 +151,7 @@ class PresenceRequests:
     async def presence(
         self, users: Iterable[str], *, timeout: float | None = 30
     ) -> dict[str, Presence]:
-        """How these users are now."""
+        """The present states of `users`, by user id."""
         states: dict[str, Presence] = {}
         for some in checks.chunks("users", users, MAX_PRESENCE_USERS):
             answer = await self._outgoing.request(frames.PresenceGet, some, timeout=timeout)
@@ -155,19 +161,19 @@ class PresenceRequests:
     async def watch_presence(
         self, users: Iterable[str], *, expires: int = 3600, timeout: float | None = 30
     ) -> dict[str, Presence]:
-        """How these users are now; from then on each change comes as the event `Presence`.
+        """Return the present states of `users`, and report each change as the event `Presence`.
 
-        That goes on over reconnects, for `expires` seconds, 1 to 86,400; to prolong it, watch
-        again. A user who goes offline is told so after ten seconds.
+        The subscription survives reconnects and ends after `expires` seconds, 1 to 86,400; watch
+        again to prolong it. That a user went offline is reported after ten seconds.
 
         Raises:
-            RequestRefused: also `too_many_subscriptions`, for the 501st user. What earlier requests
-                of the same call did stays.
+            RequestRefused: also with `too_many_subscriptions`, for the 501st user. Subscriptions of
+                earlier requests of the same call stay.
         """
         return await self._watches.watch(users, expires, timeout)
 
     async def unwatch_presence(self, users: Iterable[str], *, timeout: float | None = 30) -> None:
-        """Hear no more of these users."""
+        """End the subscriptions to `users`."""
         await self._watches.unwatch(users, timeout)
 
 

@@ -1,4 +1,4 @@
-"""Recalling and editing what was sent, and what a client is told of it."""
+"""Recalling and editing sent messages, and the notices about it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ _T = TypeVar("_T")
 
 
 def recall_notice(message: Message) -> RecallNotice | None:
-    """What `message` tells of a message that was recalled; None where it is none of these.
+    """The recall that `message` reports; None if it reports none.
 
-    It comes twice: as a message from "", for who has the recalled one already, and in the place of
-    the recalled one, with its id and sender. Either may come first, or alone.
+    A recall arrives twice: as a message from "", for devices that have the recalled message
+    already, and in the place of the recalled message, with its id and sender. Either may arrive
+    first, or alone.
     """
     return _told(message, RECALL_KIND, RecallNotice)
 
 
 def edit_notice(message: Message) -> EditNotice | None:
-    """What `message` tells of a message that was edited; None where it is no such notice.
+    """The edit that `message` reports; None if it is not such a notice.
 
-    The edited message itself, where it comes later, has the new text and counts its ``edits``; a
-    notice with a lower count than one already shown is old. After a recall none counts any more.
+    If the edited message itself arrives later, it has the new text and counts its ``edits``. Ignore
+    a notice with a lower count than the one already shown, and every notice after a recall.
     """
     return _told(message, EDIT_KIND, EditNotice)
 
@@ -44,21 +45,27 @@ def _told(message: Message, kind: str, type_: type[_T]) -> _T | None:
 
 
 class RecallRequests:
-    """What `Client` can do to a message that was sent.
+    """The methods of `Client` for messages that were sent.
 
-    Every method waits for the answer, and is repeated after a reconnect, as `Client.send` is. It
-    raises `RequestRefused` with the codes `unknown_message`, `recall_too_late`, `not_yours` and
-    those it names, and `SendTimeout`, `ClientClosed`, `TypeError` and `ValueError` as `Client.send`
+    Every method waits for the answer, and repeats the request after a reconnect, as `Client.send`
     does.
+
+    Every method may raise, in addition to the errors that it names itself:
+
+    Raises:
+        RequestRefused: with `unknown_message`, `recall_too_late` or `not_yours`.
+        SendTimeout: no answer in time; the outcome is unknown.
+        ClientClosed: the client has ended.
+        TypeError, ValueError: an argument makes no sense; nothing was sent.
     """
 
     _outgoing: Outgoing
 
     async def recall(self, message: Message | Sent, *, timeout: float | None = 30) -> None:
-        """Take a message back from everyone; for its sender, and a group's owner and admins.
+        """Take a message back from everyone. Its sender may, and a group's owner and admins.
 
-        It is gone from the server when this returns. Devices that have it already are told, see
-        `recall_notice`.
+        The message is gone from the server when this returns. Devices that have it already receive
+        a notice, which `recall_notice` reads.
         """
         checks.instance("message", message, Message, Sent)
         await self._outgoing.request(
@@ -66,10 +73,10 @@ class RecallRequests:
         )
 
     async def edit(self, message: Message | Sent, text: str, *, timeout: float | None = 30) -> None:
-        """Give a text message of this user another text; devices are told, see `edit_notice`.
+        """Give a text message of this user another text. `edit_notice` reads the notice of it.
 
         Raises:
-            RequestRefused: also `not_text`, `edit_limit`, and those of a send.
+            RequestRefused: also with `not_text` or `edit_limit`, or with a code of a send.
         """
         checks.instance("message", message, Message, Sent)
         body = checks.text("text", text).encode()

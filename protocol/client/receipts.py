@@ -1,4 +1,4 @@
-"""The client's receipts: what it tells about the messages it got, and what it is told.
+"""Receipts: the client reports how far its user has read, and learns how far others have.
 
 A message's watermark is its `time`; see SPEC.md section 14.
 """
@@ -18,14 +18,14 @@ from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
 
 MARK_EVERY_S: Final = 1.0
-"""Seconds over which what is to be told of a conversation is told at once."""
+"""A conversation's watermarks are collected for this many seconds and sent at once."""
 
 _log = logging.getLogger("homeport.client")
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far one message has got: numbers of the conversation's other `people`."""
+    """How many of the conversation's other `people` have received and read one message."""
 
     people: int
     delivered: int
@@ -35,30 +35,29 @@ class Reached:
 class Unread(dict[str, int]):
     """Unread messages by peer; 1000 stands for 1000 or more.
 
-    `more` is true where not every conversation is in it: it holds 200, those that
-    became unread last.
+    `more` is true if some conversations are missing: only the 200 that became unread last are
+    here.
     """
 
     more: bool = False
 
 
 class ReceiptRequests:
-    """What `Client` can tell and ask about receipts."""
+    """The methods of `Client` for receipts."""
 
     _marks: Marks
     _outgoing: Outgoing
 
     def mark_read(self, message: Message) -> None:
-        """Tell that the user has read `message` and all before it in its conversation.
+        """Report that the user has read `message` and all earlier messages of its conversation.
 
-        It leaves by itself within a second, together with what else is to be told of that
-        conversation, and is repeated after a reconnect; at the latest it leaves with `close`. To
-        say it again, or of an earlier message, changes nothing. (That messages were delivered is
-        told without being asked, as `messages` hands them out.)
+        The report is sent within a second, at the latest by `close`, and repeated after a
+        reconnect. Marking the same or an earlier message again changes nothing. (`messages` reports
+        by itself that messages were delivered.)
 
         Raises:
-            ClientClosed: the client has ended, so nothing can be told any more.
-            TypeError: `message` is none.
+            ClientClosed: the client has ended.
+            TypeError: `message` is not a `Message`.
         """
         checks.instance("message", message, Message)
         self._marks.read(message)
@@ -66,7 +65,7 @@ class ReceiptRequests:
     async def unread(self, timeout: float | None = 30) -> Unread:
         """Count the unread messages of others, by peer; conversations without any are left out.
 
-        Raises as `Client.send` does.
+        Raises what `Client.send` raises.
         """
         counts = await self._outgoing.request(frames.Unread, timeout=timeout)
         unread = Unread(counts.rows)
@@ -74,18 +73,18 @@ class ReceiptRequests:
         return unread
 
     async def receipts(self, peer: str, timeout: float | None = 30) -> list[Receipt]:
-        """How far everyone else has got in the conversation with `peer`; who has not is left out.
+        """How far the others have got in the conversation with `peer`, as far as they have begun.
 
-        At most 100, those who have read furthest. Raises as `Client.send` does.
+        At most 100 are returned, those who have read furthest. Raises what `Client.send` raises.
         """
         checks.text("peer", peer)
         reach = await self._outgoing.request(frames.Receipts, peer, timeout=timeout)
         return [Receipt(peer, *row) for row in reach.receipts]
 
     async def reached(self, message: Message | Sent, timeout: float | None = 30) -> Reached:
-        """How many others of its conversation got and read `message`; in a group, of its members.
+        """How many others in the conversation (in a group, of its members) got and read `message`.
 
-        Raises as `Client.send` does.
+        Raises what `Client.send` raises.
         """
         checks.instance("message", message, Message, Sent)
         reach = await self._outgoing.request(
@@ -95,7 +94,7 @@ class ReceiptRequests:
 
 
 class Marks:
-    """Collects watermarks, and tells them once a second and conversation at most."""
+    """Collects watermarks, and sends them at most once per second and conversation."""
 
     def __init__(self, outgoing: Outgoing) -> None:
         self._loop = asyncio.get_running_loop()

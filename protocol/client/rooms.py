@@ -25,7 +25,7 @@ from protocol.ids import new_client_id
 from protocol.limits import MAX_LAST
 
 BUFFER: Final = 1000
-"""Messages of a room that wait for the caller; past it the oldest goes, and is told as a gap."""
+"""Messages of a room that may wait for the caller; then the oldest is dropped, as a gap."""
 
 JOIN_TIMEOUT_S: Final = 30.0
 """Seconds that entering a room may take."""
@@ -40,7 +40,7 @@ class RoomMessage(Struct, frozen=True):
     """One message of a room.
 
     Attributes:
-        id: 16 bytes, the same for everyone who got the message.
+        id: 16 bytes, the same for all recipients of the message.
         sender: a user id.
         room: the room's id.
         time: when the gateway accepted it, in milliseconds since 1970.
@@ -61,7 +61,7 @@ class RoomMessage(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The body as a text, whatever was sent; see `protocol.client.message.text_of`."""
+        """The body as a text; "" for programs' bodies, and U+FFFD for what is not UTF-8."""
         return text_of(self.kind, self.body)
 
     def __repr__(self) -> str:
@@ -97,15 +97,15 @@ class Room:
 
     @property
     def members(self) -> int:
-        """How many users are in the room, as told last: at joining, and when it has changed,
-        within half a minute."""
+        """How many users are in the room, as the server last reported: at joining, and within half
+        a minute after a change."""
         return self._members
 
     async def __aenter__(self) -> Self:
         """Join.
 
         Raises:
-            RequestRefused: the server said no.
+            RequestRefused: the server refused the join.
             SendTimeout: no answer in 30 seconds.
             ClientClosed: the client has ended.
             RuntimeError: this client is in the room already, or this room was left before.
@@ -127,7 +127,7 @@ class Room:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave; where the server can't be told, it finds out in two minutes."""
+        """Leave. Without a connection, the server notices it after two minutes."""
         self._rooms.remove(self)
         self.close(None)
         if self._joining is not None:
@@ -146,8 +146,8 @@ class Room:
     ) -> Sent:
         """Send a message to the room and wait until it is published.
 
-        Arguments and errors are those of `Client.send`. A reader who falls behind misses messages
-        of ``low`` priority first and of ``high`` last.
+        Arguments and errors are those of `Client.send`. A client that falls behind misses messages
+        of ``low`` priority first and of ``high`` priority last.
 
         Raises:
             ValueError: no such priority.
@@ -222,8 +222,8 @@ class Room:
         self._joined.clear()
 
     def receive(self, frame: frames.RoomPush | frames.RoomState) -> None:
-        """Take in a frame. One that came in the same read as the answer to the join waits for
-        whoever asked for it."""
+        """Take in a frame. A frame that arrived in the same read as the answer to the join waits
+        until the join has returned."""
         if not self._joined.is_set():
             self._early.append(frame)
         elif isinstance(frame, frames.RoomState):

@@ -54,9 +54,9 @@ class PendingSend:
 
 
 class PendingSends:
-    """All of them, in the order they were made. The owner discards a send that has its outcome.
+    """All pending sends, in the order in which they were made. The owner discards finished ones.
 
-    ``dedupe_s`` is the server's dedupe window; the owner sets it when it is told.
+    ``dedupe_s`` is the server's dedupe window; the owner sets it on connecting.
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
@@ -107,7 +107,7 @@ class PendingSends:
                 send.write_at = now
 
     def refused(self, error: Error, now: float) -> RequestRefused | None:
-        """Take in an error frame; returns what the sender must be told, None if it is repeated."""
+        """Take in an error frame; returns the sender's exception, None if it is repeated."""
         refusal = RequestRefused.from_frame(error)
         send = self._sends.get(error.id)
         if send is None or not may_repeat(error):

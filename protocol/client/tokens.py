@@ -15,7 +15,7 @@ GetToken = Callable[[], Awaitable[str] | str]
 
 
 class NoToken(Exception):
-    """``get_token`` gave none; the text says why, without what the exception said."""
+    """``get_token`` returned no token; the text says why, without the exception's own text."""
 
 
 async def fetch(get_token: GetToken) -> str:

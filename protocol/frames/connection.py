@@ -50,8 +50,8 @@ class Connected(Struct, array_like=True, frozen=True, tag=2):
 class Ok(Struct, array_like=True, frozen=True, tag=3):
     """Server to client: the request with this id was done.
 
-    ``result`` is its answer, still encoded: who asked knows the type, see
-    `protocol.codec.decode_answer` and, for the other way, `protocol.codec.encode_ok`.
+    ``result`` is its answer, still encoded, because only the request's author knows the type.
+    `protocol.codec.decode_answer` decodes it, `protocol.codec.encode_ok` makes such a frame.
     """
 
     id: RequestId

@@ -66,8 +66,8 @@ class GroupPage(Struct, array_like=True, frozen=True):
 class GroupNotice(Struct, frozen=True, omit_defaults=True):
     """The body of a message of kind ``homeport.group``: a map.
 
-    ``version`` is the group's after the change, and ``by`` who made it. ``users`` are those the
-    change is about. ``name`` is told when it is new, or new to ``users``.
+    ``version`` is the group's after the change, and ``by`` the user who made it. ``users`` are
+    those whom the change is about. ``name`` is there when it is new, or new to ``users``.
     """
 
     version: Count

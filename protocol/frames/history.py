@@ -38,7 +38,7 @@ class HistoryPage(Struct, array_like=True, frozen=True):
 
 
 class Transient(Struct, array_like=True, frozen=True, tag=96):
-    """Server to client: a message that is in no inbox, for whoever is connected now."""
+    """Server to client: a message that is in no inbox, only for sessions that are connected now."""
 
     message: Message
 

@@ -52,7 +52,7 @@ class Send(Request[Accepted], array_like=True, frozen=True, tag=16):
 
 
 class Extra(Struct, frozen=True, omit_defaults=True):
-    """What a message says beside its body, a map; see `Options`.
+    """What a message carries beside its body: a map, made from the `Options` of its send.
 
     ``expires`` is when its own time to live ends, in milliseconds since 1970. ``edits`` says how
     often the sender edited it, ``edited`` when they last did, in milliseconds since 1970.

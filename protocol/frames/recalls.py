@@ -38,8 +38,8 @@ class Edit(Request[None], array_like=True, frozen=True, tag=100):
 class RecallNotice(Struct, frozen=True):
     """The body of a message of kind ``homeport.recall``: a map.
 
-    ``message``, ``sender`` and ``time`` are those of the message that was recalled, and ``by`` is
-    who recalled it.
+    ``message``, ``sender`` and ``time`` are those of the recalled message; ``by`` is the user who
+    recalled it.
     """
 
     message: bytes

@@ -54,7 +54,7 @@ class Receipt(Struct, array_like=True, frozen=True, tag=81):
 
 
 class Receipts(Request[Reach], array_like=True, frozen=True, tag=82):
-    """Client to server: who has got how far in the conversation with ``peer``?
+    """Client to server: how far have the others got in the conversation with ``peer``?
 
     The numbers of the answer are for the message of ``time``.
     """

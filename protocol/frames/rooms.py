@@ -17,7 +17,7 @@ Writers = Annotated[str, Meta(pattern=r"^(everyone|admins)\Z")]
 
 
 class Priority(IntEnum):
-    """Of a room message: what a reader who falls behind misses first is LOW."""
+    """The priority of a room message: a slow client misses LOW first, and HIGH last."""
 
     LOW = 0
     NORMAL = 1
@@ -59,7 +59,7 @@ class RoomLeave(Request[None], array_like=True, frozen=True, tag=49):
 
 
 class RoomSet(Request[None], array_like=True, frozen=True, tag=50):
-    """Client to server: create a room, or change who may write there.
+    """Client to server: create a room, or change its write policy.
 
     The creator may always write; ``admins`` are user ids.
     """

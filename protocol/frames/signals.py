@@ -10,7 +10,7 @@ from protocol.limits import MAX_KIND_CHARS
 
 
 class Signal(Struct, array_like=True, frozen=True, tag=64):
-    """Client to server: tell whoever is connected now. Never answered ok; an error has id 0."""
+    """Client to server: a signal for connected sessions. No ok follows; an error has id 0."""
 
     to: Annotated[str, Meta(min_length=1, max_length=128)]
     kind: Annotated[str, Meta(min_length=1, max_length=MAX_KIND_CHARS)]
