@@ -10,11 +10,10 @@ from typing import Annotated, Final
 import typer
 
 from gateway.apps.settings import MAX_RECALL_S
-from gateway.cli import chat
-from gateway.cli.chat import As, CaCert, Device, Target, Token, Url
 from gateway.cli.errors import CommandError
 from gateway.cli.output import show
-from gateway.cli.place import Data, Json, recipient
+from gateway.cli.place import Json, recipient
+from gateway.cli.target import Target, as_user, ask
 from protocol.client import Client, Message
 
 TIMEOUT_S: Final = 30.0
@@ -42,54 +41,29 @@ Peer = Annotated[
 ]
 
 
-def recall(
-    message_id: Id,
-    peer: Peer,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
+@as_user
+def recall(target: Target, message_id: Id, peer: Peer, as_json: Json = False) -> None:
     """Take a message back from everyone.
 
     For two minutes, or as long as the app says. It is looked for in the conversation's history.
     """
-    target = Target.find(user, url, token, cacert, data)
-    _change(
-        target, device, peer, message_id, as_json, lambda c, found: c.recall(found, timeout=None)
-    )
+    _change(target, peer, message_id, as_json, lambda c, found: c.recall(found, timeout=None))
 
 
+@as_user
 def edit(
+    target: Target,
     message_id: Id,
     text: Annotated[str, typer.Argument(metavar="TEXT")],
     peer: Peer,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Give a message of yours another text, for as long as it can be recalled."""
-    target = Target.find(user, url, token, cacert, data)
-    _change(
-        target,
-        device,
-        peer,
-        message_id,
-        as_json,
-        lambda c, found: c.edit(found, text, timeout=None),
-    )
+    _change(target, peer, message_id, as_json, lambda c, found: c.edit(found, text, timeout=None))
 
 
 def _change(
     target: Target,
-    device: str | None,
     peer: str,
     message_id: str,
     as_json: bool,
@@ -102,7 +76,7 @@ def _change(
     """
     wanted = bytes.fromhex(message_id)
 
-    async def ask(client: Client) -> None:
+    async def find_and_change(client: Client) -> None:
         newest_ms = 0
         async for message in client.history(peer, timeout=None):
             if message.id == wanted:
@@ -112,7 +86,7 @@ def _change(
                 break
         raise CommandError(f"no message {message_id} in the conversation with {peer}")
 
-    asyncio.run(chat.ask(target, device, ask, TIMEOUT_S, "not known to be done"))
+    asyncio.run(ask(target, find_and_change, TIMEOUT_S, "not known to be done"))
     if as_json:
         show({"id": wanted.hex()}, as_json)
     else:

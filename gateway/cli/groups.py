@@ -8,12 +8,11 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from gateway.cli import chat
-from gateway.cli.chat import As, CaCert, Device, Target, Token, Url
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import visible
 from gateway.cli.output import show
-from gateway.cli.place import Data, Json, user_id
+from gateway.cli.place import Json, user_id
+from gateway.cli.target import Target, as_user, ask
 from protocol.client import Client, Group
 from protocol.frames.groups import Role
 from protocol.ids import group_of
@@ -49,38 +48,28 @@ Users = Annotated[list[str], typer.Argument(metavar="USER", callback=_user_ids)]
 Member = Annotated[str, typer.Argument(metavar="USER", callback=user_id)]
 
 
-def _ask(target: Target, device: str | None, question: Callable[[Client], Awaitable[_T]]) -> _T:
-    return asyncio.run(chat.ask(target, device, question, TIMEOUT_S, "not known to be done"))
+def _ask(target: Target, question: Callable[[Client], Awaitable[_T]]) -> _T:
+    return asyncio.run(ask(target, question, TIMEOUT_S, "not known to be done"))
 
 
-def _change(
-    target: Target, device: str | None, change: Callable[[Client], Awaitable[None]]
-) -> None:
-    _ask(target, device, change)
+def _change(target: Target, change: Callable[[Client], Awaitable[None]]) -> None:
+    _ask(target, change)
     typer.echo("ok")
 
 
 @app.command()
+@as_user
 def create(
+    target: Target,
     name: Name,
     members: Annotated[
         list[str] | None,
         typer.Argument(metavar="USER", callback=_user_ids, help="Members beside yourself."),
     ] = None,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Make a group that you own. Prints only what `send --to` takes."""
-    made = _ask(
-        Target.find(user, url, token, cacert, data),
-        device,
-        lambda client: client.create_group(name, members or [], timeout=None),
-    )
+    made = _ask(target, lambda client: client.create_group(name, members or [], timeout=None))
     if as_json:
         show(_record(made), as_json)
     else:
@@ -88,120 +77,56 @@ def create(
 
 
 @app.command()
-def rename(
-    group: GroupArgument,
-    name: Name,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
-) -> None:
+@as_user
+def rename(target: Target, group: GroupArgument, name: Name) -> None:
     """Call a group something else. For its owner and admins."""
-    _change(
-        Target.find(user, url, token, cacert, data),
-        device,
-        lambda client: client.rename_group(group, name, timeout=None),
-    )
+    _change(target, lambda client: client.rename_group(group, name, timeout=None))
 
 
 @app.command()
-def delete(
-    group: GroupArgument,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
-) -> None:
+@as_user
+def delete(target: Target, group: GroupArgument) -> None:
     """End a group. For its owner."""
-    _change(
-        Target.find(user, url, token, cacert, data),
-        device,
-        lambda client: client.delete_group(group, timeout=None),
-    )
+    _change(target, lambda client: client.delete_group(group, timeout=None))
 
 
 @app.command()
-def add(
-    group: GroupArgument,
-    users: Users,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
-) -> None:
+@as_user
+def add(target: Target, group: GroupArgument, users: Users) -> None:
     """Make users members. For the owner and admins."""
-    _change(
-        Target.find(user, url, token, cacert, data),
-        device,
-        lambda client: client.add_members(group, users, timeout=None),
-    )
+    _change(target, lambda client: client.add_members(group, users, timeout=None))
 
 
 @app.command()
-def remove(
-    group: GroupArgument,
-    users: Users,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
-) -> None:
+@as_user
+def remove(target: Target, group: GroupArgument, users: Users) -> None:
     """Take members out. For the owner; admins may remove members."""
-    _change(
-        Target.find(user, url, token, cacert, data),
-        device,
-        lambda client: client.remove_members(group, users, timeout=None),
-    )
+    _change(target, lambda client: client.remove_members(group, users, timeout=None))
 
 
 @app.command()
-def leave(
-    group: GroupArgument,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
-) -> None:
+@as_user
+def leave(target: Target, group: GroupArgument) -> None:
     """Be a member no more. The owner hands the group over first."""
-    _change(
-        Target.find(user, url, token, cacert, data),
-        device,
-        lambda client: client.leave_group(group, timeout=None),
-    )
+    _change(target, lambda client: client.leave_group(group, timeout=None))
 
 
 @app.command()
+@as_user
 def role(
+    target: Target,
     group: GroupArgument,
     member: Member,
     role: Annotated[Role, typer.Argument(metavar="owner|admin|member")],
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
 ) -> None:
     """Give a member a role. Only the owner may; one who makes another owner becomes admin."""
-    _change(
-        Target.find(user, url, token, cacert, data),
-        device,
-        lambda client: client.set_role(group, member, role, timeout=None),
-    )
+    _change(target, lambda client: client.set_role(group, member, role, timeout=None))
 
 
 @app.command()
+@as_user
 def mute(
+    target: Target,
     group: GroupArgument,
     member: Annotated[
         str | None,
@@ -210,37 +135,16 @@ def mute(
         ),
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="Let them send again.")] = False,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
 ) -> None:
     """Let a member, or all members, send no more. For the owner and admins."""
-    _change(
-        Target.find(user, url, token, cacert, data),
-        device,
-        lambda client: client.mute(group, member, muted=not off, timeout=None),
-    )
+    _change(target, lambda client: client.mute(group, member, muted=not off, timeout=None))
 
 
 @app.command("list")
-def list_(
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
+@as_user
+def list_(target: Target, as_json: Json = False) -> None:
     """List the groups you are in. With --json, one object a line."""
-    found = _ask(
-        Target.find(user, url, token, cacert, data),
-        device,
-        lambda client: client.my_groups(timeout=None),
-    )
+    found = _ask(target, lambda client: client.my_groups(timeout=None))
     if as_json:
         for one in found:
             show(_record(one), as_json)
@@ -253,22 +157,10 @@ def list_(
 
 
 @app.command("show")
-def show_(
-    group: GroupArgument,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
+@as_user
+def show_(target: Target, group: GroupArgument, as_json: Json = False) -> None:
     """Show a group and all its members. For its members."""
-    found = _ask(
-        Target.find(user, url, token, cacert, data),
-        device,
-        lambda client: client.group(group, timeout=None),
-    )
+    found = _ask(target, lambda client: client.group(group, timeout=None))
     if as_json:
         members = [
             {"user": each.user, "role": each.role, "muted": each.muted} for each in found.members

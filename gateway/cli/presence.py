@@ -7,11 +7,11 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli.chat import As, CaCert, Device, Target, Token, Url, note, printed
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.messages import moment, visible
 from gateway.cli.output import show
-from gateway.cli.place import Data, Json, user_id
+from gateway.cli.place import Json, user_id
+from gateway.cli.target import Target, as_user, note, printed
 from protocol.client import Disconnected, Event, Presence
 from protocol.limits import MAX_SUBSCRIPTION_S, MAX_SUBSCRIPTIONS
 
@@ -26,34 +26,27 @@ def _users(users: list[str]) -> list[str]:
     return users
 
 
+@as_user
 def presence(
+    target: Target,
     users: Annotated[list[str], typer.Argument(metavar="USER...", callback=_users)],
-    user: As = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on, and print each change; Ctrl-C ends it.")
     ] = False,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Print whether users are online, away or offline.
 
     You seem to be no more online for it. With --json, one object a line.
     """
-    target = Target.find(user, url, token, cacert, data)
     try:
-        asyncio.run(_presence(target, device, users, watch, as_json))
+        asyncio.run(_presence(target, users, watch, as_json))
     except KeyboardInterrupt:
         if not watch:
             raise
 
 
-async def _presence(
-    target: Target, device: str | None, users: list[str], watch: bool, as_json: bool
-) -> None:
+async def _presence(target: Target, users: list[str], watch: bool, as_json: bool) -> None:
     trouble = "no answer"
 
     def on_event(event: Event) -> None:
@@ -67,10 +60,7 @@ async def _presence(
 
     try:
         with printed(on_event) as handler:
-            async with (
-                asyncio.timeout(TIMEOUT_S) as first,
-                target.client(device, handler) as client,
-            ):
+            async with asyncio.timeout(TIMEOUT_S) as first, target.client(handler) as client:
                 if watch:
                     found = await client.watch_presence(
                         users, expires=MAX_SUBSCRIPTION_S, timeout=None
@@ -105,9 +95,4 @@ def line(state: Presence) -> str:
 
 def record(state: Presence) -> dict[str, object]:
     """A user's presence for scripts."""
-    return {
-        "user": state.user,
-        "state": state.state,
-        "status": state.status,
-        "since": state.since,
-    }
+    return {"user": state.user, "state": state.state, "status": state.status, "since": state.since}

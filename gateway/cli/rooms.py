@@ -7,12 +7,11 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli import chat
-from gateway.cli.chat import As, CaCert, Device, Target, Token, Url, note, printed
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import line, record
 from gateway.cli.output import show
-from gateway.cli.place import Data, Json, user_id
+from gateway.cli.place import Json, user_id
+from gateway.cli.target import Target, as_user, ask, note, printed
 from protocol.client import Client, Disconnected, Event, RoomGap, Sent
 from protocol.client.rooms import PriorityName
 from protocol.limits import MAX_LAST
@@ -29,20 +28,16 @@ RoomArgument = Annotated[
 
 
 @app.command()
+@as_user
 def join(
+    target: Target,
     room: RoomArgument,
-    user: As = None,
     last: Annotated[
         int, typer.Option(min=0, max=MAX_LAST, metavar="N", help="Begin with the last N messages.")
     ] = 10,
     count: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="End after N messages.")
     ] = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Join a room and print its messages as they come; Ctrl-C leaves.
@@ -51,17 +46,14 @@ def join(
     so. With --json, each line is one object. A hole is one too, with `missed` set to the number of
     messages, or to null if nobody knows it.
     """
-    target = Target.find(user, url, token, cacert, data)
     try:
-        asyncio.run(_join(target, device, room, last, count, as_json))
+        asyncio.run(_join(target, room, last, count, as_json))
     except KeyboardInterrupt:
         if count is not None:
             raise
 
 
-async def _join(
-    target: Target, device: str | None, room_id: str, last: int, count: int | None, as_json: bool
-) -> None:
+async def _join(target: Target, room_id: str, last: int, count: int | None, as_json: bool) -> None:
     def on_event(event: Event) -> None:
         if isinstance(event, RoomGap):
             if as_json:
@@ -72,10 +64,7 @@ async def _join(
             note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
 
     with printed(on_event) as handler:
-        async with (
-            target.client(device, handler) as client,
-            client.room(room_id, last=last) as room,
-        ):
+        async with target.client(handler) as client, client.room(room_id, last=last) as room:
             left = count
             async for message in room:
                 if as_json:
@@ -89,7 +78,9 @@ async def _join(
 
 
 @app.command()
+@as_user
 def send(
+    target: Target,
     room: RoomArgument,
     text: Annotated[str, typer.Argument(metavar="TEXT")],
     priority: Annotated[
@@ -98,12 +89,6 @@ def send(
             metavar="low|normal|high", help="Who falls behind misses low ones first, high last."
         ),
     ] = "normal",
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Send one message to a room, which you are in for that long. Done when it is published."""
@@ -112,8 +97,7 @@ def send(
         async with client.room(room, last=0) as joined:
             return await joined.send(text, priority=priority, timeout=None)
 
-    target = Target.find(user, url, token, cacert, data)
-    sent = asyncio.run(chat.ask(target, device, say, TIMEOUT_S, "not known to be sent"))
+    sent = asyncio.run(ask(target, say, TIMEOUT_S, "not known to be sent"))
     if as_json:
         show({"id": sent.id.hex(), "time": sent.time}, as_json)
     else:
@@ -121,24 +105,15 @@ def send(
 
 
 @app.command()
-def members(
-    room: RoomArgument,
-    user: As = None,
-    url: Url = None,
-    token: Token = None,
-    cacert: CaCert = None,
-    device: Device = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
+@as_user
+def members(target: Target, room: RoomArgument, as_json: Json = False) -> None:
     """Print how many users are in a room. You are counted too: the command joins it meanwhile."""
 
     async def count(client: Client) -> int:
         async with client.room(room, last=0) as joined:
             return joined.members
 
-    target = Target.find(user, url, token, cacert, data)
-    found = asyncio.run(chat.ask(target, device, count, TIMEOUT_S, "not known to be in the room"))
+    found = asyncio.run(ask(target, count, TIMEOUT_S, "not known to be in the room"))
     if as_json:
         show({"room": room, "members": found}, as_json)
     else:

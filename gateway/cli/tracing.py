@@ -11,11 +11,11 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from gateway.cli.chat import note
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.messages import visible
 from gateway.cli.output import now_ms, show
 from gateway.cli.place import AppOption, Config, Data, Json, Place, user_id
+from gateway.cli.target import note
 from gateway.redis.errors import Unavailable
 from gateway.redis.opening import open_redis
 from gateway.runtime import logs

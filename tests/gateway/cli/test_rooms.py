@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import rooms
-from gateway.cli.chat import Target
+from gateway.cli.target import Target
 from protocol.client import RoomGap
 from tests.gateway.cli.conftest import Ran, run
 from tests.gateway.cli.test_dev import PROGRAM, Dev, started
@@ -91,10 +91,10 @@ def test_a_hole_is_said(dev: Dev, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(dev, "alice", "send", "lobby", "hi")
     real = Target.client
 
-    def client(self, device, on_event):  # type: ignore[no-untyped-def]
+    def client(self, on_event):  # type: ignore[no-untyped-def]
         on_event(RoomGap("lobby", 3))
         on_event(RoomGap("lobby", None))
-        return real(self, device, on_event)
+        return real(self, on_event)
 
     monkeypatch.setattr(Target, "client", client)
     heard = ask(dev, "bob", "join", "lobby", "--count", "1", "--json")

@@ -42,6 +42,7 @@ def test_it_serves_until_it_is_told_to_go(region: Region) -> None:
 
 NOT_TO_SERVE = {
     "gateway.cli.chat",
+    "gateway.cli.target",
     "gateway.cli.dev",
     "gateway.cli.doctor",
     "gateway.dev.certificates",

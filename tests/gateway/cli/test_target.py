@@ -1,4 +1,4 @@
-"""What the chat commands make of their options."""
+"""What commands that are chat clients make of the options that they share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.chat import printed
+from gateway.cli.target import printed
 from protocol.client import Event, TokenExpiring
 from tests.gateway.cli.conftest import run
 from tests.harness import PROGRAM
