@@ -1,1 +1,1 @@
-"""What a frame means: how a message is made, sealed, addressed and refused."""
+"""What a request means, and whether its author may ask it: messages, groups, rooms, history."""

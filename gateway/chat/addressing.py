@@ -47,8 +47,8 @@ def address(name: str) -> Address:
 class Conversation:
     """A conversation as it is now, which the principal may ask about.
 
-    `name` is that of the store and the seals; `users` are all who are in it. Of a group, `group` is
-    what it is, and `place` the principal's in it.
+    `name` is its name in the store and in the seals; `users` are all its users. For a group,
+    `group` is the group, and `place` the principal's place in it.
     """
 
     name: str

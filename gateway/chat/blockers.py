@@ -1,7 +1,7 @@
-"""Who blocks a session's user, as far as this session was told.
+"""The users who block a session's user, as far as this session has heard.
 
-It is read as the session attaches, and each change is heard on the user's channel. Changes are
-numbered without a hole, so a change that was missed shows, and the whole is read again.
+The session reads them as it attaches, and hears of each change on the user's channel. Changes are
+numbered without a hole, so a missed change is noticed, and the whole set is read again.
 """
 
 from __future__ import annotations

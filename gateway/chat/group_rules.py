@@ -1,11 +1,11 @@
-"""Who may do what in a group. No I/O: a group, who asks, what for; what changes by it.
+"""The rights of a group's members. Does no I/O: from a group and a request to the change of it.
 
 The app itself is in no group, and may do in each what its owner may. Only users leave a group, send
 to it and are muted there.
 
-Every function returns the change and the notice of it, or None where it is so already. The order of
-the questions is always the same: is there such a group, is the asking user in it, is it so already
-(a request that is repeated is not refused for what its first try did), may the user do it.
+Every function returns the change and its notice, or None if the group is in that state already. The
+checks have a fixed order: does the group exist, is the asking user in it, is the state there
+already (a repeated request is not refused because of its first attempt), may the user do it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _AS_OWNER: Final = Member("owner")
 _RANK: Final[dict[Role, int]] = {"member": 0, "admin": 1, "owner": 2}
 
 BY_APP: Final = "*"
-"""Who deleted a group, where that was the app itself: no user has this name."""
+"""The former owner in the mark of a group that the app itself deleted: no user has this name."""
 
 Decision = tuple[Change, GroupNotice] | None
 
 
 def place_in(group: Group | None, who: Principal) -> tuple[Group, Member]:
-    """The group, and the place in it of who asks: the app itself has that of an owner.
+    """The group, and the asking principal's place in it: the app itself has that of an owner.
 
     Raises:
-        Refused: unknown_group, not_a_member.
+        Refused: unknown_group: there is no such group. not_a_member: the user is not in it.
     """
     if group is None or group.gone:
         raise Refused(codes.UNKNOWN_GROUP)
@@ -59,8 +59,9 @@ def may_send(group: Group | None, user: User) -> Group:
 def create(
     group: Group | None, who: Principal, name: str, sealed: bytes, users: Iterable[str]
 ) -> Decision:
-    """Make a group of who asks, its owner, and `users`. The app itself makes one of `users` alone:
-    the first of them is its owner."""
+    """Make a group of the asking user, who owns it, and `users`.
+
+    The app itself makes a group of `users` alone; the first of them owns it."""
     if group is not None:
         if group.gone:
             raise Refused(codes.UNKNOWN_GROUP, "This group was made before, and deleted.")

@@ -1,7 +1,7 @@
 """Groups: what clients ask of them, and sending to them.
 
-What a group is, and how its members are told, is the store's (`gateway.store.groups`); who may do
-what is in `gateway.chat.group_rules`.
+The store keeps groups and delivers the notices (`gateway.store.groups`); the rights of members are
+in `gateway.chat.group_rules`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Decide = Callable[[Group | None], rules.Decision]
 class GroupChat:
     """Answers requests about groups, and sends to them. `clock_ms` is milliseconds since 1970.
 
-    Each request raises `Refused`: as `group_rules` says, and unavailable.
+    Each request raises `Refused`, with the codes of `group_rules`, or with unavailable.
     """
 
     def __init__(
@@ -64,11 +64,12 @@ class GroupChat:
     ) -> asyncio.Future[int]:
         """Store `message` for every member of the group that it is for, and the history if asked.
 
-        `expires_ms` is when the message's own time to live ends.
-        As `InboxStore.deliver`; messages to one group leave in the order of these calls (G3).
+        `expires_ms` is when the message's own time to live ends. Messages to one group leave in the
+        order of these calls (G3). The future holds the time at which the message was first stored.
 
         Raises:
-            Refused: the future: unknown_group, not_a_member, muted.
+            Refused: in the future: unknown_group, not_a_member or muted.
+            Unavailable, CommandFault: in the future: the store could not keep it.
         """
         accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -153,7 +154,7 @@ class GroupChat:
 
     @request
     async def leave(self, user: User, group: str) -> None:
-        """Take the user out who asks."""
+        """Remove the asking user."""
         await self._change(user.app, group, lambda old: rules.leave(old, user))
 
     @request
@@ -171,7 +172,7 @@ class GroupChat:
         )
 
     async def _change(self, app: App, group_id: str, decide: Decide) -> None:
-        """Do it and tell all members, or find it done already and make sure that all were told."""
+        """Make the change, unless it was made before, and make sure of its notice."""
         for _ in range(ATTEMPTS):
             group = await self._groups.settled(app, group_id)
             decision = decide(group)

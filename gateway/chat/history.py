@@ -30,9 +30,9 @@ _log = structlog.get_logger("chat")
 class HistoryChat:
     """Answers requests about history. `clock_ms` gives milliseconds since 1970.
 
-    Who may read a conversation is decided by its name: a user names it by its other end, which
-    makes a name that the user is in; for a group it is the membership now. The app itself may read
-    all, and hides none.
+    A conversation's name decides which users may read it: a user names the other end, so the name
+    always contains the user; for a group, the present membership decides. The app itself may read
+    every conversation, and hides none.
     """
 
     def __init__(

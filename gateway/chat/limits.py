@@ -33,7 +33,7 @@ CONNECT_BURST: Final = 60
 a program that connects in a loop costs some milliseconds a second."""
 
 MAX_CONNECTING: Final = 20_000
-"""Users whose connects are counted. Only who has a token is."""
+"""The number of users whose connects are counted. Only users with a token are."""
 
 
 class SharedBucket(TokenBucket):
@@ -60,7 +60,7 @@ class SharedBucket(TokenBucket):
             self.change(rate.per_s, rate.burst)
 
     def take(self, now: float) -> None:
-        """As `TokenBucket.take`; now and then it tells Redis."""
+        """Take a token (ask `wait` first), and report to Redis after each tenth of the burst."""
         super().take(now)
         self.taken += 1
         if (self.taken - self._told) * REPORT_SHARE >= self._rate.burst:
@@ -73,7 +73,7 @@ class SharedBucket(TokenBucket):
         call.add_done_callback(partial(self._learn, self.taken))
 
     def settle(self) -> None:
-        """Tell Redis what it was not told yet, if anything."""
+        """Report to Redis what was spent since the last report, if anything."""
         if self.taken > self._told:
             self.report()
 
@@ -177,7 +177,7 @@ class Allowance:
 
 
 def _refusal(limit: str, wait: float) -> Refused:
-    """`wait` in seconds, told in whole milliseconds: the token is there when they have passed."""
+    """The refusal with `wait` (seconds) rounded up to milliseconds: a token is there after that."""
     return Refused(
         codes.RATE_LIMITED,
         "This user connects too often."

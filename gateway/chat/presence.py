@@ -1,4 +1,4 @@
-"""Presence: how users are, and who is told of it."""
+"""Presence: users' states, and the sessions that watch them."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ class PresenceChat:
 
     @request
     async def get(self, principal: Principal, users: Sequence[str]) -> tuple[UserPresence, ...]:
-        """How `users` are in this moment; those who block the user who asks seem to be offline.
+        """The states of `users` in this moment; users who block the asking user seem to be offline.
 
         Raises:
-            Refused: invalid_field, unavailable.
+            Refused: invalid_field: one is not a user id. unavailable: Redis is away.
         """
         _check(users)
         states = await self._hub.look(principal.app.id, tuple(dict.fromkeys(users)))

@@ -1,7 +1,7 @@
-"""Principals: whoever asks `chat` for something, with what they may spend and who blocks them.
+"""Principals: the authors of requests to `chat`, with their rate limits and their blockers.
 
-A door (a session, or another way in) asks for its client with a principal, and gets principals from
-`Principals` only. So limits and blocks hold at every door, without the door knowing of them.
+A door (a session, or another way in) passes a principal with each request, and gets principals from
+`Principals` only. Limits and blocks therefore hold at every door, without the door's doing.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Principals:
     def connecting(self, app: App, reader: Reader) -> SessionUser:
         """The user of a session that connects.
 
-        Who blocks the user is not known yet: attaching reads it (`Blockers.read`), and from then on
-        the session tells what it hears (`Blockers.hear`).
+        The user's blockers are not known yet: attaching reads them (`Blockers.read`), and from then
+        on the session passes on what it hears (`Blockers.hear`).
         """
         return SessionUser(
             app,
@@ -73,10 +73,10 @@ class Principals:
         )
 
     async def user(self, app: App, user: str) -> User:
-        """A user at a door without sessions; who blocks the user is as the store has it now.
+        """A user at a door without sessions, with the blockers that the store has now.
 
         Raises:
-            Unavailable, CommandFault.
+            Unavailable, CommandFault: the blockers could not be read.
         """
         asking = User(app, self._limits.open(app, user), user, Blockers())
         try:
@@ -91,10 +91,11 @@ class Principals:
         return AppItself(app, self._limits.open(app))
 
     async def read_blockers(self, user: User) -> bool:
-        """Read again who blocks `user`, after `Blockers.begin`; returns as `Blockers.read`.
+        """Read the blockers of `user` again, after `Blockers.begin`; returns what `Blockers.read`
+        does.
 
         Raises:
-            Unavailable, CommandFault: whatever comes next, it is to be read again.
+            Unavailable, CommandFault: they could not be read; the caller must try again.
         """
         try:
             state = await self._blocks.blocked_by(user.app.id, user.id)
@@ -105,5 +106,5 @@ class Principals:
 
 
 def name_of(principal: Principal) -> str:
-    """Who did it, where others are told: the user's id, and "" of the app itself."""
+    """The author's name in messages and notices: the user's id, and "" for the app itself."""
     return principal.id if isinstance(principal, User) else ""

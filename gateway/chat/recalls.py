@@ -101,8 +101,8 @@ class RecallChat:
 
     @request
     async def edit(self, user: User, peer: str, message_id: bytes, time: int, body: bytes) -> None:
-        """Give the message that has this id and time another text. Only who sent it may: an edit
-        says something new in the sender's name, which the app itself may not either.
+        """Give the message that has this id and time another text. Only its sender may: an edit
+        says something new in the sender's name, which not even the app itself may do.
 
         Raises:
             Refused: as `recall`, and blocked, muted, body_too_large, not_text, edit_limit.
@@ -204,8 +204,8 @@ def _may_recall(principal: Principal, conversation: Conversation, message: Messa
 
 
 def _readers(principal: Principal, conversation: Conversation) -> Sequence[str]:
-    """Whose inboxes may hold the message where the log does not: both ends', and in a group that of
-    who asks; for the app itself its owner's."""
+    """The users whose inboxes may hold a message that the log does not: both ends of a
+    conversation; in a group, the asking user, or the group's owner if the app itself asks."""
     group = conversation.group
     if group is None:
         return tuple(conversation.users)
@@ -223,7 +223,7 @@ def _changed(message: Message, record: bytes, number: int) -> Changed:
 
 
 def _notice(message: Message, mid: bytes, now_ms: int) -> Message:
-    """What everyone is told: by a recalled message, which says so itself, or by an edited one."""
+    """The notice for everyone, of a recalled message, which says so itself, or an edited one."""
     if message.kind == RECALL_KIND:
         return Message(mid, "", message.to, now_ms, RECALL_KIND, message.body)
     edited = (message.extra.edited if message.extra is not None else None) or now_ms

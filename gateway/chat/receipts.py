@@ -1,4 +1,4 @@
-"""Receipts: who got and read a conversation up to where; and what is unread."""
+"""Receipts: how far users got and read a conversation; and unread counts."""
 
 from __future__ import annotations
 

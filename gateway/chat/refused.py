@@ -56,10 +56,9 @@ FAULTS: Final = (OperationFailed, SealError, AppError)
 
 
 def refusal(error: BaseException) -> Refused:
-    """What a client is told of an error: of the `FAULTS`, or a `Refused` itself.
+    """The `Refused` of an error of the `FAULTS`; a `Refused` itself is returned as it is.
 
-    No other place says which error has which code. Another error is a bug, for the log of whoever
-    caught it.
+    No other place says which error has which code. Another error is a bug; the caller logs it.
     """
     if isinstance(error, Refused):
         return error

@@ -1,4 +1,4 @@
-"""Relayed frames: sealed, told to whoever is connected now, and stored nowhere."""
+"""Relayed frames: sealed, published to sessions that are connected now, and stored nowhere."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Records of rooms: ``priority u8 | message id 16 bytes | sealed message``.
 
-As in `records`, a message is encoded and sealed once, and opened once a gateway.
+As in `records`, a message is encoded and sealed once, and opened once per gateway.
 """
 
 from __future__ import annotations

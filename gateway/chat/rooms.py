@@ -94,10 +94,11 @@ class RoomChat:
 
     @request
     async def set(self, user: User, room: str, write: str, admins: Sequence[str]) -> None:
-        """Create a room, or change who may write there.
+        """Create a room, or change its write policy.
 
         Raises:
-            Refused: invalid_field, not_room_creator, unavailable.
+            Refused: invalid_field: an id has a wrong form. not_room_creator: another user created
+                the room, or it has no creator. unavailable: Redis is away.
         """
         _check(room)
         if not all(map(is_user_id, admins)):

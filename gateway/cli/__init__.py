@@ -1,1 +1,1 @@
-"""The `homeport` command: one module a group of commands, one boundary for errors."""
+"""The `homeport` command: one module per group of commands, one boundary for errors."""

@@ -79,8 +79,8 @@ class Batch:
 
 
 UNTOLD: Final = 2**63
-"""The `Seat.sent` of a session that could not be told yet that a new numbering began: none of its
-numbers may be given to it before."""
+"""The `Seat.sent` of a session that does not know yet that a new numbering began: it must not get a
+number of the new numbering before that."""
 
 
 class Seat:
@@ -98,7 +98,7 @@ class Seat:
         self.waiting: deque[Said] | None = deque(maxlen=MAX_LAST)
 
     def give(self, batch: Batch) -> None:
-        """Give the session what is new to it; what it can't keep up with goes by its priority."""
+        """Send the session what is new to it; a slow client misses some by priority."""
         if (
             self.sent < batch.first
             and self.waiting is None

@@ -1,4 +1,4 @@
-"""Who watches whom: the topics and the watchers of `gateway.hub.presence`."""
+"""Watched users and the sessions that watch them, for `gateway.hub.presence`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WatchingSession(Protocol):
 
 
 class Topic:
-    """One watched user. `shown` is what watchers were told last; None before the first reading."""
+    """One watched user. `shown` is the state reported last; None before the first reading."""
 
     __slots__ = (
         "_queue",
@@ -66,7 +66,7 @@ class Topic:
         self._queue = queue
 
     def visit(self, now: float) -> float | None:
-        """Have it read."""
+        """Queue the user for reading."""
         self.due = inf
         self._queue(self)
         return None
@@ -75,8 +75,8 @@ class Topic:
 class Watcher:
     """One session that watches users.
 
-    `expires` is by topic, in steady seconds. The session was told that those in `hidden` are
-    offline, because they block its user; those in `behind` it has not been told the last of.
+    `expires` is by topic, in steady seconds. Users in `hidden` block the session's user
+    and were reported as offline; of users in `behind`, the last state was not reported yet.
     """
 
     __slots__ = ("_visited", "behind", "expires", "hidden", "session")
@@ -91,7 +91,7 @@ class Watcher:
         self._visited = visited
 
     def visit(self, now: float) -> float | None:
-        """See `PresenceHub`."""
+        """Do what is due for this session, and return when to visit again (steady seconds)."""
         return self._visited(self, now)
 
     def next_visit(self, now: float) -> float | None:

@@ -1,10 +1,10 @@
 """How many connections an app may have on all gateways of its region together.
 
-Each gateway counts its own, tells as soon as its count has changed by a share of the limit, and
-knows of the others what they told last. So most connects wait for nothing; they do where a gateway
-knows nothing of the app yet, and where it lets people in faster than it can tell. It asks before it
-refuses, so nobody is refused for what has ended meanwhile. How far n gateways may exceed the limit:
-SPEC.md section 17.3.
+Each gateway counts its own connections, reports as soon as its count has changed by a share of the
+limit, and knows what the others reported last. Most connects therefore wait for nothing. They wait
+if the gateway knows nothing of the app yet, or accepts connections faster than it can report. A
+gateway asks before it refuses, so nobody is refused because of connections that ended meanwhile.
+SPEC.md section 17.3 says how far n gateways may exceed the limit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TELL_SHARE: Final = 50
 """A gateway tells once its count has changed by the limit divided by this, or by one."""
 
 RETRY_S: Final = (5.0, 15.0)
-"""`retry_after` is spread over this, so that those who were refused don't come back together."""
+"""`retry_after` is spread over this, so that refused clients don't come back all at once."""
 
 
 class AppLimit:
@@ -71,7 +71,7 @@ class AppLimit:
             self._told(app)
 
     def _told(self, app: App) -> asyncio.Future[Any]:
-        """Tell, one at a time of an app: whoever comes meanwhile learns the same."""
+        """Report an app's count; at most one report per app is under way, and callers share it."""
         call = self._telling.get(app.id)
         if call is None:
             call = self._telling[app.id] = self._tell(app.id)

@@ -1,7 +1,7 @@
-"""What the sessions of a process have done, in plain integers.
+"""Counts of what the sessions of a process have done, in plain integers.
 
-Whoever does a thing adds one. Every second the worker hands these to the metrics
-(`gateway.runtime.measures`): so a message pays for an addition, and for nothing else.
+The code that does a thing adds one. Every second the worker hands the counts to the metrics
+(`gateway.runtime.measures`), so a message costs an addition and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TOKEN_REFUSALS: Final = frozenset(
     {code for code in codes.ERRORS.values() if code.retry is codes.Retry.NEW_TOKEN}
     | {codes.UNKNOWN_APP, codes.WRONG_REGION}
 )
-"""The refusals that are about a token, and so about who sent it."""
+"""The refusals that concern a token, and so the back end that made it."""
 
 BAD_UPGRADE: Final = "bad_upgrade"
 LATE_UPGRADE: Final = "late_upgrade"
@@ -24,7 +24,7 @@ LATE_UPGRADE: Final = "late_upgrade"
 
 
 class Counts:
-    """One a process. Everything only grows, but `sessions`.
+    """One per process. All counts only grow, except `sessions`.
 
     Attributes:
         sessions: live ones by the name of the tier that their app had as they connected.
@@ -35,7 +35,7 @@ class Counts:
         acked: pushes that were acknowledged, notices of loss among them.
         catch_up_reads: pages read from inboxes by sessions that fell behind or missed something.
         gaps_found: times a session saw a hole in the numbers that it had not made itself.
-        gaps_healed: how many of those holes were filled, told as lost, or left to the device's next
+        gaps_healed: how many of those holes were filled, reported as lost, or left to the next
             session, which reads on from its cursor.
         redeliveries: pushes of what had been stored when the device was connected before.
         slow_consumers: times a client did not read fast enough for what was sent to it.

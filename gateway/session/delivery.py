@@ -40,8 +40,8 @@ _log = structlog.get_logger("session")
 class Delivery:
     """Delivers to `wire` what `attached` says is waiting, and what comes after it.
 
-    `end` closes the session with a code. `blocks` is told, at each check, the number of the last
-    change of who blocks the user.
+    `end` closes the session with a code. `blocks` is called at each check, with the number of the
+    last change of the user's blockers.
     """
 
     __slots__ = (
@@ -121,7 +121,7 @@ class Delivery:
             self.catch_up()
 
     def _found_gap(self, last: int) -> None:
-        """Numbers up to `last` were stored, and pub/sub said nothing of them."""
+        """Numbers up to `last` were stored, and pub/sub did not deliver them."""
         if not self._gap:
             self._services.counts.gaps_found += 1
         self._gap = last

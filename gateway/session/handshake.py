@@ -1,4 +1,4 @@
-"""Who is it? From a token to an app and a user."""
+"""From a token to an app and a user."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How sessions show in the log: by hashed names, and no more lines than an operator can pay for.
+"""The log lines of sessions: with pseudonyms, and in bounded numbers.
 
-A close by the gateway and a refusal are a line each. A connect, and an end by the client, are one
-too, but a storm of reconnects would make gigabytes of them: so up to `PER_SECOND` are written in a
-second, and how many were left out is said.
+A close by the gateway and a refusal are one line each. A connect, and an end by the client, are one
+line too, but a storm of reconnects would make gigabytes of them. Therefore at most `PER_SECOND` of
+these are written per second, and the log says how many were left out.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Asker(Protocol):
 class Requests:
     """The requests of the session of `reader`.
 
-    Made while the session connects, because from then on it hears who blocks its user; `end` it
+    Made while the session connects, because from then on it hears of its user's blockers; `end` it
     with the session.
     """
 
@@ -172,7 +172,7 @@ class Requests:
         return user in self._user.blockers
 
     def compare_blocks(self, change: int) -> None:
-        """The store is at this change of who blocks the user."""
+        """Compare with the number of the last change of the user's blockers in the store."""
         if self._user.blockers.differs(change):
             self._read_blocks()
 

@@ -1,6 +1,6 @@
-"""Which request is which method of `chat`, and how its answer is told.
+"""The table of requests: for each, a method of `chat`, and the form of its answer.
 
-Sends and signals are not here: see `gateway.session.requests`.
+Sends and signals are in `gateway.session.requests`.
 """
 
 from __future__ import annotations

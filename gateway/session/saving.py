@@ -1,7 +1,8 @@
-"""When acknowledgements are saved: a moment after they came, those of many sessions with one timer.
+"""Acknowledgements are saved a moment after they came, those of many sessions with one timer.
 
-A timer of the loop for each session costs as much as half of what saving does, and the delay is the
-same for all: so whoever asked first is due first, and a line with one timer at its head will do.
+A timer per session would cost half as much as the saving itself. The delay is the same for all
+sessions, so they are due in the order in which they asked, and one queue with one timer is
+enough.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _log = structlog.get_logger("session")
 
 
 class Saving:
-    """One a process. A callback that raises is logged, and the others' turn comes."""
+    """One per process. If a callback raises, that is logged, and the others are still called."""
 
     __slots__ = ("_line", "_waiting")
 

@@ -6,8 +6,8 @@ The states, which only go down the list:
 OPENED   waiting for connect, with a deadline
 CHECKING the token is being verified, the channel subscribed, the inbox opened
 LIVE     pushes, sends and acknowledgements
-LEAVING  the gateway drains: pushes, acknowledgements, and answers to what was asked before
-CLOSED   a close frame was sent, or the connection is gone; nothing is said any more
+LEAVING  the gateway drains: pushes, acknowledgements, and answers to earlier requests
+CLOSED   a close frame was sent, or the connection is gone; nothing is sent any more
 ======== ===============================================================================
 """
 
@@ -137,7 +137,7 @@ class Session:
 
     @property
     def reader(self) -> Reader:
-        """Who it is, once the token is verified."""
+        """The device, user and app of the session, once the token is verified."""
         return self._who
 
     def trace(self, tap: Tap | None) -> None:
@@ -378,19 +378,19 @@ class Session:
     # -- from the hub ----------------------------------------------------------------------------
 
     def on_stored(self, seq: int, ms: int, push: Payload) -> None:
-        """Number `seq` was stored in the user's inbox; `push` is what to send for it."""
+        """Number `seq` was stored in the user's inbox; `push` is its push, not framed yet."""
         if self._delivery is not None:
             self._delivery.stored(seq, ms, push)
         else:
             self._early_top = max(self._early_top, seq)
 
     def on_relayed(self, payload: Payload) -> None:
-        """Something for whoever is here now: a client that does not keep up misses it."""
+        """Send a payload that is stored nowhere; a client that does not keep up misses it."""
         if self._state is State.LIVE and not self._wire.congested:
             self._wire.send(payload)
 
     def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
-        """A room's: what a client that does not keep up misses goes by its priority."""
+        """Send a room's payload; which ones a slow client misses depends on their priority."""
         wire = self._wire
         if self._state is not State.LIVE or (
             wire.congested and wire.waiting > ROOM_WAITING[frames.Priority(priority)]
@@ -400,7 +400,7 @@ class Session:
         return True
 
     def blocked_by(self, user: str) -> bool:
-        """True where `user` blocks this session's user, as far as it was told."""
+        """True if `user` blocks this session's user, as far as this session has heard."""
         return self._requests is not None and self._requests.blocked_by(user)
 
     def on_unreadable(self) -> None:
@@ -440,7 +440,7 @@ class Session:
         self.close(codes.APP_DELETED)
 
     def doubt(self) -> None:
-        """What was pushed may be void; `check` follows. See `Delivery.doubt`."""
+        """Push nothing until `check` has found that the inbox still has the same numbering."""
         if self._delivery is not None:
             self._delivery.doubt()
 
@@ -457,7 +457,7 @@ class Session:
     # -- time ------------------------------------------------------------------------------------
 
     def visit(self, now: float) -> float | None:
-        """Do what is due: see `Visited`."""
+        """Do what is due at `now`; return when to visit again (both in steady seconds)."""
         if self._closed():
             return None
         if self._deadlines is None or self._identity is None:

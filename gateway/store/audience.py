@@ -93,10 +93,10 @@ def audience_of(
 class AllStored:
     """Takes the answers of `calls` calls; its future holds the earliest time, or the first error.
 
-    `lost` is told how many messages made room, where inboxes were full, and of how many inboxes and
-    logs one of two keys was gone.
+    `lost` is called with the number of messages that full inboxes dropped, and with the number of
+    inboxes and logs of which one of the two keys was gone.
 
-    Called by the link itself: a future for each call is what cost most of a send here.
+    The link calls this object directly: a future per call was the largest cost of a send here.
     """
 
     __slots__ = ("_earliest", "_left", "_lost", "future")

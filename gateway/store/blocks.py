@@ -1,8 +1,8 @@
-"""Who blocks whom. Each block is written twice, because the two users' buckets differ.
+"""Blocks between users. Each block is written twice, because the two users' buckets differ.
 
-The blocker's half is the list that is shown, and gives each change a version. The blocked user's
-half is what that user's sessions go by: they read it as they attach, hear of each change on the
-user's channel, and compare its change number now and then. So a send needs no look-up.
+The blocker's half is the list that the blocker sees, and gives each change a version. The blocked
+user's sessions use the other half: they read it as they attach, hear of each change on the user's
+channel, and compare its change number now and then. A send therefore needs no look-up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TooManyBlocks(OperationFailed):
 
 @dataclass(frozen=True, slots=True)
 class BlockedBy:
-    """Who blocks a user, as of change number `change` (0: nobody ever did)."""
+    """The users who block a user, as of change number `change` (0: nobody ever did)."""
 
     change: int
     users: frozenset[str]
@@ -98,6 +98,6 @@ class BlockStore:
         return tuple(sorted(name.decode() for name in names if name))
 
     async def blocked_by(self, app_id: str, user: str) -> BlockedBy:
-        """Who blocks `user`."""
+        """The users who block `user`, and the number of the last change."""
         flat: list[Any] = await self._link.call("HGETALL", self._keys.user(app_id, user).blocked_by)
         return BlockedBy.parse(flat)

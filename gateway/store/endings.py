@@ -1,8 +1,8 @@
-"""What is noted of a user for who asks later why messages did not come: ends and losses.
+"""The ends and losses that are noted per user, for operators who ask why messages did not arrive.
 
-The last ends of sessions lie in a list, the newest first, the last loss in the user's hash. Both
-are written by the script that saves an acknowledgement (ack.lua), and tell no more than a device's
-row in that hash does. Times are milliseconds since 1970.
+The last ends of sessions lie in a list, the newest first; the last loss lies in the user's hash.
+The script that saves an acknowledgement (ack.lua) writes both, and they reveal no more than a
+device's row in that hash does. Times are milliseconds since 1970.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Attached(Struct, frozen=True):
 
 
 class Relayed(Struct, frozen=True):
-    """A frame for whoever is here now; it is stored nowhere.
+    """A frame for sessions that are connected now; it is stored nowhere.
 
     `record` is sealed for the channel, or, where `group` is a group's id, for that group.
     """
@@ -80,7 +80,7 @@ class RoomMessage(Struct, frozen=True):
 
 
 Told = Revoked | Kicked | Attached | Displaced | BlockChanged
-"""What a session is told as it is; the others become frames."""
+"""Events that sessions get as they are; the others become frames."""
 
 Event = Stored | Relayed | RoomMessage | Told
 

@@ -1,8 +1,8 @@
 """A group as the store holds it, in the group's own bucket.
 
-The state is a hash: ``v`` version, ``n`` sealed name, ``q`` whether all are muted, and for each
-member ``u:<user>``: role, and ``-`` where muted. A deleted group is remembered for a while by
-``gone``, the user who owned it.
+The state is a hash: ``v`` version, ``n`` sealed name, ``q`` whether all are muted, and per
+member ``u:<user>``: role, and ``-`` if muted. ``gone``, the former owner, marks a deleted group for
+a while.
 """
 
 from __future__ import annotations

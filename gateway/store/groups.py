@@ -1,8 +1,8 @@
-"""Groups: who is in them, and what their members must be told of it.
+"""Groups: their members, and the notices of changes that all members must receive.
 
-A change swaps one version of a group's state for the next, and in the same step puts the notice
-that all must get into a list beside it: so whoever reads the group, on any gateway, sees notices
-that were not delivered yet, and delivers them before anything else goes to the members.
+A change swaps one version of a group's state for the next, and in the same step puts its notice
+into a list beside it. A gateway that reads the group therefore sees notices that were not delivered
+yet, and delivers them before anything else goes to the members.
 docs/design/groups.md says why nothing reaches a user who was removed.
 
 Times and versions are integers; a group's first version is the time it was made, in ms, so that
@@ -50,8 +50,8 @@ TAKEOVER_MS: Final = 15_000
 """After which the sweeper delivers a notice that its own gateway did not."""
 
 FENCE_MS: Final = 24 * 60 * 60 * 1000
-"""How long an inbox refuses what goes by a list of members from before a removal. No gateway that
-was stopped for longer than that is still in the middle of a send."""
+"""How long an inbox refuses messages that were sent under a member list from before a removal. No
+gateway that was stopped for longer than that is still in the middle of a send."""
 
 QUIET_MS: Final = 180 * 24 * 60 * 60 * 1000
 """How far ahead a group that owes nothing stands in the due list, where a deleted app finds it."""
@@ -60,7 +60,7 @@ _log = structlog.get_logger("store")
 
 
 class _News(Struct, array_like=True):
-    """A notice that waits to be delivered: to whom, and who is in or out by it."""
+    """A notice that waits to be delivered, with its recipients and those added or removed."""
 
     version: int
     message_id: bytes
@@ -104,12 +104,12 @@ class GroupStore:
     # -- reading ---------------------------------------------------------------------------------
 
     def current(self, app: App, group_id: str) -> asyncio.Future[Group | None]:
-        """The group as it is at some time after this call; None where there is none.
+        """The group as it is at some time after this call; None if there is none.
 
-        It is asked for in Redis each time, and comes from memory where its version is still the
-        same. There is one question in flight a group: who asks meanwhile shares the next. Futures
-        are done in the order of the calls, and before that the notices that were owed have left
-        for the members' inboxes.
+        Redis is asked for the version each time; the rest comes from memory if the version is
+        unchanged. Per group, one question is in flight; calls that come meanwhile share the next
+        one. Futures are done in the order of the calls, after undelivered notices have left for the
+        members' inboxes.
         """
         future: asyncio.Future[Group | None] = asyncio.get_running_loop().create_future()
         watch = self._watches.get((app.id, group_id))
@@ -122,10 +122,10 @@ class GroupStore:
         return future
 
     async def settled(self, app: App, group_id: str) -> Group | None:
-        """As `current`, and every member has been told of every change up to it.
+        """The present group, once the notices of all changes up to it are in the members' inboxes.
 
         Raises:
-            Unavailable: also where a notice could not be delivered.
+            Unavailable: Redis is away, or a notice could not be delivered.
         """
         group = await self.current(app, group_id)
         watch = self._watches.get((app.id, group_id))
@@ -217,10 +217,11 @@ class GroupStore:
         message_id: bytes,
         record: bytes,
     ) -> bool:
-        """Make `before` into `version` by `change`; False where it is no longer as `before` was.
+        """Make `before` into `version` by `change`; False if the group is no longer as `before`
+        was.
 
-        With a group that is deleted goes its log. `record` is the notice for all members, those
-        who come and those who go by it too. `settled` delivers it.
+        Deleting a group deletes its log. `record` is the notice for all members, including those
+        whom the change adds or removes. `settled` delivers it.
         """
         keys = self._keys.group(app.id, group_id)
         log = self._keys.log(app.id, GROUP + group_id)

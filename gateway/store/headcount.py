@@ -1,8 +1,8 @@
-"""How many connections each app has: on this gateway, and on the others as far as it was told.
+"""How many connections each app has: on this gateway, and on the others as they last reported.
 
-What is here is exact. What is elsewhere is as old as the last telling: the gateway's lease brings
-both ways every few seconds (`gateway.store.presence`), and a gateway that dies takes its part with
-it when its lease ends. Does no I/O.
+The count of this gateway is exact. Renewing the gateway's lease (`gateway.store.presence`) sends it
+to Redis every few seconds, and returns the counts of the others. When a gateway dies, its share
+ends with its lease. Does no I/O.
 """
 
 from __future__ import annotations
@@ -32,15 +32,17 @@ class Headcount:
         return self._here.get(app_id, 0) + self._elsewhere.get(app_id, 0)
 
     def known(self, app_id: str) -> bool:
-        """True where it was told how many are elsewhere."""
+        """True if the other gateways' count of this app is known."""
         return app_id in self._elsewhere
 
     def untold(self, app_id: str) -> int:
-        """By how many what is here differs from what was told."""
+        """The difference between this gateway's count and the count that it reported last."""
         return abs(self._here.get(app_id, 0) - self._told.get(app_id, 0))
 
     def telling(self, app_ids: Iterable[str] | None = None) -> dict[str, int]:
-        """What is to be told of these apps, or of all that are here; it counts as told."""
+        """The counts to report for these apps, or for all apps that are here.
+
+        The caller must report them: they count as reported from now on."""
         if app_ids is None:
             self._forget()
             app_ids = tuple(self._here)
@@ -49,7 +51,7 @@ class Headcount:
         return told
 
     def learn(self, told: Mapping[str, int], totals: Sequence[int]) -> None:
-        """`totals` answered what was `told`."""
+        """Take in Redis' answer to the report `told`: each app's count on all gateways."""
         for (app_id, here), total in zip(told.items(), totals, strict=True):
             if app_id in self._here:
                 self._heard[app_id] = here

@@ -72,7 +72,7 @@ every half minute or so, fit into `STALE_MS` with as much again to spare."""
 
 
 class Talk(NamedTuple):
-    """Where a message counts as unread: its conversation, "" for nowhere; and who sent it."""
+    """The conversation in which a message counts as unread ("": in none), and its sender."""
 
     conversation: str
     sender: str
@@ -118,8 +118,8 @@ class InboxStore:
         message's own time to live ends. With `history` it is kept in the log of `talk` too, a
         direct conversation between `users`.
 
-        One call a bucket, all in one round trip. The future holds the time at which the message was
-        first stored. Commands go out in the order of the calls to this method.
+        One call per bucket, all in one round trip. The future holds the time at which the message
+        was first stored. Commands go out in the order of the calls to this method.
         """
         return self.deliver_to(
             self._direct(app_id, users, talk.conversation, history),
@@ -145,10 +145,11 @@ class InboxStore:
         expires_ms: int | None = None,
         also: Sequence[asyncio.Future[Any]] = (),
     ) -> asyncio.Future[int]:
-        """As `deliver`. For a group, `version` is that of the membership that `audience` is.
+        """Store `record` in the inboxes of `audience`; the other arguments are those of `deliver`.
 
-        Who is out of the group since a later version than that is passed over. `also` are other
-        calls that store the message and answer as these do: the future waits for them too.
+        For a group, `version` is that of the member list in `audience`; a user who left the group
+        at a later version gets nothing. `also` are other calls that store the message and answer
+        as these do: the future waits for them too.
         """
         stored = AllStored(len(audience) + len(also), self._lost)
         sender, epoch = f"{app_id}:{talk.sender}", message_id.hex()[:EPOCH_CHARS]
@@ -201,7 +202,7 @@ class InboxStore:
         return stored.future
 
     def publish(self, app_id: str, user: str, event: bytes) -> asyncio.Future[Any]:
-        """Tell the event to whichever sessions of `user` are connected now. As `Link.publish`."""
+        """Publish the event to the sessions of `user` that are connected now."""
         return self._link.publish(self.channel(app_id, user), event)
 
     async def attach(
@@ -214,14 +215,14 @@ class InboxStore:
         platform: str = "",
         device_policy: str = "replace",
     ) -> DeviceState:
-        """Make the session the one of its device, and find where it goes on.
+        """Make the session the one of its device, and find the position where it continues.
 
-        `device_policy` is `App.device_policy`; where a device of `platform` has to make room, its
-        session is told. Ephemeral sessions are counted among themselves, and none makes room.
+        `device_policy` is `App.device_policy`; if a device of `platform` is replaced, its session
+        gets an event. Ephemeral sessions are counted separately, and none is replaced.
 
         Raises:
             Revoked: tokens issued at `issued_ms` are void.
-            TooManyDevices.
+            TooManyDevices: the limit is reached, and no device is replaced.
         """
         keys = self._keys.user(reader.app_id, reader.user)
         given = cursor or Cursor("", 0, 0)
@@ -295,8 +296,8 @@ class InboxStore:
         """The device has dealt with everything up to `cursor`; `end` gives the device free.
 
         A cursor of another numbering than the inbox' own changes nothing. `end` and `loss` are
-        noted for who looks into it later. `then` is as in `Link.run_then`; its answer says no more
-        than that it is done.
+        noted for operators. `then` is called with the answer, which only says that it is done, or
+        with the error.
         """
         keys = self._keys.user(reader.app_id, reader.user)
         ended: tuple[str, ...] = ()

@@ -183,8 +183,10 @@ class Keys:
         return f"{self._prefix}{{{bucket_of(app_id, user)}}}:rate:{app_id}:{user}"
 
     def log_dedupe(self, app_id: str, conversation: str, message_id: bytes) -> str:
-        """As `dedupe`, for a log. A direct one is written with an inbox, under the same mark; a
-        group's by itself, and in its bucket may be inboxes too."""
+        """The key that marks a message id as stored in a log.
+
+        A direct log is written with an inbox and shares the mark of `dedupe`. A group's log is
+        written by itself and needs another mark, because inboxes may lie in its bucket too."""
         bucket = self.log(app_id, conversation).bucket
         if not conversation.startswith(GROUP):
             return self.dedupe(bucket, app_id, message_id)

@@ -1,4 +1,4 @@
-"""The log of a conversation: what was said in it, for whoever reads its history.
+"""The log of a conversation: its messages, for users who read the history.
 
 A log is a Redis stream whose entry ids are ``<ms>-<seq>``, like an inbox's; next to it lies a hash:
 ``q`` and ``t`` last seq and ms, and ``w:<user>`` the entry up to which the user deleted the
@@ -60,9 +60,9 @@ class LogStore:
         now_ms: int,
         expires_ms: int | None = None,
     ) -> asyncio.Future[Any]:
-        """Keep a group's `record`, unless this message id already is; see `InboxStore.deliver`.
+        """Keep a group's `record` in its log, unless this message id is kept already.
 
-        Of a group that is no more, nothing is kept. Messages of a direct conversation are kept by
+        Nothing is kept for a group that was deleted. Messages of a direct conversation are kept by
         `InboxStore.deliver` itself.
         """
         keys = self._keys.log(app_id, conversation)

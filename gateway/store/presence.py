@@ -1,13 +1,13 @@
-"""Who is here, as Redis knows it: read from what connecting writes anyway.
+"""Which users are connected, derived from the device rows that every connection writes.
 
 A device's row in its user's hash (`inbox`) names the session that holds the device, and the end of
 a session's id names its gateway (`GATEWAY_CHARS`). A gateway lives while its lease does, one for
-all its sessions. So a user is here who has a row of a living gateway; nothing is written for it.
-Beside the rows lie ``a:<device>`` for each device that said it is away, and ``p``, the user's
-status text, sealed. They go with the hash.
+all its sessions. A user is therefore online if one of their rows names a living gateway, and
+nothing is written for that. Beside the rows lie ``a:<device>`` for each device that was set away,
+and ``p``, the user's status text, sealed. They are deleted with the hash.
 
-A user's presence channel carries one byte, which tells to look again: `CAME`, `GONE` or `SET`. The
-scripts publish them. Only gateways where somebody watches the user hear it.
+A user's presence channel carries one byte, which means "look again": `CAME`, `GONE` or `SET`. The
+scripts publish it. Only gateways with a watcher of the user subscribe to the channel.
 
 Times are milliseconds since 1970. Every method may raise `Unavailable` or `CommandFault`.
 """
@@ -49,7 +49,7 @@ RENEW_S: Final = 4.0
 
 
 class TooManySubscriptions(OperationFailed):
-    """The session would be told of more than `MAX_SUBSCRIPTIONS` users."""
+    """The session would watch more than `MAX_SUBSCRIPTIONS` users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ class Devices:
     status: bytes
 
     def state(self, alive: frozenset[str], now_ms: int) -> Literal["online", "away", "offline"]:
-        """How the user is, where the gateways `alive` live.
+        """The user's state, if the gateways in `alive` are the living ones.
 
-        A row that nobody has written for `STALE_MS` is that of a session whose end Redis was not
-        told, because it was away.
+        A row that was not written for `STALE_MS` belongs to a session that ended while Redis was
+        away.
         """
         here = [d for d in self.devices if d.gateway in alive and d.seen_ms > now_ms - STALE_MS]
         if not here:
@@ -107,7 +107,7 @@ class PresenceStore:
         return self._keys.presence_channel(app_id, user)
 
     async def renew(self, lease_ms: int = LEASE_MS) -> frozenset[str]:
-        """This gateway lives for `lease_ms`, or no more where that is 0; returns who lives."""
+        """Renew this gateway's lease for `lease_ms`, or end it (0); returns the living gateways."""
         told = self._headcount.telling() if lease_ms else {}
         alive, totals = await self._lease(lease_ms, told)
         self._headcount.learn(told, totals)

@@ -1,4 +1,4 @@
-"""Token buckets that all gateways of a region spend from: one a user, one an app.
+"""Token buckets that all gateways of a region spend from: one per user, one per app.
 
 A bucket is one number, the time at which it is full again: each token spent puts that off. A full
 bucket is an absent key.

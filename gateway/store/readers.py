@@ -1,4 +1,4 @@
-"""Who reads an inbox, and where each stands in it."""
+"""The readers of an inbox, and their positions in it."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class DeviceState:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who reads: one device of one user, as session `session`.
+    """A reader of an inbox: one device of one user, as session `session`.
 
-    Where it is `ephemeral`, no device: it reads, and nothing of it is kept.
+    An `ephemeral` reader is not a device, and nothing of it is kept.
     """
 
     app_id: str
@@ -61,7 +61,7 @@ class TokenRevoked(OperationFailed):
 
 
 class TooManyDevices(OperationFailed):
-    """As many devices of the user are connected as may be, and none makes room."""
+    """The user's device limit is reached, and no device is replaced."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class ReceiptStore:
         return Raised(Marks(delivered, read), bool(read_rose), bool(rose))
 
     async def marks(self, app_id: str, conversation: str, users: Sequence[str]) -> dict[str, Marks]:
-        """The watermarks of those of `users` who have any."""
+        """The watermarks of `users`; users without one are left out."""
         if not users:
             return {}
         found = await self._link.call("HMGET", self._keys.marks(app_id, conversation), *users)

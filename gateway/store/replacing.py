@@ -3,11 +3,11 @@
 A changed message keeps its place and its number; its entry says how often it was changed (``e``),
 so that a later change is never undone by an earlier one, and a repetition changes nothing.
 
-Redis only marks an entry that is taken out of a stream, until the block of entries that it is in
-goes. So a stream of up to `AT_ONCE` entries is written anew, in one step; a longer one is copied in
-slices. Of a large group that would be too much, where many were away for long: from a longer inbox
-of one of its members a recalled message is taken out, which their devices are told as lost, and an
-edited one stays as it was sent; the notice that follows says what became of it.
+When an entry is removed from a stream, Redis only marks it until the whole block of entries goes.
+Therefore a stream of up to `AT_ONCE` entries is written anew, in one step, and a longer one is
+copied in slices. For a large group, with many members who were away for long, that would be too
+much. From a longer inbox of one of its members, a recalled message is removed, which the devices
+see as a loss; an edited message stays as it was sent. The notice that follows reports the change.
 
 Every method may raise `Unavailable` or `CommandFault`.
 """
@@ -190,7 +190,7 @@ class RewriteStore:
         return True
 
     async def _copy(self, where: Where, changed: Changed, expected: int | None) -> bool:
-        """As `_replace`, for one long stream."""
+        """Replace the record in one long stream, by copying the stream in slices."""
         # One at a time: Redis has others to serve too.
         async with self._copying:
             writing, begun = "0", 0

@@ -1,8 +1,8 @@
-"""Rooms in Redis: who has a seat, the last messages, who may write.
+"""Rooms in Redis: seats, the last messages, the write policy.
 
-A room's hash holds ``e`` epoch, ``q`` and ``t`` last seq and ms, ``u`` last used, and where it was
-created with a policy ``o`` its creator, ``w`` and ``a`` who may write. Its log is a capped stream
-with entry ids ``<ms>-<seq>``. The sweeper treats both like an inbox that has no devices.
+A room's hash holds ``e`` epoch, ``q`` and ``t`` last seq and ms, ``u`` last used, and, if it was
+created with a policy, ``o`` its creator, ``w`` the policy and ``a`` its admins. Its log is a capped
+stream with entry ids ``<ms>-<seq>``. The sweeper treats both like an inbox that has no devices.
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
 `Unavailable` or `CommandFault`.
@@ -140,11 +140,11 @@ class RoomStore:
         return int(members), epoch.decode(), int(top)
 
     def away(self, app_id: str, room: str, seat: str, now_ms: int) -> asyncio.Future[Any]:
-        """The seat's connection ended: it is given up in `AWAY_MS`."""
+        """The seat's connection ended: the seat is kept for `AWAY_MS` from now."""
         return self._seats(app_id, room, "away", (seat,), now_ms, now_ms + AWAY_MS)
 
     def leave(self, app_id: str, room: str, seat: str, now_ms: int) -> asyncio.Future[Any]:
-        """The seat is given up now."""
+        """Give the seat up now."""
         return self._seats(app_id, room, "leave", (seat,), now_ms, now_ms)
 
     def _seats(
@@ -224,10 +224,10 @@ class RoomStore:
         admins: Sequence[str],
         now_ms: int,
     ) -> None:
-        """Create the room, or change who may write.
+        """Create the room, or change its write policy.
 
         Raises:
-            RoomRefused: somebody else's, or nobody's.
+            RoomRefused: another user created the room, or it has no creator.
         """
         keys = self._keys.room(app_id, room)
         reply = await self._link.run(
@@ -245,10 +245,10 @@ class RoomStore:
             raise RoomRefused(reply.decode())
 
     async def signal(self, app_id: str, room: str, user: str, event: bytes, now_ms: int) -> None:
-        """Tell the event to whoever is in the room now.
+        """Publish the event to the sessions in the room.
 
         Raises:
-            RoomRefused: the user may not.
+            RoomRefused: the user is not in the room, or may not write there.
         """
         keys = self._keys.room(app_id, room)
         names = (keys.meta, keys.seats, keys.users, keys.channel)

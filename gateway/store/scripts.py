@@ -8,4 +8,4 @@ from typing import Final
 from gateway.redis.scripts import load
 
 script: Final = partial(load, "gateway.store")
-"""Loads one of them: see `gateway.redis.scripts.load`."""
+"""Loads a script of this folder, with its first line as the flags."""
