@@ -24,10 +24,10 @@ class Payload(Struct, gc=False):
 
     def framed(self, framer: Framer) -> bytes:
         """What `framer` makes of it; made once."""
-        known = self._framed
-        if framer not in known:
-            known[framer] = framer(self.data)
-        return known[framer]
+        framed = self._framed.get(framer)
+        if framed is None:
+            framed = self._framed[framer] = framer(self.data)
+        return framed
 
     @property
     def parts(self) -> tuple[bytes, ...]:
@@ -43,10 +43,11 @@ class Bundle(Struct, gc=False):
 
     def framed(self, framer: Framer) -> bytes:
         """What `framer` makes of all of them, joined; made once."""
-        known = self._framed
-        if framer not in known:
-            known[framer] = b"".join([each.framed(framer) for each in self.payloads])
-        return known[framer]
+        framed = self._framed.get(framer)
+        if framed is None:
+            framed = b"".join([each.framed(framer) for each in self.payloads])
+            self._framed[framer] = framed
+        return framed
 
     @property
     def parts(self) -> tuple[bytes, ...]:

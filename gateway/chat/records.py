@@ -85,13 +85,15 @@ class Records:
             known = self._opened.get(name, record)
             if known is not None:
                 return known
-            return self._opened.keep(name, record, self._open(app, _conversation(record), record))
-        conversation = _conversation(record)
+            place, id, sealed = _parts(record)
+            opened = self._sealer.open(app.id, app.salt, Kind.MESSAGE, place, id, sealed)
+            return self._opened.keep(name, record, opened)
+        place, id, sealed = _parts(record)
         # The seal binds the record to its conversation; this binds the conversation to the inbox.
-        kind, _, members = conversation.partition(":")
+        kind, _, members = place.partition(":")
         if kind != "d" or user not in members.split(":"):
             raise Tampered
-        return self._open(app, conversation, record)
+        return self._sealer.open(app.id, app.salt, Kind.MESSAGE, place, id, sealed)
 
     def kept(self, app: App, conversation: str, record: bytes) -> bytes:
         """The encoded `Message` in a record that was found in a conversation's log.
@@ -99,19 +101,10 @@ class Records:
         Raises:
             Tampered, UnknownKeyVersion: as `open`.
         """
-        if _conversation(record) != conversation:
+        place, id, sealed = _parts(record)
+        if place != conversation:
             raise Tampered
-        return self._open(app, conversation, record)
-
-    def _open(self, app: App, conversation: str, record: bytes) -> bytes:
-        return self._sealer.open(
-            app.id,
-            app.salt,
-            Kind.MESSAGE,
-            conversation,
-            record[:_ID_BYTES],
-            record[_ID_BYTES + 1 + record[_ID_BYTES] :],
-        )
+        return self._sealer.open(app.id, app.salt, Kind.MESSAGE, place, id, sealed)
 
     def seal_group_name(self, app: App, group_id: str, name: str, now_ms: int) -> bytes:
         """A group's name as the store holds it."""
@@ -180,11 +173,13 @@ class Records:
         return Payload(codec.push_bytes(seq, ms, message))
 
 
-def _conversation(record: bytes) -> str:
-    """What conversation a record says it is of. Raises `Tampered` where that can't be read."""
+def _parts(record: bytes) -> tuple[str, bytes, bytes]:
+    """The conversation that a record says it is of, the message's id, and what is sealed. Raises
+    `Tampered` where they can't be told apart."""
     if len(record) <= _ID_BYTES:
         raise Tampered
+    end = _ID_BYTES + 1 + record[_ID_BYTES]
     try:
-        return record[_ID_BYTES + 1 : _ID_BYTES + 1 + record[_ID_BYTES]].decode()
+        return record[_ID_BYTES + 1 : end].decode(), record[:_ID_BYTES], record[end:]
     except UnicodeDecodeError:
         raise Tampered from None
