@@ -56,9 +56,7 @@ class Kept:
 
 async def measure(url: str) -> dict[str, float]:
     """Bytes, by what they are of."""
-    link, _ = open_redis(
-        url, Stamp(RegionIdentity.of(KEYRING), lambda: True), lambda *_: None, Tasks()
-    )
+    link, _ = open_redis(url, Stamp(RegionIdentity.of(KEYRING), lambda: True), Tasks())
     await link.start()
     try:
         inboxes, records, kept = InboxStore(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)

@@ -110,9 +110,7 @@ def in_memory() -> dict[str, float]:
 
 async def with_store(url: str) -> dict[str, float]:
     """The steps that go to Redis, and what they cost there."""
-    link, _ = open_redis(
-        url, Stamp(RegionIdentity.of(KEYRING), lambda: True), lambda *_: None, Tasks()
-    )
+    link, _ = open_redis(url, Stamp(RegionIdentity.of(KEYRING), lambda: True), Tasks())
     await link.start()
     try:
         inboxes = InboxStore(link, Keys("sg"))

@@ -101,14 +101,20 @@ class Inside:
 
     @contextlib.contextmanager
     def losing(self, lost: Callable[[bytes, bytes], bool]) -> Iterator[None]:
-        """What Redis publishes meanwhile does not come here, where `lost(channel, payload)`."""
-        heard = self.hub.heard  # which is asked first
-        with mock.patch.object(self.hub, "heard", lambda *said: lost(*said) or heard(*said)):
+        """What Redis publishes of users, rooms, presence and apps meanwhile does not come here,
+        where `lost(channel, payload)`."""
+
+        def losing(heard: Callable[[bytes, bytes], None]) -> Callable[[bytes, bytes], None]:
+            return lambda *said: None if lost(*said) else heard(*said)
+
+        with contextlib.ExitStack() as stack:
+            for part in (self.hub, self.rooms, self.presence, self.directory):
+                stack.enter_context(mock.patch.object(part, "heard", losing(part.heard)))
             yield
 
     @contextlib.contextmanager
     def deaf(self) -> Iterator[list[bytes]]:
-        """Nothing that Redis publishes meanwhile comes here; gives what was missed so far."""
+        """As `losing`, all of it; gives what was missed so far."""
         missed: list[bytes] = []
 
         def miss(_: bytes, payload: bytes) -> bool:

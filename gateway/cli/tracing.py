@@ -58,6 +58,14 @@ def trace(
         note("trace ended")
 
 
+class _Batches(asyncio.Queue[bytes]):
+    """What gateways told and was not printed yet."""
+
+    def heard(self, _: bytes, payload: bytes) -> None:
+        """See `ChannelListener`."""
+        self.put_nowait(payload)
+
+
 async def _trace(place: Place, app_id: str, user: str, minutes: int, as_json: bool) -> None:
     place.check_home(app_id)
     async with place.admin() as admin:
@@ -67,13 +75,8 @@ async def _trace(place: Place, app_id: str, user: str, minutes: int, as_json: bo
     keyring = Keyring.load(settings.key_file, settings.region)
     sealer, keys, trace_id = Sealer(keyring), Keys(settings.region), secrets.token_hex(8)
     channel = keys.trace_lines(trace_id)
-    told: asyncio.Queue[bytes] = asyncio.Queue()
-    link, subscriber = open_redis(
-        settings.redis_url,
-        Stamp.of(keyring),
-        lambda _, payload: told.put_nowait(payload),
-        Tasks(note),
-    )
+    told = _Batches()
+    link, subscriber = open_redis(settings.redis_url, Stamp.of(keyring), Tasks(note))
 
     async def order(ends: bool = False) -> None:
         asked = Order(trace_id, app_id, user, ends)
@@ -88,7 +91,7 @@ async def _trace(place: Place, app_id: str, user: str, minutes: int, as_json: bo
             async with asyncio.timeout(CONNECT_S):
                 await link.start()
                 await subscriber.start()
-                await subscriber.subscribe(channel)
+                await subscriber.subscribe(channel, told)
         except TimeoutError:
             raise CommandError("Redis does not answer", ExitCode.UNAVAILABLE) from None
         await _follow(

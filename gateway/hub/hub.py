@@ -108,7 +108,7 @@ class Hub:
             topic = _Topic(session.app_id, session.user, channel)
             self._topics[channel.encode()] = topic
         topic.sessions = (*topic.sessions, session)
-        return self._subscriber.subscribe(channel)
+        return self._subscriber.subscribe(channel, self)
 
     def leave(self, session: HubSession) -> None:
         """Tell `session` no more."""
@@ -136,17 +136,15 @@ class Hub:
         for topic in self._topics.values():
             yield from topic.sessions
 
-    def heard(self, channel: bytes, payload: bytes) -> bool:
-        """Take an event from the subscriber; False where the channel is not a user's."""
-        topic = self._topics.get(channel)
-        if topic is None:
-            return False
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """Take an event of a user from the subscriber."""
+        topic = self._topics[channel]
         try:
             event = events.parse(payload)
         except (struct.error, UnicodeDecodeError):
             # No gateway says such a thing. If it stood for a message, the next number tells.
             _log.error("event_malformed", size=len(payload))
-            return True
+            return
         if isinstance(event, events.Stored):
             push = self._opened(topic, event)
             if push is not None:
@@ -160,7 +158,6 @@ class Hub:
         elif event is not None and not isinstance(event, events.RoomMessage):
             for session in topic.sessions:
                 session.on_event(event)
-        return True
 
     def _opened(self, topic: _Topic, event: events.Stored | events.Relayed) -> Payload | None:
         try:

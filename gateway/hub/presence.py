@@ -187,7 +187,7 @@ class PresenceHub:
         channel = self._store.channel(app_id, user)
         topic = self._topics.get(channel.encode())
         if topic is None:
-            confirmed = self._subscriber.subscribe(channel)
+            confirmed = self._subscriber.subscribe(channel, self)
             topic = Topic(app_id, user, channel, confirmed, self._queue)
             self._topics[channel.encode()] = topic
         topic.holds += 1
@@ -224,21 +224,18 @@ class PresenceHub:
 
     # -- what is heard, and when it is looked at -------------------------------------------------
 
-    def heard(self, channel: bytes, payload: bytes) -> bool:
-        """Take an event from the subscriber; False where the channel is not a watched user's."""
-        topic = self._topics.get(channel)
-        if topic is None:
-            return False
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """Take what the subscriber heard of a watched user."""
+        topic = self._topics[channel]
         now = self._steady()
         if payload == GONE:
             self._schedule(topic, now + AWAY_S)
-            return True
+            return
         if payload == CAME:
             topic.offline_from = None
             if topic.shown is not None and topic.shown.state == "online":
-                return True  # one more device, or the one that was gone is back
+                return  # one more device, or the one that was gone is back
         self._schedule(topic, max(now, topic.next_at))
-        return True
 
     def heal(self, channels: Collection[bytes] | None = None) -> None:
         """Pub/sub was away, or on `channels` alone: anything may have been missed."""

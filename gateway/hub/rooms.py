@@ -134,7 +134,7 @@ class RoomHub:
             self._of.setdefault(session.id, {})[room_id] = room
         elif seat.waiting is None:
             seat.waiting = deque(maxlen=MAX_LAST)
-        return seat, self._subscriber.subscribe(channel)
+        return seat, self._subscriber.subscribe(channel, self)
 
     def holds(self, session_id: str, room_id: str, seat: Seat) -> bool:
         """False where the seat was left or its session ended."""
@@ -180,11 +180,9 @@ class RoomHub:
 
     # -- fan-out ---------------------------------------------------------------------------------
 
-    def heard(self, channel: bytes, payload: bytes) -> bool:
-        """Take an event from the subscriber; False where the channel is not a room's."""
-        room = self._rooms.get(channel)
-        if room is None:
-            return False
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """Take an event of a room from the subscriber."""
+        room = self._rooms[channel]
         event = events.parse(payload)
         seq, priority = 0, int(Priority.LOW)  # a signal's
         if isinstance(event, events.RoomMessage):
@@ -194,12 +192,11 @@ class RoomHub:
             if event.record:
                 seq, priority = event.seq, min(event.record[0], Priority.HIGH)
         elif not isinstance(event, events.Relayed):
-            return True
+            return
         if room.fan_out.takes(priority):
             opened = self._opened(room, event)
             if opened is not None:
                 room.fan_out.add(Said(seq, priority, opened))
-        return True
 
     def _begin(self, room: Room, epoch: bytes, top: int) -> None:
         """Take up the numbering `epoch`, which stands at `top`, and tell the sessions of it.

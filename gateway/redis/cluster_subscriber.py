@@ -17,7 +17,7 @@ import structlog
 
 from gateway.redis.cluster import PACE_S, Cluster, ClusterNode
 from gateway.redis.slots import Node, slot_of
-from gateway.redis.subscriber import NodeSubscriber, Subscriber
+from gateway.redis.subscriber import ChannelListener, NodeSubscriber, Subscriber
 from gateway.tasks import Tasks
 
 _ELSEWHERE: Final = frozenset({"MOVED", "CLUSTERDOWN", "TRYAGAIN"})
@@ -32,11 +32,10 @@ class _MemberSubscriber(NodeSubscriber):
     def __init__(
         self,
         server: ClusterNode,
-        on_message: Callable[[bytes, bytes], None],
         on_taken: Callable[[_MemberSubscriber, Collection[bytes]], None],
         tasks: Tasks,
     ) -> None:
-        super().__init__(server, on_message, tasks)
+        super().__init__(server, tasks)
         self._on_taken = on_taken
 
     def _batches(self, channels: list[bytes]) -> Iterator[list[bytes]]:
@@ -70,7 +69,8 @@ class _MemberSubscriber(NodeSubscriber):
 
     def _give_up(self, channels: Collection[bytes]) -> None:
         self._asked.difference_update(channels)
-        self._wanted.difference_update(channels)
+        for channel in channels:
+            self._wanted.pop(channel, None)
         self._on_taken(self, channels)
         for channel in channels:
             self._release(channel)
@@ -79,10 +79,11 @@ class _MemberSubscriber(NodeSubscriber):
 class _Channel:
     """A channel that is wanted, and where it is, or will be, heard."""
 
-    __slots__ = ("at", "slot", "waiters")
+    __slots__ = ("at", "listener", "slot", "waiters")
 
-    def __init__(self, slot: int) -> None:
+    def __init__(self, slot: int, listener: ChannelListener) -> None:
         self.slot = slot
+        self.listener = listener
         self.at: _MemberSubscriber | None = None
         self.waiters: list[asyncio.Future[None]] = []
 
@@ -90,10 +91,9 @@ class _Channel:
 class ClusterSubscriber(Subscriber):
     """Hears channels on all primaries of a cluster. To be started after the link."""
 
-    def __init__(self, cluster: Cluster, on_message: Callable[[bytes, bytes], None]) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.on_up: Callable[[], None] | None = None
         self._cluster = cluster
-        self._on_message = on_message
         self._members: dict[Node, _MemberSubscriber] = {}
         self._wanted: dict[bytes, _Channel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +126,7 @@ class ClusterSubscriber(Subscriber):
         gone = [self._members.pop(node) for node in self._members.keys() - nodes]
         for node in nodes - self._members.keys():
             server = ClusterNode(self._cluster.url, node, "homeport-subscriber")
-            member = _MemberSubscriber(server, self._on_message, self._taken, self._cluster.tasks)
+            member = _MemberSubscriber(server, self._taken, self._cluster.tasks)
             member.on_up = partial(self._is_back, member)
             self._members[node] = member
             self._starting[member] = self._spawn(member.start())
@@ -188,13 +188,14 @@ class ClusterSubscriber(Subscriber):
 
     # -- channels --------------------------------------------------------------------------------
 
-    def subscribe(self, channel: str) -> asyncio.Future[None]:
-        """Hear `channel` from now on; the future is done once Redis has confirmed it."""
+    def subscribe(self, channel: str, listener: ChannelListener) -> asyncio.Future[None]:
+        """Have `listener` hear `channel`; the future is done once Redis has confirmed it."""
         name = channel.encode()
         wanted = self._wanted.get(name)
         if wanted is None:
-            wanted = self._wanted[name] = _Channel(slot_of(name))
+            wanted = self._wanted[name] = _Channel(slot_of(name), listener)
             wanted.at = self._member(wanted.slot)
+        wanted.listener = listener
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         wanted.waiters.append(future)
         if wanted.at is not None:
@@ -212,7 +213,7 @@ class ClusterSubscriber(Subscriber):
     def _ask(
         self, name: bytes, channel: _Channel, member: _MemberSubscriber
     ) -> asyncio.Future[None]:
-        confirmed = member.subscribe(name.decode())
+        confirmed = member.subscribe(name.decode(), channel.listener)
 
         def heard(_: asyncio.Future[None]) -> None:
             if channel.at is member:  # else the node let it go, and another is asked

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from gateway.redis.cluster import Cluster
 from gateway.redis.cluster_link import ClusterLink
 from gateway.redis.cluster_subscriber import ClusterSubscriber
@@ -20,23 +18,21 @@ from gateway.tasks import Tasks
 def open_redis(
     text: str,
     guard: Guard,
-    on_message: Callable[[bytes, bytes], None],
     tasks: Tasks,
     promises: Promises = Promises(),  # noqa: B008 - it is frozen
 ) -> tuple[Link, Subscriber]:
     """The link and the subscriber for a `redis_url`. Start the link first, and close it last.
 
-    `on_message` is called with each (channel, payload). `tasks` are the process', which needs those
-    that stay connected.
+    `tasks` are the process', which needs those that stay connected.
     """
     url = RedisUrl.parse(text)
     if url.kind == "cluster":
         cluster = Cluster(url, tasks)
         return (
             ClusterLink(cluster, guard, promises),
-            ClusterSubscriber(cluster, on_message),
+            ClusterSubscriber(cluster),
         )
     return (
         NodeLink(server_of(url, "homeport-link"), guard, tasks, promises),
-        NodeSubscriber(server_of(url, "homeport-subscriber"), on_message, tasks),
+        NodeSubscriber(server_of(url, "homeport-subscriber"), tasks),
     )

@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import hiredis
 import structlog
@@ -25,6 +25,13 @@ BATCH: Final = 500
 """Channels in one SSUBSCRIBE."""
 
 _log = structlog.get_logger("store")
+
+
+class ChannelListener(Protocol):
+    """Who asks for channels."""
+
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """Take what was published: all of a channel in its order, at once. May not block."""
 
 
 class Subscriber(ABC):
@@ -47,8 +54,9 @@ class Subscriber(ABC):
         """Hear nothing more."""
 
     @abstractmethod
-    def subscribe(self, channel: str) -> asyncio.Future[None]:
-        """Hear `channel` from now on; the future is done once Redis has confirmed it.
+    def subscribe(self, channel: str, listener: ChannelListener) -> asyncio.Future[None]:
+        """Have `listener` hear `channel` from now on, and nobody else; the future is done once
+        Redis has confirmed it.
 
         It is done too when the channel is unsubscribed before that. While Redis is away the future
         waits for its return; give it a deadline.
@@ -71,17 +79,11 @@ class _Asked:
 
 
 class NodeSubscriber(RedisConnection, Subscriber):
-    """Hears the channels of one server.
+    """Hears the channels of one server."""
 
-    `on_message` is called with each (channel, payload), in order, at once.
-    """
-
-    def __init__(
-        self, server: Server, on_message: Callable[[bytes, bytes], None], tasks: Tasks
-    ) -> None:
+    def __init__(self, server: Server, tasks: Tasks) -> None:
         super().__init__(server, "subscriber", tasks)
-        self._on_message = on_message
-        self._wanted: set[bytes] = set()
+        self._wanted: dict[bytes, ChannelListener] = {}
         self._asked: set[bytes] = set()
         self._unconfirmed: dict[bytes, int] = {}  # SSUBSCRIBEs of a channel not confirmed yet
         self._changed: set[bytes] = set()
@@ -91,11 +93,11 @@ class NodeSubscriber(RedisConnection, Subscriber):
         self._greeting: list[asyncio.Future[None]] = []
         self._refusal = ""  # why the last connection was given up, in the server's words
 
-    def subscribe(self, channel: str) -> asyncio.Future[None]:
-        """Hear `channel` from now on; the future is done once Redis has confirmed it."""
+    def subscribe(self, channel: str, listener: ChannelListener) -> asyncio.Future[None]:
+        """Have `listener` hear `channel`; the future is done once Redis has confirmed it."""
         name = channel.encode()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._wanted.add(name)
+        self._wanted[name] = listener
         if self.up and name in self._asked and name not in self._unconfirmed:
             future.set_result(None)
             return future
@@ -106,7 +108,7 @@ class NodeSubscriber(RedisConnection, Subscriber):
     def unsubscribe(self, channel: str) -> None:
         """Stop hearing `channel`."""
         name = channel.encode()
-        self._wanted.discard(name)
+        self._wanted.pop(name, None)
         self._change(name)
         self._release(name)  # or a waiter of each client that left early would stay for ever
 
@@ -158,8 +160,11 @@ class NodeSubscriber(RedisConnection, Subscriber):
     def _on_reply(self, reply: Any) -> None:
         if isinstance(reply, list) and reply[0] == b"smessage":
             # Until all channels are back, `on_up` has not told anyone that something was missed.
-            if self.up:
-                self._on_message(reply[1], reply[2])
+            if self.up and (listener := self._wanted.get(reply[1])) is not None:
+                try:
+                    listener.heard(reply[1], reply[2])
+                except Exception as error:  # noqa: BLE001 - or the others would lose the connection
+                    _log.error("listener_failed", exc_info=error)
             return
         if isinstance(reply, hiredis.ReplyError):
             self._refused(str(reply))

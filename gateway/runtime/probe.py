@@ -22,6 +22,7 @@ from gateway.ops.board import FORBIDDEN, PROOF_S, WRONG_REDIS
 from gateway.redis.errors import CommandFault, OperationFailed, Unavailable, WrongServer
 from gateway.redis.promises import DURABILITY, EVICTION
 from gateway.redis.scripts import Script
+from gateway.redis.subscriber import ChannelListener
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
@@ -74,8 +75,8 @@ class Writer(Protocol):
 class Hearer(Protocol):
     """The subscriber, as far as this needs it."""
 
-    def subscribe(self, channel: str) -> asyncio.Future[None]:
-        """Hear `channel` from now on; the future is done once Redis has confirmed it."""
+    def subscribe(self, channel: str, listener: ChannelListener) -> asyncio.Future[None]:
+        """Have `listener` hear `channel`; the future is done once Redis has confirmed it."""
 
     def unsubscribe(self, channel: str) -> None:
         """Stop hearing `channel`."""
@@ -188,7 +189,7 @@ class Probe:
         proved_at = now if self._ways else None
         new = names - self._ways.keys()
         self._ways |= {name: _Way(name, now, proved_at) for name in new}
-        return [self._subscriber.subscribe(name) for name in new]
+        return [self._subscriber.subscribe(name, self) for name in new]
 
     def send(self) -> None:
         """Send one probe on each way; `heard` takes them when they are back."""
@@ -223,22 +224,19 @@ class Probe:
             way.refusal, way.lost = "", False
             self._observe(self._clock.steady() - sent)
 
-    def heard(self, channel: bytes, payload: bytes) -> bool:
-        """Something came on a channel; False where it is none of these."""
-        way = self._ways.get(channel.decode())
-        if way is None:
-            return False
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """Take a probe that is back."""
+        way = self._ways[channel.decode()]
         try:
             nonce = self._sealer.open("", b"", Kind.PROBE, way.name, b"", payload)
         except SealError:
             way.spoiled = "keyring"
-            return True
+            return
         sent = way.away.pop(nonce, None)
         if sent is None:
-            return True  # not ours, or so late that it was given up
+            return  # not ours, or so late that it was given up
         if self._clock.steady() - sent > LIMIT_S:
             way.spoiled = "late"
         else:
             way.proved_at = sent
             way.spoiled = ""
-        return True

@@ -125,7 +125,6 @@ class Worker:
         self._link, self._subscriber = open_redis(
             settings.redis_url,
             mark,
-            self._heard,
             self._tasks,
             promises,
         )
@@ -134,7 +133,7 @@ class Worker:
         logs = LogStore(self._link, keys)
         blocks = BlockStore(self._link, keys)
         self._directory = AppDirectory(
-            self._link, keys, sealer, self._app_deleted, self._app_changed
+            self._link, keys, sealer, self._tasks, self._app_deleted, self._app_changed
         )
         self.framing = framing = Framing(sealer, self._directory, self._clock.wall_ms)
         records = framing.records
@@ -272,8 +271,8 @@ class Worker:
         try:
             await self._link.start()
             await self._subscriber.start()
-            await self._subscriber.subscribe(self._apps_channel)
-            await self._subscriber.subscribe(self._tracer.channel)
+            await self._subscriber.subscribe(self._apps_channel, self._directory)
+            await self._subscriber.subscribe(self._tracer.channel, self._tracer)
         except (StampError, NotDurable) as error:
             raise StartError(str(error)) from error
         if self._region_clock is not None:
@@ -333,19 +332,7 @@ class Worker:
             self._reporter.close()
         _log.info("stopped")
 
-    # -- what comes in through pub/sub -----------------------------------------------------------
-
-    def _heard(self, channel: bytes, payload: bytes) -> None:
-        if self._hub.heard(channel, payload) or self._rooms.heard(channel, payload):
-            return
-        if self._probe is not None and self._probe.heard(channel, payload):
-            return
-        if channel == self._apps_channel.encode():
-            self._tasks.spawn(self._directory.reload(payload.decode()), nothing_to_undo)
-        elif channel == self._tracer.channel.encode():
-            self._tracer.heard(payload)
-        else:
-            self._presence.heard(channel, payload)
+    # -- what may have been missed ---------------------------------------------------------------
 
     def _heal(self) -> None:
         """Pub/sub was away: anything may have been missed."""

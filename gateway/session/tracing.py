@@ -277,8 +277,8 @@ class Tracer:
 
     # -- from the operator -----------------------------------------------------------------------
 
-    def heard(self, payload: bytes) -> None:
-        """An order came."""
+    def heard(self, _: bytes, payload: bytes) -> None:
+        """Take an order from the subscriber."""
         try:
             order = open_order(self._sealer, self.channel, payload)
         except (SealError, DecodeError) as error:

@@ -15,6 +15,7 @@ from gateway.redis.link import Link
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.store.errors import AppNotFound
 from gateway.store.keys import STAMP, Keys
+from gateway.tasks import Tasks, nothing_to_undo
 
 REFRESH_S: Final = 60.0
 """Seconds between reading every known app again, for the change that pub/sub did not bring."""
@@ -46,12 +47,14 @@ class AppDirectory:
         link: Link,
         keys: Keys,
         sealer: Sealer,
+        tasks: Tasks,
         on_gone: Callable[[str], None],
         on_change: Callable[[App], None] = lambda _: None,
     ) -> None:
         self._link = link
         self._keys = keys
         self._sealer = sealer
+        self._tasks = tasks
         self._on_gone = on_gone
         self._on_change = on_change
         self._apps: dict[str, App] = {}
@@ -81,6 +84,10 @@ class AppDirectory:
             return self._apps[app_id]
         except KeyError:
             raise AppNotFound(app_id) from None
+
+    def heard(self, _: bytes, app_id: bytes) -> None:
+        """Take from the subscriber that an app was changed or deleted."""
+        self._tasks.spawn(self.reload(app_id.decode()), nothing_to_undo)
 
     async def reload(self, app_id: str) -> None:
         """Read one app again, if it is known here. If Redis is away, `REFRESH_S` makes up."""

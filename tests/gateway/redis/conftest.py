@@ -54,13 +54,22 @@ def node_link(
     return NodeLink(server, beginning(identity), tasks or Tasks(), Promises(replicas=replicas))
 
 
-def node_subscriber(
-    url: str, on_message: Callable[[bytes, bytes], None] = lambda *_: None
-) -> NodeSubscriber:
+def node_subscriber(url: str) -> NodeSubscriber:
     """The same as a subscriber."""
-    return NodeSubscriber(
-        server_of(RedisUrl.parse(url), "homeport-subscriber"), on_message, Tasks()
-    )
+    return NodeSubscriber(server_of(RedisUrl.parse(url), "homeport-subscriber"), Tasks())
+
+
+class Heard(list[tuple[bytes, bytes]]):
+    """A listener that keeps the (channel, payload) of all that it hears."""
+
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """See `ChannelListener`."""
+        self.append((channel, payload))
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """What it heard, on whatever channel."""
+        return [payload for _, payload in self]
 
 
 class ScriptedRedis:

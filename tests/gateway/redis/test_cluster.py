@@ -31,7 +31,7 @@ from gateway.store.keys import Keys
 from gateway.store.stamp import RegionIdentity
 from gateway.tasks import Tasks
 from tests.clusters import START_S, RedisCluster, cluster
-from tests.gateway.redis.conftest import beginning, until
+from tests.gateway.redis.conftest import Heard, beginning, until
 from tests.gateway.store.conftest import message_id
 from tests.harness import make_settings, running_worker
 from tests.ports import free_port
@@ -47,19 +47,21 @@ class Ends:
     """A link and a subscriber of one process, and what they said."""
 
     def __init__(self, url: str, replicas: int = 0) -> None:
-        self.heard: list[bytes] = []
+        self.listener = Heard()
         self.missed: list[set[bytes]] = []
         self.ups = 0
         self.link: Link
         self.subscriber: Subscriber
         self.link, self.subscriber = open_redis(
-            url, beginning(IDENTITY), self._hear, Tasks(), Promises(replicas)
+            url, beginning(IDENTITY), Tasks(), Promises(replicas)
         )
         self.link.on_up = self._up
         self.subscriber.on_missed = lambda names: self.missed.append(set(names))
 
-    def _hear(self, _: bytes, payload: bytes) -> None:
-        self.heard.append(payload)
+    @property
+    def heard(self) -> list[bytes]:
+        """What it heard, on whatever channel."""
+        return self.listener.payloads
 
     def _up(self) -> None:
         self.ups += 1
@@ -175,7 +177,7 @@ async def test_a_channel_is_heard_where_its_slot_is(
     source, target = _cluster.owner(slot), other_than(_cluster, slot)
     async with Ends(cluster_url).open() as ends:
         for channel in (here.channel, there.channel, f"{here.channel}2"):
-            await ends.subscriber.subscribe(channel)
+            await ends.subscriber.subscribe(channel, ends.listener)
         for to in (target, source):
             ends.missed.clear()
             await asyncio.to_thread(_cluster.move, slot, to)
@@ -184,13 +186,13 @@ async def test_a_channel_is_heard_where_its_slot_is(
                 here.channel.encode(),
                 f"{here.channel}2".encode(),
             }
-            ends.heard.clear()
+            ends.listener.clear()
             await ends.link.publish(here.channel, b"one")
             await ends.link.publish(there.channel, b"two")
             await until(lambda: len(ends.heard) >= 2)
             assert sorted(ends.heard) == [b"one", b"two"]
         ends.subscriber.unsubscribe(here.channel)
-        await ends.subscriber.subscribe(f"{here.channel}3")
+        await ends.subscriber.subscribe(f"{here.channel}3", ends.listener)
         await ends.link.publish(here.channel, b"three")
         await ends.link.publish(f"{here.channel}3", b"four")
         await until(lambda: b"four" in ends.heard)
@@ -210,7 +212,7 @@ async def test_channels_that_come_and_go_as_a_slot_moves(
         moving = asyncio.create_task(asyncio.to_thread(_cluster.move, slot, target))
         for turn in itertools.count():
             for name in names[turn % 2 :: 2]:
-                ends.subscriber.subscribe(name)
+                ends.subscriber.subscribe(name, ends.listener)
             for name in names[(turn + 1) % 2 :: 2]:
                 ends.subscriber.unsubscribe(name)
             await asyncio.sleep(0.002)
@@ -218,7 +220,9 @@ async def test_channels_that_come_and_go_as_a_slot_moves(
                 break
         await moving
         async with asyncio.timeout(START_S):
-            await asyncio.gather(*(ends.subscriber.subscribe(name) for name in names[::2]))
+            await asyncio.gather(
+                *(ends.subscriber.subscribe(name, ends.listener) for name in names[::2])
+            )
         for number, name in enumerate(names):
             await ends.link.publish(name, b"%d" % number)
         await ends.link.publish(names[0], b"end")
@@ -239,7 +243,7 @@ async def test_a_primary_dies(own: RedisCluster) -> None:
     ours = user_at(lambda slot: slot < SLOTS_OF_SECOND[0])
     async with Ends(own.url, replicas=1).open() as ends:
         channels = [KEYS.user(APP, user).channel for user in (theirs, ours)]
-        await asyncio.gather(*map(ends.subscriber.subscribe, channels))
+        await asyncio.gather(*(ends.subscriber.subscribe(each, ends.listener) for each in channels))
         there, here = (KEYS.user(APP, user).inbox + "x" for user in (theirs, ours))
         assert await ends.link.call("SET", there, "kept", durable=True) == b"OK"
         calls = [ends.link.call("APPEND", there, "") for _ in range(100)]
@@ -269,7 +273,7 @@ async def test_a_primary_that_was_cut_off_is_left(own: RedisCluster) -> None:
     user = user_at(lambda slot: SLOTS_OF_SECOND[0] <= slot <= SLOTS_OF_SECOND[1])
     channel = KEYS.user(APP, user).channel
     async with Ends(own.url).open() as ends:
-        await ends.subscriber.subscribe(channel)
+        await ends.subscriber.subscribe(channel, ends.listener)
         with cut.frozen():  # its sockets stay open
             await until(lambda: bool(ends.missed))
             await until(lambda: ends.link.up)
@@ -293,7 +297,7 @@ async def test_another_regions_cluster_is_refused(cluster_url: str) -> None:
 async def linked_to(url: str, identity: RegionIdentity, fsync: bool = False) -> AsyncIterator[Link]:
     """A link to anything, that is up."""
     promises = Promises(fsync=fsync)
-    link, _ = open_redis(url, beginning(identity), lambda *_: None, Tasks(), promises)
+    link, _ = open_redis(url, beginning(identity), Tasks(), promises)
     try:
         async with asyncio.timeout(START_S):
             await link.start()

@@ -43,7 +43,7 @@ def link_to(server: Server) -> NodeLink:
 async def test_it_names_itself(servers: Servers) -> None:
     """An operator sees in CLIENT LIST which connections are Homeport's."""
     server = servers()
-    subscriber = node_subscriber(server.url, lambda *_: None)
+    subscriber = node_subscriber(server.url)
     async with linked(server.url):
         await subscriber.start()
         with redis.Redis.from_url(server.url) as raw:
@@ -85,7 +85,7 @@ async def test_a_silent_redis_is_left(servers: Servers, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "SILENCE_LIMIT_S", 0.1)
     monkeypatch.setattr(module, "WATCH_S", 0.02)
     server = servers()
-    subscriber = node_subscriber(server.url, lambda *_: None)
+    subscriber = node_subscriber(server.url)
     async with linked(server.url) as link:
         await subscriber.start()
         os.kill(server.pid, signal.SIGSTOP)
@@ -215,7 +215,7 @@ async def test_closing_takes_no_failed_connect_for_an_answer(servers: Servers) -
 async def test_what_is_not_redis_protocol_ends_the_connection(tmp_path: Path) -> None:
     """G10: nothing is guessed from garbage; a new connection is made."""
     redis_ = ScriptedRedis(tmp_path / "s.sock")
-    subscriber = node_subscriber(redis_.url, lambda *_: None)
+    subscriber = node_subscriber(redis_.url)
     ups: list[None] = []
     subscriber.on_up = lambda: ups.append(None)
     async with redis_.serving():

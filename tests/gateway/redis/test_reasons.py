@@ -24,7 +24,7 @@ from tests.certificates import Authority
 from tests.clusters import Node
 from tests.conftest import REDIS
 from tests.gateway.conftest import Servers
-from tests.gateway.redis.conftest import node_link, node_subscriber, until
+from tests.gateway.redis.conftest import Heard, node_link, node_subscriber, until
 from tests.ports import free_port
 
 IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
@@ -227,7 +227,7 @@ async def test_channels_that_the_user_may_not_hear(servers: Servers) -> None:
         raw.acl_setuser("default", True, nopass=True, commands=["-ssubscribe"])
     subscriber = node_subscriber(server.url)
     with capture_logs() as logs:
-        subscriber.subscribe("hp:sg:c").add_done_callback(asyncio.Future.cancelled)
+        subscriber.subscribe("hp:sg:c", Heard()).add_done_callback(asyncio.Future.cancelled)
         starting = asyncio.create_task(subscriber.start())
         async with asyncio.timeout(CONNECT_TIMEOUT_S / 2):
             await until(lambda: any(log["event"] == "redis_connect_failed" for log in logs))

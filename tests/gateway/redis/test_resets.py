@@ -13,7 +13,7 @@ from gateway.redis.url import RedisUrl
 from gateway.store import stamp
 from gateway.tasks import Tasks
 from tests.gateway.conftest import Servers
-from tests.gateway.redis.conftest import beginning, until
+from tests.gateway.redis.conftest import Heard, beginning, until
 from tests.harness import ANSWER_S
 from tests.ports import free_port
 from tests.resetting import ResettingProxy
@@ -56,16 +56,13 @@ def test_a_redis_behind_a_proxy_that_resets_is_found_again(
     )
 
     async def work() -> None:
-        heard: list[bytes] = []
-        tasks = Tasks()
+        heard, tasks = Heard(), Tasks()
         url = f"redis://127.0.0.1:{proxy.port}"
-        link, subscriber = open_redis(
-            url, beginning(IDENTITY), lambda _, payload: heard.append(payload), tasks
-        )
+        link, subscriber = open_redis(url, beginning(IDENTITY), tasks)
         try:
             await link.start()
             await subscriber.start()
-            await subscriber.subscribe("hp:sg:c")
+            await subscriber.subscribe("hp:sg:c", heard)
             for number in range(ROUNDS):
                 before = proxy.resets
                 proxy.break_all()
@@ -74,7 +71,7 @@ def test_a_redis_behind_a_proxy_that_resets_is_found_again(
                 proxy.mend()
                 await until(lambda: link.up and subscriber.up)
                 await link.publish("hp:sg:c", b"%d" % number)
-                await until(lambda: heard[-1:] == [b"%d" % number])  # noqa: B023
+                await until(lambda: heard.payloads[-1:] == [b"%d" % number])  # noqa: B023
             assert tasks.lost == ""
         finally:
             await subscriber.aclose()
@@ -93,7 +90,7 @@ def test_a_cluster_behind_a_proxy_that_resets_is_found(
 
         async def work() -> None:
             url = f"redis+cluster://127.0.0.1:{proxy.port}"
-            link, _ = open_redis(url, beginning(IDENTITY), lambda *_: None, Tasks())
+            link, _ = open_redis(url, beginning(IDENTITY), Tasks())
             proxy.break_all()
             starting = asyncio.create_task(link.start())
             try:

@@ -19,7 +19,7 @@ from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.admin import Admin
 from tests.clusters import START_S, Node, Sentinels, sentinels, wait_until
-from tests.gateway.redis.conftest import node_link, node_subscriber
+from tests.gateway.redis.conftest import Heard, node_link, node_subscriber
 from tests.harness import FakeClock
 from tests.ports import free_port
 
@@ -38,12 +38,17 @@ class Ends:
     """A link and a subscriber of one process, and what they heard."""
 
     def __init__(self, url: str) -> None:
-        self.heard: list[bytes] = []
+        self.listener = Heard()
         self.ups: list[str] = []
         self.link = node_link(url, IDENTITY)
-        self.subscriber = node_subscriber(url, lambda _, payload: self.heard.append(payload))
+        self.subscriber = node_subscriber(url)
         self.link.on_up = lambda: self.ups.append("link")
         self.subscriber.on_up = lambda: self.ups.append("subscriber")
+
+    @property
+    def heard(self) -> list[bytes]:
+        """What came on `CHANNEL`."""
+        return self.listener.payloads
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Ends]:
@@ -51,7 +56,7 @@ class Ends:
         try:
             await self.link.start()
             await self.subscriber.start()
-            await self.subscriber.subscribe(CHANNEL)
+            await self.subscriber.subscribe(CHANNEL, self.listener)
             yield self
         finally:
             await self.subscriber.aclose()

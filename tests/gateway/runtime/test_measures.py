@@ -25,6 +25,7 @@ from gateway.security.keyring import Keyring
 from gateway.store.entries import Entry
 from protocol import frames
 from tests.gateway.net.raw import RawSocket, upgrade
+from tests.gateway.redis.conftest import Heard
 from tests.harness import (
     ANSWER_S,
     FakeClock,
@@ -196,10 +197,10 @@ async def test_a_hole_in_the_numbers_is_a_gap_found_and_healed(
         await alice.say(OTHER, "1")
         await push(bob, 1)
         with monkeypatch.context() as patched:
-            patched.setattr(running.worker._hub, "heard", lambda channel, payload: True)
+            patched.setattr(running.worker._hub, "heard", lambda channel, payload: None)
             await alice.say(OTHER, "2")
             # What Redis says later of the publish would be heard otherwise.
-            await running.worker._subscriber.subscribe("hp:sg:{0}:another")
+            await running.worker._subscriber.subscribe("hp:sg:{0}:another", Heard())
         assert metered.now["session_gaps_found_total"] == 0
         await alice.say(OTHER, "3")
         await push(bob, 2)
@@ -226,9 +227,9 @@ async def test_a_hole_that_a_session_leaves_is_the_next_ones(
         async with running.client(USER) as alice, running.client(OTHER) as bob:
             patched.setattr(inboxes, "page", away)
             with monkeypatch.context() as deaf:
-                deaf.setattr(hub, "heard", lambda channel, payload: True)
+                deaf.setattr(hub, "heard", lambda channel, payload: None)
                 await alice.say(OTHER, "1")
-                await running.worker._subscriber.subscribe("hp:sg:{0}:another")
+                await running.worker._subscriber.subscribe("hp:sg:{0}:another", Heard())
             await alice.say(OTHER, "2")
             await metered.moves(session_gaps_found_total=2)  # alice's own inbox, too
             await bob.send(frames.Ping())
@@ -407,9 +408,11 @@ async def test_moved_slots_are_no_reconnect(
     subscriber, hub = running.worker._subscriber, running.worker._hub
     async with running.client(USER) as alice, running.client(OTHER) as bob:
         with monkeypatch.context() as patched:
-            patched.setattr(hub, "heard", lambda channel, payload: True)
+            patched.setattr(hub, "heard", lambda channel, payload: None)
             await alice.say(OTHER, "1")
-            await subscriber.subscribe("hp:sg:{0}:another")  # what was published came before this
+            await subscriber.subscribe(
+                "hp:sg:{0}:another", Heard()
+            )  # what was published came before this
         assert subscriber.on_missed is not None
         subscriber.on_missed(list(hub._topics))
         await push(bob, 1)

@@ -49,10 +49,7 @@ class Operator:
         self.sealer = Sealer(running.keyring)
         self.payloads: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
         self.link, self.subscriber = open_redis(
-            running.redis_url,
-            Stamp.of(running.keyring),
-            lambda *heard: self.payloads.put_nowait(heard),
-            Tasks(),
+            running.redis_url, Stamp.of(running.keyring), Tasks()
         )
         self.lines: list[Line] = []
         self.left_out = 0
@@ -71,6 +68,10 @@ class Operator:
             await self.subscriber.aclose()
             await self.link.aclose()
 
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """See `ChannelListener`."""
+        self.payloads.put_nowait((channel, payload))
+
     async def order(self, trace: str, user: str, ends: bool = False) -> None:
         """Ask once."""
         channel = self.keys.trace_orders
@@ -80,7 +81,7 @@ class Operator:
 
     async def begin(self, trace: str, user: str, gateways: int = 1) -> list[TraceBatch]:
         """Ask, and wait until that many workers have said that they trace, or that they don't."""
-        await self.subscriber.subscribe(self.keys.trace_lines(trace))
+        await self.subscriber.subscribe(self.keys.trace_lines(trace), self)
         await self.order(trace, user)
         answers: list[TraceBatch] = []
         while len(answers) < gateways:

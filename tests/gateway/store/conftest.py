@@ -49,6 +49,14 @@ def session(name: str) -> str:
     return name.ljust(events.SESSION_ID_CHARS, "0")
 
 
+class _HeardQueue(asyncio.Queue[tuple[bytes, bytes]]):
+    """A listener, with what it heard."""
+
+    def heard(self, channel: bytes, payload: bytes) -> None:
+        """See `ChannelListener`."""
+        self.put_nowait((channel, payload))
+
+
 async def acked(inboxes: InboxStore, *said: Any) -> None:
     """`InboxStore.ack`, and wait for its answer."""
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -200,7 +208,7 @@ class Store:
     def sweeper(self) -> Sweeper:
         """A sweeper as a gateway that knows no app yet has it."""
         sealer = Sealer(self.keyring)
-        directory = AppDirectory(self.link, self.keys, sealer, lambda _: None)
+        directory = AppDirectory(self.link, self.keys, sealer, Tasks(), lambda _: None)
         groups = GroupStore(self.link, self.keys, self.inboxes, lambda: self.clock.ms)
         return Sweeper(self.link, self.keys, directory, groups, lambda: self.clock.ms, lambda: True)
 
@@ -213,15 +221,12 @@ class Store:
     @contextlib.asynccontextmanager
     async def hearing(self, *channels: str) -> AsyncIterator[asyncio.Queue[tuple[bytes, bytes]]]:
         """A queue of what is published on `channels` from now on."""
-        queue: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
-        mark = Stamp.of(self.keyring)
-        link, subscriber = open_redis(
-            self.url, mark, lambda *heard: queue.put_nowait(heard), Tasks()
-        )
+        queue = _HeardQueue()
+        link, subscriber = open_redis(self.url, Stamp.of(self.keyring), Tasks())
         await link.start()
         await subscriber.start()
         try:
-            await asyncio.gather(*(subscriber.subscribe(channel) for channel in channels))
+            await asyncio.gather(*(subscriber.subscribe(channel, queue) for channel in channels))
             yield queue
         finally:
             await subscriber.aclose()
@@ -236,7 +241,7 @@ async def open_store(url: str, keyring: Keyring, tier: str = "free") -> AsyncIte
     async with Admin.open(url, "sg", keyring) as admin:
         await admin.begin_region(again=True)
         await admin.create_app(app, clock.ms)
-    link, _ = open_redis(url, Stamp.of(keyring), lambda *_: None, Tasks())
+    link, _ = open_redis(url, Stamp.of(keyring), Tasks())
     await link.start()
     try:
         with client_of(url) as raw:

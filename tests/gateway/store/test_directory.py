@@ -16,6 +16,7 @@ from gateway.security.sealing import Sealer, SealError
 from gateway.store.directory import AppDirectory, open_app, seal_app
 from gateway.store.errors import AppNotFound
 from gateway.store.keys import STAMP, Keys
+from gateway.tasks import Tasks
 from tests.gateway.store.conftest import APP_ID, Store
 
 
@@ -44,7 +45,7 @@ class Directory:
         self.gone: list[str] = []
         self.sealer = Sealer(store.keyring)
         self.apps = AppDirectory(
-            cast("Link", self.reads), store.keys, self.sealer, self.gone.append
+            cast("Link", self.reads), store.keys, self.sealer, Tasks(), self.gone.append
         )
 
     async def asked(self, *what: Any) -> list[asyncio.Task[Any]]:
@@ -63,7 +64,7 @@ class Directory:
 def real(store: Store, gone: list[str] | None = None) -> AppDirectory:
     """A directory over the real link."""
     said = [] if gone is None else gone
-    return AppDirectory(store.link, store.keys, Sealer(store.keyring), said.append)
+    return AppDirectory(store.link, store.keys, Sealer(store.keyring), Tasks(), said.append)
 
 
 async def test_an_app_is_read_once(store: Store) -> None:
@@ -248,7 +249,8 @@ async def test_the_last_app_that_is_deleted_is_unknown(store: Store) -> None:
 async def test_who_uses_an_app_hears_of_each_change_once(store: Store) -> None:
     """HP-6.4-3, HP-6.4-4: sessions are compared with what the app is now."""
     told: list[App] = []
-    apps = AppDirectory(store.link, store.keys, Sealer(store.keyring), lambda _: None, told.append)
+    sealer = Sealer(store.keyring)
+    apps = AppDirectory(store.link, store.keys, sealer, Tasks(), lambda _: None, told.append)
     await apps.get(APP_ID)
     await apps.reload(APP_ID)
     assert told == []

@@ -221,7 +221,7 @@ class Region:
                 return answers[-1]
 
         ours = beginning(stamp.RegionIdentity.of(self.store.keyring))
-        _, subscriber = open_redis(self.store.url, ours, lambda *_: None, Tasks())
+        _, subscriber = open_redis(self.store.url, ours, Tasks())
         clock = self.store.clock.clock()
         sealer = Sealer(self.store.keyring)
         probe = Probe(self.keys, "abcdef", Writer(), subscriber, sealer, clock, lambda _: None)

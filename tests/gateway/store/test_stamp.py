@@ -222,7 +222,7 @@ async def test_what_a_process_has_met_it_never_takes_an_empty_redis_for(
     url = request.getfixturevalue("redis_url" if kind == "server" else "cluster_url")
     keyring = Keyring.create(tmp_path / "sg.keys.json", "sg")
     unmarked = (tmp_path / "sg.keys.json").read_bytes()
-    link, _ = open_redis(url, stamp.Stamp.of(keyring), lambda *_: None, Tasks())
+    link, _ = open_redis(url, stamp.Stamp.of(keyring), Tasks())
     await link.start()
     try:
         (tmp_path / "sg.keys.json").write_bytes(unmarked)
