@@ -125,15 +125,13 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= MAX_NAME_CHARS and text.isprintable()
 
 
-class Settings(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
-):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The table. Each field is ``Annotated[type, kind, meaning]``, and its default if it has one.
 
     What an operator types, JSON shows and Redis stores is the field's name, or ``name=`` where the
     code calls it something else. A unit is part of the name.
 
-    A default is not stored (`omit_defaults`): so a gateway of the version before, which refuses
+    `App` does not store a default: so a gateway of the version before, which refuses
     fields that it does not know, reads apps for which a new setting was not used.
     """
 
