@@ -249,7 +249,7 @@ FIXED: Final = {
     "id": "everything stored is sealed under it",
     "region": "it is in the app's id, and everything stored is sealed under the region's keys; "
     "another region is another app",
-    "account": "where an app may be was decided by it; another kind of account is another app",
+    "account": "the kind of account decided the app's region; for another kind, create another app",
     "created": "it is when the app was created",
     "certificate": "`homeport app rotate-certificate` gives the app a new one",
 }

@@ -45,7 +45,7 @@ class BlockChat:
         if not is_user_id(other):
             raise Refused(codes.UNKNOWN_RECIPIENT, "`user` is not a user id.")
         if other == user.id:
-            raise Refused(codes.INVALID_FIELD, "`user` is the user who asks.")
+            raise Refused(codes.INVALID_FIELD, "`user` is this user's own id.")
         await self._blocks.change(
             user.app.id, user.app.tier, user.id, other, blocked, self._clock_ms()
         )

@@ -69,7 +69,7 @@ async def _listen(target: Target, count: int | None, as_json: bool) -> None:
                 show({"lost": [event.first, event.last]}, as_json)
             note(f"lost: messages {event.first} to {event.last} are no longer kept")
         elif isinstance(event, Reset):
-            note("the inbox was made anew; its numbers begin again")
+            note("the inbox's numbering began again")
         elif isinstance(event, Disconnected) and event.retry_in is not None:
             note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
 

@@ -147,7 +147,7 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
     """What there is to say of a Redis that answers."""
     version = tuple(int(part) for part in facts.version.split(".")[:2] if part)
     if not version:
-        text = "it answers; INFO is kept from its user, so version, memory and disk are not told"
+        text = "it answers; its user may not use INFO, so version, memory and disk are unknown"
         yield Finding("Redis", True, text)
     elif facts.is_replica:
         text = "is a replica and takes no writes: point redis_url at its primary (redis-cli role)"
@@ -171,7 +171,7 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
     yield _rights(facts, settings)
     yield _durability(facts, settings)
     if facts.eviction in (None, "noeviction"):
-        yield Finding("eviction", True, facts.eviction or "not told by this server")
+        yield Finding("eviction", True, facts.eviction or "unknown: this server does not show it")
     else:
         yield Finding(
             "eviction",
@@ -223,7 +223,7 @@ def _durability(facts: StoreFacts, settings: Settings) -> Finding:
     """Whether this Redis can keep what `durability` promises (G1)."""
     wanted = settings.durability
     if facts.append_only is None:
-        return Finding("durability", True, f"{wanted}; the server does not tell its own settings")
+        return Finding("durability", True, f"{wanted}; the server does not show its settings")
     if not facts.append_only:
         return Finding(
             "durability", False, "a restart of Redis loses everything: set appendonly to yes"
@@ -300,4 +300,4 @@ def examine_kernel(found: dict[str, int]) -> Finding:
         if name in found and found[name] < least
     ]
     told = ", ".join(f"{name} {value}" for name, value in found.items())
-    return Finding("kernel", not low, "; ".join(low) or told or "its settings are not told here")
+    return Finding("kernel", not low, "; ".join(low) or told or "its settings cannot be read here")

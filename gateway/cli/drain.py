@@ -88,7 +88,7 @@ def _watch(connection: socket.socket, ops: Address | None, drain_s: float, as_js
             pass  # it was killed
         return
     raise CommandError(
-        f"the gateway is still there {drain_s + SPARE_S:.0f} s after it was told to go; "
+        f"the gateway is still there {drain_s + SPARE_S:.0f} s after the drain began; "
         "its log says why",
         ExitCode.UNAVAILABLE,
     )

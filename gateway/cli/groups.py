@@ -20,7 +20,7 @@ from protocol.ids import group_of
 TIMEOUT_S: Final = 15.0
 
 app = typer.Typer(
-    no_args_is_help=True, epilog=EPILOG, help="Make groups, change them, see who is in them."
+    no_args_is_help=True, epilog=EPILOG, help="Create groups, change them, list their members."
 )
 
 _T = TypeVar("_T")

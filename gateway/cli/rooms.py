@@ -19,7 +19,7 @@ from protocol.limits import MAX_LAST
 TIMEOUT_S: Final = 15.0
 
 app = typer.Typer(
-    no_args_is_help=True, epilog=EPILOG, help="Live rooms: listen, send, count who is there."
+    no_args_is_help=True, epilog=EPILOG, help="Live rooms: listen, send, count members."
 )
 
 RoomArgument = Annotated[
@@ -86,7 +86,7 @@ def send(
     priority: Annotated[
         PriorityName,
         typer.Option(
-            metavar="low|normal|high", help="Who falls behind misses low ones first, high last."
+            metavar="low|normal|high", help="Slow clients miss low ones first, high ones last."
         ),
     ] = "normal",
     as_json: Json = False,

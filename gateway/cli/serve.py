@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def serve(
     config: Config = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Processes; else one a usable core.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Processes; default: one per usable core."),
     ] = None,
 ) -> None:
     """Run a gateway until SIGTERM or SIGINT, which drain it; a second one hurries.

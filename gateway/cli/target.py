@@ -31,13 +31,16 @@ _T = TypeVar("_T")
 _As = Annotated[
     str | None,
     typer.Option(
-        "--as", metavar="USER", callback=user_id, help="Who you are; in a dev folder only."
+        "--as", metavar="USER", callback=user_id, help="The user to act as; only with a dev folder."
     ),
 ]
 _Url = Annotated[
     str | None, typer.Option(metavar="URL", help="The gateway, like wss://host:8443/v1.")
 ]
-_Token = Annotated[str | None, typer.Option(metavar="TOKEN", help="Who you are, elsewhere.")]
+_Token = Annotated[
+    str | None,
+    typer.Option(metavar="TOKEN", help="The token of the user to act as, without a dev folder."),
+]
 _CaCert = Annotated[
     Path | None,
     typer.Option(

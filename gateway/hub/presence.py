@@ -338,7 +338,7 @@ class PresenceHub:
         return UserPresence(user, state, status, found.seen_ms if state == "offline" else 0)
 
     async def _tell(self, topic: Topic) -> None:
-        assert topic.shown is not None, "only what was judged is told"
+        assert topic.shown is not None, "only a state that was judged is reported"
         payload, now = _payload(topic.shown), self._steady()
         for number, watcher in enumerate(tuple(topic.watchers), 1):
             if watcher.expires.get(topic, 0.0) > now and topic not in watcher.hidden:

@@ -187,7 +187,7 @@ def _remarks(certificate: Path, chain: tuple[x509.Certificate, ...]) -> list[str
         names = _extension(leaf, x509.SubjectAlternativeName)
         usage = _extension(leaf, x509.ExtendedKeyUsage)
     except ValueError:
-        return [f"{certificate} has extensions that can't be read: have it issued anew"]
+        return [f"{certificate} has extensions that can't be read: get it issued again"]
     if not names:
         remarks.append(
             f"{certificate} has no subjectAltName, so clients accept it for no name (RFC 9525 "

@@ -119,7 +119,9 @@ class Board:
         need has ended, and they with it, if they can."""
         now = self._steady()
         hanging = [
-            Problem(heard.report.worker, "loop", f"it said nothing for {now - heard.at:.1f} s")
+            Problem(
+                heard.report.worker, "loop", f"it has reported nothing for {now - heard.at:.1f} s"
+            )
             for heard in self._workers.values()
             if now - heard.at > LIVE_S
         ]
@@ -149,7 +151,7 @@ class Board:
         report = heard.report
         silent = self._steady() - heard.at
         if silent > SILENT_S:
-            return Problem(report.worker, "loop", f"it said nothing for {silent:.1f} s")
+            return Problem(report.worker, "loop", f"it has reported nothing for {silent:.1f} s")
         if report.state == "draining":
             return Problem(report.worker, "drain", "it is leaving")
         starting = report.state == "starting"

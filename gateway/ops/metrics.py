@@ -43,7 +43,7 @@ _ALL: Final = (
     Metric(
         "homeport_net_certificate_expiry_timestamp_seconds",
         "gauge",
-        "When the listener's certificate ends, in seconds since 1970. Only where there is one.",
+        "When the listener's certificate ends, in seconds since 1970. None without one.",
         over="min",
     ),
     Metric(
@@ -81,12 +81,12 @@ _ALL: Final = (
     Metric(
         "homeport_session_gaps_found_total",
         "counter",
-        "Times a session found that pub/sub had not told it of a message.",
+        "Times a session found that pub/sub had not delivered a message.",
     ),
     Metric(
         "homeport_session_gaps_healed_total",
         "counter",
-        "How many of those gaps were filled from the inbox, told to the client as lost, or left to "
+        "How many of those gaps were filled from the inbox, reported as lost, or left to "
         "the device's next session, because this one ended.",
     ),
     Metric(
@@ -98,13 +98,13 @@ _ALL: Final = (
     Metric(
         "homeport_session_slow_consumers_total",
         "counter",
-        "Times a client did not read as fast as it was sent to.",
+        "Times a client did not read as fast as the gateway sent.",
     ),
     Metric(
         "homeport_session_epoch_changes_total",
         "counter",
-        "Devices that came back to an inbox whose numbering had begun anew: Redis is older than it "
-        "was, or forgot an inbox that nobody had come to for too long.",
+        "Devices that came back to an inbox whose numbering had begun again: Redis is older than "
+        "it was, or forgot an inbox that was not used for too long.",
     ),
     Metric(
         "homeport_session_closes_total",
@@ -147,7 +147,7 @@ _ALL: Final = (
     Metric(
         "homeport_store_sweeper_lag_seconds",
         "gauge",
-        "By how much the sweeping of what is past its time is late. Up to 10 s is usual.",
+        "How late the sweeping of expired data is. Up to 10 s is usual.",
         over="max",
     ),
     Metric(
@@ -178,23 +178,21 @@ _ALL: Final = (
     Metric(
         "homeport_store_memory_limit_bytes",
         "gauge",
-        "The maxmemory of that one; 0 where it has none.",
+        "The maxmemory of that server; 0 if it has none.",
         over="max",
     ),
     Metric(
         "homeport_store_setting",
         "gauge",
-        "How a setting of Redis stands to what this gateway promises: 0 as it should be, 1 where "
-        "Redis does not let the gateway look, 2 not as it should be. Of several primaries, the "
-        "worst.",
+        "Whether a setting of Redis keeps what this gateway promises: 0 yes, 1 unknown, because "
+        "Redis does not let the gateway look, 2 no. Of several primaries, the worst.",
         label="setting",
         over="max",
     ),
     Metric(
         "homeport_store_persistence_failing",
         "gauge",
-        "1 where Redis' last write of its append-only file (aof), or its last snapshot (rdb), did "
-        "not work.",
+        "1 if Redis' last write of its append-only file (aof), or its last snapshot (rdb), failed.",
         label="file",
         over="max",
     ),
@@ -260,7 +258,7 @@ _ALL: Final = (
         label="version",
         over="own",
     ),
-    Metric("homeport_runtime_workers", "gauge", "Workers that are there.", over="own"),
+    Metric("homeport_runtime_workers", "gauge", "Workers that are running.", over="own"),
     Metric(
         "homeport_runtime_worker_restarts_total",
         "counter",
@@ -290,7 +288,7 @@ _ALL: Final = (
     Metric(
         "homeport_runtime_drain_left_sessions",
         "gauge",
-        "Of those still open.",
+        "Sessions of the drain that are still open.",
         over="own",
     ),
 )

@@ -49,7 +49,7 @@ def run(settings: Settings, folder: Path) -> None:
 
 
 async def _run(settings: Settings, folder: Path) -> None:
-    assert settings.ops_listen is not None, "there is an ops process only where it listens"
+    assert settings.ops_listen is not None, "an ops process runs only if ops_listen is set"
     board = Board(settings.workers, _alive, time.monotonic)
 
     server = _Server(

@@ -210,7 +210,7 @@ class Client(
             if marked:
                 await asyncio.sleep(0)  # marks are written in the next turn
                 if not self._outgoing.is_connected:
-                    _log.warning("closed without a connection: some receipts were not told")
+                    _log.warning("closed without a connection: some receipts were not sent")
         finally:
             self._incoming.close(None)
             self._rooms.close(None)

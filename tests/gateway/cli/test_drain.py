@@ -143,7 +143,7 @@ def test_one_that_does_not_go_is_told(config: Path, monkeypatch: pytest.MonkeyPa
     with gateway(config, threading.Event()):
         ran = run("drain", "--config", config)
     assert ran.code == 4
-    assert "still there 1 s after it was told to go" in ran.err
+    assert "still there 1 s after the drain began" in ran.err
 
 
 def test_without_a_gateway_it_says_so(config: Path) -> None:
