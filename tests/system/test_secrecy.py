@@ -93,14 +93,8 @@ async def _use_all_of_it(site: Site, canary: str, kind: str) -> list[str]:
     bearer = {"Authorization": f"Bearer {used['carol']}"}
 
     async def send(client: RawClient, to: str, body: str) -> frames.ServerFrame:
-        request = client.request_id()
-        await client.send(
-            frames.Send(request, secrets.token_hex(8), to, kind, f"{body}{canary}".encode())
-        )
-        while True:
-            frame = await client.receive()
-            if isinstance(frame, frames.Ok | frames.Error) and frame.id == request:
-                return frame
+        name = secrets.token_hex(8)
+        return await client.answer(frames.Send, name, to, kind, f"{body}{canary}".encode())
 
     async with (
         RawClient.open(ws(gateway)) as alice,
