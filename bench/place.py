@@ -149,7 +149,7 @@ async def _register(redis_url: str, key_file: Path) -> App:
     now_ms = time.time_ns() // 1_000_000
     app = create_app("bench", REGION, LARGEST_INBOX, "global", now_ms)
     async with Admin.open(redis_url, REGION, Keyring.load(key_file, REGION)) as admin:
-        await admin.create_app(app, now_ms)
+        await admin.apps.create(app, now_ms)
     return app
 
 

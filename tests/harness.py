@@ -341,7 +341,7 @@ async def running_worker(
     if app is None:
         app = create_app("test", settings.region, tier, "global", now_ms)
         async with Admin.open(settings.redis_url, settings.region, keyring) as admin:
-            await admin.create_app(app, now_ms)
+            await admin.apps.create(app, now_ms)
     worker = Worker(settings, clock.clock() if clock else None, folder=folder, name="1")
     try:
         listening = await worker.start()

@@ -59,7 +59,7 @@ async def everything(running: RunningWorker) -> None:
         for user in USERS[2:]:
             await stack.enter_async_context(_client(running, user, []))
         async with running.admin() as admin:
-            await admin.change_app(running.app.id, "recall_s", 3600, int(time.time() * 1000))
+            await admin.apps.change(running.app.id, "recall_s", 3600, int(time.time() * 1000))
 
         # direct, receipts, history
         sent = await ann.send("bob", "hello")
@@ -107,10 +107,10 @@ async def everything(running: RunningWorker) -> None:
         # the operator, the sweeper
         now = int(time.time() * 1000)
         async with running.admin() as admin:
-            assert [app.id for app in await admin.list_apps()] == [running.app.id]
-            await admin.change_app(running.app.id, "tier", "enterprise", now)
-            await admin.revoke(running.app.id, "dan", now + 1000)
-            await admin.kick(running.app.id, "eve")
+            assert [app.id for app in await admin.apps.all()] == [running.app.id]
+            await admin.apps.change(running.app.id, "tier", "enterprise", now)
+            await admin.access.revoke(running.app.id, "dan", now + 1000)
+            await admin.access.kick(running.app.id, "eve")
         await running.inside.sweep()
         assert await ann.send("bob", "last")
         await _get(to_bob, "last")

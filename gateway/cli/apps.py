@@ -66,9 +66,9 @@ def create(
                 place.settings.region,
                 tier,
                 account,
-                await admin.now_ms(),
+                await admin.region.now_ms(),
             )
-            await admin.create_app(made, made.created_ms)
+            await admin.apps.create(made, made.created_ms)
         return made
 
     made = asyncio.run(run(Place.find(config, data)))
@@ -81,7 +81,7 @@ def list_(config: Config = None, data: Data = None, as_json: Json = False) -> No
 
     async def run(place: Place) -> list[App]:
         async with place.admin() as admin:
-            return await admin.list_apps()
+            return await admin.apps.all()
 
     found = asyncio.run(run(Place.find(config, data)))
     if as_json:
@@ -105,7 +105,7 @@ def show_(
     async def run(place: Place) -> App:
         place.check_home(app_id)
         async with place.admin() as admin:
-            found = await admin.get_app(app_id)
+            found = await admin.apps.get(app_id)
         if found is None:
             raise AppNotFound(app_id)
         return found
@@ -119,7 +119,7 @@ def _change(place: Place, app_id: str, change: Callable[[Admin, int], Awaitable[
     async def run() -> App:
         place.check_home(app_id)
         async with place.admin() as admin:
-            return await change(admin, await admin.now_ms())
+            return await change(admin, await admin.region.now_ms())
 
     return asyncio.run(run())
 
@@ -143,7 +143,7 @@ def set_(
     wanted = found.default if value is None else found.parse(value)
     place = Place.find(config, data)
     changed = _change(
-        place, app_id, lambda admin, now_ms: admin.change_app(app_id, name, wanted, now_ms)
+        place, app_id, lambda admin, now_ms: admin.apps.change(app_id, name, wanted, now_ms)
     )
     show(_record(changed), as_json, verbatim=SETTINGS)
 
@@ -158,7 +158,9 @@ def rotate_certificate(
     wait for the longest token's life (max_token_s), and rotate once more to be rid of the old one.
     """
     place = Place.find(config, data)
-    found = _change(place, app_id, lambda admin, now_ms: admin.rotate_certificate(app_id, now_ms))
+    found = _change(
+        place, app_id, lambda admin, now_ms: admin.apps.rotate_certificate(app_id, now_ms)
+    )
     place.keep_certificate(found)
     show(_record(found) | {"certificate": found.certificates[0]}, as_json, verbatim=SETTINGS)
 
@@ -179,7 +181,7 @@ def delete(
     async def run(place: Place) -> None:
         place.check_home(app_id)
         async with place.admin() as admin:
-            await admin.delete_app(app_id)
+            await admin.apps.delete(app_id)
 
     place = Place.find(config, data)
     if not yes:

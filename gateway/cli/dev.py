@@ -109,7 +109,7 @@ async def _begin(settings: Settings, folder: Path) -> None:
     """Begin the region, or say at once that its data is gone: a gateway would wait for it."""
     try:
         async with Place(settings).admin() as admin:
-            await admin.begin_region()
+            await admin.region.begin()
     except Unavailable:
         pass  # the gateway says so, and waits
     except RegionMissing as error:
@@ -122,11 +122,13 @@ async def _begin(settings: Settings, folder: Path) -> None:
 async def _dev_app(settings: Settings) -> App:
     """The app of earlier runs, or a new one."""
     async with Place(settings).admin() as admin:
-        for found in await admin.list_apps():
+        for found in await admin.apps.all():
             if found.name == APP_NAME:
                 return found
-        made = apps.create_app(APP_NAME, settings.region, "pro", "global", await admin.now_ms())
-        await admin.create_app(made, made.created_ms)
+        made = apps.create_app(
+            APP_NAME, settings.region, "pro", "global", await admin.region.now_ms()
+        )
+        await admin.apps.create(made, made.created_ms)
         return made
 
 

@@ -122,8 +122,16 @@ def _kernel() -> dict[str, int]:
 
 
 async def _facts(place: Place) -> StoreFacts:
+    from gateway.store.server_facts import store_facts  # see `Place.admin`
+
     async with place.admin() as admin:
-        return await admin.facts(time.time(), replicas=place.settings.durability == "replica")
+        return await store_facts(
+            admin.link,
+            admin.region,
+            time.time(),
+            replicas=place.settings.durability == "replica",
+            cluster=RedisUrl.parse(place.settings.redis_url).kind == "cluster",
+        )
 
 
 def examine_access(url: RedisUrl) -> Finding:

@@ -94,7 +94,7 @@ def _note(file: Path, keyring: Keyring, now: int, action: str) -> None:
 
 async def _region_ms(place: Place) -> int:
     async with place.admin() as admin:
-        return await admin.now_ms()
+        return await admin.region.now_ms()
 
 
 @app.command()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Self
 
 import msgspec
+import structlog
 import typer
 
 from gateway.apps.app import App
@@ -22,6 +23,7 @@ from gateway.config import Settings, load_settings
 from gateway.dev import datafolder
 from gateway.dev.datafolder import DevState
 from gateway.redis.errors import Unavailable
+from gateway.runtime import logs
 from gateway.security.keyring import Keyring
 from protocol.ids import group_of, is_app_id, is_user_id
 
@@ -107,6 +109,8 @@ class Place:
         """
         from gateway.store.admin import Admin  # not all commands need a store: half a second
 
+        if not structlog.is_configured():  # but by `homeport dev`, whose log the link may be in
+            logs.configure("critical", "console")  # a command says itself what went wrong
         keyring = Keyring.load(self.settings.key_file, self.settings.region)
         replicas = self.settings.replicas if self.settings.durability == "replica" else 0
         try:
@@ -114,8 +118,8 @@ class Place:
                 self.settings.redis_url, self.settings.region, keyring, replicas=replicas
             ) as admin:
                 yield admin
-                if admin.short is not None:
-                    typer.echo(_SHORT.format(have=admin.short, wanted=replicas), err=True)
+                if admin.writes.short is not None:
+                    typer.echo(_SHORT.format(have=admin.writes.short, wanted=replicas), err=True)
         except Unavailable:
             if self.folder is None:
                 raise

@@ -45,7 +45,7 @@ def init(
 
     async def run(again: bool) -> bool:
         async with place.admin() as admin:
-            return await admin.begin_region(again=again)
+            return await admin.region.begin(again=again)
 
     if again and not yes:
         begun = Keyring.load(settings.key_file, settings.region).begun
@@ -82,10 +82,10 @@ def check(
     async def run() -> tuple[int | None, list[tuple[int, int]], list[Note], int]:
         async with place.admin() as admin:
             if done:
-                await admin.settle()
-            seen, gaps = await admin.life()
-            _, undone = await admin.notes()
-            return seen, gaps, undone, await admin.now_ms()
+                await admin.region.settle()
+            seen, gaps = await admin.region.life()
+            _, undone = await admin.region.notes()
+            return seen, gaps, undone, await admin.region.now_ms()
 
     seen, gaps, undone, now = asyncio.run(run())
     typer.echo(f"region {place.settings.region}: its stamp and keys are right")
@@ -123,7 +123,7 @@ def audit(config: Config = None, data: Data = None, as_json: Json = False) -> No
 
     async def run() -> tuple[list[Note], list[Note]]:
         async with place.admin() as admin:
-            return await admin.notes()
+            return await admin.region.notes()
 
     there, only_here = asyncio.run(run())
     for note in sorted([*there, *only_here], key=lambda note: note.ms):

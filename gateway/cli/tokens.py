@@ -32,7 +32,7 @@ async def _app(place: Place, app_id: str) -> tuple[App, float]:
     """The app, and the region's time in seconds since 1970, by which its tokens are checked."""
     place.check_home(app_id)
     async with place.admin() as admin:
-        found, now_ms = await admin.get_app(app_id), await admin.now_ms()
+        found, now_ms = await admin.apps.get(app_id), await admin.region.now_ms()
     if found is None:
         raise AppNotFound(app_id)
     return found, now_ms / 1000
@@ -145,12 +145,12 @@ def revoke(
     async def run() -> int:
         async with place.admin() as admin:
             if region is not None:
-                return await admin.revoke_region(before_ms)
+                return await admin.access.revoke_region(before_ms)
             target = place.app_id(app_id)
             place.check_home(target)
             if user is None:
-                return await admin.revoke_app(target, before_ms)
-            return await admin.revoke(target, user, before_ms)
+                return await admin.access.revoke_app(target, before_ms)
+            return await admin.access.revoke(target, user, before_ms)
 
     voided = utc(asyncio.run(run()) / 1000)
     whose = user or (f"all of region {region}" if region else "all of the app")
@@ -171,7 +171,7 @@ def kick(
     async def run() -> None:
         place.check_home(target)
         async with place.admin() as admin:
-            await admin.kick(target, user, device)
+            await admin.access.kick(target, user, device)
 
     asyncio.run(run())
     typer.echo(f"kicked {user}" + (f" on {device}" if device else ""))

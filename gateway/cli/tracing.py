@@ -69,7 +69,7 @@ class _Batches(asyncio.Queue[bytes]):
 async def _trace(place: Place, app_id: str, user: str, minutes: int, as_json: bool) -> None:
     place.check_home(app_id)
     async with place.admin() as admin:
-        if await admin.get_app(app_id) is None:
+        if await admin.apps.get(app_id) is None:
             raise AppNotFound(app_id)
     settings = place.settings
     keyring = Keyring.load(settings.key_file, settings.region)

@@ -45,9 +45,12 @@ def show_(
     target = place.app_id(app_id)
 
     async def run() -> UserFacts:
+        from gateway.store.user_facts import read_user  # see `Place.admin`
+
         place.check_home(target)
         async with place.admin() as admin:
-            return await admin.user_facts(target, user)
+            found = await admin.apps.existing(target)
+            return await read_user(admin.link, admin.keys, found, user)
 
     facts = asyncio.run(run())
     hashes = _hashes(place, target, user)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.errors import OperationFailed, RedisRefused, Unavailable
 from gateway.redis.link import Link
 from gateway.redis.reasons import Sayings
 from gateway.redis.servers import Server
@@ -61,13 +61,28 @@ class Cluster:
         self.links: Callable[[], Mapping[Node, Link]] = dict
         self.on_change: list[Callable[[], None]] = []
         self._doubted = asyncio.Event()
-        self._silent: dict[str, str] = {}  # the nodes that did not tell, and why
+        # The nodes that did not tell, and why: in words, and as an error.
+        self._silent: dict[str, tuple[str, OperationFailed]] = {}
         self._sayings = Sayings()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Return when the map is there."""
         await self._refresh(wait=True)
+        self._task = self.tasks.keep(self._run(), "cluster-map")
+
+    async def connect(self) -> None:
+        """As `start`, and fail where no node tells now.
+
+        Raises:
+            Unavailable, RedisRefused: why not.
+        """
+        claims = await self._ask()
+        if claims is None or not self._take(claims):
+            failures = [failure for _, failure in self._silent.values()]
+            refusal = next((each for each in failures if isinstance(each, RedisRefused)), None)
+            told = [each.detail for each in failures if isinstance(each, Unavailable)]
+            raise refusal or Unavailable("no_node", detail="; ".join(told))
         self._task = self.tasks.keep(self._run(), "cluster-map")
 
     async def aclose(self) -> None:
@@ -105,7 +120,7 @@ class Cluster:
 
     def _say_failed(self) -> None:
         now = asyncio.get_running_loop().time()
-        for place, reason in self._silent.items():
+        for place, (reason, _) in self._silent.items():
             if self._sayings.is_new(f"{place} {reason}", now):
                 _log.warning("redis_connect_failed", link="cluster", server=place, reason=reason)
 
@@ -139,7 +154,7 @@ class Cluster:
                 async with asyncio.timeout(ASK_S):
                     return await self._ask_at(server, host)
             except Exception as error:  # noqa: BLE001 - whatever it is, this node does not tell
-                self._silent[server.place] = server.explain(error)
+                self._silent[server.place] = server.explain(error), server.failure(error)
         return None
 
     async def _ask_at(self, server: Server, host: str) -> list[Claim]:

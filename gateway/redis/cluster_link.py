@@ -115,6 +115,7 @@ class ClusterLink(Link):
         self._waiting = 0
         self._refused: asyncio.Future[None] | None = None
         self._started = False
+        self._once = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._joining: dict[MemberLink, asyncio.Task[None]] = {}
         cluster.links = lambda: self._members
@@ -184,6 +185,15 @@ class ClusterLink(Link):
                 self._refused.result()
         self._started = True
 
+    async def connect(self) -> None:
+        """See `Link`."""
+        self._once = True
+        await self._cluster.connect()
+        await asyncio.gather(*self._joining.values())
+        holder = self._owner(slot_of(self._guard.key))
+        if holder is None or not holder.up:
+            raise _away(holder)
+
     def _holder_is_up(self) -> bool:
         holder = self._cluster.map.owners[slot_of(self._guard.key)]
         return holder in self._members and self._members[holder].up
@@ -233,6 +243,10 @@ class ClusterLink(Link):
         return member
 
     async def _join(self, member: MemberLink) -> None:
+        if self._once:
+            with contextlib.suppress(OperationFailed):  # it says why, whenever it is asked
+                await member.connect()
+            return
         while True:
             try:
                 await member.start()
@@ -293,7 +307,7 @@ class ClusterLink(Link):
 
     def _go(self, sent: _Sent, link: MemberLink | None) -> None:
         if link is None or not link.up:
-            sent.then(Unavailable("not_connected"))
+            sent.then(_away(link))
             return
         sent.slot.in_flight += 1
         link.run_packed(sent, sent.command, 0, durable=sent.durable)
@@ -362,6 +376,11 @@ class ClusterLink(Link):
             if node.port == reply.port and reply.host in {node.host, node.address}:
                 return member
         return None
+
+
+def _away(member: MemberLink | None) -> OperationFailed:
+    """Why what is asked of this primary fails, or of none."""
+    return (member.failure if member is not None else None) or Unavailable("not_connected")
 
 
 async def _leave(member: MemberLink) -> None:

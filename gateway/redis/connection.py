@@ -72,6 +72,8 @@ class RedisConnection(asyncio.Protocol, ABC):
         """Called after each reconnect, not after the first connect."""
         self.refused: WrongServer | Unavailable | None = None
         """Why the Redis that answers is not used, while that is so."""
+        self.failure: OperationFailed | None = None
+        """Why `connect` failed."""
         self._connection: Any = None
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
@@ -97,6 +99,27 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._ready = self._loop.create_future()
         self._task = self._tasks.keep(self._stay_connected(), f"redis-{self.name}")
         await self._ready
+
+    async def connect(self) -> None:
+        """Connect once, for somebody who waits: what is lost does not come back.
+
+        Raises:
+            Unavailable, RedisRefused, WrongServer: it can't be used, and why.
+        """
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._connect()
+        except Exception as error:
+            await self._disconnect()
+            if not is_known(error):
+                raise  # a fault of ours
+            self.failure = self._server.failure(error)
+            raise self.failure from error
+        self._task = self._tasks.keep(self._watch_once(), f"redis-{self.name}", may_end=True)
+
+    async def _watch_once(self) -> None:
+        await self._watch()
+        self.abort()
 
     async def aclose(self) -> None:
         """Let go of the connection and stop coming back. What was asked and not answered fails."""

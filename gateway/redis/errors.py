@@ -3,6 +3,7 @@
 OperationFailed
 +-- Unavailable          away, overloaded or not durable enough; nothing is known to be done
 |   +-- MissingRights    the ACL user may not do all that a gateway does
+|   +-- NotReplicated    it was done, and too few replicas have said that they have it
 |   +-- Redirected       another node of the cluster has the slot; it was not done
 +-- CommandFault         Redis refused a command that should work: a bug, or foreign data
 +-- RedisRefused         Redis does not let this user in, or forbids what is needed
@@ -57,6 +58,14 @@ def rights_text(user: str, commands: str) -> str:
     )
 
 
+class NotReplicated(Unavailable):
+    """It was done, and `have` replicas have confirmed it in time, which are too few."""
+
+    def __init__(self, have: int) -> None:
+        super().__init__("replicas")
+        self.have = have
+
+
 class Redirected(Unavailable):
     """The node has not got the slot: `slot` is at `host`:`port`. `ask`: for this command only."""
 
@@ -76,11 +85,15 @@ class NotDurable(OperationFailed):
 
 
 class CommandFault(OperationFailed):
-    """Redis answered a command with an error that no retry will mend. `reply` is its first word."""
+    """Redis answered a command with an error that no retry will mend.
 
-    def __init__(self, reply: str) -> None:
+    `reply` is its first word; `detail` are more of its words, where those hold no key.
+    """
+
+    def __init__(self, reply: str, detail: str = "") -> None:
         super().__init__(f"Redis refused a command: {reply}")
         self.reply = reply
+        self.detail = detail
 
 
 class RedisRefused(OperationFailed):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from gateway.redis.rights import Rights
+from gateway.redis.rights import Needed
 
 Call = Callable[..., Awaitable[Any]]
 """Runs one Redis command, given as its words."""
@@ -21,9 +21,8 @@ class Guard(Protocol):
     def key(self) -> str:
         """The key that the guard checks. In a cluster, only the primary that has it is checked."""
 
-    @property
-    def rights(self) -> Rights:
-        """What the user of `redis_url` must be allowed."""
+    def needed(self, *, replicas: bool, cluster: bool) -> Sequence[Needed]:
+        """What the user of `redis_url` must be allowed. See `Rights.needed`."""
 
     @property
     def question(self) -> tuple[str, ...]:

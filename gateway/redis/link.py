@@ -52,6 +52,16 @@ class Link(ABC):
         """
 
     @abstractmethod
+    async def connect(self) -> None:
+        """Connect once, for a command that a person waits for: what is lost does not come back.
+
+        Of a cluster, primaries that are away fail what is asked of them, and say why.
+
+        Raises:
+            Unavailable, RedisRefused, WrongServer: it can't be used, and why.
+        """
+
+    @abstractmethod
     async def aclose(self) -> None:
         """Close the connections. Commands that were not answered fail with `Unavailable`."""
 

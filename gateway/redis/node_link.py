@@ -23,6 +23,7 @@ from gateway.redis.errors import (
     IsCluster,
     MissingRights,
     NotDurable,
+    NotReplicated,
     OperationFailed,
     Unavailable,
 )
@@ -121,7 +122,7 @@ class NodeLink(RedisConnection, Link):
 
     def _send(self, then: Then, command: bytes, key: str | bytes | int, durable: bool) -> None:
         if not self.up:
-            then(Unavailable("not_connected"))
+            then(self.failure or Unavailable("not_connected"))
         else:
             self._ask(then, command, durable)
 
@@ -191,9 +192,7 @@ class NodeLink(RedisConnection, Link):
     async def _check_rights(self, ask: Call) -> None:
         """Whether our user may do what a gateway does, before something is half done."""
         url = self._server.url
-        needed = self._guard.rights.needed(
-            replicas=self._replicas > 0, cluster=url.kind == "cluster"
-        )
+        needed = self._guard.needed(replicas=self._replicas > 0, cluster=url.kind == "cluster")
         names = rights.missing(needed, await self._refused(ask, [each.words for each in needed]))
         if names:
             raise MissingRights(url.login.user or "default", ", ".join(names))
@@ -235,9 +234,10 @@ class NodeLink(RedisConnection, Link):
         self._barrier = None
         if self._held and not self._flushing:
             self._flush()
-        enough = isinstance(reply, int) and reply >= self._replicas
+        have = reply if isinstance(reply, int) else 0
         for held in barrier.held:
-            held.then(held.reply if enough else Unavailable("replicas"))
+            done = not isinstance(held.reply, OperationFailed)
+            held.then(NotReplicated(have) if done and have < self._replicas else held.reply)
 
     def _error(self, reply: hiredis.ReplyError) -> OperationFailed:
         # Only the first word: the rest of a script's error may quote keys.
@@ -248,18 +248,21 @@ class NodeLink(RedisConnection, Link):
         if word in _RECONNECT:
             self.abort()
         if word in PASSING:
-            return Unavailable(word.lower())
+            return Unavailable(word.lower(), detail=f"{self._server.place}: {word} {PASSING[word]}")
         if word == "NOPERM":
-            _log.error("redis_refused_command", reply=word, detail=words_of(text))  # no key in it
-        else:
-            _log.error("redis_refused_command", reply=word)
+            detail = words_of(text)  # no key in it
+            _log.error("redis_refused_command", reply=word, detail=detail)
+            return CommandFault(word, detail)
+        _log.error("redis_refused_command", reply=word)
         return CommandFault(word)
 
     def _owed(self) -> bool:
         return bool(self._pending)
 
     def _forget(self) -> None:
-        gone = Unavailable("connection_lost")
+        gone = Unavailable(
+            "connection_lost", detail=f"{self._server.place}: the connection was lost"
+        )
         pending, self._pending = self._pending, deque()
         held, self._held = self._held, []
         barrier, self._barrier = self._barrier, None

@@ -15,6 +15,18 @@ from gateway.redis.url import RedisUrl
 from gateway.tasks import Tasks
 
 
+def open_link(
+    url: RedisUrl,
+    guard: Guard,
+    tasks: Tasks,
+    promises: Promises = Promises(),  # noqa: B008 - it is frozen
+) -> Link:
+    """The link alone, for a command."""
+    if url.kind == "cluster":
+        return ClusterLink(Cluster(url, tasks), guard, promises)
+    return NodeLink(server_of(url, "homeport-admin"), guard, tasks, promises)
+
+
 def open_redis(
     text: str,
     guard: Guard,

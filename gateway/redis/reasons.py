@@ -22,21 +22,20 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.redis.errors import OperationFailed
 
-PASSING: Final = frozenset(
-    [
-        "LOADING",
-        "BUSY",
-        "OOM",
-        "MISCONF",
-        "READONLY",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "TRYAGAIN",
-        "NOREPLICAS",
-        "NOSCRIPT",
-    ]
-)
-"""How error replies begin that end by themselves, or with the next connection."""
+PASSING: Final = {
+    "LOADING": "Redis is loading the dataset in memory",
+    "BUSY": "Redis is busy running a script",
+    "OOM": "command not allowed when used memory > 'maxmemory'",
+    "MISCONF": "Redis can't persist to disk, and is configured to take no writes then",
+    "READONLY": "You can't write against a read only replica",
+    "MASTERDOWN": "Link with MASTER is down",
+    "CLUSTERDOWN": "The cluster is down",
+    "TRYAGAIN": "The slot is on its way to another node",
+    "NOREPLICAS": "Not enough good replicas to write",
+    "NOSCRIPT": "No matching script",
+}
+"""How error replies begin that end by themselves, or with the next connection, and what Redis means
+by each. The replies themselves may come from a script, and quote its keys."""
 
 SAY_AGAIN_S: Final = 60.0
 _LONGEST: Final = 160

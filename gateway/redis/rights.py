@@ -16,9 +16,9 @@ from gateway.redis.scripts import load
 RIGHTS: Final = load("gateway.redis", "rights")
 
 _LINK: Final = """
-SPUBLISH KEY m; SSUBSCRIBE KEY; SUNSUBSCRIBE KEY; EVALSHA sha 1 KEY; SCRIPT LOAD text; PING; HELLO
+SPUBLISH KEY m; EVALSHA sha 1 KEY; SCRIPT LOAD text; PING; HELLO
 """
-"""What links and subscribers say by themselves."""
+"""What links say by themselves."""
 
 LOOKING: Final = (["INFO", "memory"], ["CONFIG", "GET", "appendfsync"])
 """What links ask for where they may: managed servers keep these from everybody."""
@@ -36,6 +36,10 @@ class Needed(NamedTuple):
     words: tuple[str, ...]
     name: str
     keyed: bool
+
+
+WAIT: Final = Needed(("WAIT", "1", "1"), "WAIT", keyed=False)
+"""What a link needs that waits for replicas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,10 @@ class Rights:
 
         `replicas`: also what a link needs that waits for replicas; `cluster`: that to a cluster.
         """
-        lines = [*self.commands.split(";"), *_LINK.split(";")]
-        if replicas:
-            lines.append("WAIT 1 1")
+        lines = [*_LINK.split(";"), *self.commands.split(";")]
         if cluster:
             lines += ["CLUSTER NODES", "CLUSTER MYID", "ASKING"]
-        found = []
+        found = [WAIT] if replicas else []
         for line in lines:
             first, *rest = line.split()
             name = f"{first} {rest[0]}" if first in {"SCRIPT", "CLUSTER"} else first
@@ -81,7 +83,7 @@ def missing(needed: Sequence[Needed], refused: Any) -> list[str]:
     places = {int(place) - 1 for place in refused}
     keyed = {place for place, each in enumerate(needed) if each.keyed}
     names: list[str] = []
-    if keyed <= places:
+    if keyed and keyed <= places:
         names = ["any command on its region's keys and channels"]
         places -= keyed
     names += [needed[place].name for place in sorted(places)]

@@ -18,8 +18,8 @@ from redis.backoff import NoBackoff
 
 from gateway import files
 from gateway.files import Reader, UnusableFile
-from gateway.redis.errors import OperationFailed, Unavailable
-from gateway.redis.reasons import reason_of
+from gateway.redis.errors import FORBIDDEN, OperationFailed, RedisRefused, Unavailable
+from gateway.redis.reasons import is_refusal, reason_of
 from gateway.redis.url import RedisUrl, place_of
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -79,6 +79,17 @@ class Server:
         if isinstance(error, OperationFailed | UnusableFile):
             return str(error)
         return reason_of(error, tls=self.url.tls, secrets=self.url.secrets)
+
+    def failure(self, error: Exception) -> OperationFailed:
+        """`error`, which a connect ended with, as whoever gives up by it is told."""
+        if isinstance(error, Unavailable) and error.reason == FORBIDDEN:
+            return RedisRefused(self.place, error.detail)
+        if isinstance(error, OperationFailed):
+            return error
+        reason = self.explain(error)
+        if is_refusal(error):
+            return RedisRefused(self.place, reason)
+        return Unavailable(type(error).__name__, detail=f"{self.place}: {reason}")
 
     async def make(self) -> Any:
         """A redis-py connection to the server, which is not connected yet.
@@ -181,21 +192,6 @@ def server_of(url: RedisUrl, name: str) -> Server:
     `name` is what Redis shows of us.
     """
     return SentinelPrimary(url, name) if url.kind == "sentinel" else Server(url, name)
-
-
-async def primary_of(url: RedisUrl) -> tuple[str, int]:
-    """Host and port of the primary that sentinels name now; "" and 0 where `url` is one server.
-
-    Raises:
-        Unavailable: the sentinels do not tell.
-    """
-    if url.kind == "server":
-        return "", 0
-    primary = SentinelPrimary(url, "homeport-admin")
-    try:
-        return await primary.find()
-    finally:
-        await primary.aclose()
 
 
 def _place(url: RedisUrl) -> str:

@@ -11,6 +11,7 @@ The connection is `gateway.redis`; the scripts are in ``lua/``, and ``scripts`` 
   pub/sub carries.
 - Groups and rooms: ``groups``, ``group_state``, ``rooms``.
 - ``sweeper`` deletes what is past its time.
-- For the command line: ``admin`` and its parts (``admin_connection``, ``app_admin``,
-  ``access_admin``, ``region_admin``), ``server_facts``, ``user_facts``, ``audit``.
+- For the command line, which ``admin`` opens: ``registry`` (apps), ``access`` (revoked tokens and
+  ended sessions), ``region``, ``audit``, ``durable`` (writes that replicas have), ``server_facts``,
+  ``user_facts``.
 """

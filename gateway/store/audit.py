@@ -8,6 +8,7 @@ that (`homeport region check`).
 from __future__ import annotations
 
 import base64
+import contextlib
 import getpass
 import os
 import secrets
@@ -18,7 +19,13 @@ from typing import Final
 
 import msgspec
 
+from gateway.redis.link import Link
 from gateway.security.sealing import Kind, Sealer, SealError
+from gateway.store.keys import Keys
+from gateway.store.region_clock import time_of
+from gateway.store.scripts import script
+
+AUDIT: Final = script("audit")
 
 KEPT: Final = 1000
 """Notes that are kept in each place."""
@@ -39,6 +46,42 @@ class Note(msgspec.Struct, frozen=True):
     action: str
     app: str = ""
     about: str = ""
+
+
+class AuditStore:
+    """The notes of a region. `file` is the one beside the key file; None: there is none."""
+
+    def __init__(self, link: Link, keys: Keys, sealer: Sealer, file: Path | None) -> None:
+        self._link = link
+        self._keys = keys
+        self._sealer = sealer
+        self._file = file
+
+    async def note(self, action: str, app_id: str = "", about: str = "") -> None:
+        """Say that this process' user did it."""
+        made = note(await time_of(self._link, self._keys), action, app_id, about)
+        if self._file is not None:  # first: it is what is left when Redis comes from a backup
+            with contextlib.suppress(OSError):  # read-only, as in Kubernetes: then Redis has it
+                keep(self._file, seal(self._sealer, made))
+        await self.put(made)
+
+    async def put(self, made: Note) -> None:
+        """Have a note in Redis."""
+        sealed = seal(self._sealer, made)
+        await self._link.run(AUDIT, (self._keys.audit,), sealed, KEPT)
+
+    async def notes(self) -> tuple[list[Note], list[Note]]:
+        """What operators did: what Redis has, and what only the file has, each the oldest first.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        sealed = await self._link.call("LRANGE", self._keys.audit, 0, -1)
+        there = opened(self._sealer, reversed(sealed))
+        oldest = there[0].ms if len(there) == KEPT else 0
+        ids = {each.id for each in there}
+        in_file = [] if self._file is None else opened(self._sealer, kept(self._file))
+        return there, [each for each in in_file if each.id not in ids and each.ms >= oldest]
 
 
 def note(ms: int, action: str, app: str = "", about: str = "") -> Note:

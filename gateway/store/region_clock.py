@@ -17,6 +17,8 @@ from typing import Any, Final
 import structlog
 
 from gateway.redis.errors import OperationFailed
+from gateway.redis.link import Link
+from gateway.store.keys import Keys
 from gateway.store.scripts import script
 
 LIMIT_S: Final = 5.0
@@ -39,6 +41,11 @@ TIME: Final = script("time", "now")
 """Tells the clock of the server that has its key, in ms since 1970."""
 
 _log = structlog.get_logger("clock")
+
+
+async def time_of(link: Link, keys: Keys) -> int:
+    """Redis' clock, in milliseconds since 1970. Leaves nothing in a Redis that may be another's."""
+    return int(await link.run(TIME, (keys.clock(0),), "leave nothing"))
 
 
 def _uninterrupted() -> float:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from redis.exceptions import NoPermissionError, RedisError
+from typing import Any, Final
 
 from gateway.redis import rights
+from gateway.redis.errors import CommandFault, OperationFailed, Unavailable
+from gateway.redis.link import Link
 from gateway.redis.promises import condition_of
-from gateway.redis.rights import Needed
-from gateway.store.errors import StampError
+from gateway.store.errors import RegionMissing, StampError, WrongKeys
+from gateway.store.keys import STAMP
+from gateway.store.region import RegionStore
+from gateway.store.rights import rights_of
+from gateway.store.stamp import different
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,51 +57,124 @@ class StoreFacts(ServerFacts):
     lacks: tuple[str, ...] = ()
 
 
-async def server_facts(redis: Any, now_s: float) -> ServerFacts:
-    """Ask one server. `now_s` is our clock, seconds since 1970."""
-    info = await _info(redis, "server")
-    replication = await _info(redis, "replication")
-    found = await _info(redis, "memory") | await _info(redis, "persistence")
-    try:
-        append_fsync = (await redis.config_get("appendfsync")).get("appendfsync")
-    except RedisError:  # an ACL user need not have CONFIG
-        append_fsync = None
-    condition = condition_of({name: str(value) for name, value in found.items()}, append_fsync)
+async def store_facts(
+    link: Link, region: RegionStore, now_s: float, *, replicas: bool = False, cluster: bool = False
+) -> StoreFacts:
+    """Ask every primary. `now_s` is our clock, seconds since 1970.
+
+    `replicas` says that gateways wait for replicas, and `cluster` that it is a cluster: both need
+    rights of their own.
+
+    Raises:
+        Unavailable: a primary is away.
+    """
+    code = region.stamp.identity.region
+    needed = rights_of(code).needed(replicas=replicas, cluster=cluster)
+    refused = await asyncio.gather(*_check(link, [each.words for each in needed]))
+    lacks = [name for each in refused for name in rights.missing(needed, each)]
+    found = await _servers(link, now_s)
+    stamped = await link.call("HGET", STAMP, "region")
+    problem: StampError | None = None
+    unread = ""
+    if stamped is None:
+        problem = RegionMissing(code) if region.begun else None
+    else:
+        try:
+            await region.check()
+            for version in await different(link.call, region.stamp.identity):
+                problem = WrongKeys(version, missing=False)
+        except StampError as error:
+            problem = error
+        except OperationFailed as error:  # a key that is new is noted there, and that is a write
+            unread = _why(error)
+    kept = [each.append_only for each in found]
+    skews = [each.clock_skew_s for each in found if each.clock_skew_s is not None]
+    return StoreFacts(
+        server=found[0].server,
+        version=min((each.version for each in found), key=_numbers),
+        append_only=None if None in kept else all(kept),
+        append_fsync=_odd([each.append_fsync for each in found], "always"),
+        eviction=_odd([each.eviction for each in found], "noeviction"),
+        replicas=min(each.replicas for each in found),
+        clock_skew_s=max(skews, key=abs, default=None),
+        is_replica=any(each.is_replica for each in found),
+        primaries=len(found),
+        stamp_region=stamped.decode() if stamped is not None else None,
+        stamp_problem=problem,
+        stamp_unread=unread,
+        used_share=max(each.used_share for each in found),
+        disk_works=all(each.disk_works for each in found),
+        lacks=tuple(dict.fromkeys(lacks)),
+    )
+
+
+_ASKED: Final = (
+    ("INFO", "server"),
+    ("INFO", "replication"),
+    ("INFO", "memory"),
+    ("INFO", "persistence"),
+    ("CONFIG", "GET", "appendfsync"),
+    ("TIME",),
+)
+"""What servers are asked, as far as they let us."""
+
+
+async def _servers(link: Link, now_s: float) -> list[ServerFacts]:
+    places = await asyncio.gather(*_check(link, _ASKED))
+    refused = {int(place) - 1 for each in places for place in each}
+    answers = [
+        [None] * len(places)
+        if number in refused
+        else await asyncio.gather(*link.everywhere(*command))
+        for number, command in enumerate(_ASKED)
+    ]
+    return [
+        _facts(_fields(infos), setting, clock, now_s)
+        for *infos, setting, clock in zip(*answers, strict=True)
+    ]
+
+
+def _check(link: Link, commands: Sequence[Sequence[str]]) -> list[asyncio.Future[Any]]:
+    """Ask each primary which of `commands` its user may not run."""
+    return link.everywhere("EVALSHA", rights.RIGHTS.sha, 0, *rights.arguments(commands))
+
+
+def _fields(sections: Sequence[bytes | None]) -> dict[str, str]:
+    """What some sections of INFO say."""
+    lines = b"".join(section or b"" for section in sections).decode().splitlines()
+    pairs = (line.partition(":") for line in lines)
+    return {name: value for name, colon, value in pairs if colon}
+
+
+def _facts(
+    info: dict[str, str], setting: list[bytes] | None, clock: list[bytes] | None, now_s: float
+) -> ServerFacts:
+    condition = condition_of(info, setting[1].decode() if setting else None)
     return ServerFacts(
         server="Valkey" if info.get("server_name") == "valkey" else "Redis",
-        version=str(info.get("valkey_version", info.get("redis_version", ""))),
+        version=info.get("valkey_version", info.get("redis_version", "")),
         append_only=condition.append_only,
         append_fsync=condition.append_fsync,
         eviction=condition.eviction,
         used_share=condition.used_share,
         disk_works=condition.log_written is not False and condition.saved is not False,
-        is_replica=replication.get("role") == "slave",
-        replicas=int(replication.get("connected_slaves", 0)),
-        clock_skew_s=await _skew_s(redis, now_s),
+        is_replica=info.get("role") == "slave",
+        replicas=int(info.get("connected_slaves", 0)),
+        clock_skew_s=int(clock[0]) + int(clock[1]) / 1e6 - now_s if clock else None,
     )
 
 
-async def lacking(redis: Any, needed: Sequence[Needed]) -> list[str]:
-    """Names those of `needed` that this user may not run at one server."""
-    try:
-        words = rights.arguments([each.words for each in needed])
-        refused = await redis.eval(rights.RIGHTS.text, 0, *words)
-    except NoPermissionError:
-        return ["EVAL"]
-    return rights.missing(needed, refused)
+def _why(error: OperationFailed) -> str:
+    """In the server's words, without its place."""
+    if isinstance(error, Unavailable):
+        return error.detail.partition(": ")[2] or error.reason
+    return (error.detail or error.reply) if isinstance(error, CommandFault) else str(error)
 
 
-async def _skew_s(redis: Any, now_s: float) -> float | None:
-    try:
-        seconds, micros = await redis.time()
-    except NoPermissionError:
-        return None
-    return float(seconds + micros / 1e6 - now_s)
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdecimal()]
 
 
-async def _info(redis: Any, section: str) -> dict[str, Any]:
-    """A section of INFO; empty where the ACL user may not read it."""
-    try:
-        return dict(await redis.info(section))
-    except NoPermissionError:
-        return {}
+def _odd(values: list[str | None], good: str) -> str | None:
+    """The first of `values` that is not `good`."""
+    return next((value for value in values if value != good), good)

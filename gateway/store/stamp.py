@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 import structlog
 
 from gateway.redis.guard import Call
-from gateway.redis.rights import Rights
+from gateway.redis.rights import Needed
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.store.errors import RegionMissing, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
@@ -80,10 +80,9 @@ class Stamp:
         self.identity = RegionIdentity.of(keyring, coming)
         self._mark = keyring.mark_begun
 
-    @property
-    def rights(self) -> Rights:
+    def needed(self, *, replicas: bool, cluster: bool) -> list[Needed]:
         """See `Guard`."""
-        return rights_of(self.identity.region)
+        return rights_of(self.identity.region).needed(replicas=replicas, cluster=cluster)
 
     def holds(self, answer: Any) -> bool:
         """See `Guard`. A Redis that was emptied (FLUSHALL) has no stamp any more."""

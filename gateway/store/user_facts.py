@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.apps.app import App
+from gateway.redis.link import Link
 from gateway.store.blocks import BlockedBy
 from gateway.store.endings import Ended, Lost
 from gateway.store.events import SESSION_ID_CHARS
@@ -17,6 +18,7 @@ from gateway.store.inbox import STALE_MS
 from gateway.store.keys import Keys
 from gateway.store.presence import GATEWAY_CHARS
 from gateway.store.readers import DISPLACED
+from gateway.store.region_clock import time_of
 from protocol.ids import peer_of
 
 MAX_CONVERSATIONS: Final = 50
@@ -89,8 +91,9 @@ class UserFacts:
         return "away" if all(each.away for each in here) else "online"
 
 
-async def read_user(redis: Any, keys: Keys, app: App, user: str, now_ms: int) -> UserFacts:
-    """Read it by `redis`, a client of redis-py. `now_ms` is Redis' time."""
+async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
+    """What the region's Redis holds of a user, by Redis' own clock. Changes nothing."""
+    now_ms = await time_of(link, keys)
     names = keys.user(app.id, user)
     youngest = now_ms - app.tier.retention_ms + 1
     _, groups = keys.groups_of(app.id, user)
@@ -107,34 +110,35 @@ async def read_user(redis: Any, keys: Keys, app: App, user: str, now_ms: int) ->
         count,
         ends,
     ) = await asyncio.gather(
-        redis.zrangebyscore(keys.gateways, now_ms, "+inf"),
-        redis.hgetall(keys.gateway_names),
-        redis.hgetall(names.meta),
-        redis.xlen(names.inbox),
-        redis.xrange(names.inbox, min=f"{youngest}-0", count=1),
-        redis.zrevrange(names.unread, 0, MAX_CONVERSATIONS),
-        redis.hkeys(names.blocks),
-        redis.hgetall(names.blocked_by),
-        redis.get(names.revoked),
-        redis.hlen(groups),
-        redis.lrange(names.closes, 0, -1),
+        link.call("ZRANGEBYSCORE", keys.gateways, now_ms, "+inf"),
+        link.call("HGETALL", keys.gateway_names),
+        link.call("HGETALL", names.meta),
+        link.call("XLEN", names.inbox),
+        link.call("XRANGE", names.inbox, f"{youngest}-0", "+", "COUNT", 1),
+        link.call("ZREVRANGE", names.unread, 0, MAX_CONVERSATIONS),
+        link.call("HKEYS", names.blocks),
+        link.call("HGETALL", names.blocked_by),
+        link.call("GET", names.revoked),
+        link.call("HLEN", groups),
+        link.call("LRANGE", names.closes, 0, -1),
     )
+    places, fields = _pairs(places), _pairs(fields)
     where = {name: places.get(name, b"").decode() for name in alive}
     rows = {
-        name.decode(): await _row(redis, names.inbox, fields, name, where, youngest, now_ms)
+        name.decode(): await _row(link, names.inbox, fields, name, where, youngest, now_ms)
         for name in sorted(fields)
         if name[:2] in (b"d:", b"s:")
     }
     talks, more = talks[:MAX_CONVERSATIONS], len(talks) > MAX_CONVERSATIONS
     times = await asyncio.gather(
-        *(redis.lrange(names.waiting(talk.decode()), 0, -1) for talk in talks)
+        *(link.call("LRANGE", names.waiting(talk.decode()), 0, -1) for talk in talks)
     )
     unread = {
         peer_of(user, talk.decode()): sum(int(time) >= youngest for time in each)
         for talk, each in zip(talks, times, strict=True)
     }
     loss = fields.get(b"l")
-    blocked = BlockedBy.parse([part for pair in blockers.items() for part in pair])
+    blocked = BlockedBy.parse(blockers)
     return UserFacts(
         now_ms=now_ms,
         devices=tuple(row for name, row in rows.items() if name.startswith("d:")),
@@ -155,7 +159,7 @@ async def read_user(redis: Any, keys: Keys, app: App, user: str, now_ms: int) ->
 
 
 async def _row(
-    redis: Any,
+    link: Link,
     inbox: str,
     fields: dict[bytes, bytes],
     name: bytes,
@@ -167,7 +171,7 @@ async def _row(
     acked, seen, holder, since, *platform = fields[name].decode().split(" ", 4)
     seq = int(acked.partition("-")[2])
     after = max(acked, f"{youngest}-0", key=lambda place: int(place.partition("-")[0]))
-    waiting = await redis.xrange(inbox, min=f"({after}", count=1)
+    waiting = await link.call("XRANGE", inbox, f"({after}", "+", "COUNT", 1)
     # Numbers are dense, but where a message's own time to live ended before the tier's.
     first = int(waiting[0][0].partition(b"-")[2]) if waiting else None
     head = int(fields.get(b"q", 0))
@@ -193,6 +197,11 @@ async def _row(
         away=b"a:" + name[2:] in fields,
         displaced=holder == DISPLACED,
     )
+
+
+def _pairs(told: list[bytes]) -> dict[bytes, bytes]:
+    """A hash, as HGETALL tells it."""
+    return dict(zip(told[::2], told[1::2], strict=True))
 
 
 def _ms(entries: list[Any]) -> int | None:

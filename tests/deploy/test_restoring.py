@@ -99,7 +99,7 @@ class Machine:
         async def create() -> App:
             made = create_app(name, "sg", "pro", "global", 1_764_000_000_000)
             async with Admin.open(self.url, "sg", self.keyring) as admin:
-                await admin.create_app(made, made.created_ms)
+                await admin.apps.create(made, made.created_ms)
             return made
 
         return asyncio.run(create())
@@ -109,7 +109,7 @@ class Machine:
 
         async def names() -> set[str]:
             async with Admin.open(self.url, "sg", self.keyring) as admin:
-                return {app.name for app in await admin.list_apps()}
+                return {app.name for app in await admin.apps.all()}
 
         return asyncio.run(names())
 

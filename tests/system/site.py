@@ -173,7 +173,7 @@ async def open_site(
     now_ms = int(time.time() * 1000)
     site.app = create_app("test", region, tier, "global", now_ms)
     async with site.admin() as admin:
-        await admin.create_app(site.app, now_ms)
+        await admin.apps.create(site.app, now_ms)
     return site
 
 

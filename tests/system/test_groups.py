@@ -54,7 +54,7 @@ def region(redis_url: str, tmp_path: Path) -> Iterator[Region]:
 
     async def register() -> None:
         async with Admin.open(redis_url, "sg", keyring) as admin:
-            await admin.create_app(app, app.created_ms)
+            await admin.apps.create(app, app.created_ms)
 
     asyncio.run(register())
     gateways = []

@@ -25,7 +25,7 @@ async def _set_tier(running: RunningWorker, tier: str) -> None:
     """Change the tier, and wait until the gateway has heard of it."""
     assert running.clock is not None
     async with running.admin() as admin:
-        await admin.change_app(running.app.id, "tier", tier, running.clock.ms)
+        await admin.apps.change(running.app.id, "tier", tier, running.clock.ms)
     async with asyncio.timeout(ANSWER_S):
         while True:
             async with RawClient.open(running.url) as carol:

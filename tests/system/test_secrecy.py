@@ -145,7 +145,7 @@ async def test_a_canary_is_found_nowhere(open_site: OpenSite) -> None:
             client.set("planted", planted)
         async with site.admin() as admin:
             old = site.app.certificates
-            site.app = await admin.rotate_certificate(site.app.id, int(time.time() * 1000))
+            site.app = await admin.apps.rotate_certificate(site.app.id, int(time.time() * 1000))
         used = await _use_all_of_it(site, canary, kind)
         with redis.Redis.from_url(site.store.url) as client:
             keys = _everything(client)

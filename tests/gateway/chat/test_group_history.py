@@ -154,9 +154,9 @@ async def test_changes_of_the_app_reach_its_logs(running: RunningWorker, what: s
     clock.advance(4 * DAY)
     async with running.admin() as admin:
         if what == "tier":
-            await admin.change_app(running.app.id, "tier", "free", clock.ms)
+            await admin.apps.change(running.app.id, "tier", "free", clock.ms)
         else:
-            await admin.delete_app(running.app.id)
+            await admin.apps.delete(running.app.id)
     await running.inside.sweep()
     with redis.Redis.from_url(running.redis_url) as store:
         assert [key for key in store.scan_iter() if b":log" in key] == []

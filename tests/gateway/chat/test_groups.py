@@ -143,7 +143,7 @@ async def test_deleting_an_app_purges_its_groups(running: RunningWorker, store: 
         await created(alice, "bob", "carol")
         await created(alice, "bob", name="two")
     async with running.admin() as admin:
-        await admin.delete_app(running.app.id)
+        await admin.apps.delete(running.app.id)
     await running.inside.sweep()
     left = [key for pattern in ("*grp*", "*due") for key in store.scan_iter(pattern)]
     assert left == []

@@ -187,9 +187,9 @@ async def test_changes_of_the_app_reach_its_logs(running: RunningWorker, change:
     running.clock.advance(4 * DAY)
     async with running.admin() as admin:
         if change == "tier":
-            await admin.change_app(running.app.id, "tier", "free", running.clock.ms)
+            await admin.apps.change(running.app.id, "tier", "free", running.clock.ms)
         else:
-            await admin.delete_app(running.app.id)
+            await admin.apps.delete(running.app.id)
     await running.inside.sweep()
     assert records(running) == []
     with redis.Redis.from_url(running.redis_url) as store:

@@ -101,7 +101,7 @@ async def test_a_change_of_tier_counts_for_the_next_request(
         running.admin() as admin,
     ):
         await blast(client, 501)
-        await admin.change_app(running.app.id, "tier", "pro", clock.ms)
+        await admin.apps.change(running.app.id, "tier", "pro", clock.ms)
         directory = running.inside.directory
         await until(lambda: directory.known(running.app.id).tier is TIERS["pro"])
         assert counted(await blast(client, 1)) == Counter(session=1)

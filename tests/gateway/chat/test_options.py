@@ -310,7 +310,7 @@ async def test_sweeping_leaves_other_ends_as_they_are(running: RunningWorker) ->
         running.clock.advance(4)
         await running.inside.sweep()
         async with running.admin() as admin:
-            await admin.change_app(running.app.id, "tier", "basic", running.clock.ms)
+            await admin.apps.change(running.app.id, "tier", "basic", running.clock.ms)
         await running.inside.sweep()
         assert len(set(records(running))) == 1
         running.clock.advance(4.999)

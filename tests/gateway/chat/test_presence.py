@@ -471,7 +471,7 @@ async def test_the_profile_takes_the_presence_along(
     assert running.clock is not None
     if deleted:
         async with running.admin() as admin:
-            await admin.delete_app(running.app.id)
+            await admin.apps.delete(running.app.id)
         await running.inside.sweep()
     else:
         for days in (91, 91):

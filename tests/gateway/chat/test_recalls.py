@@ -155,7 +155,7 @@ async def test_the_window(running: RunningWorker, window: int) -> None:
     clock = running.clock
     assert clock is not None
     async with running.admin() as admin:
-        await admin.change_app(running.app.id, "recall_s", window, clock.ms)
+        await admin.apps.change(running.app.id, "recall_s", window, clock.ms)
     directory = running.inside.directory
     async with running.client("alice") as alice:
         await until(lambda: directory.known(running.app.id).recall_s == window)

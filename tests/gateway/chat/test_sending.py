@@ -192,10 +192,10 @@ async def test_a_change_of_tier_holds_for_live_sessions(
     ):
         large = "x" * 32_768
         assert isinstance(await alice.say("bob", large), frames.Error)
-        await admin.change_app(running.app.id, "tier", "pro", clock.ms)
+        await admin.apps.change(running.app.id, "tier", "pro", clock.ms)
         while isinstance(answer := await alice.say("bob", large), frames.Error):
             assert answer.code == codes.BODY_TOO_LARGE.number  # the word has not come yet
-        await admin.change_app(running.app.id, "tier", "free", clock.ms)
+        await admin.apps.change(running.app.id, "tier", "free", clock.ms)
         while isinstance(answer := await alice.say("bob", large), frames.Ok):
             pass
         assert answer.code == codes.BODY_TOO_LARGE.number

@@ -150,7 +150,7 @@ async def gateway(redis_url: str, tmp_path: Path, clock: FakeClock) -> AsyncIter
     settings = make_settings(redis_url, tmp_path)
     app = create_app("test", "sg", "pro", "global", clock.ms)
     async with Admin.open(redis_url, "sg", Keyring.load(settings.key_file, "sg")) as admin:
-        await admin.create_app(app, clock.ms)
+        await admin.apps.create(app, clock.ms)
     config = tmp_path / "homeport.toml"
     config.write_text(
         'region = "sg"\ndurability = "memory"\nplain_listen = "127.0.0.1:0"\nworkers = 1\n'

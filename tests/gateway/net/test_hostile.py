@@ -74,7 +74,7 @@ def gateway(redis_url: str, tmp_path: Path, clock: Any) -> Iterator[Gateway]:
     async def register() -> None:
         keyring = Keyring.load(settings.key_file, "sg")
         async with Admin.open(redis_url, "sg", keyring) as admin:
-            await admin.create_app(app, clock.ms)
+            await admin.apps.create(app, clock.ms)
 
     asyncio.run(register())
     config = tmp_path / "homeport.toml"

@@ -18,7 +18,7 @@ from gateway.redis import cluster as module
 from gateway.redis.cluster import Cluster, ClusterNode
 from gateway.redis.errors import IsCluster, NotDurable, Unavailable
 from gateway.redis.link import Link
-from gateway.redis.opening import open_redis
+from gateway.redis.opening import open_link, open_redis
 from gateway.redis.promises import Promises
 from gateway.redis.slots import Node, slot_of
 from gateway.redis.subscriber import Subscriber
@@ -28,6 +28,7 @@ from gateway.store.admin import Admin
 from gateway.store.errors import WrongRegionStamp
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
+from gateway.store.server_facts import store_facts
 from gateway.store.stamp import RegionIdentity
 from gateway.tasks import Tasks
 from tests.clusters import START_S, RedisCluster, cluster
@@ -401,7 +402,7 @@ async def test_the_command_line_sees_all_of_it(cluster_url: str, tmp_path: Path)
     """`homeport doctor` goes by the primary that keeps the least."""
     keyring = Keyring.create(tmp_path / "keys.json", "sg")
     async with Admin.open(cluster_url, "sg", keyring) as admin:
-        facts = await admin.facts(0)
+        facts = await store_facts(admin.link, admin.region, 0)
     assert (facts.primaries, facts.replicas, facts.append_only) == (3, 1, False)
 
 
@@ -412,8 +413,8 @@ async def test_a_change_waits_for_the_replica_of_the_node_that_has_it(
     with it. Here one primary's replica hangs, and what lies on the others is kept all the same."""
     app = create_app("shop", "sg", "free", "global", 1)
     async with Admin.open(own.url, "sg", keyring) as admin:
-        await admin.begin_region()
-        await admin.create_app(app, 1)
+        await admin.region.begin()
+        await admin.apps.create(app, 1)
     keys = {user: KEYS.user(app.id, user).revoked for user in map("user{}".format, range(20))}
     owners = {user: own.owner(slot_of(key.encode())) for user, key in keys.items()}
     primary = owners["user0"]
@@ -426,23 +427,35 @@ async def test_a_change_waits_for_the_replica_of_the_node_that_has_it(
     with hanging.frozen():
         for user, short in (("user0", 0), (other, None)):
             async with Admin.open(own.url, "sg", keyring, replicas=1) as admin:
-                await admin.revoke(app.id, user)
-                assert admin.short == short
+                await admin.access.revoke(app.id, user)
+                assert admin.writes.short == short
 
 
 async def test_a_change_follows_its_slot(own: RedisCluster, keyring: Keyring) -> None:
     """G8: the slot has moved since the command looked; it looks again, and writes there."""
     app = create_app("shop", "sg", "free", "global", 1)
     async with Admin.open(own.url, "sg", keyring, replicas=1) as admin:
-        await admin.begin_region()
-        await admin.create_app(app, 1)
+        await admin.region.begin()
+        await admin.apps.create(app, 1)
         key = KEYS.user(app.id, "bob").revoked
         source = own.owner(slot_of(key.encode()))
         target = next(node for node in own.primaries() if node is not source)
         own.move(slot_of(key.encode()), target)
-        await admin.revoke(app.id, "bob", 5)
-        assert admin.short is None
+        await admin.access.revoke(app.id, "bob", 5)
+        assert admin.writes.short is None
     assert target.ask("GET", key) == "5"
+
+
+async def test_the_command_line_works_on_what_is_there(own: RedisCluster) -> None:
+    """G8: a token must be revoked also while some other primary is away."""
+    holder = own.owner(slot_of("hp:region"))
+    dead = next(node for node in own.primaries() if node is not holder)
+    key = next(key for key in map(str, range(100)) if own.owner(slot_of(key)) is holder)
+    dead.kill()
+    link = open_link(RedisUrl.parse(own.url), beginning(IDENTITY), Tasks())
+    await link.connect()
+    assert await link.call("SET", key, "kept") == b"OK"
+    await link.aclose()
 
 
 async def test_the_command_line_says_that_none_answers(tmp_path: Path) -> None:
@@ -450,4 +463,4 @@ async def test_the_command_line_says_that_none_answers(tmp_path: Path) -> None:
     keyring = Keyring.create(tmp_path / "keys.json", "sg")
     with pytest.raises(Unavailable, match="Connection refused"):
         async with Admin.open(f"redis+cluster://127.0.0.1:{free_port()}", "sg", keyring) as admin:
-            await admin.list_apps()
+            await admin.apps.all()

@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 
 from gateway.redis import connection as module
 from gateway.redis.errors import CommandFault, Unavailable
+from gateway.redis.guard import Call
 from gateway.redis.node_link import NodeLink
-from gateway.redis.servers import Server
+from gateway.redis.servers import Server, server_of
 from gateway.redis.url import RedisUrl
 from gateway.store import stamp
 from gateway.store.keys import STAMP
@@ -245,3 +246,37 @@ async def test_a_url_with_a_password(servers: Servers) -> None:
     await link.aclose()
     async with linked(right) as link:
         assert await link.call("ACL", "WHOAMI") == b"homeport"
+
+
+async def test_who_waits_for_a_command_is_told_and_nothing_comes_back(servers: Servers) -> None:
+    """G10: the command line had a Redis client of its own, with reasons of its own. By the link it
+    connects once, says where the connection was that is lost, and logs nothing by itself."""
+    server = servers()
+    link = node_link(server.url, IDENTITY)
+    with capture_logs() as logs:
+        await link.connect()
+        assert await link.call("PING") == b"PONG"
+        asked = link.call("BLPOP", "nothing", 0)
+        server.stop()
+        with pytest.raises(Unavailable, match="the connection was lost") as lost:
+            await asked
+        assert str(server.socket) in str(lost.value)
+        with pytest.raises(Unavailable):
+            await link.call("PING")
+        await link.aclose()
+    assert not [log for log in logs if log["event"].startswith("redis_")]
+
+
+async def test_a_fault_of_ours_is_not_said_of_redis(servers: Servers) -> None:
+    """Who is told that Redis is away looks there, and finds nothing."""
+
+    class Faulty(stamp.Stamp):
+        async def admit(self, call: Call) -> None:
+            raise ZeroDivisionError
+
+    guard = Faulty(IDENTITY, lambda: True)
+    server = server_of(RedisUrl.parse(servers().url), "homeport-link")
+    link = NodeLink(server, guard, Tasks())
+    with pytest.raises(ZeroDivisionError):
+        await link.connect()
+    await link.aclose()

@@ -50,7 +50,7 @@ async def shown(url: str, keyring: Keyring) -> OperationFailed:
     """What the command line says of it."""
     with pytest.raises(OperationFailed) as caught:
         async with Admin.open(url, "sg", keyring) as admin:
-            await admin.list_apps()
+            await admin.apps.all()
     assert SECRET not in str(caught.value)
     return caught.value
 
@@ -67,7 +67,10 @@ async def both(url: str, keyring: Keyring, reason: str, kind: type[OperationFail
 async def answering(reply: bytes) -> AsyncIterator[int]:
     """The port of a server that answers whatever is asked with `reply`."""
 
+    serving: set[asyncio.Task[None] | None] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         with contextlib.suppress(OSError):
             while await reader.read(65536):
                 writer.write(reply)
@@ -75,6 +78,7 @@ async def answering(reply: bytes) -> AsyncIterator[int]:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*(task for task in serving if task is not None))
 
 
 async def test_a_refused_port(keyring: Keyring) -> None:
@@ -187,8 +191,7 @@ async def test_tls_on_the_wrong_port(
 ) -> None:
     """Both ways round, and a certificate that nobody vouches for. A plain Redis says nothing to a
     TLS greeting: it waits for the end of the line."""
-    for where in ("redis.servers", "store.admin_connection"):
-        monkeypatch.setattr(f"gateway.{where}.CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("gateway.redis.servers.CONNECT_TIMEOUT_S", 0.5)
     authority = Authority(tmp_path / "tls", "ours")
     issued = authority.issue("server")
     settings = {

@@ -18,6 +18,7 @@ from gateway.redis.url import RedisUrl, place_of
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.admin import Admin
+from gateway.store.server_facts import store_facts
 from tests.clusters import START_S, Node, Sentinels, sentinels, wait_until
 from tests.gateway.redis.conftest import Heard, node_link, node_subscriber
 from tests.harness import FakeClock
@@ -189,12 +190,12 @@ async def test_the_command_line_finds_the_primary(group: Sentinels, tmp_path: Pa
     """`homeport app` and `doctor` work where sentinels name the server, also after a failover."""
     keyring, now = Keyring.create(tmp_path / "keys.json", "sg"), FakeClock().ms
     async with Admin.open(group.url, "sg", keyring) as admin:
-        facts = await admin.facts(now / 1000)
+        facts = await store_facts(admin.link, admin.region, now / 1000)
         assert (facts.replicas, facts.stamp_region) == (1, None)
     first = group.primary()
     first.kill()
     await asyncio.to_thread(wait_until, lambda: group.primary() is not first, "a new primary")
     async with Admin.open(group.url, "sg", keyring) as admin:
-        assert await admin.begin_region()
-        assert await admin.list_apps() == []
-        assert (await admin.facts(now / 1000)).stamp_region == "sg"
+        assert await admin.region.begin()
+        assert await admin.apps.all() == []
+        assert (await store_facts(admin.link, admin.region, now / 1000)).stamp_region == "sg"

@@ -70,7 +70,7 @@ class Replica:
     async def _register(self) -> None:
         keyring = Keyring.load(self.settings.key_file, "sg")
         async with Admin.open(self.settings.redis_url, "sg", keyring) as admin:
-            await admin.create_app(self.app, self.app.created_ms)
+            await admin.apps.create(self.app, self.app.created_ms)
 
     def config(self, **changes: Any) -> Path:
         """A configuration file."""

@@ -214,11 +214,11 @@ async def test_a_change_of_tier_counts_for_the_next_connect(
     ):
         for _ in range(FREE):
             running.inside.headcount.enter(running.app.id)
-        await admin.change_app(running.app.id, "tier", "free", clock.ms)
+        await admin.apps.change(running.app.id, "tier", "free", clock.ms)
         await until(lambda: running.inside.directory.known(running.app.id).tier.name == "free")
         assert (await refusal(running, "bob")).code == codes.TOO_MANY_CONNECTIONS.number
         assert isinstance(await alice.say("bob", "x"), frames.Ok)
-        await admin.change_app(running.app.id, "tier", "pro", clock.ms)
+        await admin.apps.change(running.app.id, "tier", "pro", clock.ms)
         await until(lambda: running.inside.directory.known(running.app.id).tier.name == "pro")
         async with running.client("bob"):
             pass

@@ -81,7 +81,7 @@ async def test_an_app_may_refuse_instead(settings: Settings, clock: FakeClock) -
     ):
         directory = running.inside.directory
         async with running.admin() as admin:
-            await admin.change_app(running.app.id, "device_policy", "refuse", clock.ms)
+            await admin.apps.change(running.app.id, "device_policy", "refuse", clock.ms)
             await until(lambda: directory.known(running.app.id).device_policy == "refuse")
         await refused(running, "alice", "d3")
         assert isinstance(await first.say("bob", "still here"), frames.Ok)
@@ -102,7 +102,7 @@ async def test_a_lower_tier_closes_nobody(settings: Settings, clock: FakeClock) 
             for n in range(4)
         ]
         async with running.admin() as admin:
-            await admin.change_app(running.app.id, "tier", "free", clock.ms)
+            await admin.apps.change(running.app.id, "tier", "free", clock.ms)
         directory = running.inside.directory
         await until(lambda: directory.known(running.app.id).tier is TIERS["free"])
         await refused(running, "alice", "d9", "p9")

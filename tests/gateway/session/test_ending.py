@@ -113,11 +113,11 @@ async def test_a_kick_ends_one_device_or_all(running: RunningWorker) -> None:
         running.client("alice", "d2") as two,
         running.client("bob", "d1") as bob,
     ):
-        await admin.kick(running.app.id, "alice", "d1")
+        await admin.access.kick(running.app.id, "alice", "d1")
         assert await one.closed() == codes.KICKED.number
         assert isinstance(await two.say("alice", "x"), frames.Ok)
         async with running.client("alice", "d1") as again:
-            await admin.kick(running.app.id, "alice")
+            await admin.access.kick(running.app.id, "alice")
             assert await two.closed() == codes.KICKED.number
             assert await again.closed() == codes.KICKED.number
         assert isinstance(await bob.say("bob", "x"), frames.Ok)
@@ -138,7 +138,7 @@ async def test_a_revocation_ends_the_sessions_of_older_tokens_everywhere(
         new = [await client(one, "alice", "d3", 0), await client(two, "alice", "d4", 0)]
         bob = await client(two, "bob", "d1", 10)
         async with one.admin() as admin:
-            await admin.revoke(one.app.id, "alice", clock.ms)
+            await admin.access.revoke(one.app.id, "alice", clock.ms)
             async with asyncio.timeout(1):
                 for each in old:
                     assert await each.closed() == codes.REVOKED.number
@@ -156,7 +156,7 @@ async def test_a_renewed_session_survives_the_revocation_of_its_old_token(
         await client.send(frames.Renew(5, running.token("alice")))
         await client.expect(frames.Ok)
         async with running.admin() as admin:
-            await admin.revoke(running.app.id, "alice", running.clock.ms)
+            await admin.access.revoke(running.app.id, "alice", running.clock.ms)
         assert isinstance(await client.say("alice", "still here"), frames.Ok)
 
 
@@ -167,7 +167,7 @@ async def test_a_missed_revocation_is_found_by_the_regular_check(running: Runnin
         await client.connect(running.token("alice", now_s=running.clock.now - 10))
         with running.inside.deaf():
             async with running.admin() as admin:
-                await admin.revoke(running.app.id, "alice", running.clock.ms)
+                await admin.access.revoke(running.app.id, "alice", running.clock.ms)
             running.pass_time(31)
             assert await client.closed() == codes.REVOKED.number
 
@@ -199,14 +199,14 @@ async def test_a_revocation_of_an_app_ends_all_its_sessions_everywhere(
             clients.append(await stack.enter_async_context(RawClient.open(worker.url)))
             await clients[-1].connect(token)
         async with one.admin() as admin:
-            await admin.revoke_app(one.app.id, clock.ms)
+            await admin.access.revoke_app(one.app.id, clock.ms)
             async with asyncio.timeout(1):
                 assert await clients[0].closed() == codes.REVOKED.number
             assert await refused_with(two, old) == codes.TOKEN_REVOKED.number
             await clients[1].send(frames.Renew(5, one.token("bob", now_s=clock.now - 1)))
             assert (await clients[1].until(frames.Error)).code == codes.TOKEN_REVOKED.number
             assert isinstance(await clients[2].say("bob", "not older"), frames.Ok)
-            await admin.revoke_region(clock.ms + 1)
+            await admin.access.revoke_region(clock.ms + 1)
             async with asyncio.timeout(1):
                 for client in clients[1:]:
                     assert await client.closed() == codes.REVOKED.number
@@ -226,12 +226,12 @@ async def test_a_session_goes_with_the_certificate_that_let_it_in(
         leaked = one.token("mallory")
         await mallory.connect(leaked)
         await alice.connect(one.token("alice"))
-        app = await admin.rotate_certificate(one.app.id, clock.ms)
+        app = await admin.apps.rotate_certificate(one.app.id, clock.ms)
         async with asyncio.timeout(1):  # the word may take a moment
             while not await renewed(alice, one.token("alice", app=app)):
                 pass
         assert isinstance(await mallory.say("bob", "still good"), frames.Ok)
-        await admin.rotate_certificate(one.app.id, clock.ms)
+        await admin.apps.rotate_certificate(one.app.id, clock.ms)
         async with asyncio.timeout(1):
             assert await mallory.closed() == codes.REVOKED.number
         assert isinstance(await alice.say("bob", "x"), frames.Ok)
@@ -253,7 +253,7 @@ async def test_an_app_that_changes_while_a_client_connects_counts(
 
     async def revoked_meanwhile(self: AppLimit, app: App) -> None:
         async with running.admin() as admin:
-            await admin.revoke_app(app.id, before_ms)
+            await admin.access.revoke_app(app.id, before_ms)
         await reloaded.wait()
         await enter(self, app)
 
@@ -274,7 +274,7 @@ async def test_a_deleted_app_ends_its_sessions_everywhere(
         other.client("alice") as c,
     ):
         async with one.admin() as admin:
-            await admin.delete_app(one.app.id)
+            await admin.apps.delete(one.app.id)
         assert await a.closed() == codes.APP_DELETED.number
         assert await b.closed() == codes.APP_DELETED.number
         assert isinstance(await c.say("alice", "x"), frames.Ok)

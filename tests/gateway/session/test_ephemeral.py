@@ -109,8 +109,8 @@ async def test_it_can_be_kicked_and_revoked(settings: Settings, clock: FakeClock
     """HP-5.5-4, HP-6.4-2: it is a session as any other for who ends sessions."""
     async with running_worker(settings, clock=clock) as running, running.admin() as admin:
         async with running.client("bob", "cli", ephemeral=True) as looking:
-            await admin.kick(running.app.id, "bob")
+            await admin.access.kick(running.app.id, "bob")
             assert await looking.closed() == codes.KICKED.number
         async with running.client("bob", "cli", ephemeral=True) as looking:
-            await admin.revoke(running.app.id, "bob", clock.ms + 1000)
+            await admin.access.revoke(running.app.id, "bob", clock.ms + 1000)
             assert await asyncio.wait_for(looking.closed(), 1) == codes.REVOKED.number

@@ -125,7 +125,7 @@ async def test_a_token_signed_for_one_app_does_not_open_another(running: Running
     """G8 and HP-6.1-2: `iss` alone proves nothing."""
     other = create_app("other", "sg", "pro", "global", 0)
     async with running.admin() as admin:
-        await admin.create_app(other, 0)
+        await admin.apps.create(other, 0)
     async with opened(running) as client:
         token = forge(running, app=other, key=running.app.certificates[0])
         assert (await refused(client, token)).code == codes.TOKEN_SIGNATURE.number
@@ -137,11 +137,11 @@ async def test_both_certificates_open_and_one_that_was_rotated_out_does_not(
     """HP-6.1-2: and a running gateway learns of it at once."""
     async with running.admin() as admin:
         first = running.app
-        second = await admin.rotate_certificate(first.id, 0)
+        second = await admin.apps.rotate_certificate(first.id, 0)
         for app in (first, second):
             async with opened(running) as client:
                 await client.connect(running.token("alice", app=app))
-        await admin.rotate_certificate(first.id, 0)
+        await admin.apps.rotate_certificate(first.id, 0)
     async with opened(running) as client:
         await client.connect(running.token("alice", app=second), "d2")
     async with opened(running) as client:
@@ -154,7 +154,7 @@ async def test_a_revoked_token_stays_out_and_a_new_one_does_not(running: Running
     assert running.clock is not None
     before_ms = running.clock.ms
     async with running.admin() as admin:
-        await admin.revoke(running.app.id, "alice", before_ms)
+        await admin.access.revoke(running.app.id, "alice", before_ms)
     old, new = (running.token("alice", now_s=before_ms / 1000 + at) for at in (-1, 0))
     async with opened(running) as client:
         assert (await refused(client, old)).code == codes.TOKEN_REVOKED.number
@@ -171,7 +171,7 @@ async def test_a_deleted_app_lets_nobody_in(running: RunningWorker) -> None:
     async with opened(running) as client:
         await client.connect(token)
         async with running.admin() as admin:
-            await admin.delete_app(running.app.id)
+            await admin.apps.delete(running.app.id)
         assert await client.closed() == codes.APP_DELETED.number
     async with opened(running) as client:
         assert (await refused(client, token)).code == codes.UNKNOWN_APP.number

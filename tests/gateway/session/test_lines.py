@@ -41,7 +41,7 @@ async def test_a_session_is_found_from_its_connect_to_its_end(running: RunningWo
             await client.until(frames.Error)
         await until(lambda: of(said, "left"))
         async with running.client("bobby-the-user", "phone"), running.admin() as admin:
-            await admin.kick(running.app.id, "bobby-the-user")
+            await admin.access.kick(running.app.id, "bobby-the-user")
             await until(lambda: of(said, "closed"))
     assert of(said, "connected", session=session, resumed=False, **who)
     assert of(said, "refused", session=session, code="unknown_recipient", **who)

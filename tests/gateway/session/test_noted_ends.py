@@ -6,6 +6,7 @@ import pytest
 
 from gateway.config import Settings
 from gateway.store.endings import BROKEN_OFF, Cause, Ended
+from gateway.store.user_facts import read_user
 from protocol import codes, frames
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
 
@@ -14,7 +15,7 @@ async def noted(running: RunningWorker, user: str, count: int) -> tuple[Ended, .
     """The last `count` ends of the user's sessions, the newest first, once they are noted."""
     async with running.admin() as admin:
         while True:
-            facts = await admin.user_facts(running.app.id, user)
+            facts = await read_user(admin.link, admin.keys, running.app, user)
             if len(facts.ends) >= count:
                 return facts.ends[:count]
 
@@ -41,7 +42,7 @@ async def test_by_which_side_and_with_which_code(
             session = client.connected.session
             if how == "kicked":
                 async with running.admin() as admin:
-                    await admin.kick(running.app.id, "bob")
+                    await admin.access.kick(running.app.id, "bob")
                 await client.closed()
             elif how == "malformed":
                 await client.send(b"\xc1")
@@ -91,6 +92,6 @@ async def test_a_loss_is_noted_when_the_device_was_told(
             assert (await bob.until(frames.Push)).seq == 2
         await noted(running, "bob", 2)
         async with running.admin() as admin:
-            loss = (await admin.user_facts(running.app.id, "bob")).loss
+            loss = (await read_user(admin.link, admin.keys, running.app, "bob")).loss
         assert loss is not None
         assert (loss.first, loss.last, loss.device, loss.ms) == (1, 1, "phone", clock.ms)

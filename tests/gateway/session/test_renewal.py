@@ -127,7 +127,7 @@ async def test_a_renewal_after_a_revocation_needs_a_new_token(running: RunningWo
     assert running.clock is not None
     old = running.token("alice", now_s=running.clock.now - 5)
     async with running.admin() as admin:
-        await admin.revoke(running.app.id, "alice", running.clock.ms)
+        await admin.access.revoke(running.app.id, "alice", running.clock.ms)
     async with running.client("alice") as client:
         answer = await renewed(client, old)
         assert isinstance(answer, frames.Error)

@@ -239,8 +239,8 @@ async def open_store(url: str, keyring: Keyring, tier: str = "free") -> AsyncIte
     clock = FakeClock()
     app = msgspec.structs.replace(create_app("test", "sg", tier, "global", clock.ms), id=APP_ID)
     async with Admin.open(url, "sg", keyring) as admin:
-        await admin.begin_region(again=True)
-        await admin.create_app(app, clock.ms)
+        await admin.region.begin(again=True)
+        await admin.apps.create(app, clock.ms)
     link, _ = open_redis(url, Stamp.of(keyring), Tasks())
     await link.start()
     try:

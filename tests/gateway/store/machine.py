@@ -173,7 +173,7 @@ class Machine(RuleBasedStateMachine):
     def the_tier_changes(self, tier: str) -> None:
         async def change() -> None:
             async with self.store.admin() as admin:
-                await admin.change_app(APP_ID, "tier", tier, self.now)
+                await admin.apps.change(APP_ID, "tier", tier, self.now)
 
         self.run(change())
         self.set_tier(tier)

@@ -19,6 +19,7 @@ from gateway.store import events
 from gateway.store.admin import Admin
 from gateway.store.errors import AppNotFound, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
+from gateway.store.server_facts import store_facts
 from tests.gateway.conftest import Servers
 from tests.gateway.store.conftest import APP_ID, Store
 
@@ -30,17 +31,17 @@ async def test_apps_are_kept_and_listed_oldest_first(store: Store) -> None:
     async with store.admin() as admin:
         later = create_app("later", "sg", "pro", "global", store.app.created_ms + 5)
         between = create_app("between", "sg", "pro", "global", later.created_ms - 1)
-        await admin.create_app(later, store.clock.ms)
-        await admin.create_app(between, store.clock.ms)
-        assert await admin.list_apps() == [store.app, between, later]
-        assert await admin.get_app(later.id) == later
-        assert await admin.get_app(NOBODY) is None
+        await admin.apps.create(later, store.clock.ms)
+        await admin.apps.create(between, store.clock.ms)
+        assert await admin.apps.all() == [store.app, between, later]
+        assert await admin.apps.get(later.id) == later
+        assert await admin.apps.get(NOBODY) is None
 
 
 async def test_redis_does_not_see_an_apps_secrets(store: Store) -> None:
     """G7: neither certificates nor the salt are in the clear, also after a rotation."""
     async with store.admin() as admin:
-        rotated = await admin.rotate_certificate(APP_ID, store.clock.ms)
+        rotated = await admin.apps.rotate_certificate(APP_ID, store.clock.ms)
     assert rotated.certificates[1] == store.app.certificates[0]
     for secret in (*rotated.certificates, store.app.salt.hex()):
         assert not store.holds(secret.encode())
@@ -53,22 +54,22 @@ async def test_a_record_copied_to_another_id_cannot_be_opened(store: Store) -> N
     store.raw.set(store.keys.app(NOBODY), record)
     async with store.admin() as admin:
         with pytest.raises(Tampered):
-            await admin.get_app(NOBODY)
+            await admin.apps.get(NOBODY)
 
 
 async def test_changes_are_told_to_gateways_after_they_are_made(store: Store) -> None:
     """A gateway that reads the app when it hears of a change sees the change."""
     async with store.hearing(store.keys.apps_channel) as heard, store.admin() as admin:
-        await admin.change_app(APP_ID, "tier", "pro", store.clock.ms)
+        await admin.apps.change(APP_ID, "tier", "pro", store.clock.ms)
         assert (await heard.get())[1] == APP_ID.encode()
-        changed = await admin.get_app(APP_ID)
+        changed = await admin.apps.get(APP_ID)
         assert changed == change(store.app, "tier", "pro")
-        await admin.rotate_certificate(APP_ID, store.clock.ms)
+        await admin.apps.rotate_certificate(APP_ID, store.clock.ms)
         assert (await heard.get())[1] == APP_ID.encode()
-        await admin.delete_app(APP_ID)
+        await admin.apps.delete(APP_ID)
         assert (await heard.get())[1] == APP_ID.encode()
-        assert await admin.get_app(APP_ID) is None
-        assert await admin.list_apps() == []
+        assert await admin.apps.get(APP_ID) is None
+        assert await admin.apps.all() == []
 
 
 async def test_a_tier_change_and_a_deletion_make_every_inbox_due(store: Store) -> None:
@@ -78,13 +79,13 @@ async def test_a_tier_change_and_a_deletion_make_every_inbox_due(store: Store) -
     other = store.keys.user(NOBODY, users[0])
     store.raw.zadd(other.due, {other.member: 5_000_000})
     async with store.admin() as admin:
-        await admin.change_app(APP_ID, "tier", "basic", store.clock.ms)
+        await admin.apps.change(APP_ID, "tier", "basic", store.clock.ms)
         assert {store.due(user) for user in users} == {0}
         assert store.raw.zscore(other.due, other.member) == 5_000_000
         assert store.due("nobody") is None
         await store.sweeper().sweep()
         assert 0 not in {store.due(user) for user in users}
-        await admin.delete_app(APP_ID)
+        await admin.apps.delete(APP_ID)
     assert {store.due(user) for user in users} == {0}
 
 
@@ -95,7 +96,7 @@ async def test_a_deleted_apps_records_are_unreadable_at_once(store: Store) -> No
     sealed = sealer.seal(APP_ID, store.app.salt, Kind.MESSAGE, *message, b"text", store.clock.ms)
     await store.deliver("ann", record=sealed)
     async with store.admin() as admin:
-        await admin.delete_app(APP_ID)
+        await admin.apps.delete(APP_ID)
     assert store.raw.get(store.keys.app(APP_ID)) is None
     again = replace(create_app("test", "sg", "free", "global", store.clock.ms), id=APP_ID)
     [entry] = await store.page("ann")
@@ -107,18 +108,18 @@ async def test_what_is_not_there_is_said(store: Store) -> None:
     """An unknown app or tier is an error that tells what to do, and changes nothing."""
     async with store.admin() as admin:
         for attempt in (
-            admin.change_app(NOBODY, "tier", "pro", 0),
-            admin.rotate_certificate(NOBODY, 0),
-            admin.delete_app(NOBODY),
-            admin.revoke(NOBODY, "ann", 0),
-            admin.kick(NOBODY, "ann"),
+            admin.apps.change(NOBODY, "tier", "pro", 0),
+            admin.apps.rotate_certificate(NOBODY, 0),
+            admin.apps.delete(NOBODY),
+            admin.access.revoke(NOBODY, "ann", 0),
+            admin.access.kick(NOBODY, "ann"),
         ):
             with pytest.raises(AppNotFound, match="homeport app list") as missing:
                 await attempt
             assert missing.value.app_id == NOBODY
         with pytest.raises(InvalidSetting, match="tier must be one of"):
-            await admin.change_app(APP_ID, "tier", "gold", 0)
-        assert await admin.get_app(APP_ID) == store.app
+            await admin.apps.change(APP_ID, "tier", "gold", 0)
+        assert await admin.apps.get(APP_ID) == store.app
 
 
 # -- revoke and kick -----------------------------------------------------------------------------
@@ -130,7 +131,7 @@ async def test_an_earlier_revocation_never_undoes_a_later_one(store: Store) -> N
     now = store.clock.ms
     async with store.hearing(store.inboxes.channel(APP_ID, "ann")) as heard, store.admin() as admin:
         for before, stands in ((now, now), (now - 1, now), (now + 1, now + 1), (0, now + 1)):
-            await admin.revoke(APP_ID, "ann", before)
+            await admin.access.revoke(APP_ID, "ann", before)
             assert store.raw.get(key) == b"%d" % stands
             assert events.parse((await heard.get())[1]) == events.Revoked(before)
 
@@ -146,7 +147,7 @@ async def test_a_revocation_is_remembered_as_long_as_such_tokens_live(
     """
     seconds, _ = store.raw.time()
     async with store.admin() as admin:
-        await admin.revoke(APP_ID, "ann", (seconds + ahead_s) * 1000)
+        await admin.access.revoke(APP_ID, "ann", (seconds + ahead_s) * 1000)
     left: Any = store.raw.pttl(store.keys.user(APP_ID, "ann").revoked)
     longest = (max(0, ahead_s) + MAX_TOKEN_S + 60) * 1000
     assert longest - 5000 < left <= longest
@@ -155,8 +156,8 @@ async def test_a_revocation_is_remembered_as_long_as_such_tokens_live(
 async def test_a_kick_is_heard(store: Store) -> None:
     """One device, or all of the user's."""
     async with store.hearing(store.inboxes.channel(APP_ID, "ann")) as heard, store.admin() as admin:
-        await admin.kick(APP_ID, "ann", "phone")
-        await admin.kick(APP_ID, "ann")
+        await admin.access.kick(APP_ID, "ann", "phone")
+        await admin.access.kick(APP_ID, "ann")
         assert events.parse((await heard.get())[1]) == events.Kicked("phone")
         assert events.parse((await heard.get())[1]) == events.Kicked("")
 
@@ -171,17 +172,17 @@ async def test_another_regions_admin_is_refused(store: Store, tmp_path: Path) ->
     app = create_app("test", "eu", "free", "global", 0)
     async with Admin.open(store.url, "eu", eu) as admin:
         for attempt in (
-            admin.create_app(app, 0),
-            admin.list_apps(),
-            admin.get_app(app.id),
-            admin.delete_app(app.id),
+            admin.apps.create(app, 0),
+            admin.apps.all(),
+            admin.apps.get(app.id),
+            admin.apps.delete(app.id),
         ):
             with pytest.raises(WrongRegionStamp):
                 await attempt
     foreign = Keyring.create(tmp_path / "other.json", "sg")
     async with Admin.open(store.url, "sg", foreign) as admin:
         with pytest.raises(WrongKeys):
-            await admin.get_app(APP_ID)
+            await admin.apps.get(APP_ID)
     assert sorted(store.raw.keys()) == before
     assert set(store.raw.hgetall(STAMP)) == {b"region", b"key:1"}
 
@@ -190,7 +191,7 @@ async def test_a_redis_that_is_away_is_said(keyring: Keyring, tmp_path: Path) ->
     """The command line shows Unavailable, never the redis library's own errors."""
     with pytest.raises(Unavailable):
         async with Admin.open(f"unix://{tmp_path}/nothing.sock", "sg", keyring) as admin:
-            await admin.list_apps()
+            await admin.apps.all()
 
 
 async def test_facts(one_store: Store, tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ async def test_facts(one_store: Store, tmp_path: Path) -> None:
     info: Any = one_store.raw.info("server")
     seconds, micros = one_store.raw.time()
     async with one_store.admin() as admin:
-        facts = await admin.facts(seconds + micros / 1e6 - 100)
+        facts = await store_facts(admin.link, admin.region, seconds + micros / 1e6 - 100)
     assert facts.server == ("Valkey" if "valkey_version" in info else "Redis")
     assert facts.version == info.get("valkey_version", info["redis_version"])
     assert (facts.append_only, facts.append_fsync, facts.eviction) == (
@@ -211,14 +212,14 @@ async def test_facts(one_store: Store, tmp_path: Path) -> None:
     assert 100 <= facts.clock_skew_s < 110
     foreign = Keyring.create(tmp_path / "other.json", "sg")
     async with Admin.open(one_store.url, "sg", foreign) as admin:
-        assert isinstance((await admin.facts(0)).stamp_problem, WrongKeys)
+        assert isinstance((await store_facts(admin.link, admin.region, 0)).stamp_problem, WrongKeys)
 
 
 async def test_facts_without_config_or_stamp(servers: Servers, keyring: Keyring) -> None:
     """A managed Redis forbids CONFIG: what INFO does not tell is None; a fresh one stays fresh."""
     server = servers("--rename-command", "CONFIG", "")
     async with Admin.open(server.url, "sg", keyring) as admin:
-        facts = await admin.facts(0)
+        facts = await store_facts(admin.link, admin.region, 0)
     assert (facts.append_only, facts.append_fsync, facts.eviction) == (False, None, "noeviction")
     assert (facts.stamp_region, facts.stamp_problem) == (None, None)
     with redis.Redis.from_url(server.url) as raw:

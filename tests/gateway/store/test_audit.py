@@ -17,10 +17,10 @@ from tests.gateway.store.conftest import APP_ID, Store
 async def test_what_an_operator_does_is_noted_sealed_in_both_places(store: Store) -> None:
     """G7: who reads Redis or the file reads no user id there."""
     async with store.admin() as admin:
-        await admin.revoke(APP_ID, "alice@example", 5)
-        await admin.rotate_certificate(APP_ID, store.clock.ms)
-        await admin.kick(APP_ID, "alice@example", "phone")
-        there, only_here = await admin.notes()
+        await admin.access.revoke(APP_ID, "alice@example", 5)
+        await admin.apps.rotate_certificate(APP_ID, store.clock.ms)
+        await admin.access.kick(APP_ID, "alice@example", "phone")
+        there, only_here = await admin.region.notes()
     assert [note.action for note in there] == [
         "region init",
         "app create",
@@ -44,12 +44,12 @@ async def test_what_redis_has_lost_is_in_the_file(store: Store) -> None:
     async with store.admin() as admin:
         backup = store.raw.dump(store.keys.audit)
         assert isinstance(backup, bytes)
-        await admin.revoke(APP_ID, "alice", 5)
+        await admin.access.revoke(APP_ID, "alice", 5)
         store.raw.restore(store.keys.audit, 0, backup, replace=True)
-        _, only_here = await admin.notes()
+        _, only_here = await admin.region.notes()
         assert [note.action for note in only_here] == ["token revoke"]
-        await admin.settle()
-        assert (await admin.notes())[1] == []
+        await admin.region.settle()
+        assert (await admin.region.notes())[1] == []
 
 
 def test_both_places_are_bounded(tmp_path: Path, keyring: Keyring) -> None:
@@ -74,15 +74,15 @@ async def test_a_time_without_gateways_is_noted_and_only_the_last_are_kept(store
     assert await seen() is None
     assert await seen() is None
     async with store.admin() as admin:
-        last, gaps = await admin.life()
+        last, gaps = await admin.region.life()
         assert last is not None
         assert gaps == []
         for hours in range(GAPS_KEPT + 2, 0, -1):
             store.raw.hset(STAMP, "seen", str(last - hours * 3_600_000))
             assert await seen() == str(last - hours * 3_600_000).encode()
-        _, gaps = await admin.life()
+        _, gaps = await admin.region.life()
         assert [since for since, _ in gaps] == [
             last - hours * 3_600_000 for hours in range(GAPS_KEPT, 0, -1)
         ]
-        await admin.settle()
-        assert (await admin.life())[1] == []
+        await admin.region.settle()
+        assert (await admin.region.life())[1] == []

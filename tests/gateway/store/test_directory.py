@@ -93,11 +93,11 @@ async def test_a_change_is_seen_when_it_is_told(store: Store) -> None:
     directory = real(store)
     await directory.get(APP_ID)
     async with store.admin() as admin:
-        changed = await admin.change_app(APP_ID, "tier", "pro", store.clock.ms)
+        changed = await admin.apps.change(APP_ID, "tier", "pro", store.clock.ms)
         assert directory.known(APP_ID) == store.app
         await directory.reload(APP_ID)
         assert directory.known(APP_ID) == changed
-        rotated = await admin.rotate_certificate(APP_ID, store.clock.ms)
+        rotated = await admin.apps.rotate_certificate(APP_ID, store.clock.ms)
         await directory.reload_all()
     assert directory.known(APP_ID) == rotated
 
@@ -142,7 +142,7 @@ async def test_a_deleted_app_is_gone_once(store: Store) -> None:
     directory = real(store, gone)
     await directory.get(APP_ID)
     async with store.admin() as admin:
-        await admin.delete_app(APP_ID)
+        await admin.apps.delete(APP_ID)
     await directory.reload(APP_ID)
     await directory.reload(APP_ID)
     assert gone == [APP_ID]
@@ -193,7 +193,7 @@ async def test_a_failed_read_is_not_kept(store: Store) -> None:
     with pytest.raises(AppNotFound):
         await directory.get(app.id)
     async with store.admin() as admin:
-        await admin.create_app(app, store.clock.ms)
+        await admin.apps.create(app, store.clock.ms)
     assert await directory.get(app.id) == app
 
 
@@ -229,7 +229,7 @@ async def test_an_app_that_vanishes_while_it_is_known_was_lost(store: Store) -> 
     directory = real(store)
     await directory.get(APP_ID)
     async with store.admin() as admin:
-        await admin.create_app(create_app("b", "sg", "free", "global", 0), store.clock.ms)
+        await admin.apps.create(create_app("b", "sg", "free", "global", 0), store.clock.ms)
     store.raw.srem(store.keys.apps, APP_ID)
     store.raw.delete(store.keys.app(APP_ID))
     with pytest.raises(Unavailable):
@@ -241,7 +241,7 @@ async def test_an_app_that_vanishes_while_it_is_known_was_lost(store: Store) -> 
 async def test_the_last_app_that_is_deleted_is_unknown(store: Store) -> None:
     """HP-5.1-6: a list without an app is no sign of a loss where the deletion is noted."""
     async with store.admin() as admin:
-        await admin.delete_app(APP_ID)
+        await admin.apps.delete(APP_ID)
     with pytest.raises(AppNotFound):
         await real(store).read(APP_ID)
 
@@ -255,7 +255,7 @@ async def test_who_uses_an_app_hears_of_each_change_once(store: Store) -> None:
     await apps.reload(APP_ID)
     assert told == []
     async with store.admin() as admin:
-        changed = await admin.rotate_certificate(APP_ID, store.clock.ms)
+        changed = await admin.apps.rotate_certificate(APP_ID, store.clock.ms)
     await apps.reload(APP_ID)
     await apps.reload(APP_ID)
     assert told == [changed]

@@ -162,7 +162,7 @@ async def test_a_message_is_read_until_its_time_and_then_gone(store: Store, tier
     """G4: the tier's time to the millisecond for reading, and after the sweep no byte is left."""
     store.use_tier(tier)
     async with store.admin() as admin:
-        await admin.change_app(store.app.id, "tier", tier, store.clock.ms)
+        await admin.apps.change(store.app.id, "tier", tier, store.clock.ms)
     record = secrets.token_bytes(64)
     stored = await store.deliver("ann", record=record)
     for left_ms in (1000, 1):

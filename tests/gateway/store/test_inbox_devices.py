@@ -279,7 +279,7 @@ async def test_a_revoked_token_does_not_attach(store: Store) -> None:
     """HP-6.4-1, G8: issued before the time: refused, and nothing is written; at it: let in."""
     now = store.clock.ms
     async with store.admin() as admin:
-        await admin.revoke(store.app.id, "ann", now)
+        await admin.access.revoke(store.app.id, "ann", now)
     with pytest.raises(TokenRevoked):
         await store.attach("ann", issued_ms=now - 1)
     assert store.meta("ann") == {}
@@ -361,7 +361,7 @@ async def test_check_tells_where_the_inbox_is(store: Store) -> None:
     await store.attach("ann", name="two")
     assert (await store.check("ann", at(attached, 3))).holder == session("two")
     async with store.admin() as admin:
-        await admin.revoke(store.app.id, "ann", 1234)
+        await admin.access.revoke(store.app.id, "ann", 1234)
     assert (await store.check("ann", at(attached, 3))).revoked_before_ms == 1234
 
 

@@ -48,7 +48,7 @@ async def test_what_waits_on_is_untouched_and_what_is_over_leaves_no_byte(store:
     store.clock.advance(10)
     store.use_tier("pro")
     async with store.admin() as admin:
-        await admin.change_app(store.app.id, "tier", "pro", store.clock.ms)
+        await admin.apps.change(store.app.id, "tier", "pro", store.clock.ms)
     await store.sweeper().sweep()
     assert not store.holds(acked)
     assert [(e.seq, e.record) for e in await store.page("ann")] == [(3, kept)]
@@ -196,18 +196,18 @@ async def test_a_late_device_of_a_kept_profile_is_told_its_loss(store: Store) ->
 async def test_a_downgrade_is_swept_within_one_round(store: Store) -> None:
     """G4: by a sweeper that knew the app before and has not heard of the change."""
     async with store.admin() as admin:
-        await admin.change_app(APP_ID, "tier", "enterprise", store.clock.ms)
+        await admin.apps.change(APP_ID, "tier", "enterprise", store.clock.ms)
         store.use_tier("enterprise")
         sweeper = store.sweeper()
         old, young = secrets.token_bytes(64), secrets.token_bytes(64)
         await store.deliver("ann", record=old)
-        await admin.change_app(APP_ID, "tier", "enterprise", store.clock.ms)
+        await admin.apps.change(APP_ID, "tier", "enterprise", store.clock.ms)
         await sweeper.sweep()  # of an inbox that is due, so it knows the app now
         store.clock.advance(FREE_S)
         await store.deliver("ann", record=young)
         await sweeper.sweep()
         assert store.holds(old)
-        await admin.change_app(APP_ID, "tier", "free", store.clock.ms)
+        await admin.apps.change(APP_ID, "tier", "free", store.clock.ms)
         assert await sweeper.sweep() == 1
     assert not store.holds(old)
     assert store.holds(young)
@@ -219,7 +219,7 @@ async def test_an_upgrade_keeps_what_is_held(store: Store) -> None:
     await store.fill("ann", 2)
     store.clock.advance(FREE_S - 1)
     async with store.admin() as admin:
-        await admin.change_app(APP_ID, "tier", "basic", store.clock.ms)
+        await admin.apps.change(APP_ID, "tier", "basic", store.clock.ms)
     store.use_tier("basic")
     store.clock.advance(2)
     assert await store.sweeper().sweep() == 0
@@ -235,13 +235,13 @@ async def test_a_deleted_app_leaves_nothing(store: Store) -> None:
     await store.attach("only-a-device")
     sweeper = store.sweeper()
     async with store.admin() as admin:
-        await admin.change_app(APP_ID, "tier", "free", store.clock.ms)
+        await admin.apps.change(APP_ID, "tier", "free", store.clock.ms)
     await sweeper.sweep()  # of inboxes that are due, so it knows the app now
     await store.inboxes.deliver(
         other, store.app.tier, b"i" * 16, ("ann",), b"another app's", store.clock.ms
     )
     async with store.admin() as admin:
-        await admin.delete_app(APP_ID)
+        await admin.apps.delete(APP_ID)
     await sweeper.sweep()
     assert not store.holds(record)
     left = names_of(store, APP_ID)
@@ -256,7 +256,7 @@ async def test_a_message_after_the_deletion_is_swept_too(store: Store) -> None:
     """G4: a gateway that had not heard of it yet leaves nothing that stays for ever."""
     await store.fill("ann", 1)
     async with store.admin() as admin:
-        await admin.delete_app(APP_ID)
+        await admin.apps.delete(APP_ID)
     await store.sweeper().sweep()
     await store.fill("ann", 1)
     assert store.due("ann") is not None

@@ -10,7 +10,7 @@ from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Ended, Loss
 from gateway.store.inbox import Talk
 from gateway.store.presence import PresenceStore
 from gateway.store.readers import Reader
-from gateway.store.user_facts import MAX_CONVERSATIONS, UserFacts
+from gateway.store.user_facts import MAX_CONVERSATIONS, UserFacts, read_user
 from protocol.frames import Cursor
 from protocol.ids import direct_conversation
 from tests.gateway.store.conftest import Store, acked, message_id, session
@@ -26,7 +26,9 @@ def of(name: str, gateway: str = GATEWAY) -> str:
 async def read(store: Store, user: str = "ann") -> UserFacts:
     """As the command reads it."""
     async with store.admin() as admin:
-        return await admin.user_facts(store.app.id, user)
+        return await read_user(
+            admin.link, admin.keys, await admin.apps.existing(store.app.id), user
+        )
 
 
 def everything(store: Store) -> dict[bytes, Any]:
@@ -91,7 +93,7 @@ async def test_unread_blocks_and_revocation(store: Store) -> None:
         for _ in range(count):
             await deliver(store, store.app, sender)
     async with store.admin() as admin:
-        await admin.revoke(store.app.id, "ann", 5000)
+        await admin.access.revoke(store.app.id, "ann", 5000)
     facts = await read(store)
     assert (facts.blocks, facts.blocked_by) == (("eve",), ("bob",))
     assert (facts.unread, facts.more) == ({"bob": 2, "zoe": 1}, False)
@@ -130,7 +132,7 @@ async def test_the_last_ends_and_the_last_loss_are_kept(store: Store) -> None:
     closes = store.keys.user(store.app.id, "ann").closes
     assert store.raw.pttl(closes) > 0
     async with store.admin() as admin:
-        await admin.delete_app(store.app.id)
+        await admin.apps.delete(store.app.id)
     await store.sweeper().sweep()
     assert store.raw.exists(closes) == 0
 

@@ -11,9 +11,9 @@ import redis
 
 from gateway.apps.app import create_app
 from gateway.dev.embedded import EmbeddedValkey
-from gateway.redis.errors import RedisRefused
+from gateway.redis import node_link as module
+from gateway.redis.errors import RedisRefused, Unavailable
 from gateway.security.keyring import Keyring
-from gateway.store import admin_connection as module
 from gateway.store.admin import Admin
 from tests.acl import rules_of
 from tests.gateway.conftest import Servers
@@ -21,13 +21,13 @@ from tests.gateway.redis.conftest import replicated
 
 APP = create_app("shop", "sg", "free", "global", 1)
 CHANGES: dict[str, Callable[[Admin], Awaitable[object]]] = {
-    "create": lambda admin: admin.create_app(APP, 1),
-    "rotate": lambda admin: admin.rotate_certificate(APP.id, 2),
-    "tier": lambda admin: admin.change_app(APP.id, "tier", "pro", 2),
-    "revoke": lambda admin: admin.revoke(APP.id, "ann"),
-    "revoke app": lambda admin: admin.revoke_app(APP.id),
-    "revoke region": lambda admin: admin.revoke_region(),
-    "delete": lambda admin: admin.delete_app(APP.id),
+    "create": lambda admin: admin.apps.create(APP, 1),
+    "rotate": lambda admin: admin.apps.rotate_certificate(APP.id, 2),
+    "tier": lambda admin: admin.apps.change(APP.id, "tier", "pro", 2),
+    "revoke": lambda admin: admin.access.revoke(APP.id, "ann"),
+    "revoke app": lambda admin: admin.access.revoke_app(APP.id),
+    "revoke region": lambda admin: admin.access.revoke_region(),
+    "delete": lambda admin: admin.apps.delete(APP.id),
 }
 
 
@@ -39,7 +39,7 @@ async def pair(
     monkeypatch.setattr(module, "BARRIER_TIMEOUT_MS", 100)
     primary, replica = await replicated(servers)
     async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
-        await admin.create_app(APP, 1)
+        await admin.apps.create(APP, 1)
     yield primary, replica
 
 
@@ -54,10 +54,10 @@ async def test_a_change_that_no_replica_has_is_said(
     try:
         async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
             await CHANGES[name](admin)
-            assert admin.short == 0
+            assert admin.writes.short == 0
         async with Admin.open(primary.url, "sg", keyring) as admin:
-            await admin.list_apps()
-            assert admin.short is None
+            await admin.apps.all()
+            assert admin.writes.short is None
     finally:
         os.kill(replica.pid, signal.SIGCONT)
 
@@ -71,7 +71,7 @@ async def test_a_change_that_is_told_as_done_is_on_the_replica(
         async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
             for name in ("rotate", "revoke", "delete"):
                 await CHANGES[name](admin)
-                assert admin.short is None
+                assert admin.writes.short is None
                 assert copy.exists(f"hp:sg:app:{APP.id}") == (name != "delete")
                 assert copy.dbsize() == raw.dbsize()
 
@@ -87,9 +87,29 @@ async def test_a_user_that_may_not_wait_changes_nothing(
         raw.execute_command("ACL", "SETUSER", "op", "on", ">pw", *rules, "-wait")
     url = primary.url.replace("unix://", "unix://op:pw@")
     async with Admin.open(primary.url, "sg", keyring) as admin:
-        before = await admin.get_app(APP.id)
-    with pytest.raises(RedisRefused, match="wait"):
+        before = await admin.apps.get(APP.id)
+    with pytest.raises(RedisRefused, match="may not run WAIT"):
         async with Admin.open(url, "sg", keyring, replicas=1) as admin:
-            await admin.rotate_certificate(APP.id, 2)
+            await admin.apps.rotate_certificate(APP.id, 2)
     async with Admin.open(primary.url, "sg", keyring) as admin:
-        assert await admin.get_app(APP.id) == before
+        assert await admin.apps.get(APP.id) == before
+
+
+async def test_a_change_that_redis_refused_is_not_told_as_done(
+    pair: tuple[EmbeddedValkey, EmbeddedValkey], keyring: Keyring
+) -> None:
+    """G1: with a replica away and a full Redis, it is the refusal that counts, not the replica."""
+    primary, replica = pair
+    other = create_app("other", "sg", "free", "global", 1)
+    os.kill(replica.pid, signal.SIGSTOP)
+    try:
+        with redis.Redis.from_url(primary.url) as raw:
+            raw.config_set("maxmemory", 1)
+            async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
+                with pytest.raises(Unavailable, match="maxmemory"):
+                    await admin.apps.create(other, 1)
+                assert admin.writes.short is None
+            raw.config_set("maxmemory", 0)
+            assert not raw.sismember("hp:sg:apps", other.id)
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)

@@ -6,16 +6,33 @@ from typing import Final
 
 from gateway.apps.app import with_revoked
 from gateway.apps.settings import MAX_TOKEN_S
+from gateway.redis.link import Link
 from gateway.security.tokens import covering_ms
 from gateway.store import events
-from gateway.store.app_admin import AppAdmin
+from gateway.store.audit import AuditStore
+from gateway.store.durable import DurableWrites
+from gateway.store.keys import Keys
+from gateway.store.region_clock import time_of
+from gateway.store.registry import AppStore
 from gateway.store.scripts import script
 
 REVOKE: Final = script("revoke")
 
 
-class AccessAdmin(AppAdmin):
-    """The part of `Admin` that is about users' tokens and sessions."""
+class AccessStore:
+    """Users' tokens and sessions, of the apps that `apps` keeps.
+
+    Each method holds the Redis against the key file first, as those of `AppStore` do.
+    """
+
+    def __init__(
+        self, link: Link, keys: Keys, apps: AppStore, audit: AuditStore, writes: DurableWrites
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._apps = apps
+        self._audit = audit
+        self._writes = writes
 
     async def revoke(self, app_id: str, user: str, before_ms: int | None = None) -> int:
         """Void the user's tokens issued before `before_ms`, and end the sessions they opened.
@@ -25,26 +42,22 @@ class AccessAdmin(AppAdmin):
         Raises:
             AppNotFound.
         """
-        await self._existing(app_id)
+        await self._apps.existing(app_id)
         keys = self._keys.user(app_id, user)
         # No token lives longer, so after that there is nothing left to refuse. Not the app's own
         # max_token_s: once that is raised, a token is good that was too long when it was issued.
         # Counted from now: `before_ms` may lie ahead.
-        now_ms = await self.now_ms()
+        now_ms = await time_of(self._link, self._keys)
         before_ms = covering_ms(now_ms) if before_ms is None else before_ms
         ahead = max(0, before_ms - now_ms)
-        await self._write(
-            keys.revoked,
-            "EVAL",
-            REVOKE.text,
-            2,
-            keys.revoked,
-            keys.channel,
+        await self._writes.run(
+            REVOKE,
+            (keys.revoked, keys.channel),
             before_ms,
             ahead + (MAX_TOKEN_S + 60) * 1000,
             events.revoked(before_ms),
         )
-        await self._note("token revoke", app_id, f"{user} before {before_ms}")
+        await self._audit.note("token revoke", app_id, f"{user} before {before_ms}")
         return before_ms
 
     async def revoke_app(self, app_id: str, before_ms: int | None = None) -> int:
@@ -53,16 +66,18 @@ class AccessAdmin(AppAdmin):
         Raises:
             AppNotFound.
         """
-        now_ms = await self.now_ms()
+        now_ms = await time_of(self._link, self._keys)
         before_ms = covering_ms(now_ms) if before_ms is None else before_ms
-        await self._change(app_id, lambda app: with_revoked(app, before_ms), now_ms)
-        await self._note("token revoke", app_id, f"all before {before_ms}")
+        await self._apps.replace(app_id, lambda app: with_revoked(app, before_ms), now_ms)
+        await self._audit.note("token revoke", app_id, f"all before {before_ms}")
         return before_ms
 
     async def revoke_region(self, before_ms: int | None = None) -> int:
         """As `revoke_app`, of every app."""
-        before_ms = covering_ms(await self.now_ms()) if before_ms is None else before_ms
-        for app in await self.list_apps():
+        before_ms = (
+            covering_ms(await time_of(self._link, self._keys)) if before_ms is None else before_ms
+        )
+        for app in await self._apps.all():
             await self.revoke_app(app.id, before_ms)
         return before_ms
 
@@ -72,6 +87,6 @@ class AccessAdmin(AppAdmin):
         Raises:
             AppNotFound.
         """
-        await self._existing(app_id)
-        await self._publish(self._keys.user(app_id, user).channel, events.kicked(device or ""))
-        await self._note("kick", app_id, f"{user} {device or ''}".rstrip())
+        await self._apps.existing(app_id)
+        await self._link.publish(self._keys.user(app_id, user).channel, events.kicked(device or ""))
+        await self._audit.note("kick", app_id, f"{user} {device or ''}".rstrip())

@@ -1,0 +1,170 @@
+"""The registry of a region's apps: made, changed, deleted, and told to gateways."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from gateway.apps.app import App, change, with_new_certificate
+from gateway.apps.settings import Value
+from gateway.redis.link import Link
+from gateway.redis.slots import BUCKETS
+from gateway.security.sealing import Sealer
+from gateway.store.audit import AuditStore
+from gateway.store.directory import open_app, seal_app
+from gateway.store.durable import DurableWrites
+from gateway.store.errors import AppNotFound
+from gateway.store.keys import Keys
+from gateway.store.region import RegionStore
+from gateway.store.region_clock import time_of
+from gateway.store.scripts import script
+
+_PUT: Final = script("put")
+_DELETED: Final = script("deleted")
+_DUE_NOW: Final = script("due_now")
+_BATCH: Final = 1000
+
+
+class AppStore:
+    """The apps of a region, as the command line keeps them. Times are milliseconds since 1970.
+
+    Each method holds the Redis against the key file first, and raises `StampError` where it is not
+    this region's.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        keys: Keys,
+        sealer: Sealer,
+        region: RegionStore,
+        audit: AuditStore,
+        writes: DurableWrites,
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._sealer = sealer
+        self._region = region
+        self._audit = audit
+        self._writes = writes
+
+    async def create(self, app: App, now_ms: int) -> None:
+        """Register `app` in this region. With the first one the region begins, if it has not yet.
+
+        `now_ms` is milliseconds since 1970.
+
+        Raises:
+            RegionMissing: it has begun, and not in this Redis.
+        """
+        await self._region.check(may_begin=True)
+        # First, because a full Redis refuses it, and a name without a record is no app.
+        await self._writes.call("SADD", self._keys.apps, app.id)
+        await self._put(app, now_ms)
+        await self._audit.note("app create", app.id)
+
+    async def get(self, app_id: str) -> App | None:
+        """The app, or None."""
+        await self._region.check()
+        record = await self._link.call("GET", self._keys.app(app_id))
+        return None if record is None else open_app(self._sealer, app_id, record)
+
+    async def all(self) -> list[App]:
+        """All apps of the region, the oldest first."""
+        await self._region.check()
+        ids = await self._link.call("SMEMBERS", self._keys.apps)
+        found = [await self.get(app_id.decode()) for app_id in ids]
+        return sorted((app for app in found if app), key=lambda app: app.created_ms)
+
+    async def change(self, app_id: str, name: str, value: Value, now_ms: int) -> App:
+        """Set one of an app's settings; `now_ms` is milliseconds since 1970.
+
+        Gateways take it up at once. A tier's time counts at once for reading, and within a minute
+        for the bytes.
+
+        Raises:
+            AppNotFound.
+            SettingError: as `gateway.apps.app.change`.
+        """
+        app = await self.replace(app_id, lambda app: change(app, name, value), now_ms)
+        await self._audit.note("app set", app_id, f"{name} {value}")
+        if name == "tier":
+            await self._make_due(app_id)
+        return app
+
+    async def rotate_certificate(self, app_id: str, now_ms: int) -> App:
+        """Give an app a new primary certificate; the old one stays valid as the secondary.
+
+        Raises:
+            AppNotFound.
+        """
+        app = await self.replace(app_id, with_new_certificate, now_ms)
+        await self._audit.note("app rotate-certificate", app_id)
+        return app
+
+    async def delete(self, app_id: str) -> None:
+        """Forget an app. With its record goes its salt, without which nothing it stored opens.
+
+        The sweeper removes the bytes. Copies of both stay in the append-only file until it is
+        rewritten, and in backups: who has one of those and the key file can read it.
+
+        Raises:
+            AppNotFound.
+        """
+        await self.existing(app_id)
+        # First, so that no gateway takes a record that is missing for one that was lost.
+        deleted, record, apps = self._keys.deleted_apps, self._keys.app(app_id), self._keys.apps
+        now_ms = await time_of(self._link, self._keys)
+        await self._writes.run(_DELETED, (deleted,), app_id, now_ms)
+        await self._writes.call("DEL", record)
+        await self._writes.call("SREM", apps, app_id)
+        await self._tell(app_id)
+        await self._audit.note("app delete", app_id)
+        await self._make_due(app_id)
+        await self._make_due(app_id, self._keys.ttl)
+
+    async def existing(self, app_id: str) -> App:
+        """The app.
+
+        Raises:
+            AppNotFound.
+        """
+        app = await self.get(app_id)
+        if app is None:
+            raise AppNotFound(app_id)
+        return app
+
+    async def replace(self, app_id: str, made_of: Callable[[App], App], now_ms: int) -> App:
+        """Keep what `made_of` makes of an app, and tell gateways; who calls this notes it.
+
+        Raises:
+            AppNotFound.
+        """
+        app = made_of(await self.existing(app_id))
+        await self._put(app, now_ms)
+        await self._tell(app_id)
+        return app
+
+    async def _put(self, app: App, now_ms: int) -> None:
+        await self._region.check()
+        key, record = self._keys.app(app.id), seal_app(self._sealer, app, now_ms)
+        await self._writes.run(_PUT, (key,), record)
+
+    async def _tell(self, app_id: str) -> None:
+        await self._link.publish(self._keys.apps_channel, app_id.encode())
+
+    async def _make_due(self, app_id: str, of: Callable[[int], str] | None = None) -> None:
+        """Have the sweeper look at every inbox and log of the app in its next round."""
+        listing = of or self._keys.due
+        await asyncio.gather(*(self._due_now(app_id, listing(n)) for n in range(BUCKETS)))
+
+    async def _due_now(self, app_id: str, due: str) -> None:
+        place = b"0"
+        while True:
+            place, found = await self._link.call(
+                "ZSCAN", due, place, "MATCH", f"{app_id}:*", "COUNT", _BATCH
+            )
+            if found:
+                await self._link.run(_DUE_NOW, (due,), *found[::2])
+            if place == b"0":
+                return
