@@ -62,11 +62,12 @@ class Admission:
         trusted: the networks whose connections tell a client's address and are not counted.
         header: the header in which they do, lower-case, or None.
         refused: how many connections were refused, by reason.
+        open: how many connections each source has open.
     """
 
     def __init__(self, settings: Settings, steady: Callable[[], float]) -> None:
         self._steady = steady
-        self._open: Counter[str] = Counter()
+        self.open: Counter[str] = Counter()
         self._logged: dict[str, float] = {}
         self.refused: Counter[str] = Counter()
         self._recent: RecentBuckets[str] = RecentBuckets(1, 1, MAX_SOURCES)
@@ -89,6 +90,11 @@ class Admission:
         else:
             self._pace.change(rate, ceil(rate * PACE_S))
 
+    @property
+    def remembered(self) -> int:
+        """How many sources' rates are kept in memory."""
+        return len(self._recent)
+
     def pace(self) -> float:
         """Seconds until the next connection may be accepted; 0.0, and one is taken for it."""
         if self._pace is None:
@@ -106,7 +112,7 @@ class Admission:
             TooMany: it is not let in, and not counted.
         """
         where = source(ip)
-        if self._most and self._open[where] >= self._most:
+        if self._most and self.open[where] >= self._most:
             self._drop(where)
             self.refuse(TOO_MANY, ip)
             raise TooMany(float(IP_BURST_S))
@@ -114,17 +120,17 @@ class Admission:
             self._drop(where)
             self.refuse(TOO_FAST, ip)
             raise TooMany(wait)
-        self._open[where] += 1
+        self.open[where] += 1
         return where
 
     def leave(self, where: str) -> None:
         """A connection that was counted has ended."""
-        self._open[where] -= 1
+        self.open[where] -= 1
         self._drop(where)
 
     def _drop(self, where: str) -> None:
-        if not self._open[where]:
-            del self._open[where]
+        if not self.open[where]:
+            del self.open[where]
 
     def refuse(self, reason: str, ip: Ip | None) -> None:
         """Count a refusal, and tell the operator now and then."""

@@ -23,6 +23,8 @@ class Listener:
     """Accepts WebSocket connections on any number of addresses, until `stop`.
 
     Attributes:
+        admission: who is let in, and how many each address has open.
+        outboxes: the connections whose clients do not keep up.
         refused: how many connections were refused here, by reason (`gateway.net.admission`).
     """
 
@@ -36,14 +38,14 @@ class Listener:
         self._acceptors: list[Acceptor] = []
         self._connections: set[WebSocketConnection] = set()
         self._outbound = Outbound()
-        self._admission = Admission(settings, services.clock.steady)
-        self._outboxes = Outboxes(settings.max_outbox_bytes, services.wheel, services.clock.steady)
-        self.refused: Counter[str] = self._admission.refused
+        self.admission = Admission(settings, services.clock.steady)
+        self.outboxes = Outboxes(settings.max_outbox_bytes, services.wheel, services.clock.steady)
+        self.refused: Counter[str] = self.admission.refused
 
     def adopt(self, settings: Settings) -> None:
         """Hold to the limits of `settings` from now on. Connections that are open stay."""
-        self._admission.adopt(settings)
-        self._outboxes.limit = settings.max_outbox_bytes
+        self.admission.adopt(settings)
+        self.outboxes.limit = settings.max_outbox_bytes
 
     def listen(
         self, address: Address, tls: ssl.SSLContext | None, *, proxied: bool = False
@@ -60,7 +62,7 @@ class Listener:
         host, port = found[0].getsockname()[:2]
         for sock in found:
             acceptor = Acceptor(
-                sock, self._make, self._admission, self._services.clock.steady, tls, proxied
+                sock, self._make, self.admission, self._services.clock.steady, tls, proxied
             )
             self._acceptors.append(acceptor)
             acceptor.start()
@@ -76,7 +78,7 @@ class Listener:
 
     def _make(self, visit: Visit) -> WebSocketConnection:
         return WebSocketConnection(
-            self._services, self._origins, self._connections, self._outbound, self._outboxes, visit
+            self._services, self._origins, self._connections, self._outbound, self.outboxes, visit
         )
 
     def sessions(self) -> Iterator[Session]:
@@ -84,6 +86,16 @@ class Listener:
         for connection in tuple(self._connections):
             if connection.session is not None:
                 yield connection.session
+
+    @property
+    def connections(self) -> tuple[WebSocketConnection, ...]:
+        """The connections that are open."""
+        return tuple(self._connections)
+
+    @property
+    def opening(self) -> int:
+        """How many were accepted and are not open yet: TLS, or a proxy's header, is to come."""
+        return sum(acceptor.opening for acceptor in self._acceptors)
 
     @property
     def open(self) -> int:

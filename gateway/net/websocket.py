@@ -353,6 +353,11 @@ class WebSocketConnection(asyncio.Protocol):
         """Bytes that were sent and that the client has not made room for yet."""
         return self._out_size + self._transport.get_write_buffer_size()
 
+    @property
+    def reading(self) -> bool:
+        """False while nothing is taken from the client: see `throttle`."""
+        return self._transport.is_reading()
+
     def flush(self) -> None:
         """Write what this turn of the loop has collected."""
         if self._out:

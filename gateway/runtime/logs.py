@@ -40,7 +40,8 @@ _NUMBERS = {
     "error": logging.ERROR,
     "critical": logging.CRITICAL,
 }
-_threshold = _Threshold()
+threshold = _Threshold()
+"""Its `number` is the level below which nothing is written."""
 
 
 class _Libraries(logging.Handler):
@@ -62,7 +63,7 @@ class _Libraries(logging.Handler):
 
 def set_level(level: str) -> None:
     """From now on, write what is `level` (debug, info, warning, error) or above."""
-    _threshold.number = _NUMBERS[level]
+    threshold.number = _NUMBERS[level]
 
 
 _places: dict[str, str] = {}
@@ -106,7 +107,7 @@ def configure(level: str, format_: Literal["json", "console"], worker: str | Non
     )
     structlog.configure(
         processors=[
-            _threshold,
+            threshold,
             structlog.processors.add_log_level,
             name,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -118,7 +118,7 @@ class Reloading:
         self._source = source
         self._certificate = certificate
         self._keyring = keyring
-        self._parts = {"log": lambda new: logs.set_level(new.log_level), **parts}
+        self.parts = {"log": lambda new: logs.set_level(new.log_level), **parts}
         self._clock = clock
         self._asked = asyncio.Event()
         self._seen: tuple[object, ...] | None = None
@@ -220,8 +220,7 @@ class Reloading:
     def _prepare(self, settings: Settings, named: set[str]) -> dict[str, Callable[[], None]]:
         """What is to be done, by part. Everything that can go wrong does so here."""
         steps: dict[str, Callable[[], None] | None] = {
-            part: partial(self._parts[part], settings)
-            for part in named - {"certificate", "keyring"}
+            part: partial(self.parts[part], settings) for part in named - {"certificate", "keyring"}
         }
         steps["keyring"] = self._keyring.prepare(settings.key_file)
         if self._certificate is not None and settings.tls_cert and settings.tls_key:

@@ -36,7 +36,7 @@ def run_folder() -> Iterator[Path]:
     """
     sweep()
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f"{_prefix(os.getuid())}{os.getpid()}-", dir=_base()))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_prefix(os.getuid())}{os.getpid()}-", dir=base()))
         lock = _lock(folder)
         if lock is not None and folder.exists():
             break
@@ -89,7 +89,7 @@ def _lock(folder: Path) -> int | None:
     return lock
 
 
-def _base() -> Path:
+def base() -> Path:
     """Where there is room: a memory-mapped file that finds none kills its process (SIGBUS)."""
     if os.access(_MEMORY, os.W_OK) and _free(_MEMORY) >= ROOM:
         return _MEMORY

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from websockets.frames import Frame, Opcode
 
@@ -50,6 +51,11 @@ class RawSocket:
         self.reader = reader
         self.writer = writer
 
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What reads and writes; while its reading is paused, this client does not read."""
+        return cast("asyncio.Transport", self.writer.transport)
+
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
@@ -83,6 +89,19 @@ class RawSocket:
             writer.transport.abort()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    def other_end(self) -> socket.socket:
+        """The server's end of a connection to a gateway in this process, as the kernel has it; to
+        be closed by the caller, which leaves the connection as it is."""
+        name = self.writer.get_extra_info("sockname")
+        for descriptor in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):  # gone meanwhile, or not connected
+                if not os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+                    continue
+                with socket.socket(fileno=os.dup(int(descriptor))) as found:
+                    if found.getpeername() == name:
+                        return found.dup()
+        raise AssertionError("no descriptor of this process is the other end")
 
     async def response(self) -> tuple[int, str]:
         """The status and the whole head of the HTTP response."""

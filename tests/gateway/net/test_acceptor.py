@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import resource
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.apps.app import App, create_app
+from gateway.net import acceptor as module
 from gateway.net.acceptor import ACCEPTS_A_TURN, RESERVE
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
@@ -46,26 +48,16 @@ def waiting(running: RunningWorker, count: int) -> Iterator[list[socket.socket]]
         ]
 
 
-async def test_a_turn_of_the_loop_accepts_a_few(
-    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_turn_of_the_loop_accepts_a_few(running: RunningWorker) -> None:
     """G9: a storm waits in the kernel's queue, and who is here has a turn in between."""
-    listener = running.worker._listener
-    taken: list[int] = []
-    (acceptor,) = listener._acceptors
-    ready = acceptor._take
-
-    def count(*connection: Any) -> None:
-        taken[-1] += 1
-        ready(*connection)
-
-    monkeypatch.setattr(acceptor, "_take", count)
+    listener = running.inside.listener
+    accepted = [0]
     with waiting(running, 5 * ACCEPTS_A_TURN):
         while listener.open < 5 * ACCEPTS_A_TURN:
-            taken.append(0)
             await asyncio.sleep(0)
+            accepted.append(listener.open)
+    taken = [after - before for before, after in itertools.pairwise(accepted)]
     assert 0 < max(taken) <= ACCEPTS_A_TURN
-    assert sum(taken) == 5 * ACCEPTS_A_TURN
 
 
 @pytest.fixture
@@ -81,29 +73,29 @@ async def test_connections_wait_in_line_for_their_turn(paced: RunningWorker) -> 
     async with paced.client("alice") as alice:
         with waiting(paced, 20):
             paced.pass_time(0.05)  # five
-            await until(lambda: paced.worker._listener.open == 1 + 5)
+            await until(lambda: paced.inside.open == 1 + 5)
             for _ in range(3):
                 assert isinstance(await alice.say("alice", "x"), frames.Ok)
-            assert paced.worker._listener.open == 1 + 5
+            assert paced.inside.open == 1 + 5
             for step in range(1, 4):
                 paced.pass_time(0.05)
-                await until(lambda: paced.worker._listener.open == 1 + 5 + 5 * step)  # noqa: B023
-        assert not paced.worker._listener.refused
+                await until(lambda: paced.inside.open == 1 + 5 + 5 * step)  # noqa: B023
+        assert not paced.inside.listener.refused
 
 
 async def test_a_paused_listener_can_be_stopped(paced: RunningWorker) -> None:
     """G10: nothing is accepted any more, and those in line are told so by the kernel."""
-    (acceptor,) = paced.worker._listener._acceptors
+    listener = paced.inside.listener
     with waiting(paced, 20) as sockets:
-        await until(lambda: paced.worker._listener.open == 5 and not acceptor._opening)
-        paced.worker._listener.stop()
+        await until(lambda: listener.open == 5 and not listener.opening)
+        listener.stop()
         paced.pass_time(1)
         loop = asyncio.get_running_loop()
         for sock in sockets[5:]:
             sock.setblocking(False)
             with pytest.raises(ConnectionResetError):
                 await asyncio.wait_for(loop.sock_recv(sock, 1), 5)
-        assert paced.worker._listener.open == 5
+        assert paced.inside.open == 5
 
 
 # -- descriptors -----------------------------------------------------------------------------------
@@ -239,13 +231,27 @@ def _cut_redis(redis_url: str) -> None:
 
 
 async def test_a_listener_that_was_out_of_descriptors_can_be_stopped(
-    running: RunningWorker,
+    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G10: a drain at the worst moment."""
-    (acceptor,) = running.worker._listener._acceptors
-    acceptor._pause(0.0, acceptor._look)
-    running.worker._listener.stop()
-    await asyncio.sleep(0.01)
+    """G10: a drain at the worst moment, while it looks for descriptors all the time."""
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    looks, dup = [0], os.dup
+
+    def looking(descriptor: int) -> int:
+        looks[0] += 1
+        return dup(descriptor)
+
+    with capture_logs() as logs, waiting(running, 1):
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (8, 8))
+        monkeypatch.setattr(os, "dup", looking)
+        await until(lambda: looks[0] > 5)
+        running.inside.listener.stop()
+        looks[0] = 0
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        assert looks == [0]
+        monkeypatch.undo()
+    assert [log["event"] for log in logs if log["event"].startswith("accept")] == ["accept_paused"]
     async with asyncio.timeout(5):
         with pytest.raises(ConnectionRefusedError):
             async with RawSocket.open(running.listening.plain):

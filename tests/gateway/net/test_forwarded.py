@@ -142,7 +142,7 @@ async def test_a_client_is_counted_by_what_the_proxy_tells(
                 assert status == 429
                 assert "Retry-After: 10\r\n" in head
                 assert (await asked("192.0.2.2"))[0] == 101
-            assert running.worker._listener.refused == {"ip_connections": 1}
+            assert running.inside.listener.refused == {"ip_connections": 1}
         assert "192.0.2" not in str([log for log in logs if log["log_level"] != "debug"])
         async with RawSocket.open(where) as again:
             again.writer.write(upgrade("/v1", (name, value.format("192.0.2.1"))))
@@ -164,7 +164,7 @@ async def test_a_header_of_anybody_else_counts_for_nothing(
                 async with RawSocket.open(running.listening.plain) as raw:
                     raw.writer.write(upgrade("/v1", ("X-Forwarded-For", "198.51.100.1")))
                     assert (await raw.response())[0] == 101
-                    assert not running.worker._listener._admission._open
+                    assert not running.inside.listener.admission.open
 
 
 async def test_a_forwarded_that_cannot_be_read_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def connection_of(running: RunningWorker, user: str) -> WebSocketConnection:
     """The server's end of a user's connection."""
     return next(
         c
-        for c in running.worker._listener._connections
+        for c in running.inside.listener.connections
         if c.session is not None and c.session.user == user
     )
 
@@ -119,12 +120,12 @@ async def test_a_hundred_slow_clients_are_bounded_together_and_lose_nothing(
                 RawSocket.open(running.listening.plain, receive_buffer=4096)
             )
             await raw.open_session(running.token(f"u{number}"))
-            raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            raw.transport.pause_reading()
             slow.append(raw)
-        connections = [connection_of(running, f"u{number}") for number in range(people)]
-        for connection in connections:
             # So that the kernel's own buffers hold little, and what waits is ours.
-            connection._transport.get_extra_info("socket").setsockopt(1, 7, 4096)
+            with raw.other_end() as end:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connections = [connection_of(running, f"u{number}") for number in range(people)]
         sent = 0
         for _ in range(count):
             for number in range(people):
@@ -138,7 +139,7 @@ async def test_a_hundred_slow_clients_are_bounded_together_and_lose_nothing(
             running.pass_time(LOOK_S + RESOLUTION_S)
             running.pass_time(LOOK_S + RESOLUTION_S)
             await until(
-                lambda: sum(c.waiting for c in running.worker._listener._connections) <= 1024 * 1024
+                lambda: sum(c.waiting for c in running.inside.listener.connections) <= 1024 * 1024
             )
         closed = [log for log in logs if log.get("code") == codes.SLOW_CONSUMER.name]
         assert 0 < len(closed) < people

@@ -101,7 +101,7 @@ async def test_a_reset_is_no_fault(
                 if not at_once:
                     await asyncio.sleep(0)
                 reset(raw)
-        await until(lambda: running.worker._listener.open == 0)
+        await until(lambda: running.inside.open == 0)
     assert faults(logs) == []
     assert caplog.records == []
 
@@ -144,7 +144,7 @@ async def test_a_reset_in_a_proxy_header_is_no_fault(
             for _ in range(TIMES):
                 async with RawSocket.open(where, first=header()[:sent]) as raw:
                     reset(raw)
-            await until(lambda: running.worker._listener.open == 0)
+            await until(lambda: running.inside.open == 0)
         assert {e["event"] for e in faults(logs)} <= {"connections_refused"}
 
 
@@ -171,11 +171,11 @@ async def test_a_reset_of_a_live_session_is_no_fault(
                             await alice.say(f"user{number}", "x" * 30_000)
                 reset(raw)
                 if how == "closing":
-                    for session in running.worker._listener.sessions():
+                    for session in running.inside.listener.sessions():
                         session.close(codes.KICKED)
                 if how == "drained" and number == 4:
                     await running.worker.stop()
-            await until(lambda: running.worker._listener.open == 0)
+            await until(lambda: running.inside.open == 0)
     assert faults(logs) == []
     assert caplog.records == []
 
@@ -211,7 +211,7 @@ async def test_an_upgrade_ends_where_it_ends(running: RunningWorker, cut: int) -
     async with RawSocket.open(running.listening.plain) as raw:
         raw.writer.write(request[:-cut])
         await raw.writer.drain()
-        await until(lambda: running.worker._listener.open == 1)
+        await until(lambda: running.inside.open == 1)
         raw.writer.write(request[-cut:] + connect)
         assert (await raw.response())[0] == 101
         assert isinstance(await raw.server_frame(), frames.Connected)

@@ -27,7 +27,7 @@ async def test_an_unfinished_upgrade_is_dropped_after_5_s(
     ):
         slow.writer.write(upgrade()[:sent])
         in_time.writer.write(upgrade()[:sent])
-        await until(lambda: running.worker._listener.open == 2)
+        await until(lambda: running.inside.open == 2)
         running.pass_time(4.9)
         in_time.writer.write(upgrade()[sent:])
         assert (await in_time.response())[0] == 101
@@ -60,7 +60,7 @@ async def test_a_client_that_ignores_the_close_is_dropped(running: RunningWorker
             raw.writer.write(message(codec.encode(frames.Ping())))
             await asyncio.sleep(0)  # let it arrive
         await raw.ended()
-        await until(lambda: running.worker._listener.open == 0)
+        await until(lambda: running.inside.open == 0)
 
 
 async def test_a_stranger_that_ignores_the_close_is_dropped_a_second_later(
@@ -72,10 +72,10 @@ async def test_a_stranger_that_ignores_the_close_is_dropped_a_second_later(
         await raw.response()
         running.pass_time(5.3)
         assert await raw.closed() == codes.CONNECT_TIMEOUT.number
-        await until(lambda: running.worker._listener.open == 1)
+        await until(lambda: running.inside.open == 1)
         running.pass_time(1.3)
         await raw.ended()
-        await until(lambda: running.worker._listener.open == 0)
+        await until(lambda: running.inside.open == 0)
 
 
 async def test_a_stranger_that_was_refused_has_the_rest_of_the_time_to_read_why(
@@ -89,10 +89,10 @@ async def test_a_stranger_that_was_refused_has_the_rest_of_the_time_to_read_why(
         assert await raw.closed() == codes.UNAUTHORIZED.number
         running.pass_time(4.5)
         await asyncio.sleep(0)
-        assert running.worker._listener.open == 1
+        assert running.inside.open == 1
         running.pass_time(0.8)
         await raw.ended()
-        await until(lambda: running.worker._listener.open == 0)
+        await until(lambda: running.inside.open == 0)
 
 
 async def test_a_client_that_does_not_read_is_closed_and_loses_nothing(
@@ -105,10 +105,10 @@ async def test_a_client_that_does_not_read_is_closed_and_loses_nothing(
         running.client("alice") as alice,
     ):
         await slow.open_session(running.token("bob"))
-        slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        slow.transport.pause_reading()
         connection = next(
             c
-            for c in running.worker._listener._connections
+            for c in running.inside.listener.connections
             if c.session is not None and c.session.user == "bob"
         )
         for number in range(count):
@@ -116,15 +116,14 @@ async def test_a_client_that_does_not_read_is_closed_and_loses_nothing(
             assert isinstance(answer, frames.Ok)
             await alice.send(frames.Ack(number + 1))
         await until(lambda: connection.congested)
-        held = connection._transport.get_write_buffer_size() + connection._out_size
-        assert held < 64 * 1024 + 2 * size
+        assert connection.waiting < 64 * 1024 + 2 * size
         running.pass_time(49)
         assert connection.session is not None
-        assert "bob" in {session.user for session in running.worker._hub.sessions()}
+        assert "bob" in {session.user for session in running.inside.hub.sessions()}
         running.pass_time(1.25)
-        assert {session.user for session in running.worker._hub.sessions()} == {"alice"}
+        assert {session.user for session in running.inside.hub.sessions()} == {"alice"}
         assert isinstance(await alice.say("carol", "x"), frames.Ok)
-        slow.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        slow.transport.resume_reading()
         assert await slow.closed() == codes.SLOW_CONSUMER.number
     async with running.client("bob") as bob:
         assert bob.connected.lost is None
@@ -140,22 +139,21 @@ async def test_a_client_that_sends_and_does_not_read_is_not_read(running: Runnin
         running.client("alice") as alice,
     ):
         await raw.open_session(running.token("bob"))
-        raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        raw.transport.pause_reading()
         connection = next(
             c
-            for c in running.worker._listener._connections
+            for c in running.inside.listener.connections
             if c.session is not None and c.session.user == "bob"
         )
-        transport: Any = connection._transport
-        while transport.is_reading():
+        while connection.reading:
             raw.writer.write(ping)
             await asyncio.sleep(0)
         for _ in range(20):
             raw.writer.write(ping)
             assert isinstance(await alice.say("alice", "x"), frames.Ok)
             # the pongs of one read from the socket; the kernel may have let it read once more
-            assert transport.get_write_buffer_size() < 1024 * 1024
-        raw.reader._transport.resume_reading()  # type: ignore[attr-defined]
+            assert connection.waiting < 1024 * 1024
+        raw.transport.resume_reading()
         raw.writer.write(message(codec.encode(frames.Send(9, "c", "bob", "text", b"x"))))
         answer: frames.ServerFrame | None = None
         while not isinstance(answer, frames.Ok):
@@ -171,14 +169,13 @@ async def test_sends_that_redis_does_not_answer_are_not_piled_up(
         await raw.open_session(running.token("alice"))
         connection = next(
             c
-            for c in running.worker._listener._connections
+            for c in running.inside.listener.connections
             if c.session is not None and c.session.user == "alice"
         )
-        transport: Any = connection._transport
         store.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
         sent = 0
         try:
-            while transport.is_reading():
+            while connection.reading:
                 sent += 1
                 # To many: the clock stands, and a conversation runs a second ahead at most.
                 send = frames.Send(sent, f"c{sent}", f"carol{sent // 500}", "text", b"x")
@@ -208,8 +205,8 @@ async def test_a_client_that_leaves_with_sends_in_flight_leaves_no_trace(
             raw.writer.write(upgrade())
             await raw.response()
             raw.writer.write(message(codec.encode(frames.Connect(1, "d1", running.token("a")))))
-            await until(lambda: list(running.worker._hub.sessions()))
-        await until(lambda: running.worker._listener.open == 0)
+            await until(lambda: list(running.inside.hub.sessions()))
+        await until(lambda: running.inside.open == 0)
     finally:
         store.execute_command("CLIENT", "UNPAUSE")
     async with running.client("alice") as alice, running.client("alice", "d2") as other:
@@ -217,12 +214,16 @@ async def test_a_client_that_leaves_with_sends_in_flight_leaves_no_trace(
         try:
             for number in range(300):
                 await other.send(frames.Send(number + 1, f"c{number}", "alice", "text", b"x"))
-            session = next(s for s in running.worker._listener.sessions() if s._who.device == "d2")
-            await until(lambda: session._requests is not None and session._requests.too_many)
+            connection = next(
+                c
+                for c in running.inside.listener.connections
+                if c.session is not None and c.session.reader.device == "d2"
+            )
+            await until(lambda: not connection.reading)
             other.websocket.transport.abort()
         finally:
             store.execute_command("CLIENT", "UNPAUSE")
-        await until(lambda: running.worker._listener.open == 1)
+        await until(lambda: running.inside.open == 1)
         for number in range(1, 257):
             assert (await alice.expect(frames.Push)).seq == number
     assert caplog.records == []

@@ -113,7 +113,7 @@ async def test_a_tls_handshake_that_never_ends_is_dropped(
                 for sock in (silent, half):
                     with contextlib.suppress(ConnectionError):
                         assert await loop.sock_recv(sock, 1) == b""
-        assert running.worker._listener.open == 0
+        assert running.inside.open == 0
         async with running.client("alice") as client:
             assert isinstance(await client.say("alice", "x"), frames.Ok)
 
@@ -128,7 +128,7 @@ async def test_a_client_that_speaks_no_tls_leaves_nothing_behind(secure: Running
                 with contextlib.suppress(ConnectionError):
                     while await loop.sock_recv(sock, 4096):
                         pass
-    assert secure.worker._listener.open == 0
+    assert secure.inside.open == 0
     async with asyncio.timeout(4):  # less than the drain's CLOSE_S
         await secure.worker.stop()
 
@@ -154,9 +154,9 @@ async def test_the_time_of_the_tls_handshake_counts(secure: RunningWorker, certs
                 break
         tls.write(upgrade())
         await loop.sock_sendall(sock, outgoing.read())
-        await until(lambda: list(secure.worker._listener.sessions()))
+        await until(lambda: list(secure.inside.listener.sessions()))
         secure.pass_time(1.5)
-        assert [session._closed() for session in secure.worker._listener.sessions()] in ([], [True])
+        assert all(connection.closing for connection in secure.inside.listener.connections)
 
 
 @pytest.mark.parametrize("connected", [False, True])
@@ -183,10 +183,10 @@ async def test_a_client_that_does_not_read_over_tls_is_closed(
         secure.client("alice") as alice,
     ):
         await slow.open_session(secure.token("bob"))
-        slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        slow.transport.pause_reading()
         connection = next(
             c
-            for c in secure.worker._listener._connections
+            for c in secure.inside.listener.connections
             if c.session is not None and c.session.user == "bob"
         )
         number = 0
@@ -197,7 +197,7 @@ async def test_a_client_that_does_not_read_over_tls_is_closed(
             assert number < 256
         secure.pass_time(49)
         secure.pass_time(1.25)
-        slow.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        slow.transport.resume_reading()
         assert await slow.closed() == codes.SLOW_CONSUMER.number
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from structlog.testing import capture_logs
@@ -22,6 +22,7 @@ from tests.harness import (
     running_worker,
     until,
 )
+from tests.memory import counting_memory
 
 
 async def answer_to(running: RunningWorker, request: bytes) -> tuple[int, str]:
@@ -243,18 +244,25 @@ async def test_a_client_that_sends_far_too_much_is_told_so(
         assert await raw.closed() == 1009
 
 
+EMPTY: Final = 20_000
+
+
 async def test_fragments_may_be_many_and_empty(running: RunningWorker) -> None:
     """G9: an empty fragment holds no memory; the message is the sum of its fragments."""
     send = codec.encode(frames.Send(5, "c", "alice", "text", b"hello"))
     async with RawSocket.open(running.listening.plain) as raw:
         await raw.open_session(running.token("alice"))
         raw.writer.write(message(b"", fin=False))
-        raw.writer.write(message(b"", Opcode.CONT, fin=False) * 5000)
+        with counting_memory() as kept:
+            raw.writer.write(message(b"", Opcode.CONT, fin=False) * EMPTY)
+            raw.writer.write(message(b"behind", Opcode.PING))
+            assert await raw.frame() == (Opcode.PONG, b"behind")
+            assert kept() < EMPTY * 4  # a list of nothings takes twice as much
         for byte in send:
             raw.writer.write(message(bytes([byte]), Opcode.CONT, fin=False))
             raw.writer.write(message(b"between", Opcode.PING))
-        connection = next(iter(running.worker._listener._connections))
-        await until(lambda: len(connection._fragments or b"") == len(send))
+        for _ in send:
+            assert await raw.frame() == (Opcode.PONG, b"between")
         raw.writer.write(message(b"", Opcode.CONT))
         while True:
             opcode, payload = await raw.frame()
@@ -284,7 +292,7 @@ async def test_what_is_no_websocket_ends_the_connection_only(
         raw.writer.write(NO_WEBSOCKET[name])
         assert await raw.closed() in (1002, 1009)
         assert isinstance(await bob.say("bob", "x"), frames.Ok)
-        await until(lambda: len(list(running.worker._hub.sessions())) == 1)
+        await until(lambda: len(list(running.inside.hub.sessions())) == 1)
     assert caplog.records == []
 
 
@@ -298,7 +306,7 @@ async def test_a_fault_of_ours_is_said_to_be_one(
 
     async with running.client("alice") as alice, running.client("bob") as bob:
         with monkeypatch.context() as patch:
-            patch.setattr(running.worker._services.chat.messages, "send", broken)
+            patch.setattr(running.inside.sending, "send", broken)
             with capture_logs() as logs:
                 await alice.send(frames.Send(5, "c", "bob", "text", b"a-secret"))
                 assert await alice.closed() == codes.INTERNAL_ERROR.number

@@ -52,9 +52,7 @@ class Metered:
     @property
     def text(self) -> str:
         """The exposition, as of now."""
-        reporter = self.running.worker._reporter
-        assert reporter is not None
-        reporter.export()
+        self.running.inside.reporter.export()
         registry = CollectorRegistry()
         MultiProcessCollector(registry, str(self._folder / "metrics"))  # type: ignore[no-untyped-call]
         return generate_latest(registry).decode()
@@ -121,7 +119,7 @@ async def test_a_conversation_is_counted(metered: Metered) -> None:
         assert now["session_catchup_reads_total"] == 0
         assert now["session_gaps_found_total"] == 0
         assert now["session_redeliveries_total"] == 0
-    await until(lambda: running.worker._listener.open == 0)
+    await until(lambda: running.inside.open == 0)
     assert metered.now["session_sessions{pro}"] == 0
     assert metered.now["net_connections"] == 0
 
@@ -159,7 +157,7 @@ async def test_what_becomes_no_session_is_counted_by_reason(metered: Metered) ->
         raw.writer.write(upgrade("/elsewhere"))
         assert (await raw.response())[0] == 404
     async with RawSocket.open(running.listening.plain) as raw:
-        await until(lambda: running.worker._listener.open == 1)
+        await until(lambda: running.inside.open == 1)
         running.pass_time(6)
         await raw.ended()
     now = metered.now
@@ -188,19 +186,16 @@ async def test_closes_and_token_refusals_are_counted_by_name(metered: Metered) -
     assert now["session_sessions{pro}"] == 0
 
 
-async def test_a_hole_in_the_numbers_is_a_gap_found_and_healed(
-    metered: Metered, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hole_in_the_numbers_is_a_gap_found_and_healed(metered: Metered) -> None:
     """G3: a publish is lost; the next message shows it, and one page fills it."""
     running = metered.running
     async with running.client(USER) as alice, running.client(OTHER) as bob:
         await alice.say(OTHER, "1")
         await push(bob, 1)
-        with monkeypatch.context() as patched:
-            patched.setattr(running.worker._hub, "heard", lambda channel, payload: None)
+        with running.inside.deaf():
             await alice.say(OTHER, "2")
             # What Redis says later of the publish would be heard otherwise.
-            await running.worker._subscriber.subscribe("hp:sg:{0}:another", Heard())
+            await running.inside.subscriber.subscribe("hp:sg:{0}:another", Heard())
         assert metered.now["session_gaps_found_total"] == 0
         await alice.say(OTHER, "3")
         await push(bob, 2)
@@ -218,7 +213,7 @@ async def test_a_hole_that_a_session_leaves_is_the_next_ones(
     """G3: Redis can't be read, so the holes stay; the sessions end. Nothing is missing for good:
     the next session is given all of it."""
     running = metered.running
-    inboxes, hub = running.worker._services.inboxes, running.worker._hub
+    inboxes = running.inside.inboxes
 
     async def away(*_: object) -> list[Entry]:
         raise Unavailable("not now")
@@ -226,16 +221,15 @@ async def test_a_hole_that_a_session_leaves_is_the_next_ones(
     with monkeypatch.context() as patched:
         async with running.client(USER) as alice, running.client(OTHER) as bob:
             patched.setattr(inboxes, "page", away)
-            with monkeypatch.context() as deaf:
-                deaf.setattr(hub, "heard", lambda channel, payload: None)
+            with running.inside.deaf():
                 await alice.say(OTHER, "1")
-                await running.worker._subscriber.subscribe("hp:sg:{0}:another", Heard())
+                await running.inside.subscriber.subscribe("hp:sg:{0}:another", Heard())
             await alice.say(OTHER, "2")
             await metered.moves(session_gaps_found_total=2)  # alice's own inbox, too
             await bob.send(frames.Ping())
             await bob.until(frames.Pong)
             assert metered.now["session_gaps_healed_total"] == 0
-        await until(lambda: not list(hub.sessions()))
+        await until(lambda: not running.inside.sessions())
     assert metered.now["session_gaps_healed_total"] == 2
     async with running.client(OTHER) as bob:
         assert (await bob.until(frames.Push)).seq == 1
@@ -253,8 +247,8 @@ async def test_what_was_not_acknowledged_is_a_redelivery(metered: Metered) -> No
             await alice.say(OTHER, "2")
             await push(bob, 2, ack=False)
             running.pass_time(1)
-        await until(lambda: running.worker._listener.open == 1)
-        await running.worker._link.call("PING")  # so the end of the session is saved
+        await until(lambda: running.inside.open == 1)
+        await running.inside.saved()  # so the end of the session is saved
         running.pass_time(1)
         await alice.say(OTHER, "3")
         async with running.client(OTHER) as bob:
@@ -270,11 +264,11 @@ async def test_a_client_that_does_not_read_is_a_slow_consumer(metered: Metered) 
         running.client(USER) as alice,
     ):
         await slow.open_session(running.token(OTHER))
-        slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        slow.transport.pause_reading()
         for number in range(250):
             assert isinstance(await alice.say(OTHER, "x" * 30_000), frames.Ok)
             await alice.send(frames.Ack(number + 1))
-            if running.worker._services.counts.slow_consumers:
+            if running.inside.counts.slow_consumers:
                 break
         assert metered.now["session_slow_consumers_total"] == 1
 
@@ -309,7 +303,7 @@ async def test_the_stores_gauges_go_by_the_clock_and_the_line(
     lag = "store_sweeper_lag_seconds"
     assert now[lag] == pytest.approx(before[lag] + 100)
     assert now["security_key_age_seconds"] == before["security_key_age_seconds"] + 100
-    link = metered.running.worker._link
+    link = metered.running.inside.link
     assert isinstance(link, NodeLink)
     waiting = link.call("BLPOP", "hp:sg:{0}:nothing", 5)
     asked = [link.call("PING") for _ in range(3)]
@@ -322,8 +316,8 @@ async def test_the_stores_gauges_go_by_the_clock_and_the_line(
 async def test_a_key_is_as_old_as_its_time_in_the_file(metered: Metered, clock: FakeClock) -> None:
     """A new one counts once it seals, and not before."""
     begun = metered.now["security_key_age_seconds"]
-    live = metered.running.worker._live
-    key_file = metered.running.worker._settings.key_file
+    live = metered.running.inside.keyring
+    key_file = metered.running.inside.settings.key_file
     Keyring.rotate(key_file, 60, clock.ms)
     take_up = live.prepare(key_file)
     assert take_up is not None
@@ -386,7 +380,7 @@ async def test_keys_that_differ_are_told_until_they_are_mended(
 
 async def test_the_certificates_end_is_told(metered: Metered) -> None:
     """In seconds since 1970."""
-    certificate = metered.running.worker._settings.tls_cert
+    certificate = metered.running.inside.settings.tls_cert
     assert certificate is not None
     ends = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
     assert metered.now["net_certificate_expiry_timestamp_seconds"] == ends.timestamp()
@@ -395,26 +389,24 @@ async def test_the_certificates_end_is_told(metered: Metered) -> None:
 async def test_pubsub_that_comes_back_is_counted(metered: Metered) -> None:
     """Redis cuts pub/sub clients, as it does with those that read too slowly."""
     assert metered.now["store_pubsub_reconnects_total"] == 0
-    await metered.running.worker._link.call("CLIENT", "KILL", "TYPE", "pubsub")
+    await metered.running.inside.link.call("CLIENT", "KILL", "TYPE", "pubsub")
     await metered.moves(store_pubsub_reconnects_total=1)
 
 
-async def test_moved_slots_are_no_reconnect(
-    metered: Metered, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_moved_slots_are_no_reconnect(metered: Metered) -> None:
     """A cluster moves slots as its daily business: what was missed is read, and nothing is wrong
     with the connection."""
     running = metered.running
-    subscriber, hub = running.worker._subscriber, running.worker._hub
+    subscriber, inboxes = running.inside.subscriber, running.inside.inboxes
     async with running.client(USER) as alice, running.client(OTHER) as bob:
-        with monkeypatch.context() as patched:
-            patched.setattr(hub, "heard", lambda channel, payload: None)
+        with running.inside.deaf():
             await alice.say(OTHER, "1")
-            await subscriber.subscribe(
-                "hp:sg:{0}:another", Heard()
-            )  # what was published came before this
+            # What was published came before this.
+            await subscriber.subscribe("hp:sg:{0}:another", Heard())
         assert subscriber.on_missed is not None
-        subscriber.on_missed(list(hub._topics))
+        subscriber.on_missed(
+            [inboxes.channel(running.app.id, user).encode() for user in (USER, OTHER)]
+        )
         await push(bob, 1)
     assert metered.now["store_pubsub_reconnects_total"] == 0
 

@@ -27,13 +27,14 @@ from gateway.runtime.starting import Listening
 from gateway.runtime.worker import Worker
 from protocol import codes, frames
 from tests.harness import RawClient, make_settings, until
+from tests.inside import Inside
 
 
 @pytest.fixture(autouse=True)
 def _looks_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the test says when a worker looks at its files; the level is the process' own."""
     monkeypatch.setattr(reload, "LOOK_S", 3600)
-    monkeypatch.setattr(logs._threshold, "number", logs._threshold.number)
+    monkeypatch.setattr(logs.threshold, "number", logs.threshold.number)
 
 
 class Running:
@@ -41,6 +42,7 @@ class Running:
 
     def __init__(self, worker: Worker, listening: Listening, file: Path) -> None:
         self.worker = worker
+        self.inside = Inside(worker)
         self.url = f"ws://{listening.plain}/v1"
         self._file = file
         self._lines = dict(line.split(" = ") for line in file.read_text().splitlines())
@@ -101,7 +103,7 @@ def test_each_setting_is_live_or_waits_for_a_restart(settings: Settings) -> None
     """Whoever adds a setting says which; and what is live has something that takes it up."""
     assert LIVE.keys() | RESTART == set(Settings.model_fields)
     assert not LIVE.keys() & RESTART
-    parts = {"certificate", "keyring", *Worker(settings).reloading._parts}
+    parts = {"certificate", "keyring", *Worker(settings).reloading.parts}
     assert set(LIVE.values()) == parts
 
 
@@ -146,9 +148,9 @@ def token_of(app_id: str) -> str:
 async def test_the_log_level_changes(running: Running) -> None:
     """Both ways; tests/gateway/runtime/test_logs.py has what is written then."""
     await running.reload(log_level='"error"')
-    assert logs._threshold.number == 40
+    assert logs.threshold.number == 40
     await running.reload()
-    assert logs._threshold.number == 20
+    assert logs.threshold.number == 20
 
 
 async def test_what_needs_a_restart_is_named_and_not_taken_up(running: Running) -> None:
@@ -229,7 +231,7 @@ async def test_files_that_do_not_answer_hold_up_nobody(
 ) -> None:
     """G10: a network mount hangs: clients are served, the log says so once, and when it answers
     what changed meanwhile is taken up."""
-    answers, keyring = threading.Event(), running.worker.reloading._keyring
+    answers, keyring = threading.Event(), running.inside.keyring
     changed = {"origins": '["https://a.example"]'}
 
     def hang(_: Path) -> None:
@@ -254,7 +256,7 @@ async def test_what_was_refused_is_tried_again(
 ) -> None:
     """Where the cause was not in the files, as a clock that was behind a new certificate, they
     never changed again, and the old certificate was shown until its end."""
-    keyring = running.worker.reloading._keyring
+    keyring = running.inside.keyring
 
     def fail(_: Path) -> None:
         raise OSError("the disk is away")

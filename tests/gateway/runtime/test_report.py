@@ -14,7 +14,9 @@ import pytest
 from gateway.ops import datagrams
 from gateway.ops.datagrams import Report
 from gateway.runtime.worker import Worker
-from tests.harness import ANSWER_S, make_settings, running_worker
+from protocol import frames
+from tests.harness import ANSWER_S, make_settings, running_worker, until
+from tests.inside import Inside
 
 
 class Ears:
@@ -76,21 +78,34 @@ async def test_a_worker_says_how_it_is_from_start_to_end(
     assert (last.state, last.to_drain, last.left) == ("draining", 0, 0)
 
 
+async def heard(monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether somebody hears the next two reports that a worker here makes."""
+    taken: list[bool] = []
+    say = datagrams.Mouth.say
+
+    def noting(mouth: datagrams.Mouth, report: Report) -> bool:
+        taken.append(say(mouth, report))
+        return taken[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datagrams.Mouth, "say", noting)
+        await until(lambda: len(taken) >= 2)
+    return any(taken)
+
+
 async def test_an_ops_process_that_is_away_is_nothing_to_a_worker(
-    redis_url: str, tmp_path: Path, folder: Path
+    redis_url: str, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was never there, it was killed, it is there again."""
     settings = make_settings(redis_url, tmp_path, ops_listen="127.0.0.1:1")
     async with running_worker(settings, folder=folder) as running:
-        report = next(chore for chore in running.worker._chores if chore.get_name() == "report")
+        report = running.inside.chores["report"]
         ears = Ears(folder)
         await ears.hear()
         ears.close()
-        assert running.worker._reporter is not None
-        mouth, word = running.worker._reporter._mouth, Report("1", 1, "ready", 0, 0, 0.0, "", "")
-        assert not mouth.say(word)
+        assert not await heard(monkeypatch)
         (folder / datagrams.SOCKET).unlink()
-        assert not mouth.say(word)
+        assert not await heard(monkeypatch)
         ears = Ears(folder)
         assert (await ears.hear()).state == "ready"
         ears.close()
@@ -98,16 +113,17 @@ async def test_an_ops_process_that_is_away_is_nothing_to_a_worker(
 
 
 async def test_ears_that_are_full_hold_nobody_up(
-    redis_url: str, tmp_path: Path, folder: Path, ears: Ears
+    redis_url: str, tmp_path: Path, folder: Path, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An ops process that hangs: its socket's buffer fills, and reports are lost."""
     settings = make_settings(redis_url, tmp_path, ops_listen="127.0.0.1:1")
     async with running_worker(settings, folder=folder) as running:
-        assert running.worker._reporter is not None
-        mouth = running.worker._reporter._mouth
-        report = Report("1", 1, "ready", 0, 0, 0.0, "", "")
-        assert any(not mouth.say(report) for _ in range(100_000))
-        assert not mouth.say(report)
+        mouth, word = datagrams.Mouth(folder), Report("2", 1, "ready", 0, 0, 0.0, "", "")
+        assert any(not mouth.say(word) for _ in range(100_000))
+        mouth.close()
+        assert not await heard(monkeypatch)
+        async with running.client("alice") as alice:
+            assert isinstance(await alice.say("alice", "x"), frames.Ok)
 
 
 @pytest.mark.parametrize("missing", ["folder", "ops_listen"])
@@ -121,7 +137,7 @@ async def test_without_an_ops_process_nothing_is_probed_or_counted(
     worker = Worker(settings, folder=None if missing == "folder" else folder)
     try:
         await worker.start()
-        names = {chore.get_name() for chore in worker._chores}
+        names = Inside(worker).chores.keys()
         assert not names & {"probe", "report"}
         assert list((folder / "metrics").iterdir()) == []
     finally:

@@ -180,14 +180,14 @@ async def test_redis_away_at_the_moment_of_change(tmp_path: Path, clock: FakeClo
     with EmbeddedValkey(tmp_path / "valkey") as valkey:
         settings = make_settings(valkey.url, tmp_path)
         async with running_worker(settings, clock=clock) as running:
-            sealer = running.worker.framing.records._sealer
+            sealer = running.inside.sealer
             Keyring.rotate(settings.key_file, 0, clock.ms)
             valkey.stop()
-            await until(lambda: not running.worker._link.up)
+            await until(lambda: not running.inside.link.up)
             await look(running)
             assert sealer.active == 1
             valkey.start()
-            await until(lambda: running.worker._link.up)
+            await until(lambda: running.inside.link.up)
             await running.worker.reloading.look()
             assert sealer.active == 2
             with redis.Redis.from_url(valkey.url) as store:
@@ -262,10 +262,10 @@ async def test_files_that_were_rotated_apart_lose_nothing(
 
 async def loses_redis(running: RunningWorker) -> None:
     """Its connection for commands ends; it comes back by itself, where it may."""
-    link = running.worker._link
+    link = running.inside.link
     assert isinstance(link, NodeLink)
     link.abort()
-    await until(lambda: link._transport is None)
+    assert not link.up
 
 
 async def test_a_coming_key_keeps_no_gateway_from_coming_back(
@@ -276,7 +276,7 @@ async def test_a_coming_key_keeps_no_gateway_from_coming_back(
     async with rotated_apart(settings, clock, tmp_path) as (one, two, _):
         for running in (one, two):
             await loses_redis(running)
-            await until(lambda: one.worker._link.up and two.worker._link.up)
+            await until(lambda: one.inside.link.up and two.inside.link.up)
         with redis.Redis.from_url(settings.redis_url) as store:
             assert not store.hexists(STAMP, "key:2")
             clock.advance(60)
@@ -285,6 +285,6 @@ async def test_a_coming_key_keeps_no_gateway_from_coming_back(
         with capture_logs() as said:
             await loses_redis(two)
             await until(lambda: any(e["event"] == "redis_refused" for e in said))
-        assert not two.worker._link.up
+        assert not two.inside.link.up
         problem = next(e["problem"] for e in said if e["event"] == "redis_refused")
         assert "the key file has another key as version 2" in problem

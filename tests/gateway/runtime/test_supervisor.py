@@ -325,9 +325,10 @@ def test_a_machine_that_stood_still_is_no_hang(replica: Replica) -> None:
     process = replica.start(FAST, workers=1)
     workers = process.workers
     os.killpg(process.pid, signal.SIGSTOP)
+    slept = voluntary_switches(process.pid)
     time.sleep(3)  # more than a hang
     os.kill(process.pid, signal.SIGCONT)
-    time.sleep(0.2)  # the supervisor comes first
+    until(lambda: voluntary_switches(process.pid) > slept)  # the supervisor comes first
     os.killpg(process.pid, signal.SIGCONT)
     asyncio.run(replica.serves())
     assert process.workers == workers, replica.log.read_text()
@@ -458,4 +459,4 @@ def voluntary_switches(pid: int) -> int:
 
 def run_folders(pid: int) -> list[Path]:
     """The run folders of the supervisor `pid`."""
-    return list(runfolder._base().glob(f"homeport-run-*-{pid}-*"))
+    return [folder for folder in runfolder.folders() if f"-{pid}-" in folder.name]

@@ -165,7 +165,7 @@ async def test_a_drain_closes_who_has_not_connected_yet_too(running: RunningWork
 async def test_clients_that_do_not_answer_hold_up_nothing(
     running: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G10: a drain has an end, whatever clients do."""
+    """G10: a drain has an end, whatever clients do, and leaves nothing open."""
     monkeypatch.setattr(drain_module, "CLOSE_S", 0.2)
     async with (
         RawSocket.open(running.listening.plain) as silent,
@@ -173,16 +173,20 @@ async def test_clients_that_do_not_answer_hold_up_nothing(
     ):
         await silent.open_session(running.token("alice"))
         half.writer.write(upgrade()[:30])
-        await until(lambda: running.worker._listener.open == 2)
+        await until(lambda: running.inside.open == 2)
         async with asyncio.timeout(3):
             await running.worker.stop()
         assert await silent.closed() == codes.GOING_AWAY.number
         assert await half.closed() is None
+        await until(lambda: running.inside.open == 0)
 
 
 async def test_a_worker_that_never_started_can_be_stopped(settings: Settings) -> None:
-    """However far it came."""
+    """However far it came. Nothing is left open: no task, no file, no socket."""
+    tasks, files = asyncio.all_tasks(), sorted(os.listdir("/proc/self/fd"))
     await Worker(settings).stop()
+    assert asyncio.all_tasks() == tasks
+    assert sorted(os.listdir("/proc/self/fd")) == files
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
