@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from gateway.chat import group_rules as rules
 from gateway.chat.principal import Principal, User
@@ -21,25 +21,22 @@ from protocol.ids import GROUP, direct_conversation, group_of, is_user_id, room_
 _DIRECT = "d:"
 
 
-class Address(NamedTuple):
-    """A user, a group or a room, and its id."""
-
-    kind: Literal["user", "group", "room"]
-    id: str
+Kind = Literal["user", "group", "room"]
 
 
-def address(name: str) -> Address:
-    """Read a `to` or `peer`: a user id, ``g:<group id>`` or ``r:<room id>``.
+def address(name: str) -> tuple[Kind, str]:
+    """What a `to` or `peer` names, and its id: a user by the id itself, ``g:<group id>``, or
+    ``r:<room id>``.
 
     Raises:
         Refused: unknown_recipient.
     """
     if is_user_id(name):
-        return Address("user", name)
+        return "user", name
     if (group := group_of(name)) is not None:
-        return Address("group", group)
+        return "group", group
     if (room := room_of(name)) is not None:
-        return Address("room", room)
+        return "room", room
     raise Refused(codes.UNKNOWN_RECIPIENT)
 
 
@@ -71,7 +68,8 @@ class Conversations:
             Unavailable, CommandFault.
         """
         if peer.startswith(GROUP):
-            current = self._groups.current(principal.app, address(peer).id)
+            _, group_id = address(peer)
+            current = self._groups.current(principal.app, group_id)
             group, place = rules.place_in(await current, principal)
             return Conversation(peer, group.members, group, place)
         return _direct(principal, peer)

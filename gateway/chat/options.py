@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.chat.addressing import Address
+from gateway.chat.addressing import Kind
 from gateway.chat.refused import Refused
 from protocol import codes
 from protocol.frames import Extra, Options
@@ -13,8 +13,8 @@ from protocol.ids import is_user_id
 NONE: Final = Options()
 
 
-def check_options(options: Options, to: Address) -> None:
-    """Whether a message to `to` can have these options.
+def check_options(options: Options, to: Kind) -> None:
+    """Whether a message to a user, a group or a room can have these options.
 
     Raises:
         Refused: invalid_field.
@@ -27,9 +27,9 @@ def check_options(options: Options, to: Address) -> None:
         raise Refused(
             codes.INVALID_FIELD, "`online_only` is stored nowhere, so it can't have a `ttl`."
         )
-    if to.kind == "group" and options.online_only:
+    if to == "group" and options.online_only:
         raise Refused(codes.INVALID_FIELD, "A message to a group can't be `online_only`.")
-    if to.kind == "room" and options != NONE:
+    if to == "room" and options != NONE:
         raise Refused(codes.INVALID_FIELD, "A message to a room has no options.")
 
 

@@ -71,24 +71,24 @@ class MessageChat:
         sender.allowance.send(app.tier)
         sender.blockers.admit(to)
         check_kind(kind)
-        where = address(to)
+        where, place = address(to)
         asked = NONE if options is None else options
         check_options(asked, where)
-        if priority is not None and where.kind != "room":
+        if priority is not None and where != "room":
             raise Refused(codes.UNKNOWN_RECIPIENT)
         check_body(app, body)
         mid = message_id(app.id, sender.id, client_id)
-        if where.kind == "room":
+        if where == "room":
             message = Message(mid, sender.id, to, self._clock_ms(), kind, body)
             urgency = Priority.NORMAL if priority is None else priority
-            return mid, self._rooms.deliver(app, where.id, message, urgency)
-        grouped = where.kind == "group"
+            return mid, self._rooms.deliver(app, place, message, urgency)
+        grouped = where == "group"
         conversation = to if grouped else direct_conversation(sender.id, to)
         time = self._times.next(app.id, conversation)
         ends = expires_ms(asked, time)
         message = Message(mid, sender.id, to, time, kind, body, extra_of(asked, ends))
         if grouped:
-            return mid, self._groups.deliver(sender, where.id, message, ends, asked.history)
+            return mid, self._groups.deliver(sender, place, message, ends, asked.history)
         # Sender first, and once where someone writes to himself.
         users = (sender.id, to) if to != sender.id else (sender.id,)
         if asked.online_only:

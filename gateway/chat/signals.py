@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from gateway.chat import group_rules as rules
-from gateway.chat.addressing import Address, address
+from gateway.chat.addressing import Kind, address
 from gateway.chat.principal import User
 from gateway.chat.refused import FAULTS, Refused, check_kind, refusal
 from gateway.chat.relay import Relay
@@ -42,19 +42,20 @@ class SignalChat:
             raise Refused(
                 codes.BODY_TOO_LARGE, f"The body of a signal is {MAX_SIGNAL_BYTES} bytes at most."
             )
-        return self._pass_on(sender, address(to), Signaled(sender.id, to, kind, body))
+        where, place = address(to)
+        return self._pass_on(sender, where, place, Signaled(sender.id, to, kind, body))
 
-    async def _pass_on(self, sender: User, to: Address, told: Signaled) -> None:
+    async def _pass_on(self, sender: User, where: Kind, place: str, told: Signaled) -> None:
         app = sender.app
         try:
-            if to.kind == "room":
-                await self._relay.to_room(app, to.id, sender.id, told)
-            elif to.kind == "group":
-                group = rules.may_send(await self._groups.current(app, to.id), sender)
+            if where == "room":
+                await self._relay.to_room(app, place, sender.id, told)
+            elif where == "group":
+                group = rules.may_send(await self._groups.current(app, place), sender)
                 if len(group.members) > MAX_SIGNAL_MEMBERS:
                     raise Refused(codes.GROUP_TOO_LARGE)
                 await self._relay.to_group(app, group, told)
             else:
-                await self._relay.to_user(app, to.id, told)
+                await self._relay.to_user(app, place, told)
         except FAULTS as error:
             raise refusal(error) from error
