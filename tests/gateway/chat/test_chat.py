@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gateway.apps.tiers import TIERS
+from gateway.apps.tiers import TIERS, Rate
 from gateway.chat.chat import Chat
 from gateway.chat.principal import AppItself, Principals, User
 from gateway.chat.refused import Refused, refusal
@@ -23,7 +23,7 @@ from gateway.redis.errors import OperationFailed
 from gateway.store.rooms import RoomStore, Top
 from protocol import codes
 from protocol.frames import Options, Place
-from tests.harness import FakeClock, RunningWorker, running_worker
+from tests.harness import FakeClock, RunningWorker, running_worker, until
 from tests.inside import Inside
 
 
@@ -125,6 +125,11 @@ async def test_what_is_sent_is_held_to_the_same_rules(door: Door) -> None:
 async def test_who_is_blocked_is_blocked_at_each_door(door: Door) -> None:
     """HP-18.2-1, HP-18.2-6, HP-20.4: a principal that asks anew knows what the store knows."""
     alice, bob = await door.user("alice"), await door.user("bob")
+    async with door.running.client("alice"):
+        pass  # so that there is something to hide: when she was here
+    await until(lambda: not list(Inside(door.running.worker).sessions()))
+    (seen,) = await door.chat.presence.get(bob, ["alice"])
+    assert seen.since > 0
     mid, time = await door.say(bob, "alice", "before")
     await door.chat.blocks.block(alice, "bob")
     assert await door.chat.blocks.list(alice) == ("bob",)
@@ -165,6 +170,23 @@ async def test_sends_take_from_the_users_and_the_apps_bucket(
         assert await code_of(door.say(carol, "bob", "mine are left")) == "ok"
         clock.advance(1)
         assert await code_of(door.say(alice, "bob", "later")) == "ok"
+
+
+async def test_sends_take_from_the_apps_bucket(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-17.1-1: of all the app's users together, at this door too."""
+    small = dataclasses.replace(TIERS["free"], app=Rate(10, 30))
+    monkeypatch.setitem(TIERS, "free", small)
+    async with a_door(settings, clock, "free") as door:
+        alice, bob = await door.user("alice"), await door.user("bob")
+        for number in range(30):
+            each = alice if number % 2 else bob
+            door.chat.messages.send(each, f"c{number}", "carol", "text", b"")
+        for each in (alice, bob):
+            with pytest.raises(Refused) as refused:
+                door.chat.messages.send(each, "more", "carol", "text", b"")
+            assert refused.value.details == {"limit": "app"}
 
 
 def methods_of(chat: Chat) -> Iterator[tuple[str, Callable[..., Any]]]:
