@@ -116,14 +116,15 @@ class Records:
         """What `seal_group_name` sealed.
 
         Raises:
-            Tampered, UnknownKeyVersion.
+            Tampered: changed, or moved here from another group, app or region.
+            UnknownKeyVersion: this gateway lacks the key.
         """
         return self._sealer.open(
             app.id, app.salt, Kind.GROUP, GROUP + group_id, b"", sealed
         ).decode()
 
     def relay(self, app: App, place: str, frame: ServerFrame, now_ms: int) -> bytes:
-        """Seal a frame for whoever hears the channel `place`, or is in the group ``g:<id>``.
+        """Seal a frame for the subscribers of the channel `place`, or the members of ``g:<id>``.
 
         It opens there only.
         """

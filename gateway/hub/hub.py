@@ -1,4 +1,4 @@
-"""The hub: which sessions of this process belong to which user, and who is told what.
+"""The hub: passes the events of a user to the user's sessions in this process.
 
 A user's channel is subscribed while at least one session of the user is here. An event is read
 once and opened once, and every session of the user gets the same payload.
@@ -84,7 +84,7 @@ class _Topic:
 
 
 class Hub:
-    """One a process, whose `tasks` are. `open_event` makes an event into what sessions are sent."""
+    """One per process, with its `tasks`. `open_event` makes an event into a payload."""
 
     def __init__(
         self, subscriber: Subscriber, inboxes: InboxStore, open_event: Opener, tasks: Tasks

@@ -1,11 +1,11 @@
-"""The hub's presence: which users are watched by sessions of this process, and who is told what.
+"""The hub's presence: reports changes of users to the sessions of this process that watch them.
 
-A watched user is a topic. A byte on the user's presence channel says that something happened;
-what, is read from the store, for many topics in one round trip. What was read is compared with what
-the watchers were told last, and only a difference is told: offline once the user has been away for
-`AWAY_S`, everything else at once, and no two changes of one user within `CHANGE_EVERY_S`. So users
-who reconnect cost one reading each, and tell nobody anything. Every topic is read anew each
-`REFRESH_S`, so nothing that was missed stays.
+A watched user is a topic. A byte on the user's presence channel says that something happened; the
+present state is then read from the store, for many topics in one round trip. It is compared with
+the state that was reported last, and only a difference is reported: offline once the user has been
+away for `AWAY_S`, everything else at once, and no two changes of one user within `CHANGE_EVERY_S`.
+A user who reconnects therefore costs one read, and no report. Every topic is read again each
+`REFRESH_S`, so a missed change does not stay unnoticed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from protocol.frames import Presence, Priority, UserPresence
 from protocol.limits import MAX_SUBSCRIPTIONS
 
 AWAY_S: Final = 10.0
-"""How long a user must be away to be told offline. The clients of a gateway that drains are back
-within 5 s and a little."""
+"""How long a user must be away to be reported as offline. The clients of a gateway that drains are
+back within 5 s and a little."""
 
 CHANGE_EVERY_S: Final = 5.0
 """Between two changes of one user; the last one wins."""
@@ -54,7 +54,7 @@ _log = structlog.get_logger("hub")
 
 
 class PresenceHub:
-    """One a process.
+    """One per process.
 
     `find` gives the session of (app id, user, session id), `open_status` the text of (app id, user,
     sealed status). `wall_ms` is milliseconds since 1970, `steady` seconds that never jump.
@@ -102,13 +102,13 @@ class PresenceHub:
     async def watch(
         self, app_id: str, user: str, session_id: str, users: Iterable[str], expires_s: float
     ) -> list[UserPresence]:
-        """Tell the session of `users` for `expires_s` from now; returns how they are.
+        """Subscribe the session to `users` for `expires_s` seconds; returns their present states.
 
-        Nothing that comes after is told before whoever awaits this goes on.
+        Later changes are reported only after the caller of this has been resumed.
 
         Raises:
-            TooManySubscriptions: nothing has changed.
-            SessionGone: it ended meanwhile.
+            TooManySubscriptions: the session would watch too many users; nothing has changed.
+            SessionGone: the session ended meanwhile.
             Unavailable: Redis is away.
         """
         topics = [self._hold(app_id, each) for each in dict.fromkeys(users)]
@@ -146,7 +146,7 @@ class PresenceHub:
         self._plan(watcher, self._steady())
 
     async def look(self, app_id: str, users: Sequence[str]) -> list[UserPresence]:
-        """How `users` are in this moment, whoever asks.
+        """The states of `users` in this moment, without regard to blocks.
 
         Raises:
             Unavailable: Redis is away.
@@ -167,7 +167,7 @@ class PresenceHub:
             self._plan(watcher, self._steady())
 
     def blocks_changed(self, session_id: str) -> None:
-        """Who blocks the session's user is not who it was: hide those users, show the others."""
+        """The session's user has other blockers than before: hide those, and show the others."""
         watcher = self._watchers.get(session_id)
         if watcher is not None:
             for topic in watcher.expires:
@@ -251,7 +251,7 @@ class PresenceHub:
             await self.renew()
 
     async def renew(self) -> None:
-        """Renew the lease, and learn who lives. If Redis is away, the next time makes up."""
+        """Renew the lease, and learn which gateways live. If Redis is away, the next call does."""
         try:
             alive = await self._store.renew()
         except OperationFailed as error:
@@ -269,7 +269,7 @@ class PresenceHub:
             self._schedule(topic, now)
 
     def _schedule(self, topic: Topic, due: float) -> None:
-        """Look at `due`, or earlier where that was said before."""
+        """Look at `due`, or earlier if an earlier look is planned."""
         if due < topic.due:
             topic.due = due
             self._timer.schedule(topic, due)
@@ -307,7 +307,7 @@ class PresenceHub:
     # -- what is told ----------------------------------------------------------------------------
 
     def _judge(self, topic: Topic, found: Devices) -> bool:
-        """Compare what was found with what was told. Returns true where it is to be told now."""
+        """Compare what was found with the last report. Returns True if it is to be reported now."""
         now, before = self._steady(), topic.shown
         if before is not None and found.status == topic.sealed:
             status = before.status
@@ -355,7 +355,7 @@ class PresenceHub:
             watcher.behind.add(topic)
 
     def _visit(self, watcher: Watcher, now: float) -> float | None:
-        """Subscriptions that are over end; who is behind is told the last state, not all."""
+        """End subscriptions that are over; report the last state to sessions that are behind."""
         for topic in [each for each, end in watcher.expires.items() if end <= now]:
             self._drop(watcher, topic)
         for topic in tuple(watcher.behind):
@@ -389,7 +389,7 @@ class PresenceHub:
     # -- the end ---------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
-        """End the lease, so that whoever was here is not believed to be."""
+        """End the lease, so that the users of this gateway no longer count as online here."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 One publish is read once and opened once in a process; every session gets the same payload, by
 `gateway.hub.fanout`. A session that does not keep up, and a room whose fan-out does not, miss
-messages by their priority; whoever missed one sees the hole in the numbers, at the next push or
+messages by their priority; the client sees the hole in the numbers, at the next push or
 `RoomState`.
 """
 
@@ -68,7 +68,7 @@ class Room:
 
 
 class RoomHub:
-    """One a process.
+    """One per process.
 
     `find` gives the session of (app id, user, session id); `open_event` makes an event into what
     sessions are sent; `clock_ms` gives milliseconds since 1970.

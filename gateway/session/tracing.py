@@ -69,7 +69,7 @@ class Line(Struct, frozen=True, omit_defaults=True):
 
 
 class TraceBatch(Struct, frozen=True, omit_defaults=True):
-    """What one worker tells. `sessions` is how many it has of the user, told when it begins;
+    """What one worker reports. `sessions` is how many it has of the user, told when it begins;
     `refused` that there are too many traces; `left_out` how many lines were too many."""
 
     gateway: str
@@ -112,11 +112,11 @@ class Publisher(Protocol):
     """The link, as far as this needs it."""
 
     def publish(self, channel: str, payload: bytes) -> asyncio.Future[Any]:
-        """As `Link.publish`."""
+        """Publish `payload` to `channel`; the future is done once Redis has answered."""
 
 
 class _Watch:
-    """One user who is traced: by which traces until when, what was not told yet, whose taps."""
+    """One traced user: the traces and their ends, lines not reported yet, the taps."""
 
     __slots__ = ("left_out", "lines", "taps", "traces")
 
@@ -173,7 +173,7 @@ class Tap:
 
 
 class TracedWire:
-    """A wire, and a tap that is told what goes through. See `Wire`."""
+    """A `Wire` that passes everything on to another one, and shows it to a tap."""
 
     def __init__(self, wire: Wire, tap: Tap) -> None:
         self.wire = wire
@@ -181,40 +181,40 @@ class TracedWire:
 
     @property
     def congested(self) -> bool:
-        """See `Wire`."""
+        """True while the client does not read fast enough for what was already sent."""
         return self.wire.congested
 
     @property
     def waiting(self) -> int:
-        """See `Wire`."""
+        """Bytes that were sent and that the client has not made room for yet."""
         return self.wire.waiting
 
     def send(self, payload: Payload) -> None:
-        """See `Wire`."""
+        """Show the payload to the tap, and send it."""
         self._tap.sent(payload)
         self.wire.send(payload)
 
     def write(self, payload: Payload | Bundle) -> None:
-        """See `Wire`."""
+        """Show the payloads to the tap, and write them at once."""
         self._tap.sent(payload)
         self.wire.write(payload)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
-        """See `Wire`."""
+        """Show the close to the tap, and close the connection."""
         self._tap.closed("out", code.number)
         self.wire.close(code, reason)
 
     def authenticated(self) -> None:
-        """See `Wire`."""
+        """The client is known: its messages may be as large as v1 allows."""
         self.wire.authenticated()
 
     def throttle(self, throttled: bool) -> None:
-        """See `Wire`."""
+        """Stop reading from the client, or resume."""
         self.wire.throttle(throttled)
 
 
 class Tracer:
-    """One a worker. `gateway` is its name and where it is; `sessions` gives those of a user."""
+    """One per worker. `gateway` is its name and its place; `sessions` gives those of a user."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Who is let in no longer: tokens that are revoked, sessions that are ended."""
+"""Shutting users out: tokens are revoked, sessions are ended."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AccessStore:
         return before_ms
 
     async def revoke_app(self, app_id: str, before_ms: int | None = None) -> int:
-        """As `revoke`, of all users of an app.
+        """Void the tokens of all users of an app issued before `before_ms`; otherwise as `revoke`.
 
         Raises:
             AppNotFound.
@@ -73,7 +73,7 @@ class AccessStore:
         return before_ms
 
     async def revoke_region(self, before_ms: int | None = None) -> int:
-        """As `revoke_app`, of every app."""
+        """Void the tokens of all users of every app; otherwise as `revoke`."""
         before_ms = (
             covering_ms(await time_of(self._link, self._keys)) if before_ms is None else before_ms
         )

@@ -35,16 +35,16 @@ class OpenGuard:
     question = ("HGET", STAMP, "region")
 
     def needed(self, *, replicas: bool, cluster: bool) -> Sequence[Needed]:
-        """See `Guard`. WAIT must be allowed before anything is written that waits; a right that is
-        missing otherwise is named by the command that needs it."""
+        """Only WAIT, if replicas are waited for: it must be allowed before anything is written. Any
+        other missing right is named by the command that needs it."""
         return [WAIT] if replicas else []
 
     def holds(self, answer: Any) -> bool:
-        """See `Guard`."""
+        """True: any Redis may be looked at."""
         return True
 
     async def admit(self, call: Call) -> None:
-        """See `Guard`."""
+        """Admit every server."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Admin:
     async def open(
         cls, redis_url: str, region: str, keyring: Keyring, *, replicas: int = 0
     ) -> AsyncIterator[Self]:
-        """Connect; let go at the end.
+        """Connect, and close the connections at the end.
 
-        `replicas` must have each change of an app, and each revocation, before it counts as kept.
-        See `DurableWrites`.
+        `replicas` replicas must have each change of an app, and each revocation, before it counts
+        as kept (`DurableWrites`).
 
         Raises:
             OSError: a file that TLS needs can't be used.

@@ -95,7 +95,7 @@ def seal(sealer: Sealer, what: Note) -> bytes:
 
 
 def opened(sealer: Sealer, sealed: Iterable[bytes]) -> list[Note]:
-    """Read notes. What does not open is left out: another region's, or somebody's who wrote it."""
+    """Read notes. Those that do not open, forged or another region's, are left out."""
     notes = []
     for each in sealed:
         try:
@@ -142,7 +142,7 @@ def kept(path: Path) -> list[bytes]:
 
 
 def _who() -> str:
-    """The user, with the one who became it by sudo, at the host."""
+    """The user and the host; after sudo, also the user who called it."""
     user = getpass.getuser() if os.environ.get("USER") else str(os.geteuid())
     behind = os.environ.get("SUDO_USER")
     return f"{behind} as {user}@{_host()}" if behind else f"{user}@{_host()}"

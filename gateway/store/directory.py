@@ -128,9 +128,9 @@ class AppDirectory:
         """The app as Redis has it now.
 
         Raises:
-            AppNotFound: it was deleted, or never was.
-            Unavailable: Redis is away, or has lost apps: whether this is one of them nobody knows.
-            SealError, AppError: see `open_app`.
+            AppNotFound: the app was deleted, or never existed.
+            Unavailable: Redis is away, or has lost apps, of which this may be one.
+            SealError, AppError: the record can't be opened, or is no app.
         """
         keys = self._keys
         record = await self._link.call("GET", keys.app(app_id))
@@ -145,7 +145,7 @@ class AppDirectory:
             raise
 
     async def _see_that_it_is_gone(self, app_id: str) -> None:
-        """A client that is told of an unknown app never comes back: so it must be so.
+        """Make sure that an app is gone: a client that gets `unknown_app` never comes back.
 
         An app was deleted where that is noted. Otherwise it never was, if Redis is the region's,
         has a list of apps without this one, and this process has not known it.

@@ -22,20 +22,20 @@ class DurableWrites:
         self.short: int | None = None
 
     async def call(self, *command: str | bytes | int) -> None:
-        """As `Link.call`.
+        """Send one command, whose first argument is a key, and wait until replicas have it.
 
         Raises:
-            Unavailable, CommandFault.
+            Unavailable: Redis is away. CommandFault: it refused the command.
         """
         await self._kept(self._link.call(*command, durable=self._waits))
 
     async def run(
         self, script: Script, keys: tuple[str, ...], *arguments: str | bytes | int
     ) -> None:
-        """As `Link.run`.
+        """Call a script, and wait until replicas have what it wrote.
 
         Raises:
-            Unavailable, CommandFault.
+            Unavailable: Redis is away. CommandFault: it refused the call.
         """
         await self._kept(self._link.run(script, keys, *arguments, durable=self._waits))
 

@@ -37,7 +37,7 @@ class RegionStore:
         return await time_of(self._link, self._keys)
 
     async def check(self, *, may_begin: bool = False) -> None:
-        """Hold the Redis against the key file, once. See `Stamp.check`.
+        """Compare the Redis' stamp with the key file; only the first call does.
 
         Raises:
             StampError: it is not this region's.
@@ -48,10 +48,12 @@ class RegionStore:
             self._checked = True
 
     async def begin(self, *, again: bool = False) -> bool:
-        """Begin the region in this Redis; False where it has begun here already. See `Stamp.begin`.
+        """Begin the region in this Redis: mark the key file, set the stamp.
+
+        Returns False if the region has begun in this Redis already.
 
         Raises:
-            RegionMissing: it has begun elsewhere, and not `again`.
+            RegionMissing: the region has begun in another Redis, and `again` is False.
         """
         await self._choose_keys()
         begun = await self.stamp.begin(self._link.call, again=again)
@@ -60,7 +62,7 @@ class RegionStore:
         return begun
 
     async def notes(self) -> tuple[list[Note], list[Note]]:
-        """See `AuditStore.notes`.
+        """What operators did: the notes in Redis, and those that only the file has.
 
         Raises:
             StampError: as `check`.
@@ -70,8 +72,10 @@ class RegionStore:
         return await self._audit.notes()
 
     async def life(self) -> tuple[int | None, list[tuple[int, int]]]:
-        """When a gateway was at work last, and the times when none was: from, to. In ms since 1970,
-        by Redis' clock. What a backup does not have is such a time, too.
+        """When a gateway was last at work, and the intervals (from, to) in which none was.
+
+        In milliseconds since 1970, by Redis' clock. The time after a backup was made is such an
+        interval, too.
 
         Raises:
             StampError: as `check`.
@@ -85,8 +89,8 @@ class RegionStore:
         return int(fields[b"seen"]) if b"seen" in fields else None, gaps
 
     async def settle(self) -> None:
-        """What came back from the past has been dealt with: forget those times, and have in Redis
-        what only the file has.
+        """After a restore has been dealt with: forget the intervals, and copy into Redis the notes
+        that only the file has.
 
         Raises:
             StampError: as `check`.

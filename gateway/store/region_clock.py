@@ -1,9 +1,9 @@
 """The region's time: Redis' clock, which a gateway carries on by its monotonic clock.
 
 A gateway's own wall clock may be set wrong, by hand or by a time server, or stand still with its
-machine. So nothing that lasts goes by it. Redis' clock is asked once a second; in between, and
-while Redis is away, the time since then is counted by a clock that nobody sets. The wall clock is
-a witness: where it and Redis disagree, nothing is deleted.
+machine. Nothing that lasts depends on it. Redis' clock is asked once per second; in between, and
+while Redis is away, a clock that nobody can set counts the time since then. The wall clock is a
+witness: if it and Redis disagree, nothing is deleted.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ class RegionClock:
         """By how much Redis' clock, or one primary's, was ahead of the region's time."""
 
     def now(self) -> float:
-        """The region's time, since 1970. Until Redis has told it, the machine's."""
+        """The region's time, since 1970; this machine's until Redis was asked once."""
         return self._wall() if self._offset is None else self._steady() + self._offset
 
     @property
     def known(self) -> bool:
-        """True once Redis has told the time."""
+        """True once Redis has been asked for the time."""
         return self._offset is not None
 
     @property

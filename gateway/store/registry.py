@@ -79,12 +79,12 @@ class AppStore:
     async def change(self, app_id: str, name: str, value: Value, now_ms: int) -> App:
         """Set one of an app's settings; `now_ms` is milliseconds since 1970.
 
-        Gateways take it up at once. A tier's time counts at once for reading, and within a minute
-        for the bytes.
+        Gateways take it up at once. A tier's time applies at once to reading, and within a minute
+        to the stored bytes.
 
         Raises:
-            AppNotFound.
-            SettingError: as `gateway.apps.app.change`.
+            AppNotFound: there is no such app.
+            SettingError: there is no such setting, or it does not take this value.
         """
         app = await self.replace(app_id, lambda app: change(app, name, value), now_ms)
         await self._audit.note("app set", app_id, f"{name} {value}")
@@ -135,7 +135,8 @@ class AppStore:
         return app
 
     async def replace(self, app_id: str, made_of: Callable[[App], App], now_ms: int) -> App:
-        """Keep what `made_of` makes of an app, and tell gateways; who calls this notes it.
+        """Store what `made_of` makes of an app, and notify gateways. The caller notes it in the
+        audit.
 
         Raises:
             AppNotFound.

@@ -1,14 +1,14 @@
-"""The region stamp: what makes one Redis one region's, and one key file's.
+"""The region stamp: it binds a Redis to one region and one key file.
 
 ``hp:region`` is a hash: ``region`` is set once, as the region begins; ``key:<version>`` identifies
 each key that sealed something here (`Keyring.check_value`, which does not tell the key), and
 ``next:<version>`` one that some gateway has got and does not seal under yet. A gateway may lack the
 second kind, but not the first.
 
-A Redis without the stamp is empty, or another program's. Only once in a region's life is that the
-right one. So a region *begins* once: the key file is marked, and the stamp set. Whoever meets a
-Redis without a stamp later, with a marked key file or after having met the stamp, has the wrong
-Redis, or one that has lost everything, and refuses it (`RegionMissing`).
+A Redis without the stamp is empty, or another program's. Only once in a region's life is that
+right. A region therefore *begins* once: the key file is marked, and the stamp is set. A process
+that later finds a Redis without a stamp, with a marked key file or after it has seen the stamp, has
+the wrong Redis, or one that has lost everything, and refuses it (`RegionMissing`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RegionIdentity:
 
 
 class Stamp:
-    """The stamp as one process holds each Redis against it that it connects to: its links' `Guard`.
+    """Compares the stamp of each Redis that a process connects to; the `Guard` of its links.
 
     `identity` is what it is compared with. `mark` notes in the key file that the region has begun:
     see `Keyring.mark_begun`. `begun` is whether the file said so as it was read.
@@ -81,21 +81,25 @@ class Stamp:
         self._mark = keyring.mark_begun
 
     def needed(self, *, replicas: bool, cluster: bool) -> list[Needed]:
-        """See `Guard`."""
+        """The rights that a gateway of this region needs."""
         return rights_of(self.identity.region).needed(replicas=replicas, cluster=cluster)
 
     def holds(self, answer: Any) -> bool:
-        """See `Guard`. A Redis that was emptied (FLUSHALL) has no stamp any more."""
+        """True if `answer` is the region of this process; an emptied Redis (FLUSHALL) has none."""
         return bool(answer == self.identity.region.encode())
 
     async def admit(self, call: Call) -> None:
-        """See `Guard`; and `check`."""
+        """Check the stamp of a server that was just connected to; begin the region if that may be.
+
+        Raises:
+            StampError: the server has no stamp, another region's, or was sealed with other keys.
+        """
         if await self.check(call):
             _log.info("region_begun", region=self.identity.region)
 
     async def check(self, call: Call, *, may_begin: bool = True) -> bool:
-        """Hold a Redis against `identity`. Where it has no stamp, begin the region in it, if that
-        may be: the key file says that it has not begun yet, and can be marked.
+        """Compare a Redis' stamp with `identity`. If there is none, begin the region in this Redis,
+        provided that the key file says that the region has not begun yet, and can be marked.
 
         Returns True where the region has begun by this.
 
@@ -225,9 +229,10 @@ async def announce(call: Call, identity: RegionIdentity) -> frozenset[int]:
 
 
 async def different(call: Call, identity: RegionIdentity) -> frozenset[int]:
-    """The versions of the coming keys that some gateway has another key of.
+    """Versions of coming keys under which another gateway's file has a different key.
 
-    So two files were rotated, where one should have been copied.
+    That happens if two key files were rotated separately instead of copying one. `identity` is what
+    this gateway's file has; the stamp says what the others have.
     """
     found = set()
     for version in identity.coming:

@@ -1,4 +1,4 @@
-"""What there is of one user in Redis, for an operator who looks into why messages don't come.
+"""What Redis holds of one user, for an operator who asks why messages do not arrive.
 
 Reads only, and nothing that a user wrote: no record of a message is opened, and no status text.
 """
@@ -22,7 +22,7 @@ from gateway.store.region_clock import time_of
 from protocol.ids import peer_of
 
 MAX_CONVERSATIONS: Final = 50
-"""Conversations with unread messages that are told, those that became unread last."""
+"""The number of conversations with unread messages that are listed: those unread last."""
 
 
 @dataclass(frozen=True, slots=True)
