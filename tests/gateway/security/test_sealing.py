@@ -7,12 +7,21 @@ import struct
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.security.keyring import Keyring
-from gateway.security.sealing import OVERHEAD, Kind, Sealer, SealError, Tampered, UnknownKeyVersion
+from gateway.security.sealing import (
+    CACHED_KEYS,
+    OVERHEAD,
+    Kind,
+    Sealer,
+    SealError,
+    Tampered,
+    UnknownKeyVersion,
+)
 
 DAY_MS = 86_400_000
 NOW_MS = 1_764_000_000_000
@@ -212,14 +221,43 @@ def test_nonces_do_not_repeat() -> None:
         assert len({nonce[place] for nonce in nonces}) == 256
 
 
+def documented_key(salt: bytes, day: int) -> bytes:
+    """The key of an app and a day, by the module's text alone (HKDF, RFC 5869)."""
+    extracted = hmac.digest(salt, KEYS[2], "sha256")
+    info = b"homeport seal v1\0" + day.to_bytes(2, "big")
+    return hmac.digest(extracted, info + b"\1", "sha256")
+
+
+def documented_bound(sealed: bytes) -> Any:
+    """The additional data of what `seal` made, likewise."""
+    app, conversation = PLACE["app_id"].encode(), PLACE["conversation"].encode()
+    return (
+        bytes(sealed[:5])
+        + b"\1"
+        + b"\0\2eu"
+        + b"\0\x20"
+        + app
+        + b"\0\x0b"
+        + conversation
+        + b"m" * 16
+    )
+
+
 def test_each_app_and_day_has_its_own_key() -> None:
     """G7: the key is bound to salt and day by HKDF, not only by the additional data."""
-    tags = set()
-    for salt in (b"s" * 32, b"t" * 32):
-        for day in (1, 2):
-            cipher, _ = SEALER._derive("app", salt, Kind.MESSAGE, struct.pack(">BHH", 1, 2, day))
-            tags.add(cipher.encrypt(bytes(12), b"same", b""))
-    assert len(tags) == 4
+    places = [(salt, day) for salt in (b"s" * 32, b"t" * 32) for day in (1, 2)]
+    for salt, day in places:
+        place = PLACE | {"salt": salt}
+        sealed = SEALER.seal(**place, plain=b"same", now_ms=day * DAY_MS)
+        for other in places:
+            cipher = AESGCM(documented_key(*other))
+            if other == (salt, day):
+                assert (
+                    cipher.decrypt(sealed[5:17], sealed[17:], documented_bound(sealed)) == b"same"
+                )
+            else:
+                with pytest.raises(InvalidTag):
+                    cipher.decrypt(sealed[5:17], sealed[17:], documented_bound(sealed))
 
 
 def test_the_form_is_the_documented_one() -> None:
@@ -227,12 +265,8 @@ def test_the_form_is_the_documented_one() -> None:
     sealed = seal(b"hello")
     form, version, day, nonce = struct.unpack_from(">BHH12s", sealed)
     assert (form, version, day) == (1, 2, NOW_MS // DAY_MS)
-    extracted = hmac.digest(b"s" * 32, KEYS[2], "sha256")
-    info = b"homeport seal v1\0" + day.to_bytes(2, "big")
-    key = hmac.digest(extracted, info + b"\1", "sha256")
-    app, conversation = PLACE["app_id"].encode(), PLACE["conversation"].encode()
-    bound = sealed[:5] + b"\1" + b"\0\2eu" + b"\0\x20" + app + b"\0\x0b" + conversation + b"m" * 16
-    assert AESGCM(key).decrypt(nonce, sealed[17:], bound) == b"hello"
+    key = documented_key(b"s" * 32, day)
+    assert AESGCM(key).decrypt(nonce, sealed[17:], documented_bound(sealed)) == b"hello"
 
 
 def test_the_cache_is_bounded() -> None:
@@ -240,5 +274,4 @@ def test_the_cache_is_bounded() -> None:
     sealer = Sealer(Keyring("eu", {2: 0}, KEYS))
     for day in range(5000):
         sealer.seal(**PLACE, plain=b"", now_ms=day * DAY_MS)
-    info = sealer._cipher.cache_info()
-    assert info.currsize == info.maxsize == 4096
+    assert sealer.cached == CACHED_KEYS

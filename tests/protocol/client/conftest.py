@@ -20,15 +20,15 @@ class Events:
     """What a client told."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[Event] = asyncio.Queue()
-        self.put = self._queue.put_nowait
+        self.queue: asyncio.Queue[Event] = asyncio.Queue()
+        self.put = self.queue.put_nowait
         self.passed: list[Event] = []
         """What was skipped."""
 
     async def next(self, kind: type[_E]) -> _E:
         """The next event of this kind; others before it are skipped."""
         while True:
-            event = await self._queue.get()
+            event = await self.queue.get()
             if isinstance(event, kind):
                 return event
             self.passed.append(event)

@@ -153,7 +153,8 @@ class Server:
         """The next connection."""
         return await self.peers.get()
 
-    async def _handle(self, ws: ServerConnection) -> None:
+    async def handle(self, ws: ServerConnection) -> None:
+        """Take a connection, until it ends."""
         assert ws.request is not None
         self.paths.append(ws.request.path)
         self.peers.put_nowait(Peer(ws))
@@ -171,7 +172,7 @@ async def running(tls: ssl.SSLContext | None = None, **options: Any) -> AsyncIte
         "close_timeout": 1,
         "ssl": tls,
     }
-    async with serve(server._handle, "127.0.0.1", 0, **settings | options) as listening:
+    async with serve(server.handle, "127.0.0.1", 0, **settings | options) as listening:
         port = next(iter(listening.sockets)).getsockname()[1]
         server.url = f"{'ws' if tls is None else 'wss'}://localhost:{port}{PATH}"
         yield server

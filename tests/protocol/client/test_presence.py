@@ -91,7 +91,7 @@ async def test_after_a_reconnect_it_subscribes_again(setting: Setting) -> None:
         assert 590 <= asked.expires <= 600
         assert await setting.events.next(Presence) == Presence("carol", "away", "", 0)
         await setting.settled(peer)
-        assert setting.events._queue.empty()
+        assert setting.events.queue.empty()
 
 
 async def test_an_answer_never_overwrites_what_came_after_it(setting: Setting) -> None:
