@@ -161,7 +161,7 @@ class Client(
         if self._task is not None:
             raise RuntimeError("a client is used once; make a new one")
         self._outgoing.open()
-        self._task = asyncio.create_task(self._link.run())
+        self._task = asyncio.create_task(self._link.run(), name="homeport-client")
         self._task.add_done_callback(self._ended)
         try:
             first = asyncio.FIRST_COMPLETED
