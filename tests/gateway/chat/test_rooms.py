@@ -391,9 +391,7 @@ def kinds(payloads: list[bytes]) -> list[type]:
     return [type(events.parse(payload)) for payload in payloads]
 
 
-async def test_a_dropped_publish_is_seen_by_the_next(
-    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_dropped_publish_is_seen_by_the_next(settings: Settings, clock: FakeClock) -> None:
     """HP-15.6-1, G5: at most once live; numbers show what is missing."""
     async with (
         two_workers(settings, clock) as (one, two),
@@ -414,7 +412,7 @@ async def test_a_dropped_publish_is_seen_by_the_next(
 
 
 async def test_a_dropped_publish_is_told_in_a_quiet_room(
-    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, clock: FakeClock
 ) -> None:
     """HP-15.6-2: where no push follows, the room's state names the number; at the second look,
     because the first may be ahead of a push on its way."""
@@ -536,9 +534,7 @@ async def test_a_record_of_another_room_does_not_open(running: RunningWorker, st
         assert await pushed(bob) == [(2, "next")]
 
 
-async def test_while_the_store_is_away_requests_are_put_off(
-    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_while_the_store_is_away_requests_are_put_off(running: RunningWorker) -> None:
     """HP-15.1-3, HP-7.1-6: unavailable with retry_after; the connection stays."""
     async with running.client("alice") as alice:
         await join(alice)

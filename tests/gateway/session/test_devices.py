@@ -111,7 +111,7 @@ async def test_a_lower_tier_closes_nobody(settings: Settings, clock: FakeClock) 
 
 
 async def test_a_missed_word_is_found_by_the_regular_check(
-    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, clock: FakeClock
 ) -> None:
     """HP-19.1-2: pub/sub may drop it."""
     async with (
