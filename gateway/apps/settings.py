@@ -144,26 +144,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Choice(tuple(TIERS)),
         "What the app has paid for: how long and how much is kept, how many devices and "
-        "connections there may be, how fast they may send. A change counts at once, for limits of "
-        "devices from the next connect.",
+        "connections there may be, how fast they may send. A change applies at once, for limits "
+        "of devices from the next connect on.",
     ] = msgspec.field(name="tier")
     max_token_s: Annotated[
         int,
         Whole(60, MAX_TOKEN_S, "seconds"),
-        "The longest life of a token. Counts for the next connect or renewal.",
+        "The longest life of a token. Applies from the next connect or renewal on.",
     ] = DAY_S
     device_policy: Annotated[
         str,
         Choice(DEVICE_POLICIES),
-        "What happens when a user connects one device more than the tier allows. replace: it takes "
-        "the place of the oldest connected device of its platform, and is refused where there is "
-        "none. refuse: it is always refused. Counts for the next connect.",
+        "What happens when a user connects one device more than the tier allows. replace: it "
+        "replaces the oldest connected device of its platform, and is refused if there is none. "
+        "refuse: it is always refused. Applies from the next connect on.",
     ] = "replace"
     recall_s: Annotated[
         int,
         Whole(0, MAX_RECALL_S, "seconds", RETENTION_S),
-        "For how long after it was sent a message may be recalled or edited; 0 is not at all. "
-        "Counts at once.",
+        "How long after its sending a message may be recalled or edited; 0: never. Applies at "
+        "once.",
     ] = 120
 
     @property

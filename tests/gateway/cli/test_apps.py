@@ -108,7 +108,10 @@ def test_whatever_is_set_comes_back_and_what_is_wrong_changes_nothing(
     [
         (["recall", "5"], "no setting 'recall'; there are recall_s, "),
         (["region", "cn"], "region can't be set: it is in the app's id"),
-        (["account", "mainland"], "account can't be set: where an app may be was decided by it"),
+        (
+            ["account", "mainland"],
+            "account can't be set: the kind of account decided the app's region",
+        ),
         (["id", "03" + "0" * 30], "id can't be set: everything stored is sealed under it"),
         (["certificate", "0" * 64], "homeport app rotate-certificate"),
         (["recall_s", "259201"], "recall_s may be 259200 at most in tier free, which keeps"),
