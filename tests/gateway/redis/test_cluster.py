@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from gateway.apps.app import create_app
 from gateway.apps.tiers import TIERS
 from gateway.redis import cluster as module
+from gateway.redis import rights
 from gateway.redis.cluster import Cluster, ClusterNode
 from gateway.redis.errors import IsCluster, NotDurable, Unavailable
 from gateway.redis.link import Link
@@ -31,6 +32,7 @@ from gateway.store.keys import Keys
 from gateway.store.server_facts import store_facts
 from gateway.store.stamp import RegionIdentity
 from gateway.tasks import Tasks
+from tests.acl import rules_of
 from tests.clusters import START_S, RedisCluster, cluster
 from tests.gateway.redis.conftest import Heard, beginning, until
 from tests.gateway.store.conftest import message_id
@@ -444,6 +446,25 @@ async def test_a_change_follows_its_slot(own: RedisCluster, keyring: Keyring) ->
         await admin.access.revoke(app.id, "bob", 5)
         assert admin.writes.short is None
     assert target.ask("GET", key) == "5"
+
+
+async def test_the_runbooks_operator_can_use_the_command_line(
+    own: RedisCluster, keyring: Keyring
+) -> None:
+    """G8: the user that the runbook makes may do on a cluster what the commands do there."""
+    for node in own.nodes:
+        node.ask("ACL", "SETUSER", "op", "on", ">pw", *rules_of("operator").split())
+    url = own.url.replace("://", "://op:pw@")
+    app = create_app("shop", "sg", "free", "global", 1)
+    async with Admin.open(url, "sg", keyring) as admin:
+        await admin.region.begin()
+        await admin.apps.create(app, 1)
+        await admin.access.revoke(app.id, "bob", 5)
+        await admin.access.kick(app.id, "bob")
+        facts = await store_facts(admin.link, admin.region, 0.0, cluster=True)
+        await admin.apps.delete(app.id)
+    assert (facts.primaries, facts.stamp_problem) == (3, None)
+    assert rights.LISTENING.issuperset(facts.lacks)
 
 
 async def test_the_command_line_works_on_what_is_there(own: RedisCluster) -> None:
