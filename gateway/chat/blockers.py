@@ -1,7 +1,8 @@
-"""The users who block a session's user, as far as this session has heard.
+"""The users who block a principal's user, as far as its door has heard.
 
-The session reads them as it attaches, and hears of each change on the user's channel. Changes are
-numbered without a hole, so a missed change is noticed, and the whole set is read again.
+A door without sessions reads them for each principal. A session reads them as it attaches, and
+hears of each change on the user's channel. Changes are numbered without a hole, so a missed change
+is noticed, and the whole set is read again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Blockers:
             raise Refused(codes.BLOCKED)
 
     def __contains__(self, user: str) -> bool:
-        """True where `user` blocks the session's user."""
+        """True where `user` blocks the principal's user."""
         return user in self._users
 
     def differs(self, change: int) -> bool:

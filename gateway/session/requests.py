@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from gateway.apps.app import App
 from gateway.chat.principal import SessionUser
-from gateway.chat.refused import FAULTS, Refused, refusal
+from gateway.chat.refused import Refused, refusal
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.session.routes import ROUTES, Route
 from gateway.session.services import Services
@@ -116,7 +116,7 @@ class Requests:
             self._services.counts.accepted += 1
             self._asker.answer(request_id, frames.Accepted(mid, stored.result()))
             return
-        if not isinstance(error, (Refused, *FAULTS)):
+        if not isinstance(error, Refused | OperationFailed):
             _log.error("send_failed", session=self._user.session, exc_info=error)
         self._asker.refuse(request_id, refusal(error))
 

@@ -1,0 +1,35 @@
+"""Mirrors gateway/session/requests.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.security.sealing import UnknownKeyVersion
+from protocol import codes, frames
+from tests.gateway.chat.grouping import created
+from tests.harness import RunningWorker
+from tests.inside import Inside
+
+
+async def test_a_send_that_no_store_is_to_blame_for_is_in_the_log(
+    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-4.6-1: the client is told `internal`, once. Redis' troubles are in the log as they happen;
+    those of a key are told here, or nobody would look for them."""
+
+    def broken(*_: Any) -> bytes:
+        raise UnknownKeyVersion(7)
+
+    async with running.client("alice") as alice:
+        group = await created(alice, "bob")
+        with monkeypatch.context() as patch, capture_logs() as logs:
+            patch.setattr(Inside(running.worker).records, "make", broken)
+            answer = await alice.say(f"g:{group}", "a-secret")
+        assert isinstance(answer, frames.Error)
+        assert answer.code == codes.INTERNAL.number
+        assert [each["log_level"] for each in logs if each["event"] == "send_failed"] == ["error"]
+        assert "a-secret" not in str(logs)
+        assert isinstance(await alice.say(f"g:{group}", "again"), frames.Ok)
