@@ -27,7 +27,7 @@ test: .venv/synced ## format, lint, types, import layers, documentation, all tes
 	$(BIN)/python -m tests.spec_coverage
 
 soak: .venv/synced ## take walks through the model of inboxes by fresh seeds, for SOAK_S seconds
-	SOAK_S=$(SOAK_S) SOAK_SEED=$(SOAK_SEED) $(BIN)/pytest -s tests/gateway/store/soak.py
+	SOAK_S=$(SOAK_S) SOAK_SEED=$(SOAK_SEED) $(BIN)/pytest -x -s tests/gateway/store/soak.py
 
 docs: .venv/synced ## render the documentation to build/docs/; a broken link is an error
 	$(BIN)/sphinx-build -q -W --keep-going -c docs . build/docs

@@ -26,7 +26,7 @@ from gateway.store.inbox import PROFILE_MS
 from gateway.store.readers import DeviceState
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id, open_store, together
-from tests.gateway.store.model import CAP, Device, Inbox, Sent, Team
+from tests.gateway.store.model import Device, Inbox, Sent, Team
 
 DEVICES = ("a", "b", "c")
 USERS = ("ann", together("ann"), apart("ann"))
@@ -76,7 +76,7 @@ class Machine(RuleBasedStateMachine):
         return self.store.app.tier.retention_ms
 
     def set_tier(self, name: str) -> None:
-        self.store.use_tier(name, inbox_cap=CAP)
+        self.store.use_tier(name)
 
     def gateway(self) -> GroupStore:
         """What one gateway knows of groups: it keeps lists of members of its own."""

@@ -14,8 +14,8 @@ from hypothesis import Phase, seed
 
 from tests.gateway.store.test_model import Changing, walk
 
-WALKS = 20
-"""With one seed; they take about twenty seconds."""
+WALKS = 5
+"""With one seed; they take some seconds, and on a busy machine half a minute."""
 
 STORES = 2
 """That `store_url` gives, of which each gets its part of the time."""

@@ -5,8 +5,10 @@ order, they agree. What else happens is in `tests.gateway.store.machine`.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from gateway.store.replacing import Changed, RewriteStore
 from protocol.limits import MAX_EDITS
 from tests.gateway.store.conftest import APP_ID
 from tests.gateway.store.machine import USERS, Machine
-from tests.gateway.store.model import Sent
+from tests.gateway.store.model import CAP, Sent
 
 
 class Changing(Machine):
@@ -163,8 +165,12 @@ class Changing(Machine):
 
 
 def walk(store_url: str, machine: type[Changing], **options: Any) -> None:
-    """Let things happen to a real store and to the model. `options` are Hypothesis' settings."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Let things happen to a real store and to the model. `options` are Hypothesis' settings.
+
+    Every tier's inbox is small meanwhile, for whoever stores into one: notices, too.
+    """
+    small = {name: replace(tier, inbox_cap=CAP) for name, tier in TIERS.items()}
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(TIERS, small):
         machine.url = store_url
         machine.keyring = Keyring.create(Path(folder) / "keys.json", "sg")
         run_state_machine_as_test(
