@@ -33,6 +33,7 @@ from gateway.session.counts import TOKEN_REFUSALS
 from gateway.session.deadlines import Deadlines, Due
 from gateway.session.delivery import Delivery
 from gateway.session.handshake import BadToken, close_code
+from gateway.session.hold import DeviceHold
 from gateway.session.requests import Requests
 from gateway.session.services import Services, Wire
 from gateway.session.tracing import Tap, TracedWire
@@ -88,6 +89,7 @@ class Session:
         "_delivery",
         "_early_top",
         "_entered",
+        "_hold",
         "_identity",
         "_opened",
         "_reader",
@@ -120,6 +122,7 @@ class Session:
         self._identity: tokens.Identity | None = None
         self._reader: Reader | None = None
         self._delivery: Delivery | None = None
+        self._hold: DeviceHold | None = None
         self._deadlines: Deadlines | None = None
         self._requests: Requests | None = None
         self._tier: str | None = None  # of its app, as it was counted
@@ -283,16 +286,17 @@ class Session:
             frame.platform,
             app.device_policy,
         )
-        delivery = Delivery(
-            services, self._wire, reader, attached, self.close, requests.compare_blocks
-        )
+        hold = DeviceHold(services, reader, attached, self.close, requests.compare_blocks)
         if self._closed():
-            delivery.stop(self._cause)  # the client left meanwhile: give the device free again
+            hold.release(self._cause)  # the client left meanwhile: give the device free again
             return
         if not identity.holds(services.directory.known(app.id)):
-            delivery.stop()  # the app changed after the token was looked at, and before `join`
+            hold.release()  # the app changed after the token was looked at, and before `join`
             raise Refused(codes.TOKEN_REVOKED)
-        self._delivery = delivery
+        self._hold = hold
+        self._delivery = delivery = Delivery(
+            services, self._wire, hold, attached.seen_ms, self.close
+        )
         requests.attached(attached.blocked_by)
         self._state = State.LIVE
         self._tier = app.tier.name
@@ -441,14 +445,15 @@ class Session:
 
     def doubt(self) -> None:
         """Push nothing until `check` has found that the inbox still has the same numbering."""
-        if self._delivery is not None:
+        if self._delivery is not None and self._hold is not None:
             self._delivery.doubt()
+            self._hold.doubt()
 
     def check(self) -> None:
         """Compare with the store. A session that is still connecting reads the store anyway."""
-        if self._delivery is not None and self._state is State.LIVE:
+        if self._delivery is not None and self._hold is not None and self._state is State.LIVE:
             self._checked_at = self._services.clock.steady()
-            self._delivery.check(self._issued_ms)
+            self._hold.check(self._issued_ms, self._delivery.settled)
 
     def _issued_ms(self) -> int:
         assert self._identity is not None
@@ -556,8 +561,9 @@ class Session:
             self._services.hub.leave(self)
             self._services.rooms.gone(self.id)
             self._services.presence.gone(self.id)
-        if self._delivery is not None:
-            self._delivery.stop(self._cause)
+        if self._delivery is not None and self._hold is not None:
+            self._delivery.stop()
+            self._hold.release(self._cause)
         if self._requests is not None:
             self._requests.end()
 

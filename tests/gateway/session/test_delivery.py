@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.session import delivery
+from gateway.session import hold
 from gateway.store.keys import Keys
 from protocol import codes, frames
 from protocol.limits import WINDOW
@@ -48,7 +48,7 @@ async def test_a_session_that_ended_while_the_store_was_away_frees_its_device(
     running: RunningWorker, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HP-20.3-2: once the store is back; or its user would seem to be here for two minutes."""
-    monkeypatch.setattr(delivery, "FREE_EVERY_S", 0.01)
+    monkeypatch.setattr(hold, "FREE_EVERY_S", 0.01)
     row = Keys("sg").user(running.app.id, "bob").meta, "d:d1"
     with contextlib.ExitStack() as away:
         async with running.client("bob", "d1") as bob:

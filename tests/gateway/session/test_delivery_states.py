@@ -1,0 +1,253 @@
+"""The states of a delivery: every transition of the table, and that there is no other.
+
+An inbox that answers when the test says so takes the place of the store: no real one can be held
+between a question and its answer, which is what most of the states are about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from itertools import product
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+import pytest
+
+from gateway.payload import Payload
+from gateway.redis.errors import Unavailable
+from gateway.session.counts import Counts
+from gateway.session.delivery import TRANSITIONS, Delivery, DeliveryEvent, DeliveryState
+from gateway.session.hold import DeviceHold
+from gateway.session.services import Services, Wire
+from gateway.store.entries import Entry
+from gateway.store.readers import Checked, DeviceState, Reader
+from gateway.tasks import Tasks
+from protocol import codes
+from protocol.frames import Cursor
+from tests.harness import until
+
+State, Event = DeliveryState, DeliveryEvent
+
+CAN_NOT_BE: Final = {
+    (State.PUSHING, Event.READ_OVER): "nothing reads",
+    (State.READING, Event.READ): "one task reads at a time",
+    (State.DOUBTING, Event.READ): "what is read could not be pushed",
+    (State.DOUBTING, Event.READ_OVER): "nothing reads",
+    (State.HALTING, Event.READ): "one task reads at a time",
+    (State.ENDED, Event.READ): "what is read could not be pushed",
+    (State.ENDED, Event.SETTLED): "the answer to a check is not looked at after the end",
+    (State.ENDED, Event.END): "a session ends once",
+}
+
+
+class Line:
+    """A wire that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.congested = False
+        self.sent: list[bytes] = []
+
+    def send(self, payload: Payload) -> None:
+        """See `Wire`."""
+        self.sent.append(payload.data)
+
+
+class Inbox:
+    """An inbox that owes answers: of pages, and of checks."""
+
+    def __init__(self) -> None:
+        self.pages: deque[asyncio.Future[list[Entry]]] = deque()
+        self.checks: deque[asyncio.Future[Checked]] = deque()
+        self.saved: list[Any] = []
+
+    async def page(self, *_: Any) -> list[Entry]:
+        """As `InboxStore.page`."""
+        self.pages.append(asyncio.get_running_loop().create_future())
+        return await self.pages[-1]
+
+    async def check(self, *_: Any) -> Checked:
+        """As `InboxStore.check`."""
+        self.checks.append(asyncio.get_running_loop().create_future())
+        return await self.checks[-1]
+
+    def ack(self, *said: Any) -> None:
+        """As `InboxStore.ack`."""
+        self.saved.append(said)
+
+
+class Setting:
+    """A delivery of an inbox that goes on after number 4."""
+
+    def __init__(self) -> None:
+        self.inbox, self.line, self.tasks = Inbox(), Line(), Tasks()
+        self.ended: list[codes.CloseCode] = []
+        services = cast(
+            "Services",
+            SimpleNamespace(
+                inboxes=self.inbox,
+                directory=SimpleNamespace(known=lambda _: SimpleNamespace(tier=None)),
+                records=SimpleNamespace(push=lambda app, user, seq, ms, record: Payload(record)),
+                clock=SimpleNamespace(wall_ms=lambda: 1000),
+                counts=Counts(),
+                tasks=self.tasks,
+            ),
+        )
+        cursor = Cursor("e", 40, 4)
+        reader = Reader("app", "alice", "d", "s" * 16, False)
+        attached = DeviceState(cursor, 4, True, None, [])
+        self.hold = DeviceHold(services, reader, attached, self.ended.append, lambda _: None)
+        self.delivery = Delivery(services, cast("Wire", self.line), self.hold, 0, self.ended.append)
+
+    @property
+    def state(self) -> DeliveryState:
+        """Where the delivery is."""
+        return self.delivery.state
+
+    def at(self, state: DeliveryState) -> bool:
+        """True where the delivery is there."""
+        return self.state is state
+
+    def stored(self, seq: int) -> None:
+        """Number `seq` was stored, and is heard of."""
+        self.delivery.stored(seq, seq * 10, Payload(b"%d" % seq))
+
+    async def page_asked(self) -> asyncio.Future[list[Entry]]:
+        """The next page that is asked for."""
+        await until(lambda: self.inbox.pages)
+        return self.inbox.pages.popleft()
+
+    async def do(self, event: DeliveryEvent) -> None:
+        """Make `event` happen, and nothing that follows from it."""
+        self.line.congested = event is not Event.READ  # or what settles would read at once
+        if event is Event.READ:
+            self.hold.window.top = self.hold.window.sent + 1
+            self.delivery.catch_up()
+            await asyncio.sleep(0)  # a task that was made now begins, and asks for its page
+        elif event is Event.READ_OVER:
+            self.inbox.pages.popleft().set_exception(Unavailable("away"))
+            await self.idle()
+        elif event is Event.DOUBT:
+            self.delivery.doubt()
+        elif event is Event.SETTLED:
+            self.delivery.settled(self.hold.window.top)
+        else:
+            self.delivery.stop()
+
+    async def idle(self) -> None:
+        """Every task has ended."""
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+
+
+@pytest.fixture
+async def setting() -> Any:
+    """A delivery, whose tasks end with the test."""
+    setting = Setting()
+    yield setting
+    await setting.tasks.end_spawned()
+
+
+def ways() -> Iterator[tuple[DeliveryState, list[DeliveryEvent]]]:
+    """Each state that there is a way to from the first one, and the shortest such way."""
+    found: dict[DeliveryState, list[DeliveryEvent]] = {State.PUSHING: []}
+    queue = deque([State.PUSHING])
+    while queue:
+        state = queue.popleft()
+        yield state, found[state]
+        for event, after in TRANSITIONS[state].items():
+            if after not in found:
+                found[after] = [*found[state], event]
+                queue.append(after)
+
+
+def test_every_pair_is_in_the_table_or_has_a_reason_not_to_be() -> None:
+    """G3: no state that nobody thought of, in what decides whether a message is pushed or read."""
+    pairs = {(state, event) for state, row in TRANSITIONS.items() for event in row}
+    assert pairs.isdisjoint(CAN_NOT_BE)
+    assert pairs | CAN_NOT_BE.keys() == set(product(State, Event))
+    assert {state for state, _ in ways()} == set(State)
+
+
+@pytest.mark.parametrize(
+    ("way", "event", "after"),
+    [
+        pytest.param(way, event, after, id=f"{state.name}-{event.name}")
+        for state, way in [*ways(), (State.ENDED, [Event.READ, Event.END])]
+        for event, after in TRANSITIONS[state].items()
+        # After the end a reading can only be over if it was under way before.
+        if event is not Event.READ_OVER or Event.READ in way
+    ],
+)
+async def test_each_transition(
+    setting: Setting, way: list[DeliveryEvent], event: DeliveryEvent, after: DeliveryState
+) -> None:
+    """G3: the delivery goes where its table says."""
+    for each in way:
+        await setting.do(each)
+    await setting.do(event)
+    assert setting.state is after
+
+
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, id=state.name) for state, way in ways() if state is not State.PUSHING]
+)
+async def test_nothing_is_read_twice_or_in_vain(setting: Setting, way: list[DeliveryEvent]) -> None:
+    """G9: only a delivery that pushes begins to read; each other one is let alone."""
+    for each in way:
+        await setting.do(each)
+    before = setting.state
+    await setting.do(Event.READ)
+    await asyncio.sleep(0)
+    assert setting.state is before
+    assert len(setting.inbox.pages) == way.count(Event.READ)
+
+
+async def test_a_reading_finds_out_that_the_session_has_ended(setting: Setting) -> None:
+    """G3: the page that comes after the end is pushed to nobody."""
+    await setting.do(Event.READ)
+    await setting.do(Event.END)
+    setting.line.congested = False
+    (await setting.page_asked()).set_result([Entry(5, 50, b"5", None)])
+    await setting.idle()
+    assert setting.state is State.ENDED
+    assert (setting.line.sent, setting.ended) == ([], [])
+
+
+async def test_a_page_that_a_doubt_overtook_is_not_pushed(setting: Setting) -> None:
+    """G3: it is read again once the check has found that the numbers still hold."""
+    setting.stored(6)  # 5 is missing
+    assert setting.at(State.READING)
+    page = await setting.page_asked()
+    setting.delivery.doubt()
+    assert setting.at(State.HALTING)
+    page.set_result([Entry(5, 50, b"5", None), Entry(6, 60, b"6", None)])
+    await until(lambda: setting.state is State.DOUBTING)
+    setting.stored(7)
+    assert setting.line.sent == []
+    setting.delivery.settled(7)
+    assert setting.at(State.READING)
+    entries = [Entry(seq, seq * 10, b"%d" % seq, None) for seq in (5, 6, 7)]
+    (await setting.page_asked()).set_result(entries)
+    await until(lambda: setting.state is State.PUSHING)
+    setting.stored(8)
+    assert setting.line.sent == [b"5", b"6", b"7", b"8"]
+
+
+async def test_a_doubt_during_a_check_asks_again(setting: Setting) -> None:
+    """G3: the answer may be older than the doubt, and settles nothing."""
+    setting.delivery.doubt()
+    setting.hold.doubt()
+    setting.hold.check(lambda: 0, setting.delivery.settled)
+    setting.hold.check(lambda: 0, setting.delivery.settled)
+    await until(lambda: setting.inbox.checks)
+    first = setting.inbox.checks.popleft()
+    setting.delivery.doubt()
+    setting.hold.doubt()
+    right = Checked("e", 4, 40, "s" * 16, 0)
+    first.set_result(right)
+    await until(lambda: setting.inbox.checks)
+    assert setting.at(State.DOUBTING)
+    setting.inbox.checks.popleft().set_result(right)
+    await until(lambda: setting.state is State.PUSHING)
+    assert not setting.inbox.checks
