@@ -16,7 +16,7 @@ Those about what lies in a Redis are in `gateway.store`.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 
 class OperationFailed(Exception):
@@ -59,11 +59,15 @@ def rights_text(user: str, commands: str) -> str:
 
 
 class NotReplicated(Unavailable):
-    """It was done, and `have` replicas have confirmed it in time, which are too few."""
+    """It was done, and `have` replicas have confirmed it in time, which are too few.
 
-    def __init__(self, have: int) -> None:
+    `reply` is what the command itself answered.
+    """
+
+    def __init__(self, have: int, reply: Any) -> None:
         super().__init__("replicas")
         self.have = have
+        self.reply = reply
 
 
 class Redirected(Unavailable):

@@ -237,7 +237,8 @@ class NodeLink(RedisConnection, Link):
         have = reply if isinstance(reply, int) else 0
         for held in barrier.held:
             done = not isinstance(held.reply, OperationFailed)
-            held.then(NotReplicated(have) if done and have < self._replicas else held.reply)
+            short = done and have < self._replicas
+            held.then(NotReplicated(have, held.reply) if short else held.reply)
 
     def _error(self, reply: hiredis.ReplyError) -> OperationFailed:
         # Only the first word: the rest of a script's error may quote keys.

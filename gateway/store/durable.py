@@ -21,30 +21,33 @@ class DurableWrites:
         self._link = link
         self.short: int | None = None
 
-    async def call(self, *command: str | bytes | int) -> None:
-        """Send one command, whose first argument is a key, and wait until replicas have it.
+    async def call(self, *command: str | bytes | int) -> Any:
+        """Send one command, whose first argument is a key, and wait until replicas have it. Returns
+        the answer.
 
         Raises:
             Unavailable: Redis is away. CommandFault: it refused the command.
         """
-        await self._kept(self._link.call(*command, durable=self._waits))
+        return await self._kept(self._link.call(*command, durable=self._waits))
 
     async def run(
         self, script: Script, keys: tuple[str, ...], *arguments: str | bytes | int
-    ) -> None:
-        """Call a script, and wait until replicas have what it wrote.
+    ) -> Any:
+        """Call a script, and wait until replicas have what it wrote. Returns
+        the answer.
 
         Raises:
             Unavailable: Redis is away. CommandFault: it refused the call.
         """
-        await self._kept(self._link.run(script, keys, *arguments, durable=self._waits))
+        return await self._kept(self._link.run(script, keys, *arguments, durable=self._waits))
 
     @property
     def _waits(self) -> bool:
         return self.short is None  # the first short count says it for all
 
-    async def _kept(self, answer: asyncio.Future[Any]) -> None:
+    async def _kept(self, answer: asyncio.Future[Any]) -> Any:
         try:
-            await answer
+            return await answer
         except NotReplicated as error:
             self.short = error.have
+            return error.reply

@@ -2,6 +2,7 @@
 
 OperationFailed          (`gateway.redis.errors`)
 +-- AppNotFound          no such app in this region
++-- AppExists            an app has this id already
 +-- WrongServer
     +-- StampError           this Redis is not for this gateway
         +-- RegionMissing    it is empty, and the region keeps its data in another one
@@ -21,6 +22,14 @@ class AppNotFound(OperationFailed):
         super().__init__(
             f"no app {app_id} in this region; `homeport app list` shows those there are"
         )
+        self.app_id = app_id
+
+
+class AppExists(OperationFailed):
+    """An app has this id already; it is left as it is."""
+
+    def __init__(self, app_id: str) -> None:
+        super().__init__(f"app {app_id} exists already; `homeport app show` shows it")
         self.app_id = app_id
 
 

@@ -8,13 +8,14 @@ from typing import Final
 
 from gateway.apps.app import App, change, with_new_certificate
 from gateway.apps.settings import Value
+from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link
 from gateway.redis.slots import BUCKETS
 from gateway.security.sealing import Sealer
 from gateway.store.audit import AuditStore
 from gateway.store.directory import open_app, seal_app
 from gateway.store.durable import DurableWrites
-from gateway.store.errors import AppNotFound
+from gateway.store.errors import AppExists, AppNotFound
 from gateway.store.keys import Keys
 from gateway.store.region import RegionStore
 from gateway.store.region_clock import time_of
@@ -24,6 +25,9 @@ _PUT: Final = script("put")
 _DELETED: Final = script("deleted")
 _DUE_NOW: Final = script("due_now")
 _BATCH: Final = 1000
+
+ATTEMPTS: Final = 20
+"""How often an app is changed anew, where another operator was faster."""
 
 
 class AppStore:
@@ -56,17 +60,18 @@ class AppStore:
 
         Raises:
             RegionMissing: it has begun, and not in this Redis.
+            AppExists: there is one with this id.
         """
         await self._region.check(may_begin=True)
         # First, because a full Redis refuses it, and a name without a record is no app.
         await self._writes.call("SADD", self._keys.apps, app.id)
-        await self._put(app, now_ms)
+        if not await self._put(app, b"", now_ms):
+            raise AppExists(app.id)
         await self._audit.note("app create", app.id)
 
     async def get(self, app_id: str) -> App | None:
         """The app, or None."""
-        await self._region.check()
-        record = await self._link.call("GET", self._keys.app(app_id))
+        record = await self._record(app_id)
         return None if record is None else open_app(self._sealer, app_id, record)
 
     async def all(self) -> list[App]:
@@ -138,18 +143,31 @@ class AppStore:
         """Store what `made_of` makes of an app, and notify gateways. The caller notes it in the
         audit.
 
+        Where another changes the app meanwhile, it is read again, and `made_of` asked again.
+
         Raises:
             AppNotFound.
+            Unavailable: others went on changing it.
         """
-        app = made_of(await self.existing(app_id))
-        await self._put(app, now_ms)
-        await self._tell(app_id)
-        return app
+        for _ in range(ATTEMPTS):
+            record = await self._record(app_id)
+            if record is None:
+                raise AppNotFound(app_id)
+            app = made_of(open_app(self._sealer, app_id, record))
+            if await self._put(app, record, now_ms):
+                await self._tell(app_id)
+                return app
+        raise Unavailable("app_contention")
 
-    async def _put(self, app: App, now_ms: int) -> None:
+    async def _record(self, app_id: str) -> bytes | None:
         await self._region.check()
+        record: bytes | None = await self._link.call("GET", self._keys.app(app_id))
+        return record
+
+    async def _put(self, app: App, before: bytes, now_ms: int) -> bool:
+        """Whether it is kept: it is not where the record is no longer as it was `before`."""
         key, record = self._keys.app(app.id), seal_app(self._sealer, app, now_ms)
-        await self._writes.run(_PUT, (key,), record)
+        return bool(await self._writes.run(_PUT, (key,), record, before))
 
     async def _tell(self, app_id: str) -> None:
         await self._link.publish(self._keys.apps_channel, app_id.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import redis
 from msgspec.structs import replace
 
-from gateway.apps.app import change, create_app
+from gateway.apps.app import App, change, create_app
 from gateway.apps.errors import InvalidSetting
 from gateway.apps.settings import MAX_TOKEN_S
 from gateway.redis.errors import Unavailable
@@ -17,7 +18,7 @@ from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer, Tampered
 from gateway.store import events
 from gateway.store.admin import Admin
-from gateway.store.errors import AppNotFound, WrongKeys, WrongRegionStamp
+from gateway.store.errors import AppExists, AppNotFound, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
 from gateway.store.server_facts import store_facts
 from tests.gateway.conftest import Servers
@@ -70,6 +71,44 @@ async def test_changes_are_told_to_gateways_after_they_are_made(store: Store) ->
         assert (await heard.get())[1] == APP_ID.encode()
         assert await admin.apps.get(APP_ID) is None
         assert await admin.apps.all() == []
+
+
+async def test_two_operators_at_once_lose_no_change(store: Store) -> None:
+    """Each read the app, changed it and wrote it: the later one took back what the other had said,
+    also that a certificate which had leaked is another one now."""
+    async with store.admin() as one, store.admin() as other:
+        before = await one.apps.existing(APP_ID)
+        await asyncio.gather(
+            *(one.apps.rotate_certificate(APP_ID, store.clock.ms) for _ in range(3)),
+            *(other.apps.change(APP_ID, "recall_s", n, store.clock.ms) for n in (60, 61, 62)),
+            one.apps.change(APP_ID, "device_policy", "refuse", store.clock.ms),
+        )
+        after = await other.apps.existing(APP_ID)
+    assert after.device_policy == "refuse"
+    assert after.recall_s in (60, 61, 62)
+    assert before.certificates[0] not in after.certificates  # the third rotation drops it
+
+
+async def test_a_change_brings_no_deleted_app_back(store: Store) -> None:
+    """It was read before the deletion and written after it."""
+    async with store.admin() as admin:
+
+        def late(app: App) -> App:
+            store.raw.delete(store.keys.app(APP_ID))  # as another operator's command does
+            return app
+
+        with pytest.raises(AppNotFound):
+            await admin.apps.replace(APP_ID, late, store.clock.ms)
+        assert await admin.apps.get(APP_ID) is None
+
+
+async def test_an_app_is_not_made_twice(store: Store) -> None:
+    """What it is now is not written over by what it was."""
+    async with store.admin() as admin:
+        await admin.apps.change(APP_ID, "recall_s", 60, store.clock.ms)
+        with pytest.raises(AppExists):
+            await admin.apps.create(store.app, store.clock.ms)
+        assert (await admin.apps.existing(APP_ID)).recall_s == 60
 
 
 async def test_a_tier_change_and_a_deletion_make_every_inbox_due(store: Store) -> None:

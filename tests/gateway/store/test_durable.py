@@ -20,8 +20,9 @@ from tests.gateway.conftest import Servers
 from tests.gateway.redis.conftest import replicated
 
 APP = create_app("shop", "sg", "free", "global", 1)
+OTHER = create_app("other", "sg", "free", "global", 1)
 CHANGES: dict[str, Callable[[Admin], Awaitable[object]]] = {
-    "create": lambda admin: admin.apps.create(APP, 1),
+    "create": lambda admin: admin.apps.create(OTHER, 1),
     "rotate": lambda admin: admin.apps.rotate_certificate(APP.id, 2),
     "tier": lambda admin: admin.apps.change(APP.id, "tier", "pro", 2),
     "revoke": lambda admin: admin.access.revoke(APP.id, "ann"),
