@@ -13,9 +13,9 @@ from gateway.apps import app as apps
 from gateway.apps.app import ACCOUNTS, App, settings_of
 from gateway.apps.settings import SETTINGS, setting
 from gateway.apps.tiers import TIERS
+from gateway.cli.environment import AppArgument, Config, Data, Environment, Json
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import show, utc
-from gateway.cli.place import AppArgument, Config, Data, Json, Place
 from gateway.store.admin import Admin
 from gateway.store.errors import AppNotFound
 
@@ -59,11 +59,11 @@ def create(
     settings.
     """
 
-    async def run(place: Place) -> App:
-        async with place.admin() as admin:
+    async def run(environment: Environment) -> App:
+        async with environment.admin() as admin:
             made = apps.create_app(
                 name,
-                place.settings.region,
+                environment.settings.region,
                 tier,
                 account,
                 await admin.region.now_ms(),
@@ -71,7 +71,7 @@ def create(
             await admin.apps.create(made, made.created_ms)
         return made
 
-    made = asyncio.run(run(Place.find(config, data)))
+    made = asyncio.run(run(Environment.find(config, data)))
     show(_record(made) | {"certificate": made.certificates[0]}, as_json, verbatim=SETTINGS)
 
 
@@ -79,11 +79,11 @@ def create(
 def list_(config: Config = None, data: Data = None, as_json: Json = False) -> None:
     """List the region's apps. With --json, one object a line."""
 
-    async def run(place: Place) -> list[App]:
-        async with place.admin() as admin:
+    async def run(environment: Environment) -> list[App]:
+        async with environment.admin() as admin:
             return await admin.apps.all()
 
-    found = asyncio.run(run(Place.find(config, data)))
+    found = asyncio.run(run(Environment.find(config, data)))
     if as_json:
         for one in found:
             show(_record(one), as_json)
@@ -102,23 +102,25 @@ def show_(
 ) -> None:
     """Show one app, without its secrets."""
 
-    async def run(place: Place) -> App:
-        place.check_home(app_id)
-        async with place.admin() as admin:
+    async def run(environment: Environment) -> App:
+        environment.check_home(app_id)
+        async with environment.admin() as admin:
             found = await admin.apps.get(app_id)
         if found is None:
             raise AppNotFound(app_id)
         return found
 
-    show(_record(asyncio.run(run(Place.find(config, data)))), as_json, verbatim=SETTINGS)
+    show(_record(asyncio.run(run(Environment.find(config, data)))), as_json, verbatim=SETTINGS)
 
 
-def _change(place: Place, app_id: str, change: Callable[[Admin, int], Awaitable[App]]) -> App:
+def _change(
+    environment: Environment, app_id: str, change: Callable[[Admin, int], Awaitable[App]]
+) -> App:
     """Have the admin of the app's own region change it, at the region's time in milliseconds."""
 
     async def run() -> App:
-        place.check_home(app_id)
-        async with place.admin() as admin:
+        environment.check_home(app_id)
+        async with environment.admin() as admin:
             return await change(admin, await admin.region.now_ms())
 
     return asyncio.run(run())
@@ -141,9 +143,9 @@ def set_(
     if (value is None) != to_default:
         raise typer.BadParameter("give one of VALUE and --default", param_hint=name)
     wanted = found.default if value is None else found.parse(value)
-    place = Place.find(config, data)
+    environment = Environment.find(config, data)
     changed = _change(
-        place, app_id, lambda admin, now_ms: admin.apps.change(app_id, name, wanted, now_ms)
+        environment, app_id, lambda admin, now_ms: admin.apps.change(app_id, name, wanted, now_ms)
     )
     show(_record(changed), as_json, verbatim=SETTINGS)
 
@@ -157,11 +159,11 @@ def rotate_certificate(
     The one before stays good until the next rotation, so give the new one to the app's back end,
     wait for the longest token's life (max_token_s), and rotate once more to be rid of the old one.
     """
-    place = Place.find(config, data)
+    environment = Environment.find(config, data)
     found = _change(
-        place, app_id, lambda admin, now_ms: admin.apps.rotate_certificate(app_id, now_ms)
+        environment, app_id, lambda admin, now_ms: admin.apps.rotate_certificate(app_id, now_ms)
     )
-    place.keep_certificate(found)
+    environment.keep_certificate(found)
     show(_record(found) | {"certificate": found.certificates[0]}, as_json, verbatim=SETTINGS)
 
 
@@ -178,13 +180,13 @@ def delete(
     they can be read. After BGREWRITEAOF, and once the last backup from before is gone, nobody can.
     """
 
-    async def run(place: Place) -> None:
-        place.check_home(app_id)
-        async with place.admin() as admin:
+    async def run(environment: Environment) -> None:
+        environment.check_home(app_id)
+        async with environment.admin() as admin:
             await admin.apps.delete(app_id)
 
-    place = Place.find(config, data)
+    environment = Environment.find(config, data)
     if not yes:
         typer.confirm(f"Delete {app_id} and all that its users wrote, for good?", abort=True)
-    asyncio.run(run(place))
+    asyncio.run(run(environment))
     typer.echo(f"deleted {app_id}")

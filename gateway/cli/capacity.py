@@ -9,8 +9,8 @@ import typer
 
 from gateway.apps.tiers import TIERS
 from gateway.capacity import WORKERS, Demand, breaks, plan
+from gateway.cli.environment import Json
 from gateway.cli.output import show
-from gateway.cli.place import Json
 
 
 def _tier(value: str) -> str:

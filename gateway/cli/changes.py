@@ -10,9 +10,9 @@ from typing import Annotated, Final
 import typer
 
 from gateway.apps.settings import MAX_RECALL_S
+from gateway.cli.environment import Json, recipient
 from gateway.cli.errors import CommandError
 from gateway.cli.output import show
-from gateway.cli.place import Json, recipient
 from gateway.cli.target import Target, as_user, ask
 from protocol.client import Client, Message
 

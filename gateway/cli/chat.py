@@ -7,9 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
+from gateway.cli.environment import Json, recipient
 from gateway.cli.messages import line, record
 from gateway.cli.output import show
-from gateway.cli.place import Json, recipient
 from gateway.cli.target import Target, as_user, ask, note, printed
 from protocol.client import Disconnected, Event, Lost, Reset
 

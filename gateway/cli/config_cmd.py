@@ -6,9 +6,9 @@ import re
 
 import typer
 
+from gateway.cli.environment import Config, Json
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import show
-from gateway.cli.place import Config, Json
 from gateway.config import load_settings
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Show and check a configuration.")

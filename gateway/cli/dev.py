@@ -17,8 +17,8 @@ import typer
 
 from gateway.apps import app as apps
 from gateway.apps.app import App
+from gateway.cli.environment import Environment
 from gateway.cli.errors import CommandError
-from gateway.cli.place import Place
 from gateway.config import Settings
 from gateway.dev import certificates, datafolder
 from gateway.dev.datafolder import DevState
@@ -108,7 +108,7 @@ async def _run(settings: Settings, folder: Path) -> None:
 async def _begin(settings: Settings, folder: Path) -> None:
     """Begin the region, or say at once that its data is gone: a gateway would wait for it."""
     try:
-        async with Place(settings).admin() as admin:
+        async with Environment(settings).admin() as admin:
             await admin.region.begin()
     except Unavailable:
         pass  # the gateway says so, and waits
@@ -121,7 +121,7 @@ async def _begin(settings: Settings, folder: Path) -> None:
 
 async def _dev_app(settings: Settings) -> App:
     """The app of earlier runs, or a new one."""
-    async with Place(settings).admin() as admin:
+    async with Environment(settings).admin() as admin:
         for found in await admin.apps.all():
             if found.name == APP_NAME:
                 return found

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from gateway.cli.environment import Config, Data, Environment, Json
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.output import now_ms, show, utc
-from gateway.cli.place import Config, Data, Json, Place
 from gateway.config import Settings
 from gateway.dev.embedded import OLDEST_SERVER
 from gateway.net import tls
@@ -66,8 +66,8 @@ def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> N
     durability, the TLS files, the open-file limit of the running gateway, and the kernel. Each line
     is ok, or says what to do. Changes nothing.
     """
-    place = Place.find(config, data)
-    findings = list(_examine(place, config))
+    environment = Environment.find(config, data)
+    findings = list(_examine(environment, config))
     for finding in findings:
         if as_json:
             show({"check": finding.name, "ok": finding.ok, "text": finding.text}, as_json)
@@ -78,8 +78,8 @@ def doctor(config: Config = None, data: Data = None, as_json: Json = False) -> N
         raise CommandError(f"{bad} of {len(findings)} checks need attention", ExitCode.REFUSED)
 
 
-def _examine(place: Place, config: Path | None) -> Iterator[Finding]:
-    settings = place.settings
+def _examine(environment: Environment, config: Path | None) -> Iterator[Finding]:
+    settings = environment.settings
     yield examine_access(RedisUrl.parse(settings.redis_url))
     try:
         keyring = Keyring.load(settings.key_file, settings.region)
@@ -89,7 +89,7 @@ def _examine(place: Place, config: Path | None) -> Iterator[Finding]:
     else:
         yield examine_keyring(keyring, now_ms())
         try:
-            facts = asyncio.run(_facts(place))
+            facts = asyncio.run(_facts(environment))
         except (OperationFailed, CommandError) as error:
             yield Finding("Redis", False, str(error))
         else:
@@ -97,8 +97,8 @@ def _examine(place: Place, config: Path | None) -> Iterator[Finding]:
     if settings.wss_listen is not None and settings.tls_cert and settings.tls_key:
         yield examine_tls(settings.tls_cert, settings.tls_key, datetime.now(UTC))
     limits = _open_files(control.name_of(settings, config))
-    yield examine_open_files(limits, OPEN_FILES if place.dev is None else OPEN_FILES_DEV)
-    if place.dev is None:
+    yield examine_open_files(limits, OPEN_FILES if environment.dev is None else OPEN_FILES_DEV)
+    if environment.dev is None:
         yield examine_kernel(_kernel())
 
 
@@ -121,16 +121,16 @@ def _kernel() -> dict[str, int]:
     return found
 
 
-async def _facts(place: Place) -> StoreFacts:
-    from gateway.store.server_facts import store_facts  # see `Place.admin`
+async def _facts(environment: Environment) -> StoreFacts:
+    from gateway.store.server_facts import store_facts  # see `Environment.admin`
 
-    async with place.admin() as admin:
+    async with environment.admin() as admin:
         return await store_facts(
             admin.link,
             admin.region,
             time.time(),
-            replicas=place.settings.durability == "replica",
-            cluster=RedisUrl.parse(place.settings.redis_url).kind == "cluster",
+            replicas=environment.settings.durability == "replica",
+            cluster=RedisUrl.parse(environment.settings.redis_url).kind == "cluster",
         )
 
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 import typer
 
 from gateway.address import Address
+from gateway.cli.environment import Config, Json
 from gateway.cli.errors import CommandError, ExitCode
-from gateway.cli.place import Config, Json
 from gateway.config import load_settings
 
 EVERY_S: Final = 0.25

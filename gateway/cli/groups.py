@@ -8,10 +8,10 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
+from gateway.cli.environment import Json, user_id
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import visible
 from gateway.cli.output import show
-from gateway.cli.place import Json, user_id
 from gateway.cli.target import Target, as_user, ask
 from protocol.client import Client, Group
 from protocol.frames.groups import Role

@@ -10,9 +10,9 @@ from typing import Annotated, Final
 import typer
 
 from gateway.apps.regions import REGIONS
+from gateway.cli.environment import Config, Environment, Json
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import now_ms, show, utc
-from gateway.cli.place import Config, Json, Place
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import audit
@@ -79,7 +79,7 @@ def rotate(
     Gateways use the clock of the region's Redis. With --config, this command does too; without it,
     it uses this machine's clock.
     """
-    now = now_ms() if config is None else asyncio.run(_region_ms(Place.find(config, None)))
+    now = now_ms() if config is None else asyncio.run(_region_ms(Environment.find(config, None)))
     keyring = Keyring.rotate(file, after, now)
     _note(file, keyring, now, "keys rotate")
     show(_record(keyring, now), as_json)
@@ -92,8 +92,8 @@ def _note(file: Path, keyring: Keyring, now: int, action: str) -> None:
         audit.keep(audit.file_of(file), sealed)
 
 
-async def _region_ms(place: Place) -> int:
-    async with place.admin() as admin:
+async def _region_ms(environment: Environment) -> int:
+    async with environment.admin() as admin:
         return await admin.region.now_ms()
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
+from gateway.cli.environment import Config, Data, Environment, Json
 from gateway.cli.errors import EPILOG, ExitCode
 from gateway.cli.output import show, utc
-from gateway.cli.place import Config, Data, Json, Place
 from gateway.security.keyring import Keyring
 from gateway.store.audit import Note
 from gateway.store.sweeper import SILENT_MS
@@ -40,11 +40,11 @@ def init(
     be the wrong one, or one that has lost its data. A first gateway, or the first app, also begin a
     region, where the key file does not say that it has begun and can be written.
     """
-    place = Place.find(config, data)
-    settings = place.settings
+    environment = Environment.find(config, data)
+    settings = environment.settings
 
     async def run(again: bool) -> bool:
-        async with place.admin() as admin:
+        async with environment.admin() as admin:
             return await admin.region.begin(again=again)
 
     if again and not yes:
@@ -77,10 +77,10 @@ def check(
     Redis and beside the key file. Run it after a restore, before gateways start. Exit code 1: there
     is something to do. It knows nothing of what users did: messages, recalls, groups, blocks.
     """
-    place = Place.find(config, data)
+    environment = Environment.find(config, data)
 
     async def run() -> tuple[int | None, list[tuple[int, int]], list[Note], int]:
-        async with place.admin() as admin:
+        async with environment.admin() as admin:
             if done:
                 await admin.region.settle()
             seen, gaps = await admin.region.life()
@@ -88,7 +88,7 @@ def check(
             return seen, gaps, undone, await admin.region.now_ms()
 
     seen, gaps, undone, now = asyncio.run(run())
-    typer.echo(f"region {place.settings.region}: its stamp and keys are right")
+    typer.echo(f"region {environment.settings.region}: its stamp and keys are right")
     if seen is not None:
         silent = (now - seen) // 1000
         typer.echo(f"a gateway was at work last at {utc(seen / 1000)}, {silent} s ago")
@@ -105,9 +105,9 @@ def check(
     if gaps or undone:
         typer.echo(
             "if this Redis is that of a backup: tokens that were revoked are good again "
-            f"(homeport token revoke --all --region {place.settings.region}), so are certificates "
-            "that were rotated away (homeport app rotate-certificate), and what was recalled, "
-            "erased, blocked or left is as it was: see deploy/RUNBOOK.md, Restore. "
+            f"(homeport token revoke --all --region {environment.settings.region}), so are "
+            "certificates that were rotated away (homeport app rotate-certificate), and what was "
+            "recalled, erased, blocked or left is as it was: see deploy/RUNBOOK.md, Restore. "
             "When that is done: homeport region check --done"
         )
         raise typer.Exit(ExitCode.REFUSED)
@@ -119,10 +119,10 @@ def audit(config: Config = None, data: Data = None, as_json: Json = False) -> No
     It lists the region's last 1,000 entries, and those that only the file beside this machine's key
     file has, such as a rotation of the keys.
     """
-    place = Place.find(config, data)
+    environment = Environment.find(config, data)
 
     async def run() -> tuple[list[Note], list[Note]]:
-        async with place.admin() as admin:
+        async with environment.admin() as admin:
             return await admin.region.notes()
 
     there, only_here = asyncio.run(run())

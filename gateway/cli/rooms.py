@@ -7,10 +7,10 @@ from typing import Annotated, Final
 
 import typer
 
+from gateway.cli.environment import Json, user_id
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import line, record
 from gateway.cli.output import show
-from gateway.cli.place import Json, user_id
 from gateway.cli.target import Target, as_user, ask, note, printed
 from protocol.client import Client, Disconnected, Event, RoomGap, Sent
 from protocol.client.rooms import PriorityName

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import structlog
 import typer
 
-from gateway.cli.place import Config
+from gateway.cli.environment import Config
 from gateway.config import Source
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Final, Self, TypeVar
 
 import typer
 
+from gateway.cli.environment import Data, user_id
 from gateway.cli.errors import CommandError, ExitCode
-from gateway.cli.place import Data, user_id
 from gateway.dev import datafolder
 from gateway.security import tokens
 from protocol.client import Client, Disconnected, Event, RequestRefused

@@ -10,28 +10,28 @@ from typing import Annotated
 import typer
 
 from gateway.apps.app import App
-from gateway.cli.errors import EPILOG, CommandError
-from gateway.cli.output import show, utc
-from gateway.cli.place import (
+from gateway.cli.environment import (
     AppOption,
     Config,
     Data,
+    Environment,
     Json,
     OptionalDevice,
-    Place,
     User,
     user_id,
 )
+from gateway.cli.errors import EPILOG, CommandError
+from gateway.cli.output import show, utc
 from gateway.security import tokens
 from gateway.store.errors import AppNotFound
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Make, check and revoke tokens.")
 
 
-async def _app(place: Place, app_id: str) -> tuple[App, float]:
+async def _app(environment: Environment, app_id: str) -> tuple[App, float]:
     """The app, and the region's time in seconds since 1970, by which its tokens are checked."""
-    place.check_home(app_id)
-    async with place.admin() as admin:
+    environment.check_home(app_id)
+    async with environment.admin() as admin:
         found, now_ms = await admin.apps.get(app_id), await admin.region.now_ms()
     if found is None:
         raise AppNotFound(app_id)
@@ -51,8 +51,8 @@ def new(
     as_json: Json = False,
 ) -> None:
     """Make a token for a user, as the app's back end would. Prints only the token."""
-    place = Place.find(config, data)
-    found, now = asyncio.run(_app(place, place.app_id(app_id)))
+    environment = Environment.find(config, data)
+    found, now = asyncio.run(_app(environment, environment.app_id(app_id)))
     if lifetime is None:
         lifetime = found.max_token_s
     if lifetime > found.max_token_s:
@@ -78,10 +78,10 @@ def check(
 
     Signature, times, audience and the app are checked; a revocation is not looked up.
     """
-    place = Place.find(config, data)
+    environment = Environment.find(config, data)
     if token == "-":  # noqa: S105
         token = sys.stdin.readline().strip()
-    found, now = asyncio.run(_app(place, tokens.app_id_of(token)))
+    found, now = asyncio.run(_app(environment, tokens.app_id_of(token)))
     identity = tokens.verify(token, found, now)
     record = {
         "app": found.id,
@@ -133,21 +133,21 @@ def revoke(
 
     One user's (--user), all of an app (--all --app ID), or all of the region (--all --region CODE).
     """
-    place = Place.find(config, data)
+    environment = Environment.find(config, data)
     before_ms = None if before is None else _moment(before)
     if (user is None) is not everybody:
         raise typer.BadParameter("one of --user and --all", param_hint="--user")
     if region is not None and (not everybody or app_id is not None):
         raise typer.BadParameter("goes with --all, and not with --app", param_hint="--region")
-    if region not in (None, place.settings.region):
-        raise CommandError(f"this is region {place.settings.region}, not {region}")
+    if region not in (None, environment.settings.region):
+        raise CommandError(f"this is region {environment.settings.region}, not {region}")
 
     async def run() -> int:
-        async with place.admin() as admin:
+        async with environment.admin() as admin:
             if region is not None:
                 return await admin.access.revoke_region(before_ms)
-            target = place.app_id(app_id)
-            place.check_home(target)
+            target = environment.app_id(app_id)
+            environment.check_home(target)
             if user is None:
                 return await admin.access.revoke_app(target, before_ms)
             return await admin.access.revoke(target, user, before_ms)
@@ -165,12 +165,12 @@ def kick(
     data: Data = None,
 ) -> None:
     """End a user's sessions. Their tokens stay good: `homeport token revoke` ends those."""
-    place = Place.find(config, data)
-    target = place.app_id(app_id)
+    environment = Environment.find(config, data)
+    target = environment.app_id(app_id)
 
     async def run() -> None:
-        place.check_home(target)
-        async with place.admin() as admin:
+        environment.check_home(target)
+        async with environment.admin() as admin:
             await admin.access.kick(target, user, device)
 
     asyncio.run(run())

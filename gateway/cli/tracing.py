@@ -11,10 +11,10 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
+from gateway.cli.environment import AppOption, Config, Data, Environment, Json, user_id
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.messages import visible
 from gateway.cli.output import now_ms, show
-from gateway.cli.place import AppOption, Config, Data, Json, Place, user_id
 from gateway.cli.target import note
 from gateway.redis.errors import Unavailable
 from gateway.redis.opening import open_redis
@@ -49,11 +49,11 @@ def trace(
     That is time, session, device, gateway, way, type, request id or number, bytes and code: no text
     and no body. Sessions that begin meanwhile are traced too. With --json, one object a line.
     """
-    place = Place.find(config, data)
-    target = place.app_id(app_id)
+    environment = Environment.find(config, data)
+    target = environment.app_id(app_id)
     logs.configure("error", "console")
     try:
-        asyncio.run(_trace(place, target, user, minutes, as_json))
+        asyncio.run(_trace(environment, target, user, minutes, as_json))
     except KeyboardInterrupt:
         note("trace ended")
 
@@ -66,12 +66,14 @@ class _Batches(asyncio.Queue[bytes]):
         self.put_nowait(payload)
 
 
-async def _trace(place: Place, app_id: str, user: str, minutes: int, as_json: bool) -> None:
-    place.check_home(app_id)
-    async with place.admin() as admin:
+async def _trace(
+    environment: Environment, app_id: str, user: str, minutes: int, as_json: bool
+) -> None:
+    environment.check_home(app_id)
+    async with environment.admin() as admin:
         if await admin.apps.get(app_id) is None:
             raise AppNotFound(app_id)
-    settings = place.settings
+    settings = environment.settings
     keyring = Keyring.load(settings.key_file, settings.region)
     sealer, keys, trace_id = Sealer(keyring), Keys(settings.region), secrets.token_hex(8)
     channel = keys.trace_lines(trace_id)

@@ -7,8 +7,8 @@ from typing import Final
 
 import typer
 
+from gateway.cli.environment import Json
 from gateway.cli.output import show
-from gateway.cli.place import Json
 from gateway.cli.target import Target, as_user, ask, note
 
 TIMEOUT_S: Final = 30.0

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.environment import AppOption, Config, Data, Environment, Json, user_id
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import visible
 from gateway.cli.output import show, utc
-from gateway.cli.place import AppOption, Config, Data, Json, Place, user_id
 from gateway.cli.tracing import trace
 from gateway.security.keyring import Keyring
 from gateway.security.pseudonyms import Pseudonyms
@@ -41,19 +41,19 @@ def show_(
     That is devices and where they are connected, how far each has got in the inbox, what is unread,
     blocks, revocation, and by what the last sessions ended. Never what a message says.
     """
-    place = Place.find(config, data)
-    target = place.app_id(app_id)
+    environment = Environment.find(config, data)
+    target = environment.app_id(app_id)
 
     async def run() -> UserFacts:
-        from gateway.store.user_facts import read_user  # see `Place.admin`
+        from gateway.store.user_facts import read_user  # see `Environment.admin`
 
-        place.check_home(target)
-        async with place.admin() as admin:
+        environment.check_home(target)
+        async with environment.admin() as admin:
             found = await admin.apps.existing(target)
             return await read_user(admin.link, admin.keys, found, user)
 
     facts = asyncio.run(run())
-    hashes = _hashes(place, target, user)
+    hashes = _hashes(environment, target, user)
     if as_json:
         show({"app": target, "user": user, "hash": hashes} | _record(facts), as_json)
         return
@@ -71,12 +71,12 @@ def hash_(
     as_json: Json = False,
 ) -> None:
     """Print what gateways call a user, and the app, in their logs. Needs the key file alone."""
-    place = Place.find(config, data)
-    show(_hashes(place, place.app_id(app_id), user), as_json)
+    environment = Environment.find(config, data)
+    show(_hashes(environment, environment.app_id(app_id), user), as_json)
 
 
-def _hashes(place: Place, app_id: str, user: str) -> dict[str, str]:
-    settings = place.settings
+def _hashes(environment: Environment, app_id: str, user: str) -> dict[str, str]:
+    settings = environment.settings
     names = Pseudonyms(Keyring.load(settings.key_file, settings.region))
     return {"user": names.user(app_id, user), "app": names.app(app_id)}
 

@@ -78,7 +78,7 @@ _SHORT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Environment:
     """One gateway's settings; `dev` is the state of `homeport dev` where it is one of those."""
 
     settings: Settings
