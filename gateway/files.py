@@ -1,8 +1,8 @@
 """Reading files that somebody else writes, so that a wrong one is refused and never waited for.
 
 A path in a configuration may come to name a pipe, a device, a folder or a file without end, and a
-network mount may stop answering. `read` refuses the first kind; `Reader` goes on without an answer
-of the second.
+network mount may stop answering. `read` refuses the first kind; `FileReader` goes on without an
+answer of the second.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def not_ours(path: Path) -> str:
     )
 
 
-class Reader:
+class FileReader:
     """Has things read in a thread, one at a time, and goes on without those that take too long.
 
     The thread is a daemon: a process that ends does not wait for a mount that hangs. While one

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from gateway.apps.errors import InvalidApp, MainlandOnly, UnknownAccount, UnknownRegion
 from gateway.apps.regions import REGIONS, region_of
-from gateway.apps.settings import SETTINGS, Settings, Value, setting
+from gateway.apps.settings import SETTINGS, AppSettings, Value, setting
 
 ACCOUNTS: Final = ("mainland", "global")
 
@@ -23,7 +23,7 @@ _SALT_BYTES: Final = 32
 _SECRETS: Final = ("salt", "certificates")
 
 
-class App(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One app, as it is stored: the settings, and what nobody can set. Its region is in its id.
 
     Attributes:

@@ -1,6 +1,6 @@
-"""What can be set of an app, as one table: the fields of `Settings`.
+"""What can be set of an app, as one table: the fields of `AppSettings`.
 
-A field of `Settings` is a setting: its name, its kind, what it means and its default. Storing it,
+A field of `AppSettings` is a setting: its name, its kind, what it means, its default. Storing it,
 `change`, `homeport app set`, `homeport app show` and the audit go by this table and know no setting
 by name. So a new setting is one new field (and its row in deploy/RUNBOOK.md, which a test holds
 equal to the table), and a new type of value is one new kind beside `Whole`, `Choice` and `Text`.
@@ -45,7 +45,7 @@ RETENTION_S: Final = TierLimit(
 )
 
 
-class Kind(Protocol):
+class ValueKind(Protocol):
     """A type of value.
 
     `rule` says what a value must be, so that it can follow "must be". `limit` is what an app's tier
@@ -125,7 +125,7 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= MAX_NAME_CHARS and text.isprintable()
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The table. Each field is ``Annotated[type, kind, meaning]``, and its default if it has one.
 
     What an operator types, JSON shows and Redis stores is the field's name, or ``name=`` where the
@@ -174,11 +174,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table; `name` is what an operator types, `field` the field of `Settings`."""
+    """One row of the table; `name` is what an operator types, `field` that of `AppSettings`."""
 
     name: str
     field: str
-    kind: Kind
+    kind: ValueKind
     means: str
     stored_default: Any
 
@@ -213,7 +213,7 @@ class Setting:
             raise InvalidSetting(self.name, self.kind.rule)
         return value
 
-    def check(self, settings: Settings) -> None:
+    def check(self, settings: AppSettings) -> None:
         """See that the value is in its bounds, whatever the tier.
 
         Raises:
@@ -222,7 +222,7 @@ class Setting:
         if not self.kind.accepts(getattr(settings, self.field)):
             raise InvalidSetting(self.name, self.kind.rule)
 
-    def check_tier(self, settings: Settings) -> None:
+    def check_tier(self, settings: AppSettings) -> None:
         """See that the value is no more than the tier allows.
 
         Raises:
@@ -235,7 +235,7 @@ class Setting:
 
 def _rows() -> dict[str, Setting]:
     found = {}
-    for field in msgspec.structs.fields(Settings):
+    for field in msgspec.structs.fields(AppSettings):
         kind, means = field.type.__metadata__
         row = Setting(field.encode_name, field.name, kind, means, field.default)
         found[row.name] = row

@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway import files
-from gateway.files import Reader, UnusableFile
+from gateway.files import FileReader, UnusableFile
 from gateway.redis.errors import FORBIDDEN, OperationFailed, RedisRefused, Unavailable
 from gateway.redis.reasons import is_refusal, reason_of
 from gateway.redis.url import RedisUrl, place_of
@@ -33,7 +33,7 @@ class TLSFiles:
 
     def __init__(self, url: RedisUrl) -> None:
         self._paths = [Path(name) for name in url.tls_files.values()]
-        self._reader = Reader()
+        self._reader = FileReader()
 
     async def check(self) -> None:
         """Read them, so that what would hold up the loop there is an error here: a pipe, a mount

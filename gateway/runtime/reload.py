@@ -19,7 +19,7 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.config import ConfigError, Settings, Source
-from gateway.files import FilesDoNotAnswer, Reader
+from gateway.files import FileReader, FilesDoNotAnswer
 from gateway.net.tls import Certificate, TLSError
 from gateway.runtime import logs
 from gateway.runtime.rotation import LiveKeyring
@@ -126,7 +126,7 @@ class Reloading:
         self._taken: tuple[object, ...] | None = None
         self._again_at = math.inf  # when what was refused is tried again, in monotonic seconds
         self._problem = ""
-        self._reader = Reader()
+        self._reader = FileReader()
         self._looking = asyncio.Lock()
 
     @property

@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from gateway.clock import Clock
-from gateway.files import Reader
+from gateway.files import FileReader
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
 from gateway.security.keyring import Keyring, KeyringError, KeyringLost
@@ -53,7 +53,7 @@ class LiveKeyring:
         self._link = link
         self._clock = clock
         self._looked = float("-inf")
-        self._reader = Reader()
+        self._reader = FileReader()
         self.apart: frozenset[int] = frozenset()
         """Versions of which other gateways have a different key, according to the stamp."""
         sealer.on_unknown = self._look_again

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway import files
-from gateway.files import FilesDoNotAnswer, Reader, UnusableFile
+from gateway.files import FileReader, FilesDoNotAnswer, UnusableFile
 
 
 def test_a_file_is_read_whole(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ async def test_nobody_waits_for_a_mount_that_hangs(monkeypatch: pytest.MonkeyPat
     mount answers, files are read again."""
     monkeypatch.setattr(files, "PATIENCE_S", 0.05)
     answers = threading.Event()
-    reader = Reader()
+    reader = FileReader()
     turns = asyncio.create_task(asyncio.sleep(0.01, "turned"))
     with pytest.raises(FilesDoNotAnswer, match=r"more than 0\.05 s: see whether a mount hangs"):
         await reader.run(answers.wait)
@@ -130,7 +130,7 @@ async def test_nobody_waits_for_a_mount_that_hangs(monkeypatch: pytest.MonkeyPat
 
 async def test_what_a_file_raises_comes_through() -> None:
     """The reason is the file's own, both ways."""
-    reader = Reader()
+    reader = FileReader()
     for _ in range(2):
         with pytest.raises(IsADirectoryError):
             await reader.run(lambda: files.read(Path("/")))
@@ -142,5 +142,5 @@ async def test_what_a_file_raises_comes_through() -> None:
 def test_a_thread_that_hangs_keeps_no_process() -> None:
     """It is a daemon: a gateway that leaves does not wait for its mount."""
     seen: list[bool] = []
-    Reader().run_now(lambda: seen.append(threading.current_thread().daemon), 30)
+    FileReader().run_now(lambda: seen.append(threading.current_thread().daemon), 30)
     assert seen == [True]

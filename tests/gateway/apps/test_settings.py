@@ -22,7 +22,7 @@ from gateway.apps.errors import (
     TierTooLow,
     UnknownSetting,
 )
-from gateway.apps.settings import FIXED, SETTINGS, Setting, Settings, Value, Whole, setting
+from gateway.apps.settings import FIXED, SETTINGS, AppSettings, Setting, Value, Whole, setting
 from gateway.apps.tiers import TIERS
 from tests.gateway.apps.setting_values import another, bad_texts, good
 
@@ -176,4 +176,4 @@ def test_the_defaults_are_what_spec_says() -> None:
 
 def test_every_field_is_a_row() -> None:
     """A setting is added by one field; nothing that can be set is left out of the table."""
-    assert [each.field for each in SETTINGS.values()] == list(Settings.__struct_fields__)
+    assert [each.field for each in SETTINGS.values()] == list(AppSettings.__struct_fields__)
