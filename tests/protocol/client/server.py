@@ -7,6 +7,8 @@ does not. Nothing is answered by itself.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +17,7 @@ from typing import Any, TypeVar
 from msgspec import Raw, Struct
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
 from protocol import frames
@@ -75,6 +78,12 @@ class Peer:
         for answer in answers:
             await self.ws.send(encode(answer))
 
+    def send_together(self, *answers: ServerFrame | bytes) -> None:
+        """Send frames, or what is to be none, so that they arrive in one read."""
+        data = [each if isinstance(each, bytes) else encode(each) for each in answers]
+        raw = [Frame(Opcode.BINARY, each).serialize(mask=False) for each in data]
+        self.ws.transport.write(b"".join(raw))
+
     async def accept(self, **changes: Any) -> Connect:
         """Read connect, and answer connected, by default from where the client's cursor is."""
         connect = await self.expect(Connect)
@@ -107,6 +116,17 @@ class Peer:
         except ConnectionClosed:
             return self.ws.close_code
         raise AssertionError(f"the client sent {type(frame).__name__} instead of closing")
+
+    async def hung_up(self) -> None:
+        """Wait until the client has closed the socket; websockets must not be reading from it."""
+        end = self.ws.transport.get_extra_info("socket")
+        loop = asyncio.get_running_loop()
+        with socket.socket(fileno=os.dup(end.fileno())) as read:
+            try:
+                while await loop.sock_recv(read, 4096):
+                    pass
+            except ConnectionResetError:
+                return
 
     def cut(self) -> None:
         """Lose the connection without a word."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from protocol import codes, frames
 from protocol.client import Client, Message, Reached, Receipt, RequestRefused
@@ -59,14 +60,19 @@ async def test_what_is_handed_out_is_marked_as_delivered(setting: Setting) -> No
 
 @pytest.mark.usefixtures("never")
 async def test_own_messages_and_notices_are_not_marked(setting: Setting) -> None:
-    """HP-14.2-7."""
-    async with setting.live() as (client, peer):
+    """HP-14.2-7: all that leaves is the mark of the other message."""
+    async with setting.live(auto_ack=False) as (client, peer):
         await peer.push(1, sender=USER)
         await peer.push(2, sender="")
-        mine, notice = await take(client, 2)
+        await peer.push(3)
+        mine, notice, _ = await take(client, 3)
         assert (mine.own, mine.peer, notice.peer) == (True, USER, "")
         client.mark_read(notice)
-        assert client._marks._pending == {}
+    assert await peer.closed() == 1000
+    sent = await peer.mark()
+    assert sent == Mark(sent.id, "bob", 3, 0)
+    with pytest.raises(ConnectionClosed):
+        await peer.mark()
 
 
 @pytest.mark.usefixtures("soon")

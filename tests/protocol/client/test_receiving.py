@@ -16,9 +16,11 @@ from protocol.client import (
     CursorFile,
     CursorFileDamaged,
     Disconnected,
+    Event,
     Lost,
     Message,
     Reset,
+    TokenExpiring,
 )
 from protocol.codec import encode
 from protocol.frames import Limits
@@ -213,12 +215,19 @@ async def test_a_cancelled_read_loses_nothing(setting: Setting) -> None:
 
 
 async def test_a_read_cancelled_as_its_message_comes_loses_nothing(setting: Setting) -> None:
-    """The message was there, the reader woken, and then cancelled before it ran."""
-    async with setting.live() as (client, _):
+    """The message was there, the reader woken, and then cancelled before it ran: by an event of the
+    same read, whose turn was before the reader's."""
+    readings: list[asyncio.Future[Message]] = []
+
+    def cancel(event: Event) -> None:
+        if isinstance(event, TokenExpiring):
+            readings[0].cancel()
+
+    async with setting.live(on_event=cancel) as (client, peer):
         reading = asyncio.ensure_future(anext(client.messages()))
+        readings.append(reading)
         await asyncio.sleep(0)
-        client._incoming.push(push(1))  # as the connection does; the reader runs a turn later
-        reading.cancel()
+        peer.send_together(frames.Expiring(1), push(1))
         with pytest.raises(asyncio.CancelledError):
             await reading
         assert await read(client.messages(), 1) == [1]

@@ -7,8 +7,9 @@ from math import inf
 import pytest
 
 from protocol import codes
+from protocol.client import sends as module
 from protocol.client.errors import RequestRefused
-from protocol.client.sends import LAST_ID, PendingSend, PendingSends
+from protocol.client.sends import PendingSend, PendingSends
 from protocol.codec import decode_client
 from protocol.frames import Error, Send
 
@@ -149,9 +150,10 @@ def test_a_frame_that_would_end_the_connection_is_not_made() -> None:
     assert len(sends) == 0
 
 
-def test_request_ids_wrap_around_those_in_use() -> None:
+def test_request_ids_wrap_around_those_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids are 1 to 2^32 - 1, and none is used twice at once."""
+    assert module.LAST_ID == 2**32 - 1
+    monkeypatch.setattr(module, "LAST_ID", 4)
     sends = table()
-    send = add(sends)
-    sends._last_id = LAST_ID - 1
-    assert [sends.next_id() for _ in range(3)] == [LAST_ID, send.id + 1, send.id + 2]
+    assert add(sends).id == 1
+    assert [sends.next_id() for _ in range(5)] == [2, 3, 4, 2, 3]
