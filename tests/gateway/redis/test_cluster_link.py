@@ -28,6 +28,7 @@ class Member:
         self.up = True
         self.queued = 0
         self.refused = None
+        self.failure = None
         self.sent: list[bytes] = []
         self.asked: list[bytes] = []
         self.thens: list[Then] = []
