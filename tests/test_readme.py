@@ -24,7 +24,7 @@ from gateway.dev import datafolder
 from gateway.security import tokens as minting
 from protocol.client import Client
 from tests.everything import send_everything
-from tests.harness import PROGRAM
+from tests.processes import PROGRAM
 
 ROOT = Path(__file__).parent.parent
 README = "".join((ROOT / page).read_text() for page in ("README.md", "docs/tutorial.md"))

@@ -16,8 +16,8 @@ from typing import Any
 from gateway.dev.certificates import DevCerts
 from protocol.limits import PATH
 from tests.deploy.tools import DEPLOY, program
-from tests.harness import GatewayProcess
 from tests.ports import free_port
+from tests.processes import GatewayProcess
 from tests.system.site import DEADLINE_S, Site
 
 GATEWAYS = ("gateway-1", "gateway-2")

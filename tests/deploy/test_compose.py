@@ -23,7 +23,7 @@ from gateway.security.keyring import Keyring
 from tests.acl import rules_of
 from tests.deploy.dockerfile import stages
 from tests.deploy.tools import DEPLOY, read_yaml, run
-from tests.harness import PROGRAM
+from tests.processes import PROGRAM
 
 COMPOSE = read_yaml(DEPLOY / "compose.yaml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

@@ -10,7 +10,7 @@ import pytest
 from gateway.apps.settings import SETTINGS
 from tests.deploy.test_watching import anchors
 from tests.deploy.tools import DEPLOY, run
-from tests.harness import PROGRAM
+from tests.processes import PROGRAM
 
 DOCUMENTS = sorted(DEPLOY.glob("*.md"))
 

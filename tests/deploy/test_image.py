@@ -18,8 +18,9 @@ from packaging.specifiers import SpecifierSet
 
 from tests.deploy.dockerfile import stages
 from tests.deploy.tools import DEPLOY, ROOT, run
-from tests.harness import START_S, make_settings
+from tests.harness import make_settings
 from tests.ports import free_port
+from tests.processes import START_S
 
 BUILD_S = 240.0
 """A new environment from the package index; nothing is measured."""

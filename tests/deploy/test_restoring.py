@@ -21,7 +21,7 @@ from gateway.store.admin import Admin
 from gateway.store.errors import RegionMissing
 from tests.conftest import REDIS
 from tests.deploy.tools import DEPLOY
-from tests.harness import START_S
+from tests.processes import START_S
 
 CLI: Final = shutil.which("redis-cli")
 pytestmark = pytest.mark.skipif(CLI is None, reason="redis-cli is not installed")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.config import load_settings
 from tests.deploy.tools import DEPLOY, program, run
-from tests.harness import PROGRAM
+from tests.processes import PROGRAM
 
 UNIT = DEPLOY / "systemd" / "homeport.service"
 EXPOSURE = 20

@@ -24,7 +24,8 @@ from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
 from protocol.client import Client, Event
 from protocol.limits import PATH
-from tests.harness import PROGRAM, GatewayProcess, make_settings
+from tests.harness import make_settings
+from tests.processes import PROGRAM, GatewayProcess
 
 DEADLINE_S = 30.0
 """How long a test waits for what must come when processes die and start. Nothing is measured."""

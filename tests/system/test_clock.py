@@ -19,7 +19,8 @@ from redis.asyncio import Redis
 from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
 from protocol.client import Client, Event, Lost, Message, Reset
-from tests.harness import ANSWER_S, GatewayProcess, until
+from tests.harness import ANSWER_S, until
+from tests.processes import GatewayProcess
 from tests.system.ops import Ops
 from tests.system.site import DEADLINE_S, OpenSite, Site, ws
 

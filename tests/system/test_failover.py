@@ -9,7 +9,7 @@ import random
 import pytest
 import redis.asyncio as redis
 
-from tests.harness import GatewayProcess
+from tests.processes import GatewayProcess
 from tests.system.load import Load
 from tests.system.site import Front, OpenSite, Site
 

@@ -18,8 +18,8 @@ from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
 from gateway.store.keys import Keys
 from protocol.client import Client, Message, Sent, group_notice
-from tests.harness import GatewayProcess
 from tests.ports import free_port
+from tests.processes import GatewayProcess
 
 ONLINE, OFFLINE = 200, 799
 """With the owner, who is online too: 1,000 members."""

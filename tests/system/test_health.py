@@ -10,7 +10,8 @@ import urllib.parse
 
 from gateway.runtime import control
 from protocol import codes
-from tests.harness import PROGRAM, RawClient, children, until
+from tests.harness import RawClient, until
+from tests.processes import PROGRAM, children
 from tests.system.ops import Ops, Proxy
 from tests.system.site import DEADLINE_S, OpenSite, ws
 

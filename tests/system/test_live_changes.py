@@ -22,7 +22,8 @@ from gateway.store.keys import Keys
 from protocol import frames
 from protocol.client import Client, Disconnected, Event
 from protocol.limits import PATH
-from tests.harness import GatewayProcess, RawClient, client_tls, until
+from tests.harness import RawClient, client_tls, until
+from tests.processes import GatewayProcess
 from tests.system.load import Load
 from tests.system.site import DEADLINE_S, PATIENCE_S, Front, OpenSite, Site
 

@@ -9,7 +9,8 @@ import redis
 
 from gateway.store.keys import STAMP
 from protocol import codes, frames
-from tests.harness import GatewayProcess, RawClient
+from tests.harness import RawClient
+from tests.processes import GatewayProcess
 from tests.system.ops import Ops
 from tests.system.site import OpenSite, Site, ws
 

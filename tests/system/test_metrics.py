@@ -11,7 +11,8 @@ from pathlib import Path
 
 from gateway.ops.metrics import METRICS
 from gateway.runtime import control
-from tests.harness import RawClient, children
+from tests.harness import RawClient
+from tests.processes import children
 from tests.system.ops import Ops
 from tests.system.site import OpenSite, ws
 

@@ -17,7 +17,8 @@ from websockets.exceptions import WebSocketException
 
 from protocol import codes, frames
 from protocol.client import Connected, Disconnected
-from tests.harness import GatewayProcess, RawClient, until
+from tests.harness import RawClient, until
+from tests.processes import GatewayProcess
 from tests.system.load import Load
 from tests.system.site import DEADLINE_S, Front, OpenSite, Site
 

@@ -14,7 +14,8 @@ from gateway.dev import certificates
 from protocol import frames
 from protocol.client import ConnectFailed
 from protocol.limits import PATH
-from tests.harness import ANSWER_S, GatewayProcess, RawClient, client_tls
+from tests.harness import ANSWER_S, RawClient, client_tls
+from tests.processes import GatewayProcess
 from tests.system.site import DEADLINE_S, OpenSite, Site
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from protocol.client import Client, WrongRegion
-from tests.harness import GatewayProcess, until
+from tests.harness import until
+from tests.processes import GatewayProcess
 from tests.system.site import DEADLINE_S, OpenSite, Site, ws
 from tests.system.wiretap import Wiretap, holds, tcp_ports
 

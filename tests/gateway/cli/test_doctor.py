@@ -31,7 +31,7 @@ from gateway.store.errors import WrongRegionStamp
 from gateway.store.keys import STAMP
 from gateway.store.server_facts import StoreFacts
 from tests.gateway.cli.conftest import Region, run
-from tests.harness import PROGRAM
+from tests.processes import PROGRAM
 
 GOOD = StoreFacts(
     server="Redis",

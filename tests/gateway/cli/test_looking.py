@@ -11,7 +11,8 @@ import redis
 
 from gateway.store.keys import Keys
 from tests.gateway.cli.conftest import Region, run
-from tests.harness import ANSWER_S, PROGRAM, START_S, GatewayProcess
+from tests.harness import ANSWER_S
+from tests.processes import PROGRAM, START_S, GatewayProcess
 
 LOOKS = (
     ("unread",),

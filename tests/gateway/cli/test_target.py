@@ -11,7 +11,7 @@ import pytest
 from gateway.cli.target import printed
 from protocol.client import Event, TokenExpiring
 from tests.gateway.cli.conftest import run
-from tests.harness import PROGRAM
+from tests.processes import PROGRAM
 
 GROUP = "g:" + "0" * 32
 ID = "0f" * 16

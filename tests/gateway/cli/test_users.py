@@ -15,7 +15,8 @@ import pytest
 import redis
 
 from tests.gateway.cli.conftest import Ran, Region, run
-from tests.harness import ANSWER_S, PROGRAM, START_S, GatewayProcess
+from tests.harness import ANSWER_S
+from tests.processes import PROGRAM, START_S, GatewayProcess
 
 
 class Site:

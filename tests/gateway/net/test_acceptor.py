@@ -24,15 +24,8 @@ from gateway.store.admin import Admin
 from protocol import frames
 from protocol.limits import PATH
 from tests.gateway.net.raw import RawSocket
-from tests.harness import (
-    FakeClock,
-    GatewayProcess,
-    RawClient,
-    RunningWorker,
-    make_settings,
-    running_worker,
-    until,
-)
+from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker, until
+from tests.processes import GatewayProcess
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
 from protocol import codes, frames
 from protocol.limits import MAX_CONNECT_BYTES, MAX_FRAME_BYTES
-from tests.harness import GatewayProcess, RawClient, make_settings
+from tests.harness import RawClient, make_settings
+from tests.processes import GatewayProcess
 from tests.protocol import vectors
 
 ROUNDS: Final = 3

@@ -29,8 +29,9 @@ from gateway.store.presence import GATEWAY_CHARS
 from protocol import codes, frames
 from protocol.limits import PATH
 from tests.gateway.net.raw import RawSocket
-from tests.harness import GatewayProcess, RawClient
+from tests.harness import RawClient
 from tests.ports import free_port
+from tests.processes import GatewayProcess
 
 FAST = "from gateway.runtime import child, supervisor; child.BEAT_S = 0.2; supervisor.HANG_S = 2.0"
 """Silence is noticed after two seconds instead of thirty."""
