@@ -22,9 +22,10 @@ from gateway.dev.embedded import EmbeddedValkey
 from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
 from gateway.security.sealing import Sealer
-from gateway.store.inbox import InboxStore, Talk
+from gateway.store.entries import NewMessage
+from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
-from gateway.store.readers import Reader
+from gateway.store.readers import Arrival, Reader
 from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks
 from protocol import frames
@@ -65,7 +66,7 @@ async def measure(url: str) -> dict[str, float]:
         await asyncio.gather(
             *(
                 inboxes.attach(
-                    Reader(APP.id, user, "phone", f"{user:0<32}"), APP.tier, now_ms, None, now_ms
+                    Reader(APP.id, user, "phone", f"{user:0<32}"), APP.tier, Arrival(now_ms), now_ms
                 )
                 for pair in pairs
                 for user in pair
@@ -80,16 +81,11 @@ async def measure(url: str) -> dict[str, float]:
             for _ in range(EACH):
                 calls = []
                 for alice, bob in pairs:
-                    talk = Talk(direct_conversation(alice, bob), alice)
-                    message_id = os.urandom(16)
-                    message = frames.Message(message_id, alice, bob, at_ms, "text", BODY)
-                    record = records.make(APP, message, talk.conversation)
-                    calls.append(
-                        inboxes.deliver(
-                            APP.id, APP.tier, message_id, (alice, bob), record, at_ms, talk,
-                            history=history,
-                        )
-                    )  # fmt: skip
+                    talk = direct_conversation(alice, bob)
+                    message = frames.Message(os.urandom(16), alice, bob, at_ms, "text", BODY)
+                    record = records.make(APP, message, talk)
+                    new = NewMessage(message.id, record, at_ms, talk, alice)
+                    calls.append(inboxes.deliver(APP.id, APP.tier, (alice, bob), new, history))
                 await asyncio.gather(*calls)
             return await kept.since(PAIRS * EACH)
 

@@ -33,7 +33,8 @@ from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer
-from gateway.store.inbox import InboxStore, Talk
+from gateway.store.entries import NewMessage
+from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks
@@ -78,7 +79,7 @@ def in_memory() -> dict[str, float]:
     send = codec.encode(frames.Send(7, "0" * 32, "bob", "text", BODY))
     masked = Frame(Opcode.BINARY, send).serialize(mask=True)
     parser = Protocol(Side.SERVER, state=OPEN)
-    place = (APP.id, APP.salt, Kind.MESSAGE, CONVERSATION, b"\1" * 16)
+    place = (APP, Kind.MESSAGE, CONVERSATION, b"\1" * 16)
     now_ms = time.time_ns() // 1_000_000
     sealed = sender.seal(*place, BODY, now_ms)
     message = frames.Message(b"\1" * 16, "alice", "bob", now_ms, "text", BODY)
@@ -121,8 +122,12 @@ async def with_store(url: str) -> dict[str, float]:
         def deliver() -> Awaitable[object]:
             now_ms = time.time_ns() // 1_000_000
             users = ("alice", "bob")
-            talk = Talk(CONVERSATION, "alice")
-            return inboxes.deliver(APP.id, APP.tier, os.urandom(16), users, record, now_ms, talk)
+            return inboxes.deliver(
+                APP.id,
+                APP.tier,
+                users,
+                NewMessage(os.urandom(16), record, now_ms, CONVERSATION, "alice"),
+            )
 
         result: dict[str, float] = {}
         for name, step, count in (

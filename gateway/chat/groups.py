@@ -19,9 +19,10 @@ from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.requests import request
 from gateway.redis.errors import Unavailable
-from gateway.store.group_state import Group
+from gateway.store.entries import NewMessage
+from gateway.store.group_state import Group, Notice
 from gateway.store.groups import GroupStore
-from gateway.store.inbox import InboxStore, Talk
+from gateway.store.inbox import InboxStore
 from gateway.store.log import LogStore
 from protocol import codec
 from protocol.frames import GroupInfo, GroupMember, GroupPage, Message
@@ -90,25 +91,9 @@ class GroupChat:
         self, app: App, group: Group, message: Message, expires_ms: int | None, history: bool
     ) -> asyncio.Future[int]:
         record = self._records.make(app, message, message.to)
-        kept = []
-        if history:
-            kept.append(
-                self._logs.add(
-                    app.id, app.tier, message.to, message.id, record, message.time, expires_ms
-                )
-            )
-        return self._inboxes.deliver_to(
-            group.audience,
-            app.id,
-            app.tier,
-            message.id,
-            record,
-            message.time,
-            Talk(message.to, message.sender),
-            group.version,
-            expires_ms,
-            also=kept,
-        )
+        new = NewMessage(message.id, record, message.time, message.to, message.sender, expires_ms)
+        kept = [self._logs.add(app.id, app.tier, new)] if history else []
+        return self._inboxes.deliver_to(app.id, app.tier, group.audience, new, group.version, kept)
 
     # -- changes -----------------------------------------------------------------------------------
 
@@ -185,7 +170,9 @@ class GroupChat:
             body = codec.encode(replace(notice, version=version))
             message = Message(mid, "", GROUP + group_id, now_ms, NOTICE_KIND, body)
             record = self._records.make(app, message, message.to)
-            if await self._groups.change(app, group_id, group, change, version, mid, record):
+            if await self._groups.change(
+                app, group_id, group, change, Notice(version, mid, record)
+            ):
                 await self._groups.settled(app, group_id)
                 return
         raise Unavailable("group_contention")

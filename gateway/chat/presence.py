@@ -30,14 +30,14 @@ class Statuses:
         """A text as the store holds it; empty where there is none."""
         if not text:
             return b""
-        return self._sealer.seal(app.id, app.salt, Kind.STATUS, user, b"", text.encode(), now_ms)
+        return self._sealer.seal(app, Kind.STATUS, user, b"", text.encode(), now_ms)
 
     def open(self, app: App, user: str, sealed: bytes) -> str:
         """The text; empty where there is none, or where it can't be opened, which the log says."""
         if not sealed:
             return ""
         try:
-            return self._sealer.open(app.id, app.salt, Kind.STATUS, user, b"", sealed).decode()
+            return self._sealer.open(app, Kind.STATUS, user, b"", sealed).decode()
         except SealError as error:
             name = self._sealer.names.app(app.id)
             _log.error("status_unreadable", app=name, reason=type(error).__name__)

@@ -22,7 +22,8 @@ from gateway.chat.refused import Refused, check_body
 from gateway.chat.requests import request
 from gateway.redis.errors import Unavailable
 from gateway.security.sealing import Tampered
-from gateway.store.inbox import NO_TALK, InboxStore
+from gateway.store.entries import NewMessage
+from gateway.store.inbox import InboxStore
 from gateway.store.replacing import Changed, RewriteStore, Where
 from protocol import codec, codes
 from protocol.frames import EditNotice, Extra, Message, RecallNotice
@@ -142,8 +143,7 @@ class RecallChat:
     async def _find(self, principal: Principal, named: _Named) -> tuple[Where, bytes, Message]:
         app, conversation = principal.app, named.conversation
         found = await self._replacing.find(
-            app.id,
-            app.tier,
+            app,
             conversation.name,
             _readers(principal, conversation),
             named.id,
@@ -185,16 +185,8 @@ class RecallChat:
         await self._replacing.spread(app.id, conversation.name, audience, changed)
         mid = notice_id("changed", app.id, message.id.hex(), str(number))
         notice = _notice(message, mid, now_ms)
-        await self._inboxes.deliver_to(
-            audience,
-            app.id,
-            app.tier,
-            mid,
-            self._records.make(app, notice, conversation.name),
-            now_ms,
-            NO_TALK,
-            version,
-        )
+        new = NewMessage(mid, self._records.make(app, notice, conversation.name), now_ms)
+        await self._inboxes.deliver_to(app.id, app.tier, audience, new, version)
 
 
 def _may_recall(principal: Principal, conversation: Conversation, message: Message) -> bool:

@@ -62,8 +62,7 @@ class Records:
         """Encode and seal a message; it is sealed under the day of its own `time`."""
         place = conversation.encode()
         sealed = self._sealer.seal(
-            app.id,
-            app.salt,
+            app,
             Kind.MESSAGE,
             conversation,
             message.id,
@@ -86,14 +85,14 @@ class Records:
             if known is not None:
                 return known
             place, id, sealed = _parts(record)
-            opened = self._sealer.open(app.id, app.salt, Kind.MESSAGE, place, id, sealed)
+            opened = self._sealer.open(app, Kind.MESSAGE, place, id, sealed)
             return self._opened.keep(name, record, opened)
         place, id, sealed = _parts(record)
         # The seal binds the record to its conversation; this binds the conversation to the inbox.
         kind, _, members = place.partition(":")
         if kind != "d" or user not in members.split(":"):
             raise Tampered
-        return self._sealer.open(app.id, app.salt, Kind.MESSAGE, place, id, sealed)
+        return self._sealer.open(app, Kind.MESSAGE, place, id, sealed)
 
     def kept(self, app: App, conversation: str, record: bytes) -> bytes:
         """The encoded `Message` in a record that was found in a conversation's log.
@@ -104,13 +103,11 @@ class Records:
         place, id, sealed = _parts(record)
         if place != conversation:
             raise Tampered
-        return self._sealer.open(app.id, app.salt, Kind.MESSAGE, place, id, sealed)
+        return self._sealer.open(app, Kind.MESSAGE, place, id, sealed)
 
     def seal_group_name(self, app: App, group_id: str, name: str, now_ms: int) -> bytes:
         """A group's name as the store holds it."""
-        return self._sealer.seal(
-            app.id, app.salt, Kind.GROUP, GROUP + group_id, b"", name.encode(), now_ms
-        )
+        return self._sealer.seal(app, Kind.GROUP, GROUP + group_id, b"", name.encode(), now_ms)
 
     def group_name(self, app: App, group_id: str, sealed: bytes) -> str:
         """What `seal_group_name` sealed.
@@ -119,18 +116,14 @@ class Records:
             Tampered: changed, or moved here from another group, app or region.
             UnknownKeyVersion: this gateway lacks the key.
         """
-        return self._sealer.open(
-            app.id, app.salt, Kind.GROUP, GROUP + group_id, b"", sealed
-        ).decode()
+        return self._sealer.open(app, Kind.GROUP, GROUP + group_id, b"", sealed).decode()
 
     def relay(self, app: App, place: str, frame: ServerFrame, now_ms: int) -> bytes:
         """Seal a frame for the subscribers of the channel `place`, or the members of ``g:<id>``.
 
         It opens there only.
         """
-        return self._sealer.seal(
-            app.id, app.salt, Kind.RELAY, place, b"", codec.encode(frame), now_ms
-        )
+        return self._sealer.seal(app, Kind.RELAY, place, b"", codec.encode(frame), now_ms)
 
     def relayed(self, app: App, channel: str, record: bytes, group_id: str = "") -> Payload | None:
         """What `relay` sealed; None where it was tampered with.
@@ -152,7 +145,7 @@ class Records:
 
     def _open_relay(self, app: App, place: str, record: bytes) -> Payload | None:
         try:
-            return Payload(self._sealer.open(app.id, app.salt, Kind.RELAY, place, b"", record))
+            return Payload(self._sealer.open(app, Kind.RELAY, place, b"", record))
         except Tampered:
             _log.error("relay_tampered", app=self.names.app(app.id))
             return None

@@ -28,8 +28,7 @@ class RoomRecords:
     def make(self, app: App, room: str, message: Message, priority: int) -> bytes:
         """Encode and seal a message to `room`. The priority is in the clear, and not sealed."""
         sealed = self._sealer.seal(
-            app.id,
-            app.salt,
+            app,
             Kind.MESSAGE,
             f"r:{room}",
             message.id,
@@ -51,7 +50,7 @@ class RoomRecords:
             return None
         try:
             message = self._sealer.open(
-                app.id, app.salt, Kind.MESSAGE, f"r:{room}", record[1:_HEAD], record[_HEAD:]
+                app, Kind.MESSAGE, f"r:{room}", record[1:_HEAD], record[_HEAD:]
             )
         except Tampered:
             _log.error("room_record_tampered", app=self._sealer.names.app(app.id))

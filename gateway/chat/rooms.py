@@ -13,7 +13,8 @@ from gateway.chat.requests import request
 from gateway.chat.room_records import RoomRecords
 from gateway.hub.rooms import RoomHub
 from gateway.redis.errors import OperationFailed, Unavailable
-from gateway.store.rooms import RoomStore
+from gateway.store.entries import NewMessage
+from gateway.store.rooms import RoomStore, Start
 from protocol import codes
 from protocol.frames import Message, RoomJoined
 from protocol.ids import is_user_id
@@ -55,13 +56,10 @@ class RoomChat:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
                 await heard
             joined = await self._store.join(
-                app.id,
-                app.tier,
+                app,
                 room,
                 seat_name,
-                last,
-                epoch,
-                after,
+                Start(last, epoch, after),
                 self._hub.top(app.id, room),
                 self._clock_ms(),
             )
@@ -103,8 +101,7 @@ class RoomChat:
         _check(room)
         if not all(map(is_user_id, admins)):
             raise Refused(codes.INVALID_FIELD, "`admins` must be user ids.")
-        app = user.app
-        await self._store.set(app.id, app.tier, room, user.id, write, admins, self._clock_ms())
+        await self._store.set(user.app, room, user.id, write, admins, self._clock_ms())
 
     def deliver(self, app: App, room: str, message: Message, priority: int) -> asyncio.Future[int]:
         """Seal `message` and publish it to the room that it is for.
@@ -113,10 +110,8 @@ class RoomChat:
         `CommandFault`, and `RoomRefused` where its sender is not in the room or may not write.
         """
         record = self._records.make(app, room, message, priority)
-        heard, now_ms = self._hub.top(app.id, room), message.time
-        return self._store.send(
-            app.id, app.tier, room, message.sender, message.id, record, heard, now_ms
-        )
+        new = NewMessage(message.id, record, message.time, sender=message.sender)
+        return self._store.send(app, room, new, self._hub.top(app.id, room))
 
 
 def _check(room: str) -> None:

@@ -14,7 +14,8 @@ from gateway.chat.refused import Refused, check_body, check_kind
 from gateway.chat.relay import Relay
 from gateway.chat.rooms import RoomChat
 from gateway.chat.times import Times
-from gateway.store.inbox import InboxStore, Talk
+from gateway.store.entries import NewMessage
+from gateway.store.inbox import InboxStore
 from protocol import codes
 from protocol.frames import Message, Options, Priority
 from protocol.ids import direct_conversation, message_id
@@ -94,14 +95,5 @@ class MessageChat:
         if asked.online_only:
             return mid, self._relay.once(app, users, message)
         record = self._records.make(app, message, conversation)
-        return mid, self._inboxes.deliver(
-            app.id,
-            app.tier,
-            mid,
-            users,
-            record,
-            time,
-            Talk(conversation, sender.id),
-            ends,
-            history=asked.history,
-        )
+        new = NewMessage(mid, record, time, conversation, sender.id, ends)
+        return mid, self._inboxes.deliver(app.id, app.tier, users, new, asked.history)

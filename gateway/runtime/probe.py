@@ -23,7 +23,7 @@ from gateway.redis.errors import CommandFault, OperationFailed, Unavailable, Wro
 from gateway.redis.promises import DURABILITY, EVICTION
 from gateway.redis.scripts import Script
 from gateway.redis.subscriber import ChannelListener
-from gateway.security.sealing import Kind, Sealer, SealError
+from gateway.security.sealing import REGION, Kind, Sealer, SealError
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
 
@@ -202,7 +202,7 @@ class Probe:
         for nonce in [nonce for nonce, sent in way.away.items() if now - sent > FORGET_S]:
             del way.away[nonce]
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._sealer.seal("", b"", Kind.PROBE, way.name, b"", nonce, self._clock.wall_ms())
+        sealed = self._sealer.seal(REGION, Kind.PROBE, way.name, b"", nonce, self._clock.wall_ms())
         way.away[nonce] = now
         if way.unanswered is None:
             way.unanswered = now
@@ -228,7 +228,7 @@ class Probe:
         """Take a probe that is back."""
         way = self._ways[channel.decode()]
         try:
-            nonce = self._sealer.open("", b"", Kind.PROBE, way.name, b"", payload)
+            nonce = self._sealer.open(REGION, Kind.PROBE, way.name, b"", payload)
         except SealError:
             way.spoiled = "keyring"
             return

@@ -27,7 +27,7 @@ import struct
 from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -52,9 +52,9 @@ CACHED_KEYS: Final = 4096
 class Kind(IntEnum):
     """What a sealed value is.
 
-    An app record has salt ``b""``, conversation "" and id ``b""``. A probe, and what a trace
-    tells, have no app, salt or id, and their channel as conversation.
-    An audit note has none of them.
+    An app record has its app as owner, with salt ``b""``, conversation "" and id ``b""``. A probe,
+    and what a trace tells, are the `REGION`'s, and have no id and their channel as conversation.
+    An audit note is the `REGION`'s too, and has neither.
     """
 
     MESSAGE = 1
@@ -65,6 +65,29 @@ class Kind(IntEnum):
     PROBE = 9
     TRACE = 10
     AUDIT = 11
+
+
+class Salted(Protocol):
+    """What a sealed value belongs to: an `App`, which has keys of its own, or an `Owner`."""
+
+    @property
+    def id(self) -> str:
+        """The app's id."""
+
+    @property
+    def salt(self) -> bytes:
+        """The salt of its keys."""
+
+
+class Owner(NamedTuple):
+    """An owner that is not an `App`: the region, or an app of which only the id is known."""
+
+    id: str = ""
+    salt: bytes = b""
+
+
+REGION: Final = Owner()
+"""What is no app's."""
 
 
 class SealError(Exception):
@@ -125,8 +148,7 @@ class Sealer:
 
     def seal(
         self,
-        app_id: str,
-        salt: bytes,
+        owner: Salted,
         kind: Kind,
         conversation: str,
         message_id: bytes,
@@ -135,7 +157,7 @@ class Sealer:
     ) -> bytes:
         """Encrypt `plain` for its place; the result is `OVERHEAD` bytes longer."""
         head = _HEAD.pack(_FORMAT, self.active, now_ms // _DAY_MS)
-        cipher, bound = self._cipher(app_id, salt, kind, head)
+        cipher, bound = self._cipher(owner.id, owner.salt, kind, head)
         nonce = os.urandom(_NONCE_BYTES)
         place = conversation.encode()
         bound = b"%b%b%b%b" % (bound, _SIZE.pack(len(place)), place, message_id)
@@ -143,8 +165,7 @@ class Sealer:
 
     def open(
         self,
-        app_id: str,
-        salt: bytes,
+        owner: Salted,
         kind: Kind,
         conversation: str,
         message_id: bytes,
@@ -158,7 +179,7 @@ class Sealer:
         """
         if len(sealed) < OVERHEAD or sealed[0] != _FORMAT:
             raise Tampered
-        cipher, bound = self._cipher(app_id, salt, kind, sealed[: _HEAD.size])
+        cipher, bound = self._cipher(owner.id, owner.salt, kind, sealed[: _HEAD.size])
         place = conversation.encode()
         bound = b"%b%b%b%b" % (bound, _SIZE.pack(len(place)), place, message_id)
         try:

@@ -16,7 +16,7 @@ from gateway.session.window import Window
 from gateway.store.endings import BROKEN_OFF, Cause, End, Loss
 from gateway.store.errors import AppNotFound
 from gateway.store.inbox import STALE_MS
-from gateway.store.readers import DISPLACED, DeviceState, Reader
+from gateway.store.readers import DISPLACED, DeviceState, Progress, Reader
 from protocol import codes
 from protocol.frames import Cursor
 
@@ -177,10 +177,8 @@ class DeviceHold:
             partial(self._was_saved, before, loss, end, tries),
             reader,
             tier,
-            acked,
+            Progress(acked, end, loss),
             self._services.clock.wall_ms(),
-            end,
-            loss,
         )
 
     def _was_saved(

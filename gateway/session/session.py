@@ -42,7 +42,7 @@ from gateway.store import events
 from gateway.store.endings import BROKEN_OFF, Cause
 from gateway.store.errors import AppNotFound
 from gateway.store.presence import GATEWAY_CHARS
-from gateway.store.readers import Reader
+from gateway.store.readers import Arrival, Reader
 from protocol import codec, codes, frames
 from protocol.ids import is_device_id
 from protocol.limits import (
@@ -280,10 +280,8 @@ class Session:
         attached = await services.inboxes.attach(
             reader,
             app.tier,
-            identity.issued_s * 1000,
-            frame.cursor,
+            Arrival(identity.issued_s * 1000, frame.cursor, frame.platform),
             services.clock.wall_ms(),
-            frame.platform,
             app.device_policy,
         )
         hold = DeviceHold(services, reader, attached, self.close, requests.compare_blocks)

@@ -20,7 +20,7 @@ from msgspec import DecodeError, Struct, msgpack
 
 from gateway.clock import Clock
 from gateway.payload import Bundle, Payload
-from gateway.security.sealing import Kind, Sealer, SealError
+from gateway.security.sealing import REGION, Kind, Sealer, SealError
 from gateway.session.lines import Lines, PerSecond
 from gateway.session.services import Wire
 from gateway.store.keys import Keys
@@ -82,7 +82,7 @@ class TraceBatch(Struct, frozen=True, omit_defaults=True):
 
 def seal(sealer: Sealer, channel: str, told: Order | TraceBatch, now_ms: int) -> bytes:
     """The bytes for `channel`."""
-    return sealer.seal("", b"", Kind.TRACE, channel, b"", msgpack.encode(told), now_ms)
+    return sealer.seal(REGION, Kind.TRACE, channel, b"", msgpack.encode(told), now_ms)
 
 
 def open_order(sealer: Sealer, channel: str, payload: bytes) -> Order:
@@ -96,7 +96,7 @@ def open_batch(sealer: Sealer, channel: str, payload: bytes) -> TraceBatch:
 
 
 def _open(sealer: Sealer, channel: str, payload: bytes) -> bytes:
-    return sealer.open("", b"", Kind.TRACE, channel, b"", payload)
+    return sealer.open(REGION, Kind.TRACE, channel, b"", payload)
 
 
 class Traced(Protocol):

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from gateway.redis.link import Link
-from gateway.security.sealing import Kind, Sealer, SealError
+from gateway.security.sealing import REGION, Kind, Sealer, SealError
 from gateway.store.keys import Keys
 from gateway.store.region_clock import time_of
 from gateway.store.scripts import script
@@ -91,7 +91,7 @@ def note(ms: int, action: str, app: str = "", about: str = "") -> Note:
 
 def seal(sealer: Sealer, what: Note) -> bytes:
     """A note as it is kept."""
-    return sealer.seal("", b"", Kind.AUDIT, "", b"", msgspec.json.encode(what), what.ms)
+    return sealer.seal(REGION, Kind.AUDIT, "", b"", msgspec.json.encode(what), what.ms)
 
 
 def opened(sealer: Sealer, sealed: Iterable[bytes]) -> list[Note]:
@@ -99,7 +99,7 @@ def opened(sealer: Sealer, sealed: Iterable[bytes]) -> list[Note]:
     notes = []
     for each in sealed:
         try:
-            plain = sealer.open("", b"", Kind.AUDIT, "", b"", each)
+            plain = sealer.open(REGION, Kind.AUDIT, "", b"", each)
         except SealError:
             continue
         notes.append(msgspec.json.decode(plain, type=Note))

@@ -12,7 +12,7 @@ from gateway.apps.app import App, from_bytes, to_bytes
 from gateway.apps.errors import AppError
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.link import Link
-from gateway.security.sealing import Kind, Sealer, SealError
+from gateway.security.sealing import Kind, Owner, Sealer, SealError
 from gateway.store.errors import AppNotFound
 from gateway.store.keys import STAMP, Keys
 from gateway.tasks import Tasks, nothing_to_undo
@@ -25,7 +25,7 @@ _log = structlog.get_logger("store")
 
 def seal_app(sealer: Sealer, app: App, now_ms: int) -> bytes:
     """The record of an app, as Redis keeps it."""
-    return sealer.seal(app.id, b"", Kind.APP, "", b"", to_bytes(app), now_ms)
+    return sealer.seal(Owner(app.id), Kind.APP, "", b"", to_bytes(app), now_ms)
 
 
 def open_app(sealer: Sealer, app_id: str, record: bytes) -> App:
@@ -35,7 +35,7 @@ def open_app(sealer: Sealer, app_id: str, record: bytes) -> App:
         SealError: it is not this app's, or not this region's.
         AppError: a newer Homeport wrote it.
     """
-    return from_bytes(sealer.open(app_id, b"", Kind.APP, "", b"", record))
+    return from_bytes(sealer.open(Owner(app_id), Kind.APP, "", b"", record))
 
 
 class AppDirectory:

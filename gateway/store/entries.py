@@ -1,8 +1,23 @@
-"""The entries of an inbox or a log, as Redis tells them."""
+"""The entries of an inbox or a log, as Redis tells them, and what becomes one."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+
+
+class NewMessage(NamedTuple):
+    """A message for the store. `record` is sealed, and `time_ms` is when it was accepted.
+
+    `conversation` is the one in which it counts as unread for all but `sender`, and whose history
+    may keep it; "": none. `expires_ms` is as in `Entry`.
+    """
+
+    id: bytes
+    record: bytes
+    time_ms: int
+    conversation: str = ""
+    sender: str = ""
+    expires_ms: int | None = None
 
 
 class Entry(NamedTuple):

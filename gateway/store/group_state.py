@@ -8,7 +8,7 @@ a while.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.store.audience import Audience
 from protocol.frames.groups import Role
@@ -48,6 +48,15 @@ class Change:
     muted: bool | None = None
     members: dict[str, Member | None] = field(default_factory=dict)
     deleted_by: str | None = None
+
+
+class Notice(NamedTuple):
+    """What members are told of a change: a sealed message, and the version that the group has from
+    the change on."""
+
+    version: int
+    message_id: bytes
+    record: bytes
 
 
 @dataclass(frozen=True, slots=True)

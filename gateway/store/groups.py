@@ -23,10 +23,12 @@ from msgspec import Struct, msgpack
 from gateway.apps.app import App
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.link import Link
+from gateway.store.entries import NewMessage
 from gateway.store.group_state import (
     NO_MEMBERS,
     Change,
     Group,
+    Notice,
     Summary,
     fields_of,
     member_of,
@@ -213,28 +215,26 @@ class GroupStore:
         group_id: str,
         before: Group | None,
         change: Change,
-        version: int,
-        message_id: bytes,
-        record: bytes,
+        notice: Notice,
     ) -> bool:
-        """Make `before` into `version` by `change`; False if the group is no longer as `before`
-        was.
+        """Make `before` into the version of `notice` by `change`; False if the group is no longer
+        as `before` was.
 
-        Deleting a group deletes its log. `record` is the notice for all members, including those
-        whom the change adds or removes. `settled` delivers it.
+        Deleting a group deletes its log. The notice is for all members, including those whom the
+        change adds or removes. `settled` delivers it.
         """
         keys = self._keys.group(app.id, group_id)
         log = self._keys.log(app.id, GROUP + group_id)
         old = before.members if before is not None else {}
         left = [user for user, member in change.members.items() if member is None]
         joined = [u for u, m in change.members.items() if m is not None and u not in old]
-        news = _News(version, message_id, record, [*old, *joined], joined, left)
+        news = _News(*notice, [*old, *joined], joined, left)
         done = await self._link.run(
             _CHANGE,
             (keys.state, keys.pending, keys.due, log.log, log.meta),
             before.version if before is not None else 0,
-            version,
-            b"%d:%b" % (version, msgpack.encode(news)),
+            notice.version,
+            b"%d:%b" % (notice.version, msgpack.encode(news)),
             self._clock_ms() + TAKEOVER_MS,
             keys.member,
             DEDUPE_WINDOW_MS if change.deleted_by is not None else "",
@@ -255,13 +255,11 @@ class GroupStore:
             calls += self._place(app.id, group_id, news)
             calls.append(
                 self._inboxes.deliver_to(
-                    self._inboxes.audience(app.id, news.users, GROUP + group_id),
                     app.id,
                     app.tier,
-                    news.message_id,
-                    news.record,
-                    self._clock_ms(),
-                    version=news.version,
+                    self._inboxes.audience(app.id, news.users, GROUP + group_id),
+                    NewMessage(news.message_id, news.record, self._clock_ms()),
+                    news.version,
                 )
             )
         if not calls:

@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import structlog
 
@@ -28,16 +27,17 @@ from gateway.redis.connection import together, words_of
 from gateway.redis.link import Link, Then
 from gateway.store.audience import AllStored, Audience, audience_of
 from gateway.store.blocks import BlockedBy
-from gateway.store.endings import ENDS_KEPT, ENDS_MS, End, Loss
-from gateway.store.entries import Entry, parse_entries
+from gateway.store.endings import ENDS_KEPT, ENDS_MS
+from gateway.store.entries import Entry, NewMessage, parse_entries
 from gateway.store.keys import CACHED, Keys, UserKeys
 from gateway.store.readers import (
+    Arrival,
     Checked,
     DeviceState,
+    Progress,
     Reader,
     TokenRevoked,
     TooManyDevices,
-    where_it_stands,
 )
 from gateway.store.scripts import script
 from protocol.frames import Cursor
@@ -71,16 +71,6 @@ SEEN_MS: Final = 45_000
 every half minute or so, fit into `STALE_MS` with as much again to spare."""
 
 
-class Talk(NamedTuple):
-    """The conversation in which a message counts as unread ("": in none), and its sender."""
-
-    conversation: str
-    sender: str
-
-
-NO_TALK: Final = Talk("", "")
-
-
 class InboxStore:
     """The inboxes of a region."""
 
@@ -104,67 +94,48 @@ class InboxStore:
         self,
         app_id: str,
         tier: Tier,
-        message_id: bytes,
         users: tuple[str, ...],
-        record: bytes,
-        now_ms: int,
-        talk: Talk = NO_TALK,
-        expires_ms: int | None = None,
+        message: NewMessage,
         history: bool = False,
     ) -> asyncio.Future[int]:
-        """Store `record` in the inbox of each of `users`, unless this message id already was.
+        """Store `message` in the inbox of each of `users`, unless one with its id already was.
 
-        `talk` says where it counts as unread, for all but its sender. `expires_ms` is when the
-        message's own time to live ends. With `history` it is kept in the log of `talk` too, a
-        direct conversation between `users`.
+        With `history` it is kept in the log of its conversation too, a direct one between `users`.
 
         One call per bucket, all in one round trip. The future holds the time at which the message
         was first stored. Commands go out in the order of the calls to this method.
         """
-        return self.deliver_to(
-            self._direct(app_id, users, talk.conversation, history),
-            app_id,
-            tier,
-            message_id,
-            record,
-            now_ms,
-            talk,
-            expires_ms=expires_ms,
-        )
+        audience = self._direct(app_id, users, message.conversation, history)
+        return self.deliver_to(app_id, tier, audience, message)
 
     def deliver_to(
         self,
-        audience: Audience,
         app_id: str,
         tier: Tier,
-        message_id: bytes,
-        record: bytes,
-        now_ms: int,
-        talk: Talk = NO_TALK,
+        audience: Audience,
+        message: NewMessage,
         version: int | str = "",
-        expires_ms: int | None = None,
         also: Sequence[asyncio.Future[Any]] = (),
     ) -> asyncio.Future[int]:
-        """Store `record` in the inboxes of `audience`; the other arguments are those of `deliver`.
+        """Store `message` in the inboxes of `audience`, as `deliver` does.
 
         For a group, `version` is that of the member list in `audience`; a user who left the group
         at a later version gets nothing. `also` are other calls that store the message and answer
         as these do: the future waits for them too.
         """
         stored = AllStored(len(audience) + len(also), self._lost)
-        sender, epoch = f"{app_id}:{talk.sender}", message_id.hex()[:EPOCH_CHARS]
-        expires = "" if expires_ms is None else expires_ms
+        message_id, record, now_ms, conversation, sender, expires_ms = message
         arguments = words_of(
             now_ms,
             tier.retention_ms,
             tier.inbox_cap,
             DEDUPE_WINDOW_MS,
             record,
-            epoch,
+            message_id.hex()[:EPOCH_CHARS],
             version,
-            expires,
-            talk.conversation,
-            sender,
+            "" if expires_ms is None else expires_ms,
+            conversation,
+            f"{app_id}:{sender}",
             MAX_UNREAD,
         )
         for part in audience:
@@ -209,23 +180,21 @@ class InboxStore:
         self,
         reader: Reader,
         tier: Tier,
-        issued_ms: int,
-        cursor: Cursor | None,
+        arrival: Arrival,
         now_ms: int,
-        platform: str = "",
         device_policy: str = "replace",
     ) -> DeviceState:
         """Make the session the one of its device, and find the position where it continues.
 
-        `device_policy` is `App.device_policy`; if a device of `platform` is replaced, its session
-        gets an event. Ephemeral sessions are counted separately, and none is replaced.
+        `device_policy` is `App.device_policy`; if a device of the same platform is replaced, its
+        session gets an event. Ephemeral sessions are counted separately, and none is replaced.
 
         Raises:
-            Revoked: tokens issued at `issued_ms` are void.
+            TokenRevoked: tokens issued at `arrival.issued_ms` are void.
             TooManyDevices: the limit is reached, and no device is replaced.
         """
         keys = self._keys.user(reader.app_id, reader.user)
-        given = cursor or Cursor("", 0, 0)
+        given = arrival.cursor or Cursor("", 0, 0)
         reply = await self._link.run(
             _ATTACH,
             (
@@ -241,7 +210,7 @@ class InboxStore:
             tier.retention_ms,
             reader.device,
             reader.session,
-            issued_ms,
+            arrival.issued_ms,
             given.epoch,
             given.ms,
             given.seq,
@@ -251,7 +220,7 @@ class InboxStore:
             MAX_DEVICES,
             tier.devices,
             "refuse" if reader.ephemeral else device_policy,
-            platform,
+            arrival.platform,
             STALE_MS,
             "ephemeral" if reader.ephemeral else "",
         )
@@ -262,17 +231,17 @@ class InboxStore:
         _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by, *rest = reply
         seen_ms, lost, since_ms = rest
         self._lost(0, lost)
-        attached = where_it_stands(
+        read = DeviceState(
             Cursor(epoch.decode(), int(start_ms), int(start)),
-            int(top_ms),
             int(top),
             bool(resumed),
+            None,
             parse_entries(raw),
             BlockedBy.parse(blocked_by),
-            now_ms,
             int(seen_ms),
+            int(since_ms),
         )
-        return replace(attached, since_ms=int(since_ms))
+        return read.past_what_is_gone(int(top_ms), now_ms)
 
     async def page(
         self, app_id: str, tier: Tier, user: str, after: Cursor, now_ms: int, count: int
@@ -288,18 +257,17 @@ class InboxStore:
         then: Then,
         reader: Reader,
         tier: Tier,
-        cursor: Cursor,
+        progress: Progress,
         now_ms: int,
-        end: End | None = None,
-        loss: Loss | None = None,
     ) -> None:
-        """The device has dealt with everything up to `cursor`; `end` gives the device free.
+        """Save the device's `progress`; its `end` gives the device free.
 
-        A cursor of another numbering than the inbox' own changes nothing. `end` and `loss` are
+        A cursor of another numbering than the inbox' own changes nothing. The end and the loss are
         noted for operators. `then` is called with the answer, which only says that it is done, or
         with the error.
         """
         keys = self._keys.user(reader.app_id, reader.user)
+        cursor, end, loss = progress
         ended: tuple[str, ...] = ()
         if end is not None:
             ended = (self._keys.presence_channel(reader.app_id, reader.user), keys.closes)

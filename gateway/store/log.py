@@ -19,7 +19,7 @@ import structlog
 
 from gateway.apps.tiers import Tier
 from gateway.redis.link import Link
-from gateway.store.entries import Entry, parse_entries
+from gateway.store.entries import Entry, NewMessage, parse_entries
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
 from protocol.frames import Place
@@ -54,32 +54,29 @@ class LogStore:
         self,
         app_id: str,
         tier: Tier,
-        conversation: str,
-        message_id: bytes,
-        record: bytes,
-        now_ms: int,
-        expires_ms: int | None = None,
+        message: NewMessage,
     ) -> asyncio.Future[Any]:
-        """Keep a group's `record` in its log, unless this message id is kept already.
+        """Keep a group's `message` in its log, unless one with its id is kept already.
 
         Nothing is kept for a group that was deleted. Messages of a direct conversation are kept by
         `InboxStore.deliver` itself.
         """
+        conversation, expires_ms = message.conversation, message.expires_ms
         keys = self._keys.log(app_id, conversation)
         return self._link.run(
             _LOG,
             (
-                self._keys.log_dedupe(app_id, conversation, message_id),
+                self._keys.log_dedupe(app_id, conversation, message.id),
                 keys.due,
                 keys.ttl,
                 keys.log,
                 keys.meta,
                 self._keys.group(app_id, conversation.removeprefix(GROUP)).state,
             ),
-            now_ms,
+            message.time_ms,
             tier.retention_ms,
             DEDUPE_WINDOW_MS,
-            record,
+            message.record,
             keys.member,
             "" if expires_ms is None else expires_ms,
             durable=True,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import dropwhile
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 from gateway.redis.errors import OperationFailed
 from gateway.store.blocks import NOBODY, BlockedBy
+from gateway.store.endings import End, Loss
 from gateway.store.entries import Entry
 from protocol.frames import Cursor
 
@@ -36,6 +37,29 @@ class DeviceState:
     seen_ms: int = 0
     since_ms: int = 0
 
+    def past_what_is_gone(self, top_ms: int, now_ms: int) -> Self:
+        """The same device, with `entries` as they were read: it does not stand before what was
+        dropped, or has expired by `now_ms`. `top_ms` is the time of the inbox's last number."""
+        start = self.cursor
+        left = list(dropwhile(lambda entry: entry.expired(now_ms), self.entries))
+        # What is missing between the cursor and the first that is left was dropped; where none is
+        # left, everything read here was, or everything up to the top.
+        if left:
+            ms, gone = left[0].ms, left[0].seq - 1
+        elif self.entries:
+            ms, gone = self.entries[-1].ms, self.entries[-1].seq
+        else:
+            ms, gone = top_ms, self.top
+        if gone == start.seq:
+            return replace(self, entries=left)
+        return replace(
+            self,
+            cursor=Cursor(start.epoch, ms, gone),
+            resumed=False,
+            lost=(start.seq + 1, gone),
+            entries=left,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -54,6 +78,24 @@ class Reader:
     def row(self) -> str:
         """The field of its row in the user's hash."""
         return f"s:{self.session}" if self.ephemeral else f"d:{self.device}"
+
+
+class Arrival(NamedTuple):
+    """A session that comes: `issued_ms` is when its token was issued; `cursor` is the client's own,
+    None where it has none; `platform` is what the device runs on, "" where it does not say."""
+
+    issued_ms: int
+    cursor: Cursor | None = None
+    platform: str = ""
+
+
+class Progress(NamedTuple):
+    """How far a device has come: it has dealt with everything up to `cursor`. With `end`, its
+    session is over. `loss` is the last that it was told of, where that is new."""
+
+    cursor: Cursor
+    end: End | None = None
+    loss: Loss | None = None
 
 
 class TokenRevoked(OperationFailed):
@@ -79,30 +121,3 @@ class Checked:
     holder: str
     revoked_before_ms: int
     block_change: int = NOBODY.change
-
-
-def where_it_stands(
-    start: Cursor,
-    top_ms: int,
-    top: int,
-    resumed: bool,
-    entries: list[Entry],
-    blocked_by: BlockedBy,
-    now_ms: int,
-    seen_ms: int,
-) -> DeviceState:
-    """Where a device stands that goes on at `start`, with `entries` from there on: not before what
-    was dropped, or has expired by `now_ms`."""
-    left = list(dropwhile(lambda entry: entry.expired(now_ms), entries))
-    # What is missing between the cursor and the first that is left was dropped; where none is left,
-    # everything read here was, or everything up to the top.
-    if left:
-        ms, gone = left[0].ms, left[0].seq - 1
-    elif entries:
-        ms, gone = entries[-1].ms, entries[-1].seq
-    else:
-        ms, gone = top_ms, top
-    if gone == start.seq:
-        return DeviceState(start, top, resumed, None, left, blocked_by, seen_ms)
-    before = Cursor(start.epoch, ms, gone)
-    return DeviceState(before, top, False, (start.seq + 1, gone), left, blocked_by, seen_ms)

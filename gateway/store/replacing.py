@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.apps.tiers import Tier
+from gateway.apps.app import App
 from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link
 from gateway.store.audience import Audience
@@ -100,8 +100,7 @@ class RewriteStore:
 
     async def find(
         self,
-        app_id: str,
-        tier: Tier,
+        app: App,
         conversation: str,
         users: Sequence[str],
         message_id: bytes,
@@ -110,17 +109,17 @@ class RewriteStore:
     ) -> Found | None:
         """The message that was sent at `time_ms`, where it is still kept: in the conversation's
         log, or else in the inbox of the first of `users` that holds it."""
-        places = [self._log(app_id, conversation, message_id)]
+        places = [self._log(app.id, conversation, message_id)]
         for user in users:
-            keys = self._keys.user(app_id, user)
-            dedupe = self._keys.dedupe(keys.bucket, app_id, message_id)
+            keys = self._keys.user(app.id, user)
+            dedupe = self._keys.dedupe(keys.bucket, app.id, message_id)
             places.append(Where(keys.inbox, keys.meta, dedupe))
         for where in places:
             raw = await self._find(where, message_id, time_ms) or await self._find(
                 where, message_id, max(0, time_ms - SLACK_MS)
             )
             for entry in parse_entries([raw] if raw else []):
-                if entry.ms > now_ms - tier.retention_ms and not entry.expired(now_ms):
+                if entry.ms > now_ms - app.tier.retention_ms and not entry.expired(now_ms):
                     return Found(where, entry)
         return None
 

@@ -15,11 +15,12 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
-from gateway.apps.tiers import Tier
+from gateway.apps.app import App
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
+from gateway.store.entries import NewMessage
 from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
@@ -38,7 +39,15 @@ KEEP_EVERY_S: Final = 30.0
 """How often a gateway says which seats are still taken; so a killed one's go after `AWAY_MS`, and
 this much later at most."""
 
-_KEPT_MS: Final = AWAY_MS + int(KEEP_EVERY_S * 1000)
+_Verb = Literal["keep", "away", "leave"]
+
+_OUTLASTS_MS: Final[dict[_Verb, int]] = {
+    "keep": AWAY_MS + int(KEEP_EVERY_S * 1000),
+    "away": AWAY_MS,
+    "leave": 0,
+}
+"""How long a seat is still taken after each of these."""
+
 _TTL_MS: Final = 10 * 60 * 1000
 
 
@@ -69,6 +78,15 @@ class Top:
     seq: int = 0
 
 
+class Start(NamedTuple):
+    """Where a client's view of a room begins: it wants the `last` messages, and has those up to
+    `after` of `epoch`. An `after` above the room's last number counts for nothing."""
+
+    last: int
+    epoch: str = ""
+    after: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """Where a room stood as a session took its seat: its `entries`, oldest first, end at `top`."""
@@ -95,32 +113,26 @@ class RoomStore:
 
     async def join(
         self,
-        app_id: str,
-        tier: Tier,
+        app: App,
         room: str,
         seat: str,
-        last: int,
-        epoch: str,
-        after: int,
+        start: Start,
         heard: Top,
         now_ms: int,
     ) -> Joined:
-        """Take a seat, ``<user>:<device>``; `epoch` and `after` tell what the client has.
-
-        An `after` above the room's last number counts for nothing.
-        """
-        keys = self._keys.room(app_id, room)
+        """Take a seat, ``<user>:<device>``, in a room of `app`."""
+        keys = self._keys.room(app.id, room)
         found, top, members, raw = await self._link.run(
             _JOIN,
             (keys.meta, keys.log, keys.seats, keys.users, keys.due),
             now_ms,
-            tier.retention_ms,
+            app.tier.retention_ms,
             seat,
-            now_ms + _KEPT_MS,
+            now_ms + _OUTLASTS_MS["keep"],
             _TTL_MS,
-            last,
-            epoch,
-            after,
+            start.last,
+            start.epoch,
+            start.after,
             _new_epoch(),
             keys.member,
             heard.epoch,
@@ -134,27 +146,24 @@ class RoomStore:
     ) -> tuple[int, str, int]:
         """These seats are taken still; returns how many members there are, and the room's epoch and
         last number."""
-        members, epoch, top = await self._seats(
-            app_id, room, "keep", seats, now_ms, now_ms + _KEPT_MS, heard
-        )
+        members, epoch, top = await self._seats(app_id, room, "keep", seats, now_ms, heard)
         return int(members), epoch.decode(), int(top)
 
     def away(self, app_id: str, room: str, seat: str, now_ms: int) -> asyncio.Future[Any]:
         """The seat's connection ended: the seat is kept for `AWAY_MS` from now."""
-        return self._seats(app_id, room, "away", (seat,), now_ms, now_ms + AWAY_MS)
+        return self._seats(app_id, room, "away", (seat,), now_ms)
 
     def leave(self, app_id: str, room: str, seat: str, now_ms: int) -> asyncio.Future[Any]:
         """Give the seat up now."""
-        return self._seats(app_id, room, "leave", (seat,), now_ms, now_ms)
+        return self._seats(app_id, room, "leave", (seat,), now_ms)
 
     def _seats(
         self,
         app_id: str,
         room: str,
-        verb: str,
+        verb: _Verb,
         seats: Sequence[str],
         now_ms: int,
-        ends_ms: int,
         heard: Top = _NOTHING,
     ) -> asyncio.Future[Any]:
         keys = self._keys.room(app_id, room)
@@ -163,7 +172,7 @@ class RoomStore:
             (keys.meta, keys.seats, keys.users, keys.log),
             now_ms,
             verb,
-            ends_ms,
+            now_ms + _OUTLASTS_MS[verb],
             _TTL_MS,
             heard.epoch,
             heard.seq,
@@ -173,27 +182,23 @@ class RoomStore:
 
     def send(
         self,
-        app_id: str,
-        tier: Tier,
+        app: App,
         room: str,
-        user: str,
-        message_id: bytes,
-        record: bytes,
+        message: NewMessage,
         heard: Top,
-        now_ms: int,
     ) -> asyncio.Future[int]:
-        """Publish `record` as the room's next number, unless this message id already was.
+        """Publish `message` as the room's next number, unless one with its id already was.
 
-        The future holds the time at which the message was
-        first published; it raises `RoomRefused` where the user may not write.
+        The future holds the time at which the message was first published; it raises `RoomRefused`
+        where its sender may not write.
         """
-        keys = self._keys.room(app_id, room)
+        keys = self._keys.room(app.id, room)
         taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._link.run_then(
             partial(_settle, taken),
             _SEND,
             (
-                self._keys.dedupe(keys.bucket, app_id, message_id),
+                self._keys.dedupe(keys.bucket, app.id, message.id),
                 keys.meta,
                 keys.log,
                 keys.seats,
@@ -201,23 +206,22 @@ class RoomStore:
                 keys.due,
                 keys.channel,
             ),
-            now_ms,
-            tier.retention_ms,
+            message.time_ms,
+            app.tier.retention_ms,
             MAX_LAST,
             DEDUPE_WINDOW_MS,
-            user,
-            record,
+            message.sender,
+            message.record,
             heard.epoch,
             heard.seq,
-            message_id.hex()[:EPOCH_CHARS],
+            message.id.hex()[:EPOCH_CHARS],
             keys.member,
         )
         return taken
 
     async def set(
         self,
-        app_id: str,
-        tier: Tier,
+        app: App,
         room: str,
         user: str,
         write: str,
@@ -229,12 +233,12 @@ class RoomStore:
         Raises:
             RoomRefused: another user created the room, or it has no creator.
         """
-        keys = self._keys.room(app_id, room)
+        keys = self._keys.room(app.id, room)
         reply = await self._link.run(
             _SET,
             (keys.meta, keys.due),
             now_ms,
-            tier.retention_ms,
+            app.tier.retention_ms,
             user,
             write,
             " ".join(admins),

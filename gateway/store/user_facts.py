@@ -124,8 +124,9 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
     )
     places, fields = _pairs(places), _pairs(fields)
     where = {name: places.get(name, b"").decode() for name in alive}
+    inbox = _Inbox(link, names.inbox, fields, youngest)
     rows = {
-        name.decode(): await _row(link, names.inbox, fields, name, where, youngest, now_ms)
+        name.decode(): await inbox.row(name, where, now_ms)
         for name in sorted(fields)
         if name[:2] in (b"d:", b"s:")
     }
@@ -158,45 +159,48 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
     )
 
 
-async def _row(
-    link: Link,
-    inbox: str,
-    fields: dict[bytes, bytes],
-    name: bytes,
-    where: dict[bytes, str],
-    youngest: int,
-    now_ms: int,
-) -> DeviceFacts:
-    """Of the field `name` of the user's hash."""
-    acked, seen, holder, since, *platform = fields[name].decode().split(" ", 4)
-    seq = int(acked.partition("-")[2])
-    after = max(acked, f"{youngest}-0", key=lambda place: int(place.partition("-")[0]))
-    waiting = await link.call("XRANGE", inbox, f"({after}", "+", "COUNT", 1)
-    # Numbers are dense, but where a message's own time to live ended before the tier's.
-    first = int(waiting[0][0].partition(b"-")[2]) if waiting else None
-    head = int(fields.get(b"q", 0))
-    session = None
-    if len(holder) == SESSION_ID_CHARS:
-        gateway = holder[-GATEWAY_CHARS:]
-        lives = gateway.encode() in where
-        session = SessionFacts(
-            id=holder,
-            gateway=gateway,
-            where=where.get(gateway.encode(), ""),
-            since_ms=int(since),
-            connected=lives and int(seen) > now_ms - STALE_MS,
+@dataclass(frozen=True, slots=True)
+class _Inbox:
+    """A user's inbox: the stream `name`, and the `fields` of the hash beside it. `youngest` is the
+    oldest time, in milliseconds, that is within the tier's."""
+
+    link: Link
+    name: str
+    fields: dict[bytes, bytes]
+    youngest: int
+
+    async def row(self, name: bytes, where: dict[bytes, str], now_ms: int) -> DeviceFacts:
+        """The facts in the field `name`; `where` are the places of the gateways that live."""
+        fields = self.fields
+        acked, seen, holder, since, *platform = fields[name].decode().split(" ", 4)
+        seq = int(acked.partition("-")[2])
+        after = max(acked, f"{self.youngest}-0", key=lambda place: int(place.partition("-")[0]))
+        waiting = await self.link.call("XRANGE", self.name, f"({after}", "+", "COUNT", 1)
+        # Numbers are dense, but where a message's own time to live ended before the tier's.
+        first = int(waiting[0][0].partition(b"-")[2]) if waiting else None
+        head = int(fields.get(b"q", 0))
+        session = None
+        if len(holder) == SESSION_ID_CHARS:
+            gateway = holder[-GATEWAY_CHARS:]
+            lives = gateway.encode() in where
+            session = SessionFacts(
+                id=holder,
+                gateway=gateway,
+                where=where.get(gateway.encode(), ""),
+                since_ms=int(since),
+                connected=lives and int(seen) > now_ms - STALE_MS,
+            )
+        return DeviceFacts(
+            device=name[2:].decode() if name.startswith(b"d:") else "",
+            platform="".join(platform),
+            session=session,
+            seen_ms=int(seen),
+            acknowledged=seq,
+            unacknowledged=0 if first is None else head - first + 1,
+            oldest_ms=_ms(waiting),
+            away=b"a:" + name[2:] in fields,
+            displaced=holder == DISPLACED,
         )
-    return DeviceFacts(
-        device=name[2:].decode() if name.startswith(b"d:") else "",
-        platform="".join(platform),
-        session=session,
-        seen_ms=int(seen),
-        acknowledged=seq,
-        unacknowledged=0 if first is None else head - first + 1,
-        oldest_ms=_ms(waiting),
-        away=b"a:" + name[2:] in fields,
-        displaced=holder == DISPLACED,
-    )
 
 
 def _pairs(told: list[bytes]) -> dict[bytes, bytes]:

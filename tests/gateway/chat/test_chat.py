@@ -20,7 +20,7 @@ from gateway.chat.principal import AppItself, Principals, User
 from gateway.chat.refused import Refused, refusal
 from gateway.config import Settings
 from gateway.redis.errors import OperationFailed
-from gateway.store.rooms import RoomStore, Top
+from gateway.store.rooms import RoomStore, Start, Top
 from protocol import codes
 from protocol.frames import Options, Place
 from tests.harness import FakeClock, RunningWorker, running_worker, until
@@ -268,15 +268,7 @@ async def test_a_room_takes_messages_of_those_with_a_seat(door: Door) -> None:
     assert await code_of(signal(alice, "r:hall", "wave", b"")) == "not_in_room"
     inside, app = Inside(door.running.worker), door.running.app
     await RoomStore(inside.link, inside.keys).join(
-        app.id,
-        app.tier,
-        "hall",
-        "alice:d1",
-        0,
-        "",
-        0,
-        Top(),
-        door.clock.ms,
+        app, "hall", "alice:d1", Start(0), Top(), door.clock.ms
     )
     assert await code_of(door.say(alice, "r:hall", "hello")) == "ok"
     assert await code_of(signal(alice, "r:hall", "wave", b"")) == "ok"

@@ -26,6 +26,7 @@ from gateway.redis.subscriber import Subscriber
 from gateway.redis.url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
+from gateway.store.entries import NewMessage
 from gateway.store.errors import WrongRegionStamp
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
@@ -145,7 +146,10 @@ async def test_a_slot_moves_while_it_is_written_to(
 
         async def deliver(number: int) -> object:
             answer = await inboxes.deliver(
-                APP, TIERS["pro"], message_id(), (user,), b"%d" % number, 1_700_000_000_000
+                APP,
+                TIERS["pro"],
+                (user,),
+                NewMessage(message_id(), b"%d" % number, 1_700_000_000_000),
             )
             answered["deliver"] += 1
             return answer
@@ -381,7 +385,9 @@ async def test_scripts_are_loaded_again_at_each_node(
             mid = message_id()
             while True:
                 try:
-                    return await inboxes.deliver(APP, TIERS["pro"], mid, (user,), b"x", 1_000)
+                    return await inboxes.deliver(
+                        APP, TIERS["pro"], (user,), NewMessage(mid, b"x", 1_000)
+                    )
                 except Unavailable:
                     await asyncio.sleep(0.02)
 

@@ -27,6 +27,7 @@ from gateway.redis.url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.access import REVOKE
+from gateway.store.entries import NewMessage
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import STAMP, Keys
 from gateway.store.readers import Reader
@@ -170,7 +171,9 @@ async def test_a_full_redis_is_unavailable_and_keeps_the_connection(servers: Ser
             raw.config_set("maxmemory", 1)
             inboxes = InboxStore(link, Keys("sg"))
             assert await reasons([link.call("SET", "a", 1)]) == {"oom"}
-            sent = inboxes.deliver(APP_ID, TIERS["free"], message_id(), ("ann",), b"r", 1)
+            sent = inboxes.deliver(
+                APP_ID, TIERS["free"], ("ann",), NewMessage(message_id(), b"r", 1)
+            )
             with pytest.raises(Unavailable, match="OOM"):
                 await sent
             assert (
@@ -328,7 +331,7 @@ async def test_a_short_count_of_replicas_is_not_ok(
 
             def deliver(mid: bytes) -> asyncio.Future[int]:
                 return inboxes.deliver(
-                    APP_ID, TIERS["free"], mid, ("ann",), b"x", 1_700_000_000_000
+                    APP_ID, TIERS["free"], ("ann",), NewMessage(mid, b"x", 1_700_000_000_000)
                 )
 
             await deliver(message_id())

@@ -24,9 +24,9 @@ from gateway.security.keyring import (
     KeyringOtherRegion,
     KeyringUnprotected,
 )
-from gateway.security.sealing import Kind, Sealer
+from gateway.security.sealing import Kind, Owner, Sealer
 
-PLACE = ("03" + "ab" * 15, b"s" * 32, Kind.MESSAGE, "d:a:b", b"m" * 16)
+PLACE = (Owner("03" + "ab" * 15, b"s" * 32), Kind.MESSAGE, "d:a:b", b"m" * 16)
 NOW_MS = 1_764_000_000_000
 
 

@@ -17,6 +17,7 @@ from gateway.security.sealing import (
     CACHED_KEYS,
     OVERHEAD,
     Kind,
+    Owner,
     Sealer,
     SealError,
     Tampered,
@@ -28,8 +29,7 @@ NOW_MS = 1_764_000_000_000
 KEYS = {1: bytes(range(32)), 2: bytes(range(32, 64))}
 SEALER = Sealer(Keyring("eu", {2: 0}, KEYS))
 PLACE: dict[str, Any] = {
-    "app_id": "03" + "ab" * 15,
-    "salt": b"s" * 32,
+    "owner": Owner("03" + "ab" * 15, b"s" * 32),
     "kind": Kind.MESSAGE,
     "conversation": "d:alice:bob",
     "message_id": b"m" * 16,
@@ -59,7 +59,7 @@ def test_what_is_sealed_opens_in_its_place(
     now_ms: int,
 ) -> None:
     """G7: a round trip of anything, at any place, on any day the header can name."""
-    place = (app_id, salt, kind, conversation, message_id)
+    place = (Owner(app_id, salt), kind, conversation, message_id)
     sealed = SEALER.seal(*place, plain, now_ms)
     assert SEALER.open(*place, sealed) == plain
     assert len(sealed) == len(plain) + OVERHEAD
@@ -76,9 +76,9 @@ def test_the_store_sees_nothing_of_the_text() -> None:
 @pytest.mark.parametrize(
     ("argument", "other"),
     [
-        ("app_id", "03" + "cd" * 15),
-        ("salt", b"t" * 32),
-        ("salt", b""),
+        ("owner", Owner("03" + "cd" * 15, b"s" * 32)),
+        ("owner", Owner("03" + "ab" * 15, b"t" * 32)),
+        ("owner", Owner("03" + "ab" * 15)),
         ("kind", Kind.APP),
         ("conversation", "d:alice:carol"),
         ("conversation", ""),
@@ -116,10 +116,10 @@ def test_one_argument_cannot_lend_bytes_to_the_next() -> None:
         with pytest.raises(Tampered):
             moved = PLACE | {"conversation": conversation, "message_id": message_id}
             SEALER.open(**moved, sealed=sealed)
-    sealed = seal(app_id="ab", conversation="c")
+    sealed = seal(owner=Owner("ab", b"s" * 32), conversation="c")
     for app_id, conversation in (("a", "bc"), ("abc", ""), ("", "abc")):
         with pytest.raises(Tampered):
-            moved = PLACE | {"app_id": app_id, "conversation": conversation}
+            moved = PLACE | {"owner": Owner(app_id, b"s" * 32), "conversation": conversation}
             SEALER.open(**moved, sealed=sealed)
 
 
@@ -230,7 +230,7 @@ def documented_key(salt: bytes, day: int) -> bytes:
 
 def documented_bound(sealed: bytes) -> Any:
     """The additional data of what `seal` made, likewise."""
-    app, conversation = PLACE["app_id"].encode(), PLACE["conversation"].encode()
+    app, conversation = PLACE["owner"].id.encode(), PLACE["conversation"].encode()
     return (
         bytes(sealed[:5])
         + b"\1"
@@ -247,7 +247,7 @@ def test_each_app_and_day_has_its_own_key() -> None:
     """G7: the key is bound to salt and day by HKDF, not only by the additional data."""
     places = [(salt, day) for salt in (b"s" * 32, b"t" * 32) for day in (1, 2)]
     for salt, day in places:
-        place = PLACE | {"salt": salt}
+        place = PLACE | {"owner": PLACE["owner"]._replace(salt=salt)}
         sealed = SEALER.seal(**place, plain=b"same", now_ms=day * DAY_MS)
         for other in places:
             cipher = AESGCM(documented_key(*other))

@@ -23,11 +23,11 @@ from gateway.store import events
 from gateway.store.admin import Admin
 from gateway.store.directory import AppDirectory
 from gateway.store.endings import BROKEN_OFF, End
-from gateway.store.entries import Entry
+from gateway.store.entries import Entry, NewMessage
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys, bucket_of
-from gateway.store.readers import Checked, DeviceState, Reader
+from gateway.store.readers import Arrival, Checked, DeviceState, Progress, Reader
 from gateway.store.stamp import Stamp
 from gateway.store.sweeper import Sweeper
 from gateway.tasks import Tasks
@@ -112,7 +112,7 @@ class Store:
     ) -> asyncio.Future[int]:
         """Store a message in the inboxes of `users`, now."""
         return self.inboxes.deliver(
-            self.app.id, self.tier, mid or message_id(), users, record, self.clock.ms
+            self.app.id, self.tier, users, NewMessage(mid or message_id(), record, self.clock.ms)
         )
 
     async def fill(self, user: str, count: int) -> None:
@@ -137,8 +137,7 @@ class Store:
         return await self.inboxes.attach(
             Reader(self.app.id, user, device, session(name)),
             replace(self.tier, devices=1000),
-            self.clock.ms if issued_ms is None else issued_ms,
-            cursor,
+            Arrival(self.clock.ms if issued_ms is None else issued_ms, cursor),
             self.clock.ms,
         )
 
@@ -155,9 +154,8 @@ class Store:
             self.inboxes,
             Reader(self.app.id, user, device, session(name)),
             self.tier,
-            at,
+            Progress(at, End(self.clock.ms, BROKEN_OFF) if closing else None),
             self.clock.ms,
-            End(self.clock.ms, BROKEN_OFF) if closing else None,
         )
 
     async def page(self, user: str, after: Cursor | None = None, count: int = 1000) -> list[Entry]:

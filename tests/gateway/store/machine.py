@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 
 from gateway.security.keyring import Keyring
 from gateway.store.audience import Audience
-from gateway.store.group_state import Change, Group, Member
+from gateway.store.entries import NewMessage
+from gateway.store.group_state import Change, Group, Member, Notice
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS
 from gateway.store.readers import DeviceState
@@ -238,7 +239,7 @@ class Machine(RuleBasedStateMachine):
         team.members = (old | change.members.keys()) - gone
         assert self.run(
             self.gateways[gateway].change(
-                self.store.app, group_id, before, change, team.version, record[:16], record
+                self.store.app, group_id, before, change, Notice(team.version, record[:16], record)
             )
         )
         team.untold = (record, sorted(old | team.members), gone)
@@ -307,7 +308,7 @@ class Machine(RuleBasedStateMachine):
     async def deliver(self, audience: Audience, record: bytes, version: int | str) -> None:
         app = self.store.app
         await self.store.inboxes.deliver_to(
-            audience, app.id, app.tier, record[:16], record, self.now, version=version
+            app.id, app.tier, audience, NewMessage(record[:16], record, self.now), version=version
         )
 
     # -- what is always so -------------------------------------------------------------------------

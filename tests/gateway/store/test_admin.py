@@ -132,7 +132,7 @@ async def test_a_deleted_apps_records_are_unreadable_at_once(store: Store) -> No
     """G7: the salt goes with the app, before the sweeper has come; no key file brings it back."""
     sealer = Sealer(store.keyring)
     message = ("d:ann:bob", b"m" * 16)
-    sealed = sealer.seal(APP_ID, store.app.salt, Kind.MESSAGE, *message, b"text", store.clock.ms)
+    sealed = sealer.seal(store.app, Kind.MESSAGE, *message, b"text", store.clock.ms)
     await store.deliver("ann", record=sealed)
     async with store.admin() as admin:
         await admin.apps.delete(APP_ID)
@@ -140,7 +140,7 @@ async def test_a_deleted_apps_records_are_unreadable_at_once(store: Store) -> No
     again = replace(create_app("test", "sg", "free", "global", store.clock.ms), id=APP_ID)
     [entry] = await store.page("ann")
     with pytest.raises(Tampered):  # the same id does not make it the same app
-        sealer.open(APP_ID, again.salt, Kind.MESSAGE, *message, entry.record)
+        sealer.open(again, Kind.MESSAGE, *message, entry.record)
 
 
 async def test_what_is_not_there_is_said(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.store import events
 from gateway.store.inbox import SEEN_MS, STALE_MS
-from gateway.store.readers import DISPLACED, DeviceState, Reader, TooManyDevices
+from gateway.store.readers import DISPLACED, Arrival, DeviceState, Reader, TooManyDevices
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, session
 
@@ -21,10 +21,8 @@ async def connect(
     attached = await store.inboxes.attach(
         Reader(store.app.id, "ann", device, session(device)),
         replace(store.app.tier, devices=most),
+        Arrival(store.clock.ms, platform=platform),
         store.clock.ms,
-        None,
-        store.clock.ms,
-        platform,
         policy,
     )
     store.clock.advance(1)

@@ -9,7 +9,7 @@ import pytest
 from gateway.store.endings import BROKEN_OFF, End
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.presence import PresenceStore
-from gateway.store.readers import DeviceState, Reader, TooManyDevices
+from gateway.store.readers import Arrival, DeviceState, Progress, Reader, TooManyDevices
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, acked, session
 
@@ -26,8 +26,7 @@ async def begin(
     return await store.inboxes.attach(
         reader(store, name),
         replace(store.app.tier, devices=most),
-        store.clock.ms,
-        cursor,
+        Arrival(store.clock.ms, cursor),
         store.clock.ms,
     )
 
@@ -35,7 +34,9 @@ async def begin(
 async def end(store: Store, at: Cursor, name: str = "look") -> None:
     """End it, as a session ends that had been acknowledging."""
     now = store.clock.ms
-    await acked(store.inboxes, reader(store, name), store.app.tier, at, now, End(now, BROKEN_OFF))
+    await acked(
+        store.inboxes, reader(store, name), store.app.tier, Progress(at, End(now, BROKEN_OFF)), now
+    )
 
 
 async def test_it_reads_what_waits_and_leaves_all_as_it_was(store: Store) -> None:

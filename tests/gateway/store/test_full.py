@@ -32,18 +32,19 @@ from gateway.security.sealing import Sealer
 from gateway.store import events, stamp
 from gateway.store.blocks import BlockStore
 from gateway.store.endings import BROKEN_OFF, End, Loss
-from gateway.store.group_state import Change, Member
+from gateway.store.entries import NewMessage
+from gateway.store.group_state import Change, Member, Notice
 from gateway.store.groups import GroupStore
-from gateway.store.inbox import InboxStore, Talk
+from gateway.store.inbox import InboxStore
 from gateway.store.keys import STAMP
 from gateway.store.log import LogStore
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
-from gateway.store.readers import Reader
+from gateway.store.readers import Arrival, Progress, Reader
 from gateway.store.receipts import Marks, ReceiptStore
 from gateway.store.region_clock import TIME
 from gateway.store.replacing import AT_ONCE, COPY_MS, Changed, RewriteStore, Where
-from gateway.store.rooms import RoomStore, Top
+from gateway.store.rooms import RoomStore, Start, Top
 from gateway.store.server_facts import store_facts
 from gateway.tasks import Tasks
 from protocol.frames import Cursor, Place
@@ -197,16 +198,19 @@ class Region:
         await self.send(message_id())
         await self.create_group(1)
         await self.groups.settled(self.app, GROUP_ID)
-        await self.rooms.join(APP_ID, self.tier, "hall", "ann:d1", 1, "", 0, Top(), self.now)
+        await self.rooms.join(self.app, "hall", "ann:d1", Start(1), Top(), self.now)
         await self.blocks.change(APP_ID, self.tier, "ann", "eve", True, self.now)
 
     async def attach(self) -> Any:
-        return await self.inboxes.attach(PHONE, self.tier, self.now, None, self.now)
+        return await self.inboxes.attach(PHONE, self.tier, Arrival(self.now), self.now)
 
     def send(self, mid: bytes, expires_ms: int | None = None) -> asyncio.Future[int]:
-        talk = Talk(TALK, "ann")
         return self.inboxes.deliver(
-            APP_ID, self.tier, mid, ("ann", "bob"), b"r" * 50, self.now, talk, expires_ms, True
+            APP_ID,
+            self.tier,
+            ("ann", "bob"),
+            NewMessage(mid, b"r" * 50, self.now, TALK, "ann", expires_ms),
+            history=True,
         )
 
     async def probe(self) -> None:
@@ -233,7 +237,7 @@ class Region:
     async def create_group(self, version: int) -> bool:
         change = Change(b"name", False, {"ann": Member("owner"), "bob": Member("member")})
         return await self.groups.change(
-            self.app, GROUP_ID, None, change, version, message_id(), b"r"
+            self.app, GROUP_ID, None, change, Notice(version, message_id(), b"r")
         )
 
     def working(self) -> dict[str, Callable[[], Awaitable[Any]]]:
@@ -243,7 +247,7 @@ class Region:
         async def ack() -> None:
             cursor = Cursor((await self.attach()).cursor.epoch, now, 1)
             end, loss = End(now, BROKEN_OFF), Loss(now, 1, 2)
-            await acked(self.inboxes, PHONE, tier, cursor, now, end, loss)
+            await acked(self.inboxes, PHONE, tier, Progress(cursor, end, loss), now)
 
         async def marked() -> None:
             raised = await self.receipts.mark(app, "bob", TALK, Marks(now, now))
@@ -256,7 +260,7 @@ class Region:
 
         return {
             "attach": self.attach,
-            "ephemeral": lambda: self.inboxes.attach(LOOKING, tier, now, None, now),
+            "ephemeral": lambda: self.inboxes.attach(LOOKING, tier, Arrival(now), now),
             "check": lambda: self.inboxes.check(PHONE, Cursor("", 0, 0), 0, now + 60_000),
             "page": lambda: self.inboxes.page(app, tier, "bob", NOWHERE, now, 10),
             "ack": ack,
@@ -265,7 +269,7 @@ class Region:
             "marks": lambda: self.receipts.marks(app, TALK, ["bob"]),
             "history": lambda: self.logs.page(app, tier, TALK, "bob", now, 10),
             "forget": lambda: self.logs.forget(app, TALK, "bob", Place(now, 1)),
-            "find": lambda: self.replacing.find(app, tier, TALK, ["bob"], self.sent_mid, now, now),
+            "find": lambda: self.replacing.find(self.app, TALK, ["bob"], self.sent_mid, now, now),
             "block": lambda: self.blocks.change(app, tier, "bob", "eve", True, now),
             "unblock": lambda: self.blocks.change(app, tier, "ann", "eve", False, now),
             "blocks": lambda: self.blocks.list(app, "ann"),
@@ -278,7 +282,7 @@ class Region:
             "groups": lambda: self.groups.of_user(app, "bob", "", 10),
             "group signal": signalled,
             "look after": lambda: self.groups.look_after(self.app, GROUP_ID),
-            "join": lambda: self.rooms.join(app, tier, "new", "bob:d", 1, "", 0, Top(), now),
+            "join": lambda: self.rooms.join(self.app, "new", "bob:d", Start(1), Top(), now),
             "keep": lambda: self.rooms.keep(app, "hall", ["ann:d1"], Top(), now),
             "away": lambda: self.rooms.away(app, "hall", "ann:d1", now),
             "signal": lambda: self.rooms.signal(app, "hall", "ann", b"event", now),
@@ -304,12 +308,14 @@ class Region:
             "send": lambda: self.send(first),
             "send with a time to live": lambda: self.send(second, now + 1000),
             "online only": lambda: self.inboxes.tell(app, mid, {"bob": b"event"}, now),
-            "group log": lambda: self.logs.add(app, tier, GROUP_TALK, mid, b"r", now),
+            "group log": lambda: self.logs.add(app, tier, NewMessage(mid, b"r", now, GROUP_TALK)),
             "group": lambda: self.create_group(2),
             "edit": lambda: self.replacing.swap(where, changed, 0),
             "long edit": copy,
-            "room": lambda: self.rooms.send(app, tier, "hall", "ann", mid, b"r", Top(), now),
-            "room policy": lambda: self.rooms.set(app, tier, "mine", "ann", "admins", ["ann"], now),
+            "room": lambda: self.rooms.send(
+                self.app, "hall", NewMessage(mid, b"r", now, sender="ann"), Top()
+            ),
+            "room policy": lambda: self.rooms.set(self.app, "mine", "ann", "admins", ["ann"], now),
             "probe": self.probe,
             "status": lambda: self.presence.set(app, "bob", "phone", "away", b"tea"),
         }
@@ -395,9 +401,7 @@ async def test_the_sweeper_makes_room_on_a_full_redis(
             GROUP_ID,
             await region.groups.current(store.app, GROUP_ID),
             Change(members={"cat": Member("member")}),
-            2,
-            message_id(),
-            b"r",
+            Notice(2, message_id(), b"r"),
         )
         used = int(store.raw.info("memory")["used_memory"])
         with full(store):

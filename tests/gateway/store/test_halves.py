@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from gateway.store.inbox import Talk
+from gateway.store.entries import NewMessage
 from gateway.store.log import LogStore
-from gateway.store.rooms import RoomStore, Top
+from gateway.store.rooms import RoomStore, Start, Top
 from protocol.frames import Cursor, Place
 from tests.gateway.store.conftest import APP_ID, Store, message_id
 
@@ -90,13 +90,9 @@ async def test_an_inbox_that_ended_by_itself_is_no_loss_of_a_key(store: Store) -
     await store.inboxes.deliver(
         APP_ID,
         store.app.tier,
-        message_id(),
         ("ann", "bob"),
-        b"r",
-        store.clock.ms,
-        Talk(TALK, "ann"),
-        store.clock.ms + 1000,
-        True,
+        NewMessage(message_id(), b"r", store.clock.ms, TALK, "ann", store.clock.ms + 1000),
+        history=True,
     )
     store.clock.advance(2)
     await store.sweeper().sweep()
@@ -127,11 +123,8 @@ class Talking:
             await self.store.inboxes.deliver(
                 APP_ID,
                 self.store.app.tier,
-                message_id(),
                 ("ann", "bob"),
-                record,
-                self.store.clock.ms,
-                Talk(TALK, "ann"),
+                NewMessage(message_id(), record, self.store.clock.ms, TALK, "ann"),
                 history=True,
             )
 
@@ -188,7 +181,9 @@ async def test_a_groups_history_is_the_same(store: Store) -> None:
     store.raw.hset(store.keys.group(APP_ID, group).state, "v", 1)
 
     async def say(record: bytes) -> object:
-        return await logs.add(APP_ID, store.app.tier, talk, message_id(), record, store.clock.ms)
+        return await logs.add(
+            APP_ID, store.app.tier, NewMessage(message_id(), record, store.clock.ms, talk)
+        )
 
     await say(b"one")
     store.raw.delete(keys.meta)
@@ -207,14 +202,15 @@ async def test_a_room_goes_on_where_it_was(store: Store, key: str) -> None:
         store.keys.room(APP_ID, "hall"),
         store.clock.ms,
     )
-    tier = store.app.tier
 
     async def join() -> tuple[str, int, list[int]]:
-        joined = await rooms.join(APP_ID, tier, "hall", "ann:d", 10, "", 0, Top(), now)
+        joined = await rooms.join(store.app, "hall", "ann:d", Start(10), Top(), now)
         return joined.epoch, joined.top, [entry.seq for entry in joined.entries]
 
     async def say() -> None:
-        await rooms.send(APP_ID, tier, "hall", "ann", message_id(), b"r", Top(), now)
+        await rooms.send(
+            store.app, "hall", NewMessage(message_id(), b"r", now, sender="ann"), Top()
+        )
 
     await join()
     await say()

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.apps.tiers import TIERS
 from gateway.redis.errors import CommandFault
+from gateway.store.entries import NewMessage
 from gateway.store.inbox import PAGE
 from protocol.frames import Cursor
 from protocol.limits import DEDUPE_WINDOW_MS
@@ -149,7 +150,9 @@ async def test_the_same_id_in_two_apps_is_two_messages(store: Store) -> None:
     mid = message_id()
     await store.deliver("ann", mid=mid)
     other = "02" + "1" * 30
-    await store.inboxes.deliver(other, store.app.tier, mid, ("ann",), b"x", store.clock.ms)
+    await store.inboxes.deliver(
+        other, store.app.tier, ("ann",), NewMessage(mid, b"x", store.clock.ms)
+    )
     assert len(store.inbox("ann")) == 1
     assert store.raw.xlen(store.keys.user(other, "ann").inbox) == 1
 

@@ -123,9 +123,7 @@ class Changing(Machine):
 
     async def find(self, sent: Sent, users: list[str]) -> Any:
         app, mid = self.store.app, sent.record[:16]
-        return await self.replacing.find(
-            app.id, app.tier, self.talk(sent), users, mid, sent.time, self.now
-        )
+        return await self.replacing.find(app, self.talk(sent), users, mid, sent.time, self.now)
 
     def readable(self, sent: Sent, user: str) -> Any:
         inbox = self.inboxes[user]

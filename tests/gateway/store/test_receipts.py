@@ -14,7 +14,8 @@ from gateway.apps.tiers import TIERS
 from gateway.redis.link import Link
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
-from gateway.store.inbox import PROFILE_MS, InboxStore, Talk
+from gateway.store.entries import NewMessage
+from gateway.store.inbox import PROFILE_MS, InboxStore
 from gateway.store.keys import Keys
 from gateway.store.receipts import Marks, Raised, ReceiptStore
 from gateway.store.scripts import script
@@ -41,8 +42,9 @@ class Store:
     ) -> None:
         """A message of `time`."""
         users = (sender, to) if sender != to else (sender,)
-        talk = Talk(conversation, sender)
-        await self.inboxes.deliver(APP, PRO, os.urandom(16), users, b"sealed", time, talk)
+        await self.inboxes.deliver(
+            APP, PRO, users, NewMessage(os.urandom(16), b"sealed", time, conversation, sender)
+        )
 
     async def unread(self, user: str = "bob", most: int = 10, now: int = 2000) -> dict[str, int]:
         """What is unread, of at most `most` conversations."""
@@ -96,7 +98,7 @@ async def test_a_repeated_send_is_counted_once(store: Store) -> None:
     """HP-14.3-1 and G2."""
     for time in (10, 11):
         stored = store.inboxes.deliver(
-            APP, PRO, b"m" * 16, ("alice", "bob"), b"sealed", time, Talk(TALK, "alice")
+            APP, PRO, ("alice", "bob"), NewMessage(b"m" * 16, b"sealed", time, TALK, "alice")
         )
         assert await stored == 10
     assert await store.unread() == {TALK: 1}
@@ -104,7 +106,7 @@ async def test_a_repeated_send_is_counted_once(store: Store) -> None:
 
 async def test_a_message_of_no_conversation_is_not_counted(store: Store) -> None:
     """A notice: delivered, and counted nowhere."""
-    stored = store.inboxes.deliver(APP, PRO, b"m" * 16, ("bob",), b"sealed", 77)
+    stored = store.inboxes.deliver(APP, PRO, ("bob",), NewMessage(b"m" * 16, b"sealed", 77))
     assert await stored == 77
     assert not store.redis.exists(store.keys.user(APP, "bob").unread)
 
@@ -115,7 +117,7 @@ async def test_every_member_of_a_group_counts_for_themself(store: Store) -> None
     store.redis.set(store.keys.fence(APP, "u7", "team"), 10)
     audience = store.inboxes.audience(APP, users, "g:team")
     await store.inboxes.deliver_to(
-        audience, APP, PRO, b"m" * 16, b"sealed", 10, Talk("g:team", "u5"), version=9
+        APP, PRO, audience, NewMessage(b"m" * 16, b"sealed", 10, "g:team", "u5"), version=9
     )
     counts = [await store.unread(user) for user in users]
     nothing = [user for user, count in zip(users, counts, strict=True) if not count]

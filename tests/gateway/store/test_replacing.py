@@ -12,6 +12,7 @@ import pytest
 
 from gateway.redis.scripts import SCRIPTS
 from gateway.store import replacing as module
+from gateway.store.entries import NewMessage
 from gateway.store.keys import bucket_of
 from gateway.store.log import LogStore
 from gateway.store.replacing import AT_ONCE, Changed, Found, RewriteStore
@@ -56,10 +57,7 @@ async def keep(store: Store, how_many: int) -> list[bytes]:
             logs.add(
                 store.app.id,
                 store.app.tier,
-                TALK,
-                mid,
-                record,
-                store.clock.ms - 10_000 * (at < how_many - 400),
+                NewMessage(mid, record, store.clock.ms - 10_000 * (at < how_many - 400), TALK),
             )
             for at, (mid, record) in enumerate(messages)
         )
@@ -87,9 +85,7 @@ async def spread(store: Store, users: list[str], changed: Changed) -> None:
 async def found(store: Store, record: bytes, users: tuple[str, ...] = ()) -> Found | None:
     """Look for a message that was sent now."""
     now, mid = store.clock.ms, record[:16]
-    return await RewriteStore(store.link, store.keys).find(
-        store.app.id, store.app.tier, TALK, users, mid, now, now
-    )
+    return await RewriteStore(store.link, store.keys).find(store.app, TALK, users, mid, now, now)
 
 
 @pytest.mark.parametrize("size", [8, 200, 5000])
@@ -131,7 +127,7 @@ async def test_an_earlier_change_never_undoes_a_later_one(store: Store) -> None:
     mid, record = made()
     await store.deliver("ann", record=record, mid=mid)
     logs = logs_of(store)
-    await logs.add(store.app.id, store.app.tier, TALK, mid, record, store.clock.ms)
+    await logs.add(store.app.id, store.app.tier, NewMessage(mid, record, store.clock.ms, TALK))
     log = store.keys.log(store.app.id, TALK).log
     for number, stays in ((2, 2), (1, 2), (2, 2), (11, 11), (10, 11)):
         await spread(store, ["ann"], change(mid, number, store.clock.ms))
@@ -347,7 +343,9 @@ async def test_where_a_message_is_looked_for(store: Store) -> None:
     assert there is not None
     assert there.where.stream == inbox(store, "bob")
     logs = logs_of(store)
-    await logs.add(store.app.id, store.app.tier, TALK, record[:16], record, store.clock.ms)
+    await logs.add(
+        store.app.id, store.app.tier, NewMessage(record[:16], record, store.clock.ms, TALK)
+    )
     there = await found(store, record, ("bob",))
     assert there is not None
     assert there.where.stream == store.keys.log(store.app.id, TALK).log
@@ -355,12 +353,12 @@ async def test_where_a_message_is_looked_for(store: Store) -> None:
     now = store.clock.ms
     replacing = RewriteStore(store.link, store.keys)
     for at_ms, expected in ((now - store.app.tier.retention_ms, False), (0, False)):
-        kept = await replacing.find(
-            store.app.id, store.app.tier, TALK, ("bob",), record[:16], at_ms, now
-        )
+        kept = await replacing.find(store.app, TALK, ("bob",), record[:16], at_ms, now)
         assert (kept is not None) is expected
     mid, record = made()
-    await logs.add(store.app.id, store.app.tier, TALK, mid, record, now, expires_ms=now + 5)
+    await logs.add(
+        store.app.id, store.app.tier, NewMessage(mid, record, now, TALK, expires_ms=now + 5)
+    )
     assert await found(store, record) is not None
     store.clock.advance(0.005)
     assert await found(store, record) is None

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from gateway.apps.tiers import TIERS
 from gateway.redis.errors import Unavailable
 from gateway.store import sweeper as module
+from gateway.store.entries import NewMessage
 from gateway.store.sweeper import BATCH
 from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Store, together
@@ -238,7 +239,7 @@ async def test_a_deleted_app_leaves_nothing(store: Store) -> None:
         await admin.apps.change(APP_ID, "tier", "free", store.clock.ms)
     await sweeper.sweep()  # of inboxes that are due, so it knows the app now
     await store.inboxes.deliver(
-        other, store.app.tier, b"i" * 16, ("ann",), b"another app's", store.clock.ms
+        other, store.app.tier, ("ann",), NewMessage(b"i" * 16, b"another app's", store.clock.ms)
     )
     async with store.admin() as admin:
         await admin.apps.delete(APP_ID)

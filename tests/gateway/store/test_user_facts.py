@@ -7,9 +7,9 @@ from typing import Any
 from gateway.apps.app import App
 from gateway.store.blocks import BlockStore
 from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Ended, Loss, Lost
-from gateway.store.inbox import Talk
+from gateway.store.entries import NewMessage
 from gateway.store.presence import PresenceStore
-from gateway.store.readers import Reader
+from gateway.store.readers import Arrival, Progress, Reader
 from gateway.store.user_facts import MAX_CONVERSATIONS, UserFacts, read_user
 from protocol.frames import Cursor
 from protocol.ids import direct_conversation
@@ -55,7 +55,7 @@ async def test_devices_with_what_waits_for_each(store: Store) -> None:
     store.clock.advance(5)
     await store.fill("ann", 2)
     looking = Reader(store.app.id, "ann", "cli", of("l"), ephemeral=True)
-    await store.inboxes.attach(looking, store.app.tier, store.clock.ms, None, store.clock.ms)
+    await store.inboxes.attach(looking, store.app.tier, Arrival(store.clock.ms), store.clock.ms)
     facts = await read(store)
     old, read_by = facts.devices
     assert (facts.head, facts.kept, facts.cap) == (4, 4, store.app.tier.inbox_cap)
@@ -106,9 +106,12 @@ async def test_unread_blocks_and_revocation(store: Store) -> None:
 
 async def deliver(store: Store, app: App, sender: str) -> None:
     """A message of `sender` to ann."""
-    talk = Talk(direct_conversation(sender, "ann"), sender)
+    talk = direct_conversation(sender, "ann")
     await store.inboxes.deliver(
-        app.id, app.tier, message_id(), ("ann", sender), b"r", store.clock.ms, talk
+        app.id,
+        app.tier,
+        ("ann", sender),
+        NewMessage(message_id(), b"r", store.clock.ms, talk, sender),
     )
 
 
@@ -120,9 +123,9 @@ async def test_the_last_ends_and_the_last_loss_are_kept(store: Store) -> None:
     tier = store.app.tier
     for number in range(ENDS_KEPT + 2):
         end, loss = End(number, Cause("gateway", 4500 + number)), Loss(number, number, number + 1)
-        await acked(store.inboxes, reader, tier, none, store.clock.ms, end, loss)
-    await acked(store.inboxes, reader, tier, none, 5, End(99, BROKEN_OFF))
-    await acked(store.inboxes, reader, tier, none, store.clock.ms)  # goes on: no end
+        await acked(store.inboxes, reader, tier, Progress(none, end, loss), store.clock.ms)
+    await acked(store.inboxes, reader, tier, Progress(none, End(99, BROKEN_OFF)), 5)
+    await acked(store.inboxes, reader, tier, Progress(none), store.clock.ms)  # goes on: no end
     facts = await read(store)
     assert [end.ms for end in facts.ends] == [99, *range(ENDS_KEPT + 1, 2, -1)]
     assert facts.ends[0] == Ended(99, BROKEN_OFF, session("s"), "phone")
