@@ -13,7 +13,7 @@ from gateway.apps import app as apps
 from gateway.apps.app import ACCOUNTS, App, settings_of
 from gateway.apps.settings import SETTINGS, setting
 from gateway.apps.tiers import TIERS
-from gateway.cli.environment import AppArgument, Config, Data, Environment, Json
+from gateway.cli.environment import AppArgument, Environment, Json, in_environment
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import show, utc
 from gateway.store.admin import Admin
@@ -44,12 +44,12 @@ def _table() -> str:
 
 
 @app.command()
+@in_environment
 def create(
+    environment: Environment,
     name: Annotated[str, typer.Argument(help="A name for people.")],
     tier: Annotated[str, typer.Option(metavar="|".join(TIERS))] = "free",
     account: Annotated[str, typer.Option(metavar="|".join(ACCOUNTS))] = "global",
-    config: Config = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Create an app.
@@ -59,7 +59,7 @@ def create(
     settings.
     """
 
-    async def run(environment: Environment) -> App:
+    async def run() -> App:
         async with environment.admin() as admin:
             made = apps.create_app(
                 name,
@@ -71,19 +71,20 @@ def create(
             await admin.apps.create(made, made.created_ms)
         return made
 
-    made = asyncio.run(run(Environment.find(config, data)))
+    made = asyncio.run(run())
     show(_record(made) | {"certificate": made.certificates[0]}, as_json, verbatim=SETTINGS)
 
 
 @app.command("list")
-def list_(config: Config = None, data: Data = None, as_json: Json = False) -> None:
+@in_environment
+def list_(environment: Environment, as_json: Json = False) -> None:
     """List the region's apps. With --json, one object a line."""
 
-    async def run(environment: Environment) -> list[App]:
+    async def run() -> list[App]:
         async with environment.admin() as admin:
             return await admin.apps.all()
 
-    found = asyncio.run(run(Environment.find(config, data)))
+    found = asyncio.run(run())
     if as_json:
         for one in found:
             show(_record(one), as_json)
@@ -97,12 +98,11 @@ def list_(config: Config = None, data: Data = None, as_json: Json = False) -> No
 
 
 @app.command("show")
-def show_(
-    app_id: AppArgument, config: Config = None, data: Data = None, as_json: Json = False
-) -> None:
+@in_environment
+def show_(environment: Environment, app_id: AppArgument, as_json: Json = False) -> None:
     """Show one app, without its secrets."""
 
-    async def run(environment: Environment) -> App:
+    async def run() -> App:
         environment.check_home(app_id)
         async with environment.admin() as admin:
             found = await admin.apps.get(app_id)
@@ -110,7 +110,7 @@ def show_(
             raise AppNotFound(app_id)
         return found
 
-    show(_record(asyncio.run(run(Environment.find(config, data)))), as_json, verbatim=SETTINGS)
+    show(_record(asyncio.run(run())), as_json, verbatim=SETTINGS)
 
 
 def _change(
@@ -127,15 +127,15 @@ def _change(
 
 
 @app.command("set", epilog=_table())
+@in_environment
 def set_(
+    environment: Environment,
     app_id: AppArgument,
     name: Annotated[str, typer.Argument(metavar="NAME")],
     value: Annotated[str | None, typer.Argument(metavar="VALUE")] = None,
     to_default: Annotated[
         bool, typer.Option("--default", help="Instead of VALUE: what a new app has.")
     ] = False,
-    config: Config = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Change one setting of an app. Running gateways take it up at once."""
@@ -143,7 +143,6 @@ def set_(
     if (value is None) != to_default:
         raise typer.BadParameter("give one of VALUE and --default", param_hint=name)
     wanted = found.default if value is None else found.parse(value)
-    environment = Environment.find(config, data)
     changed = _change(
         environment, app_id, lambda admin, now_ms: admin.apps.change(app_id, name, wanted, now_ms)
     )
@@ -151,15 +150,15 @@ def set_(
 
 
 @app.command()
+@in_environment
 def rotate_certificate(
-    app_id: AppArgument, config: Config = None, data: Data = None, as_json: Json = False
+    environment: Environment, app_id: AppArgument, as_json: Json = False
 ) -> None:
     """Give an app a new certificate, and print it.
 
     The one before stays good until the next rotation, so give the new one to the app's back end,
     wait for the longest token's life (max_token_s), and rotate once more to be rid of the old one.
     """
-    environment = Environment.find(config, data)
     found = _change(
         environment, app_id, lambda admin, now_ms: admin.apps.rotate_certificate(app_id, now_ms)
     )
@@ -168,11 +167,11 @@ def rotate_certificate(
 
 
 @app.command()
+@in_environment
 def delete(
+    environment: Environment,
     app_id: AppArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
-    config: Config = None,
-    data: Data = None,
 ) -> None:
     """Delete an app. Its users are disconnected, and its messages are deleted from Redis.
 
@@ -180,13 +179,12 @@ def delete(
     they can be read. After BGREWRITEAOF, and once the last backup from before is gone, nobody can.
     """
 
-    async def run(environment: Environment) -> None:
+    async def run() -> None:
         environment.check_home(app_id)
         async with environment.admin() as admin:
             await admin.apps.delete(app_id)
 
-    environment = Environment.find(config, data)
     if not yes:
         typer.confirm(f"Delete {app_id} and all that its users wrote, for good?", abort=True)
-    asyncio.run(run(environment))
+    asyncio.run(run())
     typer.echo(f"deleted {app_id}")

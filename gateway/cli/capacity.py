@@ -10,6 +10,7 @@ import typer
 from gateway.apps.tiers import TIERS
 from gateway.capacity import WORKERS, Demand, breaks, plan
 from gateway.cli.environment import Json
+from gateway.cli.options import taking
 from gateway.cli.output import show
 
 
@@ -19,7 +20,8 @@ def _tier(value: str) -> str:
     return value
 
 
-def capacity(
+def _demand(
+    *,
     users: Annotated[int, typer.Option(min=1, help="People with an account that is used.")],
     rate: Annotated[float, typer.Option(min=0, help="Messages a second at the peak, in all.")],
     online: Annotated[
@@ -35,14 +37,18 @@ def capacity(
     tier: Annotated[
         str, typer.Option(metavar="|".join(TIERS), callback=_tier, help="How long they are kept.")
     ] = "basic",
-    as_json: Json = False,
-) -> None:
+) -> Demand:
+    """What the options say."""
+    return Demand(users, rate, TIERS[tier], online, recipients, size, waiting)
+
+
+@taking("demand", _demand)
+def capacity(demand: Demand, as_json: Json = False) -> None:
     """Say what a region of some size needs, on paper, and what gives way first.
 
     The costs are those measured in bench/README.md; deploy/CAPACITY.md explains the arithmetic.
     Nothing is planned at more than half of what it can do.
     """
-    demand = Demand(users, rate, TIERS[tier], online, recipients, size, waiting)
     found = plan(demand)
     first = breaks(demand, found)
     if as_json:

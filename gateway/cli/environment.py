@@ -19,6 +19,7 @@ import typer
 from gateway.apps.app import App
 from gateway.apps.regions import region_of
 from gateway.cli.errors import CommandError, ExitCode
+from gateway.cli.options import taking
 from gateway.config import Settings, load_settings
 from gateway.dev import datafolder
 from gateway.dev.datafolder import DevState
@@ -86,7 +87,7 @@ class Environment:
     folder: Path | None = None
 
     @classmethod
-    def find(cls, config: Path | None, data: Path | None) -> Self:
+    def find(cls, config: Config = None, data: Data = None) -> Self:
         """What the options name, else what HOMEPORT_REDIS_URL is part of, else ``.homeport``.
 
         Raises:
@@ -159,3 +160,7 @@ class Environment:
                 "say which app; `homeport app list` shows them", param_hint="--app"
             )
         return self.dev.app_id
+
+
+in_environment: Final = taking("environment", Environment.find)
+"""Of a command that is about one gateway."""

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from gateway.cli.environment import Config, Data, Environment, Json
+from gateway.cli.environment import Environment, Json, in_environment
 from gateway.cli.errors import EPILOG, ExitCode
 from gateway.cli.output import show, utc
 from gateway.security.keyring import Keyring
@@ -25,14 +25,14 @@ _AGAIN: Final = (
 
 
 @app.command()
+@in_environment
 def init(
+    environment: Environment,
     again: Annotated[
         bool,
         typer.Option("--again", help="Also if it has begun before, and all it had is lost."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
-    config: Config = None,
-    data: Data = None,
 ) -> None:
     """Begin the region in the Redis of the configuration, and note that in its key file.
 
@@ -40,7 +40,6 @@ def init(
     be the wrong one, or one that has lost its data. A first gateway, or the first app, also begin a
     region, where the key file does not say that it has begun and can be written.
     """
-    environment = Environment.find(config, data)
     settings = environment.settings
 
     async def run(again: bool) -> bool:
@@ -64,12 +63,12 @@ def init(
 
 
 @app.command()
+@in_environment
 def check(
+    environment: Environment,
     done: Annotated[
         bool, typer.Option("--done", help="What came from the past has been done again.")
     ] = False,
-    config: Config = None,
-    data: Data = None,
 ) -> None:
     """See whether the region's Redis came back from the past, and what must be done again.
 
@@ -77,7 +76,6 @@ def check(
     Redis and beside the key file. Run it after a restore, before gateways start. Exit code 1: there
     is something to do. It knows nothing of what users did: messages, recalls, groups, blocks.
     """
-    environment = Environment.find(config, data)
 
     async def run() -> tuple[int | None, list[tuple[int, int]], list[Note], int]:
         async with environment.admin() as admin:
@@ -113,13 +111,13 @@ def check(
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def audit(config: Config = None, data: Data = None, as_json: Json = False) -> None:
+@in_environment
+def audit(environment: Environment, as_json: Json = False) -> None:
     """Show what operators did with `homeport`: when, as which user, on which machine.
 
     It lists the region's last 1,000 entries, and those that only the file beside this machine's key
     file has, such as a rotation of the keys.
     """
-    environment = Environment.find(config, data)
 
     async def run() -> tuple[list[Note], list[Note]]:
         async with environment.admin() as admin:

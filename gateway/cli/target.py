@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import logging
 import ssl
 import time
@@ -12,12 +10,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Final, Self, TypeVar
 
 import typer
 
 from gateway.cli.environment import Data, user_id
 from gateway.cli.errors import CommandError, ExitCode
+from gateway.cli.options import taking
 from gateway.dev import datafolder
 from gateway.security import tokens
 from protocol.client import Client, Disconnected, Event, RequestRefused
@@ -55,14 +54,6 @@ _Device = Annotated[
         help="Be this device, which stays the user's; else none is left behind.",
     ),
 ]
-_OPTIONS: Final = {
-    "user": _As,
-    "url": _Url,
-    "token": _Token,
-    "cacert": _CaCert,
-    "device": _Device,
-    "data": Data,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +70,12 @@ class Target:
     def find(
         cls,
         *,
-        user: str | None,
-        url: str | None,
-        token: str | None,
-        cacert: Path | None,
-        device: str | None,
-        data: Path | None,
+        user: _As = None,
+        url: _Url = None,
+        token: _Token = None,
+        cacert: _CaCert = None,
+        device: _Device = None,
+        data: Data = None,
     ) -> Self:
         """What the options say, else the dev folder's gateway.
 
@@ -136,25 +127,8 @@ class Target:
             raise typer.BadParameter(str(error)) from None
 
 
-def as_user(command: Callable[..., None]) -> Callable[..., None]:
-    """A command given by a user: `command` takes a `target`, for which there are options instead.
-
-    Typer reads them from the signature (PEP 362).
-    """
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        where = {name: given.pop(name) for name in _OPTIONS}
-        command(target=Target.find(**where), **given)
-
-    signature = inspect.signature(command, eval_str=True)
-    own = [each for name, each in signature.parameters.items() if name != "target"]
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
-        for name, option in _OPTIONS.items()
-    ]
-    run.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
-    return run
+as_user: Final = taking("target", Target.find)
+"""Of a command that is given by a user."""
 
 
 async def ask(

@@ -12,12 +12,11 @@ import typer
 from gateway.apps.app import App
 from gateway.cli.environment import (
     AppOption,
-    Config,
-    Data,
     Environment,
     Json,
     OptionalDevice,
     User,
+    in_environment,
     user_id,
 )
 from gateway.cli.errors import EPILOG, CommandError
@@ -39,19 +38,18 @@ async def _app(environment: Environment, app_id: str) -> tuple[App, float]:
 
 
 @app.command()
+@in_environment
 def new(
+    environment: Environment,
     user: User,
     app_id: AppOption = None,
     lifetime: Annotated[
         int | None,
         typer.Option(min=1, metavar="SECONDS", help="Default: the longest the app allows."),
     ] = None,
-    config: Config = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Make a token for a user, as the app's back end would. Prints only the token."""
-    environment = Environment.find(config, data)
     found, now = asyncio.run(_app(environment, environment.app_id(app_id)))
     if lifetime is None:
         lifetime = found.max_token_s
@@ -68,17 +66,16 @@ def new(
 
 
 @app.command()
+@in_environment
 def check(
+    environment: Environment,
     token: Annotated[str, typer.Argument(help="The token, or - to read it from stdin.")],
-    config: Config = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Say whether a gateway would let a token in, and whom it names.
 
     Signature, times, audience and the app are checked; a revocation is not looked up.
     """
-    environment = Environment.find(config, data)
     if token == "-":  # noqa: S105
         token = sys.stdin.readline().strip()
     found, now = asyncio.run(_app(environment, tokens.app_id_of(token)))
@@ -106,7 +103,9 @@ def _moment(text: str) -> int:
 
 
 @app.command()
+@in_environment
 def revoke(
+    environment: Environment,
     user: Annotated[
         str | None, typer.Option("--user", metavar="USER", callback=user_id, help="Whose tokens.")
     ] = None,
@@ -126,14 +125,11 @@ def revoke(
         str | None,
         typer.Option(metavar="CODE", help="With --all: of every app of this region."),
     ] = None,
-    config: Config = None,
-    data: Data = None,
 ) -> None:
     """Refuse all tokens that were issued before a time, and end the sessions they opened.
 
     One user's (--user), all of an app (--all --app ID), or all of the region (--all --region CODE).
     """
-    environment = Environment.find(config, data)
     before_ms = None if before is None else _moment(before)
     if (user is None) is not everybody:
         raise typer.BadParameter("one of --user and --all", param_hint="--user")
@@ -157,15 +153,14 @@ def revoke(
     typer.echo(f"revoked: tokens of {whose} issued before {voided}")
 
 
+@in_environment
 def kick(
+    environment: Environment,
     user: User,
     device: OptionalDevice = None,
     app_id: AppOption = None,
-    config: Config = None,
-    data: Data = None,
 ) -> None:
     """End a user's sessions. Their tokens stay good: `homeport token revoke` ends those."""
-    environment = Environment.find(config, data)
     target = environment.app_id(app_id)
 
     async def run() -> None:

@@ -11,7 +11,13 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from gateway.cli.environment import AppOption, Config, Data, Environment, Json, user_id
+from gateway.cli.environment import (
+    AppOption,
+    Environment,
+    Json,
+    in_environment,
+    user_id,
+)
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.messages import visible
 from gateway.cli.output import now_ms, show
@@ -34,14 +40,14 @@ SILENT_S: Final = 2 * REPEAT_S
 """If no gateway answers for this long, the command says so."""
 
 
+@in_environment
 def trace(
+    environment: Environment,
     user: Annotated[str, typer.Argument(metavar="USER", callback=user_id)],
     app_id: AppOption = None,
     minutes: Annotated[
         int, typer.Option(min=1, max=MAX_MINUTES, metavar="N", help="End after N minutes.")
     ] = 10,
-    config: Config = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Print each frame of a user's sessions, from every gateway, until Ctrl-C.
@@ -49,7 +55,6 @@ def trace(
     That is time, session, device, gateway, way, type, request id or number, bytes and code: no text
     and no body. Sessions that begin meanwhile are traced too. With --json, one object a line.
     """
-    environment = Environment.find(config, data)
     target = environment.app_id(app_id)
     logs.configure("error", "console")
     try:

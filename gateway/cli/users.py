@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.environment import AppOption, Config, Data, Environment, Json, user_id
+from gateway.cli.environment import (
+    AppOption,
+    Environment,
+    Json,
+    in_environment,
+    user_id,
+)
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import visible
 from gateway.cli.output import show, utc
@@ -29,11 +35,11 @@ UserArgument = Annotated[str, typer.Argument(metavar="USER", callback=user_id)]
 
 
 @app.command("show")
+@in_environment
 def show_(
+    environment: Environment,
     user: UserArgument,
     app_id: AppOption = None,
-    config: Config = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Show what the region knows of a user, and change nothing.
@@ -41,7 +47,6 @@ def show_(
     That is devices and where they are connected, how far each has got in the inbox, what is unread,
     blocks, revocation, and by what the last sessions ended. Never what a message says.
     """
-    environment = Environment.find(config, data)
     target = environment.app_id(app_id)
 
     async def run() -> UserFacts:
@@ -63,15 +68,14 @@ def show_(
 
 
 @app.command("hash")
+@in_environment
 def hash_(
+    environment: Environment,
     user: UserArgument,
     app_id: AppOption = None,
-    config: Config = None,
-    data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Print what gateways call a user, and the app, in their logs. Needs the key file alone."""
-    environment = Environment.find(config, data)
     show(_hashes(environment, environment.app_id(app_id), user), as_json)
 
 
