@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
 
 BASE_S: Final = 0.2
 CAP_S: Final = 20.0
@@ -18,3 +18,15 @@ def full_jitter(failures: int, random: Callable[[], float]) -> float:
     """
     # 2**10 * BASE_S is over the cap; the exponent must not grow for days.
     return random() * min(CAP_S, BASE_S * 2.0 ** min(failures, 10))
+
+
+class Backoff(NamedTuple):
+    """How a client waits between attempts to connect: `sleep` takes seconds, and `random` returns a
+    float in [0, 1)."""
+
+    sleep: Callable[[float], Awaitable[None]]
+    random: Callable[[], float]
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after `failures` failures in a row; see `full_jitter`."""
+        return full_jitter(failures, self.random)

@@ -13,6 +13,7 @@ from typing import Final, Literal, Self
 
 from protocol.client import checks
 from protocol.client.address import Address, Proxy
+from protocol.client.backoff import Backoff
 from protocol.client.blocking import BlockRequests
 from protocol.client.cursor import CursorFile
 from protocol.client.dispatch import Dispatcher, Handler
@@ -21,7 +22,7 @@ from protocol.client.events import Disconnected
 from protocol.client.groups import GroupRequests
 from protocol.client.history import HistoryRequests
 from protocol.client.incoming import Incoming
-from protocol.client.link import Link
+from protocol.client.link import Link, Login
 from protocol.client.message import Message, Sent
 from protocol.client.outgoing import Outgoing
 from protocol.client.presence import PresenceRequests, Watches
@@ -131,19 +132,12 @@ class Client(
         handed = _not_delivered if ephemeral else self._marks.delivered
         self._incoming = Incoming(device, cursor, auto_ack, handed, tell)
         self._link = Link(
-            address,
-            device,
-            token,
-            get_token,
+            Login(address, device, platform, ephemeral, token, get_token),
             self._incoming,
             self._outgoing,
-            self._rooms,
-            self._watches,
-            self._events,
-            sleep,
-            random,
-            platform,
-            ephemeral,
+            (self._rooms, self._watches),
+            tell,
+            Backoff(sleep, random),
         )
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None

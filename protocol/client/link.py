@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Protocol
 
 from websockets.exceptions import WebSocketException
 
 from protocol import codes, frames
 from protocol.client import ending
 from protocol.client.address import Address
-from protocol.client.backoff import CAP_S, full_jitter
+from protocol.client.backoff import CAP_S, Backoff
 from protocol.client.connection import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S, Connection, dial
-from protocol.client.dispatch import Dispatcher
 from protocol.client.errors import (
     ClientClosed,
     ConnectFailed,
@@ -30,6 +30,7 @@ from protocol.client.errors import (
 from protocol.client.events import (
     Connected,
     Disconnected,
+    Event,
     Receipt,
     Signal,
     TokenExpiring,
@@ -40,8 +41,6 @@ from protocol.client.incoming import Incoming
 from protocol.client.message import Message
 from protocol.client.outgoing import Outgoing
 from protocol.client.owner import Owner, owner_of
-from protocol.client.presence import Watches
-from protocol.client.rooms import Rooms
 from protocol.client.tokens import GetToken, NoToken, fetch
 from protocol.codec import FrameError, UnknownType, decode_server, encode
 from protocol.frames import NO_REQUEST, ServerFrame
@@ -59,8 +58,33 @@ LOG_EVERY: Final = 10
 """Of attempts that fail in a row, the first and then each tenth are logged."""
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where a client connects, and as what. The arguments of `Client` have these names."""
+
+    address: Address
+    device: str
+    platform: str
+    ephemeral: bool
+    token: str | None = field(repr=False)
+    get_token: GetToken | None
+
+
+class Part(Protocol):
+    """A part of a client that begins anew with each connection, and takes some frames."""
+
+    def connected(self) -> None:
+        """A session is live."""
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+
+    def receive(self, frame: ServerFrame) -> bool:
+        """Take a frame; False where it is none of this part's."""
+
+
 class Link:
-    """Keeps `incoming` and `outgoing` supplied with a connection.
+    """Keeps `incoming`, `outgoing` and the other `parts` supplied with a connection.
 
     Attributes:
         live: becomes done when the first connection is live.
@@ -68,33 +92,22 @@ class Link:
 
     def __init__(
         self,
-        address: Address,
-        device: str,
-        token: str | None,
-        get_token: GetToken | None,
+        login: Login,
         incoming: Incoming,
         outgoing: Outgoing,
-        rooms: Rooms,
-        watches: Watches,
-        events: Dispatcher,
-        sleep: Callable[[float], Awaitable[None]],
-        random: Callable[[], float],
-        platform: str = "",
-        ephemeral: bool = False,
+        parts: Sequence[Part],
+        tell: Callable[[Event], None],
+        backoff: Backoff,
     ) -> None:
-        self._address = address
-        self._device = device
-        self._platform = platform
-        self._ephemeral = ephemeral
-        self._token = token
-        self._get_token = get_token
+        self._login = login
+        self._address = login.address
+        self._token = login.token
+        self._get_token = login.get_token
         self._incoming = incoming
         self._outgoing = outgoing
-        self._rooms = rooms
-        self._watches = watches
-        self._tell = events.tell
-        self._sleep = sleep
-        self._random = random
+        self._parts = parts
+        self._tell = tell
+        self._backoff = backoff
         self._loop = asyncio.get_running_loop()
         self.live: asyncio.Future[None] = self._loop.create_future()
         self._renewal: asyncio.Task[None] | None = None
@@ -140,14 +153,14 @@ class Link:
             # that accepts and drops would be called five times a second.
             failures = 1 if lived is not None and lived >= CAP_S else failures + 1
             failed = failed + 1 if lived is None else 0
-            delay = retry.after + full_jitter(failures, self._random)
+            delay = retry.after + self._backoff.delay(failures)
             if lived is not None:
                 where = self._address.host_and_port
                 _log.info("the connection to %s ended: %s", where, retry.reason)
             elif failed == 1 or failed % LOG_EVERY == 0:
                 self._log_failure(failed, retry.reason)
             self._tell(Disconnected(retry.code, retry.reason, True, delay))
-            await self._sleep(delay)
+            await self._backoff.sleep(delay)
 
     def _log_failure(self, failed: int, reason: str) -> None:
         many = "" if failed == 1 else f" for the {failed}th time"
@@ -185,12 +198,12 @@ class Link:
             encode(
                 frames.Connect(
                     self._connect_id,
-                    self._device,
+                    self._login.device,
                     self._token,
                     self._incoming.cursor,
                     _CLIENT,
-                    self._platform,
-                    self._ephemeral,
+                    self._login.platform,
+                    self._login.ephemeral,
                 )
             )
         )
@@ -222,8 +235,8 @@ class Link:
         self._renewing = None
         self._incoming.disconnected()
         self._outgoing.disconnected()
-        self._rooms.disconnected()
-        self._watches.disconnected()
+        for part in self._parts:
+            part.disconnected()
         if self._renewal is not None:
             self._renewal.cancel()
             self._renewal = None
@@ -287,8 +300,8 @@ class Link:
             for event in events:
                 self._tell(event)
             self._outgoing.connected(connection, frame.limits.dedupe_ms)
-            self._rooms.connected()
-            self._watches.connected()
+            for part in self._parts:
+                part.connected()
             if not self.live.done():
                 self.live.set_result(None)
         elif isinstance(frame, frames.Error) and frame.id in (self._connect_id, NO_REQUEST):
@@ -317,10 +330,6 @@ class Link:
             case frames.Lost():
                 for event in self._incoming.lost(frame):
                     self._tell(event)
-            case frames.RoomPush() | frames.RoomState():
-                self._rooms.receive(frame)
-            case frames.Presence():
-                self._watches.receive(frame)
             case frames.Signaled(sender, to, kind, body):
                 self._tell(Signal(sender, to, kind, body))
             case frames.Transient(message=message):
@@ -337,6 +346,8 @@ class Link:
                     self._renewal = self._loop.create_task(self._renew(self._get_token))
             case frames.Goaway(reconnect_in=seconds):
                 self._back_at = self._loop.time() + seconds
+            case _ if any(part.receive(frame) for part in self._parts):
+                pass
             case _:
                 connection.drop(f"the server sent a {type(frame).__name__} out of place")
 

@@ -72,10 +72,13 @@ class Watches:
             self._again.cancel()
             self._again = None
 
-    def receive(self, frame: frames.Presence) -> None:
-        """A user changed."""
+    def receive(self, frame: frames.ServerFrame) -> bool:
+        """A user changed; False where the frame says something else."""
+        if not isinstance(frame, frames.Presence):
+            return False
         self._told.add(frame.user)
         self._learn(_event(frame))
+        return True
 
     def _learn(self, state: Presence) -> None:
         known = self._known.get(state.user)

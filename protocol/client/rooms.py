@@ -345,12 +345,18 @@ class Rooms:
         for room in self._rooms.values():
             room.disconnected()
 
-    def receive(self, frame: frames.RoomPush | frames.RoomState) -> None:
-        """Hand a frame to its room; what is for one that was just left is dropped."""
+    def receive(self, frame: frames.ServerFrame) -> bool:
+        """Hand a frame to its room; what is for one that was just left is dropped.
+
+        False where the frame is no room's.
+        """
+        if not isinstance(frame, frames.RoomPush | frames.RoomState):
+            return False
         id = frame.room if isinstance(frame, frames.RoomState) else frame.message.to[2:]
         room = self._rooms.get(id)
         if room is not None:
             room.receive(frame)
+        return True
 
     def close(self, end: BaseException | None) -> None:
         """The client has ended."""
