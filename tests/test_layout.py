@@ -1,0 +1,63 @@
+"""What holds for the source of the gateway and the SDK as a whole."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+MOST = 6
+"""Positional arguments that a function takes at most, without self and cls."""
+
+LEFT = {
+    "gateway/hub/presence.py: __init__ takes 7",
+    "gateway/runtime/probe.py: __init__ takes 7",
+    "gateway/session/tracing.py: __init__ takes 7",
+}
+"""Those that still take more."""
+
+
+def too_many(tree: ast.AST) -> Iterator[str]:
+    """The functions, also those inside others, that take too many arguments by position."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            names = [each.arg for each in (*node.args.posonlyargs, *node.args.args)]
+            count = len(names) - (names[:1] in (["self"], ["cls"]))
+            if count > MOST:
+                yield f"{getattr(node, 'name', 'a lambda')} takes {count}"
+
+
+def test_no_function_takes_a_long_list_of_positional_arguments() -> None:
+    """A reader of a call can't tell the seventh argument from the sixth; a type that several of
+    them make together has a name that the call shows."""
+    paths = [path for room in ("gateway", "protocol") for path in (ROOT / room).rglob("*.py")]
+    assert len(paths) > 100
+    found = {
+        f"{path.relative_to(ROOT)}: {one}"
+        for path in paths
+        for one in too_many(ast.parse(path.read_text()))
+    }
+    assert found == LEFT
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("def f(a, b, c, d, e, f, g): ...", ["f takes 7"]),
+        ("async def f(a, b, /, c, d, e, f, g=1): ...", ["f takes 7"]),
+        ("class C:\n def __init__(self, a, b, c, d, e, f, g): ...", ["__init__ takes 7"]),
+        ("class C:\n @classmethod\n def m(cls, a, b, c, d, e, f, g): ...", ["m takes 7"]),
+        ("def f():\n def g(a, b, c, d, e, f, g): ...", ["g takes 7"]),
+        ("lambda a, b, c, d, e, f, g: 0", ["a lambda takes 7"]),
+        ("def f(a, b, c, d, e, f): ...", []),
+        ("class C:\n def m(self, a, b, c, d, e, f): ...", []),
+        ("def f(a, b, c, d, e, f, *, g, h): ...", []),
+    ],
+)
+def test_the_count_sees_each_way_to_take_an_argument(code: str, expected: list[str]) -> None:
+    """It is what keeps the lists short."""
+    assert list(too_many(ast.parse(code))) == expected
