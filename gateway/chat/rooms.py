@@ -110,7 +110,7 @@ class RoomChat:
         `CommandFault`, and `RoomRefused` where its sender is not in the room or may not write.
         """
         record = self._records.make(app, room, message, priority)
-        new = NewMessage(message.id, record, message.time, sender=message.sender)
+        new = NewMessage(message.id, record, message.time, "", message.sender)
         return self._store.send(app, room, new, self._hub.top(app.id, room))
 
 

@@ -192,13 +192,14 @@ class RoomStore:
         The future holds the time at which the message was first published; it raises `RoomRefused`
         where its sender may not write.
         """
+        message_id, record, now_ms, _, sender, _ = message
         keys = self._keys.room(app.id, room)
         taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._link.run_then(
             partial(_settle, taken),
             _SEND,
             (
-                self._keys.dedupe(keys.bucket, app.id, message.id),
+                self._keys.dedupe(keys.bucket, app.id, message_id),
                 keys.meta,
                 keys.log,
                 keys.seats,
@@ -206,15 +207,15 @@ class RoomStore:
                 keys.due,
                 keys.channel,
             ),
-            message.time_ms,
+            now_ms,
             app.tier.retention_ms,
             MAX_LAST,
             DEDUPE_WINDOW_MS,
-            message.sender,
-            message.record,
+            sender,
+            record,
             heard.epoch,
             heard.seq,
-            message.id.hex()[:EPOCH_CHARS],
+            message_id.hex()[:EPOCH_CHARS],
             keys.member,
         )
         return taken
