@@ -22,6 +22,7 @@ from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
 from gateway.net.origins import Origins
+from gateway.net.upgrade import Upgrades
 from gateway.net.websocket import WebSocketConnection
 from gateway.redis.link import Link
 from gateway.redis.subscriber import Subscriber
@@ -31,6 +32,7 @@ from gateway.runtime.worker import Worker
 from gateway.security.sealing import Sealer
 from gateway.session.counts import Counts
 from gateway.session.session import Session
+from gateway.session.sessions import Sessions
 from gateway.store.directory import AppDirectory
 from gateway.store.groups import GroupStore
 from gateway.store.headcount import Headcount
@@ -133,7 +135,9 @@ class Inside:
     def another_listener(self, origins: Origins, **changes: object) -> Listener:
         """A listener more, for the same sessions. `changes` are to the worker's settings."""
         settings = self.settings.model_copy(update=changes)
-        return Listener(self._worker._services, origins, settings)
+        return Listener(
+            self._sessions, self.listener._timing, Upgrades(origins, self.counts), settings
+        )
 
     # -- parts, to use by what is public of them ---------------------------------------------------
 
@@ -146,6 +150,10 @@ class Inside:
     def listener(self) -> Listener:
         """The listening sockets and their connections."""
         return self._worker._listener
+
+    @property
+    def _sessions(self) -> Sessions:
+        return self.listener._sessions
 
     @property
     def hub(self) -> Hub:
@@ -185,7 +193,7 @@ class Inside:
     @property
     def inboxes(self) -> InboxStore:
         """What is kept of each user."""
-        return self._worker._services.inboxes
+        return self.hub._inboxes
 
     @property
     def directory(self) -> AppDirectory:
@@ -195,22 +203,22 @@ class Inside:
     @property
     def limits(self) -> Limits:
         """The buckets of users and apps."""
-        return self._worker._services.limits
+        return self._sessions._entrance._limits
 
     @property
     def headcount(self) -> Headcount:
         """The connections of each app."""
-        return self._worker._services.app_limit._headcount
+        return self._sessions._entrance._app_limit._headcount
 
     @property
     def counts(self) -> Counts:
         """What the sessions count."""
-        return self._worker._services.counts
+        return self._sessions._notes.counts
 
     @property
     def chat(self) -> Chat:
         """What a door may ask for."""
-        return self._worker._services.chat
+        return self._sessions._connector._chat
 
     @property
     def sending(self) -> MessageChat:

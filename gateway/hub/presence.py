@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from gateway.clock import Clock
 from gateway.hub.alive import Alive
 from gateway.hub.rooms import SessionGone
 from gateway.hub.watchers import Topic, Watcher, WatchingSession
@@ -57,26 +58,25 @@ class PresenceHub:
     """One per process.
 
     `find` gives the session of (app id, user, session id), `open_status` the text of (app id, user,
-    sealed status). `wall_ms` is milliseconds since 1970, `steady` seconds that never jump.
+    sealed status); `timer` goes by the steady clock of `clock`.
     """
 
     def __init__(
         self,
         subscriber: Subscriber,
         store: PresenceStore,
-        timer: Wheel,
         find: Callable[[str, str, str], WatchingSession | None],
         open_status: Callable[[str, str, bytes], str],
-        wall_ms: Callable[[], int],
-        steady: Callable[[], float],
+        clock: Clock,
+        timer: Wheel,
     ) -> None:
         self._subscriber = subscriber
         self._store = store
         self._timer = timer
         self._find = find
         self._open_status = open_status
-        self._wall_ms = wall_ms
-        self._steady = steady
+        self._wall_ms = clock.wall_ms
+        self._steady = clock.steady
         self._alive = Alive()
         self._topics: dict[bytes, Topic] = {}
         self._watchers: dict[str, Watcher] = {}  # by session id

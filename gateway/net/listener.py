@@ -11,12 +11,13 @@ from gateway.address import Address
 from gateway.config import Settings
 from gateway.net.acceptor import Acceptor
 from gateway.net.admission import Admission, Visit
-from gateway.net.origins import Origins
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
+from gateway.net.upgrade import Upgrades
 from gateway.net.websocket import WebSocketConnection
-from gateway.session.services import Services
 from gateway.session.session import Session
+from gateway.session.sessions import Sessions
+from gateway.session.timing import Timing
 
 
 class Listener:
@@ -29,17 +30,24 @@ class Listener:
     """
 
     def __init__(
-        self, services: Services, origins: Origins, settings: Settings, *, shared: bool = False
+        self,
+        sessions: Sessions,
+        timing: Timing,
+        upgrades: Upgrades,
+        settings: Settings,
+        *,
+        shared: bool = False,
     ) -> None:
         """`shared`: other processes listen on the same addresses, and the kernel chooses."""
-        self._services = services
+        self._sessions = sessions
+        self._timing = timing
+        self._upgrades = upgrades
         self._shared = shared
-        self._origins = origins
         self._acceptors: list[Acceptor] = []
         self._connections: set[WebSocketConnection] = set()
         self._outbound = Outbound()
-        self.admission = Admission(settings, services.clock.steady)
-        self.outboxes = Outboxes(settings.max_outbox_bytes, services.wheel, services.clock.steady)
+        self.admission = Admission(settings, timing.clock.steady)
+        self.outboxes = Outboxes(settings.max_outbox_bytes, timing.wheel, timing.clock.steady)
         self.refused: Counter[str] = self.admission.refused
 
     def adopt(self, settings: Settings) -> None:
@@ -62,7 +70,7 @@ class Listener:
         host, port = found[0].getsockname()[:2]
         for sock in found:
             acceptor = Acceptor(
-                sock, self._make, self.admission, self._services.clock.steady, tls, proxied
+                sock, self._make, self.admission, self._timing.clock.steady, tls, proxied
             )
             self._acceptors.append(acceptor)
             acceptor.start()
@@ -78,7 +86,13 @@ class Listener:
 
     def _make(self, visit: Visit) -> WebSocketConnection:
         return WebSocketConnection(
-            self._services, self._origins, self._connections, self._outbound, self.outboxes, visit
+            self._sessions,
+            self._upgrades,
+            self._timing,
+            visit,
+            connections=self._connections,
+            outbound=self._outbound,
+            outboxes=self.outboxes,
         )
 
     def sessions(self) -> Iterator[Session]:

@@ -12,39 +12,30 @@ frames lie between fragments. The connection ends either way, and a whole messag
 from __future__ import annotations
 
 import asyncio
-import http
-import logging
-from math import ceil
 from typing import Final, cast
 
 import structlog
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
-from gateway.net import forwarded
-from gateway.net.admission import TooMany, Visit
-from gateway.net.forwarded import BadForwarded
+from gateway.net.admission import Visit
 from gateway.net.framing import websocket
 from gateway.net.incoming import FrameCutter
 from gateway.net.lost import is_lost
-from gateway.net.origins import Origins
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
+from gateway.net.upgrade import Upgrades
 from gateway.payload import Bundle, Payload
-from gateway.session.counts import BAD_UPGRADE, LATE_UPGRADE
-from gateway.session.services import Services
 from gateway.session.session import Session
+from gateway.session.sessions import Sessions
+from gateway.session.timing import Timing
 from protocol import codes
 from protocol.codes import CloseCode
 from protocol.limits import (
     CONNECT_TIMEOUT_S,
     MAX_CONNECT_BYTES,
     MAX_FRAME_BYTES,
-    PATH,
-    SUBPROTOCOL,
 )
 
 WRITE_HIGH_WATER: Final = 64 * 1024
@@ -63,16 +54,10 @@ without a token must not double its time on a connection by ignoring the close f
 _END_OF_REQUEST: Final = b"\r\n\r\n"
 
 _log = structlog.get_logger("net")
-_quiet = logging.getLogger("homeport.websockets")
-_quiet.addHandler(logging.NullHandler())
-_quiet.propagate = False
-_quiet.setLevel(logging.CRITICAL)
-"""websockets logs each opening and closing, and at DEBUG whole messages; our own log has what
-matters, without the messages."""
 
 
 class WebSocketConnection(asyncio.Protocol):
-    """Carries one `Session`. Implements `gateway.session.services.Wire`."""
+    """Carries one `Session`. Implements `gateway.session.wire.Wire`."""
 
     __slots__ = (
         "_authenticated",
@@ -80,32 +65,37 @@ class WebSocketConnection(asyncio.Protocol):
         "_connections",
         "_fragments",
         "_incoming",
-        "_origins",
         "_out",
         "_out_size",
         "_outbound",
         "_outboxes",
         "_peer",
-        "_services",
         "_session",
+        "_sessions",
         "_tail",
+        "_timing",
         "_transport",
         "_upgrade_size",
+        "_upgrades",
         "_visit",
         "congested",
     )
 
     def __init__(
         self,
-        services: Services,
-        origins: Origins,
+        sessions: Sessions,
+        upgrades: Upgrades,
+        timing: Timing,
+        visit: Visit,
+        *,
         connections: set[WebSocketConnection],
         outbound: Outbound,
         outboxes: Outboxes,
-        visit: Visit,
     ) -> None:
-        self._services = services
-        self._origins = origins
+        """`connections` are those of the listener that are open."""
+        self._sessions = sessions
+        self._upgrades = upgrades
+        self._timing = timing
         self._connections = connections
         self._outbound = outbound
         self._outboxes = outboxes
@@ -128,14 +118,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._connections.add(self)
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        self._peer = ServerProtocol(
-            origins=self._origins.list,
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            extensions=None,
-            max_size=MAX_CONNECT_BYTES,
-            logger=_quiet,
-        )
-        self._services.wheel.schedule(self, self._visit.opened + CONNECT_TIMEOUT_S)
+        self._peer = self._upgrades.peer()
+        self._timing.wheel.schedule(self, self._visit.opened + CONNECT_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
         """Hand on each whole message, at once and in order."""
@@ -145,8 +129,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._session is None:
             self._upgrade_size += len(data)
             if self._upgrade_size > MAX_UPGRADE_BYTES:
-                _log.info("upgrade_too_large")
-                self._services.counts.refused[BAD_UPGRADE] += 1
+                self._upgrades.too_large()
                 self._transport.abort()
                 return
         try:
@@ -197,7 +180,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
-        self._services.wheel.cancel(self)
+        self._timing.wheel.cancel(self)
         self._out.clear()
         self._connections.discard(self)
         self._outboxes.discard(self)
@@ -219,68 +202,11 @@ class WebSocketConnection(asyncio.Protocol):
         if self._session is not None:
             self._session.writable(True)
 
-    # -- the opening handshake -------------------------------------------------------------------
-
     def _upgrade(self, request: Request) -> None:
-        path, mark, _ = request.path.partition("?")
-        if path != PATH:
-            self._decline(http.HTTPStatus.NOT_FOUND, f"Homeport is at {PATH}.\n")
-            return
-        if mark:
-            self._decline(
-                http.HTTPStatus.BAD_REQUEST,
-                "No query string: a token in a URL ends up in logs. "
-                "Send it in the connect frame or in the Authorization header.\n",
-            )
-            return
-        if not self._identified(request):
-            return
-        authorization = request.headers.get_all("Authorization")
-        if len(authorization) > 1:
-            self._decline(http.HTTPStatus.BAD_REQUEST, "Send one Authorization header.\n")
-            return
-        response = self._peer.accept(request)
-        self._peer.send_response(response)
-        if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            _log.info("upgrade_refused", status=response.status_code)
-            self._services.counts.refused[BAD_UPGRADE] += 1
-            return
-        scheme, _, token = "".join(authorization).partition(" ")
-        bearer = token.strip() if scheme.lower() == "bearer" else None
-        # For as long as the connection lives, websockets' parser keeps the request: 2.5 KiB of it.
-        request.headers.clear()
-        self._services.wheel.cancel(self)
-        self._session = Session(self._services, self, bearer, self._visit.opened)
-
-    def _identified(self, request: Request) -> bool:
-        """Let the client in by the address that a proxy tells, where one does; or decline."""
-        header = self._visit.header
-        if header is None:
-            return True
-        values = request.headers.get_all(header)
-        try:
-            ip = forwarded.client(header, values, self._visit.trusted)
-            if ip is not None:
-                self._visit.identify(ip)
-        except BadForwarded as error:
-            self._decline(http.HTTPStatus.BAD_REQUEST, f"{error}.\n")
-            return False
-        except TooMany as error:
-            status = http.HTTPStatus.TOO_MANY_REQUESTS
-            self._decline(status, "Too many connections from one address.\n", error.retry_after)
-            return False
-        return True
-
-    def _decline(
-        self, status: http.HTTPStatus, text: str, retry_after: float | None = None
-    ) -> None:
-        _log.info("upgrade_refused", status=status.value)
-        response = self._peer.reject(status, text)
-        if retry_after is None:
-            self._services.counts.refused[BAD_UPGRADE] += 1
-        else:  # counted by who refused it
-            response.headers["Retry-After"] = str(ceil(retry_after))  # RFC 9110 section 10.2.3
-        self._peer.send_response(response)
+        accepted = self._upgrades.answer(self._peer, request, self._visit)
+        if accepted is not None:
+            self._timing.wheel.cancel(self)
+            self._session = self._sessions.open(self, accepted.bearer, self._visit.opened)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -392,7 +318,7 @@ class WebSocketConnection(asyncio.Protocol):
     def visit(self, now: float) -> float | None:
         """The opening handshake took too long, or the closing one did: end the connection."""
         if self._session is None:
-            self._services.counts.refused[LATE_UPGRADE] += 1
+            self._upgrades.too_late()
         self._transport.abort()
         return None
 
@@ -401,13 +327,13 @@ class WebSocketConnection(asyncio.Protocol):
             # Nothing may follow a close frame (RFC 6455 section 5.5.1).
             self._session.disconnected()
         self.throttle(False)  # or the client's own close frame would not be heard
-        ends = self._services.clock.steady()
+        ends = self._timing.clock.steady()
         if self._authenticated:
             ends += CLOSE_TIMEOUT_S
         else:
             opened = self._visit.opened
             ends = max(opened + CONNECT_TIMEOUT_S, ends + STRANGER_CLOSE_TIMEOUT_S)
-        self._services.wheel.schedule(self, ends)
+        self._timing.wheel.schedule(self, ends)
 
     @property
     def closing(self) -> bool:

@@ -24,7 +24,6 @@ from gateway.redis.promises import DURABILITY, EVICTION
 from gateway.redis.scripts import Script
 from gateway.redis.subscriber import ChannelListener
 from gateway.security.sealing import REGION, Kind, Sealer, SealError
-from gateway.store.keys import Keys
 from gateway.store.scripts import script
 
 _PROBE: Final = script("probe")
@@ -117,22 +116,23 @@ class _Way:
 
 
 class Probe:
-    """The probes of one worker of `gateway`. `observe` gets each round trip in seconds."""
+    """The probes of one worker.
+
+    `channel` names its own channel of a bucket; `observe` gets each round trip in seconds.
+    """
 
     def __init__(
         self,
-        keys: Keys,
-        gateway: str,
         link: Writer,
         subscriber: Hearer,
+        channel: Callable[[int], str],
         sealer: Sealer,
         clock: Clock,
         observe: Callable[[float], None],
     ) -> None:
-        self._keys = keys
-        self._gateway = gateway
         self._link = link
         self._subscriber = subscriber
+        self._channel = channel
         self._sealer = sealer
         self._clock = clock
         self._observe = observe
@@ -180,7 +180,7 @@ class Probe:
 
     def _follow(self) -> list[asyncio.Future[None]]:
         """Have a way to each primary there is now; returns what is done once they are heard."""
-        names = {self._keys.probe(bucket, self._gateway) for bucket in self._link.places()}
+        names = {self._channel(bucket) for bucket in self._link.places()}
         for gone in self._ways.keys() - names:
             del self._ways[gone]
             self._subscriber.unsubscribe(gone)

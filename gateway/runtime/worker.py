@@ -36,11 +36,13 @@ from gateway.chat.signals import SignalChat
 from gateway.clock import Clock
 from gateway.config import Settings, Source
 from gateway.hub.hub import Hub
+from gateway.hub.hubs import Hubs
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
 from gateway.net.listener import Listener
 from gateway.net.origins import Origins
 from gateway.net.tls import Certificate, TLSError
+from gateway.net.upgrade import Upgrades
 from gateway.redis.errors import NotDurable, OperationFailed, Unavailable
 from gateway.redis.guard import Call
 from gateway.redis.opening import open_redis
@@ -56,10 +58,16 @@ from gateway.runtime.status import Status
 from gateway.security.keyring import Keyring, KeyringError
 from gateway.security.sealing import Sealer
 from gateway.session.app_limit import AppLimit
+from gateway.session.connecting import Connector
+from gateway.session.counts import Counts
+from gateway.session.entrance import Entrance
 from gateway.session.handshake import Handshake
+from gateway.session.inboxes import SessionInboxes
 from gateway.session.lines import Lines
-from gateway.session.services import Services
+from gateway.session.notes import SessionNotes
 from gateway.session.session import Session
+from gateway.session.sessions import Sessions
+from gateway.session.timing import Timing
 from gateway.session.tracing import Tracer
 from gateway.store.blocks import BlockStore
 from gateway.store.directory import REFRESH_S, AppDirectory
@@ -150,11 +158,10 @@ class Worker:
         self._presence = PresenceHub(
             self._subscriber,
             presence_store,
-            self._wheel,
             self._hub.find,
             framing.status,
-            self._clock.wall_ms,
-            self._clock.steady,
+            self._clock,
+            self._wheel,
         )
         groups = GroupStore(self._link, keys, inboxes, self._clock.wall_ms)
         self._sweeper = Sweeper(
@@ -188,29 +195,27 @@ class Worker:
         handshake = Handshake(settings.region, settings.directory, self._directory)
         lines = Lines(sealer.names)
         self._tracer = Tracer(
-            keys, self._link, sealer, self._clock, (gateway, where), lines, self._sessions_of
+            keys,
+            self._link,
+            sealer,
+            self._clock,
+            lines,
+            gateway=(gateway, where),
+            sessions=self._sessions_of,
         )
-        self._services = Services(
-            handshake=handshake,
-            directory=self._directory,
-            inboxes=inboxes,
-            records=records,
-            hub=self._hub,
-            wheel=self._wheel,
-            clock=self._clock,
-            heartbeat_s=settings.heartbeat_s,
-            chat=chat,
-            limits=limits,
-            app_limit=AppLimit(headcount, presence_store.tell),
-            rooms=self._rooms,
-            presence=self._presence,
-            gateway=gateway,
-            lines=lines,
-            tasks=self._tasks,
-            tracer=self._tracer,
-        )
+        hubs = Hubs(self._hub, self._rooms, self._presence)
+        app_limit = AppLimit(headcount, presence_store.tell)
+        entrance = Entrance(handshake, limits, app_limit, self._tracer, hubs)
+        timing = Timing(self._clock, self._wheel, settings.heartbeat_s)
+        counts = Counts()
+        notes = SessionNotes(counts, lines)
+        session_inboxes = SessionInboxes(inboxes, records, self._directory, self._clock)
+        connector = Connector(entrance, session_inboxes, chat, notes, timing, self._tasks)
+        sessions = Sessions(entrance, notes, timing, connector, gateway)
         origins = Origins(settings.origins, settings.allow_missing_origin)
-        self._listener = Listener(self._services, origins, settings, shared=folder is not None)
+        self._listener = Listener(
+            sessions, timing, Upgrades(origins, counts), settings, shared=folder is not None
+        )
         self._drain = Drain(self._listener, self.status, settings.drain_s)
         if self._certificate is not None:
             self._certificate.adopt = self._listener.use_certificate
@@ -229,7 +234,7 @@ class Worker:
         self._probe: Probe | None = None
         if folder is not None and settings.ops_listen is not None:
             measures = Measures(
-                counts=self._services.counts,
+                counts=counts,
                 inboxes=inboxes,
                 logs=logs,
                 link=self._link,
@@ -249,10 +254,9 @@ class Worker:
                 folder, name, self.status, self._tasks, measures.export, region_clock
             )
             self._probe = Probe(
-                keys,
-                gateway,
                 self._link,
                 self._subscriber,
+                lambda bucket: keys.probe(bucket, gateway),
                 sealer,
                 self._clock,
                 self._reporter.round_trip,

@@ -17,11 +17,15 @@ import structlog
 from gateway.payload import Payload
 from gateway.redis.errors import Unavailable
 from gateway.security.sealing import UnknownKeyVersion
+from gateway.session.counts import Counts
 from gateway.session.hold import DeviceHold
-from gateway.session.services import Services, Wire
+from gateway.session.inboxes import SessionInboxes
+from gateway.session.wire import Wire
+from gateway.store.endings import BROKEN_OFF, Cause
 from gateway.store.entries import Entry
 from gateway.store.errors import AppNotFound
 from gateway.store.inbox import PAGE
+from gateway.tasks import Tasks
 from protocol import codec, codes
 from protocol.frames import Lost
 from protocol.limits import WINDOW
@@ -127,12 +131,14 @@ class Delivery:
     """
 
     __slots__ = (
+        "_counts",
         "_end",
         "_gap",
         "_hold",
+        "_inboxes",
         "_reader",
         "_seen_ms",
-        "_services",
+        "_tasks",
         "_window",
         "_wire",
         "state",
@@ -140,13 +146,18 @@ class Delivery:
 
     def __init__(
         self,
-        services: Services,
+        inboxes: SessionInboxes,
+        counts: Counts,
+        tasks: Tasks,
         wire: Wire,
         hold: DeviceHold,
-        seen_ms: int,
         end: Callable[[codes.CloseCode], None],
+        *,
+        seen_ms: int,
     ) -> None:
-        self._services = services
+        self._inboxes = inboxes
+        self._counts = counts
+        self._tasks = tasks
         self._wire = wire
         self._reader = hold.reader
         self._end = end
@@ -175,7 +186,7 @@ class Delivery:
         window = self._window
         if seq == window.sent + 1 and self.state is _PUSHING and self._has_room():
             window.pushed(seq, ms)
-            self._services.counts.delivered += 1
+            self._counts.delivered += 1
             self._wire.send(push)
             if window.behind:  # reading was put off
                 self.catch_up()
@@ -188,14 +199,14 @@ class Delivery:
     def _found_gap(self, last: int) -> None:
         """Numbers up to `last` were stored, and pub/sub did not deliver them."""
         if not self._gap:
-            self._services.counts.gaps_found += 1
+            self._counts.gaps_found += 1
         self._gap = last
 
     def _healed(self) -> None:
         """There is no hole, or no longer."""
         if self._gap:
             self._gap = 0
-            self._services.counts.gaps_healed += 1
+            self._counts.gaps_healed += 1
 
     def use(self, wire: Wire) -> None:
         """Push to `wire` from now on."""
@@ -205,7 +216,7 @@ class Delivery:
         """Read from the inbox if it is ahead of what was pushed, and there is room."""
         if self._window.behind and self.state is _PUSHING and self._has_room():
             self._happened(_READ)
-            self._services.tasks.spawn(self._read(), self._fault)
+            self._tasks.spawn(self._read(), self._fault)
 
     def _has_room(self) -> bool:
         return self._window.room > 0 and not self._wire.congested
@@ -217,16 +228,9 @@ class Delivery:
         reader, window = self._reader, self._window
         try:
             while window.behind and self._may_push():
-                app = self._services.directory.known(reader.app_id)
-                self._services.counts.catch_up_reads += 1
-                entries = await self._services.inboxes.page(
-                    reader.app_id,
-                    app.tier,
-                    reader.user,
-                    window.cursor,
-                    self._services.clock.wall_ms(),
-                    min(PAGE, window.room),
-                )
+                self._counts.catch_up_reads += 1
+                most = min(PAGE, window.room)
+                entries = await self._inboxes.page(reader, window.cursor, most)
                 if self.state is _ENDED:
                     return
                 if entries:
@@ -244,10 +248,9 @@ class Delivery:
             self._happened(_READ_OVER)
 
     def _push_entries(self, entries: list[Entry]) -> None:
-        reader, window = self._reader, self._window
-        app = self._services.directory.known(reader.app_id)
-        now_ms, gone = self._services.clock.wall_ms(), None
-        counts = self._services.counts
+        window, counts = self._window, self._counts
+        push_of = self._inboxes.pushes(self._reader)
+        now_ms, gone = self._inboxes.now_ms(), None
         for entry in entries:
             if entry.seq <= window.sent:
                 continue
@@ -258,7 +261,7 @@ class Delivery:
                 continue
             if entry.seq > window.sent + 1:
                 self._say_lost(entry.seq - 1, entry.ms)
-            push = self._services.records.push(app, reader.user, entry.seq, entry.ms, entry.record)
+            push = push_of(entry.seq, entry.ms, entry.record)
             window.pushed(entry.seq, entry.ms)
             counts.delivered += 1
             if entry.ms <= self._seen_ms:
@@ -278,14 +281,7 @@ class Delivery:
         window.top = max(top, window.sent)
         if window.behind:
             # Only if it is still so: something may have been stored since the page was read.
-            page = await self._services.inboxes.page(
-                self._reader.app_id,
-                self._services.directory.known(self._reader.app_id).tier,
-                self._reader.user,
-                window.cursor,
-                self._services.clock.wall_ms(),
-                1,
-            )
+            page = await self._inboxes.page(self._reader, window.cursor, 1)
             if not page and self.state is not _ENDED:
                 self._say_lost(top, top_ms)
 
@@ -311,19 +307,24 @@ class Delivery:
         acked = self._window.ack(seq)
         if not acked:
             return
-        self._services.counts.acked += acked
+        self._counts.acked += acked
         self._hold.acked()
         # Reading a page for every acknowledged message would read each message many times.
         if self._window.room >= WINDOW // 2:
             self.catch_up()
 
     def doubt(self) -> None:
-        """Push nothing until the hold's check has found that the numbers still mean what they did.
+        """Push nothing until `check` has found that the numbers still mean what they did.
 
         Redis may have come back older. Then numbers this client has seen are given again, and the
         one that follows its last would look as if nothing were missing between them.
         """
         self._happened(_DOUBT)
+        self._hold.doubt()
+
+    def check(self, issued_ms: Callable[[], int]) -> None:
+        """Compare with the store; see `DeviceHold.check`."""
+        self._hold.check(issued_ms, self.settled)
 
     def settled(self, top: int) -> None:
         """The numbers mean what they did, and the inbox goes up to `top`."""
@@ -333,11 +334,12 @@ class Delivery:
             self._window.top = top
         self.catch_up()
 
-    def stop(self) -> None:
-        """Push no more."""
+    def stop(self, cause: Cause = BROKEN_OFF) -> None:
+        """Push no more; save what was acknowledged and give the device free."""
         self._happened(_END)
         # What is missing lies in the inbox, behind the device's cursor: connecting again reads it.
         self._healed()
+        self._hold.release(cause)
 
     def _fault(self) -> None:
         self._end(codes.INTERNAL_ERROR)

@@ -5,18 +5,21 @@ store now and then, and given up at the end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
 from typing import Any, Final
 
 from gateway.redis.errors import OperationFailed, Unavailable
-from gateway.session.services import Services
+from gateway.session.inboxes import SessionInboxes
+from gateway.session.saving import Saving
 from gateway.session.window import Window
 from gateway.store.endings import BROKEN_OFF, Cause, End, Loss
 from gateway.store.errors import AppNotFound
 from gateway.store.inbox import STALE_MS
 from gateway.store.readers import DISPLACED, DeviceState, Progress, Reader
+from gateway.tasks import Tasks
 from protocol import codes
 from protocol.frames import Cursor
 
@@ -47,25 +50,32 @@ class DeviceHold:
         "_blocks",
         "_check",
         "_end",
+        "_inboxes",
         "_loss",
         "_released",
         "_save_waits",
         "_saved",
-        "_services",
+        "_saving",
         "_since_ms",
+        "_tasks",
         "reader",
         "window",
     )
 
     def __init__(
         self,
-        services: Services,
+        inboxes: SessionInboxes,
+        saving: Saving,
+        tasks: Tasks,
         reader: Reader,
         attached: DeviceState,
+        *,
         end: Callable[[codes.CloseCode], None],
         blocks: Callable[[int], None],
     ) -> None:
-        self._services = services
+        self._inboxes = inboxes
+        self._saving = saving
+        self._tasks = tasks
         self.reader = reader
         self._end = end
         self._blocks = blocks
@@ -77,7 +87,7 @@ class DeviceHold:
         # What the client was told of and the store has not noted; noted with the next save.
         self._loss: Loss | None = None
         if attached.lost is not None:
-            self._loss = Loss(services.clock.wall_ms(), *attached.lost)
+            self._loss = Loss(inboxes.now_ms(), *attached.lost)
         self._released = False
 
     # -- is it still right? --------------------------------------------------------------------
@@ -95,7 +105,7 @@ class DeviceHold:
         """
         if self._check is _Check.NONE and not self._released:
             self._check = _Check.ASKED
-            self._services.tasks.spawn(self._compare_all(issued_ms, settled), self._fault)
+            self._tasks.spawn(self._compare_all(issued_ms, settled), self._fault)
 
     async def _compare_all(
         self, issued_ms: Callable[[], int], settled: Callable[[int], None]
@@ -120,9 +130,7 @@ class DeviceHold:
             Unavailable: Redis is away.
         """
         reader = self.reader
-        checked = await self._services.inboxes.check(
-            reader, self.window.cursor, self._since_ms, self._services.clock.wall_ms()
-        )
+        checked = await self._inboxes.check(reader, self.window.cursor, self._since_ms)
         if self._released:
             return None
         if checked.holder == DISPLACED:
@@ -145,11 +153,11 @@ class DeviceHold:
         """The client has acknowledged something: save it soon."""
         if not self._save_waits and not self.reader.ephemeral:  # its acks only free the window
             self._save_waits = True
-            self._services.saving.later(self._save_due)
+            self._saving.later(self._save_due)
 
     def note_loss(self, first: int, last: int) -> None:
         """The client was told that the numbers from `first` to `last` are lost: note it."""
-        self._loss = Loss(self._services.clock.wall_ms(), first, last)
+        self._loss = Loss(self._inboxes.now_ms(), first, last)
 
     def _save_due(self) -> None:
         self._save_waits = False
@@ -166,20 +174,11 @@ class DeviceHold:
             # Where it began may lie behind a loss that the client was told of, or was about to be:
             # only what it acknowledges itself may move its cursor.
             acked = Cursor(self.window.epoch, 0, 0)
-        reader = self.reader
-        try:
-            tier = self._services.directory.known(reader.app_id).tier
-        except AppNotFound:
-            return  # its inboxes are being deleted
         before, self._saved = self._saved, max(acked.seq, self._saved)
         loss, self._loss = self._loss, None
-        self._services.inboxes.ack(
-            partial(self._was_saved, before, loss, end, tries),
-            reader,
-            tier,
-            Progress(acked, end, loss),
-            self._services.clock.wall_ms(),
-        )
+        saved = partial(self._was_saved, before, loss, end, tries)
+        with contextlib.suppress(AppNotFound):  # its inboxes are being deleted
+            self._inboxes.ack(saved, self.reader, Progress(acked, end, loss))
 
     def _was_saved(
         self, before: int, loss: Loss | None, end: End | None, tries: int, answer: Any
@@ -197,7 +196,7 @@ class DeviceHold:
     def release(self, cause: Cause = BROKEN_OFF) -> None:
         """Save what was acknowledged and give the device free."""
         self._released = True
-        self._save_ack(End(self._services.clock.wall_ms(), cause))
+        self._save_ack(End(self._inboxes.now_ms(), cause))
 
     def _fault(self) -> None:
         self._end(codes.INTERNAL_ERROR)

@@ -12,15 +12,14 @@ import structlog
 from msgspec import Struct
 
 from gateway.apps.app import App
+from gateway.chat.chat import Chat
 from gateway.chat.principal import SessionUser
 from gateway.chat.refused import Refused, refusal
-from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.errors import OperationFailed
+from gateway.session.counts import Counts
 from gateway.session.routes import ROUTES, Route
-from gateway.session.services import Services
-from gateway.store.blocks import BlockedBy
-from gateway.store.events import BlockChanged
-from gateway.store.readers import Reader
-from protocol import codes, frames
+from gateway.tasks import Tasks
+from protocol import frames
 
 MAX_UNANSWERED: Final = 256
 """Requests in flight; past it the client is not read until some are answered."""
@@ -40,23 +39,33 @@ class Asker(Protocol):
     def throttle(self) -> None:
         """Look again whether the client is to be read."""
 
-    def close(self, code: codes.CloseCode, reason: str = "") -> None:
-        """End the session."""
+    def fault(self) -> None:
+        """End the session, because of a fault of ours."""
 
 
 class Requests:
-    """The requests of the session of `reader`.
+    """The requests of the session of `user`; `end` them with the session.
 
-    Made while the session connects, because from then on it hears of its user's blockers; `end` it
-    with the session.
+    `app` gives an app as it is now, as `AppDirectory.known`.
     """
 
-    __slots__ = ("_asker", "_services", "_user", "open")
+    __slots__ = ("_app", "_asker", "_chat", "_counts", "_tasks", "_user", "open")
 
-    def __init__(self, services: Services, asker: Asker, reader: Reader, app: App) -> None:
-        self._services = services
+    def __init__(
+        self,
+        chat: Chat,
+        app: Callable[[str], App],
+        tasks: Tasks,
+        counts: Counts,
+        asker: Asker,
+        user: SessionUser,
+    ) -> None:
+        self._chat = chat
+        self._app = app
+        self._tasks = tasks
+        self._counts = counts
         self._asker = asker
-        self._user = services.chat.principals.connecting(app, reader)
+        self._user = user
         self.open = 0
         """How many wait for their answer."""
 
@@ -77,7 +86,7 @@ class Requests:
 
     def _send(self, frame: frames.Send) -> None:
         try:
-            mid, stored = self._services.chat.messages.send(
+            mid, stored = self._chat.messages.send(
                 self._me(),
                 frame.client_id,
                 frame.to,
@@ -92,7 +101,7 @@ class Requests:
 
     def _send_to_room(self, frame: frames.RoomSend) -> None:
         try:
-            mid, stored = self._services.chat.messages.send(
+            mid, stored = self._chat.messages.send(
                 self._me(),
                 frame.client_id,
                 frame.to,
@@ -113,7 +122,7 @@ class Requests:
         self._answered()
         error = stored.exception()
         if error is None:
-            self._services.counts.accepted += 1
+            self._counts.accepted += 1
             self._asker.answer(request_id, frames.Accepted(mid, stored.result()))
             return
         if not isinstance(error, Refused | OperationFailed):
@@ -124,11 +133,11 @@ class Requests:
 
     def _ask(self, frame: Any) -> None:
         self._asked()
-        self._services.tasks.spawn(self._answer(ROUTES[type(frame)], frame), self._fault)
+        self._tasks.spawn(self._answer(ROUTES[type(frame)], frame), self._asker.fault)
 
     async def _answer(self, route: Route, frame: Any) -> None:
         try:
-            answer = await route(self._services.chat, self._me(), frame)
+            answer = await route(self._chat, self._me(), frame)
         except (Refused, OperationFailed) as error:
             self._asker.refuse(frame.id, refusal(error))
         else:
@@ -138,14 +147,12 @@ class Requests:
 
     def _signal(self, frame: frames.Signal) -> None:
         try:
-            telling = self._services.chat.signals.signal(
-                self._me(), frame.to, frame.kind, frame.body
-            )
+            telling = self._chat.signals.signal(self._me(), frame.to, frame.kind, frame.body)
         except (Refused, OperationFailed) as error:
             self._asker.refuse(frames.NO_REQUEST, refusal(error))
             return
         self._asked()
-        self._services.tasks.spawn(self._pass_on(telling), self._fault)
+        self._tasks.spawn(self._pass_on(telling), self._asker.fault)
 
     async def _pass_on(self, telling: Awaitable[None]) -> None:
         try:
@@ -154,43 +161,6 @@ class Requests:
             self._asker.refuse(frames.NO_REQUEST, refused)
         finally:
             self._answered()
-
-    # -- who blocks the user ---------------------------------------------------------------------
-
-    def attached(self, blocked_by: BlockedBy) -> None:
-        """What attaching read; the first thing that is known of it."""
-        self._were_read(again=self._user.blockers.read(blocked_by))
-
-    def hear(self, event: BlockChanged, live: bool) -> None:
-        """Somebody blocks the user, or no longer. `live` is false while attaching still reads."""
-        if self._user.blockers.hear(event) and live:
-            self._read_blocks()
-        self._services.presence.blocks_changed(self._user.session)
-
-    def blocked_by(self, user: str) -> bool:
-        """True where `user` blocks this user, as far as is known."""
-        return user in self._user.blockers
-
-    def compare_blocks(self, change: int) -> None:
-        """Compare with the number of the last change of the user's blockers in the store."""
-        if self._user.blockers.differs(change):
-            self._read_blocks()
-
-    def _read_blocks(self) -> None:
-        if self._user.blockers.begin():
-            self._services.tasks.spawn(self._read_blocks_now(), self._fault)
-
-    async def _read_blocks_now(self) -> None:
-        try:
-            again = await self._services.chat.principals.read_blockers(self._user)
-        except Unavailable:
-            return  # the check after the reconnect reads them again
-        self._were_read(again)
-
-    def _were_read(self, again: bool) -> None:
-        if again:
-            self._read_blocks()
-        self._services.presence.blocks_changed(self._user.session)
 
     # --------------------------------------------------------------------------------------------
 
@@ -211,13 +181,10 @@ class Requests:
             AppNotFound: the app was deleted.
         """
         user = self._user
-        app = self._services.directory.known(user.app.id)
+        app = self._app(user.app.id)
         if app is not user.app:
             user = self._user = replace(user, app=app)
         return user
-
-    def _fault(self) -> None:
-        self._asker.close(codes.INTERNAL_ERROR)
 
 
 _TABLE: Final[dict[type, Callable[[Requests, Any], None]]] = {

@@ -22,7 +22,7 @@ from gateway.clock import Clock
 from gateway.payload import Bundle, Payload
 from gateway.security.sealing import REGION, Kind, Sealer, SealError
 from gateway.session.lines import Lines, PerSecond
-from gateway.session.services import Wire
+from gateway.session.wire import Wire
 from gateway.store.keys import Keys
 from gateway.store.readers import Reader
 from protocol import codec
@@ -222,8 +222,9 @@ class Tracer:
         link: Publisher,
         sealer: Sealer,
         clock: Clock,
-        gateway: tuple[str, str],
         log_names: Lines,
+        *,
+        gateway: tuple[str, str],
         sessions: Callable[[str, str], Iterable[Traced]],
     ) -> None:
         self.channel = keys.trace_orders

@@ -88,7 +88,7 @@ async def test_a_store_that_says_nothing_keeps_nobody_waiting(
     assert connection.SILENCE_LIMIT_S + connection.WATCH_S <= 6 < 30
     monkeypatch.setattr(connection, "SILENCE_LIMIT_S", 0.3)
     monkeypatch.setattr(connection, "WATCH_S", 0.05)
-    monkeypatch.setattr("gateway.session.session.CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("gateway.session.connecting.CONNECT_TIMEOUT_S", 1.0)
     with EmbeddedValkey(tmp_path / "valkey") as store:
         async with (
             running_worker(make_settings(store.url, tmp_path)) as running,

@@ -133,11 +133,10 @@ class Setting:
         self.hub = PresenceHub(
             ears,
             store,
-            self.wheel,
             lambda app, user, id: self.sessions.get(id),
             lambda app, user, sealed: sealed.decode(),
-            lambda: self.clock.ms,
-            lambda: self.clock.steady,
+            self.clock.clock(),
+            self.wheel,
         )
 
     async def watch(self, id: str, *users: str, expires: float = 3600) -> Watching:

@@ -67,10 +67,9 @@ class Setup:
         self.sealer = Sealer(Keyring.create(folder / "keys.json", "sg"))
         self.round_trips: list[float] = []
         self.probe = Probe(
-            KEYS,
-            "abcdef",
             self.link,
             self.link,
+            lambda bucket: KEYS.probe(bucket, "abcdef"),
             self.sealer,
             clock.clock(),
             self.round_trips.append,

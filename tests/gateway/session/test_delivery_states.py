@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
-from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import pytest
@@ -20,7 +19,9 @@ from gateway.redis.errors import Unavailable
 from gateway.session.counts import Counts
 from gateway.session.delivery import TRANSITIONS, Delivery, DeliveryEvent, DeliveryState
 from gateway.session.hold import DeviceHold
-from gateway.session.services import Services, Wire
+from gateway.session.inboxes import SessionInboxes
+from gateway.session.saving import Saving
+from gateway.session.wire import Wire
 from gateway.store.entries import Entry
 from gateway.store.readers import Checked, DeviceState, Reader
 from gateway.tasks import Tasks
@@ -63,17 +64,25 @@ class Inbox:
         self.saved: list[Any] = []
 
     async def page(self, *_: Any) -> list[Entry]:
-        """As `InboxStore.page`."""
+        """As `SessionInboxes.page`."""
         self.pages.append(asyncio.get_running_loop().create_future())
         return await self.pages[-1]
 
     async def check(self, *_: Any) -> Checked:
-        """As `InboxStore.check`."""
+        """As `SessionInboxes.check`."""
         self.checks.append(asyncio.get_running_loop().create_future())
         return await self.checks[-1]
 
+    def pushes(self, _: Reader) -> Callable[[int, int, bytes], Payload]:
+        """As `SessionInboxes.pushes`, with the record itself as the push."""
+        return lambda seq, ms, record: Payload(record)
+
+    def now_ms(self) -> int:
+        """As `SessionInboxes.now_ms`."""
+        return 1000
+
     def ack(self, *said: Any) -> None:
-        """As `InboxStore.ack`."""
+        """As `SessionInboxes.ack`."""
         self.saved.append(said)
 
 
@@ -83,22 +92,21 @@ class Setting:
     def __init__(self) -> None:
         self.inbox, self.line, self.tasks = Inbox(), Line(), Tasks()
         self.ended: list[codes.CloseCode] = []
-        services = cast(
-            "Services",
-            SimpleNamespace(
-                inboxes=self.inbox,
-                directory=SimpleNamespace(known=lambda _: SimpleNamespace(tier=None)),
-                records=SimpleNamespace(push=lambda app, user, seq, ms, record: Payload(record)),
-                clock=SimpleNamespace(wall_ms=lambda: 1000),
-                counts=Counts(),
-                tasks=self.tasks,
-            ),
-        )
+        inboxes = cast("SessionInboxes", self.inbox)
         cursor = Cursor("e", 40, 4)
         reader = Reader("app", "alice", "d", "s" * 16, False)
         attached = DeviceState(cursor, 4, True, None, [])
-        self.hold = DeviceHold(services, reader, attached, self.ended.append, lambda _: None)
-        self.delivery = Delivery(services, cast("Wire", self.line), self.hold, 0, self.ended.append)
+        self.hold = DeviceHold(
+            inboxes,
+            Saving(),
+            self.tasks,
+            reader,
+            attached,
+            end=self.ended.append,
+            blocks=lambda _: None,
+        )
+        wire, end = cast("Wire", self.line), self.ended.append
+        self.delivery = Delivery(inboxes, Counts(), self.tasks, wire, self.hold, end, seen_ms=0)
 
     @property
     def state(self) -> DeliveryState:
@@ -237,13 +245,11 @@ async def test_a_page_that_a_doubt_overtook_is_not_pushed(setting: Setting) -> N
 async def test_a_doubt_during_a_check_asks_again(setting: Setting) -> None:
     """G3: the answer may be older than the doubt, and settles nothing."""
     setting.delivery.doubt()
-    setting.hold.doubt()
-    setting.hold.check(lambda: 0, setting.delivery.settled)
-    setting.hold.check(lambda: 0, setting.delivery.settled)
+    setting.delivery.check(lambda: 0)
+    setting.delivery.check(lambda: 0)
     await until(lambda: setting.inbox.checks)
     first = setting.inbox.checks.popleft()
     setting.delivery.doubt()
-    setting.hold.doubt()
     right = Checked("e", 4, 40, "s" * 16, 0)
     first.set_result(right)
     await until(lambda: setting.inbox.checks)

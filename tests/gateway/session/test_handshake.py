@@ -270,7 +270,7 @@ async def test_while_the_store_is_away_nobody_is_refused_for_good(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     """HP-5.1-8: `unavailable` with `retry_after`, 4001, and in again once it is back."""
-    monkeypatch.setattr("gateway.session.session.CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("gateway.session.connecting.CONNECT_TIMEOUT_S", 0.3)
     with EmbeddedValkey(tmp_path / "valkey") as store:
         settings: Settings = make_settings(store.url, tmp_path)
         async with running_worker(settings, clock=clock) as running:

@@ -230,7 +230,14 @@ class Region:
         _, subscriber = open_redis(self.store.url, ours, Tasks())
         clock = self.store.clock.clock()
         sealer = Sealer(self.store.keyring)
-        probe = Probe(self.keys, "abcdef", Writer(), subscriber, sealer, clock, lambda _: None)
+        probe = Probe(
+            Writer(),
+            subscriber,
+            lambda bucket: self.keys.probe(bucket, "abcdef"),
+            sealer,
+            clock,
+            lambda _: None,
+        )
         probe.send()
         await answers[-1]
 

@@ -1,0 +1,62 @@
+"""What is noted of sessions: numbers for the metrics, and lines of the log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from gateway.chat.refused import Refused
+from gateway.session.counts import TOKEN_REFUSALS, Counts
+from gateway.session.handshake import BadToken
+from gateway.session.lines import Lines
+from gateway.store.endings import Cause
+from gateway.store.readers import Reader
+from protocol.codes import CloseCode
+
+_log: Final = structlog.get_logger("session")
+
+
+class SessionNotes:
+    """One per process. Of each session: its id, and its `reader` once that is known."""
+
+    def __init__(self, counts: Counts, lines: Lines) -> None:
+        self.counts = counts
+        self._lines = lines
+
+    def connected(self, now_s: float, reader: Reader, tier: str, resumed: bool) -> None:
+        """The session of `reader` is live; `now_s` is of a steady clock, as of `left`."""
+        self.counts.sessions[tier] += 1
+        named = self._named(reader.session, reader)
+        self._lines.often(now_s, "connected", **named, resumed=resumed, ephemeral=reader.ephemeral)
+
+    def refused(self, session: str, reader: Reader | None, refused: Refused) -> None:
+        """A request was refused."""
+        self.counts.errors[refused.code.name] += 1
+        named = self._named(session, reader)
+        if isinstance(refused, BadToken):
+            named |= self._lines.named(refused.app_id, refused.user)
+        _log.info("refused", code=refused.code.name, **named)
+
+    def token_refused(self, refused: Refused) -> None:
+        """A connect or a renewal was refused, perhaps because of its token."""
+        if refused.code in TOKEN_REFUSALS:
+            self.counts.token_refusals[refused.code.name] += 1
+
+    def closed(self, session: str, reader: Reader | None, code: CloseCode) -> None:
+        """The gateway ends the session."""
+        _log.info("closed", code=code.name, **self._named(session, reader))
+        self.counts.closes[code.name] += 1
+
+    def left(self, now_s: float, reader: Reader, tier: str, cause: Cause) -> None:
+        """The live session of `reader` has ended."""
+        self.counts.sessions[tier] -= 1
+        if cause.by != "gateway":  # else `closed` was said
+            named = self._named(reader.session, reader)
+            self._lines.often(now_s, "left", by=cause.by, code=cause.code, **named)
+
+    def _named(self, session: str, reader: Reader | None) -> dict[str, str]:
+        """The fields of a line in the log that say whose it is, by hashed names."""
+        if reader is None:
+            return {"session": session}
+        return {"session": session, **self._lines.named(reader.app_id, reader.user)}
