@@ -81,7 +81,7 @@ class Inside:
     @property
     def reconnects(self) -> int:
         """How often pub/sub came back after something may have been missed; the start counts."""
-        return self._worker._reconnects
+        return self._worker._recovery.reconnects
 
     # -- actions -----------------------------------------------------------------------------------
 
@@ -158,17 +158,17 @@ class Inside:
     @property
     def hub(self) -> Hub:
         """The sessions of each user."""
-        return self._worker._hub
+        return self._worker._hubs.users
 
     @property
     def rooms(self) -> RoomHub:
         """The sessions in each room."""
-        return self._worker._rooms
+        return self._worker._hubs.rooms
 
     @property
     def presence(self) -> PresenceHub:
         """The sessions that watch each user."""
-        return self._worker._presence
+        return self._worker._hubs.presence
 
     @property
     def wheel(self) -> Wheel:

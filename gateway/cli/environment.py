@@ -25,7 +25,6 @@ from gateway.dev import datafolder
 from gateway.dev.datafolder import DevState
 from gateway.redis.errors import Unavailable
 from gateway.runtime import logs
-from gateway.security.keyring import Keyring
 from protocol.ids import group_of, is_app_id, is_user_id
 
 if TYPE_CHECKING:
@@ -108,15 +107,16 @@ class Environment:
             KeyringError: the key file can't be used.
             OperationFailed: Redis is away, or another gateway's.
         """
-        from gateway.store.admin import Admin  # not all commands need a store: half a second
+        from gateway.runtime.core import Core  # not all commands need a store: half a second
+        from gateway.store.admin import Admin
 
         if not structlog.is_configured():  # but by `homeport dev`, whose log the link may be in
             logs.configure("critical", "console")  # a command says itself what went wrong
-        keyring = Keyring.load(self.settings.key_file, self.settings.region)
-        replicas = self.settings.replicas if self.settings.durability == "replica" else 0
+        core = Core.of(self.settings)
+        replicas = core.promises.replicas
         try:
             async with Admin.open(
-                self.settings.redis_url, self.settings.region, keyring, replicas=replicas
+                self.settings.redis_url, self.settings.region, core.keyring, replicas=replicas
             ) as admin:
                 yield admin
                 if admin.writes.short is not None:

@@ -23,15 +23,12 @@ from gateway.cli.messages import visible
 from gateway.cli.output import now_ms, show
 from gateway.cli.target import note
 from gateway.redis.errors import Unavailable
-from gateway.redis.opening import open_redis
 from gateway.runtime import logs
-from gateway.security.keyring import Keyring
+from gateway.runtime.core import Core
 from gateway.security.sealing import Sealer, SealError
 from gateway.session import tracing
 from gateway.session.tracing import MAX_MINUTES, MAX_TRACES, REPEAT_S, Line, Order, TraceBatch
 from gateway.store.errors import AppNotFound
-from gateway.store.keys import Keys
-from gateway.store.stamp import Stamp
 from gateway.tasks import Tasks
 from protocol import codes
 
@@ -78,12 +75,11 @@ async def _trace(
     async with environment.admin() as admin:
         if await admin.apps.get(app_id) is None:
             raise AppNotFound(app_id)
-    settings = environment.settings
-    keyring = Keyring.load(settings.key_file, settings.region)
-    sealer, keys, trace_id = Sealer(keyring), Keys(settings.region), secrets.token_hex(8)
+    core, trace_id = Core.of(environment.settings), secrets.token_hex(8)
+    sealer, keys = core.sealer, core.keys
     channel = keys.trace_lines(trace_id)
     told = _Batches()
-    link, subscriber = open_redis(settings.redis_url, Stamp.of(keyring), Tasks(note))
+    link, subscriber = core.open_redis(Tasks(note))
 
     async def order(ends: bool = False) -> None:
         asked = Order(trace_id, app_id, user, ends)

@@ -13,6 +13,7 @@ from gateway.redis.errors import WrongServer
 from gateway.redis.link import Link
 from gateway.redis.promises import Promises
 from gateway.runtime import usage
+from gateway.runtime.recovery import Recovery
 from gateway.runtime.reload import Reloading
 from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 class Measures:
     """Where a worker's numbers are.
 
-    `reconnects` counts those of pub/sub; `wall` is the time; `failing` is `Probe.failing`.
+    `wall` is the time; `failing` is `Probe.failing`.
     """
 
     counts: Counts
@@ -40,7 +41,7 @@ class Measures:
     sweeper: Sweeper
     send_to_push: Tally
     listener: Listener
-    reconnects: Callable[[], int]
+    recovery: Recovery
     keyring: LiveKeyring
     reloading: Reloading
     certificate: Certificate | None
@@ -85,7 +86,7 @@ class Measures:
         tell("homeport_store_sweeper_lag_seconds", self.sweeper.lag_s)
         tell("homeport_store_link_queue_commands", self.link.queued)
         tell("homeport_store_wrong_redis", int(isinstance(self.link.refused, WrongServer)))
-        tell("homeport_store_pubsub_reconnects_total", self.reconnects())
+        tell("homeport_store_pubsub_reconnects_total", self.recovery.reconnects)
         tell("homeport_security_keys_apart", len(self.keyring.apart))
         tell("homeport_runtime_reload_refused", int(self.reloading.refused))
         failing = self.failing()

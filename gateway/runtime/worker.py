@@ -1,4 +1,4 @@
-"""The worker: one gateway process, put together here and nowhere else.
+"""The worker: one gateway process, put together here, on `gateway.runtime.core`.
 
 What happens on the way up, in order: keys, Redis and its stamp, pub/sub, listeners, ready. On the
 way down: listeners, goaway, open sends, close, acknowledgements, Redis.
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import socket
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,21 +18,8 @@ import structlog
 
 from gateway.address import Address
 from gateway.apps.app import App
-from gateway.chat.addressing import Conversations
-from gateway.chat.blocking import BlockChat
-from gateway.chat.chat import Chat
 from gateway.chat.framing import Framing
-from gateway.chat.groups import GroupChat
-from gateway.chat.history import HistoryChat
 from gateway.chat.limits import Limits
-from gateway.chat.presence import PresenceChat
-from gateway.chat.principal import Principals
-from gateway.chat.recalls import RecallChat
-from gateway.chat.receipts import ReceiptChat
-from gateway.chat.relay import Relay
-from gateway.chat.rooms import RoomChat
-from gateway.chat.sending import MessageChat
-from gateway.chat.signals import SignalChat
 from gateway.clock import Clock
 from gateway.config import Settings, Source
 from gateway.hub.hub import Hub
@@ -45,18 +32,19 @@ from gateway.net.tls import Certificate, TLSError
 from gateway.net.upgrade import Upgrades
 from gateway.redis.errors import NotDurable, OperationFailed, Unavailable
 from gateway.redis.guard import Call
-from gateway.redis.opening import open_redis
-from gateway.redis.promises import LOOK_EVERY_S, Promises
+from gateway.redis.promises import LOOK_EVERY_S
+from gateway.runtime.chat import Stores, chat_of
+from gateway.runtime.core import Core
 from gateway.runtime.drain import Drain
 from gateway.runtime.measures import Measures
 from gateway.runtime.probe import Probe
+from gateway.runtime.recovery import Recovery
 from gateway.runtime.reload import Reloading
 from gateway.runtime.report import Reporter
 from gateway.runtime.rotation import LiveKeyring
 from gateway.runtime.starting import Listening, StartError, cannot_listen
 from gateway.runtime.status import Status
-from gateway.security.keyring import Keyring, KeyringError
-from gateway.security.sealing import Sealer
+from gateway.security.keyring import KeyringError
 from gateway.session.app_limit import AppLimit
 from gateway.session.connecting import Connector
 from gateway.session.counts import Counts
@@ -69,23 +57,13 @@ from gateway.session.session import Session
 from gateway.session.sessions import Sessions
 from gateway.session.timing import Timing
 from gateway.session.tracing import Tracer
-from gateway.store.blocks import BlockStore
 from gateway.store.directory import REFRESH_S, AppDirectory
 from gateway.store.errors import StampError
-from gateway.store.groups import GroupStore
 from gateway.store.headcount import Headcount
-from gateway.store.inbox import InboxStore
-from gateway.store.keys import Keys
-from gateway.store.log import LogStore
 from gateway.store.presence import GATEWAY_CHARS, PresenceStore
-from gateway.store.rates import RateStore
-from gateway.store.receipts import ReceiptStore
 from gateway.store.region_clock import TIME, RegionClock
-from gateway.store.replacing import RewriteStore
-from gateway.store.rooms import RoomStore
-from gateway.store.stamp import Stamp
 from gateway.store.sweeper import Sweeper
-from gateway.tasks import Tasks, nothing_to_undo
+from gateway.tasks import Tasks
 from gateway.wheel import RESOLUTION_S, Wheel
 
 _log = structlog.get_logger("worker")
@@ -117,137 +95,94 @@ class Worker:
         self._region_clock = region_clock if clock is None else None
         self.status = Status()
         try:
-            keyring = Keyring.load(settings.key_file, settings.region)
+            core = Core.of(settings)
             now = datetime.fromtimestamp(self._clock.wall(), UTC)
             self._certificate = Certificate.of(settings, now)
         except (KeyringError, TLSError, OSError) as error:
             raise StartError(str(error)) from error
-        sealer = Sealer(keyring)
-        self._keys = keys = Keys(settings.region)
-        promises = Promises(
-            replicas=settings.replicas if settings.durability == "replica" else 0,
-            fsync=settings.durability == "fsync",
-            allow_eviction=settings.allow_eviction,
-        )
-        mark = Stamp.of(keyring)
-        self._link, self._subscriber = open_redis(
-            settings.redis_url,
-            mark,
-            self._tasks,
-            promises,
-        )
-        self._apps_channel = keys.apps_channel
-        inboxes = InboxStore(self._link, keys)
-        logs = LogStore(self._link, keys)
-        blocks = BlockStore(self._link, keys)
+        self._keys = core.keys
+        self._link, self._subscriber = core.open_redis(self._tasks)
         self._directory = AppDirectory(
-            self._link, keys, sealer, self._tasks, self._app_deleted, self._app_changed
+            self._link, core.keys, core.sealer, self._tasks, self._app_deleted, self._app_changed
         )
-        self.framing = framing = Framing(sealer, self._directory, self._clock.wall_ms)
-        records = framing.records
-        self._hub = Hub(self._subscriber, inboxes, framing.pushed, self._tasks)
-        room_store = RoomStore(self._link, keys)
-        self._rooms = RoomHub(
-            self._subscriber, room_store, self._hub.find, framing.in_room, self._clock.wall_ms
-        )
-        self._wheel = Wheel(self._clock.steady())
-        self.gateway = gateway = secrets.token_hex(GATEWAY_CHARS // 2)
-        headcount = Headcount()
-        where = f"{socket.gethostname()} {name}".rstrip()
-        presence_store = PresenceStore(self._link, keys, gateway, headcount, where)
-        self._presence = PresenceHub(
-            self._subscriber,
-            presence_store,
-            self._hub.find,
-            framing.status,
-            self._clock,
-            self._wheel,
-        )
-        groups = GroupStore(self._link, keys, inboxes, self._clock.wall_ms)
+        self.framing = Framing(core.sealer, self._directory, self._clock.wall_ms)
+        stores = Stores.of(self._link, core.keys, self._clock)
         self._sweeper = Sweeper(
             self._link,
-            keys,
+            core.keys,
             self._directory,
-            groups,
+            stores.groups,
             self._clock.wall_ms,
             lambda: self._region_clock is None or self._region_clock.trusted,
         )
-        limits = Limits(RateStore(self._link, keys), self._clock)
-        now_ms = self._clock.wall_ms
-        relay = Relay(inboxes, room_store, groups, records, now_ms)
-        conversations = Conversations(groups)
-        group_chat = GroupChat(groups, inboxes, logs, records, now_ms)
-        room_chat = RoomChat(room_store, framing.room_records, self._rooms, now_ms)
-        chat = Chat(
-            principals=Principals(limits, blocks),
-            messages=MessageChat(inboxes, records, relay, group_chat, room_chat, clock_ms=now_ms),
-            signals=SignalChat(relay, groups),
-            groups=group_chat,
-            rooms=room_chat,
-            blocks=BlockChat(blocks, now_ms),
-            presence=PresenceChat(presence_store, framing.statuses, self._presence, now_ms),
-            history=HistoryChat(logs, conversations, records, now_ms),
-            recalls=RecallChat(
-                RewriteStore(self._link, keys), inboxes, conversations, records, now_ms
-            ),
-            receipts=ReceiptChat(ReceiptStore(self._link, keys), relay, conversations, now_ms),
-        )
-        handshake = Handshake(settings.region, settings.directory, self._directory)
-        lines = Lines(sealer.names)
+        self.gateway = secrets.token_hex(GATEWAY_CHARS // 2)
+        where = f"{socket.gethostname()} {name}".rstrip()
+        headcount = Headcount()
+        presence = PresenceStore(self._link, core.keys, self.gateway, headcount, where)
+        timing = Timing(self._clock, Wheel(self._clock.steady()), settings.heartbeat_s)
+        self._wheel = timing.wheel
+        self._hubs = self._open_hubs(stores, presence)
+        self._recovery = Recovery(self._hubs, self._directory, core.keys, self._tasks)
+
+        # Sessions, and their connections.
+        limits = Limits(stores.rates, self._clock)
+        chat = chat_of(stores, presence, self.framing, self._hubs, limits, self._clock)
+        notes = SessionNotes(Counts(), Lines(core.sealer.names))
         self._tracer = Tracer(
-            keys,
+            core.keys,
             self._link,
-            sealer,
+            core.sealer,
             self._clock,
-            lines,
-            gateway=(gateway, where),
+            notes.lines,
+            gateway=(self.gateway, where),
             sessions=self._sessions_of,
         )
-        hubs = Hubs(self._hub, self._rooms, self._presence)
-        app_limit = AppLimit(headcount, presence_store.tell)
-        entrance = Entrance(handshake, limits, app_limit, self._tracer, hubs)
-        timing = Timing(self._clock, self._wheel, settings.heartbeat_s)
-        counts = Counts()
-        notes = SessionNotes(counts, lines)
-        session_inboxes = SessionInboxes(inboxes, records, self._directory, self._clock)
-        connector = Connector(entrance, session_inboxes, chat, notes, timing, self._tasks)
-        sessions = Sessions(entrance, notes, timing, connector, gateway)
+        handshake = Handshake(settings.region, settings.directory, self._directory)
+        app_limit = AppLimit(headcount, presence.tell)
+        entrance = Entrance(handshake, limits, app_limit, self._tracer, self._hubs)
+        inboxes = SessionInboxes(stores.inboxes, self.framing.records, self._directory, self._clock)
+        connector = Connector(entrance, inboxes, chat, notes, timing, self._tasks)
+        sessions = Sessions(entrance, notes, timing, connector, self.gateway)
         origins = Origins(settings.origins, settings.allow_missing_origin)
-        self._listener = Listener(
-            sessions, timing, Upgrades(origins, counts), settings, shared=folder is not None
-        )
+        upgrades = Upgrades(origins, notes.counts)
+        self._listener = Listener(sessions, timing, upgrades, settings, shared=folder is not None)
         self._drain = Drain(self._listener, self.status, settings.drain_s)
+
+        # What changes while it runs.
         if self._certificate is not None:
             self._certificate.adopt = self._listener.use_certificate
-        self._live = live = LiveKeyring(
-            keyring, settings.key_file, sealer, mark, self._link, self._clock
+        self._live = LiveKeyring(
+            core.keyring, settings.key_file, core.sealer, core.stamp, self._link, self._clock
         )
         parts = {
             "origins": origins.adopt,
             "directory": handshake.adopt,
             "protection": self._listener.adopt,
         }
-        self.reloading = Reloading(settings, source, self._certificate, live, parts, self._clock)
+        self.reloading = Reloading(
+            settings, source, self._certificate, self._live, parts, self._clock
+        )
+
+        # What it tells.
         self._chores: list[asyncio.Task[None]] = []
-        self._reconnects = 0
         self._reporter: Reporter | None = None
         self._probe: Probe | None = None
         if folder is not None and settings.ops_listen is not None:
             measures = Measures(
-                counts=counts,
-                inboxes=inboxes,
-                logs=logs,
+                counts=notes.counts,
+                inboxes=stores.inboxes,
+                logs=stores.logs,
                 link=self._link,
                 sweeper=self._sweeper,
-                send_to_push=framing.send_to_push,
+                send_to_push=self.framing.send_to_push,
                 listener=self._listener,
-                reconnects=lambda: self._reconnects,
-                keyring=live,
+                recovery=self._recovery,
+                keyring=self._live,
                 reloading=self.reloading,
                 certificate=self._certificate,
                 wall=self._clock.wall,
                 clock=region_clock,
-                promises=promises,
+                promises=core.promises,
                 failing=lambda: self._probe.failing if self._probe is not None else "",
             )
             self._reporter = Reporter(
@@ -256,33 +191,46 @@ class Worker:
             self._probe = Probe(
                 self._link,
                 self._subscriber,
-                lambda bucket: keys.probe(bucket, gateway),
-                sealer,
+                lambda bucket: core.keys.probe(bucket, self.gateway),
+                core.sealer,
                 self._clock,
                 self._reporter.round_trip,
             )
+
+    def _open_hubs(self, stores: Stores, presence: PresenceStore) -> Hubs:
+        framing, subscriber = self.framing, self._subscriber
+        users = Hub(subscriber, stores.inboxes, framing.pushed, self._tasks)
+        return Hubs(
+            users=users,
+            rooms=RoomHub(
+                subscriber, stores.rooms, users.find, framing.in_room, self._clock.wall_ms
+            ),
+            presence=PresenceHub(
+                subscriber, presence, users.find, framing.status, self._clock, self._wheel
+            ),
+        )
 
     async def start(self) -> Listening:
         """Connect to Redis, check that it is ours, and listen."""
         if self._region_clock is not None:
             self._link.on_greet = self._learn_time
-        self._link.on_up = self._link_is_back
-        self._subscriber.on_up = self._heal
-        self._subscriber.on_missed = self._heal_some
+        self._link.on_up = self._recovery.link_is_back
+        self._subscriber.on_up = self._recovery.pubsub_is_back
+        self._subscriber.on_missed = self._recovery.channels_are_back
         if self._reporter is not None and self._probe is not None:
             reporting = self._reporter.run(self._probe)
             self._chores.append(self._tasks.keep(reporting, "report"))
         try:
             await self._link.start()
             await self._subscriber.start()
-            await self._subscriber.subscribe(self._apps_channel, self._directory)
+            await self._subscriber.subscribe(self._keys.apps_channel, self._directory)
             await self._subscriber.subscribe(self._tracer.channel, self._tracer)
         except (StampError, NotDurable) as error:
             raise StartError(str(error)) from error
         if self._region_clock is not None:
             timing = self._region_clock.run(self._ask_time)
             self._chores.append(self._tasks.keep(timing, "clock"))
-        await self._presence.renew()  # before anybody is here
+        await self._hubs.presence.renew()  # before anybody is here
         if self._probe is not None:
             self._chores.append(self._tasks.keep(self._probe.run(), "probe"))
         self._chores += [
@@ -290,8 +238,8 @@ class Worker:
             self._tasks.keep(self._sweeper.run(), "sweeper"),
             self._tasks.keep(self._refresh_apps(), "apps"),
             self._tasks.keep(self._look(), "look"),
-            self._tasks.keep(self._rooms.run(), "rooms"),
-            self._tasks.keep(self._presence.run(), "presence"),
+            self._tasks.keep(self._hubs.rooms.run(), "rooms"),
+            self._tasks.keep(self._hubs.presence.run(), "presence"),
             self._tasks.keep(self.reloading.run(), "reload"),
         ]
         listening = Listening(
@@ -324,10 +272,10 @@ class Worker:
             self._tasks.dismiss(chore)
         await asyncio.gather(*self._chores, return_exceptions=True)
         await self._tasks.end_spawned()
-        self._rooms.close()
+        self._hubs.rooms.close()
         with contextlib.suppress(OperationFailed, TimeoutError):
             async with asyncio.timeout(0.1 * self._settings.drain_s):
-                await self._presence.aclose()
+                await self._hubs.presence.aclose()
                 # The last acknowledgements stand before this in the line.
                 await asyncio.gather(*self._link.everywhere("PING"), return_exceptions=True)
         await self._subscriber.aclose()
@@ -336,37 +284,17 @@ class Worker:
             self._reporter.close()
         _log.info("stopped")
 
-    # -- what may have been missed ---------------------------------------------------------------
-
-    def _heal(self) -> None:
-        """Pub/sub was away: anything may have been missed."""
-        self._reconnects += 1
-        self._hub.heal()
-        self._presence.heal()
-        self._tasks.spawn(self._directory.reload_all(), nothing_to_undo)
-
-    def _heal_some(self, channels: Collection[bytes]) -> None:
-        """The same, on these channels alone: a part of a cluster was away, or slots moved."""
-        self._hub.heal(channels)
-        self._presence.heal(channels)
-        if self._apps_channel.encode() in channels:
-            self._tasks.spawn(self._directory.reload_all(), nothing_to_undo)
-
-    def _link_is_back(self) -> None:
-        """Redis was away: writes may be lost, and this gateway's lease may have ended."""
-        self._hub.heal()
-        self._tasks.spawn(self._presence.renew(), nothing_to_undo)
-        self._tasks.spawn(self._rooms.keep(), nothing_to_undo)  # it may have come back older
+    # -- what the parts ask ----------------------------------------------------------------------
 
     def _app_changed(self, app: App) -> None:
-        self._hub.app_changed(app)
+        self._hubs.users.app_changed(app)
 
     def _sessions_of(self, app_id: str, user: str) -> list[Session]:
-        sessions = self._hub.of_user(app_id, user)
+        sessions = self._hubs.users.of_user(app_id, user)
         return [session for session in sessions if isinstance(session, Session)]
 
     def _app_deleted(self, app_id: str) -> None:
-        self._hub.app_deleted(app_id)
+        self._hubs.users.app_deleted(app_id)
 
     # -- chores ----------------------------------------------------------------------------------
 

@@ -22,20 +22,20 @@ class SessionNotes:
 
     def __init__(self, counts: Counts, lines: Lines) -> None:
         self.counts = counts
-        self._lines = lines
+        self.lines = lines
 
     def connected(self, now_s: float, reader: Reader, tier: str, resumed: bool) -> None:
         """The session of `reader` is live; `now_s` is of a steady clock, as of `left`."""
         self.counts.sessions[tier] += 1
         named = self._named(reader.session, reader)
-        self._lines.often(now_s, "connected", **named, resumed=resumed, ephemeral=reader.ephemeral)
+        self.lines.often(now_s, "connected", **named, resumed=resumed, ephemeral=reader.ephemeral)
 
     def refused(self, session: str, reader: Reader | None, refused: Refused) -> None:
         """A request was refused."""
         self.counts.errors[refused.code.name] += 1
         named = self._named(session, reader)
         if isinstance(refused, BadToken):
-            named |= self._lines.named(refused.app_id, refused.user)
+            named |= self.lines.named(refused.app_id, refused.user)
         _log.info("refused", code=refused.code.name, **named)
 
     def token_refused(self, refused: Refused) -> None:
@@ -53,10 +53,10 @@ class SessionNotes:
         self.counts.sessions[tier] -= 1
         if cause.by != "gateway":  # else `closed` was said
             named = self._named(reader.session, reader)
-            self._lines.often(now_s, "left", by=cause.by, code=cause.code, **named)
+            self.lines.often(now_s, "left", by=cause.by, code=cause.code, **named)
 
     def _named(self, session: str, reader: Reader | None) -> dict[str, str]:
         """The fields of a line in the log that say whose it is, by hashed names."""
         if reader is None:
             return {"session": session}
-        return {"session": session, **self._lines.named(reader.app_id, reader.user)}
+        return {"session": session, **self.lines.named(reader.app_id, reader.user)}

@@ -1,0 +1,92 @@
+"""Chat over the stores of a region: every store once, and all that a door may ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from gateway.chat.addressing import Conversations
+from gateway.chat.blocking import BlockChat
+from gateway.chat.chat import Chat
+from gateway.chat.framing import Framing
+from gateway.chat.groups import GroupChat
+from gateway.chat.history import HistoryChat
+from gateway.chat.limits import Limits
+from gateway.chat.presence import PresenceChat
+from gateway.chat.principal import Principals
+from gateway.chat.recalls import RecallChat
+from gateway.chat.receipts import ReceiptChat
+from gateway.chat.relay import Relay
+from gateway.chat.rooms import RoomChat
+from gateway.chat.sending import MessageChat
+from gateway.chat.signals import SignalChat
+from gateway.clock import Clock
+from gateway.hub.hubs import Hubs
+from gateway.redis.link import Link
+from gateway.store.blocks import BlockStore
+from gateway.store.groups import GroupStore
+from gateway.store.inbox import InboxStore
+from gateway.store.keys import Keys
+from gateway.store.log import LogStore
+from gateway.store.presence import PresenceStore
+from gateway.store.rates import RateStore
+from gateway.store.receipts import ReceiptStore
+from gateway.store.replacing import RewriteStore
+from gateway.store.rooms import RoomStore
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The stores of a region that chat works on, each of them once."""
+
+    inboxes: InboxStore
+    logs: LogStore
+    blocks: BlockStore
+    rooms: RoomStore
+    groups: GroupStore
+    receipts: ReceiptStore
+    rewrites: RewriteStore
+    rates: RateStore
+
+    @classmethod
+    def of(cls, link: Link, keys: Keys, clock: Clock) -> Self:
+        """Those behind `link`."""
+        inboxes = InboxStore(link, keys)
+        return cls(
+            inboxes=inboxes,
+            logs=LogStore(link, keys),
+            blocks=BlockStore(link, keys),
+            rooms=RoomStore(link, keys),
+            groups=GroupStore(link, keys, inboxes, clock.wall_ms),
+            receipts=ReceiptStore(link, keys),
+            rewrites=RewriteStore(link, keys),
+            rates=RateStore(link, keys),
+        )
+
+
+def chat_of(
+    stores: Stores,
+    presence: PresenceStore,
+    framing: Framing,
+    hubs: Hubs,
+    limits: Limits,
+    clock: Clock,
+) -> Chat:
+    """All that a door may ask for. `hubs` hear what is said in its rooms and of its users."""
+    now_ms, records = clock.wall_ms, framing.records
+    relay = Relay(stores.inboxes, stores.rooms, stores.groups, records, now_ms)
+    conversations = Conversations(stores.groups)
+    groups = GroupChat(stores.groups, stores.inboxes, stores.logs, records, now_ms)
+    rooms = RoomChat(stores.rooms, framing.room_records, hubs.rooms, now_ms)
+    return Chat(
+        principals=Principals(limits, stores.blocks),
+        messages=MessageChat(stores.inboxes, records, relay, groups, rooms, clock_ms=now_ms),
+        signals=SignalChat(relay, stores.groups),
+        groups=groups,
+        rooms=rooms,
+        blocks=BlockChat(stores.blocks, now_ms),
+        presence=PresenceChat(presence, framing.statuses, hubs.presence, now_ms),
+        history=HistoryChat(stores.logs, conversations, records, now_ms),
+        recalls=RecallChat(stores.rewrites, stores.inboxes, conversations, records, now_ms),
+        receipts=ReceiptChat(stores.receipts, relay, conversations, now_ms),
+    )
