@@ -27,7 +27,7 @@ WAITED_FOR = {
     "ops/process.py _run": 2,
     "runtime/drain.py run": 2,
     "runtime/serving.py serve": 3,
-    "store/connection.py _until_over": 2,
+    "redis/connection.py _until_over": 2,
     # Everything that it can raise goes to those that wait for the app, each by its own request.
     "store/directory.py _load": 1,
     # These catch whatever they raise, log it, and have it done again.
