@@ -83,7 +83,6 @@ class Deadlines:
             self._warn_at = None
             due.append(Due.EXPIRING)
         if now >= self._checked + CHECK_INTERVAL_S:
-            self._checked = now
             due.append(Due.CHECK)
         return due
 
