@@ -319,7 +319,8 @@ class Client(
 
         It goes to a user, ``r:<room id>``, or ``g:<group id>``, and arrives as a `Signal` event at
         all connected clients; in a room or a group, at this client too. It is never stored nor
-        repeated. A refusal of the server is only logged. Returns False if there is no connection.
+        repeated. A refusal of the server is only logged. Returns False if there is no connection,
+        or if the server does not read as fast as this client writes; the signal is dropped then.
 
         Raises:
             TypeError: an argument is of a wrong type.

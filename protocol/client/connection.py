@@ -1,113 +1,217 @@
 """One WebSocket connection that carries frames.
 
-It takes messages straight from the protocol instead of ``recv()``, and writes all frames of one
-turn of the event loop at once: no task, no future and no system call a message.
+`websockets` speaks the protocol (RFC 6455) without doing I/O; this is the I/O. Messages are handed
+on as they arrive, and all frames of one turn of the event loop leave in one write: no task, no
+future and no system call a message.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from typing import Final
+from importlib.metadata import version
+from typing import Final, cast
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
 from websockets.exceptions import NegotiationError
 from websockets.frames import Frame, Opcode
-from websockets.protocol import Event, State
+from websockets.protocol import State
 from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI
 
-from protocol.client.address import Address
 from protocol.limits import MAX_FRAME_BYTES, SUBPROTOCOL
 
-OPEN_TIMEOUT_S: Final = 10.0
-"""Seconds for TCP, TLS and the WebSocket upgrade together."""
+CLIENT: Final = f"homeport-python/{version('homeport')}"
+"""How this SDK names itself."""
 
 CLOSE_TIMEOUT_S: Final = 5.0
 """Seconds for the closing handshake (RFC 6455 section 7.1.1)."""
 
+_quiet = logging.getLogger("homeport.client.websockets")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+_quiet.setLevel(logging.CRITICAL)
+"""At DEBUG, websockets logs the beginning of each frame, and so of bodies and tokens."""
 
-class Connection(ClientConnection):
-    """A `ClientConnection` with a callback for messages and one write a turn.
+
+class Connection(asyncio.Protocol):
+    """The client's end of a WebSocket, with a callback for messages and one write a turn.
 
     Attributes:
         receive: called with each binary message; must not raise. A server that speaks before it is
             set, so before it was asked anything, is dropped.
         fault: why this side ended the connection by `drop`, or None.
+        congested: more waits to be written than the server takes.
     """
 
-    receive: Callable[[bytes], None] | None = None
-    fault: str | None = None
-    _parts = b""
-    _write_planned = False
-    _heard = 0.0
-    _silence_s = 0.0
-    _probe: bytes | None = None
-    _closing = False
-    _timer: asyncio.TimerHandle | None = None
+    def __init__(self, uri: WebSocketURI) -> None:
+        self.receive: Callable[[bytes], None] | None = None
+        self.fault: str | None = None
+        self.congested = False
+        self._loop = asyncio.get_running_loop()
+        self._peer = ClientProtocol(
+            uri,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            max_size=MAX_FRAME_BYTES,
+            logger=_quiet,
+        )
+        self._transport: asyncio.Transport | None = None
+        self._answered = asyncio.Event()  # the upgrade, in whatever way
+        self._selected = False  # our subprotocol
+        self._lost = asyncio.Event()
+        self._parts = b""
+        self._write_planned = False
+        self._heard = 0.0
+        self._silence_s = 0.0
+        self._probe: bytes | None = None
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
 
-    def process_event(self, event: Event) -> None:
-        """Take a WebSocket frame from the protocol (called by websockets)."""
-        if self.response is None or not isinstance(event, Frame):
-            super().process_event(event)
-        elif self.fault is not None:
-            return  # what came in the same read as the fault
-        elif self.receive is None:
-            self.drop("the server spoke before it was asked")
-        elif event.opcode is Opcode.BINARY and event.fin:
-            self.receive(bytes(event.data))
-        elif event.opcode is Opcode.TEXT:
-            self.drop("the server sent a text message")
-        elif event.opcode in (Opcode.BINARY, Opcode.CONT):
-            self._parts += event.data
-            if event.fin:
-                whole, self._parts = self._parts, b""
-                self.receive(whole)
+    # --- asyncio.Protocol ---------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The server is reached: ask for the upgrade."""
+        self._transport = cast("asyncio.Transport", transport)
+        request = self._peer.connect()
+        request.headers["User-Agent"] = CLIENT
+        self._peer.send_request(request)
+        self._send()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes from the socket (called by asyncio)."""
-        self._heard = self.loop.time()
-        super().data_received(data)
-        if self.close_deadline is not None and not self._closing:
-            # The server said goodbye; it must not keep the socket open for ever.
-            self._closing = True
-            self._set_timer(self.close_deadline, self.transport.abort)
+        """Hand on each whole message, at once and in order."""
+        self._heard = self._loop.time()
+        self._peer.receive_data(data)
+        events = self._peer.events_received()
+        self._send()  # pongs, and the answer to a close frame
+        for event in events:
+            if isinstance(event, Frame):
+                self._frame(event)
+            else:
+                self._selected = bool(event.headers.get_all("Sec-WebSocket-Protocol"))
+        if self._peer.state is State.OPEN:
+            if not self._answered.is_set():
+                self._answered.set()
+        elif self._peer.close_expected():
+            self._wind_up()
+
+    def eof_received(self) -> None:
+        """The server ended; so asyncio closes the connection."""
+        self._peer.receive_eof()
+        self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is closed (called by asyncio)."""
+        """The socket is closed."""
         if self._timer is not None:
             self._timer.cancel()
-        super().connection_lost(exc)
+        self._peer.receive_eof()
+        self._answered.set()
+        self._lost.set()
+
+    def pause_writing(self) -> None:
+        """The server does not read fast enough."""
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        """The server has caught up."""
+        self.congested = False
+
+    # --- opening and closing ------------------------------------------------------------------
+
+    async def upgraded(self) -> None:
+        """Wait until the server has answered the upgrade.
+
+        Raises:
+            websockets.exceptions.InvalidHandshake: the server refused, or it does not speak this
+                subprotocol.
+        """
+        await self._answered.wait()
+        if self._peer.handshake_exc is not None:
+            raise self._peer.handshake_exc
+        if not self._selected:
+            raise NegotiationError(f"the server does not speak {SUBPROTOCOL}")
+
+    async def closed(self) -> tuple[int, str]:
+        """Wait until the socket is closed; returns the server's close code (1006 for none) and
+        reason."""
+        await self._lost.wait()
+        # An IntEnum shows as one in logs.
+        return int(self._peer.close_code or 1006), self._peer.close_reason or ""
+
+    async def close(self) -> None:
+        """Do the closing handshake, unless it was done; leave no socket even when cancelled."""
+        try:
+            if self._peer.state is State.OPEN:
+                self._peer.send_close(1000)
+                self._send()
+                self._wind_up()
+            await self._lost.wait()
+        finally:
+            self.abort()
+
+    def drop(self, fault: str) -> None:
+        """End the connection from this side without waiting for the other."""
+        if self.fault is None:
+            self.fault = fault
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the socket at once, if there is one."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _wind_up(self) -> None:
+        """The server is to close the socket, and must not keep it open for ever."""
+        self._answered.set()
+        if not self._closing:
+            self._closing = True
+            self._set_timer(self._loop.time() + CLOSE_TIMEOUT_S, self.abort)
+
+    # --- frames -------------------------------------------------------------------------------
+
+    def _frame(self, frame: Frame) -> None:
+        if self.fault is not None:
+            return  # what came in the same read as the fault
+        if self.receive is None:
+            self.drop("the server spoke before it was asked")
+        elif frame.opcode is Opcode.BINARY and frame.fin:
+            self.receive(bytes(frame.data))
+        elif frame.opcode is Opcode.TEXT:
+            self.drop("the server sent a text message")
+        elif frame.opcode in (Opcode.BINARY, Opcode.CONT):
+            self._parts += frame.data
+            if frame.fin:
+                whole, self._parts = self._parts, b""
+                self.receive(whole)
 
     def write(self, frame: bytes) -> None:
         """Send `frame` as one binary message at the end of this turn of the event loop.
 
         Does nothing on a connection that is closing: what matters is repeated on the next one.
         """
-        if self.protocol.state is not State.OPEN:
+        if self._peer.state is not State.OPEN:
             return
-        self.protocol.send_binary(frame)
+        self._peer.send_binary(frame)
         if not self._write_planned:
             self._write_planned = True
-            self.loop.call_soon(self.flush)
+            self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send what was written, without waiting for the end of the turn."""
         self._write_planned = False
-        if not self.transport.is_closing():  # uvloop's raise when written to after that
-            self.send_data()
+        self._send()
 
-    def send_data(self) -> None:
-        """Write what the protocol has to send (called by websockets, too)."""
-        if self.protocol.state is State.OPEN:
-            self.transport.write(b"".join(self.protocol.data_to_send()))
-        else:
-            super().send_data()  # it also handles the half-close that may be in there
+    def _send(self) -> None:
+        """Write what the protocol has to send."""
+        data = self._peer.data_to_send()
+        transport = self._transport
+        if not data or transport is None or transport.is_closing():
+            return  # uvloop's raise when written to after that
+        transport.write(b"".join(data))
+        if not data[-1]:  # the end, after which the server is not read any more either
+            transport.close()
 
-    def drop(self, fault: str) -> None:
-        """End the connection from this side without waiting for the other."""
-        if self.fault is None:
-            self.fault = fault
-            self.transport.abort()
+    # --- silence ------------------------------------------------------------------------------
 
     def watch(self, silence_s: float, probe: bytes | None = None) -> None:
         """Drop the connection when nothing has been heard for `silence_s` seconds.
@@ -117,11 +221,11 @@ class Connection(ClientConnection):
         """
         self._silence_s = silence_s
         self._probe = probe
-        self._heard = self.loop.time()
+        self._heard = self._loop.time()
         self._check()
 
     def _check(self) -> None:
-        now, halfway = self.loop.time(), self._heard + self._silence_s / 2
+        now, halfway = self._loop.time(), self._heard + self._silence_s / 2
         until = self._heard + self._silence_s
         if now >= until:
             self.drop(f"nothing was heard for {self._silence_s:g} seconds")
@@ -134,44 +238,4 @@ class Connection(ClientConnection):
     def _set_timer(self, when: float, action: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_at(when, action)
-
-
-class _Dial(connect):
-    """`connect` that follows no redirect: the token is for the URL the caller gave."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
-async def dial(address: Address) -> Connection:
-    """Open a connection; the caller sets its ``receive`` before the first ``await``.
-
-    Raises:
-        OSError: TCP or TLS failed (`ssl.SSLCertVerificationError` is one).
-        TimeoutError: it took over `OPEN_TIMEOUT_S`.
-        websockets.exceptions.InvalidHandshake: the server or a proxy refused, or the server does
-            not speak this subprotocol.
-        websockets.exceptions.InvalidProxy: the proxy's URL can't be used.
-        ImportError: a SOCKS proxy needs the package python-socks.
-        ValueError: there can be no such host.
-    """
-
-    connection = await _Dial(
-        address.url,
-        subprotocols=[Subprotocol(SUBPROTOCOL)],
-        compression=None,
-        open_timeout=OPEN_TIMEOUT_S,
-        close_timeout=CLOSE_TIMEOUT_S,
-        ping_interval=None,  # the protocol has its own heartbeat
-        max_size=MAX_FRAME_BYTES,
-        max_queue=None,  # nothing is queued there
-        create_connection=Connection,
-        ssl=address.tls,
-        proxy=None if address.is_loopback else address.proxy,
-    )
-    assert isinstance(connection, Connection)
-    if connection.subprotocol != SUBPROTOCOL:
-        connection.transport.abort()
-        raise NegotiationError(f"the server does not speak {SUBPROTOCOL}")
-    return connection
+        self._timer = self._loop.call_at(when, action)

@@ -6,16 +6,11 @@ import re
 import ssl
 from dataclasses import dataclass
 
-from websockets.exceptions import (
-    InvalidMessage,
-    InvalidProxy,
-    InvalidProxyStatus,
-    InvalidStatus,
-    NegotiationError,
-)
+from websockets.exceptions import InvalidMessage, InvalidStatus, NegotiationError
 
 from protocol import codes
 from protocol.client.errors import ClientClosed, TokenRefused, WrongRegion, error_name, may_repeat
+from protocol.client.proxy import ProxyFailed
 from protocol.frames import Error
 
 
@@ -95,22 +90,24 @@ def is_misconfigured(error: Exception) -> bool:
     Redirects are not followed. HTTP 408 and 429 ask to come again (RFC 9110 section 15.5.9,
     RFC 6585 section 4), and statuses of the 5xx class pass.
     """
-    if isinstance(error, InvalidStatus | InvalidProxyStatus):
+    status = None
+    if isinstance(error, InvalidStatus):
         status = error.response.status_code
+    elif isinstance(error, ProxyFailed):
+        status = error.status
+    if status is not None:
         return 300 <= status < 500 and status not in (408, 429)
-    if isinstance(error, InvalidProxy | ImportError | ValueError):
+    if isinstance(error, ImportError | ValueError):
         return True  # a proxy's URL, a package that SOCKS needs, a host's name
     return isinstance(error, ssl.SSLCertVerificationError | NegotiationError)
 
 
 def describe(error: Exception, *, tls: bool, may_use_proxy: bool) -> str:
-    """What went wrong with opening a connection, for people; credentials of a proxy are left out.
+    """What went wrong with opening a connection, for people.
 
     `tls`: it was to speak TLS, which the port may not. `may_use_proxy`: it may have gone through a
     proxy, and then that may be what failed.
     """
-    if isinstance(error, InvalidProxy):
-        return f"can't connect: the URL of the proxy can't be used: {error.msg}"
     port = ""
     if isinstance(error, InvalidMessage | ConnectionResetError | ssl.SSLError):
         if not tls:

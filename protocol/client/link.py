@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Final, Protocol
 
 from websockets.exceptions import WebSocketException
@@ -19,7 +18,7 @@ from protocol import codes, frames
 from protocol.client import ending
 from protocol.client.address import Address
 from protocol.client.backoff import CAP_S, Backoff
-from protocol.client.connection import CLOSE_TIMEOUT_S, OPEN_TIMEOUT_S, Connection, dial
+from protocol.client.connection import CLIENT, CLOSE_TIMEOUT_S, Connection
 from protocol.client.errors import (
     ClientClosed,
     ConnectFailed,
@@ -39,6 +38,7 @@ from protocol.client.events import (
 from protocol.client.inbox import OutOfOrder
 from protocol.client.incoming import Incoming
 from protocol.client.message import Message
+from protocol.client.opening import OPEN_TIMEOUT_S, dial
 from protocol.client.outgoing import Outgoing
 from protocol.client.owner import Owner, owner_of
 from protocol.client.tokens import GetToken, NoToken, fetch
@@ -50,7 +50,6 @@ _log = logging.getLogger("homeport.client")
 SILENT_HEARTBEATS: Final = 2.5
 """Heartbeats of silence after which the connection is taken for dead."""
 
-_CLIENT: Final = f"homeport-python/{version('homeport')}"
 _PING: Final = encode(frames.Ping())
 _PONG: Final = encode(frames.Pong())
 
@@ -201,21 +200,21 @@ class Link:
                     self._login.device,
                     self._token,
                     self._incoming.cursor,
-                    _CLIENT,
+                    CLIENT,
                     self._login.platform,
                     self._login.ephemeral,
                 )
             )
         )
         try:
-            await connection.wait_closed()
+            code, reason = await connection.closed()
         finally:
-            await _close(connection)
+            await connection.close()
         if self._end is not None:
             raise self._end
         ended = ending.Ended(
-            int(connection.close_code or 1006),  # an IntEnum shows as one in logs
-            connection.close_reason or "",
+            code,
+            reason,
             self._refusal,
             connection.fault,
             max(0.0, self._back_at - self._loop.time()),
@@ -352,10 +351,12 @@ class Link:
                 connection.drop(f"the server sent a {type(frame).__name__} out of place")
 
     def pass_on(self, frame: frames.Signal) -> bool:
-        """Write what is not worth repeating; false where there is no live connection."""
-        if self._connection is None or self._live_since is None:
+        """Write what is not worth repeating; false where there is no live connection, or where the
+        server does not read fast enough."""
+        connection = self._connection
+        if connection is None or self._live_since is None or connection.congested:
             return False
-        self._connection.write(encode(frame))
+        connection.write(encode(frame))
         return True
 
     async def _renew(self, get_token: GetToken) -> None:
@@ -375,11 +376,3 @@ class Link:
         if self._connection is not None:
             self._renewing = (self._outgoing.next_id(), token)
             self._connection.write(encode(frames.Renew(*self._renewing)))
-
-
-async def _close(connection: Connection) -> None:
-    """Do the closing handshake, unless it was done; leave no socket even when cancelled in it."""
-    try:
-        await connection.close()
-    finally:
-        connection.transport.abort()
