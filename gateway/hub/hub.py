@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -32,7 +33,10 @@ Opener = Callable[[str, str, str, events.Stored | events.Relayed], Payload | Non
 
 
 class HubSession(Protocol):
-    """What the hub asks of a session. None of it may block or raise."""
+    """What the hub asks of a session. None of it may block or raise.
+
+    A session that raises all the same takes nothing from the others.
+    """
 
     @property
     def app_id(self) -> str: ...
@@ -63,6 +67,9 @@ class HubSession(Protocol):
 
     def check(self) -> None:
         """Something may have been missed: compare with the store."""
+
+    def fault(self) -> None:
+        """End, because of a fault of ours: the client comes back, and reads its inbox."""
 
     def on_app_deleted(self) -> None:
         """The app is gone."""
@@ -137,7 +144,11 @@ class Hub:
             yield from topic.sessions
 
     def heard(self, channel: bytes, payload: bytes) -> None:
-        """Take an event of a user from the subscriber."""
+        """Take an event of a user from the subscriber.
+
+        Raises:
+            ExceptionGroup: what sessions raised that failed at it. The others were told.
+        """
         topic = self._topics[channel]
         try:
             event = events.parse(payload)
@@ -148,24 +159,21 @@ class Hub:
         if isinstance(event, events.Stored):
             push = self._opened(topic, event)
             if push is not None:
-                for session in topic.sessions:
-                    session.on_stored(event.seq, event.ms, push)
+                seq, ms = event.seq, event.ms
+                _tell(topic.sessions, lambda session: session.on_stored(seq, ms, push))
         elif isinstance(event, events.Relayed):
             relayed = self._opened(topic, event)
             if relayed is not None:
-                for session in topic.sessions:
-                    session.on_relayed(relayed)
+                _tell(topic.sessions, lambda session: session.on_relayed(relayed))
         elif event is not None and not isinstance(event, events.RoomMessage):
-            for session in topic.sessions:
-                session.on_event(event)
+            _tell(topic.sessions, lambda session: session.on_event(event))
 
     def _opened(self, topic: _Topic, event: events.Stored | events.Relayed) -> Payload | None:
         try:
             return self._open_event(topic.app_id, topic.user, topic.channel, event)
         except (UnknownKeyVersion, AppNotFound) as error:
             _log.error("event_unreadable", reason=type(error).__name__)
-            for session in topic.sessions:
-                session.on_unreadable()
+            _tell(topic.sessions, lambda session: session.on_unreadable())
             return None
 
     def heal(self, channels: Collection[bytes] | None = None) -> None:
@@ -179,23 +187,44 @@ class Hub:
             topics = [self._topics[name] for name in channels if name in self._topics]
             sessions = [session for topic in topics for session in topic.sessions]
         for session in sessions:  # all of them now, before anything is heard
-            session.doubt()
+            _do_or_end(session, session.doubt)
         task = self._tasks.spawn(self._check(sessions), nothing_to_undo)
         self._healing.add(task)
         task.add_done_callback(self._healing.discard)
 
     async def _check(self, sessions: Iterable[HubSession]) -> None:
         for number, session in enumerate(sessions, 1):
-            session.check()
+            _do_or_end(session, session.check)
             if number % HEAL_SLICE == 0:
                 await asyncio.sleep(0)
 
     def app_changed(self, app: App) -> None:
         """Tell every session of an app what the app is now."""
         for session in [s for s in self.sessions() if s.app_id == app.id]:
-            session.on_app_changed(app)
+            _do_or_end(session, partial(session.on_app_changed, app))
 
     def app_deleted(self, app_id: str) -> None:
         """End every session of an app that is no more."""
         for session in [s for s in self.sessions() if s.app_id == app_id]:
-            session.on_app_deleted()
+            _do_or_end(session, session.on_app_deleted)
+
+
+def _tell(sessions: Iterable[HubSession], tell: Callable[[HubSession], None]) -> None:
+    """Tell each of `sessions`, and raise only then what those raised that failed."""
+    errors: list[Exception] = []
+    for session in sessions:
+        try:
+            tell(session)
+        except Exception as error:  # noqa: BLE001 - the others' turn comes whatever it was
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup("sessions failed at what was published", errors)
+
+
+def _do_or_end(session: HubSession, step: Callable[[], None]) -> None:
+    """Have `session` do something for which there is no second time; one that fails ends."""
+    try:
+        step()
+    except Exception as error:  # noqa: BLE001 - the others' turn comes whatever it was
+        _log.error("session_failed", session=session.id, exc_info=error)
+        session.fault()

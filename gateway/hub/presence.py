@@ -349,7 +349,12 @@ class PresenceHub:
                 await asyncio.sleep(0)
 
     def _send(self, watcher: Watcher, topic: Topic, payload: Payload) -> None:
-        if watcher.session.on_room(payload, Priority.HIGH):
+        try:
+            taken = watcher.session.on_room(payload, Priority.HIGH)
+        except Exception as error:  # noqa: BLE001 - the others are told whatever it was
+            _log.error("fan_out_failed", exc_info=error)
+            taken = False
+        if taken:
             watcher.behind.discard(topic)
         else:
             watcher.behind.add(topic)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -209,7 +210,7 @@ class RoomHub:
         room.fan_out.flush()
         state = _state(room, top)
         for seat in tuple(room.seats.values()):
-            seat.renumber(top, state)
+            _alone(partial(seat.renumber, top, state))
 
     def _opened(self, room: Room, event: events.RoomMessage | events.Relayed) -> Payload | None:
         try:
@@ -263,7 +264,7 @@ class RoomHub:
         state = _state(room, past)
         for number, (session_id, seat) in enumerate(tuple(room.seats.items()), 1):
             if session_id in room.seats and (changed or seat.sent < past or seat.sent == UNTOLD):
-                seat.tell(past, state)
+                _alone(partial(seat.tell, past, state))
             if number % SLICE == 0:
                 await asyncio.sleep(0)
 
@@ -271,6 +272,14 @@ class RoomHub:
         """Give up what still waits for its fan-out."""
         for room in self._rooms.values():
             room.fan_out.stop()
+
+
+def _alone(tell: Callable[[], None]) -> None:
+    """Tell one session; if it fails, the others' turn comes all the same."""
+    try:
+        tell()
+    except Exception as error:  # noqa: BLE001 - whatever it was
+        _log.error("fan_out_failed", exc_info=error)
 
 
 def _state(room: Room, past: int) -> Payload:

@@ -128,6 +128,7 @@ class ClusterSubscriber(Subscriber):
             server = ClusterNode(self._cluster.url, node, "homeport-subscriber")
             member = _MemberSubscriber(server, self._taken, self._cluster.tasks)
             member.on_up = partial(self._is_back, member)
+            member.on_missed = self._missed
             self._members[node] = member
             self._starting[member] = self._spawn(member.start())
         self._move(self._wanted)

@@ -31,14 +31,18 @@ class ChannelListener(Protocol):
     """Who asks for channels."""
 
     def heard(self, channel: bytes, payload: bytes) -> None:
-        """Take what was published: all of a channel in its order, at once. May not block."""
+        """Take what was published: all of a channel in its order, at once. May not block.
+
+        If it raises, the channel has missed something: `on_missed` tells of it.
+        """
 
 
 class Subscriber(ABC):
     """Hears channels, whatever kind of Redis they are on.
 
     `up` is True while all of them are heard. `on_up` is called when something may have been missed
-    on any of them, `on_missed` when on these alone.
+    on any of them, `on_missed` when on these alone: they were heard elsewhere meanwhile, or their
+    listener failed.
     """
 
     up: bool
@@ -92,6 +96,7 @@ class NodeSubscriber(RedisConnection, Subscriber):
         self._line: deque[_Asked] = deque()
         self._greeting: list[asyncio.Future[None]] = []
         self._refusal = ""  # why the last connection was given up, in the server's words
+        self._failed: set[bytes] = set()  # channels whose listener has failed in this turn
 
     def subscribe(self, channel: str, listener: ChannelListener) -> asyncio.Future[None]:
         """Have `listener` hear `channel`; the future is done once Redis has confirmed it."""
@@ -165,6 +170,7 @@ class NodeSubscriber(RedisConnection, Subscriber):
                     listener.heard(reply[1], reply[2])
                 except Exception as error:  # noqa: BLE001 - or the others would lose the connection
                     _log.error("listener_failed", exc_info=error)
+                    self._fail(reply[1])
             return
         if isinstance(reply, hiredis.ReplyError):
             self._refused(str(reply))
@@ -179,6 +185,17 @@ class NodeSubscriber(RedisConnection, Subscriber):
             self._line.popleft()
         if told[0] == b"ssubscribe":
             self._confirmed(told[1])
+
+    def _fail(self, channel: bytes) -> None:
+        """The listener of `channel` has lost what was published: say so after this turn, once."""
+        if not self._failed:
+            self._loop.call_soon(self._tell_of_failed)
+        self._failed.add(channel)
+
+    def _tell_of_failed(self) -> None:
+        failed, self._failed = self._failed, set()
+        if self.up and self.on_missed is not None:  # else `on_up` tells of all channels
+            self.on_missed(failed)
 
     def _is_answer(self, channel: bytes) -> bool:
         """False where Redis unsubscribed it by itself, as its slot went elsewhere."""

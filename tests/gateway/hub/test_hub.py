@@ -1,4 +1,4 @@
-"""The hub: who is told what. With a subscriber that only takes notes, and no store."""
+"""The hub: who is told what. Published by the test, and no store."""
 
 from __future__ import annotations
 
@@ -6,39 +6,22 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.apps.app import App
 from gateway.hub.hub import HEAL_SLICE, Hub
 from gateway.payload import Bundle, Payload
 from gateway.redis.link import Link
-from gateway.redis.subscriber import ChannelListener, Subscriber
+from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.tasks import Tasks
+from tests.gateway.hub.ears import Ears
 from tests.harness import until
 
 APP, OTHER = "02" + "a" * 30, "02" + "b" * 30
-
-
-class Notes:
-    """Takes the place of the subscriber."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-        self.asked: list[tuple[str, str]] = []
-
-    def subscribe(self, channel: str, listener: ChannelListener) -> asyncio.Future[None]:
-        """See `Subscriber`."""
-        self.asked.append(("+", channel))
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        future.set_result(None)
-        return future
-
-    def unsubscribe(self, channel: str) -> None:
-        """See `Subscriber`."""
-        self.asked.append(("-", channel))
 
 
 class Listening:
@@ -82,6 +65,10 @@ class Listening:
         if self.leaves is not None:
             self.leaves.leave(self)
 
+    def fault(self) -> None:
+        """See `HubSession`."""
+        self.told.append("fault")
+
     def doubt(self) -> None:
         """See `HubSession`."""
         self.told.append("doubt")
@@ -114,9 +101,9 @@ class Made:
 
 
 @pytest.fixture
-def notes() -> Notes:
-    """What was asked of the subscriber."""
-    return Notes()
+def ears() -> Ears:
+    """The subscriber."""
+    return Ears()
 
 
 @pytest.fixture
@@ -126,10 +113,10 @@ def made() -> Made:
 
 
 @pytest.fixture
-def hub(notes: Notes, made: Made) -> Hub:
+def hub(ears: Ears, made: Made) -> Hub:
     """A hub between the two."""
     inboxes = InboxStore(cast("Link", None), Keys("sg"))
-    return Hub(cast("Subscriber", notes), inboxes, made, Tasks())
+    return Hub(cast("Subscriber", ears), inboxes, made, Tasks())
 
 
 def channel(user: str, app_id: str = APP) -> str:
@@ -142,39 +129,42 @@ def stored(seq: int) -> bytes:
     return b"\x01" + seq.to_bytes(8, "big") + (seq * 10).to_bytes(8, "big") + b"record"
 
 
-async def test_a_relayed_frame_reaches_every_session_that_is_here(hub: Hub, made: Made) -> None:
+async def test_a_relayed_frame_reaches_every_session_that_is_here(
+    hub: Hub, ears: Ears, made: Made
+) -> None:
     """G9: it is made once, and given to each; it has no number."""
     here = [Listening("alice"), Listening("alice")]
     for session in here:
         hub.join(session)
-    channel = InboxStore(cast("Link", None), Keys("sg")).channel(APP, "alice")
-    hub.heard(channel.encode(), events.relayed(b"typing"))
+    ears.publish(channel("alice"), events.relayed(b"typing"))
     assert [session.told for session in here] == [[Payload(f"{APP}:alice:typing".encode())]] * 2
     assert here[0].told[0] is here[1].told[0]
     assert made.count == 1
 
 
-async def test_a_channel_is_heard_while_someone_listens(hub: Hub, notes: Notes) -> None:
+async def test_a_channel_is_heard_while_someone_listens(hub: Hub, ears: Ears) -> None:
     """One subscription a user, from the first session to the last."""
     one, two = Listening("alice"), Listening("alice")
     await hub.join(one)
     await hub.join(two)
     hub.leave(one)
     hub.leave(one)
-    assert ("-", channel("alice")) not in notes.asked
+    assert ("-", channel("alice")) not in ears.asked
     hub.leave(two)
-    assert notes.asked[-1] == ("-", channel("alice"))
+    assert ears.asked[-1] == ("-", channel("alice"))
     assert list(hub.sessions()) == []
     assert (one.told, two.told) == ([], [])
 
 
-async def test_one_payload_is_made_for_all_devices_of_a_user(hub: Hub, made: Made) -> None:
+async def test_one_payload_is_made_for_all_devices_of_a_user(
+    hub: Hub, ears: Ears, made: Made
+) -> None:
     """G3: the same one for each, so that it is framed once; and nothing for anyone else."""
     devices = [Listening("alice") for _ in range(3)]
     others = [Listening("bob"), Listening("alice", OTHER)]
     for session in (*devices, *others):
         await hub.join(session)
-    hub.heard(channel("alice").encode(), stored(7))
+    ears.publish(channel("alice"), stored(7))
     push = Payload(f"{APP}:alice:record".encode())
     assert [session.told for session in devices] == [[(7, 70, push)]] * 3
     assert len({id(session.told[0][2]) for session in devices}) == 1
@@ -182,13 +172,13 @@ async def test_one_payload_is_made_for_all_devices_of_a_user(hub: Hub, made: Mad
     assert made.count == 1
 
 
-async def test_an_event_reaches_all_even_if_it_ends_some(hub: Hub) -> None:
+async def test_an_event_reaches_all_even_if_it_ends_some(hub: Hub, ears: Ears) -> None:
     """HP-5.5-4 and HP-6.4-2: a session that leaves while it is told hides none behind it."""
     devices = [Listening("alice") for _ in range(3)]
     for session in devices:
         await hub.join(session)
         session.leaves = hub
-    hub.heard(channel("alice").encode(), events.kicked(""))
+    ears.publish(channel("alice"), events.kicked(""))
     assert [session.told for session in devices] == [[events.Kicked("")]] * 3
     assert list(hub.sessions()) == []
 
@@ -201,30 +191,34 @@ async def test_an_event_reaches_all_even_if_it_ends_some(hub: Hub) -> None:
         (b"\x04" + b"s" * 16 + b"d1", events.Attached("s" * 16, "d1")),
     ],
 )
-async def test_events_are_handed_on(hub: Hub, payload: bytes, event: events.Event) -> None:
+async def test_events_are_handed_on(
+    hub: Hub, ears: Ears, payload: bytes, event: events.Event
+) -> None:
     """HP-5.1-10, HP-5.5-4 and HP-6.4-2."""
     session = Listening("alice")
     await hub.join(session)
-    hub.heard(channel("alice").encode(), payload)
+    ears.publish(channel("alice"), payload)
     assert session.told == [event]
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x63", b"\x63 of a newer gateway"])
-async def test_what_a_newer_gateway_says_is_passed_over(hub: Hub, payload: bytes) -> None:
+async def test_what_a_newer_gateway_says_is_passed_over(
+    hub: Hub, ears: Ears, payload: bytes
+) -> None:
     """G10: two versions may run side by side during an upgrade."""
     session = Listening("alice")
     await hub.join(session)
-    hub.heard(channel("alice").encode(), payload)
+    ears.publish(channel("alice"), payload)
     assert session.told == []
 
 
-async def test_a_message_without_its_key_is_said_to_each(hub: Hub, made: Made) -> None:
+async def test_a_message_without_its_key_is_said_to_each(hub: Hub, ears: Ears, made: Made) -> None:
     """G1: it is in the inbox, for a gateway that can read it."""
     sessions = [Listening("alice"), Listening("alice")]
     for session in sessions:
         await hub.join(session)
     made.error = UnknownKeyVersion(2)
-    hub.heard(channel("alice").encode(), stored(1))
+    ears.publish(channel("alice"), stored(1))
     assert [session.told for session in sessions] == [["unreadable"], ["unreadable"]]
 
 
@@ -262,3 +256,75 @@ async def test_a_deleted_app_ends_its_own_sessions(hub: Hub) -> None:
     hub.app_deleted(APP)
     assert [session.told for session in gone] == [["deleted"]] * 2
     assert list(hub.sessions()) == others
+
+
+class Failing(Listening):
+    """A session that fails at whatever `at` names."""
+
+    def __init__(self, user: str, at: str) -> None:
+        super().__init__(user)
+
+        def broken(*_: Any) -> None:
+            raise ZeroDivisionError
+
+        setattr(self, at, broken)
+
+
+@pytest.mark.parametrize(
+    ("at", "payload"),
+    [
+        ("on_stored", stored(7)),
+        ("on_relayed", events.relayed(b"typing")),
+        ("on_event", events.revoked(5)),
+    ],
+)
+async def test_a_session_that_fails_takes_nothing_from_the_others(
+    hub: Hub, ears: Ears, at: str, payload: bytes
+) -> None:
+    """G1, G9: one device's session raised, and the user's other devices never got the message. The
+    subscriber is told only then, and has the channel looked after."""
+    first, failing, last = Listening("alice"), Failing("alice", at), Listening("alice")
+    for session in (first, failing, last):
+        await hub.join(session)
+    with pytest.raises(ExceptionGroup) as raised:
+        ears.publish(channel("alice"), payload)
+    assert [type(each) for each in raised.value.exceptions] == [ZeroDivisionError]
+    assert len(first.told) == len(last.told) == 1
+
+
+async def test_all_are_told_of_a_message_without_its_key_even_if_one_fails(
+    hub: Hub, ears: Ears, made: Made
+) -> None:
+    """G1: it is in the inbox, for a gateway that can read it."""
+    failing, last = Failing("alice", "on_unreadable"), Listening("alice")
+    for session in (failing, last):
+        await hub.join(session)
+    made.error = UnknownKeyVersion(2)
+    with pytest.raises(ExceptionGroup):
+        ears.publish(channel("alice"), stored(1))
+    assert last.told == ["unreadable"]
+
+
+@pytest.mark.parametrize("at", ["doubt", "check"])
+async def test_a_session_that_can_not_be_healed_ends_and_the_others_are(hub: Hub, at: str) -> None:
+    """G3, G10: the sessions behind it were never checked, and showed their clients nothing more."""
+    first, failing, last = Listening("alice"), Failing("alice", at), Listening("bob")
+    for session in (first, failing, last):
+        await hub.join(session)
+    with capture_logs() as logs:
+        hub.heal()
+        await until(lambda: "check" in last.told)
+    assert first.told == last.told == ["doubt", "check"]
+    assert "fault" in failing.told
+    assert [log["event"] for log in logs] == ["session_failed"]
+
+
+async def test_an_app_is_gone_for_all_even_if_one_session_fails(hub: Hub) -> None:
+    """HP-5.5-5: those behind it stayed."""
+    failing, last = Failing("alice", "on_app_deleted"), Listening("bob")
+    for session in (failing, last):
+        await hub.join(session)
+    with capture_logs() as logs:
+        hub.app_deleted(APP)
+    assert (failing.told, last.told) == (["fault"], ["deleted"])
+    assert [log["event"] for log in logs] == ["session_failed"]

@@ -22,7 +22,6 @@ from gateway.hub.presence import (
 from gateway.hub.rooms import SessionGone
 from gateway.payload import Payload
 from gateway.redis.errors import Unavailable
-from gateway.redis.subscriber import ChannelListener
 from gateway.store.presence import (
     CAME,
     GONE,
@@ -34,6 +33,7 @@ from gateway.store.presence import (
 from gateway.wheel import RESOLUTION_S, Wheel
 from protocol import codec
 from protocol.frames import Presence, UserPresence
+from tests.gateway.hub.ears import Ears
 from tests.harness import FakeClock, until
 
 APP, GATEWAY = "02" + "a" * 30, "aaaaaa"
@@ -60,28 +60,6 @@ class Watching:
     def blocked_by(self, user: str) -> bool:
         """See `WatchingSession`."""
         return user in self.blockers
-
-
-class Ears:
-    """A subscriber that confirms when it is told to."""
-
-    def __init__(self) -> None:
-        self.wanted: list[str] = []
-        self.confirming = True
-        self.waiting: list[asyncio.Future[None]] = []
-
-    def subscribe(self, channel: str, listener: ChannelListener) -> asyncio.Future[None]:
-        """See `Subscriber`."""
-        self.wanted.append(channel)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting.append(future)
-        if self.confirming:
-            future.set_result(None)
-        return future
-
-    def unsubscribe(self, channel: str) -> None:
-        """See `Subscriber`."""
-        self.wanted.remove(channel)
 
 
 class Store:
@@ -147,7 +125,7 @@ class Setting:
 
     def say(self, user: str, what: bytes) -> None:
         """The channel of a watched user says so."""
-        self.hub.heard(f"pres:{user}".encode(), what)
+        self.ears.publish(f"pres:{user}", what)
 
     async def pass_time(self, seconds: float) -> None:
         """Second by second."""
@@ -440,3 +418,27 @@ async def test_a_reading_that_fails_otherwise_is_done_again(setting: Setting) ->
     setting.store.read = read  # type: ignore[method-assign]
     await setting.pass_time(REFRESH_S)
     assert watcher.told == [Presence("bob", "online", "", 0)]
+
+
+async def test_one_session_that_raises_keeps_no_other_from_what_it_watches(
+    setting: Setting,
+) -> None:
+    """G10: the others behind it were never told. It is told itself once it can take it."""
+    first, failing, last = [await setting.watch(name, "bob") for name in ("1", "2", "3")]
+    take = failing.on_room
+
+    def broken(*_: Any) -> bool:
+        raise ZeroDivisionError
+
+    failing.on_room = broken  # type: ignore[method-assign, assignment]
+    setting.store.here("bob", GATEWAY)
+    setting.say("bob", CAME)
+    with capture_logs() as logs:
+        await setting.pass_time(2 * RESOLUTION_S)
+    here = [Presence("bob", "online", "", 0)]
+    assert first.told == last.told == here
+    assert {log["event"] for log in logs} == {"fan_out_failed"}
+    failing.on_room = take  # type: ignore[method-assign]
+    await setting.pass_time(2)
+    assert failing.told == here
+    assert first.told == last.told == here

@@ -13,11 +13,11 @@ from gateway.hub import fanout, rooms
 from gateway.hub.fanout import BACKLOG, SLICE
 from gateway.hub.rooms import RoomHub, SessionGone
 from gateway.payload import Bundle, Framer, Payload
-from gateway.redis.subscriber import ChannelListener
 from gateway.store import events
 from gateway.store.rooms import Joined, Top
 from protocol import codec
 from protocol.frames import Priority, RoomState
+from tests.gateway.hub.ears import Ears
 from tests.harness import until
 
 
@@ -60,25 +60,6 @@ class Heard:
     def frames(self) -> list[bytes]:
         """All it was given, in order, however many came in one write."""
         return self._written.split(b";")[:-1]
-
-
-class Ears:
-    """A subscriber that confirms at once."""
-
-    def __init__(self) -> None:
-        self.wanted: list[str] = []
-
-    def subscribe(self, channel: str, listener: ChannelListener) -> asyncio.Future[None]:
-        """Done."""
-        self.wanted.append(channel)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        future.set_result(None)
-        return future
-
-    def unsubscribe(self, channel: str) -> None:
-        """Done."""
-        while channel in self.wanted:
-            self.wanted.remove(channel)
 
 
 class Store:
@@ -150,7 +131,7 @@ class Setting:
         """Number `seq` is heard."""
         head = struct.pack(">BQB", 6, seq, len(epoch)) + epoch
         payload = head + bytes([priority]) + b"%d" % seq
-        self.hub.heard(f"ch:{room}".encode(), payload)
+        self.ears.publish(f"ch:{room}", payload)
 
     async def run(self, turns: int) -> None:
         """Let the loop turn."""
@@ -458,3 +439,20 @@ async def test_a_new_numbering_is_found_by_the_next_look_too() -> None:
     told = [codec.encode(state) for state in states]
     assert session.written == b"".join((b"9;", *told, b"5;"))
     assert setting.hub.top("app", "lobby") == Top("e2", 5)
+
+
+async def test_one_session_that_raises_keeps_no_other_from_the_rooms_state() -> None:
+    """HP-15.6-2, G10: the task that keeps the seats failed at it, and with it the process."""
+    setting = Setting()
+    first, second, third = setting.fill("lobby", 3)
+
+    def broken(*_: Any) -> bool:
+        raise ZeroDivisionError
+
+    second.on_room = broken  # type: ignore[method-assign, assignment]
+    with capture_logs() as logs:
+        await setting.hub.keep()
+        setting.publish("lobby", 1, epoch=b"e2")
+    states = (RoomState("lobby", 0, 7, "e1"), RoomState("lobby", 0, 7, "e2"))
+    assert first.written == third.written == b"".join(map(codec.encode, states))
+    assert [log["event"] for log in logs] == ["fan_out_failed"] * 2

@@ -109,6 +109,29 @@ async def test_a_listener_that_fails_takes_nothing_from_the_others(
         assert not ups
 
 
+async def test_what_a_listener_lost_is_looked_for(store_url: str, raw: redis.Redis) -> None:
+    """G1, G10: what it failed at was in the log and nowhere else. Its channel alone has missed
+    something, once for all that came together; and no more until something is published again."""
+
+    class Failing:
+        def heard(self, channel: bytes, payload: bytes) -> None:
+            raise ZeroDivisionError
+
+    missed: list[set[bytes]] = []
+    async with subscribing(store_url) as (subscriber, heard):
+        await asyncio.gather(subscriber.subscribe("a", Failing()), subscriber.subscribe("b", heard))
+        subscriber.on_missed = lambda names: missed.append(set(names))
+        for count in (1, 2):
+            with raw.pipeline() as pipe:  # one transaction, so that it comes together
+                for channel in "aaab":
+                    pipe.execute_command("SPUBLISH", channel, "x")  # type: ignore[no-untyped-call]
+                pipe.execute()
+            await until(lambda: len(heard) == 2 * count - 1)  # noqa: B023
+            publish(raw, "b", "behind it")
+            await until(lambda: len(heard) == 2 * count)  # noqa: B023
+            assert missed == [{b"a"}] * count
+
+
 async def test_what_is_on_its_way_when_a_channel_is_given_up_is_nobodys(tmp_path: Path) -> None:
     """G9: whoever listened is gone, and must not be asked to take it."""
     scripted = ScriptedRedis(tmp_path / "s.sock")

@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.payload import Payload
 from gateway.session import hold
+from gateway.session.session import Session
 from gateway.store.keys import Keys
 from protocol import codes, frames
 from protocol.limits import WINDOW
@@ -91,6 +94,32 @@ async def test_a_message_waits_for_who_is_away(running: RunningWorker) -> None:
         await send_many(alice, "bob", 3)
     async with running.client("bob", "new") as bob:
         assert [push.message.body for push in await pushes(bob, 3)] == [b"m1", b"m2", b"m3"]
+
+
+async def test_a_message_at_which_a_session_fails_reaches_it_and_all_others(
+    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G1 and G10: one session raised at what it was told, and neither its client nor the user's
+    other devices got the message until something else was sent."""
+    stored = Session.on_stored
+    async with (
+        running.client("alice") as alice,
+        running.client("bob", "d1") as one,
+        running.client("bob", "d2") as two,
+    ):
+        failing = running.inside.sessions("bob")[0]
+
+        def broken(session: Session, seq: int, ms: int, push: Payload) -> None:
+            if session is failing:
+                raise ZeroDivisionError
+            stored(session, seq, ms, push)
+
+        monkeypatch.setattr(Session, "on_stored", broken)
+        with capture_logs() as logs:
+            await send_many(alice, "bob", 1)
+            for client in (one, two):
+                assert [push.message.body for push in await pushes(client, 1)] == [b"m1"]
+        assert "listener_failed" in [log["event"] for log in logs]
 
 
 # -- the window ----------------------------------------------------------------------------------
