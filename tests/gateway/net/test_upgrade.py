@@ -56,7 +56,7 @@ class Door:
 def test_the_bearer_is_the_token_of_the_header(
     tmp_path: Path, authorization: tuple[str, ...], bearer: str | None
 ) -> None:
-    """HP-4.2-2: another scheme is no token, and no reason to decline."""
+    """HP-2.1-5: another scheme is no token, and no reason to decline."""
     door = Door(tmp_path)
     assert door.answer(PATH, SUBPROTOCOL, *authorization) == (Accepted(bearer), 101)
     assert door.counts.refused[BAD_UPGRADE] == 0
@@ -74,14 +74,14 @@ def test_the_bearer_is_the_token_of_the_header(
 def test_what_is_declined_is_counted(
     tmp_path: Path, path: str, protocol: str, authorization: tuple[str, ...], status: int
 ) -> None:
-    """G11: an operator sees handshakes that fail, whoever declines them."""
+    """An operator sees in the metrics how many handshakes fail, whoever declines them."""
     door = Door(tmp_path)
     assert door.answer(path, protocol, *authorization) == (None, status)
     assert door.counts.refused[BAD_UPGRADE] == 1
 
 
 def test_handshakes_that_do_not_end_are_counted_apart(tmp_path: Path) -> None:
-    """G11: too much is a bad handshake, too late is one of its own."""
+    """Too much is a bad handshake in the metrics, too late is one of its own."""
     door = Door(tmp_path)
     door.upgrades.too_large()
     door.upgrades.too_late()

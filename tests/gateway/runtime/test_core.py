@@ -28,7 +28,7 @@ from tests.harness import make_settings
 def test_redis_has_to_keep_what_the_settings_say(
     tmp_path: Path, durability: str, more: dict[str, Any], promises: Promises
 ) -> None:
-    """G2: replicas count where durability is theirs, and not else."""
+    """Replicas count where durability is theirs, and not else."""
     settings = make_settings("redis://127.0.0.1", tmp_path, durability=durability, **more)
     assert Core.of(settings).promises == promises
 

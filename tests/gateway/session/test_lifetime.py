@@ -103,7 +103,7 @@ def test_a_client_that_does_not_read_is_ended(late: bool) -> None:
     ],
 )
 def test_which_events_end_a_session(event: events.Told, code: codes.CloseCode | None) -> None:
-    """HP-5.5-1: an event of another device, or of another session, ends nothing."""
+    """An operator who ends one device, and a device limit that ends one session, end no other."""
     assert Setting().lifetime.ended_by(event, READER) is code
 
 
@@ -128,5 +128,5 @@ def test_a_revocation_ends_the_sessions_of_older_tokens(later_ms: int, ends: boo
 def test_a_device_is_disputed_by_another_session_of_it(
     event: events.Told, reader: Reader, disputed: bool
 ) -> None:
-    """HP-5.4-1: only one session has a device, and an ephemeral one has none."""
+    """Only one session has a device, and an ephemeral one has none."""
     assert Setting().lifetime.disputed_by(event, reader) is disputed
