@@ -132,7 +132,8 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     code calls it something else. A unit is part of the name.
 
     `App` does not store a default: so a gateway of the version before, which refuses
-    fields that it does not know, reads apps for which a new setting was not used.
+    fields that it does not know, reads apps for which a new setting was not used. And so the
+    default of a setting never changes: who chose it is not told from who said nothing.
     """
 
     name: Annotated[

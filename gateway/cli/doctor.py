@@ -124,7 +124,7 @@ def _kernel() -> dict[str, int]:
 async def _facts(environment: Environment) -> StoreFacts:
     from gateway.store.server_facts import store_facts  # see `Environment.admin`
 
-    async with environment.admin() as admin:
+    async with environment.admin(writes=False) as admin:
         return await store_facts(
             admin.link,
             admin.region,

@@ -99,9 +99,9 @@ class Environment:
         return cls(datafolder.settings(folder, state.redis_url), state, folder)
 
     @asynccontextmanager
-    async def admin(self) -> AsyncIterator[Admin]:
+    async def admin(self, *, writes: bool = True) -> AsyncIterator[Admin]:
         """The store's registry, for the time of one command. Says, at its end, if too few replicas
-        have what was written.
+        have what was written; a command that `writes` nothing needs no right to wait for them.
 
         Raises:
             KeyringError: the key file can't be used.
@@ -113,7 +113,7 @@ class Environment:
         if not structlog.is_configured():  # but by `homeport dev`, whose log the link may be in
             logs.configure("critical", "console")  # a command says itself what went wrong
         core = Core.of(self.settings)
-        replicas = core.promises.replicas
+        replicas = core.promises.replicas if writes else 0
         try:
             async with Admin.open(
                 self.settings.redis_url, self.settings.region, core.keyring, replicas=replicas

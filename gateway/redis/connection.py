@@ -22,6 +22,9 @@ from gateway.redis.servers import CONNECT_TIMEOUT_S, Server
 from gateway.tasks import Tasks
 
 SILENCE_LIMIT_S: Final = 5.0
+PATIENCE_S: Final = 30.0
+"""The same for somebody who waits for one command, and does not know whether to give it again."""
+
 WATCH_S: Final = 1.0
 PACE_S: Final = 0.001
 """Commands leave at most every so many seconds: under load several together. Each write costs both
@@ -54,6 +57,11 @@ def together(*parts: Words) -> bytes:
     return b"".join((b"*%d\r\n" % count, *[part.packed for part in parts]))
 
 
+def lost(server: Server) -> Unavailable:
+    """What is told of a connection to `server` that is gone."""
+    return Unavailable("connection_lost", detail=f"{server.place}: the connection was lost")
+
+
 class RedisConnection(asyncio.Protocol, ABC):
     """Stays connected to `server`. `Link` and `Subscriber` say what to do with it.
 
@@ -73,7 +81,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         self.refused: WrongServer | Unavailable | None = None
         """Why the Redis that answers is not used, while that is so."""
         self.failure: OperationFailed | None = None
-        """Why `connect` failed."""
+        """Why `connect` failed, or that its connection was lost since."""
         self._connection: Any = None
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
@@ -86,6 +94,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop  # kept: to ask for it is a system call each time
         self._waiting_since: float | None = None
+        self._once = False
 
     # -- life --------------------------------------------------------------------------------
 
@@ -101,12 +110,14 @@ class RedisConnection(asyncio.Protocol, ABC):
         await self._ready
 
     async def connect(self) -> None:
-        """Connect once, for somebody who waits: what is lost does not come back.
+        """Connect once, for somebody who waits: what is lost does not come back, and is so only
+        after `PATIENCE_S` of silence.
 
         Raises:
             Unavailable, RedisRefused, WrongServer: it can't be used, and why.
         """
         self._loop = asyncio.get_running_loop()
+        self._once = True
         try:
             await self._connect()
         except Exception as error:
@@ -232,7 +243,8 @@ class RedisConnection(asyncio.Protocol, ABC):
                     await self._lost.wait()
             except TimeoutError:
                 since = self._waiting_since
-                if since is not None and self._loop.time() - since > SILENCE_LIMIT_S:
+                limit = PATIENCE_S if self._once else SILENCE_LIMIT_S
+                if since is not None and self._loop.time() - since > limit:
                     _log.warning("redis_silent", link=self.name)
                     return
                 self._prod()
@@ -317,6 +329,8 @@ class RedisConnection(asyncio.Protocol, ABC):
         self.up = False
         self._transport = None
         self._out.clear()
+        if self._once and self.failure is None:
+            self.failure = lost(self._server)
         self._forget()
         self._lost.set()
 

@@ -16,7 +16,7 @@ import hiredis
 import structlog
 
 from gateway.redis import rights
-from gateway.redis.connection import RedisConnection, pack
+from gateway.redis.connection import RedisConnection, lost, pack
 from gateway.redis.errors import (
     FORBIDDEN,
     CommandFault,
@@ -261,9 +261,7 @@ class NodeLink(RedisConnection, Link):
         return bool(self._pending)
 
     def _forget(self) -> None:
-        gone = Unavailable(
-            "connection_lost", detail=f"{self._server.place}: the connection was lost"
-        )
+        gone = lost(self._server)
         pending, self._pending = self._pending, deque()
         held, self._held = self._held, []
         barrier, self._barrier = self._barrier, None

@@ -142,11 +142,6 @@ class Probe:
     def proof_s(self) -> float:
         """Seconds since the last probe was sent that came back in time, on the way where that is
         longest ago; -1: on some way none did yet, or none since a wrong Redis was met."""
-        if isinstance(self._link.refused, WrongServer):
-            # The right one that went before it proves nothing of what comes next.
-            for way in self._ways.values():
-                way.proved_at = None
-                way.away.clear()
         if not self._ways or any(way.proved_at is None for way in self._ways.values()):
             return -1.0
         now = self._clock.steady()
@@ -167,6 +162,14 @@ class Probe:
         now = self._clock.steady()
         late = any(way.age(now) > PROOF_S for way in self._ways.values())
         return self.fault if late else ""
+
+    def look(self) -> None:
+        """See whether a wrong Redis answers: the right one before it proves nothing of what comes
+        next. To be called before `fault` and `proof_s` are told to anybody."""
+        if isinstance(self._link.refused, WrongServer):
+            for way in self._ways.values():
+                way.proved_at = None
+                way.away.clear()
 
     async def run(self) -> None:
         """Send one on each way every `EVERY_S`. Never returns."""

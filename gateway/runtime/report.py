@@ -86,6 +86,7 @@ class Reporter:
 
     def _say(self, probe: Probe) -> None:
         status = self._status
+        probe.look()
         self._mouth.say(
             Report(
                 self._name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from gateway.apps.app import with_revoked
@@ -11,6 +12,7 @@ from gateway.security.tokens import covering_ms
 from gateway.store import events
 from gateway.store.audit import AuditStore
 from gateway.store.durable import DurableWrites
+from gateway.store.errors import AppNotFound
 from gateway.store.keys import Keys
 from gateway.store.region_clock import time_of
 from gateway.store.registry import AppStore
@@ -78,7 +80,8 @@ class AccessStore:
             covering_ms(await time_of(self._link, self._keys)) if before_ms is None else before_ms
         )
         for app in await self._apps.all():
-            await self.revoke_app(app.id, before_ms)
+            with contextlib.suppress(AppNotFound):  # deleted meanwhile: its tokens are void
+                await self.revoke_app(app.id, before_ms)
         return before_ms
 
     async def kick(self, app_id: str, user: str, device: str | None = None) -> None:

@@ -147,14 +147,24 @@ class AppStore:
 
         Raises:
             AppNotFound.
-            Unavailable: others went on changing it.
+            Unavailable: others went on changing it; or the connection was lost, and it may be done.
         """
         for _ in range(ATTEMPTS):
             record = await self._record(app_id)
             if record is None:
                 raise AppNotFound(app_id)
             app = made_of(open_app(self._sealer, app_id, record))
-            if await self._put(app, record, now_ms):
+            try:
+                kept = await self._put(app, record, now_ms)
+            except Unavailable as error:
+                if error.reason != "connection_lost":
+                    raise
+                detail = (
+                    f"{error.detail}; the change may be made all the same, and to repeat it may "
+                    f"not be what you want: see `homeport app show {app_id}` first"
+                )
+                raise Unavailable("outcome_unknown", detail=detail) from error
+            if kept:
                 await self._tell(app_id)
                 return app
         raise Unavailable("app_contention")

@@ -233,6 +233,24 @@ def test_a_key_file_that_was_rotated_apart_is_told(region: Region) -> None:
     assert "another key as version 2" in found["region stamp"]["text"]
 
 
+def test_a_right_to_wait_that_is_missing_hides_nothing_else(region: Region) -> None:
+    """G1: with `durability = "replica"` doctor stopped at the first right it asked for, WAIT, and
+    told neither the others nor of memory, stamp and clock."""
+    region.create()
+    with redis.Redis.from_url(region.valkey.url) as store:
+        store.execute_command(
+            "ACL", "SETUSER", "gw", "on", ">pw", "~*", "&*", "+@all", "-wait", "-xadd"
+        )
+    url = region.valkey.url.replace("unix://", "unix://gw:pw@")
+    text = region.config.read_text().replace(region.valkey.url, url)
+    region.config.write_text(text.replace('"memory"', '"replica"'))
+    lines = region.run("doctor", "--json").out.splitlines()
+    found = {item["check"]: item for item in map(json.loads, lines)}
+    assert {"region stamp", "durability"} <= found.keys()
+    [rights] = [item["text"] for item in found.values() if "XADD" in item["text"]]
+    assert "WAIT" in rights
+
+
 def test_an_open_file_limit_that_is_too_low_is_told() -> None:
     """The text has the two ways to raise it."""
     low = examine_open_files({0: 1024}, OPEN_FILES)

@@ -261,10 +261,39 @@ async def test_who_waits_for_a_command_is_told_and_nothing_comes_back(servers: S
         with pytest.raises(Unavailable, match="the connection was lost") as lost:
             await asked
         assert str(server.socket) in str(lost.value)
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="the connection was lost") as lost:
             await link.call("PING")
+        assert str(server.socket) in str(lost.value)
         await link.aclose()
     assert not [log for log in logs if log["event"].startswith("redis_")]
+
+
+async def test_who_waits_for_a_command_waits_longer_than_a_gateway(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator who is told after six seconds that the connection is lost gives a command again
+    that was done: a certificate was rotated twice, and the back end's was void."""
+    monkeypatch.setattr(module, "SILENCE_LIMIT_S", 0.1)
+    monkeypatch.setattr(module, "WATCH_S", 0.02)
+    server = servers()
+    link = node_link(server.url, IDENTITY)
+    await link.connect()
+    async with linked(server.url) as gateway:
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            asked = link.call("PING")
+            await until(lambda: not gateway.up)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        assert await asked == b"PONG"
+    monkeypatch.setattr(module, "PATIENCE_S", 0.1)
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable, match="the connection was lost"):
+            await link.call("PING")
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    await link.aclose()
 
 
 async def test_a_fault_of_ours_is_not_said_of_redis(servers: Servers) -> None:

@@ -276,6 +276,7 @@ async def test_a_wrong_redis_makes_earlier_proofs_void(setup: Setup) -> None:
     away = await setup.send(answered=False)
     assert setup.probe.proof_s == 0
     setup.link.refused = RegionMissing("sg")
+    setup.probe.look()
     assert setup.probe.proof_s == -1
     setup.link.refused = None
     setup.heard(away)

@@ -102,6 +102,39 @@ async def test_a_change_brings_no_deleted_app_back(store: Store) -> None:
         assert await admin.apps.get(APP_ID) is None
 
 
+async def test_a_change_that_may_be_made_is_said_to_be(one_store: Store) -> None:
+    """Who repeats a rotation of which nobody knows makes the certificate void that was in use."""
+    store = one_store
+    async with store.admin() as admin:
+
+        def cut(app: App) -> App:
+            store.raw.client_kill_filter(_type="normal", skipme=True)
+            return app
+
+        with pytest.raises(Unavailable, match=f"homeport app show {APP_ID}") as unknown:
+            await admin.apps.replace(APP_ID, cut, store.clock.ms)
+    assert unknown.value.reason == "outcome_unknown"
+
+
+async def test_an_app_that_goes_while_all_tokens_are_revoked_stops_nothing(store: Store) -> None:
+    """G8: of a region whose key leaked every app's tokens are to be void."""
+    async with store.admin() as admin:
+        other = create_app("other", "sg", "pro", "global", store.app.created_ms + 1)
+        await admin.apps.create(other, store.clock.ms)
+        listed = await admin.apps.all()
+        assert [app.id for app in listed] == [APP_ID, other.id]
+        # Listed without a record, as by a deletion between the two.
+        async with store.admin() as operator:
+
+            async def deleted_since() -> list[App]:
+                await operator.apps.delete(APP_ID)
+                return listed
+
+            admin.apps.all = deleted_since  # type: ignore[method-assign]
+            await admin.access.revoke_region(store.clock.ms)
+        assert (await admin.apps.existing(other.id)).revoked_before_ms == store.clock.ms
+
+
 async def test_an_app_is_not_made_twice(store: Store) -> None:
     """What it is now is not written over by what it was."""
     async with store.admin() as admin:
