@@ -221,6 +221,8 @@ class Limits:
         if bucket is None:
             bucket = SharedBucket(self._rates, self._clock, app_id, user, rate)
             self._buckets[app_id, user] = bucket
+        else:
+            bucket.adopt(rate)  # who came before may have come with another tier
         bucket.holders += 1
         return bucket
 

@@ -1,4 +1,4 @@
-"""Signals: told to whoever is connected now, sealed on the way, kept noto."""
+"""Signals: told to whoever is connected now, sealed on the way, kept nowhere."""
 
 from __future__ import annotations
 

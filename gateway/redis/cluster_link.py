@@ -186,7 +186,7 @@ class ClusterLink(Link):
         self._started = True
 
     async def connect(self) -> None:
-        """See `Link`."""
+        """Connect to each primary once; one that can't be reached fails what is asked of it."""
         self._once = True
         await self._cluster.connect()
         await asyncio.gather(*self._joining.values())

@@ -23,7 +23,7 @@ MAX_PENDING: Final = 20_000
 """Commands in flight past which the link says it is busy, rather than queue in memory."""
 
 Then = Callable[[Any], None]
-"""Takes the answer to one command: what Redis replied, or a `OperationFailed`. Must not raise."""
+"""Takes the answer to one command: what Redis replied, or an `OperationFailed`. Must not raise."""
 
 
 class Link(ABC):

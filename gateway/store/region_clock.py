@@ -35,7 +35,7 @@ SETTLE_S: Final = 600.0
 """For how long nothing is deleted after that: people have this long to mend a machine's clock."""
 
 Ask = Callable[[], Sequence[Awaitable[Any]]]
-"""Asks servers for their time: each answers as `TIME`, or with a `OperationFailed`."""
+"""Asks servers for their time: each answers as `TIME`, or with an `OperationFailed`."""
 
 TIME: Final = script("time", "now")
 """Tells the clock of the server that has its key, in ms since 1970."""

@@ -109,6 +109,20 @@ async def test_a_change_of_tier_counts_for_the_next_request(
         assert counted(await blast(client, 600)) == Counter(ok=500, session=100)
 
 
+async def test_who_comes_after_a_change_of_tier_spends_at_the_new_rate(
+    running: RunningWorker, clock: FakeClock
+) -> None:
+    """HP-17.1-4: until a session of before asked for something, the next one had the old rate."""
+    limits, app_id = running.inside.limits, running.app.id
+    limits.hold(app_id, "alice", TIERS["pro"].user)
+    bucket = limits.hold(app_id, "alice", FREE.user)
+    spent = 0
+    while not bucket.wait(clock.steady):
+        bucket.take(clock.steady)
+        spent += 1
+    assert spent == FREE.user.burst
+
+
 async def test_connecting_again_gives_no_tokens_of_the_user(
     settings: Settings, clock: FakeClock
 ) -> None:
