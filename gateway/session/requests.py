@@ -85,21 +85,17 @@ class Requests:
     # -- sends: no task, no await ----------------------------------------------------------------
 
     def _send(self, frame: frames.Send) -> None:
-        try:
-            mid, stored = self._chat.messages.send(
-                self._me(),
-                frame.client_id,
-                frame.to,
-                frame.kind,
-                frame.body,
-                options=frame.options,
-            )
-        except (Refused, OperationFailed) as error:
-            self._asker.refuse(frame.id, refusal(error))
-        else:
-            self._sending(frame.id, mid, stored)
+        self._say(frame, frame.options, None)
 
     def _send_to_room(self, frame: frames.RoomSend) -> None:
+        self._say(frame, None, frame.priority)
+
+    def _say(
+        self,
+        frame: frames.Send | frames.RoomSend,
+        options: frames.Options | None,
+        priority: int | None,
+    ) -> None:
         try:
             mid, stored = self._chat.messages.send(
                 self._me(),
@@ -107,16 +103,14 @@ class Requests:
                 frame.to,
                 frame.kind,
                 frame.body,
-                priority=frame.priority,
+                options=options,
+                priority=priority,
             )
         except (Refused, OperationFailed) as error:
             self._asker.refuse(frame.id, refusal(error))
         else:
-            self._sending(frame.id, mid, stored)
-
-    def _sending(self, request_id: int, mid: bytes, stored: asyncio.Future[int]) -> None:
-        self._asked()
-        stored.add_done_callback(partial(self._sent, request_id, mid))
+            self._asked()
+            stored.add_done_callback(partial(self._sent, frame.id, mid))
 
     def _sent(self, request_id: int, mid: bytes, stored: asyncio.Future[int]) -> None:
         self._answered()
