@@ -37,7 +37,7 @@ fmt: .venv/synced ## format, and correct what the linter can correct
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-.venv/synced: pyproject.toml uv.lock
+.venv/synced: pyproject.toml gateway/pyproject.toml protocol/pyproject.toml uv.lock
 	@if [ ! -x $(BIN)/uv ]; then \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "Homeport needs Python 3.11 or newer as '$(PYTHON)'." \

@@ -1,4 +1,4 @@
-"""A Homeport client of the generator: the hot path of a push, and all else by `protocol.codec`."""
+"""A Homeport client of the generator: the hot path of a push, and all else by `homeport.codec`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from homeport import codec, codes, frames
+from homeport.limits import MAX_LAST
 from msgspec import Struct
 
 from bench.ledger import Received, Sent
 from bench.record import Recorder
 from bench.stamp import FROM_END, STAMP
 from bench.wire import WebSocketClient, masked
-from protocol import codec, codes, frames
-from protocol.limits import MAX_LAST
 
 KIND: Final = "bench"
 PROGRAM: Final = "homeport-bench"

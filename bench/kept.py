@@ -16,6 +16,10 @@ import time
 from pathlib import Path
 from typing import Final
 
+from homeport import frames
+from homeport.ids import direct_conversation
+from homeport.limits import DEDUPE_WINDOW_MS
+
 from bench.micro import APP, BODY, KEYRING
 from gateway.chat.records import Records
 from gateway.dev.embedded import EmbeddedValkey
@@ -28,9 +32,6 @@ from gateway.store.keys import Keys
 from gateway.store.readers import Arrival, Reader
 from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks
-from protocol import frames
-from protocol.ids import direct_conversation
-from protocol.limits import DEDUPE_WINDOW_MS
 
 PAIRS: Final = 250
 EACH: Final = 100

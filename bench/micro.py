@@ -21,6 +21,8 @@ from typing import Final
 
 import structlog
 import uvloop
+from homeport import codec, frames
+from homeport.ids import direct_conversation, message_id
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
@@ -38,8 +40,6 @@ from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks
-from protocol import codec, frames
-from protocol.ids import direct_conversation, message_id
 
 BODY: Final = os.urandom(200)
 ROUNDS: Final = 5

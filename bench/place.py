@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from homeport.limits import PATH
+
 from bench import proc
 from bench.options import BenchError, Options
 from gateway.apps.app import App, create_app
@@ -31,7 +33,6 @@ from gateway.runtime import runfolder
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
-from protocol.limits import PATH
 
 HOMEPORT: Final = "homeport"
 REGION: Final = "sg"

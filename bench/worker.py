@@ -21,6 +21,8 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any, Final
 
 import uvloop
+from homeport import codec, frames
+from homeport.limits import MAX_GROUP_CHANGE, SUBPROTOCOL
 
 from bench.client import Client, Totals
 from bench.commands import Mark, Outcome, Setup
@@ -32,8 +34,6 @@ from bench.pace import Pace, moments
 from bench.record import Recorder
 from bench.sockets import Dialer
 from bench.stamp import SIZE as STAMP_SIZE
-from protocol import codec, frames
-from protocol.limits import MAX_GROUP_CHANGE, SUBPROTOCOL
 
 PATIENCE_S: Final = 10.0
 """How long to wait for answers and messages while none comes."""

@@ -57,12 +57,13 @@ uv=$tools/bin/uv
 export UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never
 
 # Not `uv sync`, which fetches from the addresses in uv.lock, whatever index is asked for.
-"$uv" export --quiet --frozen --no-dev --no-emit-project --project "$source" \
+"$uv" export --quiet --frozen --no-dev --no-emit-workspace --package homeport-gateway --project "$source" \
     --python "$python" --output-file "$tools/locked.txt"
 "$uv" venv --quiet --allow-existing --no-project --python "$python" "$target"
 "$uv" pip sync --quiet --python "$target/bin/python" --require-hashes "$tools/locked.txt"
 # Anew each time: the version alone does not say that the source is the same.
-"$uv" pip install --quiet --python "$target/bin/python" --no-deps --reinstall-package homeport "$source"
+"$uv" pip install --quiet --python "$target/bin/python" --no-deps \
+    --reinstall-package homeport --reinstall-package homeport-gateway "$source/protocol" "$source/gateway"
 
 as_other "$target/bin/homeport" --help >/dev/null || {
     echo "$0: other users than $(id -un) can't run $target/bin/homeport:" \

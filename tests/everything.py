@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from protocol.client import Client
-from protocol.limits import MAX_KIND_CHARS, MAX_MENTIONS, MAX_SIGNAL_BYTES
+from homeport import Client
+from homeport.limits import MAX_KIND_CHARS, MAX_MENTIONS, MAX_SIGNAL_BYTES
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\r\n\u202e\x00 grüße 你好 🙂"
 """A text that steers a terminal, and has letters that not every one has."""

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from homeport import codec, codes, frames
+from homeport.limits import PATH, SUBPROTOCOL
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -30,8 +32,6 @@ from gateway.runtime.worker import Worker
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
-from protocol import codec, codes, frames
-from protocol.limits import PATH, SUBPROTOCOL
 from tests.inside import Inside
 
 ANSWER_S = 10.0

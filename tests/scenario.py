@@ -11,9 +11,9 @@ import time
 from collections.abc import AsyncIterator
 from functools import partial
 
+from homeport import Client, Event, Message
 from structlog.typing import EventDict
 
-from protocol.client import Client, Event, Message
 from tests.harness import RunningWorker, until
 
 PATIENCE_S = 30.0

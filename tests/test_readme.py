@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from homeport import Client
 
 from gateway.config import load_settings
 from gateway.dev import datafolder
 from gateway.security import tokens as minting
-from protocol.client import Client
 from tests.everything import send_everything
 from tests.processes import PROGRAM
 

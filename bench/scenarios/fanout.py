@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from homeport import codec, frames
+
 from bench.baseline import send_loop_us
 from bench.client import KIND, Who
 from bench.place import HOMEPORT
 from bench.result import Result
 from bench.run import Run, member
 from gateway.net.framing import websocket
-from protocol import codec, frames
 
 BASELINE_S = 3.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from protocol.ids import is_app_id
+from homeport.ids import is_app_id
 
 
 @dataclass(frozen=True, slots=True)

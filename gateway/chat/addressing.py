@@ -1,7 +1,7 @@
 """The other end: from a `to` or `peer` to a user, a group or a room, and to a conversation.
 
 A user names a conversation by its other end. The store and the seals name a direct one the same way
-from both ends (`protocol.ids.direct_conversation`); so does the app itself, which is at neither.
+from both ends (`homeport.ids.direct_conversation`); so does the app itself, which is at neither.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from homeport import codes
+from homeport.ids import GROUP, direct_conversation, group_of, is_user_id, room_of
+
 from gateway.chat import group_rules as rules
 from gateway.chat.principal import Principal, User
 from gateway.chat.refused import Refused
 from gateway.store.group_state import Group, Member
 from gateway.store.groups import GroupStore
-from protocol import codes
-from protocol.ids import GROUP, direct_conversation, group_of, is_user_id, room_of
 
 _DIRECT = "d:"
 

@@ -7,10 +7,11 @@ is noticed, and the whole set is read again.
 
 from __future__ import annotations
 
+from homeport import codes
+
 from gateway.chat.refused import Refused
 from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.events import BlockChanged
-from protocol import codes
 
 
 class Blockers:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from homeport import codes
+from homeport.ids import is_user_id
+
 from gateway.chat.principal import User
 from gateway.chat.refused import Refused
 from gateway.chat.requests import request
 from gateway.store.blocks import BlockStore
-from protocol import codes
-from protocol.ids import is_user_id
 
 
 class BlockChat:

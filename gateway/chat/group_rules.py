@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from homeport import codes
+from homeport.frames import GroupNotice
+from homeport.frames.groups import Role
+from homeport.ids import is_user_id
+
 from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.refused import Refused
 from gateway.store.group_state import Change, Group, Member
-from protocol import codes
-from protocol.frames import GroupNotice
-from protocol.frames.groups import Role
-from protocol.ids import is_user_id
 
 _AS_OWNER: Final = Member("owner")
 _RANK: Final[dict[Role, int]] = {"member": 0, "admin": 1, "owner": 2}

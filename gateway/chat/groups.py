@@ -11,6 +11,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from homeport import codec
+from homeport.frames import GroupInfo, GroupMember, GroupPage, Message
+from homeport.frames.groups import Role
+from homeport.ids import GROUP, group_id, notice_id
 from msgspec.structs import replace
 
 from gateway.apps.app import App
@@ -24,10 +28,6 @@ from gateway.store.group_state import Group, Notice
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
 from gateway.store.log import LogStore
-from protocol import codec
-from protocol.frames import GroupInfo, GroupMember, GroupPage, Message
-from protocol.frames.groups import Role
-from protocol.ids import GROUP, group_id, notice_id
 
 NOTICE_KIND: Final = "homeport.group"
 MEMBERS_PAGE: Final = 500

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
+from homeport import codec, codes
+from homeport.frames import Entry, HistoryPage, Place
+from homeport.limits import MAX_FRAME_BYTES
 
 from gateway.chat.addressing import Conversations
 from gateway.chat.principal import Principal, User, name_of
@@ -14,9 +17,6 @@ from gateway.chat.refused import Refused
 from gateway.chat.requests import request
 from gateway.security.sealing import Tampered
 from gateway.store.log import LogStore
-from protocol import codec, codes
-from protocol.frames import Entry, HistoryPage, Place
-from protocol.limits import MAX_FRAME_BYTES
 
 MAX_PAGE_BYTES: Final = MAX_FRAME_BYTES - 1024
 """Encoded messages of one page, so that the answer is no larger than any other frame."""

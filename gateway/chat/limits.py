@@ -14,14 +14,15 @@ from functools import partial
 from math import ceil
 from typing import Any, Final
 
+from homeport import codes
+from homeport.limits import SIGNAL_BURST, SIGNAL_RATE
+
 from gateway.apps.app import App
 from gateway.apps.tiers import Rate, Tier
 from gateway.bucket import RecentBuckets, TokenBucket
 from gateway.chat.refused import Refused
 from gateway.clock import Clock
 from gateway.store.rates import RateStore
-from protocol import codes
-from protocol.limits import SIGNAL_BURST, SIGNAL_RATE
 
 REPORT_SHARE: Final = 10
 """A gateway tells what it spent once that is the burst divided by this."""

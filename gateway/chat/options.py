@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from homeport import codes
+from homeport.frames import Extra, Options
+from homeport.ids import is_user_id
+
 from gateway.chat.addressing import Kind
 from gateway.chat.refused import Refused
-from protocol import codes
-from protocol.frames import Extra, Options
-from protocol.ids import is_user_id
 
 NONE: Final = Options()
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import structlog
+from homeport import codes
+from homeport.frames import UserPresence
+from homeport.ids import is_user_id
 
 from gateway.apps.app import App
 from gateway.chat.principal import Principal, SessionUser, User
@@ -13,9 +16,6 @@ from gateway.chat.requests import request
 from gateway.hub.presence import PresenceHub, hidden
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.store.presence import PresenceStore
-from protocol import codes
-from protocol.frames import UserPresence
-from protocol.ids import is_user_id
 
 _log = structlog.get_logger("chat")
 

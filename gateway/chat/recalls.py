@@ -11,6 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from homeport import codec, codes
+from homeport.frames import EditNotice, Extra, Message, RecallNotice
+from homeport.frames.recalls import EDIT_KIND, RECALL_KIND
+from homeport.ids import notice_id
+from homeport.limits import MAX_EDITS
 from msgspec.structs import replace
 
 from gateway.apps.app import App
@@ -25,11 +30,6 @@ from gateway.security.sealing import Tampered
 from gateway.store.entries import NewMessage
 from gateway.store.inbox import InboxStore
 from gateway.store.replacing import Changed, RewriteStore, Where
-from protocol import codec, codes
-from protocol.frames import EditNotice, Extra, Message, RecallNotice
-from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
-from protocol.ids import notice_id
-from protocol.limits import MAX_EDITS
 
 RECALLED: Final = MAX_EDITS + 1
 """The number of a recall among a message's changes: it follows every edit, and is the last."""

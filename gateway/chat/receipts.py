@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import Callable
 from heapq import nlargest
 
+from homeport import codes
+from homeport.frames import Reach, Receipt, UnreadCounts
+from homeport.ids import peer_of
+from homeport.limits import MAX_RECEIPT_ROWS, MAX_UNREAD_ROWS
+
 from gateway.chat.addressing import Conversation, Conversations
 from gateway.chat.principal import User
 from gateway.chat.refused import Refused
 from gateway.chat.relay import Relay
 from gateway.chat.requests import request
 from gateway.store.receipts import Marks, ReceiptStore
-from protocol import codes
-from protocol.frames import Reach, Receipt, UnreadCounts
-from protocol.ids import peer_of
-from protocol.limits import MAX_RECEIPT_ROWS, MAX_UNREAD_ROWS
 
 
 class ReceiptChat:

@@ -11,13 +11,13 @@ from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
 import structlog
+from homeport import codec
+from homeport.frames import Lost, Message, ServerFrame
+from homeport.ids import GROUP
 
 from gateway.apps.app import App
 from gateway.payload import Payload
 from gateway.security.sealing import Kind, Sealer, Tampered
-from protocol import codec
-from protocol.frames import Lost, Message, ServerFrame
-from protocol.ids import GROUP
 
 _ID_BYTES: Final = 16
 _OF_A_GROUP: Final = GROUP.encode()

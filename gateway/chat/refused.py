@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from homeport import codes
+from homeport.limits import MAX_BLOCKS
+
 from gateway.apps.app import App
 from gateway.apps.errors import AppError
 from gateway.redis.errors import OperationFailed, Unavailable
@@ -13,8 +16,6 @@ from gateway.store.errors import AppNotFound
 from gateway.store.presence import TooManySubscriptions
 from gateway.store.readers import TokenRevoked, TooManyDevices
 from gateway.store.rooms import RoomRefused
-from protocol import codes
-from protocol.limits import MAX_BLOCKS
 
 
 class Refused(Exception):

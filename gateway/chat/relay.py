@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from homeport.frames import Message, ServerFrame, Transient
+from homeport.ids import GROUP
+
 from gateway.apps.app import App
 from gateway.chat.records import Records
 from gateway.store import events
@@ -13,8 +16,6 @@ from gateway.store.group_state import Group
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
 from gateway.store.rooms import RoomStore
-from protocol.frames import Message, ServerFrame, Transient
-from protocol.ids import GROUP
 
 
 class Relay:

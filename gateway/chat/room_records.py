@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Final
 
 import structlog
+from homeport import codec
+from homeport.frames import Message, Priority
 
 from gateway.apps.app import App
 from gateway.payload import Payload
 from gateway.security.sealing import Kind, Sealer, Tampered
-from protocol import codec
-from protocol.frames import Message, Priority
 
 _HEAD: Final = 17
 _log = structlog.get_logger("chat")

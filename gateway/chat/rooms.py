@@ -6,6 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from homeport import codes
+from homeport.frames import Message, RoomJoined
+from homeport.ids import is_user_id
+from homeport.limits import MAX_ROOMS
+
 from gateway.apps.app import App
 from gateway.chat.principal import SessionUser, User
 from gateway.chat.refused import Refused
@@ -15,10 +20,6 @@ from gateway.hub.rooms import RoomHub
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.store.entries import NewMessage
 from gateway.store.rooms import RoomStore, Start
-from protocol import codes
-from protocol.frames import Message, RoomJoined
-from protocol.ids import is_user_id
-from protocol.limits import MAX_ROOMS
 
 JOIN_TIMEOUT_S: Final = 5.0
 

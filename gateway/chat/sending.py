@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from homeport import codes
+from homeport.frames import Message, Options, Priority
+from homeport.ids import direct_conversation, message_id
+
 from gateway.chat.addressing import address
 from gateway.chat.groups import GroupChat
 from gateway.chat.options import NONE, check_options, expires_ms, extra_of
@@ -16,9 +20,6 @@ from gateway.chat.rooms import RoomChat
 from gateway.chat.times import Times
 from gateway.store.entries import NewMessage
 from gateway.store.inbox import InboxStore
-from protocol import codes
-from protocol.frames import Message, Options, Priority
-from protocol.ids import direct_conversation, message_id
 
 
 class MessageChat:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
+from homeport import codes
+from homeport.frames import Signaled
+from homeport.limits import MAX_SIGNAL_BYTES, MAX_SIGNAL_MEMBERS
+
 from gateway.chat import group_rules as rules
 from gateway.chat.addressing import Kind, address
 from gateway.chat.principal import User
 from gateway.chat.refused import FAULTS, Refused, check_kind, refusal
 from gateway.chat.relay import Relay
 from gateway.store.groups import GroupStore
-from protocol import codes
-from protocol.frames import Signaled
-from protocol.limits import MAX_SIGNAL_BYTES, MAX_SIGNAL_MEMBERS
 
 
 class SignalChat:

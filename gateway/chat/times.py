@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from homeport import codes
+
 from gateway.chat.refused import Refused
-from protocol import codes
 
 AHEAD_MS: Final = 1000
 """How far a message's time may be ahead of the clock."""

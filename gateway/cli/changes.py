@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 import typer
+from homeport import Client, Message
 
 from gateway.apps.settings import MAX_RECALL_S
 from gateway.cli.environment import Json, recipient
 from gateway.cli.errors import CommandError
 from gateway.cli.output import show
 from gateway.cli.target import Target, as_user, ask
-from protocol.client import Client, Message
 
 TIMEOUT_S: Final = 30.0
 

@@ -6,12 +6,12 @@ import asyncio
 from typing import Annotated, Final
 
 import typer
+from homeport import Disconnected, Event, Lost, Reset
 
 from gateway.cli.environment import Json, recipient
 from gateway.cli.messages import line, record
 from gateway.cli.output import show
 from gateway.cli.target import Target, as_user, ask, note, printed
-from protocol.client import Disconnected, Event, Lost, Reset
 
 SEND_TIMEOUT_S: Final = 15.0
 

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from homeport.limits import PATH
 
 from gateway.apps import app as apps
 from gateway.apps.app import App
@@ -27,7 +28,6 @@ from gateway.redis.errors import Unavailable
 from gateway.security import tokens
 from gateway.security.keyring import Keyring, KeyringMissing
 from gateway.store.errors import RegionMissing
-from protocol.limits import PATH
 
 if TYPE_CHECKING:
     from gateway.runtime.starting import Listening

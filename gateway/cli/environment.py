@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Self
 import msgspec
 import structlog
 import typer
+from homeport.ids import group_of, is_app_id, is_user_id
 
 from gateway.apps.app import App
 from gateway.apps.regions import region_of
@@ -25,7 +26,6 @@ from gateway.dev import datafolder
 from gateway.dev.datafolder import DevState
 from gateway.redis.errors import Unavailable
 from gateway.runtime import logs
-from protocol.ids import group_of, is_app_id, is_user_id
 
 if TYPE_CHECKING:
     from gateway.store.admin import Admin

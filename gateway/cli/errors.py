@@ -40,6 +40,8 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
 
     They are imported only now that something went wrong: it takes a second.
     """
+    from homeport import ClientError, SendTimeout
+
     from gateway.apps.errors import AppError, MainlandOnly
     from gateway.config import ConfigError
     from gateway.dev.datafolder import DevFolderError
@@ -51,7 +53,6 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
     from gateway.security.tokens import TokenRefused
     from gateway.store.errors import AppNotFound
     from gateway.tasks import TaskEnded
-    from protocol.client import ClientError, SendTimeout
 
     return (
         (KeyringMissing, ExitCode.NOT_FOUND),

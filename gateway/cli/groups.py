@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Final, TypeVar
 
 import typer
+from homeport import Client, Group
+from homeport.frames.groups import Role
+from homeport.ids import group_of
 
 from gateway.cli.environment import Json, user_id
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import visible
 from gateway.cli.output import show
 from gateway.cli.target import Target, as_user, ask
-from protocol.client import Client, Group
-from protocol.frames.groups import Role
-from protocol.ids import group_of
 
 TIMEOUT_S: Final = 15.0
 

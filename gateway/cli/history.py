@@ -6,12 +6,12 @@ import asyncio
 from typing import Annotated, Final
 
 import typer
+from homeport import Client, Message
 
 from gateway.cli.environment import Json, recipient
 from gateway.cli.messages import line, record
 from gateway.cli.output import show
 from gateway.cli.target import Target, as_user, ask
-from protocol.client import Client, Message
 
 TIMEOUT_S: Final = 30.0
 

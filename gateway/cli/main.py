@@ -10,12 +10,12 @@ import io
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 import typer
 from typer.main import get_group
 
+from gateway import __version__
 from gateway.cli.errors import EPILOG, Boundary
 
 COMMANDS: Final = {
@@ -88,7 +88,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(version("homeport"))
+        typer.echo(__version__)
         raise typer.Exit
 
 

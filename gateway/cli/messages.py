@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 import msgspec
-
-from protocol.client import (
+from homeport import (
     EditNotice,
     GroupNotice,
     Message,
@@ -18,7 +17,7 @@ from protocol.client import (
     group_notice,
     recall_notice,
 )
-from protocol.ids import GROUP
+from homeport.ids import GROUP
 
 
 def visible(text: str) -> str:

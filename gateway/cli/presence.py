@@ -6,14 +6,14 @@ import asyncio
 from typing import Annotated, Final
 
 import typer
+from homeport import Disconnected, Event, Presence
+from homeport.limits import MAX_SUBSCRIPTION_S, MAX_SUBSCRIPTIONS
 
 from gateway.cli.environment import Json, user_id
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.messages import moment, visible
 from gateway.cli.output import show
 from gateway.cli.target import Target, as_user, note, printed
-from protocol.client import Disconnected, Event, Presence
-from protocol.limits import MAX_SUBSCRIPTION_S, MAX_SUBSCRIPTIONS
 
 TIMEOUT_S: Final = 30.0
 

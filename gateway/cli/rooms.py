@@ -6,15 +6,15 @@ import asyncio
 from typing import Annotated, Final
 
 import typer
+from homeport import Client, Disconnected, Event, RoomGap, Sent
+from homeport.client.rooms import PriorityName
+from homeport.limits import MAX_LAST
 
 from gateway.cli.environment import Json, user_id
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import line, record
 from gateway.cli.output import show
 from gateway.cli.target import Target, as_user, ask, note, printed
-from protocol.client import Client, Disconnected, Event, RoomGap, Sent
-from protocol.client.rooms import PriorityName
-from protocol.limits import MAX_LAST
 
 TIMEOUT_S: Final = 15.0
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 
+from gateway import __version__
 from gateway.cli.environment import Config
 from gateway.config import Source
 
@@ -41,7 +41,7 @@ def serve(
     gc.enable()
     forbid_dumps()
     logs.configure(settings.log_level, settings.log_format)
-    structlog.get_logger("serve").info("starting", version=version("homeport"))
+    structlog.get_logger("serve").info("starting", version=__version__)
 
     def on_ready(listening: Listening) -> None:
         for scheme, addresses in (("wss", listening.all_wss), ("ws", listening.all_plain)):

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Annotated, Final, Self, TypeVar
 
 import typer
+from homeport import Client, Disconnected, Event, RequestRefused
+from homeport.codes import ERRORS, Retry
 
 from gateway.cli.environment import Data, user_id
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.options import taking
 from gateway.dev import datafolder
 from gateway.security import tokens
-from protocol.client import Client, Disconnected, Event, RequestRefused
-from protocol.codes import ERRORS, Retry
 
 EPHEMERAL: Final = "cli"
 """What an operator sees in the place of a device."""

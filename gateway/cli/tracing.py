@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
+from homeport import codes
 
 from gateway.cli.environment import (
     AppOption,
@@ -30,7 +31,6 @@ from gateway.session import tracing
 from gateway.session.tracing import MAX_MINUTES, MAX_TRACES, REPEAT_S, Line, Order, TraceBatch
 from gateway.store.errors import AppNotFound
 from gateway.tasks import Tasks
-from protocol import codes
 
 CONNECT_S: Final = 10.0
 SILENT_S: Final = 2 * REPEAT_S

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from homeport import codes
 
 from gateway.cli.environment import (
     AppOption,
@@ -21,7 +22,6 @@ from gateway.cli.output import show, utc
 from gateway.cli.tracing import trace
 from gateway.security.keyring import Keyring
 from gateway.security.pseudonyms import Pseudonyms
-from protocol import codes
 
 if TYPE_CHECKING:
     from gateway.store.endings import Ended

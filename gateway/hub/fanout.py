@@ -18,10 +18,10 @@ from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
 import structlog
+from homeport.frames import Priority
+from homeport.limits import MAX_LAST
 
 from gateway.payload import Bundle, Payload
-from protocol.frames import Priority
-from protocol.limits import MAX_LAST
 
 PACE_S: Final = 0.016
 """A room's messages leave at most every so many seconds: a screen shows no more of them."""

@@ -15,6 +15,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
+from homeport import codec
+from homeport.frames import Presence, Priority, UserPresence
+from homeport.limits import MAX_SUBSCRIPTIONS
 
 from gateway.clock import Clock
 from gateway.hub.alive import Alive
@@ -25,9 +28,6 @@ from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.subscriber import Subscriber
 from gateway.store.presence import CAME, GONE, RENEW_S, Devices, PresenceStore, TooManySubscriptions
 from gateway.wheel import Wheel
-from protocol import codec
-from protocol.frames import Presence, Priority, UserPresence
-from protocol.limits import MAX_SUBSCRIPTIONS
 
 AWAY_S: Final = 10.0
 """How long a user must be away to be reported as offline. The clients of a gateway that drains are

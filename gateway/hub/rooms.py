@@ -15,6 +15,9 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
+from homeport import codec
+from homeport.frames import Priority, RoomState
+from homeport.limits import MAX_LAST
 
 from gateway.hub.fanout import SLICE, UNTOLD, FanOut, RoomSession, Said, Seat, Turns
 from gateway.payload import Payload
@@ -24,9 +27,6 @@ from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.errors import AppNotFound
 from gateway.store.rooms import KEEP_EVERY_S, Joined, RoomStore, Top
-from protocol import codec
-from protocol.frames import Priority, RoomState
-from protocol.limits import MAX_LAST
 
 KEEP_BATCH: Final = 500
 """Seats kept by one call of the script."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from math import inf
 from typing import Final, Protocol
 
+from homeport.frames import UserPresence
+
 from gateway.payload import Payload
-from protocol.frames import UserPresence
 
 BEHIND_S: Final = 1.0
 """Until a client that did not keep up is tried again."""

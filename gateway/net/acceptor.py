@@ -26,12 +26,12 @@ from typing import Any, Final
 import aiofastnet
 import structlog
 from aiofastnet.constants import SSL_BIO_SIZE_DEFAULTS
+from homeport.limits import CONNECT_TIMEOUT_S
 
 from gateway.net import proxy_protocol
 from gateway.net.addresses import Ip, address
 from gateway.net.admission import BAD_HEADER, UNTRUSTED, Admission, TooMany, Visit
 from gateway.net.proxy_protocol import BadHeader
-from protocol.limits import CONNECT_TIMEOUT_S
 
 ACCEPTS_A_TURN: Final = 8
 """A TLS handshake is 0.3 ms, a connect with all that belongs to it 0.7. So a turn of the loop in a

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
+from homeport import codes
 
 from gateway.session.session import Session
 from gateway.wheel import Wheel
-from protocol import codes
 
 LOOK_S: Final = 1.0
 

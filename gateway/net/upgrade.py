@@ -9,6 +9,7 @@ from math import ceil
 from typing import Final
 
 import structlog
+from homeport.limits import MAX_CONNECT_BYTES, PATH, SUBPROTOCOL
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
@@ -18,7 +19,6 @@ from gateway.net.admission import TooMany, Visit
 from gateway.net.forwarded import BadForwarded
 from gateway.net.origins import Origins
 from gateway.session.counts import BAD_UPGRADE, LATE_UPGRADE, Counts
-from protocol.limits import MAX_CONNECT_BYTES, PATH, SUBPROTOCOL
 
 _log: Final = structlog.get_logger("net")
 _quiet = logging.getLogger("homeport.websockets")

@@ -15,6 +15,13 @@ import asyncio
 from typing import Final, cast
 
 import structlog
+from homeport import codes
+from homeport.codes import CloseCode
+from homeport.limits import (
+    CONNECT_TIMEOUT_S,
+    MAX_CONNECT_BYTES,
+    MAX_FRAME_BYTES,
+)
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
@@ -30,13 +37,6 @@ from gateway.payload import Bundle, Payload
 from gateway.session.session import Session
 from gateway.session.sessions import Sessions
 from gateway.session.timing import Timing
-from protocol import codes
-from protocol.codes import CloseCode
-from protocol.limits import (
-    CONNECT_TIMEOUT_S,
-    MAX_CONNECT_BYTES,
-    MAX_FRAME_BYTES,
-)
 
 WRITE_HIGH_WATER: Final = 64 * 1024
 """Bytes waiting for a client past which nothing more is pushed to it."""

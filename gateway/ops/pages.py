@@ -6,7 +6,6 @@ import math
 import resource
 from collections.abc import Iterable
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -19,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway import __version__
 from gateway.ops.board import Board, Problem
 from gateway.ops.datagrams import METRICS_FOLDER
 from gateway.ops.metrics import METRICS
@@ -48,7 +48,7 @@ class _Own(Collector):
             yield family(name, metric.meaning, value=value)
         build = METRICS["homeport_build_info"]
         told = GaugeMetricFamily(build.name, build.meaning, labels=[build.label])
-        told.add_metric([version("homeport")], 1)
+        told.add_metric([__version__], 1)
         yield told
 
 

@@ -21,11 +21,11 @@ import random
 from typing import Final
 
 import structlog
+from homeport import codes
 
 from gateway.net.listener import Listener
 from gateway.runtime.status import Status
 from gateway.session.session import Session
-from protocol import codes
 
 RETURNS_PER_S: Final = 500
 """Clients that are sent to the other gateways in a second, where the deadline allows it. A connect

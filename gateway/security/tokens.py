@@ -15,11 +15,11 @@ from typing import Annotated, Final, TypeVar
 
 import jwt
 import msgspec
+from homeport import codes
+from homeport.ids import is_app_id, is_user_id
+from homeport.limits import MAX_INTEGER, MAX_TOKEN_CHARS
 
 from gateway.apps.app import App
-from protocol import codes
-from protocol.ids import is_app_id, is_user_id
-from protocol.limits import MAX_INTEGER, MAX_TOKEN_CHARS
 
 MAX_CLOCK_SKEW_S: Final = 5
 """How far ahead the clock of an app's back end may run, in seconds."""

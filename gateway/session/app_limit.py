@@ -15,10 +15,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from homeport import codes
+
 from gateway.apps.app import App
 from gateway.chat.refused import Refused
 from gateway.store.headcount import Headcount
-from protocol import codes
 
 TELL_SHARE: Final = 50
 """A gateway tells once its count has changed by the limit divided by this, or by one."""

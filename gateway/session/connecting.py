@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from homeport import codes, frames
+from homeport.limits import CONNECT_TIMEOUT_S, DEDUPE_WINDOW_MS, WINDOW
+
 from gateway.apps.app import App
 from gateway.chat.chat import Chat
 from gateway.chat.refused import Refused, refusal
@@ -22,8 +25,6 @@ from gateway.session.session import Session
 from gateway.session.timing import Timing
 from gateway.store.readers import DeviceState, Reader
 from gateway.tasks import Tasks
-from protocol import codes, frames
-from protocol.limits import CONNECT_TIMEOUT_S, DEDUPE_WINDOW_MS, WINDOW
 
 
 class Connector:

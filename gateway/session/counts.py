@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
+from homeport import codes
+from homeport.frames import ClientFrame
+
 from gateway.apps.tiers import TIERS
-from protocol import codes
-from protocol.frames import ClientFrame
 
 TOKEN_REFUSALS: Final = frozenset(
     {code for code in codes.ERRORS.values() if code.retry is codes.Retry.NEW_TOKEN}

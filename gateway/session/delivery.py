@@ -13,6 +13,9 @@ from enum import Enum, auto
 from typing import Final
 
 import structlog
+from homeport import codec, codes
+from homeport.frames import Lost
+from homeport.limits import WINDOW
 
 from gateway.payload import Payload
 from gateway.redis.errors import Unavailable
@@ -26,9 +29,6 @@ from gateway.store.entries import Entry
 from gateway.store.errors import AppNotFound
 from gateway.store.inbox import PAGE
 from gateway.tasks import Tasks
-from protocol import codec, codes
-from protocol.frames import Lost
-from protocol.limits import WINDOW
 
 _log = structlog.get_logger("session")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from homeport.frames import Connect
+
 from gateway.apps.app import App
 from gateway.chat.limits import Limits
 from gateway.chat.refused import refusal
@@ -15,7 +17,6 @@ from gateway.session.app_limit import AppLimit
 from gateway.session.handshake import BadToken, Handshake
 from gateway.session.tracing import Traced, Tracer
 from gateway.store.errors import AppNotFound
-from protocol.frames import Connect
 
 
 class Entrant(HubSession, Traced, Protocol):

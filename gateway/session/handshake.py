@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from homeport import codes
+
 from gateway.apps.app import App
 from gateway.apps.errors import AppError
 from gateway.apps.regions import region_of
@@ -13,7 +15,6 @@ from gateway.redis.errors import OperationFailed
 from gateway.security import tokens
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
-from protocol import codes
 
 
 class BadToken(Refused):

@@ -11,6 +11,9 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, Final
 
+from homeport import codes
+from homeport.frames import Cursor
+
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.session.inboxes import SessionInboxes
 from gateway.session.saving import Saving
@@ -20,8 +23,6 @@ from gateway.store.errors import AppNotFound
 from gateway.store.inbox import STALE_MS
 from gateway.store.readers import DISPLACED, DeviceState, Progress, Reader
 from gateway.tasks import Tasks
-from protocol import codes
-from protocol.frames import Cursor
 
 FREE_EVERY_S: Final = 5.0
 FREE_TRIES: Final = STALE_MS // 5000

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from homeport.frames import Connect, Cursor
+
 from gateway.apps.app import App
 from gateway.chat.records import Records
 from gateway.clock import Clock
@@ -14,7 +16,6 @@ from gateway.store.directory import AppDirectory
 from gateway.store.entries import Entry
 from gateway.store.inbox import InboxStore
 from gateway.store.readers import Arrival, Checked, DeviceState, Progress, Reader
-from protocol.frames import Connect, Cursor
 
 
 class SessionInboxes:

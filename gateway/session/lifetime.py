@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from homeport import codes, frames
 from msgspec import Struct
 
 from gateway.apps.app import App
@@ -14,7 +15,6 @@ from gateway.session.entrance import Entrance
 from gateway.session.timing import Timing
 from gateway.store import events
 from gateway.store.readers import Reader
-from protocol import codes, frames
 
 
 class Living(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import structlog
+from homeport.codes import CloseCode
 
 from gateway.chat.refused import Refused
 from gateway.session.counts import TOKEN_REFUSALS, Counts
@@ -12,7 +13,6 @@ from gateway.session.handshake import BadToken
 from gateway.session.lines import Lines
 from gateway.store.endings import Cause
 from gateway.store.readers import Reader
-from protocol.codes import CloseCode
 
 _log: Final = structlog.get_logger("session")
 

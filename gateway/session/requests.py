@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
+from homeport import frames
 from msgspec import Struct
 
 from gateway.apps.app import App
@@ -19,7 +20,6 @@ from gateway.redis.errors import OperationFailed
 from gateway.session.counts import Counts
 from gateway.session.routes import ROUTES, Route
 from gateway.tasks import Tasks
-from protocol import frames
 
 MAX_UNANSWERED: Final = 256
 """Requests in flight; past it the client is not read until some are answered."""

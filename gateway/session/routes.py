@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from homeport import frames
 from msgspec import Struct
 
 from gateway.chat.chat import Chat
 from gateway.chat.principal import SessionUser
-from protocol import frames
 
 Route = Callable[[Chat, SessionUser, Any], Awaitable[Struct | None]]
-"""Does what a frame asks, and returns the answer that `protocol.frames.ANSWERS` names for it.
+"""Does what a frame asks, and returns the answer that `homeport.frames.ANSWERS` names for it.
 
 Raises `Refused` to say no.
 """

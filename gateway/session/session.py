@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from homeport import codec, codes, frames
+from homeport.ids import is_device_id
 from msgspec import Struct
 
 from gateway.apps.app import App
@@ -26,8 +28,6 @@ from gateway.store import events
 from gateway.store.endings import BROKEN_OFF, Cause
 from gateway.store.entries import Entry
 from gateway.store.readers import Reader
-from protocol import codec, codes, frames
-from protocol.ids import is_device_id
 
 
 class Session:

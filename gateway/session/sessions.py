@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 
+from homeport.limits import CONNECT_TIMEOUT_S
+
 from gateway.session.connecting import Connector
 from gateway.session.entrance import Entrance
 from gateway.session.notes import SessionNotes
@@ -12,7 +14,6 @@ from gateway.session.timing import Timing
 from gateway.session.wire import Wire
 from gateway.store.events import SESSION_ID_CHARS
 from gateway.store.presence import GATEWAY_CHARS
-from protocol.limits import CONNECT_TIMEOUT_S
 
 
 class Sessions:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 import structlog
+from homeport import codec
+from homeport.codes import CloseCode
 from msgspec import DecodeError, Struct, msgpack
 
 from gateway.clock import Clock
@@ -25,8 +27,6 @@ from gateway.session.lines import Lines, PerSecond
 from gateway.session.wire import Wire
 from gateway.store.keys import Keys
 from gateway.store.readers import Reader
-from protocol import codec
-from protocol.codes import CloseCode
 
 MAX_TRACES: Final = 4
 """Traces at a time, in a region."""

@@ -7,8 +7,8 @@ stays in the inbox (G9).
 
 from __future__ import annotations
 
-from protocol.frames import Cursor
-from protocol.limits import WINDOW
+from homeport.frames import Cursor
+from homeport.limits import WINDOW
 
 
 class AckAhead(Exception):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from homeport.codes import CloseCode
+from homeport.frames import Priority
+
 from gateway.payload import Bundle, Payload
-from protocol.codes import CloseCode
-from protocol.frames import Priority
 
 ROOM_WAITING: Final = {
     Priority.LOW: 0,

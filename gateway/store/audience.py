@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from homeport.ids import GROUP
+
 from gateway.redis.connection import Words, words_of
 from gateway.store.keys import Keys, UserKeys
-from protocol.ids import GROUP
 
 
 class Part(NamedTuple):

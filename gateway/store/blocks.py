@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from homeport.limits import MAX_BLOCKS
+
 from gateway.apps.tiers import Tier
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
-from protocol.limits import MAX_BLOCKS
 
 _BLOCK: Final = script("block")
 _BLOCKED_BY: Final = script("blocked_by")

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from homeport.frames.groups import Role
+
 from gateway.store.audience import Audience
-from protocol.frames.groups import Role
 
 NO_MEMBERS: Final = 3
 """Fields of a state that are no members."""

@@ -18,6 +18,8 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
+from homeport.ids import GROUP
+from homeport.limits import DEDUPE_WINDOW_MS
 from msgspec import Struct, msgpack
 
 from gateway.apps.app import App
@@ -36,8 +38,6 @@ from gateway.store.group_state import (
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
-from protocol.ids import GROUP
-from protocol.limits import DEDUPE_WINDOW_MS
 
 _READ: Final = script("group_read")
 _CHANGE: Final = script("group_change")

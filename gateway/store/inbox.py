@@ -21,6 +21,8 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 import structlog
+from homeport.frames import Cursor
+from homeport.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
 
 from gateway.apps.tiers import Tier
 from gateway.redis.connection import together, words_of
@@ -40,8 +42,6 @@ from gateway.store.readers import (
     TooManyDevices,
 )
 from gateway.store.scripts import script
-from protocol.frames import Cursor
-from protocol.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
 
 _log = structlog.get_logger("store")
 

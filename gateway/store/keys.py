@@ -10,7 +10,7 @@ import zlib
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from protocol.ids import GROUP, ROOM
+from homeport.ids import GROUP, ROOM
 
 BUCKETS: Final = 256
 STAMP: Final = "hp:region"

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+from homeport.frames import Place
+from homeport.ids import GROUP
+from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
 from gateway.redis.link import Link
 from gateway.store.entries import Entry, NewMessage, parse_entries
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
-from protocol.frames import Place
-from protocol.ids import GROUP
-from protocol.limits import DEDUPE_WINDOW_MS
 
 _log = structlog.get_logger("store")
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile
 from typing import Final, NamedTuple, Self
 
+from homeport.frames import Cursor
+
 from gateway.redis.errors import OperationFailed
 from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.endings import End, Loss
 from gateway.store.entries import Entry
-from protocol.frames import Cursor
 
 DISPLACED: Final = "!"
 """Instead of a session: the device had to make room for another."""

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from homeport.limits import DEDUPE_WINDOW_MS
+
 from gateway.apps.app import App
 from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link
@@ -27,7 +29,6 @@ from gateway.store.audience import Audience
 from gateway.store.entries import Entry, parse_entries
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
-from protocol.limits import DEDUPE_WINDOW_MS
 
 _FIND: Final = script("find", "changed")
 _REPLACE: Final = script("replace", "changed")

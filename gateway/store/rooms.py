@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
+from homeport.limits import DEDUPE_WINDOW_MS, MAX_LAST
+
 from gateway.apps.app import App
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
@@ -24,7 +26,6 @@ from gateway.store.entries import NewMessage
 from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
-from protocol.limits import DEDUPE_WINDOW_MS, MAX_LAST
 
 _JOIN: Final = script("room_join", "half", "room")
 _SEATS: Final = script("room_seats", "half", "room")

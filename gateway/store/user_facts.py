@@ -9,6 +9,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
+from homeport.ids import peer_of
+
 from gateway.apps.app import App
 from gateway.redis.link import Link
 from gateway.store.blocks import BlockedBy
@@ -19,7 +21,6 @@ from gateway.store.keys import Keys
 from gateway.store.presence import GATEWAY_CHARS
 from gateway.store.readers import DISPLACED
 from gateway.store.region_clock import time_of
-from protocol.ids import peer_of
 
 MAX_CONVERSATIONS: Final = 50
 """The number of conversations with unread messages that are listed: those unread last."""

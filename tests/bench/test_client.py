@@ -1,4 +1,4 @@
-"""The generator's client: the fast path sees what `protocol.codec` sees."""
+"""The generator's client: the fast path sees what `homeport.codec` sees."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 import time
 
 import pytest
+from homeport import codec, frames
+from homeport.frames import Cursor, Limits
 
 from bench.client import KIND, Client, Totals, Who
 from bench.stamp import STAMP
 from gateway.net.framing import websocket
-from protocol import codec, frames
-from protocol.frames import Cursor, Limits
 from tests.protocol.client.server import ok
 
 RUN = 77

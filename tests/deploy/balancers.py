@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from homeport.limits import PATH
+
 from gateway.dev.certificates import DevCerts
-from protocol.limits import PATH
 from tests.deploy.tools import DEPLOY, program
 from tests.ports import free_port
 from tests.processes import GatewayProcess

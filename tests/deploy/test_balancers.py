@@ -11,11 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from homeport import Disconnected, codes
 from websockets.exceptions import InvalidStatus
 
 from gateway.dev import certificates
-from protocol import codes
-from protocol.client import Disconnected
 from tests.deploy.balancers import HAProxy, Nginx, Places, running, start_gateways
 from tests.deploy.tools import run
 from tests.harness import ANSWER_S, RawClient, client_tls

@@ -122,7 +122,7 @@ def test_the_image_does_not_run_as_root_and_has_a_python_that_homeport_runs_on()
     """Both stages have the same Python: the environment points to it by its path."""
     assert BUILD.image == FINAL.image
     version = BUILD.image.removeprefix("python:").partition("-")[0]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "gateway/pyproject.toml").read_text())["project"]
     assert SpecifierSet(project["requires-python"]).contains(version)
     user, _, group = FINAL.arguments("USER")[-1].partition(":")
     assert int(user) > 0 and int(group) > 0
@@ -207,8 +207,8 @@ def test_an_image_says_what_is_in_it() -> None:
         name.removeprefix("org.opencontainers.image."): text
         for name, text in FINAL.labels().items()
     }
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert (labels.pop("title"), labels.pop("licenses")) == (project["name"], project["license"])
+    project = tomllib.loads((ROOT / "gateway/pyproject.toml").read_text())["project"]
+    assert (labels.pop("title"), labels.pop("licenses")) == ("homeport", project["license"])
     assert labels == {name: f"${name.upper()}" for name in ("version", "revision", "source")}
     assert {text[1:] for text in labels.values()} <= FINAL.defaults().keys()
 

@@ -7,8 +7,9 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 
+from homeport import frames
+
 from gateway.config import Settings
-from protocol import frames
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import strategies as st
-from msgspec import Raw
-
-from protocol import codec
-from protocol.frames import (
+from homeport import codec
+from homeport.frames import (
     Accepted,
     Ack,
     Block,
@@ -80,6 +77,8 @@ from protocol.frames import (
     UnreadCounts,
     UserPresence,
 )
+from hypothesis import strategies as st
+from msgspec import Raw
 
 request_ids = st.integers(1, 2**32 - 1)
 counts = st.integers(0, 2**53 - 1)

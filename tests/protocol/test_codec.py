@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgpack
 import pytest
+from homeport import codec, codes
+from homeport.frames import ClientFrame, Message, Ok, Ping, Push, Send, ServerFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import codec, codes
-from protocol.frames import ClientFrame, Message, Ok, Ping, Push, Send, ServerFrame
 from tests.protocol import strategies as frames
 from tests.protocol import vectors
 

@@ -7,16 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from protocol import codes
+from homeport import codes
 
 SPEC = Path(__file__).parents[2] / "protocol" / "SPEC.md"
 
 
 def test_the_spec_holds_the_tables_as_the_code_has_them() -> None:
-    """SPEC.md section 8.4 is what `python -m protocol.codes` prints."""
+    """SPEC.md section 8.4 is what `python -m homeport.codes` prints."""
     printed = subprocess.run(
-        [sys.executable, "-m", "protocol.codes"],
+        [sys.executable, "-m", "homeport.codes"],
         cwd=SPEC.parents[1],
         capture_output=True,
         check=True,

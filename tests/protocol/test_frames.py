@@ -9,11 +9,9 @@ from typing import Any, Final
 
 import msgspec
 import pytest
-from msgspec import Raw
-
-from protocol import limits
-from protocol.codec import InvalidField, decode_client, decode_server, encode
-from protocol.frames import (
+from homeport import limits
+from homeport.codec import InvalidField, decode_client, decode_server, encode
+from homeport.frames import (
     ANSWERS,
     ClientFrame,
     Connect,
@@ -34,6 +32,7 @@ from protocol.frames import (
     ServerFrame,
     UserPresence,
 )
+from msgspec import Raw
 
 SPEC: Final = (Path(__file__).parents[2] / "protocol" / "SPEC.md").read_text()
 CLIENT: Final[tuple[Any, ...]] = ClientFrame.__args__

@@ -6,10 +6,9 @@ import hashlib
 import string
 
 import pytest
+from homeport import ids
 from hypothesis import given
 from hypothesis import strategies as st
-
-from protocol import ids
 
 ALLOWED = string.ascii_letters + string.digits + "._@+-"
 APP = "03" + "ab" * 15

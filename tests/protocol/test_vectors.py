@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgpack
 import msgspec
 import pytest
+from homeport import codec
+from homeport.frames import ANSWERS, ClientFrame, Ok, ServerFrame
 
-from protocol import codec
-from protocol.frames import ANSWERS, ClientFrame, Ok, ServerFrame
 from tests.protocol import vectors
 
 GOLDEN: Final = vectors.load("golden")

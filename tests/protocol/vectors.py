@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from protocol import codec
-from protocol.frames import ANSWERS, ClientFrame, Ok, Request, ServerFrame
+from homeport import codec
+from homeport.frames import ANSWERS, ClientFrame, Ok, Request, ServerFrame
 
 _FOLDER: Final = Path(__file__).parents[2] / "protocol" / "vectors" / "v1"
 

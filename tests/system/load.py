@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from protocol.client import Client, Disconnected, Event, Lost, Message, Reset, Sent
+from homeport import Client, Disconnected, Event, Lost, Message, Reset, Sent
+
 from tests.system.site import DEADLINE_S, PATIENCE_S, Site
 
 

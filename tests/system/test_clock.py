@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from homeport import Client, Event, Lost, Message, Reset
 from redis.asyncio import Redis
 
 from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
-from protocol.client import Client, Event, Lost, Message, Reset
 from tests.harness import ANSWER_S, until
 from tests.processes import GatewayProcess
 from tests.system.ops import Ops

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from protocol import codes, frames
+from homeport import codes, frames
+
 from tests.harness import RawClient
 from tests.system.site import DEADLINE_S, PATIENCE_S, OpenSite, refused, ws
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from homeport import Client, Message, Sent, group_notice
 
 from gateway.apps.app import App, create_app
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
 from gateway.store.keys import Keys
-from protocol.client import Client, Message, Sent, group_notice
 from tests.ports import free_port
 from tests.processes import GatewayProcess
 

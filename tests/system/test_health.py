@@ -8,8 +8,9 @@ import signal
 import subprocess
 import urllib.parse
 
+from homeport import codes
+
 from gateway.runtime import control
-from protocol import codes
 from tests.harness import RawClient, until
 from tests.processes import PROGRAM, children
 from tests.system.ops import Ops, Proxy

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from homeport import Client, Disconnected, Event, frames
+from homeport.limits import PATH
 
 from gateway.dev import certificates
 from gateway.dev.certificates import DevCerts
 from gateway.security.keyring import Keyring
 from gateway.store.keys import Keys
-from protocol import frames
-from protocol.client import Client, Disconnected, Event
-from protocol.limits import PATH
 from tests.harness import RawClient, client_tls, until
 from tests.processes import GatewayProcess
 from tests.system.load import Load

@@ -6,9 +6,9 @@ import asyncio
 import shutil
 
 import redis
+from homeport import codes, frames
 
 from gateway.store.keys import STAMP
-from protocol import codes, frames
 from tests.harness import RawClient
 from tests.processes import GatewayProcess
 from tests.system.ops import Ops

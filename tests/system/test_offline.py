@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 
 import pytest
+from homeport import Client, Lost, Message, Reset
 
-from protocol.client import Client, Lost, Message, Reset
 from tests.harness import RawClient
 from tests.system.site import DEADLINE_S, PATIENCE_S, OpenSite, ws
 

@@ -6,9 +6,8 @@ import asyncio
 import random
 
 import pytest
+from homeport import Disconnected, codes, frames
 
-from protocol import codes, frames
-from protocol.client import Disconnected
 from tests.harness import RawClient
 from tests.system.load import Load
 from tests.system.site import DEADLINE_S, OpenSite, ws

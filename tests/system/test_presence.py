@@ -7,7 +7,8 @@ import contextlib
 import random
 import time
 
-from protocol.client import Client, Event, Presence
+from homeport import Client, Event, Presence
+
 from tests.system.site import DEADLINE_S, Front, OpenSite, Site, ws
 
 OFFLINE_S = 30.0

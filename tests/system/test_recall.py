@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from homeport import Client, Lost, Message, Reset, Sent, edit_notice, recall_notice
 
-from protocol.client import Client, Lost, Message, Reset, Sent, edit_notice, recall_notice
 from tests.system.site import DEADLINE_S, PATIENCE_S, OpenSite, Site, ws
 
 AROUND = 320

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from homeport import Client, Event, Reached, Receipt
+from homeport.client import receipts as module
 
 from gateway.config import Settings
-from protocol.client import Client, Event, Reached, Receipt
-from protocol.client import receipts as module
 from tests.harness import ANSWER_S, RunningWorker, running_worker
 
 

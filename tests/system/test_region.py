@@ -6,11 +6,10 @@ import shutil
 
 import pytest
 import redis
+from homeport import WrongRegion, codes, frames
 
 from gateway.security.keyring import Keyring
 from gateway.store.keys import Keys
-from protocol import codes, frames
-from protocol.client import WrongRegion
 from tests.harness import RawClient
 from tests.system.site import OpenSite, refused, ws
 

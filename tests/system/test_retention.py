@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 
 import pytest
+from homeport import frames
 
 from gateway.apps.tiers import TIERS
 from gateway.config import Settings
-from protocol import frames
 from tests.harness import ANSWER_S, FakeClock, RawClient, RunningWorker, running_worker
 
 DAY_S = 24 * 60 * 60

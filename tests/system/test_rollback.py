@@ -8,13 +8,12 @@ import shutil
 
 import pytest
 import redis.asyncio as redis
+from homeport import Client, Connected, Message, Reset, RoomGap, codes, frames
 from websockets.exceptions import ConnectionClosed
 
 from gateway.config import Settings
 from gateway.redis.guard import Call
 from gateway.store.keys import Keys
-from protocol import codes, frames
-from protocol.client import Client, Connected, Message, Reset, RoomGap
 from tests.harness import ANSWER_S, RawClient, running_worker, until
 from tests.system.site import DEADLINE_S, PATIENCE_S, Front, OpenSite, ws
 

@@ -13,10 +13,9 @@ import signal
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from homeport import Connected, Disconnected, codes, frames
 from websockets.exceptions import WebSocketException
 
-from protocol import codes, frames
-from protocol.client import Connected, Disconnected
 from tests.harness import RawClient, until
 from tests.processes import GatewayProcess
 from tests.system.load import Load

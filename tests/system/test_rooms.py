@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from homeport import Client, Event, RoomGap, Signal
+
 from gateway.config import Settings
-from protocol.client import Client, Event, RoomGap, Signal
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RunningWorker
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import redis
 import redis.asyncio
+from homeport import frames
 
 from gateway.security import tokens
-from protocol import frames
 from tests.harness import RawClient, until
 from tests.system.site import OpenSite, Site, ws
 from tests.system.wiretap import holds

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import pytest
 import redis
+from homeport import codes, frames
 
 from gateway.store.keys import Keys
-from protocol import codes, frames
 from tests.harness import RawClient, until
 from tests.system.ops import Ops
 from tests.system.site import DEADLINE_S, OpenSite, Site, ws

@@ -9,11 +9,10 @@ import warnings
 from datetime import UTC, datetime
 
 import pytest
+from homeport import ConnectFailed, frames
+from homeport.limits import PATH
 
 from gateway.dev import certificates
-from protocol import frames
-from protocol.client import ConnectFailed
-from protocol.limits import PATH
 from tests.harness import ANSWER_S, RawClient, client_tls
 from tests.processes import GatewayProcess
 from tests.system.site import DEADLINE_S, OpenSite, Site

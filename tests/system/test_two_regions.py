@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from homeport import Client, WrongRegion
 
-from protocol.client import Client, WrongRegion
 from tests.harness import until
 from tests.processes import GatewayProcess
 from tests.system.site import DEADLINE_S, OpenSite, Site, ws

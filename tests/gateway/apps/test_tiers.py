@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from homeport.limits import MAX_FRAME_BYTES
+
 from gateway.apps.tiers import TIERS
-from protocol.limits import MAX_FRAME_BYTES
 
 DAY_MS = 86_400_000
 

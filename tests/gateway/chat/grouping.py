@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from homeport import codes, frames
+from homeport.frames import GroupNotice
 
-from protocol import codes, frames
-from protocol.frames import GroupNotice
 from tests.harness import RawClient
 
 FRAMES: dict[str, type[frames.Request[Any]]] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from homeport import codes, frames
+from homeport.frames import EditNotice, Message, Options, RecallNotice
+from homeport.frames.recalls import EDIT_KIND, RECALL_KIND
 
-from protocol import codes, frames
-from protocol.frames import EditNotice, Message, Options, RecallNotice
-from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
 from tests.harness import RawClient
 
 Sent = tuple[bytes, int]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from homeport import codes
 
 from gateway.chat.addressing import Conversations, address
 from gateway.chat.refused import Refused
-from protocol import codes
 from tests.harness import RunningWorker
 from tests.inside import Inside
 

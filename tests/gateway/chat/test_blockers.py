@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from homeport import codes
 
 from gateway.chat.blockers import Blockers
 from gateway.chat.refused import Refused
 from gateway.store.blocks import BlockedBy
 from gateway.store.events import BlockChanged
-from protocol import codes
 
 
 def state(change: int, *users: str) -> BlockedBy:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from homeport import codes, frames
 
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
 from gateway.redis.scripts import SCRIPTS
 from gateway.store import blocks as blocks_module
 from gateway.store.blocks import BlockStore
-from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, until
 

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from homeport import codes
+from homeport.frames import Options, Place
 
 from gateway.apps.tiers import TIERS, Rate
 from gateway.chat.chat import Chat
@@ -21,8 +23,6 @@ from gateway.chat.refused import Refused, refusal
 from gateway.config import Settings
 from gateway.redis.errors import OperationFailed
 from gateway.store.rooms import RoomStore, Start, Top
-from protocol import codes
-from protocol.frames import Options, Place
 from tests.harness import FakeClock, RunningWorker, running_worker, until
 from tests.inside import Inside
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import redis
+from homeport import frames
+from homeport.frames import Place
 
 from gateway.config import Settings
 from gateway.store.keys import Keys
 from gateway.store.log import LogStore
-from protocol import frames
-from protocol.frames import Place
 from tests.gateway.chat.grouping import created, done, read, said
 from tests.gateway.chat.test_history import DAY, page
 from tests.gateway.chat.test_options import dump, send

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from homeport import codes, frames
 
-from protocol import codes, frames
 from tests.gateway.chat.grouping import ask, created, done, read, refused, said
 from tests.harness import RunningWorker
 

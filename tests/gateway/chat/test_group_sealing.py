@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from homeport import codec, frames
 
 from gateway.apps.app import create_app
 from gateway.security.sealing import Tampered
-from protocol import codec, frames
 from tests.gateway.chat.grouping import created, done, refused, said
 from tests.harness import FakeClock, RunningWorker
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import redis
+from homeport import codes, frames
+from homeport.frames import Signal, Signaled
 
 from gateway.chat import signals
 from gateway.config import Settings
 from gateway.security.sealing import Kind
-from protocol import codes, frames
-from protocol.frames import Signal, Signaled
 from tests.gateway.chat.grouping import created, done
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker

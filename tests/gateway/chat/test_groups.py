@@ -6,9 +6,9 @@ import contextlib
 from typing import Any
 
 import pytest
+from homeport import frames
+from homeport.ids import group_id
 
-from protocol import frames
-from protocol.ids import group_id
 from tests.gateway.chat.grouping import created, done, read, said
 from tests.harness import RunningWorker
 

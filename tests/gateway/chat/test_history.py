@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import redis
+from homeport import codec, codes, frames
+from homeport.frames import Place
+from homeport.limits import MAX_FRAME_BYTES
 
 from gateway.config import Settings
 from gateway.store.keys import Keys
-from protocol import codec, codes, frames
-from protocol.frames import Place
-from protocol.limits import MAX_FRAME_BYTES
 from tests.gateway.chat.test_options import dump, records, send
 from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from homeport import codes, frames
 
 from gateway.apps.tiers import TIERS, Rate
 from gateway.chat.limits import Limits
@@ -16,7 +17,6 @@ from gateway.config import Settings
 from gateway.redis.errors import Unavailable
 from gateway.store.rates import RateStore
 from gateway.store.readers import Reader
-from protocol import codes, frames
 from tests.gateway.replicas import blast, counted, two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 

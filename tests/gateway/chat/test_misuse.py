@@ -7,11 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from homeport import codes, frames
+from homeport.frames import ClientFrame, Signal, Signaled
 
 from gateway.dev.embedded import EmbeddedValkey
 from gateway.redis import connection
-from protocol import codes, frames
-from protocol.frames import ClientFrame, Signal, Signaled
 from tests.gateway.chat.grouping import created, said
 from tests.gateway.chat.test_blocking import done, until_blocked
 from tests.harness import RawClient, RunningWorker, make_settings, running_worker, until

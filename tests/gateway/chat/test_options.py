@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import redis
+from homeport import codes, frames
+from homeport.frames import Options
 
-from protocol import codes, frames
-from protocol.frames import Options
 from tests.gateway.chat.grouping import created
 from tests.harness import (
     FakeClock,

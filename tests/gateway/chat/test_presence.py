@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from gateway.config import Settings
-from gateway.hub.presence import AWAY_S, CHANGE_EVERY_S
-from gateway.session.session import Session
-from gateway.store.presence import RENEW_S
-from protocol import codec, codes, frames
-from protocol.frames import (
+from homeport import codec, codes, frames
+from homeport.frames import (
     Presence,
     PresenceGet,
     PresenceSet,
@@ -23,7 +18,12 @@ from protocol.frames import (
     PresenceUnsubscribe,
     UserPresence,
 )
-from protocol.limits import MAX_FRAME_BYTES
+from homeport.limits import MAX_FRAME_BYTES
+
+from gateway.config import Settings
+from gateway.hub.presence import AWAY_S, CHANGE_EVERY_S
+from gateway.session.session import Session
+from gateway.store.presence import RENEW_S
 from tests.gateway.replicas import two_workers
 from tests.harness import (
     ANSWER_S,

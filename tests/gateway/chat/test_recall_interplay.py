@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from homeport import codes, frames
+from homeport.frames import Options
+
 from gateway.config import Settings
-from protocol import codes, frames
-from protocol.frames import Options
 from tests.gateway.chat.grouping import created, done
 from tests.gateway.chat.recalling import edit, history, pushed, recall, sent
 from tests.gateway.chat.test_receipts import mark, unread

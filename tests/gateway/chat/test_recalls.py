@@ -6,14 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from homeport import frames
+from homeport.limits import MAX_EDITS
 from structlog.testing import capture_logs
 
 from gateway.apps.tiers import Tier
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
 from gateway.store.replacing import RewriteStore
-from protocol import frames
-from protocol.limits import MAX_EDITS
 from tests.gateway.chat.grouping import created, done
 from tests.gateway.chat.recalling import edit, history, pushed, recall, sent
 from tests.gateway.chat.test_options import dump, records

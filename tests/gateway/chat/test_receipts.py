@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import redis
+from homeport import codes, frames
+from homeport.frames import Mark, Receipt
 
 from gateway.config import Settings
 from gateway.store.keys import Keys
-from protocol import codes, frames
-from protocol.frames import Mark, Receipt
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, accepted, running_worker
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from homeport import codec
+from homeport.frames import Lost, Message, Push
+from homeport.ids import direct_conversation
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,9 +15,6 @@ from gateway.apps.app import App, create_app
 from gateway.chat.records import Records
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer, Tampered, UnknownKeyVersion
-from protocol import codec
-from protocol.frames import Lost, Message, Push
-from protocol.ids import direct_conversation
 
 NOW_MS = 1_700_000_000_000
 APP = create_app("test", "sg", "pro", "global", NOW_MS)

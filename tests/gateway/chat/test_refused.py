@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from homeport import codes
 
 from gateway.apps.errors import AppError
 from gateway.chat.refused import refusal
@@ -19,7 +20,6 @@ from gateway.store.errors import AppNotFound
 from gateway.store.presence import TooManySubscriptions
 from gateway.store.readers import TokenRevoked, TooManyDevices
 from gateway.store.rooms import RoomRefused
-from protocol import codes
 
 
 @pytest.mark.parametrize(

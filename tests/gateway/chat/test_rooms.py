@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import redis
+from homeport import codes, frames
+from homeport.frames import Priority, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet, RoomState
 
 from gateway.config import Settings
 from gateway.net.websocket import WebSocketConnection
 from gateway.store import events
 from gateway.store.events import RoomMessage
-from protocol import codes, frames
-from protocol.frames import Priority, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet, RoomState
 from tests.gateway.replicas import two_workers
 from tests.harness import (
     FakeClock,

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from homeport import codes, frames
+from homeport.ids import message_id
 
 from gateway.config import Settings
 from gateway.dev.embedded import EmbeddedValkey
 from gateway.store.keys import Keys
-from protocol import codes, frames
-from protocol.ids import message_id
 from tests.harness import (
     FakeClock,
     RawClient,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from homeport import codes, frames
+from homeport.frames import RoomSet, Signal, Signaled
 
 from gateway.config import Settings
-from protocol import codes, frames
-from protocol.frames import RoomSet, Signal, Signaled
 from tests.gateway.chat.test_rooms import join
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from homeport import codes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.chat import times
 from gateway.chat.refused import Refused
 from gateway.chat.times import Times
-from protocol import codes
 
 
 class Watch:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import pytest
 
+from gateway import __version__
 from tests.gateway.cli.conftest import Region, run
 
 COMMANDS = [
@@ -117,4 +116,4 @@ def test_a_store_of_another_region_is_refused(region: Region) -> None:
 def test_the_version_is_told() -> None:
     """In a roll-out somebody asks which gateway is what."""
     ran = run("--version")
-    assert (ran.code, ran.out.strip()) == (0, version("homeport"))
+    assert (ran.code, ran.out.strip()) == (0, __version__)

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from homeport import EditNotice, GroupNotice, Message, RecallNotice, RoomMessage
+from homeport.frames.recalls import EDIT_KIND, RECALL_KIND
 
 from gateway.cli.messages import line, record
-from protocol.client import EditNotice, GroupNotice, Message, RecallNotice, RoomMessage
-from protocol.frames.recalls import EDIT_KIND, RECALL_KIND
 
 GROUP = "g:" + "0f" * 16
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from homeport import Presence
+
 from gateway.cli.presence import line, record
-from protocol.client import Presence
 from tests.gateway.cli.conftest import run
 
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from homeport import RoomGap
 
 from gateway.cli import rooms
 from gateway.cli.target import Target
-from protocol.client import RoomGap
 from tests.gateway.cli.conftest import Ran, run
 from tests.gateway.cli.test_dev import PROGRAM, Dev, started
 

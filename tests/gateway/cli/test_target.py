@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from homeport import Event, TokenExpiring
 
 from gateway.cli.target import printed
-from protocol.client import Event, TokenExpiring
 from tests.gateway.cli.conftest import run
 from tests.processes import PROGRAM
 

@@ -8,6 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from homeport import codec
+from homeport.frames import Presence, UserPresence
 from structlog.testing import capture_logs
 
 from gateway.hub.presence import (
@@ -31,8 +33,6 @@ from gateway.store.presence import (
     TooManySubscriptions,
 )
 from gateway.wheel import RESOLUTION_S, Wheel
-from protocol import codec
-from protocol.frames import Presence, UserPresence
 from tests.gateway.hub.ears import Ears
 from tests.harness import FakeClock, until
 

@@ -7,6 +7,8 @@ import struct
 from typing import Any
 
 import pytest
+from homeport import codec
+from homeport.frames import Priority, RoomState
 from structlog.testing import capture_logs
 
 from gateway.hub import fanout, rooms
@@ -15,8 +17,6 @@ from gateway.hub.rooms import RoomHub, SessionGone
 from gateway.payload import Bundle, Framer, Payload
 from gateway.store import events
 from gateway.store.rooms import Joined, Top
-from protocol import codec
-from protocol.frames import Priority, RoomState
 from tests.gateway.hub.ears import Ears
 from tests.harness import until
 

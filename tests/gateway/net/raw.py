@@ -10,11 +10,11 @@ import ssl
 from collections.abc import AsyncIterator
 from typing import Any, Self, cast
 
+from homeport import codec, frames
+from homeport.limits import SUBPROTOCOL
 from websockets.frames import Frame, Opcode
 
 from gateway.address import Address
-from protocol import codec, frames
-from protocol.limits import SUBPROTOCOL
 from tests.harness import ANSWER_S
 
 UPGRADE = {

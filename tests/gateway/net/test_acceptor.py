@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from homeport import frames
+from homeport.limits import PATH
 from structlog.testing import capture_logs
 
 from gateway.apps.app import App, create_app
@@ -21,8 +23,6 @@ from gateway.net.acceptor import ACCEPTS_A_TURN, RESERVE
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
-from protocol import frames
-from protocol.limits import PATH
 from tests.gateway.net.raw import RawSocket
 from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker, until
 from tests.processes import GatewayProcess

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from homeport import frames
 from structlog.testing import capture_logs
 
 from gateway import bucket
@@ -17,7 +18,6 @@ from gateway.config import Settings
 from gateway.dev.certificates import DevCerts
 from gateway.net.addresses import address, source
 from gateway.net.admission import IP_BURST_S, Admission, TooMany, Visit
-from protocol import frames
 from tests.gateway.net.raw import RawSocket
 from tests.harness import (
     FakeClock,

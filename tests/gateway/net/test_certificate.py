@@ -23,12 +23,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from homeport import frames
 from structlog.testing import capture_logs
 
 from gateway.dev import certificates
 from gateway.dev.certificates import DevCerts
 from gateway.net.tls import Certificate, TLSError
-from protocol import frames
 from tests.gateway.net.raw import upgrade
 from tests.harness import RawClient, RunningWorker, client_tls, make_secure_settings, running_worker
 from tests.terminal import on_a_terminal

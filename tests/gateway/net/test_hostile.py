@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from homeport import codes, frames
+from homeport.limits import MAX_CONNECT_BYTES, MAX_FRAME_BYTES
 
 from gateway.apps.app import App, create_app
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
-from protocol import codes, frames
-from protocol.limits import MAX_CONNECT_BYTES, MAX_FRAME_BYTES
 from tests.harness import RawClient, make_settings
 from tests.processes import GatewayProcess
 from tests.protocol import vectors

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from homeport import codes, frames
 
 from gateway.address import Address
 from gateway.net.origins import Origins
-from protocol import codes, frames
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.harness import RunningWorker, until
 

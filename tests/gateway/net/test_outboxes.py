@@ -7,14 +7,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from homeport import codes, frames
+from homeport.codes import CloseCode
 from structlog.testing import capture_logs
 
 from gateway.net.outboxes import LOOK_S, Outboxes
 from gateway.net.websocket import WebSocketConnection
 from gateway.session.session import Session
 from gateway.wheel import RESOLUTION_S, Wheel
-from protocol import codes, frames
-from protocol.codes import CloseCode
 from tests.gateway.net.raw import RawSocket
 from tests.harness import FakeClock, RunningWorker, make_settings, running_worker, until
 

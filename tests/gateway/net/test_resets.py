@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from homeport import codec, codes, frames
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from websockets.frames import Opcode
@@ -20,7 +21,6 @@ from websockets.frames import Opcode
 from gateway.dev import certificates
 from gateway.dev.certificates import DevCerts
 from gateway.runtime.serving import log_fault
-from protocol import codec, codes, frames
 from tests.gateway.net.raw import RawSocket, message, upgrade
 from tests.gateway.net.test_proxy_protocol import header
 from tests.harness import (

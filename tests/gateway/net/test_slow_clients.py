@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from homeport import codec, codes, frames
 from websockets.frames import Opcode
 
-from protocol import codec, codes, frames
 from tests.gateway.net.raw import RawSocket, message, upgrade
 from tests.harness import (
     RunningWorker,

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from homeport import codes, frames
+from homeport.limits import MAX_FRAME_BYTES
 
 from gateway.dev import certificates
 from gateway.dev.certificates import DevCerts
 from gateway.net import tls
 from gateway.net.tls import TLSError
-from protocol import codes, frames
-from protocol.limits import MAX_FRAME_BYTES
 from tests.gateway.net.raw import RawSocket, message, upgrade
 from tests.harness import (
     FakeClock,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from homeport.limits import PATH, SUBPROTOCOL
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.http11 import Request
@@ -15,7 +16,6 @@ from gateway.net.admission import Admission, Visit
 from gateway.net.origins import Origins
 from gateway.net.upgrade import Accepted, Upgrades
 from gateway.session.counts import BAD_UPGRADE, LATE_UPGRADE, Counts
-from protocol.limits import PATH, SUBPROTOCOL
 from tests.harness import make_settings
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from homeport import codec, codes, frames
+from homeport.limits import MAX_CONNECT_BYTES, MAX_FRAME_BYTES, SUBPROTOCOL
 from structlog.testing import capture_logs
 from websockets.datastructures import Headers
 from websockets.frames import Opcode
 
-from protocol import codec, codes, frames
-from protocol.limits import MAX_CONNECT_BYTES, MAX_FRAME_BYTES, SUBPROTOCOL
 from tests.gateway.net.raw import RawSocket, message, upgrade
 from tests.harness import (
     FakeClock,

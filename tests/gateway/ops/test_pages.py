@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 
+from gateway import __version__
 from gateway.ops.board import Board
 from gateway.ops.datagrams import Report
 from gateway.ops.pages import pages
@@ -77,4 +77,4 @@ async def test_metrics_tell_the_version(app: Starlette) -> None:
     """In a roll-out somebody asks which gateway is what."""
     status, told = await ask(app, "/metrics")
     assert status == 200
-    assert f'homeport_build_info{{version="{version("homeport")}"}} 1.0' in told
+    assert f'homeport_build_info{{version="{__version__}"}} 1.0' in told

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 import redis
+from homeport.frames import Cursor
 
 from gateway.apps.tiers import TIERS
 from gateway.redis import connection
@@ -32,7 +33,6 @@ from gateway.store.inbox import InboxStore
 from gateway.store.keys import STAMP, Keys
 from gateway.store.readers import Reader
 from gateway.tasks import Tasks
-from protocol.frames import Cursor
 from tests.gateway.conftest import Servers
 from tests.gateway.redis.conftest import beginning, linked, replicated, until
 from tests.gateway.store.conftest import APP_ID, Store, message_id, open_store

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import redis
+from homeport import codes, frames
 
 from gateway.config import Settings
 from gateway.runtime import drain as module
 from gateway.runtime import serving as serving_module
 from gateway.runtime.serving import serve
 from gateway.runtime.starting import Listening
-from protocol import codes, frames
 from tests.gateway.net.raw import RawSocket
 from tests.harness import RawClient, RunningWorker, running_worker
 

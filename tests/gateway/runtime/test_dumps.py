@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
+from gateway import __version__
 from tests.gateway.runtime.test_supervisor import Replica, until
 
 DUMPABLE = """
@@ -37,7 +37,7 @@ def test_no_process_of_a_gateway_leaves_a_core_dump(replica: Replica) -> None:
     (died,) = until(lambda: replica.logged("died"))
     assert died["how"] == "by SIGSEGV"
     (starting,) = replica.logged("starting")
-    assert starting["version"] == version("homeport")
+    assert starting["version"] == __version__
     assert process.stop() == 0
 
 

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from homeport.limits import PATH
 
 from gateway.address import Address
-from protocol.limits import PATH
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.gateway.net.test_proxy_protocol import header
 from tests.gateway.runtime.test_supervisor import Replica, until

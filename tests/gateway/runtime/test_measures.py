@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from homeport import frames
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -23,7 +24,6 @@ from gateway.redis.node_link import NodeLink
 from gateway.runtime import usage
 from gateway.security.keyring import Keyring
 from gateway.store.entries import Entry
-from protocol import frames
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.gateway.redis.conftest import Heard
 from tests.harness import (

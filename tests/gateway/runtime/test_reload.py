@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from homeport import codes, frames
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from websockets.exceptions import InvalidStatus
@@ -25,7 +26,6 @@ from gateway.runtime.reload import LIVE, RESTART, current
 from gateway.runtime.serving import serve
 from gateway.runtime.starting import Listening
 from gateway.runtime.worker import Worker
-from protocol import codes, frames
 from tests.harness import RawClient, make_settings, until
 from tests.inside import Inside
 

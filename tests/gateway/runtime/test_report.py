@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from homeport import frames
 
 from gateway.ops import datagrams
 from gateway.ops.datagrams import Report
 from gateway.runtime.worker import Worker
-from protocol import frames
 from tests.harness import ANSWER_S, make_settings, running_worker, until
 from tests.inside import Inside
 

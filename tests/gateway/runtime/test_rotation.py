@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from homeport import codes, frames
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -19,7 +20,6 @@ from gateway.redis.node_link import NodeLink
 from gateway.runtime import reload
 from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
-from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import (
     FakeClock,

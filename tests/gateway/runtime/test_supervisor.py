@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from homeport import codes, frames
+from homeport.limits import PATH
 from websockets.exceptions import WebSocketException
 
 from gateway.address import Address
@@ -26,8 +28,6 @@ from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
 from gateway.store.presence import GATEWAY_CHARS
-from protocol import codes, frames
-from protocol.limits import PATH
 from tests.gateway.net.raw import RawSocket
 from tests.harness import RawClient
 from tests.ports import free_port

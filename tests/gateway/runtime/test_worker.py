@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from homeport import codes, frames
 
 from gateway.config import Settings
 from gateway.dev.embedded import EmbeddedValkey
@@ -18,7 +19,6 @@ from gateway.runtime.starting import Listening, StartError
 from gateway.runtime.worker import Worker
 from gateway.security.keyring import Keyring
 from gateway.tasks import TaskEnded
-from protocol import codes, frames
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.harness import (
     FakeClock,

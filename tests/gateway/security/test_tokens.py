@@ -14,6 +14,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from homeport import codes
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import force_setattr
@@ -21,7 +22,6 @@ from msgspec.structs import force_setattr
 from gateway.apps.app import App, change, create_app, with_new_certificate, with_revoked
 from gateway.security import tokens
 from gateway.security.tokens import Identity, Signatures, TokenRefused, app_id_of, mint, verify
-from protocol import codes
 
 NOW_S = 1_764_000_000
 APP = create_app("chat", "eu", "free", "global", NOW_S * 1000)

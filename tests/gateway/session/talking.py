@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from protocol import frames
+from homeport import frames
+
 from tests.harness import RawClient
 
 

@@ -7,6 +7,7 @@ import contextlib
 from typing import Any
 
 import pytest
+from homeport import codes, frames
 from msgspec.structs import replace
 
 from gateway.apps.app import App, create_app
@@ -17,7 +18,6 @@ from gateway.config import Settings
 from gateway.session.app_limit import RETRY_S, TELL_SHARE, AppLimit
 from gateway.store.headcount import Headcount
 from gateway.store.presence import LEASE_MS, RENEW_S
-from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from homeport import codes, frames
+from homeport.limits import WINDOW
 from structlog.testing import capture_logs
 
 from gateway.payload import Payload
 from gateway.session import hold
 from gateway.session.session import Session
 from gateway.store.keys import Keys
-from protocol import codes, frames
-from protocol.limits import WINDOW
 from tests.gateway.session.talking import note, pushes, quiet, send_many
 from tests.harness import RawClient, RunningWorker, until
 

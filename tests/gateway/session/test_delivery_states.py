@@ -13,6 +13,8 @@ from itertools import product
 from typing import Any, Final, cast
 
 import pytest
+from homeport import codes
+from homeport.frames import Cursor
 
 from gateway.payload import Payload
 from gateway.redis.errors import Unavailable
@@ -25,8 +27,6 @@ from gateway.session.wire import Wire
 from gateway.store.entries import Entry
 from gateway.store.readers import Checked, DeviceState, Reader
 from gateway.tasks import Tasks
-from protocol import codes
-from protocol.frames import Cursor
 from tests.harness import until
 
 State, Event = DeliveryState, DeliveryEvent

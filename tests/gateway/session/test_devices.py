@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from homeport import codes, frames
 
 from gateway.apps.tiers import TIERS
 from gateway.config import Settings
 from gateway.store.inbox import SEEN_MS, STALE_MS
-from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 

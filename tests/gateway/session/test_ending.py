@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 
 import pytest
+from homeport import codes, frames
 
 from gateway.apps.app import App
 from gateway.config import Settings
 from gateway.session.app_limit import AppLimit
 from gateway.store.directory import AppDirectory
-from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from protocol import codes, frames
+from homeport import codes, frames
+
 from tests.harness import RawClient, RunningWorker, until
 
 

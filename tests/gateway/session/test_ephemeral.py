@@ -7,10 +7,10 @@ import asyncio
 
 import pytest
 import redis
+from homeport import codes, frames
 
 from gateway.config import Settings
 from gateway.store.keys import Keys
-from protocol import codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 

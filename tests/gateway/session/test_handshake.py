@@ -9,12 +9,12 @@ from typing import Any
 
 import jwt
 import pytest
+from homeport import codes, frames
+from homeport.limits import DEDUPE_WINDOW_MS, WINDOW
 
 from gateway.apps.app import create_app
 from gateway.config import Settings
 from gateway.dev.embedded import EmbeddedValkey
-from protocol import codes, frames
-from protocol.limits import DEDUPE_WINDOW_MS, WINDOW
 from tests.gateway.session.forging import forge
 from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from homeport import codes, frames
 
 from gateway.clock import Clock
 from gateway.security.tokens import Identity
@@ -13,7 +14,6 @@ from gateway.session.timing import Timing
 from gateway.store import events
 from gateway.store.readers import Reader
 from gateway.wheel import Wheel
-from protocol import codes, frames
 from tests.harness import FakeClock
 
 READER = Reader("app", "alice", "d1", "s1")

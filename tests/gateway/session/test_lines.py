@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from homeport import codes, frames
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.security.keyring import Keyring
 from gateway.security.pseudonyms import Pseudonyms
 from gateway.session.lines import PER_SECOND, Lines
-from protocol import codes, frames
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 
 

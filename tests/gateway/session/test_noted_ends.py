@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from homeport import codes, frames
 
 from gateway.config import Settings
 from gateway.store.endings import BROKEN_OFF, Cause, Ended
 from gateway.store.user_facts import read_user
-from protocol import codes, frames
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
 
 

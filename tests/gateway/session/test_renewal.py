@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from homeport import codec, codes, frames
 
 from gateway.apps.app import create_app
-from protocol import codec, codes, frames
 from tests.gateway.session.forging import forge
 from tests.harness import RawClient, RunningWorker, accepted
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from homeport import codes, frames
 from structlog.testing import capture_logs
 
 from gateway.security.sealing import UnknownKeyVersion
-from protocol import codes, frames
 from tests.gateway.chat.grouping import created
 from tests.harness import RunningWorker
 from tests.inside import Inside

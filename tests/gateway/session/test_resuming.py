@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from protocol import frames
-from protocol.frames import Cursor
-from protocol.limits import WINDOW
+from homeport import frames
+from homeport.frames import Cursor
+from homeport.limits import WINDOW
+
 from tests.gateway.session.talking import note, pushes, quiet, send_many
 from tests.harness import RawClient, RunningWorker
 

@@ -6,9 +6,10 @@ from collections.abc import Awaitable
 from types import NoneType
 from typing import get_args, get_origin, get_type_hints
 
+from homeport import frames
+from homeport.frames import ANSWERS, ClientFrame
+
 from gateway.session.routes import ROUTES
-from protocol import frames
-from protocol.frames import ANSWERS, ClientFrame
 
 
 def test_each_request_has_one_route() -> None:

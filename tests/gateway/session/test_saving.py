@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 import pytest
+from homeport import frames
 from structlog.testing import capture_logs
 
 from gateway.session import saving
 from gateway.session.saving import SLICE, Saving
 from gateway.store.keys import Keys
-from protocol import frames
 from tests.gateway.session.talking import note, quiet
 from tests.harness import RunningWorker, until
 

@@ -10,6 +10,7 @@ from typing import Self
 
 import pytest
 import redis
+from homeport import codec, codes, frames
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
@@ -28,7 +29,6 @@ from gateway.session.tracing import (
 from gateway.store.keys import Keys
 from gateway.store.stamp import Stamp
 from gateway.tasks import Tasks
-from protocol import codec, codes, frames
 from tests.gateway.replicas import two_workers
 from tests.harness import (
     ANSWER_S,

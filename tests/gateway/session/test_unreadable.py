@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from homeport import codes, frames
+from homeport.frames import Cursor
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.security.keyring import Keyring
 from gateway.security.pseudonyms import Pseudonyms
 from gateway.store.keys import Keys
-from protocol import codes, frames
-from protocol.frames import Cursor
 from tests.gateway.session.talking import note, pushes, quiet, send_many
 from tests.harness import FakeClock, RunningWorker, running_worker
 

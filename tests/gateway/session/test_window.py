@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from homeport.frames import Cursor
+from homeport.limits import WINDOW
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.session.window import AckAhead, Window
-from protocol.frames import Cursor
-from protocol.limits import WINDOW
 
 
 def test_what_is_up_to_the_cursor_counts_as_sent_and_acknowledged() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from homeport.frames import Cursor
 
 from gateway.apps.app import App, change, create_app
 from gateway.apps.tiers import Tier
@@ -31,7 +32,6 @@ from gateway.store.readers import Arrival, Checked, DeviceState, Progress, Reade
 from gateway.store.stamp import Stamp
 from gateway.store.sweeper import Sweeper
 from gateway.tasks import Tasks
-from protocol.frames import Cursor
 from tests.clusters import client_of
 from tests.harness import FakeClock
 

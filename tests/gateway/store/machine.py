@@ -9,6 +9,7 @@ import asyncio
 from typing import Any
 
 import redis
+from homeport.frames import Cursor
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,7 +26,6 @@ from gateway.store.group_state import Change, Group, Member, Notice
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS
 from gateway.store.readers import DeviceState
-from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id, open_store, together
 from tests.gateway.store.model import Device, Inbox, Sent, Team
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from homeport.frames import Cursor
+
 from gateway.store.group_state import Group
-from protocol.frames import Cursor
 
 CAP = 6
 

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from homeport.frames import Cursor
 
 from gateway.store import events
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.readers import DISPLACED, Arrival, DeviceState, Reader, TooManyDevices
-from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, session
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from homeport.frames import Cursor
 
 from gateway.store.endings import BROKEN_OFF, End
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.presence import PresenceStore
 from gateway.store.readers import Arrival, DeviceState, Progress, Reader, TooManyDevices
-from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, acked, session
 
 

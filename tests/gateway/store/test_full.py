@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import hiredis
 import pytest
+from homeport.frames import Cursor, Place
 from redis.exceptions import OutOfMemoryError
 
 import gateway.redis
@@ -47,7 +48,6 @@ from gateway.store.replacing import AT_ONCE, COPY_MS, Changed, RewriteStore, Whe
 from gateway.store.rooms import RoomStore, Start, Top
 from gateway.store.server_facts import store_facts
 from gateway.tasks import Tasks
-from protocol.frames import Cursor, Place
 from tests.gateway.conftest import Servers
 from tests.gateway.redis.conftest import beginning, node_link, until
 from tests.gateway.store.conftest import APP_ID, Store, acked, message_id, open_store, session

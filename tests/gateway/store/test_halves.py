@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from homeport.frames import Cursor, Place
 
 from gateway.store.entries import NewMessage
 from gateway.store.log import LogStore
 from gateway.store.rooms import RoomStore, Start, Top
-from protocol.frames import Cursor, Place
 from tests.gateway.store.conftest import APP_ID, Store, message_id
 
 TALK = "d:ann:bob"

@@ -6,13 +6,13 @@ import asyncio
 import secrets
 
 import pytest
+from homeport.frames import Cursor
+from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import TIERS
 from gateway.redis.errors import CommandFault
 from gateway.store.entries import NewMessage
 from gateway.store.inbox import PAGE
-from protocol.frames import Cursor
-from protocol.limits import DEDUPE_WINDOW_MS
 from tests.gateway.store.conftest import Store, apart, message_id, together
 
 TIER_NAMES = list(TIERS)

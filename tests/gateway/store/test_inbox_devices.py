@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from homeport.frames import Cursor
 
 from gateway.store.inbox import MAX_DEVICES, PAGE, SEEN_MS
 from gateway.store.readers import Checked, DeviceState, TokenRevoked
-from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, session
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from homeport.limits import MAX_EDITS
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
@@ -19,7 +20,6 @@ from gateway.chat.recalls import RECALLED
 from gateway.security.keyring import Keyring
 from gateway.store.keys import bucket_of
 from gateway.store.replacing import Changed, RewriteStore
-from protocol.limits import MAX_EDITS
 from tests.gateway.store.conftest import APP_ID
 from tests.gateway.store.machine import USERS, Machine
 from tests.gateway.store.model import CAP, Sent

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from homeport.frames import Cursor
 
 from gateway.redis.errors import Unavailable
 from gateway.store.inbox import SEEN_MS, STALE_MS
 from gateway.store.presence import CAME, GONE, LEASE_MS, SET, PresenceStore
-from protocol.frames import Cursor
 from tests.gateway.redis.conftest import until
 from tests.gateway.store.conftest import Store, session
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from homeport.limits import MAX_UNREAD
 
 from gateway.apps.tiers import TIERS
 from gateway.redis.link import Link
@@ -19,7 +20,6 @@ from gateway.store.inbox import PROFILE_MS, InboxStore
 from gateway.store.keys import Keys
 from gateway.store.receipts import Marks, Raised, ReceiptStore
 from gateway.store.scripts import script
-from protocol.limits import MAX_UNREAD
 from tests.gateway.redis.conftest import node_link
 
 APP = "02" + "0" * 30

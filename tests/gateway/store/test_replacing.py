@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from homeport.frames import Cursor
 
 from gateway.redis.scripts import SCRIPTS
 from gateway.store import replacing as module
@@ -16,7 +17,6 @@ from gateway.store.entries import NewMessage
 from gateway.store.keys import bucket_of
 from gateway.store.log import LogStore
 from gateway.store.replacing import AT_ONCE, Changed, Found, RewriteStore
-from protocol.frames import Cursor
 from tests.gateway.store.conftest import Store, message_id
 
 GROUP = "0" * 32

@@ -7,6 +7,7 @@ import secrets
 from typing import Any
 
 import pytest
+from homeport.frames import Cursor
 from structlog.testing import capture_logs
 
 from gateway.apps.tiers import TIERS
@@ -14,7 +15,6 @@ from gateway.redis.errors import Unavailable
 from gateway.store import sweeper as module
 from gateway.store.entries import NewMessage
 from gateway.store.sweeper import BATCH
-from protocol.frames import Cursor
 from tests.gateway.store.conftest import APP_ID, Store, together
 
 FREE_S = TIERS["free"].retention_ms / 1000

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from homeport.frames import Cursor
+from homeport.ids import direct_conversation
+
 from gateway.apps.app import App
 from gateway.store.blocks import BlockStore
 from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Ended, Loss, Lost
@@ -11,8 +14,6 @@ from gateway.store.entries import NewMessage
 from gateway.store.presence import PresenceStore
 from gateway.store.readers import Arrival, Progress, Reader
 from gateway.store.user_facts import MAX_CONVERSATIONS, UserFacts, read_user
-from protocol.frames import Cursor
-from protocol.ids import direct_conversation
 from tests.gateway.store.conftest import Store, acked, message_id, session
 
 GATEWAY = "abcdef"

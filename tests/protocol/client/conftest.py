@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
+from homeport import Client, Event, TokenExpiring
+from homeport.frames import Expiring
 
-from protocol.client import Client, Event, TokenExpiring
-from protocol.frames import Expiring
 from tests.protocol.client.server import Peer, Server, running
 
 _E = TypeVar("_E")

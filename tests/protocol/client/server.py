@@ -14,16 +14,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from homeport import frames
+from homeport.codec import decode_client, encode
+from homeport.frames import Ack, ClientFrame, Connect, Cursor, Limits, Message, ServerFrame
+from homeport.limits import PATH, SUBPROTOCOL
 from msgspec import Raw, Struct
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
-
-from protocol import frames
-from protocol.codec import decode_client, encode
-from protocol.frames import Ack, ClientFrame, Connect, Cursor, Limits, Message, ServerFrame
-from protocol.limits import PATH, SUBPROTOCOL
 
 USER = "alice"
 EPOCH = "e1"

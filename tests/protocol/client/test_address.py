@@ -7,9 +7,9 @@ import logging
 import socket
 
 import pytest
+from homeport import Disconnected
+from homeport.client.address import Address
 
-from protocol.client import Disconnected
-from protocol.client.address import Address
 from tests.protocol.client.conftest import Setting, tokens
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from homeport.client.backoff import CAP_S, full_jitter
 from hypothesis import given
 from hypothesis import strategies as st
-
-from protocol.client.backoff import CAP_S, full_jitter
 
 
 @given(st.integers(1, 10**9), st.floats(0, 1, exclude_max=True))

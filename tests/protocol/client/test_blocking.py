@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from homeport import Client, ClientClosed, RequestRefused, frames
+from homeport.codes import DEVICE_LIMIT, TOO_MANY_DEVICES, UNAUTHORIZED
+from homeport.frames import Block, BlockList, Blocks, Send, Unblock
 
 from gateway.config import Settings
-from protocol import frames
-from protocol.client import Client, ClientClosed, RequestRefused
-from protocol.codes import DEVICE_LIMIT, TOO_MANY_DEVICES, UNAUTHORIZED
-from protocol.frames import Block, BlockList, Blocks, Send, Unblock
 from tests.harness import FakeClock, running_worker
 from tests.protocol.client.conftest import Setting
 

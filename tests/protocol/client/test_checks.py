@@ -8,10 +8,10 @@ from math import inf, nan
 from typing import Any
 
 import pytest
+from homeport import Client, frames
+from homeport.client import checks
+from homeport.client.message import Sent
 
-from protocol import frames
-from protocol.client import Client, checks
-from protocol.client.message import Sent
 from tests.protocol.client.conftest import Setting
 
 GROUP = "0f" * 16

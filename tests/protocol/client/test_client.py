@@ -8,11 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from homeport import Client, ClientClosed, Disconnected, Message, frames
+from homeport.client.connection import CLOSE_TIMEOUT_S
+from homeport.limits import PATH
 
-from protocol import frames
-from protocol.client import Client, ClientClosed, Disconnected, Message
-from protocol.client.connection import CLOSE_TIMEOUT_S
-from protocol.limits import PATH
 from tests.protocol.client.conftest import Setting
 
 

@@ -6,15 +6,14 @@ import asyncio
 import logging
 
 import pytest
+from homeport import Disconnected, frames
+from homeport.client.connection import CLIENT
+from homeport.codec import encode
+from homeport.limits import MAX_FRAME_BYTES
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 
-from protocol import frames
-from protocol.client import Disconnected
-from protocol.client.connection import CLIENT
-from protocol.codec import encode
-from protocol.limits import MAX_FRAME_BYTES
 from tests.harness import until
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import running

@@ -9,8 +9,7 @@ import stat
 from pathlib import Path
 
 import pytest
-
-from protocol.client import (
+from homeport import (
     ClientClosed,
     Cursor,
     CursorFile,
@@ -19,8 +18,9 @@ from protocol.client import (
     CursorNotSaved,
     CursorUnsaved,
 )
-from protocol.client import incoming as module
-from protocol.client.cursor import Position
+from homeport.client import incoming as module
+from homeport.client.cursor import Position
+
 from tests.harness import until
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import EPOCH, USER

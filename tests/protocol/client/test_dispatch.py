@@ -7,11 +7,11 @@ import logging
 from typing import Any
 
 import pytest
+from homeport import Client, Connected, Disconnected, Event, Signal, TokenExpiring
+from homeport.client import dispatch as module
+from homeport.client.dispatch import Dispatcher
+from homeport.frames import Expiring
 
-from protocol.client import Client, Connected, Disconnected, Event, Signal, TokenExpiring
-from protocol.client import dispatch as module
-from protocol.client.dispatch import Dispatcher
-from protocol.frames import Expiring
 from tests.harness import until
 from tests.protocol.client.conftest import Setting
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ssl
 
 import pytest
+from homeport import codes
+from homeport.client.ending import Ended, Retry, is_misconfigured, judge
+from homeport.client.errors import ClientClosed, TokenRefused, WrongRegion
+from homeport.frames import Error
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus, NegotiationError
 from websockets.http11 import Response
-
-from protocol import codes
-from protocol.client.ending import Ended, Retry, is_misconfigured, judge
-from protocol.client.errors import ClientClosed, TokenRefused, WrongRegion
-from protocol.frames import Error
 
 TOKEN_CODES = [e.number for e in codes.ERRORS.values() if e.retry is codes.Retry.NEW_TOKEN]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from homeport import CursorFile, CursorNotSaved
+from homeport.client.address import Address
+from homeport.client.files import MAX_BYTES
 
-from protocol.client import CursorFile, CursorNotSaved
-from protocol.client.address import Address
-from protocol.client.files import MAX_BYTES
 from tests.protocol.client.test_cursor import at
 
 

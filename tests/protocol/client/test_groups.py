@@ -1,4 +1,4 @@
-"""Mirrors protocol/client/groups.py: the SDK's groups, against a real gateway."""
+"""Mirrors protocol/homeport/client/groups.py: the SDK's groups, against a real gateway."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable
 
 import pytest
+from homeport import Client, ClientError, Event, RequestRefused, Signal, codes, group_notice
+from homeport.client.groups import READS
+from homeport.frames import GroupGet, GroupInfo, GroupMember, GroupNotice
 
 from gateway.config import Settings
-from protocol import codes
-from protocol.client import Client, ClientError, Event, RequestRefused, Signal, group_notice
-from protocol.client.groups import READS
-from protocol.frames import GroupGet, GroupInfo, GroupMember, GroupNotice
 from tests.harness import RunningWorker, running_worker
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import Peer

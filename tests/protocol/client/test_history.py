@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from homeport import Message, Place, RequestRefused, Transient, codes, frames
+from homeport.frames import Entry, Extra, Forget, History, HistoryPage, Options, Send
 
-from protocol import codes, frames
-from protocol.client import Message, Place, RequestRefused, Transient
-from protocol.frames import Entry, Extra, Forget, History, HistoryPage, Options, Send
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import Peer
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from homeport import frames
+from homeport.client.events import Lost, Reset
+from homeport.client.inbox import Inbox, OutOfOrder
+from homeport.client.message import Message
+from homeport.frames import Cursor, Limits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import frames
-from protocol.client.events import Lost, Reset
-from protocol.client.inbox import Inbox, OutOfOrder
-from protocol.client.message import Message
-from protocol.frames import Cursor, Limits
 from tests.protocol.client.server import EPOCH, USER, push
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-
-from protocol.client import (
+from homeport import (
     Message,
     RoomMessage,
     edit_notice,
     group_notice,
     recall_notice,
 )
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 
 def both(kind: str, body: bytes, sender: str = "bob") -> tuple[Message, RoomMessage]:

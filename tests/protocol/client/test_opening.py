@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from homeport import Disconnected
 
-from protocol.client import Disconnected
 from tests.protocol.client.conftest import Setting
 
 
@@ -75,7 +75,7 @@ async def test_opening_takes_too_long(
     setting: Setting, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bound for all steps together; then the client tries again on another socket."""
-    monkeypatch.setattr("protocol.client.opening.OPEN_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("homeport.client.opening.OPEN_TIMEOUT_S", 0.1)
     async with silent() as server:
         proxy = f"http://127.0.0.1:{server.port}"
         client = setting.client(url=STEPS[step].format(port=server.port), proxy=proxy)

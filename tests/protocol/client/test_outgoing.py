@@ -1,4 +1,4 @@
-"""Mirrors protocol/client/outgoing.py: asking, and what is made of the answer."""
+"""Mirrors protocol/homeport/client/outgoing.py: asking, and what is made of the answer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from homeport import Client, Message, ProtocolError, Sent, frames
+from homeport.codec import encode
 
-from protocol import frames
-from protocol.client import Client, Message, ProtocolError, Sent
-from protocol.codec import encode
 from tests.protocol.client.conftest import Setting
 
 

@@ -7,20 +7,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-from gateway.apps.app import App, create_app
-from gateway.config import Settings
-from gateway.security import tokens as minting
-from protocol import frames
-from protocol.client import (
+from homeport import (
     Client,
     CursorFile,
     CursorFileForeign,
     Disconnected,
     UserChanged,
+    frames,
 )
-from protocol.client.owner import Owner, owner_of
-from protocol.frames import Renew
+from homeport.client.owner import Owner, owner_of
+from homeport.frames import Renew
+
+from gateway.apps.app import App, create_app
+from gateway.config import Settings
+from gateway.security import tokens as minting
 from tests.harness import FakeClock, RunningWorker, running_worker
 from tests.protocol.client.conftest import Events, Setting, tokens
 from tests.protocol.client.server import USER

@@ -1,21 +1,20 @@
-"""Mirrors protocol/client/presence.py: with a scripted server and with a real one."""
+"""Mirrors protocol/homeport/client/presence.py: with a scripted server and with a real one."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-
-from gateway.config import Settings
-from protocol import codes, frames
-from protocol.client import Client, Presence, RequestRefused
-from protocol.frames import (
+from homeport import Client, Presence, RequestRefused, codes, frames
+from homeport.frames import (
     PresenceGet,
     PresenceList,
     PresenceSet,
     PresenceSubscribe,
     UserPresence,
 )
+
+from gateway.config import Settings
 from tests.harness import running_worker
 from tests.protocol.client.conftest import Events, Setting
 from tests.protocol.client.server import Peer, ok

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from homeport import ConnectFailed, Disconnected
+from homeport.client.address import Address
+from homeport.client.proxy import MAX_HEAD_BYTES, Way, find
 
-from protocol.client import ConnectFailed, Disconnected
-from protocol.client.address import Address
-from protocol.client.proxy import MAX_HEAD_BYTES, Way, find
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import running
 from tests.protocol.client.test_tls import make_ca

@@ -1,22 +1,24 @@
-"""Mirrors protocol/client/recalls.py: recall, edit, and what is told of them."""
+"""Mirrors protocol/homeport/client/recalls.py: recall, edit, and what is told of them."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-
-from protocol import codec, codes, frames
-from protocol.client import (
+from homeport import (
     EditNotice,
     Message,
     RecallNotice,
     RequestRefused,
     Sent,
+    codec,
+    codes,
     edit_notice,
+    frames,
     recall_notice,
 )
-from protocol.frames import Edit, Extra, Recall
+from homeport.frames import Edit, Extra, Recall
+
 from tests.protocol.client.conftest import Setting
 
 ID = bytes(range(16))

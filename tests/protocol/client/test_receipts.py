@@ -6,12 +6,11 @@ import asyncio
 import logging
 
 import pytest
+from homeport import Client, Message, Reached, Receipt, RequestRefused, codes, frames
+from homeport.client import receipts as module
+from homeport.frames import Mark
 from websockets.exceptions import ConnectionClosed
 
-from protocol import codes, frames
-from protocol.client import Client, Message, Reached, Receipt, RequestRefused
-from protocol.client import receipts as module
-from protocol.frames import Mark
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import USER
 

@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-from protocol import frames
-from protocol.client import (
+from homeport import (
     ClientClosed,
     Connected,
     Cursor,
@@ -21,9 +19,11 @@ from protocol.client import (
     Message,
     Reset,
     TokenExpiring,
+    frames,
 )
-from protocol.codec import encode
-from protocol.frames import Limits
+from homeport.codec import encode
+from homeport.frames import Limits
+
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import EPOCH, USER, push
 

@@ -9,11 +9,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from websockets.asyncio.server import ServerConnection
-from websockets.http11 import Request, Response
-
-from protocol import frames
-from protocol.client import (
+from homeport import (
     Client,
     ClientClosed,
     Connected,
@@ -22,8 +18,12 @@ from protocol.client import (
     Disconnected,
     TokenRefused,
     WrongRegion,
+    frames,
 )
-from protocol.limits import PATH
+from homeport.limits import PATH
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import EPOCH, Peer, answer, push, running
 
@@ -109,7 +109,7 @@ async def test_a_connection_that_lasted_starts_the_wait_anew(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HP-8.3-5: one hiccup a day must not cost twenty seconds."""
-    monkeypatch.setattr("protocol.client.link.CAP_S", 0.0)
+    monkeypatch.setattr("homeport.client.link.CAP_S", 0.0)
     async with setting.live() as (_, peer):
         for _ in range(3):
             peer.cut()
@@ -171,7 +171,7 @@ async def test_a_server_that_closes_and_keeps_the_socket(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 6455 section 7.1.1: the server should close TCP first; the client waits a while only."""
-    monkeypatch.setattr("protocol.client.connection.CLOSE_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("homeport.client.connection.CLOSE_TIMEOUT_S", 0.02)
     async with setting.live() as (_, peer):
         peer.ws.transport.pause_reading()
         peer.ws.transport.write(b"\x88\x02" + (4003).to_bytes(2, "big"))
@@ -220,7 +220,7 @@ async def test_a_server_that_keeps_a_refused_connection_open(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An invalid connect is answered and kept (HP-4.2-2); the client does not wait for ever."""
-    monkeypatch.setattr("protocol.client.link.CLOSE_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("homeport.client.link.CLOSE_TIMEOUT_S", 0.02)
     entering = asyncio.create_task(setting.client().__aenter__())
     peer = await setting.server.peer()
     connect = await peer.expect(frames.Connect)

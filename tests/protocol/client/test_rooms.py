@@ -8,9 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-
-from protocol import frames
-from protocol.client import (
+from homeport import (
     Client,
     ClientClosed,
     Disconnected,
@@ -20,9 +18,11 @@ from protocol.client import (
     SendTimeout,
     Sent,
     Signal,
+    frames,
 )
-from protocol.client.rooms import BUFFER
-from protocol.frames import Message, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet, RoomState
+from homeport.client.rooms import BUFFER
+from homeport.frames import Message, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet, RoomState
+
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import Peer, ok
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from homeport import Client, ClientClosed, Disconnected, RequestRefused, SendTimeout, Sent, frames
+from homeport.frames import Limits, Send
 
-from protocol import frames
-from protocol.client import Client, ClientClosed, Disconnected, RequestRefused, SendTimeout, Sent
-from protocol.frames import Limits, Send
 from tests.protocol.client.conftest import Setting
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from math import inf
 
 import pytest
-
-from protocol import codes
-from protocol.client import sends as module
-from protocol.client.errors import RequestRefused
-from protocol.client.sends import PendingSend, PendingSends
-from protocol.codec import decode_client
-from protocol.frames import Error, Send
+from homeport import codes
+from homeport.client import sends as module
+from homeport.client.errors import RequestRefused
+from homeport.client.sends import PendingSend, PendingSends
+from homeport.codec import decode_client
+from homeport.frames import Error, Send
 
 UNAVAILABLE = codes.UNAVAILABLE.number
 

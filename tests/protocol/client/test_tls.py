@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from homeport import ConnectFailed, Disconnected
 
-from protocol.client import ConnectFailed, Disconnected
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import running
 

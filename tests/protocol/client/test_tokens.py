@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from homeport import ClientClosed, Disconnected, TokenExpiring, TokenRefused, frames
+from homeport.frames import Renew
 
-from protocol import frames
-from protocol.client import ClientClosed, Disconnected, TokenExpiring, TokenRefused
-from protocol.frames import Renew
 from tests.harness import until
 from tests.protocol.client.conftest import Setting, tokens
 
@@ -179,7 +178,7 @@ async def test_a_get_token_that_hangs_is_given_up(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A back end that does not answer is asked again, in another attempt."""
-    monkeypatch.setattr("protocol.client.tokens.GET_TOKEN_S", 0.02)
+    monkeypatch.setattr("homeport.client.tokens.GET_TOKEN_S", 0.02)
     cancelled = asyncio.Event()
     calls = 0
 

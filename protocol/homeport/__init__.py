@@ -1,0 +1,116 @@
+"""The Python SDK of Homeport (asyncio), and the wire contract that it speaks.
+
+::
+
+    import asyncio
+    from homeport import Client, CursorFile
+
+    async def main() -> None:
+        cursor = CursorFile("laptop.cursor")
+        async with Client(url, device="laptop", get_token=fetch_token, cursor=cursor) as client:
+            sent = await client.send("bob", "hello")  # accepted: stored for bob
+            async for message in client.messages():  # in order, each once
+                print(message.seq, message.sender, message.text)
+
+    asyncio.run(main())
+
+The client reconnects, resumes where it was, and renews its token. ``on_event`` is called with each
+event; a program without it finds what it needs to know in the log of ``homeport.client``.
+
+The modules of this package do no I/O, except those of :mod:`homeport.client`; none of them imports
+the gateway. ``SPEC.md`` is the normative text of the wire; ``frames``, ``codec``, ``codes``,
+``ids`` and ``limits`` are its Python form.
+"""
+
+from homeport.client.client import Client
+from homeport.client.cursor import CursorFile
+from homeport.client.errors import (
+    ClientClosed,
+    ClientError,
+    ConnectFailed,
+    CursorFileDamaged,
+    CursorFileError,
+    CursorFileForeign,
+    CursorNotSaved,
+    ProtocolError,
+    RequestRefused,
+    SendTimeout,
+    TokenRefused,
+    UserChanged,
+    WrongRegion,
+)
+from homeport.client.events import (
+    Connected,
+    CursorUnsaved,
+    Disconnected,
+    Event,
+    Lost,
+    Presence,
+    Receipt,
+    Reset,
+    RoomGap,
+    Signal,
+    TokenExpiring,
+    Transient,
+)
+from homeport.client.groups import Group, group_notice
+from homeport.client.message import Message, Sent
+from homeport.client.recalls import edit_notice, recall_notice
+from homeport.client.receipts import Reached, Unread
+from homeport.client.rooms import Room, RoomMessage
+from homeport.frames import (
+    Cursor,
+    EditNotice,
+    GroupMember,
+    GroupNotice,
+    Place,
+    RecallNotice,
+)
+from homeport.version import __version__
+
+__all__ = [
+    "__version__",
+    "Client",
+    "Cursor",
+    "CursorFile",
+    "Message",
+    "Place",
+    "Sent",
+    "Group",
+    "GroupMember",
+    "GroupNotice",
+    "group_notice",
+    "EditNotice",
+    "RecallNotice",
+    "edit_notice",
+    "recall_notice",
+    "Room",
+    "RoomMessage",
+    "Event",
+    "Connected",
+    "Disconnected",
+    "Lost",
+    "Reset",
+    "CursorUnsaved",
+    "RoomGap",
+    "Signal",
+    "TokenExpiring",
+    "Transient",
+    "Presence",
+    "Receipt",
+    "Reached",
+    "Unread",
+    "ClientError",
+    "RequestRefused",
+    "ProtocolError",
+    "SendTimeout",
+    "ClientClosed",
+    "WrongRegion",
+    "TokenRefused",
+    "UserChanged",
+    "ConnectFailed",
+    "CursorFileError",
+    "CursorFileDamaged",
+    "CursorFileForeign",
+    "CursorNotSaved",
+]

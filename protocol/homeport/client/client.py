@@ -1,0 +1,377 @@
+"""The client: one device's connection to Homeport, kept up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+from random import random as system_random
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from homeport.client import checks
+from homeport.client.address import Address, Proxy
+from homeport.client.backoff import Backoff
+from homeport.client.blocking import BlockRequests
+from homeport.client.cursor import CursorFile
+from homeport.client.dispatch import Dispatcher, Handler
+from homeport.client.errors import ClientClosed, CursorNotSaved
+from homeport.client.events import Disconnected
+from homeport.client.groups import GroupRequests
+from homeport.client.history import HistoryRequests
+from homeport.client.incoming import Incoming
+from homeport.client.link import Link, Login
+from homeport.client.message import Message, Sent
+from homeport.client.outgoing import Outgoing
+from homeport.client.presence import PresenceRequests, Watches
+from homeport.client.recalls import RecallRequests
+from homeport.client.receipts import Marks, ReceiptRequests
+from homeport.client.rooms import Room, Rooms
+from homeport.client.tokens import GetToken
+from homeport.frames import Cursor, Options, RoomSet, Send, Signal
+from homeport.ids import is_device_id, is_user_id, new_client_id
+from homeport.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES
+
+_log = logging.getLogger("homeport.client")
+
+_NO_OPTIONS: Final = Options()
+
+
+def _not_delivered(_: Message) -> None:
+    """What is read without a device has reached none."""
+
+
+class Client(
+    BlockRequests,
+    GroupRequests,
+    HistoryRequests,
+    PresenceRequests,
+    ReceiptRequests,
+    RecallRequests,
+):
+    """A connection to Homeport that reconnects, resumes and renews its token by itself.
+
+    Made inside a running event loop and used as ``async with``: it enters when the first connection
+    is live, and keeps trying until then (an `asyncio.timeout` around it bounds that).
+
+    Args:
+        url: ``wss://host:port``; the path is added when there is none.
+        device: names this device among the user's; a second connection of it ends the first.
+        token: the token to use; the client cannot renew it.
+        get_token: a coroutine function (or function) that returns a new token; give it instead of
+            ``token``. The client calls it before the first connection and whenever it needs a new
+            token. If it raises, takes over 30 seconds or returns no str, the attempt has failed,
+            and the client tries again. All tokens must be for one app and user; a token for
+            another ends the client.
+        cursor: the position to continue from; a `CursorFile` belongs to one app, user and device.
+            None: the position that the server keeps for this device.
+        cacert: a PEM file with the CA of the server's certificate, or a whole TLS context, which
+            many clients can share. None: the system's CAs.
+        auto_ack: acknowledge a message when the caller comes back for the next one. False: the
+            caller acknowledges with `ack`.
+        platform: what the device runs on (``ios``, ``web`` …), at most 32 characters. If a user
+            has too many devices, a new one replaces one of the same platform.
+        ephemeral: True: do not count as a device. The client reads what waits and what arrives, and
+            leaves nothing behind: the server keeps no cursor, nothing counts as delivered, and the
+            user does not become online. ``device`` is then only a name for operators.
+        on_event: a function or coroutine function, called with each `Event` soon after it happened,
+            one event after the other. Its exceptions are logged and stop nothing.
+        proxy: True: use the environment's proxy (``https_proxy``, ``no_proxy`` …); None: no proxy;
+            else the URL of one. This machine itself (``localhost``) is always reached directly.
+        sleep, random: for tests: the wait before a reconnect, and a random float in [0, 1).
+
+    The logger ``homeport.client`` reports what a program without ``on_event`` needs to know: of
+    attempts to connect that fail in a row, the first and each tenth (WARNING).
+
+    Raises:
+        TypeError, ValueError: an argument makes no sense.
+        CursorFileDamaged, CursorFileForeign: the cursor file holds no cursor, or another's.
+        OSError: the cursor file or ``cacert`` can't be read, or is no file.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        device: str,
+        token: str | None = None,
+        get_token: GetToken | None = None,
+        cursor: Cursor | CursorFile | None = None,
+        cacert: Path | ssl.SSLContext | None = None,
+        auto_ack: bool = True,
+        platform: str = "",
+        ephemeral: bool = False,
+        on_event: Handler | None = None,
+        proxy: Proxy = True,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = system_random,
+    ) -> None:
+        if (token is None) == (get_token is None):
+            raise ValueError("give either token or get_token")
+        if token is not None:
+            checks.text("token", token)
+        for name, callback in (("get_token", get_token), ("on_event", on_event)):
+            if callback is not None:
+                checks.function(name, callback)
+        checks.text("device", device)
+        checks.text("platform", platform)
+        checks.instance("cursor", cursor, Cursor, CursorFile, type(None))
+        if not is_device_id(device):
+            raise ValueError("device must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        if len(platform) > MAX_PLATFORM_CHARS:
+            raise ValueError(f"platform must be at most {MAX_PLATFORM_CHARS} characters")
+        address = Address.of(url, cacert, proxy)
+        self._events = Dispatcher(on_event)
+        tell = self._events.tell
+        self._outgoing = Outgoing(random)
+        self._rooms = Rooms(self._outgoing, tell)
+        self._watches = Watches(self._outgoing, tell)
+        self._marks = Marks(self._outgoing)
+        handed = _not_delivered if ephemeral else self._marks.delivered
+        self._incoming = Incoming(device, cursor, auto_ack, handed, tell)
+        self._link = Link(
+            Login(address, device, platform, ephemeral, token, get_token),
+            self._incoming,
+            self._outgoing,
+            (self._rooms, self._watches),
+            tell,
+            Backoff(sleep, random),
+        )
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._end: Exception | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            ClientClosed: it can't work: WrongRegion, TokenRefused, ConnectFailed or another end.
+            CursorFileForeign, CursorNotSaved: the cursor file is another's, or can't be written.
+        """
+        checks.loop(self._loop)
+        if self._task is not None:
+            raise RuntimeError("a client is used once; make a new one")
+        self._outgoing.open()
+        self._task = asyncio.create_task(self._link.run(), name="homeport-client")
+        self._task.add_done_callback(self._ended)
+        try:
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait([self._task, self._link.live], return_when=first)
+            if self._end is not None:
+                raise self._end  # noqa: TRY301 - closed as after any other failure
+        except BaseException as error:
+            await self._close_after(error)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            await self.close()
+        else:
+            await self._close_after(exc)
+
+    async def _close_after(self, error: BaseException) -> None:
+        """Close; that the cursor is not saved must not hide `error`."""
+        try:
+            await self.close()
+        except CursorNotSaved as unsaved:
+            error.add_note(str(unsaved))
+
+    async def close(self) -> None:
+        """Send what is acknowledged and marked, save the cursor file, close the connection.
+
+        Sends that still wait raise `ClientClosed`; `messages` ends. An asynchronous ``on_event``
+        that is running has 5 seconds to end.
+
+        Raises:
+            CursorNotSaved: the cursor file can't be written; the connection is closed all the same.
+        """
+        checks.loop(self._loop)
+        if self._task is None:
+            return
+        self._closing = True
+        try:
+            marked = self._marks.flush()
+            self._incoming.flush()
+            if marked:
+                await asyncio.sleep(0)  # marks are written in the next turn
+                if not self._outgoing.is_connected:
+                    _log.warning("closed without a connection: some receipts were not sent")
+        finally:
+            self._incoming.close(None)
+            self._rooms.close(None)
+            self._outgoing.close(ClientClosed("the client was closed"))
+            self._task.cancel()
+            try:
+                await asyncio.wait([self._task])
+            except asyncio.CancelledError:
+                self._task.cancel()  # no time for a closing handshake
+                await asyncio.wait([self._task])
+                raise
+            await self._events.close()
+
+    async def send(
+        self,
+        to: str,
+        body: str | bytes,
+        *,
+        kind: str | None = None,
+        client_id: str | None = None,
+        mentions: Iterable[str] = (),
+        reply: bytes | None = None,
+        history: bool = True,
+        online_only: bool = False,
+        ttl: int | None = None,
+        timeout: float | None = 30,
+    ) -> Sent:
+        """Send a message and wait until it is accepted, that is, stored for every recipient.
+
+        The client repeats the send after a reconnect, or when the server asks for it, always with
+        the same client id and never after the dedupe window, so the message cannot be stored twice.
+        Sends that are awaited one after the other arrive in that order. Of several in flight, those
+        that were refused while the store was away may change places.
+
+        Args:
+            to: a user id, or a group's `Group.address`.
+            body: text, or bytes that the gateway does not look at.
+            kind: the kind of the body. None: ``text`` for str, ``binary`` for bytes.
+            client_id: names the message among those of its sender; None: a fresh one.
+            mentions: ids of users whom the message mentions, at most 50.
+            reply: the id of the message that this one answers.
+            history: False keeps the message out of the conversation's history.
+            online_only: True: only for sessions that are connected now; the message is kept in no
+                inbox and no history, and arrives as the event `Transient`.
+            ttl: the message's own time to live, in whole seconds, at most the tier's time.
+            timeout: seconds to wait for an answer, reconnects included; None: no limit.
+
+        Raises:
+            RequestRefused: the server refused the message.
+            SendTimeout: no answer in time; the outcome is unknown.
+            ProtocolError: it was accepted, and the answer can't be read.
+            ClientClosed: the client has ended; the outcome is unknown if this send had begun.
+            TypeError, ValueError: an argument makes no sense; nothing was sent.
+        """
+        checks.text("to", to)
+        data = checks.body(body)
+        kind = checks.text("kind", kind or ("text" if isinstance(body, str) else "binary"))
+        name = checks.text("client_id", client_id or new_client_id())
+        checks.instance("reply", reply, bytes, type(None))
+        checks.instance("ttl", ttl, int, type(None))
+        people = tuple(checks.user_ids("mentions", mentions))
+        asked = Options(people, reply, history, online_only, ttl)
+        options = None if asked == _NO_OPTIONS else asked
+        accepted = await self._outgoing.request(
+            Send, name, to, kind, data, options, timeout=timeout, client_id=name
+        )
+        return Sent(accepted.id, accepted.time, to)
+
+    def room(self, room: str, *, last: int = 10) -> Room:
+        """A live chat room, joined as ``async with client.room("lobby") as room``.
+
+        Its messages arrive at most once. A `RoomGap` reports messages that were missed because the
+        connection was away or this client reads too slowly. After a reconnect, up to 200 of the
+        missed messages are pushed.
+
+        Args:
+            room: the room's id, which has the form of a user id. Joining creates the room.
+            last: how many of the last messages to begin with, 0 to 200.
+
+        Raises:
+            TypeError, ValueError: an argument makes no sense.
+        """
+        if not is_user_id(checks.text("room", room)):
+            raise ValueError("room must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        if not 0 <= last <= MAX_LAST:
+            raise ValueError(f"last must be 0 to {MAX_LAST}")
+        return self._rooms.make(room, last)
+
+    async def set_room(
+        self,
+        room: str,
+        write: Literal["everyone", "admins"],
+        *,
+        admins: Iterable[str] = (),
+        timeout: float | None = 30,
+    ) -> None:
+        """Create a room, or change who may write there: ``everyone`` in it, or ``admins``.
+
+        The creator may always write.
+
+        Raises:
+            RequestRefused: another user created the room, or it was created by joining it.
+            SendTimeout, ClientClosed, TypeError, ValueError: as for `send`.
+        """
+        checks.text("room", room)
+        checks.one_of("write", write, "everyone", "admins")
+        people = tuple(checks.user_ids("admins", admins))
+        await self._outgoing.request(RoomSet, room, write, people, timeout=timeout)
+
+    def signal(self, to: str, kind: str, body: str | bytes = b"") -> bool:
+        """Send a signal, which matters only now (typing, a call).
+
+        It goes to a user, ``r:<room id>``, or ``g:<group id>``, and arrives as a `Signal` event at
+        all connected clients; in a room or a group, at this client too. It is never stored nor
+        repeated. A refusal of the server is only logged. Returns False if there is no connection,
+        or if the server does not read as fast as this client writes; the signal is dropped then.
+
+        Raises:
+            TypeError: an argument is of a wrong type.
+            ValueError: the body is over 4096 bytes, or a text cannot be encoded as UTF-8.
+        """
+        checks.loop(self._loop)
+        checks.text("to", to)
+        checks.text("kind", kind)
+        data = checks.body(body)
+        if len(data) > MAX_SIGNAL_BYTES:
+            raise ValueError(f"the body of a signal is {MAX_SIGNAL_BYTES} bytes at most")
+        return self._link.pass_on(Signal(to, kind, data))
+
+    def messages(self) -> AsyncIterator[Message]:
+        """The user's messages, in order, each once; for one reader at a time.
+
+        Iterating raises `ClientClosed` when the server or a refused token ended the client, and
+        stops when the caller closed it. Breaking out and calling `messages` again goes on with the
+        next message; with ``auto_ack`` that is when the last one is acknowledged. A message still
+        in the caller's hands when the client closes is not: call `ack` for it, or get it again.
+        """
+        return self._incoming
+
+    def ack(self, message: Message) -> None:
+        """Acknowledge `message` and all before it; the frame leaves by itself, soon.
+
+        Raises:
+            ValueError: this client has not handed out that number yet.
+            ClientClosed: the client was closed by `close`, so the message will come again.
+        """
+        checks.loop(self._loop)
+        checks.instance("message", message, Message)
+        self._incoming.ack(message)
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """The last acknowledged position; None before the first connection of a client without."""
+        return self._incoming.cursor
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The link has ended, in whatever way; end everything that waits for it."""
+        error = None if task.cancelled() else task.exception()
+        if self._closing:
+            self._end = ClientClosed("the client was closed")
+            return
+        if isinstance(error, Exception):
+            self._end = error
+        else:
+            how = "was cancelled" if error is None else f"raised {type(error).__name__}"
+            end = self._end = ClientClosed(f"the client's own task {how}")
+            self._events.tell(Disconnected(None, end.reason, False, None))
+        self._rooms.close(self._end)
+        self._outgoing.close(self._end)
+        self._incoming.close(self._end)

@@ -1,0 +1,158 @@
+"""The events that a client passes to ``on_event``. All are immutable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from homeport.client.message import Message
+from homeport.frames import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A session is live.
+
+    ``resumed``: messages continue after the client's own position, without a hole. ``expires`` is
+    the token's end in seconds since 1970.
+    """
+
+    resumed: bool
+    region: str
+    user: str
+    session: str
+    expires: int
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """A connection ended, or could not be made. The caller's own close makes no such event.
+
+    ``code`` is the WebSocket close code, None if there was no connection. ``retry_in`` is in
+    seconds, None if ``will_reconnect`` is false.
+    """
+
+    code: int | None
+    reason: str
+    will_reconnect: bool
+    retry_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Messages ``first`` to ``last`` of the inbox are gone: too old, or over the inbox's cap."""
+
+    first: int
+    last: int
+
+    @property
+    def count(self) -> int:
+        """The number of lost messages."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The inbox's numbering began anew; numbers of the old epoch say nothing about the new one."""
+
+    old_epoch: str
+    new_epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class CursorUnsaved:
+    """The cursor file at ``path`` could not be written; it is tried again every second.
+
+    ``reason`` is the operating system's. If the client ends meanwhile, its successor continues from
+    the position that was saved last, so messages that were acknowledged since may arrive again.
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExpiring:
+    """The session ends at ``expires`` (seconds since 1970) unless the token is renewed."""
+
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomGap:
+    """``missed`` messages of a room are gone; None: the number is unknown."""
+
+    room: str
+    missed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """``sender`` signals to ``to``: the connected user, ``r:<room id>`` or ``g:<group id>``.
+
+    It is stored nowhere. ``kind`` and ``body`` are as the sender gave them.
+    """
+
+    sender: str
+    to: str
+    kind: str
+    body: bytes
+
+    def __repr__(self) -> str:
+        # Events end up in logs; bodies and user ids must not.
+        return f"<Signal kind={self.kind!r} {len(self.body)} bytes>"
+
+
+@dataclass(frozen=True, slots=True)
+class Transient:
+    """A message that was sent with ``online_only``: in no inbox, so not among `Client.messages`."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """The state of ``user``: ``online``, ``away`` or ``offline``, and the user's status text.
+
+    ``since`` is when an offline user was last here, in milliseconds since 1970; 0 if that is
+    unknown, and for a user who is not offline.
+    """
+
+    user: str
+    state: str
+    status: str
+    since: int
+
+    def __repr__(self) -> str:
+        # Events end up in logs; user ids and what users write must not.
+        return f"<Presence {self.state}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """``user`` got and read the conversation with ``peer`` up to these messages' ``time``.
+
+    A message is read when its ``time`` is at or below ``read``, and delivered when it is at or
+    below ``delivered``. 0: none yet. ``user`` may be oneself, on another device.
+    """
+
+    peer: str
+    user: str
+    delivered: int
+    read: int
+
+
+Event = (
+    Connected
+    | Disconnected
+    | Lost
+    | Reset
+    | CursorUnsaved
+    | TokenExpiring
+    | RoomGap
+    | Signal
+    | Transient
+    | Presence
+    | Receipt
+)

@@ -1,0 +1,118 @@
+"""What `Client.messages` and `Client.history` yield and `Client.send` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from msgspec import Struct
+
+from homeport import frames
+from homeport.frames import Place
+
+_NOTHING = frames.Extra()
+
+
+def text_of(kind: str, body: bytes) -> str:
+    """A body as a text; never raises, because any user can send any bytes.
+
+    Bytes that are not UTF-8 become U+FFFD. A body that is meant for programs has the text "": a
+    body of the kind ``binary``, and of the server's own kinds (``homeport.group``,
+    ``homeport.recall``, ``homeport.edit``; `group_notice`, `recall_notice` and `edit_notice` read
+    those).
+    """
+    if kind == "binary" or kind.startswith("homeport."):
+        return ""
+    return body.decode(errors="replace")
+
+
+class Message(Struct, frozen=True):
+    """One message of the user's inbox, or of a conversation's history.
+
+    Attributes:
+        id: 16 bytes, the same for all recipients of the message.
+        sender: a user id; empty in a notice of the server.
+        to: a user id, or ``g:`` and a group's id.
+        time: when the gateway accepted it, in milliseconds since 1970.
+        kind: what the body is: ``text``, ``binary``, one that the sender chose, or one of the
+            server's own, which begin with ``homeport.``.
+        body: as the sender gave it.
+        seq: its number in this user's inbox, within `epoch`; in history, its number in the
+            conversation; 0 for one that is in neither.
+        ms: when it was stored there, in milliseconds since 1970.
+        epoch: names the inbox's numbering; "" for a message that did not come from the inbox.
+        own: the connected user sent it, from this device or another.
+        mentions: ids of the users whom the message mentions.
+        reply: the id of the message that this one answers, or None.
+        expires: when its own time to live ends, in milliseconds since 1970, or None.
+        edits: how often its sender edited it.
+        edited: when they last did, in milliseconds since 1970, or None.
+    """
+
+    id: bytes
+    sender: str
+    to: str
+    time: int
+    kind: str
+    body: bytes
+    seq: int
+    ms: int
+    epoch: str
+    own: bool
+    mentions: tuple[str, ...] = ()
+    reply: bytes | None = None
+    expires: int | None = None
+    edits: int = 0
+    edited: int | None = None
+
+    @classmethod
+    def of(cls, inner: frames.Message, user: str, seq: int, ms: int, epoch: str = "") -> Self:
+        """What `user` is shown of a frame's message."""
+        extra = inner.extra or _NOTHING
+        return cls(
+            inner.id,
+            inner.sender,
+            inner.to,
+            inner.time,
+            inner.kind,
+            inner.body,
+            seq,
+            ms,
+            epoch,
+            inner.sender == user,
+            extra.mentions,
+            extra.reply,
+            extra.expires,
+            extra.edits,
+            extra.edited,
+        )
+
+    @property
+    def place(self) -> Place:
+        """Where a message of `Client.history` stands, for its ``before`` and ``after``."""
+        return Place(self.ms, self.seq)
+
+    @property
+    def peer(self) -> str:
+        """The conversation, as `Client.send` calls it: the other user. A notice has the group's,
+        or none."""
+        return self.to if self.own or ":" in self.to else self.sender
+
+    @property
+    def text(self) -> str:
+        """The body as a text; "" for programs' bodies, and U+FFFD for what is not UTF-8."""
+        return text_of(self.kind, self.body)
+
+    def __repr__(self) -> str:
+        # Messages end up in logs; bodies and user ids must not.
+        return f"<Message {self.id.hex()} seq={self.seq} kind={self.kind!r} {len(self.body)} bytes>"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An accepted message: its ``id`` (16 bytes), ``time`` (milliseconds since 1970), and its
+    ``to`` as it was given to `Client.send`."""
+
+    id: bytes
+    time: int
+    peer: str

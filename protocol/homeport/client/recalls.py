@@ -1,0 +1,85 @@
+"""Recalling and editing sent messages, and the notices about it."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from homeport import frames
+from homeport.client import checks
+from homeport.client.message import Message, Sent
+from homeport.client.outgoing import Outgoing
+from homeport.frames import EditNotice, RecallNotice
+from homeport.frames.recalls import EDIT_KIND, RECALL_KIND
+
+_T = TypeVar("_T")
+
+
+def recall_notice(message: Message) -> RecallNotice | None:
+    """The recall that `message` reports; None if it reports none.
+
+    A recall arrives twice: as a message from "", for devices that have the recalled message
+    already, and in the place of the recalled message, with its id and sender. Either may arrive
+    first, or alone.
+    """
+    return _told(message, RECALL_KIND, RecallNotice)
+
+
+def edit_notice(message: Message) -> EditNotice | None:
+    """The edit that `message` reports; None if it is not such a notice.
+
+    If the edited message itself arrives later, it has the new text and counts its ``edits``. Ignore
+    a notice with a lower count than the one already shown, and every notice after a recall.
+    """
+    return _told(message, EDIT_KIND, EditNotice)
+
+
+def _told(message: Message, kind: str, type_: type[_T]) -> _T | None:
+    if message.kind != kind:
+        return None
+    try:
+        return msgspec.msgpack.decode(message.body, type=type_)
+    except (ValueError, RecursionError):  # msgspec's errors, and those of UTF-8
+        return None
+
+
+class RecallRequests:
+    """The methods of `Client` for messages that were sent.
+
+    Every method waits for the answer, and repeats the request after a reconnect, as `Client.send`
+    does.
+
+    Every method may raise, in addition to the errors that it names itself:
+
+    Raises:
+        RequestRefused: with `unknown_message`, `recall_too_late` or `not_yours`.
+        SendTimeout: no answer in time; the outcome is unknown.
+        ClientClosed: the client has ended.
+        TypeError, ValueError: an argument makes no sense; nothing was sent.
+    """
+
+    _outgoing: Outgoing
+
+    async def recall(self, message: Message | Sent, *, timeout: float | None = 30) -> None:
+        """Take a message back from everyone. Its sender may, and a group's owner and admins.
+
+        The message is gone from the server when this returns. Devices that have it already receive
+        a notice, which `recall_notice` reads.
+        """
+        checks.instance("message", message, Message, Sent)
+        await self._outgoing.request(
+            frames.Recall, message.peer, message.id, message.time, timeout=timeout
+        )
+
+    async def edit(self, message: Message | Sent, text: str, *, timeout: float | None = 30) -> None:
+        """Give a text message of this user another text. `edit_notice` reads the notice of it.
+
+        Raises:
+            RequestRefused: also with `not_text` or `edit_limit`, or with a code of a send.
+        """
+        checks.instance("message", message, Message, Sent)
+        body = checks.text("text", text).encode()
+        await self._outgoing.request(
+            frames.Edit, message.peer, message.id, message.time, body, timeout=timeout
+        )

@@ -1,0 +1,364 @@
+"""Rooms of the client: what `Client.room` gives, and the rooms that are open.
+
+A room is left alone by the inbox: its messages are not acknowledged, and one that was missed is
+gone. The numbers tell how many; the caller hears of it as a `RoomGap`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from msgspec import Struct
+
+from homeport import codes, frames
+from homeport.client import checks
+from homeport.client.errors import ClientClosed, ClientError, RequestRefused, SendTimeout
+from homeport.client.events import Event, RoomGap
+from homeport.client.message import Sent, text_of
+from homeport.client.outgoing import Outgoing
+from homeport.ids import new_client_id
+from homeport.limits import MAX_LAST
+
+BUFFER: Final = 1000
+"""Messages of a room that may wait for the caller; then the oldest is dropped, as a gap."""
+
+JOIN_TIMEOUT_S: Final = 30.0
+"""Seconds that entering a room may take."""
+
+LEAVE_TIMEOUT_S: Final = 5.0
+"""Seconds that telling the server of leaving may take."""
+
+PriorityName = Literal["low", "normal", "high"]
+
+
+class RoomMessage(Struct, frozen=True):
+    """One message of a room.
+
+    Attributes:
+        id: 16 bytes, the same for all recipients of the message.
+        sender: a user id.
+        room: the room's id.
+        time: when the gateway accepted it, in milliseconds since 1970.
+        kind: what the body is: ``text``, ``binary``, or one that the sender chose.
+        body: as the sender gave it.
+        seq: its number in the room.
+        priority: ``low``, ``normal`` or ``high``.
+    """
+
+    id: bytes
+    sender: str
+    room: str
+    time: int
+    kind: str
+    body: bytes
+    seq: int
+    priority: PriorityName
+
+    @property
+    def text(self) -> str:
+        """The body as a text; "" for programs' bodies, and U+FFFD for what is not UTF-8."""
+        return text_of(self.kind, self.body)
+
+    def __repr__(self) -> str:
+        return f"<RoomMessage {self.id.hex()} seq={self.seq} {len(self.body)} bytes>"
+
+
+_PRIORITIES: Final[tuple[PriorityName, ...]] = ("low", "normal", "high")
+
+
+class Room:
+    """A room as ``async with client.room(...) as room``; iterate over it for its messages.
+
+    It is joined again after each reconnect. It ends with the client, or when the server does not
+    let it be joined again.
+    """
+
+    def __init__(self, rooms: Rooms, id: str, last: int, outgoing: Outgoing) -> None:
+        self.id = id
+        self._rooms = rooms
+        self._last = last
+        self._outgoing = outgoing
+        self._members = 0
+        self._epoch = ""
+        self._received = 0
+        self._joined = asyncio.Event()
+        self._joining: asyncio.Task[None] | None = None
+        self._early: list[frames.RoomPush | frames.RoomState] = []
+        self._queue: deque[RoomMessage] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._end: BaseException | None = None
+        self._stopped = False
+        self._entered = False
+
+    @property
+    def members(self) -> int:
+        """How many users are in the room, as the server last reported: at joining, and within half
+        a minute after a change."""
+        return self._members
+
+    async def __aenter__(self) -> Self:
+        """Join.
+
+        Raises:
+            RequestRefused: the server refused the join.
+            SendTimeout: no answer in 30 seconds.
+            ClientClosed: the client has ended.
+            RuntimeError: this client is in the room already, or this room was left before.
+        """
+        if self._entered:
+            raise RuntimeError("a room is entered once; make a new one with client.room")
+        self._rooms.add(self)
+        self._entered = True
+        try:
+            await self._join(JOIN_TIMEOUT_S)
+        except BaseException:
+            self._rooms.remove(self)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave. Without a connection, the server notices it after two minutes."""
+        self._rooms.remove(self)
+        self.close(None)
+        if self._joining is not None:
+            self._joining.cancel()
+        with contextlib.suppress(ClientError):
+            await self._outgoing.request(frames.RoomLeave, self.id, timeout=LEAVE_TIMEOUT_S)
+
+    async def send(
+        self,
+        body: str | bytes,
+        *,
+        kind: str | None = None,
+        priority: PriorityName = "normal",
+        client_id: str | None = None,
+        timeout: float | None = 30,
+    ) -> Sent:
+        """Send a message to the room and wait until it is published.
+
+        Arguments and errors are those of `Client.send`. A client that falls behind misses messages
+        of ``low`` priority first and of ``high`` priority last.
+
+        Raises:
+            ValueError: no such priority.
+            RuntimeError: the room was not entered.
+        """
+        if not self._entered:
+            raise RuntimeError("use the room as `async with client.room(...) as room`")
+        checks.one_of("priority", priority, *_PRIORITIES)
+        checks.seconds("timeout", timeout)
+        name = checks.text("client_id", client_id or new_client_id())
+        data = checks.body(body)
+        kind = checks.text("kind", kind or ("text" if isinstance(body, str) else "binary"))
+        to, level = f"r:{self.id}", _PRIORITIES.index(priority)
+
+        async def publish() -> frames.Accepted:
+            return await self._outgoing.request(
+                frames.RoomSend, name, to, kind, data, level, timeout=None, client_id=name
+            )
+
+        try:
+            async with asyncio.timeout(timeout):
+                await self._seated()
+                try:
+                    accepted = await publish()
+                except RequestRefused as refused:
+                    # After a long time away the send may get there before the seat is taken again.
+                    if refused.code != codes.NOT_IN_ROOM.number or self._joining is None:
+                        raise
+                    await self._seated()
+                    accepted = await publish()
+        except TimeoutError:
+            raise SendTimeout(name) from None
+        return Sent(accepted.id, accepted.time, to)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> RoomMessage:
+        """Wait for the next message. Safe to cancel.
+
+        Raises:
+            RuntimeError: another task is waiting here, or the room was not entered.
+            StopAsyncIteration: the room was left, or the client closed.
+            ClientError: the client has ended, or could not join again.
+        """
+        if not self._entered:
+            raise RuntimeError("use the room as `async with client.room(...) as room`")
+        if self._waiter is not None:
+            raise RuntimeError("another task is already waiting for this room's messages")
+        while not self._queue:
+            if self._stopped:
+                raise StopAsyncIteration
+            if self._end is not None:
+                raise self._end
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._queue.popleft()
+
+    # --- what the connection brings -----------------------------------------------------------
+
+    def connected(self) -> None:
+        """Join again, if it was joined before; an unanswered join is repeated by itself."""
+        self._joined.clear()
+        if self._epoch and self._joining is None:
+            self._joining = asyncio.create_task(self._rejoin())
+
+    def disconnected(self) -> None:
+        """Nothing comes until the room is joined again."""
+        self._joined.clear()
+
+    def receive(self, frame: frames.RoomPush | frames.RoomState) -> None:
+        """Take in a frame. A frame that arrived in the same read as the answer to the join waits
+        until the join has returned."""
+        if not self._joined.is_set():
+            self._early.append(frame)
+        elif isinstance(frame, frames.RoomState):
+            self._members = frame.members
+            self._stands(frame.epoch or self._epoch, frame.seq, again=False)
+        elif frame.seq > self._received:
+            self._past(frame.seq - 1)
+            self._received = frame.seq
+            self._put(frame)
+
+    def close(self, end: BaseException | None) -> None:
+        """Nothing will come any more; iterating raises `end`, or stops."""
+        self._end = end
+        self._stopped = end is None
+        self._joined.set()  # whoever waits to send finds out
+        self._wake()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    async def _seated(self) -> None:
+        await self._joined.wait()
+        if self._end is not None:
+            raise self._end
+
+    async def _join(self, timeout: float | None) -> None:
+        last, epoch, after = MAX_LAST if self._epoch else self._last, self._epoch, self._received
+        joined = await self._outgoing.request(
+            frames.RoomJoin, self.id, last, epoch, after, timeout=timeout
+        )
+        # A server that knows less of the epoch came back older: numbers up to `after` come again.
+        self._stands(joined.epoch, joined.seq, again=joined.seq < after)
+        self._members = joined.members
+        self._joined.set()
+        early, self._early = self._early, []
+        for frame in early:
+            self.receive(frame)
+
+    async def _rejoin(self) -> None:
+        try:
+            await self._join(None)
+        except ClientError as error:
+            self.close(error)
+        except asyncio.CancelledError:
+            if self._end is None and not self._stopped:  # nobody here cancelled it
+                self.close(ClientClosed("the task that joins the room again was cancelled"))
+            raise
+        finally:
+            self._joining = None
+
+    def _stands(self, epoch: str, seq: int, again: bool) -> None:
+        """Pushes go on after `seq`, or after what was received, in the numbering `epoch`; after
+        `seq` also where this one is used `again`."""
+        if self._epoch == epoch and not again:
+            self._past(seq)
+            return
+        if self._epoch:
+            self._rooms.tell(RoomGap(self.id, None))
+        self._epoch, self._received = epoch, seq
+
+    def _past(self, seq: int) -> None:
+        """Numbers up to `seq` will not come any more."""
+        if seq > self._received:
+            self._rooms.tell(RoomGap(self.id, seq - self._received))
+            self._received = seq
+
+    def _put(self, frame: frames.RoomPush) -> None:
+        inner = frame.message
+        self._queue.append(
+            RoomMessage(
+                inner.id,
+                inner.sender,
+                self.id,
+                inner.time,
+                inner.kind,
+                inner.body,
+                frame.seq,
+                _PRIORITIES[frame.priority],
+            )
+        )
+        if len(self._queue) > BUFFER:
+            self._queue.popleft()
+            self._rooms.tell(RoomGap(self.id, 1))
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Rooms:
+    """The open rooms of one client."""
+
+    def __init__(self, outgoing: Outgoing, tell: Callable[[Event], None]) -> None:
+        self._outgoing = outgoing
+        self.tell = tell
+        self._rooms: dict[str, Room] = {}
+        self._loop = asyncio.get_running_loop()
+
+    def make(self, id: str, last: int) -> Room:
+        """A room that is not joined yet."""
+        return Room(self, id, last, self._outgoing)
+
+    def add(self, room: Room) -> None:
+        """Raises RuntimeError where there is one with this id."""
+        if self._rooms.setdefault(room.id, room) is not room:
+            raise RuntimeError("this client is in the room already")
+
+    def remove(self, room: Room) -> None:
+        """Give it nothing more."""
+        self._rooms.pop(room.id, None)
+
+    def connected(self) -> None:
+        """Join every room again."""
+        for room in self._rooms.values():
+            room.connected()
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        for room in self._rooms.values():
+            room.disconnected()
+
+    def receive(self, frame: frames.ServerFrame) -> bool:
+        """Hand a frame to its room; what is for one that was just left is dropped.
+
+        False where the frame is no room's.
+        """
+        if not isinstance(frame, frames.RoomPush | frames.RoomState):
+            return False
+        id = frame.room if isinstance(frame, frames.RoomState) else frame.message.to[2:]
+        room = self._rooms.get(id)
+        if room is not None:
+            room.receive(frame)
+        return True
+
+    def close(self, end: BaseException | None) -> None:
+        """The client has ended."""
+        for room in tuple(self._rooms.values()):
+            room.close(end)

@@ -1,0 +1,34 @@
+"""Frames of blocking: types 112 to 119."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from homeport.frames.types import Request
+from homeport.limits import MAX_ID_CHARS
+
+_User = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
+
+
+class BlockList(Struct, array_like=True, frozen=True):
+    """The answer to `Blocks`: user ids, sorted."""
+
+    users: tuple[str, ...]
+
+
+class Block(Request[None], array_like=True, frozen=True, tag=112):
+    """Client to server: refuse what ``user`` sends to me."""
+
+    user: _User
+
+
+class Unblock(Request[None], array_like=True, frozen=True, tag=113):
+    """Client to server: let ``user`` send to me again."""
+
+    user: _User
+
+
+class Blocks(Request[BlockList], array_like=True, frozen=True, tag=114):
+    """Client to server: whom do I block?"""
