@@ -30,9 +30,9 @@ from gateway.apps.regions import region_of
 from gateway.dev import certificates
 from gateway.dev.embedded import EmbeddedValkey
 from gateway.runtime import runfolder
+from gateway.runtime.core import Core
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
-from gateway.store.admin import Admin
 
 HOMEPORT: Final = "homeport"
 REGION: Final = "sg"
@@ -149,7 +149,7 @@ def _start(folder: Path, tls: bool, stack: contextlib.ExitStack) -> Place:
 async def _register(redis_url: str, key_file: Path) -> App:
     now_ms = time.time_ns() // 1_000_000
     app = create_app("bench", REGION, LARGEST_INBOX, "global", now_ms)
-    async with Admin.open(redis_url, REGION, Keyring.load(key_file, REGION)) as admin:
+    async with Core.at(redis_url, Keyring.load(key_file, REGION)).admin() as admin:
         await admin.apps.create(app, now_ms)
     return app
 

@@ -27,6 +27,7 @@ from gateway.apps.app import App, create_app
 from gateway.clock import Clock
 from gateway.config import Settings
 from gateway.dev.certificates import DevCerts
+from gateway.runtime.core import Core
 from gateway.runtime.starting import Listening
 from gateway.runtime.worker import Worker
 from gateway.security import tokens
@@ -279,7 +280,7 @@ class RunningWorker:
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:
         """The region's admin."""
-        async with Admin.open(self.redis_url, self.app.region, self.keyring) as admin:
+        async with Core.at(self.redis_url, self.keyring).admin() as admin:
             yield admin
 
 
@@ -330,7 +331,7 @@ async def running_worker(
     now_ms = clock.ms if clock else int(time.time() * 1000)
     if app is None:
         app = create_app("test", settings.region, tier, "global", now_ms)
-        async with Admin.open(settings.redis_url, settings.region, keyring) as admin:
+        async with Core.at(settings.redis_url, keyring).admin() as admin:
             await admin.apps.create(app, now_ms)
     worker = Worker(settings, clock.clock() if clock else None, folder=folder, name="1")
     try:

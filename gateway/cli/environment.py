@@ -108,19 +108,16 @@ class Environment:
             OperationFailed: Redis is away, or another gateway's.
         """
         from gateway.runtime.core import Core  # not all commands need a store: half a second
-        from gateway.store.admin import Admin
 
         if not structlog.is_configured():  # but by `homeport dev`, whose log the link may be in
             logs.configure("critical", "console")  # a command says itself what went wrong
         core = Core.of(self.settings)
-        replicas = core.promises.replicas if writes else 0
         try:
-            async with Admin.open(
-                self.settings.redis_url, self.settings.region, core.keyring, replicas=replicas
-            ) as admin:
+            async with core.admin(writes=writes) as admin:
                 yield admin
                 if admin.writes.short is not None:
-                    typer.echo(_SHORT.format(have=admin.writes.short, wanted=replicas), err=True)
+                    wanted = core.promises.replicas
+                    typer.echo(_SHORT.format(have=admin.writes.short, wanted=wanted), err=True)
         except Unavailable:
             if self.folder is None:
                 raise

@@ -16,8 +16,8 @@ import redis
 
 from gateway.apps.app import App, create_app
 from gateway.dev.embedded import packaged_server
+from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring
-from gateway.store.admin import Admin
 from gateway.store.errors import RegionMissing
 from tests.conftest import REDIS
 from tests.deploy.tools import DEPLOY
@@ -98,7 +98,7 @@ class Machine:
 
         async def create() -> App:
             made = create_app(name, "sg", "pro", "global", 1_764_000_000_000)
-            async with Admin.open(self.url, "sg", self.keyring) as admin:
+            async with Core.at(self.url, self.keyring).admin() as admin:
                 await admin.apps.create(made, made.created_ms)
             return made
 
@@ -108,7 +108,7 @@ class Machine:
         """The names of those that are there."""
 
         async def names() -> set[str]:
-            async with Admin.open(self.url, "sg", self.keyring) as admin:
+            async with Core.at(self.url, self.keyring).admin() as admin:
                 return {app.name for app in await admin.apps.all()}
 
         return asyncio.run(names())

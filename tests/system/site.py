@@ -20,6 +20,7 @@ from homeport.limits import PATH
 from gateway.apps.app import App, create_app
 from gateway.config import Settings
 from gateway.dev.embedded import EmbeddedValkey, packaged_server
+from gateway.runtime.core import Core
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
@@ -150,7 +151,7 @@ class Site:
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:
         """The region's admin."""
-        async with Admin.open(self._servers.url, self.region, self.keyring) as admin:
+        async with Core.at(self._servers.url, self.keyring).admin() as admin:
             yield admin
 
 

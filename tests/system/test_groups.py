@@ -14,9 +14,9 @@ import redis
 from homeport import Client, Message, Sent, group_notice
 
 from gateway.apps.app import App, create_app
+from gateway.runtime.core import Core
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
-from gateway.store.admin import Admin
 from gateway.store.keys import Keys
 from tests.ports import free_port
 from tests.processes import GatewayProcess
@@ -53,7 +53,7 @@ def region(redis_url: str, tmp_path: Path) -> Iterator[Region]:
     app = create_app("test", "sg", "pro", "global", int(time.time() * 1000))
 
     async def register() -> None:
-        async with Admin.open(redis_url, "sg", keyring) as admin:
+        async with Core.at(redis_url, keyring).admin() as admin:
             await admin.apps.create(app, app.created_ms)
 
     asyncio.run(register())

@@ -20,9 +20,9 @@ from structlog.testing import capture_logs
 from gateway.apps.app import App, create_app
 from gateway.net import acceptor as module
 from gateway.net.acceptor import ACCEPTS_A_TURN, RESERVE
+from gateway.runtime.core import Core
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
-from gateway.store.admin import Admin
 from tests.gateway.net.raw import RawSocket
 from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker, until
 from tests.processes import GatewayProcess
@@ -134,7 +134,7 @@ async def gateway(redis_url: str, tmp_path: Path, clock: FakeClock) -> AsyncIter
     """See `Gateway`."""
     settings = make_settings(redis_url, tmp_path)
     app = create_app("test", "sg", "pro", "global", clock.ms)
-    async with Admin.open(redis_url, "sg", Keyring.load(settings.key_file, "sg")) as admin:
+    async with Core.at(redis_url, Keyring.load(settings.key_file, "sg")).admin() as admin:
         await admin.apps.create(app, clock.ms)
     config = tmp_path / "homeport.toml"
     config.write_text(

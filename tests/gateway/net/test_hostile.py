@@ -14,9 +14,9 @@ from homeport import codes, frames
 from homeport.limits import MAX_CONNECT_BYTES, MAX_FRAME_BYTES
 
 from gateway.apps.app import App, create_app
+from gateway.runtime.core import Core
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
-from gateway.store.admin import Admin
 from tests.harness import RawClient, make_settings
 from tests.processes import GatewayProcess
 from tests.protocol import vectors
@@ -74,7 +74,7 @@ def gateway(redis_url: str, tmp_path: Path, clock: Any) -> Iterator[Gateway]:
 
     async def register() -> None:
         keyring = Keyring.load(settings.key_file, "sg")
-        async with Admin.open(redis_url, "sg", keyring) as admin:
+        async with Core.at(redis_url, keyring).admin() as admin:
             await admin.apps.create(app, clock.ms)
 
     asyncio.run(register())

@@ -24,8 +24,8 @@ from gateway.redis.promises import Promises
 from gateway.redis.slots import Node, slot_of
 from gateway.redis.subscriber import Subscriber
 from gateway.redis.url import RedisUrl
+from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring
-from gateway.store.admin import Admin
 from gateway.store.entries import NewMessage
 from gateway.store.errors import WrongRegionStamp
 from gateway.store.inbox import InboxStore
@@ -409,7 +409,7 @@ async def test_a_gateway_on_a_cluster_does_all_it_can(cluster_url: str, tmp_path
 async def test_the_command_line_sees_all_of_it(cluster_url: str, tmp_path: Path) -> None:
     """`homeport doctor` goes by the primary that keeps the least."""
     keyring = Keyring.create(tmp_path / "keys.json", "sg")
-    async with Admin.open(cluster_url, "sg", keyring) as admin:
+    async with Core.at(cluster_url, keyring).admin() as admin:
         facts = await store_facts(admin.link, admin.region, 0)
     assert (facts.primaries, facts.replicas, facts.append_only) == (3, 1, False)
 
@@ -420,7 +420,7 @@ async def test_a_change_waits_for_the_replica_of_the_node_that_has_it(
     """G8: a WAIT that goes to another node than the write counts replicas that have nothing to do
     with it. Here one primary's replica hangs, and what lies on the others is kept all the same."""
     app = create_app("shop", "sg", "free", "global", 1)
-    async with Admin.open(own.url, "sg", keyring) as admin:
+    async with Core.at(own.url, keyring).admin() as admin:
         await admin.region.begin()
         await admin.apps.create(app, 1)
     keys = {user: KEYS.user(app.id, user).revoked for user in map("user{}".format, range(20))}
@@ -434,7 +434,7 @@ async def test_a_change_waits_for_the_replica_of_the_node_that_has_it(
     other = next(user for user, owner in owners.items() if owner is not primary)
     with hanging.frozen():
         for user, short in (("user0", 0), (other, None)):
-            async with Admin.open(own.url, "sg", keyring, replicas=1) as admin:
+            async with Core.at(own.url, keyring, Promises(replicas=1)).admin() as admin:
                 await admin.access.revoke(app.id, user)
                 assert admin.writes.short == short
 
@@ -442,7 +442,7 @@ async def test_a_change_waits_for_the_replica_of_the_node_that_has_it(
 async def test_a_change_follows_its_slot(own: RedisCluster, keyring: Keyring) -> None:
     """G8: the slot has moved since the command looked; it looks again, and writes there."""
     app = create_app("shop", "sg", "free", "global", 1)
-    async with Admin.open(own.url, "sg", keyring, replicas=1) as admin:
+    async with Core.at(own.url, keyring, Promises(replicas=1)).admin() as admin:
         await admin.region.begin()
         await admin.apps.create(app, 1)
         key = KEYS.user(app.id, "bob").revoked
@@ -462,7 +462,7 @@ async def test_the_runbooks_operator_can_use_the_command_line(
         node.ask("ACL", "SETUSER", "op", "on", ">pw", *rules_of("operator").split())
     url = own.url.replace("://", "://op:pw@")
     app = create_app("shop", "sg", "free", "global", 1)
-    async with Admin.open(url, "sg", keyring) as admin:
+    async with Core.at(url, keyring).admin() as admin:
         await admin.region.begin()
         await admin.apps.create(app, 1)
         await admin.access.revoke(app.id, "bob", 5)
@@ -489,5 +489,5 @@ async def test_the_command_line_says_that_none_answers(tmp_path: Path) -> None:
     """No traceback of redis-py, whose error for it is of another family."""
     keyring = Keyring.create(tmp_path / "keys.json", "sg")
     with pytest.raises(Unavailable, match="Connection refused"):
-        async with Admin.open(f"redis+cluster://127.0.0.1:{free_port()}", "sg", keyring) as admin:
+        async with Core.at(f"redis+cluster://127.0.0.1:{free_port()}", keyring).admin() as admin:
             await admin.apps.all()

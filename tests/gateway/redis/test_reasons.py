@@ -17,9 +17,9 @@ from gateway.redis import reasons
 from gateway.redis.errors import OperationFailed, RedisRefused, Unavailable
 from gateway.redis.reasons import Sayings, words_of
 from gateway.redis.servers import CONNECT_TIMEOUT_S
+from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
-from gateway.store.admin import Admin
 from tests.certificates import Authority
 from tests.clusters import Node
 from tests.conftest import REDIS
@@ -49,7 +49,7 @@ async def logged(url: str) -> str:
 async def shown(url: str, keyring: Keyring) -> OperationFailed:
     """What the command line says of it."""
     with pytest.raises(OperationFailed) as caught:
-        async with Admin.open(url, "sg", keyring) as admin:
+        async with Core.at(url, keyring).admin() as admin:
             await admin.apps.all()
     assert SECRET not in str(caught.value)
     return caught.value

@@ -15,9 +15,9 @@ from gateway.redis.connection import pack
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.servers import SentinelPrimary
 from gateway.redis.url import RedisUrl, place_of
+from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
-from gateway.store.admin import Admin
 from gateway.store.server_facts import store_facts
 from tests.clusters import START_S, Node, Sentinels, sentinels, wait_until
 from tests.gateway.redis.conftest import Heard, node_link, node_subscriber
@@ -189,13 +189,13 @@ async def test_the_newest_view_counts() -> None:
 async def test_the_command_line_finds_the_primary(group: Sentinels, tmp_path: Path) -> None:
     """`homeport app` and `doctor` work where sentinels name the server, also after a failover."""
     keyring, now = Keyring.create(tmp_path / "keys.json", "sg"), FakeClock().ms
-    async with Admin.open(group.url, "sg", keyring) as admin:
+    async with Core.at(group.url, keyring).admin() as admin:
         facts = await store_facts(admin.link, admin.region, now / 1000)
         assert (facts.replicas, facts.stamp_region) == (1, None)
     first = group.primary()
     first.kill()
     await asyncio.to_thread(wait_until, lambda: group.primary() is not first, "a new primary")
-    async with Admin.open(group.url, "sg", keyring) as admin:
+    async with Core.at(group.url, keyring).admin() as admin:
         assert await admin.region.begin()
         assert await admin.apps.all() == []
         assert (await store_facts(admin.link, admin.region, now / 1000)).stamp_region == "sg"

@@ -23,10 +23,10 @@ from gateway.address import Address
 from gateway.apps.app import App, create_app
 from gateway.config import Settings
 from gateway.runtime import runfolder
+from gateway.runtime.core import Core
 from gateway.runtime.serving import HURRY_AFTER_S
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
-from gateway.store.admin import Admin
 from gateway.store.presence import GATEWAY_CHARS
 from tests.gateway.net.raw import RawSocket
 from tests.harness import RawClient
@@ -70,7 +70,7 @@ class Replica:
 
     async def _register(self) -> None:
         keyring = Keyring.load(self.settings.key_file, "sg")
-        async with Admin.open(self.settings.redis_url, "sg", keyring) as admin:
+        async with Core.at(self.settings.redis_url, keyring).admin() as admin:
             await admin.apps.create(self.app, self.app.created_ms)
 
     def config(self, **changes: Any) -> Path:

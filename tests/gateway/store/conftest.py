@@ -18,6 +18,7 @@ from gateway.apps.app import App, change, create_app
 from gateway.apps.tiers import Tier
 from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
+from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events
@@ -213,7 +214,7 @@ class Store:
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:
         """The region's admin."""
-        async with Admin.open(self.url, self.app.region, self.keyring) as admin:
+        async with Core.at(self.url, self.keyring).admin() as admin:
             yield admin
 
     @contextlib.asynccontextmanager
@@ -236,7 +237,7 @@ async def open_store(url: str, keyring: Keyring, tier: str = "free") -> AsyncIte
     """A `Store` with an app of `tier` on the Redis at `url`, which may have been emptied."""
     clock = FakeClock()
     app = msgspec.structs.replace(create_app("test", "sg", tier, "global", clock.ms), id=APP_ID)
-    async with Admin.open(url, "sg", keyring) as admin:
+    async with Core.at(url, keyring).admin() as admin:
         await admin.region.begin(again=True)
         await admin.apps.create(app, clock.ms)
     link, _ = open_redis(url, Stamp.of(keyring), Tasks())

@@ -14,10 +14,10 @@ from gateway.apps.app import App, change, create_app
 from gateway.apps.errors import InvalidSetting
 from gateway.apps.settings import MAX_TOKEN_S
 from gateway.redis.errors import Unavailable
+from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer, Tampered
 from gateway.store import events
-from gateway.store.admin import Admin
 from gateway.store.errors import AppExists, AppNotFound, WrongKeys, WrongRegionStamp
 from gateway.store.keys import STAMP
 from gateway.store.server_facts import store_facts
@@ -242,7 +242,7 @@ async def test_another_regions_admin_is_refused(store: Store, tmp_path: Path) ->
     eu = Keyring.create(tmp_path / "eu.json", "eu")
     before = sorted(store.raw.keys())
     app = create_app("test", "eu", "free", "global", 0)
-    async with Admin.open(store.url, "eu", eu) as admin:
+    async with Core.at(store.url, eu).admin() as admin:
         for attempt in (
             admin.apps.create(app, 0),
             admin.apps.all(),
@@ -252,7 +252,7 @@ async def test_another_regions_admin_is_refused(store: Store, tmp_path: Path) ->
             with pytest.raises(WrongRegionStamp):
                 await attempt
     foreign = Keyring.create(tmp_path / "other.json", "sg")
-    async with Admin.open(store.url, "sg", foreign) as admin:
+    async with Core.at(store.url, foreign).admin() as admin:
         with pytest.raises(WrongKeys):
             await admin.apps.get(APP_ID)
     assert sorted(store.raw.keys()) == before
@@ -262,7 +262,7 @@ async def test_another_regions_admin_is_refused(store: Store, tmp_path: Path) ->
 async def test_a_redis_that_is_away_is_said(keyring: Keyring, tmp_path: Path) -> None:
     """The command line shows Unavailable, never the redis library's own errors."""
     with pytest.raises(Unavailable):
-        async with Admin.open(f"unix://{tmp_path}/nothing.sock", "sg", keyring) as admin:
+        async with Core.at(f"unix://{tmp_path}/nothing.sock", keyring).admin() as admin:
             await admin.apps.all()
 
 
@@ -283,14 +283,14 @@ async def test_facts(one_store: Store, tmp_path: Path) -> None:
     assert facts.clock_skew_s is not None
     assert 100 <= facts.clock_skew_s < 110
     foreign = Keyring.create(tmp_path / "other.json", "sg")
-    async with Admin.open(one_store.url, "sg", foreign) as admin:
+    async with Core.at(one_store.url, foreign).admin() as admin:
         assert isinstance((await store_facts(admin.link, admin.region, 0)).stamp_problem, WrongKeys)
 
 
 async def test_facts_without_config_or_stamp(servers: Servers, keyring: Keyring) -> None:
     """A managed Redis forbids CONFIG: what INFO does not tell is None; a fresh one stays fresh."""
     server = servers("--rename-command", "CONFIG", "")
-    async with Admin.open(server.url, "sg", keyring) as admin:
+    async with Core.at(server.url, keyring).admin() as admin:
         facts = await store_facts(admin.link, admin.region, 0)
     assert (facts.append_only, facts.append_fsync, facts.eviction) == (False, None, "noeviction")
     assert (facts.stamp_region, facts.stamp_problem) == (None, None)

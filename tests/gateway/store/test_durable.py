@@ -13,6 +13,8 @@ from gateway.apps.app import create_app
 from gateway.dev.embedded import EmbeddedValkey
 from gateway.redis import node_link as module
 from gateway.redis.errors import RedisRefused, Unavailable
+from gateway.redis.promises import Promises
+from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
 from tests.acl import rules_of
@@ -39,7 +41,7 @@ async def pair(
     """A primary with an app, and a replica that follows it."""
     monkeypatch.setattr(module, "BARRIER_TIMEOUT_MS", 100)
     primary, replica = await replicated(servers)
-    async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
+    async with Core.at(primary.url, keyring, Promises(replicas=1)).admin() as admin:
         await admin.apps.create(APP, 1)
     yield primary, replica
 
@@ -53,10 +55,10 @@ async def test_a_change_that_no_replica_has_is_said(
     primary, replica = pair
     os.kill(replica.pid, signal.SIGSTOP)
     try:
-        async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
+        async with Core.at(primary.url, keyring, Promises(replicas=1)).admin() as admin:
             await CHANGES[name](admin)
             assert admin.writes.short == 0
-        async with Admin.open(primary.url, "sg", keyring) as admin:
+        async with Core.at(primary.url, keyring).admin() as admin:
             await admin.apps.all()
             assert admin.writes.short is None
     finally:
@@ -69,7 +71,7 @@ async def test_a_change_that_is_told_as_done_is_on_the_replica(
     """G8: when the command returns, the replica has it, and could be promoted."""
     primary, replica = pair
     with redis.Redis.from_url(primary.url) as raw, redis.Redis.from_url(replica.url) as copy:
-        async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
+        async with Core.at(primary.url, keyring, Promises(replicas=1)).admin() as admin:
             for name in ("rotate", "revoke", "delete"):
                 await CHANGES[name](admin)
                 assert admin.writes.short is None
@@ -87,12 +89,12 @@ async def test_a_user_that_may_not_wait_changes_nothing(
         rules = rules_of("operator").split()
         raw.execute_command("ACL", "SETUSER", "op", "on", ">pw", *rules, "-wait")
     url = primary.url.replace("unix://", "unix://op:pw@")
-    async with Admin.open(primary.url, "sg", keyring) as admin:
+    async with Core.at(primary.url, keyring).admin() as admin:
         before = await admin.apps.get(APP.id)
     with pytest.raises(RedisRefused, match="may not run WAIT"):
-        async with Admin.open(url, "sg", keyring, replicas=1) as admin:
+        async with Core.at(url, keyring, Promises(replicas=1)).admin() as admin:
             await admin.apps.rotate_certificate(APP.id, 2)
-    async with Admin.open(primary.url, "sg", keyring) as admin:
+    async with Core.at(primary.url, keyring).admin() as admin:
         assert await admin.apps.get(APP.id) == before
 
 
@@ -106,7 +108,7 @@ async def test_a_change_that_redis_refused_is_not_told_as_done(
     try:
         with redis.Redis.from_url(primary.url) as raw:
             raw.config_set("maxmemory", 1)
-            async with Admin.open(primary.url, "sg", keyring, replicas=1) as admin:
+            async with Core.at(primary.url, keyring, Promises(replicas=1)).admin() as admin:
                 with pytest.raises(Unavailable, match="maxmemory"):
                     await admin.apps.create(other, 1)
                 assert admin.writes.short is None

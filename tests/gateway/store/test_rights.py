@@ -17,9 +17,9 @@ import gateway
 from gateway.apps.app import create_app
 from gateway.redis import rights
 from gateway.redis.errors import CommandFault, RedisRefused
+from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
-from gateway.store.admin import Admin
 from gateway.store.region_clock import TIME
 from gateway.store.rights import rights_of
 from gateway.store.server_facts import store_facts
@@ -96,7 +96,7 @@ async def test_the_runbooks_operator_can_use_the_command_line(
 ) -> None:
     """Apps are made and changed, and all that doctor asks is told."""
     served.allow(rules_of("operator"))
-    async with Admin.open(served.url, "sg", keyring) as admin:
+    async with Core.at(served.url, keyring).admin() as admin:
         app = create_app("shop", "sg", "free", "global", 1)
         await admin.apps.create(app, 1)
         assert [found.id for found in await admin.apps.all()] == [app.id]
@@ -125,7 +125,7 @@ async def test_doctor_is_told_which_rights_are_missing(
 ) -> None:
     """A gateway was not ready for want of SPUBLISH, and doctor found nothing wrong with Redis."""
     served.allow(f"{rules_of('gateway')} {changed}")
-    async with Admin.open(served.url, "sg", keyring) as admin:
+    async with Core.at(served.url, keyring).admin() as admin:
         assert (await store_facts(admin.link, admin.region, 0.0, replicas=True)).lacks == lacks
 
 
@@ -137,7 +137,7 @@ async def test_the_command_line_is_told_what_it_may_not_do_at_all(
     Redis that is named, in its own words, and nothing is done."""
     served.allow(f"{rules_of('operator')} {changed}")
     with pytest.raises(RedisRefused, match=changed.removeprefix("-")):
-        async with Admin.open(served.url, "sg", keyring):
+        async with Core.at(served.url, keyring).admin():
             raise AssertionError("it has connected")
     assert served.raw.keys() == []
 
