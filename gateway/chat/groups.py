@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from homeport import codec
-from homeport.frames import GroupInfo, GroupMember, GroupPage, Message
+from homeport.frames import GroupMember, GroupPage, GroupView, Message
 from homeport.frames.groups import Role
 from homeport.ids import GROUP, group_id, notice_id
 from msgspec.structs import replace
@@ -180,7 +180,7 @@ class GroupChat:
     # -- asking ------------------------------------------------------------------------------------
 
     @request
-    async def get(self, principal: Principal, group: str, after: str = "") -> GroupInfo:
+    async def get(self, principal: Principal, group: str, after: str = "") -> GroupView:
         """A group, with the members that follow the user id `after`."""
         found, me = rules.place_in(await self._groups.current(principal.app, group), principal)
         rest = sorted(user for user in found.members if user > after)
@@ -188,7 +188,7 @@ class GroupChat:
             GroupMember(user, found.members[user].role, found.members[user].muted)
             for user in rest[:MEMBERS_PAGE]
         ]
-        return GroupInfo(
+        return GroupView(
             found.id,
             found.version,
             self._name(principal.app, found),
@@ -204,7 +204,7 @@ class GroupChat:
         """The user's groups that follow the group id `after`."""
         found, more = await self._groups.of_user(user.app.id, user.id, after, GROUPS_PAGE)
         infos = [
-            GroupInfo(
+            GroupView(
                 each.id,
                 each.version,
                 self._records.group_name(user.app, each.id, each.sealed_name),

@@ -61,7 +61,7 @@ def _group_mute(chat: Chat, user: SessionUser, frame: frames.GroupMute) -> Await
 
 def _group_get(
     chat: Chat, user: SessionUser, frame: frames.GroupGet
-) -> Awaitable[frames.GroupInfo]:
+) -> Awaitable[frames.GroupView]:
     return chat.groups.get(user, frame.group, frame.after)
 
 

@@ -27,7 +27,6 @@ from homeport.frames import (
     GroupCreated,
     GroupDelete,
     GroupGet,
-    GroupInfo,
     GroupLeave,
     GroupList,
     GroupMember,
@@ -36,6 +35,7 @@ from homeport.frames import (
     GroupRemove,
     GroupRename,
     GroupRole,
+    GroupView,
     History,
     HistoryPage,
     Limits,
@@ -87,7 +87,7 @@ ids = st.text(min_size=1, max_size=64)
 group_ids = st.from_regex(r"[0-9a-f]{32}", fullmatch=True)
 roles = st.sampled_from(["owner", "admin", "member"])
 group_infos = st.builds(
-    GroupInfo,
+    GroupView,
     group_ids,
     counts,
     st.text(),

@@ -222,5 +222,5 @@ class GroupRequests:
         return groups
 
 
-def _group(info: frames.GroupInfo, members: list[GroupMember]) -> Group:
+def _group(info: frames.GroupView, members: list[GroupMember]) -> Group:
     return Group(info.id, info.version, info.name, info.role, info.muted, info.size, tuple(members))

@@ -43,7 +43,6 @@ from homeport.frames.groups import (
     GroupCreated,
     GroupDelete,
     GroupGet,
-    GroupInfo,
     GroupLeave,
     GroupList,
     GroupMember,
@@ -53,6 +52,7 @@ from homeport.frames.groups import (
     GroupRemove,
     GroupRename,
     GroupRole,
+    GroupView,
 )
 from homeport.frames.history import Entry, Forget, History, HistoryPage, Place, Transient
 from homeport.frames.messages import Accepted, Ack, Extra, Lost, Message, Options, Push, Send
@@ -107,7 +107,7 @@ __all__ = [
     "GroupCreated",
     "GroupDelete",
     "GroupGet",
-    "GroupInfo",
+    "GroupView",
     "GroupLeave",
     "GroupList",
     "GroupMember",

@@ -29,7 +29,7 @@ class GroupMember(Struct, array_like=True, frozen=True):
     muted: bool
 
 
-class GroupInfo(Struct, array_like=True, frozen=True):
+class GroupView(Struct, array_like=True, frozen=True):
     """A group as one of its members sees it.
 
     ``version`` grows with every change. ``role`` is the asking user's own, ``muted`` is true where
@@ -59,7 +59,7 @@ class GroupPage(Struct, array_like=True, frozen=True):
     The next page is that after ``after``; None where there is none.
     """
 
-    groups: list[GroupInfo]
+    groups: list[GroupView]
     after: str | None = None
 
 
@@ -139,7 +139,7 @@ class GroupMute(Request[None], array_like=True, frozen=True, tag=39):
     user: UserId | None = None
 
 
-class GroupGet(Request[GroupInfo], array_like=True, frozen=True, tag=40):
+class GroupGet(Request[GroupView], array_like=True, frozen=True, tag=40):
     """Client to server: tell a group, with the members that follow ``after``."""
 
     group: GroupId

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable
 import pytest
 from homeport import Client, ClientError, Event, RequestRefused, Signal, codes, group_notice
 from homeport.client.groups import READS
-from homeport.frames import GroupGet, GroupInfo, GroupMember, GroupNotice
+from homeport.frames import GroupGet, GroupMember, GroupNotice, GroupView
 
 from gateway.config import Settings
 from tests.harness import RunningWorker, running_worker
@@ -122,7 +122,7 @@ async def tell(peer: Peer, *versions: int) -> None:
     for version in versions:
         asked = await peer.expect(GroupGet)
         members = [GroupMember("b" if asked.after else "a", "member", False)]
-        info = GroupInfo(asked.group, version, "n", "member", False, 2, members, not asked.after)
+        info = GroupView(asked.group, version, "n", "member", False, 2, members, not asked.after)
         await peer.done(asked, info)
 
 
