@@ -15,19 +15,19 @@ from homeport.client import checks
 from homeport.client.address import Address, Proxy
 from homeport.client.backoff import Backoff
 from homeport.client.blocking import BlockRequests
+from homeport.client.consumer import Consumer
 from homeport.client.cursor import CursorFile
 from homeport.client.dispatch import Dispatcher, Handler
 from homeport.client.errors import ClientClosed, CursorNotSaved
 from homeport.client.events import Disconnected
 from homeport.client.groups import GroupRequests
 from homeport.client.history import HistoryRequests
-from homeport.client.incoming import Incoming
-from homeport.client.link import Link, Login
 from homeport.client.message import Message, Sent
 from homeport.client.outgoing import Outgoing
 from homeport.client.presence import PresenceRequests, Watches
 from homeport.client.recalls import RecallRequests
 from homeport.client.receipts import Marks, ReceiptRequests
+from homeport.client.reconnector import Login, Reconnector
 from homeport.client.rooms import Room, Rooms
 from homeport.client.tokens import GetToken
 from homeport.frames import Cursor, Options, RoomSet, Send, Signal
@@ -130,10 +130,10 @@ class Client(
         self._watches = Watches(self._outgoing, tell)
         self._marks = Marks(self._outgoing)
         handed = _not_delivered if ephemeral else self._marks.delivered
-        self._incoming = Incoming(device, cursor, auto_ack, handed, tell)
-        self._link = Link(
+        self._consumer = Consumer(device, cursor, auto_ack, handed, tell)
+        self._reconnector = Reconnector(
             Login(address, device, platform, ephemeral, token, get_token),
-            self._incoming,
+            self._consumer,
             self._outgoing,
             (self._rooms, self._watches),
             tell,
@@ -155,11 +155,11 @@ class Client(
         if self._task is not None:
             raise RuntimeError("a client is used once; make a new one")
         self._outgoing.open()
-        self._task = asyncio.create_task(self._link.run(), name="homeport-client")
+        self._task = asyncio.create_task(self._reconnector.run(), name="homeport-client")
         self._task.add_done_callback(self._ended)
         try:
             first = asyncio.FIRST_COMPLETED
-            await asyncio.wait([self._task, self._link.live], return_when=first)
+            await asyncio.wait([self._task, self._reconnector.live], return_when=first)
             if self._end is not None:
                 raise self._end  # noqa: TRY301 - closed as after any other failure
         except BaseException as error:
@@ -200,13 +200,13 @@ class Client(
         self._closing = True
         try:
             marked = self._marks.flush()
-            self._incoming.flush()
+            self._consumer.flush()
             if marked:
                 await asyncio.sleep(0)  # marks are written in the next turn
                 if not self._outgoing.is_connected:
                     _log.warning("closed without a connection: some receipts were not sent")
         finally:
-            self._incoming.close(None)
+            self._consumer.close(None)
             self._rooms.close(None)
             self._outgoing.close(ClientClosed("the client was closed"))
             self._task.cancel()
@@ -332,7 +332,7 @@ class Client(
         data = checks.body(body)
         if len(data) > MAX_SIGNAL_BYTES:
             raise ValueError(f"the body of a signal is {MAX_SIGNAL_BYTES} bytes at most")
-        return self._link.pass_on(Signal(to, kind, data))
+        return self._reconnector.pass_on(Signal(to, kind, data))
 
     def messages(self) -> AsyncIterator[Message]:
         """The user's messages, in order, each once; for one reader at a time.
@@ -342,7 +342,7 @@ class Client(
         next message; with ``auto_ack`` that is when the last one is acknowledged. A message still
         in the caller's hands when the client closes is not: call `ack` for it, or get it again.
         """
-        return self._incoming
+        return self._consumer
 
     def ack(self, message: Message) -> None:
         """Acknowledge `message` and all before it; the frame leaves by itself, soon.
@@ -353,12 +353,12 @@ class Client(
         """
         checks.loop(self._loop)
         checks.instance("message", message, Message)
-        self._incoming.ack(message)
+        self._consumer.ack(message)
 
     @property
     def cursor(self) -> Cursor | None:
         """The last acknowledged position; None before the first connection of a client without."""
-        return self._incoming.cursor
+        return self._consumer.cursor
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The link has ended, in whatever way; end everything that waits for it."""
@@ -374,4 +374,4 @@ class Client(
             self._events.tell(Disconnected(None, end.reason, False, None))
         self._rooms.close(self._end)
         self._outgoing.close(self._end)
-        self._incoming.close(self._end)
+        self._consumer.close(self._end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from homeport.client import checks
-from homeport.client.incoming import Incoming
+from homeport.client.consumer import Consumer
 from homeport.client.message import Message
 from homeport.client.outgoing import Outgoing
 from homeport.frames import Forget, History, Place
@@ -15,7 +15,7 @@ from homeport.limits import MAX_HISTORY_PAGE
 class HistoryRequests:
     """The methods of `Client` for earlier messages. They raise what `Client.send` raises."""
 
-    _incoming: Incoming
+    _consumer: Consumer
     _outgoing: Outgoing
 
     def history(
@@ -63,7 +63,7 @@ class HistoryRequests:
             page = await self._outgoing.request(History, peer, size, before, after, timeout=timeout)
             for entry in page.entries:
                 place = entry.place
-                yield Message.of(entry.message, self._incoming.user, place.seq, place.ms)
+                yield Message.of(entry.message, self._consumer.user, place.seq, place.ms)
             if page.next is None:
                 return
             if left is not None:

@@ -18,7 +18,7 @@ from homeport import (
     CursorNotSaved,
     CursorUnsaved,
 )
-from homeport.client import incoming as module
+from homeport.client import consumer as module
 from homeport.client.cursor import Position
 
 from tests.harness import until

@@ -109,7 +109,7 @@ async def test_a_connection_that_lasted_starts_the_wait_anew(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HP-8.3-5: one hiccup a day must not cost twenty seconds."""
-    monkeypatch.setattr("homeport.client.link.CAP_S", 0.0)
+    monkeypatch.setattr("homeport.client.reconnector.CAP_S", 0.0)
     async with setting.live() as (_, peer):
         for _ in range(3):
             peer.cut()
@@ -220,7 +220,7 @@ async def test_a_server_that_keeps_a_refused_connection_open(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An invalid connect is answered and kept (HP-4.2-2); the client does not wait for ever."""
-    monkeypatch.setattr("homeport.client.link.CLOSE_TIMEOUT_S", 0.02)
+    monkeypatch.setattr("homeport.client.reconnector.CLOSE_TIMEOUT_S", 0.02)
     entering = asyncio.create_task(setting.client().__aenter__())
     peer = await setting.server.peer()
     connect = await peer.expect(frames.Connect)

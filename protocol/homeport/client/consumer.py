@@ -1,4 +1,4 @@
-"""The receiving half of the client: hands out messages, sends acks, keeps the cursor file."""
+"""The consumer of the inbox: hands out messages, sends acks, keeps the cursor file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SAVE_EVERY_S: Final = 1.0
 """A cursor file is written no more often than this, in seconds."""
 
 
-class Incoming:
+class Consumer:
     """An `Inbox` with a connection, a waiting reader and a cursor file.
 
     `handed` is called with each message that the reader is handed, `tell` with a `CursorUnsaved`.

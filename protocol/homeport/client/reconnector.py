@@ -1,7 +1,7 @@
 """One connection after the other: token, handshake, frames, heartbeat, reconnect.
 
-`Link.run` is the client's only lasting task. Frames are handled as they arrive, by ``_received``,
-without a task a message.
+`Reconnector.run` is the client's only lasting task. Frames are handled as they arrive, in the
+callback of the connection, without a task per message.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from homeport.client import ending
 from homeport.client.address import Address
 from homeport.client.backoff import CAP_S, Backoff
 from homeport.client.connection import CLIENT, CLOSE_TIMEOUT_S, Connection
+from homeport.client.consumer import Consumer
 from homeport.client.errors import (
     ClientClosed,
     ConnectFailed,
@@ -36,7 +37,6 @@ from homeport.client.events import (
     Transient,
 )
 from homeport.client.inbox import OutOfOrder
-from homeport.client.incoming import Incoming
 from homeport.client.message import Message
 from homeport.client.opening import OPEN_TIMEOUT_S, dial
 from homeport.client.outgoing import Outgoing
@@ -82,8 +82,8 @@ class Part(Protocol):
         """Take a frame; False where it is none of this part's."""
 
 
-class Link:
-    """Keeps `incoming`, `outgoing` and the other `parts` supplied with a connection.
+class Reconnector:
+    """Keeps `consumer`, `outgoing` and the other `parts` supplied with a connection.
 
     Attributes:
         live: becomes done when the first connection is live.
@@ -92,7 +92,7 @@ class Link:
     def __init__(
         self,
         login: Login,
-        incoming: Incoming,
+        consumer: Consumer,
         outgoing: Outgoing,
         parts: Sequence[Part],
         tell: Callable[[Event], None],
@@ -102,7 +102,7 @@ class Link:
         self._address = login.address
         self._token = login.token
         self._get_token = login.get_token
-        self._incoming = incoming
+        self._consumer = consumer
         self._outgoing = outgoing
         self._parts = parts
         self._tell = tell
@@ -199,7 +199,7 @@ class Link:
                     self._connect_id,
                     self._login.device,
                     self._token,
-                    self._incoming.cursor,
+                    self._consumer.cursor,
                     CLIENT,
                     self._login.platform,
                     self._login.ephemeral,
@@ -232,7 +232,7 @@ class Link:
         self._connect_id = 0
         self._claimed = None
         self._renewing = None
-        self._incoming.disconnected()
+        self._consumer.disconnected()
         self._outgoing.disconnected()
         for part in self._parts:
             part.disconnected()
@@ -270,7 +270,7 @@ class Link:
         differs = None if self._owner is None else self._owner.differs(owner)
         if differs is not None:
             raise UserChanged(differs)
-        self._incoming.admit(owner)
+        self._consumer.admit(owner)
 
     def _give_up(self, end: ClientClosed | CursorFileError) -> None:
         """End the client by `end`; nothing more is read or written."""
@@ -282,7 +282,7 @@ class Link:
         if isinstance(frame, frames.Connected) and frame.id == self._connect_id:
             owner = Owner(self._claimed.app if self._claimed else "", frame.user)
             self._admit(owner)
-            events = self._incoming.connected(connection, frame, owner)
+            events = self._consumer.connected(connection, frame, owner)
             self._owner = owner
             self._live_since = self._loop.time()
             connection.watch(frame.heartbeat * SILENT_HEARTBEATS, _PING)
@@ -312,7 +312,7 @@ class Link:
     def _handle(self, connection: Connection, frame: ServerFrame) -> None:
         match frame:
             case frames.Push():
-                self._incoming.push(frame)
+                self._consumer.push(frame)
             case frames.Ok() if self._renewing is not None and frame.id == self._renewing[0]:
                 self._token = self._renewing[1]
             case frames.Error(id=id, code=codes.TOKEN_OTHER_USER.number) if (
@@ -327,12 +327,12 @@ class Link:
                     # reconnect after that gets another one.
                     _log.warning("the server answered with error %s", error_name(frame.code))
             case frames.Lost():
-                for event in self._incoming.lost(frame):
+                for event in self._consumer.lost(frame):
                     self._tell(event)
             case frames.Signaled(sender, to, kind, body):
                 self._tell(Signal(sender, to, kind, body))
             case frames.Transient(message=message):
-                self._tell(Transient(Message.of(message, self._incoming.user, 0, message.time)))
+                self._tell(Transient(Message.of(message, self._consumer.user, 0, message.time)))
             case frames.Receipt(peer=peer, user=user, delivered=delivered, read=read):
                 self._tell(Receipt(peer, user, delivered, read))
             case frames.Ping():
