@@ -268,7 +268,7 @@ class Settings(BaseModel):
         return self
 
 
-_log = structlog.get_logger("config")
+_log = structlog.get_logger()
 
 _FIELDS: Final = tuple(Settings.model_fields)
 

@@ -21,7 +21,7 @@ _BOTH: Final = "::"
 _LACKING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 """A name may have addresses of a family that this machine has not got."""
 
-_log = structlog.get_logger("net")
+_log = structlog.get_logger()
 
 
 class _Place(NamedTuple):

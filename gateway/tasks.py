@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-_log = structlog.get_logger("process")
+_log = structlog.get_logger()
 
 
 class TaskEnded(Exception):

@@ -54,3 +54,33 @@ def test_no_function_takes_a_long_list_of_positional_arguments() -> None:
 def test_the_count_sees_each_way_to_take_an_argument(code: str, expected: list[str]) -> None:
     """It is what keeps the lists short."""
     assert list(too_many(ast.parse(code))) == expected
+
+
+def logger_names(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
+    """Each call that gets a logger, structlog's or Python's own, and the name that it gives."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func).rpartition(".")[2]
+            if called in ("get_logger", "getLogger"):
+                yield called, ast.unparse(node.args[0]) if node.args else None
+
+
+def test_a_logger_has_a_name_only_where_somebody_can_see_it() -> None:
+    """The gateway's lines show the event and no logger, so a name there says something to nobody
+    and goes wrong unseen: the connections to Redis called themselves the store for a while. The
+    SDK's loggers are Python's, which programs select by their package."""
+    gateway = {
+        (path.name, name)
+        for path in (ROOT / "gateway").rglob("*.py")
+        for called, name in logger_names(ast.parse(path.read_text()))
+        if called == "get_logger"
+    }
+    assert len(gateway) > 30
+    assert {each for each in gateway if each[1] is not None} == set()
+    sdk = {
+        name
+        for path in (ROOT / "protocol" / "homeport").rglob("*.py")
+        for _, name in logger_names(ast.parse(path.read_text()))
+    }
+    assert {name for name in sdk if not (name or "").startswith("'homeport.client")} == set()
+    assert sdk

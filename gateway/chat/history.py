@@ -24,7 +24,7 @@ MAX_PAGE_BYTES: Final = MAX_FRAME_BYTES - 1024
 _PLACE_BYTES: Final = 20
 """Of an entry beside its message: two arrays, two integers, at their longest."""
 
-_log = structlog.get_logger("chat")
+_log = structlog.get_logger()
 
 
 class HistoryChat:

@@ -17,7 +17,7 @@ from gateway.hub.presence import PresenceHub, hidden
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.store.presence import PresenceStore
 
-_log = structlog.get_logger("chat")
+_log = structlog.get_logger()
 
 
 class Statuses:

@@ -27,7 +27,7 @@ groups whose payload is."""
 
 _V = TypeVar("_V")
 
-_log = structlog.get_logger("chat")
+_log = structlog.get_logger()
 
 
 class _Recent(Generic[_V]):

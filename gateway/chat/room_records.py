@@ -16,7 +16,7 @@ from gateway.payload import Payload
 from gateway.security.sealing import Kind, Sealer, Tampered
 
 _HEAD: Final = 17
-_log = structlog.get_logger("chat")
+_log = structlog.get_logger()
 
 
 class RoomRecords:

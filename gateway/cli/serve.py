@@ -41,7 +41,7 @@ def serve(
     gc.enable()
     forbid_dumps()
     logs.configure(settings.log_level, settings.log_format)
-    structlog.get_logger("serve").info("starting", version=__version__)
+    structlog.get_logger().info("starting", version=__version__)
 
     def on_ready(listening: Listening) -> None:
         for scheme, addresses in (("wss", listening.all_wss), ("ws", listening.all_plain)):

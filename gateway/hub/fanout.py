@@ -30,7 +30,7 @@ MAX_JOINED: Final = 64 * 1024
 """Bytes of payloads that are joined at most; past it each is offered alone, so that a session that
 does not keep up is seen in time."""
 
-_log = structlog.get_logger("hub")
+_log = structlog.get_logger()
 
 SLICE: Final = 256
 """Sessions written to between two turns of the loop."""

@@ -26,7 +26,7 @@ from gateway.tasks import Tasks, nothing_to_undo
 HEAL_SLICE: Final = 200
 """Sessions checked between two turns of the loop, after a reconnect."""
 
-_log = structlog.get_logger("hub")
+_log = structlog.get_logger()
 
 Opener = Callable[[str, str, str, events.Stored | events.Relayed], Payload | None]
 """Opens an event for (app id, user, channel); None: nothing to send."""

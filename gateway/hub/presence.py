@@ -51,7 +51,7 @@ READ_BATCH: Final = 200
 SLICE: Final = 256
 """Sessions written to between two turns of the loop."""
 
-_log = structlog.get_logger("hub")
+_log = structlog.get_logger()
 
 
 class PresenceHub:

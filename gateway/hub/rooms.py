@@ -31,7 +31,7 @@ from gateway.store.rooms import KEEP_EVERY_S, Joined, RoomStore, Top
 KEEP_BATCH: Final = 500
 """Seats kept by one call of the script."""
 
-_log = structlog.get_logger("hub")
+_log = structlog.get_logger()
 
 RoomOpener = Callable[[str, str, str, events.RoomMessage | events.Relayed], Payload | None]
 """Opens an event for (app id, room, channel); None: nothing to send."""

@@ -64,7 +64,7 @@ SSL_BIO_SIZE_DEFAULTS["ssl_incoming_bio_size"] = TLS_READ_BYTES
 
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
-_log = structlog.get_logger("net")
+_log = structlog.get_logger()
 
 
 class Acceptor:

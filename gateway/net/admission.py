@@ -44,7 +44,7 @@ _ADVICE: Final = {
     BAD_HEADER: "have the balancer send PROXY protocol v2",
 }
 
-_log = structlog.get_logger("net")
+_log = structlog.get_logger()
 
 
 class TooMany(Exception):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-_log = structlog.get_logger("net")
+_log = structlog.get_logger()
 
 
 class Flushable(Protocol):

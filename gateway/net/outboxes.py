@@ -19,7 +19,7 @@ from gateway.wheel import Wheel
 
 LOOK_S: Final = 1.0
 
-_log = structlog.get_logger("net")
+_log = structlog.get_logger()
 
 
 class Congested(Protocol):

@@ -23,7 +23,7 @@ from gateway.config import Settings
 
 _SERVERS: Final = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
-_log = structlog.get_logger("net")
+_log = structlog.get_logger()
 
 
 class TLSError(Exception):

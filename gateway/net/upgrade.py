@@ -20,7 +20,7 @@ from gateway.net.forwarded import BadForwarded
 from gateway.net.origins import Origins
 from gateway.session.counts import BAD_UPGRADE, LATE_UPGRADE, Counts
 
-_log: Final = structlog.get_logger("net")
+_log: Final = structlog.get_logger()
 _quiet = logging.getLogger("homeport.websockets")
 _quiet.addHandler(logging.NullHandler())
 _quiet.propagate = False

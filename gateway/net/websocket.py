@@ -53,7 +53,7 @@ without a token must not double its time on a connection by ignoring the close f
 
 _END_OF_REQUEST: Final = b"\r\n\r\n"
 
-_log = structlog.get_logger("net")
+_log = structlog.get_logger()
 
 
 class WebSocketConnection(asyncio.Protocol):

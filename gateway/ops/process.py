@@ -35,7 +35,7 @@ REAP_S: Final = 0.5
 END_S: Final = 1
 """How long answers that are under way may take at the end."""
 
-_log = structlog.get_logger("ops")
+_log = structlog.get_logger()
 
 
 def run(settings: Settings, folder: Path) -> None:

@@ -29,7 +29,7 @@ PACE_S: Final = 0.05
 ASK_S: Final = 1.0
 """How long a node may take to tell; then another is asked."""
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 
 class ClusterNode(Server):

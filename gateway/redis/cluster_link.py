@@ -38,7 +38,7 @@ _HOLDING: Final = frozenset({"moved", "ask", "tryagain", "clusterdown"})
 _DOUBTFUL: Final = frozenset({"moved", "clusterdown"})
 """Those that say that the map may be wrong."""
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 
 class _Slot:

@@ -23,7 +23,7 @@ from gateway.tasks import Tasks
 _ELSEWHERE: Final = frozenset({"MOVED", "CLUSTERDOWN", "TRYAGAIN"})
 """What a node answers to SSUBSCRIBE when it has not got the slot, or not now."""
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 
 class _MemberSubscriber(NodeSubscriber):

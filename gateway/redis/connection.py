@@ -31,7 +31,7 @@ PACE_S: Final = 0.001
 this process and Redis more than a command does; a process that is not busy waits for nothing."""
 _FIRST_RETRY_S: Final = 0.1
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 _NOTHING: Final = object()
 
 pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)

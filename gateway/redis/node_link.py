@@ -38,7 +38,7 @@ from gateway.tasks import Tasks
 BARRIER_TIMEOUT_MS: Final = 1000
 """How long replicas may take to confirm a batch of writes."""
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 _FORBIDDEN: Final = ("ERR ACL failure in script", "ERR The user executing the script can't")
 """How Valkey, and Redis, begin what is NOPERM outside a script."""

@@ -24,7 +24,7 @@ from gateway.tasks import Tasks
 BATCH: Final = 500
 """Channels in one SSUBSCRIBE."""
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 
 class ChannelListener(Protocol):

@@ -46,7 +46,7 @@ TASK_ENDED: Final = 70
 _LONGEST: Final = 3000
 """Characters of a refusal's text: a line must fit into one write to a pipe (PIPE_BUF, pipe(7))."""
 
-_log = structlog.get_logger("process")
+_log = structlog.get_logger()
 
 
 class Pipe:

@@ -45,7 +45,7 @@ HURRIED_CLOSE_S: Final = 1.0
 
 _POLL_S: Final = 0.02
 
-_log = structlog.get_logger("drain")
+_log = structlog.get_logger()
 
 
 class Drain:

@@ -52,7 +52,7 @@ class _Libraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname.lower()
         kind = record.exc_info[0] if record.exc_info else None
-        say = getattr(structlog.get_logger("library"), level if level in _NUMBERS else "warning")
+        say = getattr(structlog.get_logger(), level if level in _NUMBERS else "warning")
         say(
             "library",
             library=record.name,

@@ -74,7 +74,7 @@ RESTART: Final = frozenset(
 Part = Callable[[Settings], None]
 """Takes its settings up. Must not raise: what is wrong with a setting is found as it is read."""
 
-_log = structlog.get_logger("reload")
+_log = structlog.get_logger()
 
 
 def merged(running: Settings, read: Settings) -> Settings:

@@ -31,7 +31,7 @@ AGAIN_S: Final = 1.0
 """At most one read of the file in this many seconds because of a version that it lacks: anybody
 who can write to Redis can name a new version in each message."""
 
-_log = structlog.get_logger("keyring")
+_log = structlog.get_logger()
 
 
 class LiveKeyring:

@@ -26,7 +26,7 @@ HURRY_AFTER_S: Final = 0.25
 """A signal that follows the first within this is the same one: where a process group or a service
 is signalled as a whole, it comes directly, and by way of the supervisor."""
 
-_log = structlog.get_logger("worker")
+_log = structlog.get_logger()
 
 
 async def serve(

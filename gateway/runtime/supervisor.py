@@ -71,7 +71,7 @@ OPS_END_S: Final = 3.0
 OPS: Final = "ops"
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 
-_log = structlog.get_logger("supervisor")
+_log = structlog.get_logger()
 
 
 class CrashLoop(StartError):

@@ -66,7 +66,7 @@ from gateway.store.sweeper import Sweeper
 from gateway.tasks import Tasks
 from gateway.wheel import RESOLUTION_S, Wheel
 
-_log = structlog.get_logger("worker")
+_log = structlog.get_logger()
 
 
 class Worker:

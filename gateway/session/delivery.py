@@ -30,7 +30,7 @@ from gateway.store.errors import AppNotFound
 from gateway.store.inbox import PAGE
 from gateway.tasks import Tasks
 
-_log = structlog.get_logger("session")
+_log = structlog.get_logger()
 
 
 class DeliveryState(Enum):

@@ -16,7 +16,7 @@ from gateway.security.pseudonyms import Pseudonyms
 PER_SECOND: Final = 20
 """Connects and ends that are logged, in a process: about 5 KB a second at most."""
 
-_log = structlog.get_logger("session")
+_log = structlog.get_logger()
 
 
 class PerSecond:

@@ -14,7 +14,7 @@ from gateway.session.lines import Lines
 from gateway.store.endings import Cause
 from gateway.store.readers import Reader
 
-_log: Final = structlog.get_logger("session")
+_log: Final = structlog.get_logger()
 
 
 class SessionNotes:

@@ -24,7 +24,7 @@ from gateway.tasks import Tasks
 MAX_UNANSWERED: Final = 256
 """Requests in flight; past it the client is not read until some are answered."""
 
-_log = structlog.get_logger("session")
+_log = structlog.get_logger()
 
 
 class Asker(Protocol):

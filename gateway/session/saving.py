@@ -23,7 +23,7 @@ TOGETHER_S: Final = 0.02
 SLICE: Final = 200
 """Saves in one turn of the loop; about a millisecond of it."""
 
-_log = structlog.get_logger("session")
+_log = structlog.get_logger()
 
 
 class Saving:

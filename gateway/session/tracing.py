@@ -39,7 +39,7 @@ LINES_PER_SECOND: Final = 200
 
 FLUSH_S: Final = 0.25
 
-_log = structlog.get_logger("session")
+_log = structlog.get_logger()
 
 
 class Order(Struct, frozen=True):

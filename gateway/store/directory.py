@@ -20,7 +20,7 @@ from gateway.tasks import Tasks, nothing_to_undo
 REFRESH_S: Final = 60.0
 """Seconds between reading every known app again, for the change that pub/sub did not bring."""
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 
 def seal_app(sealer: Sealer, app: App, now_ms: int) -> bytes:

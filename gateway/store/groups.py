@@ -58,7 +58,7 @@ gateway that was stopped for longer than that is still in the middle of a send."
 QUIET_MS: Final = 180 * 24 * 60 * 60 * 1000
 """How far ahead a group that owes nothing stands in the due list, where a deleted app finds it."""
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 
 class _News(Struct, array_like=True):

@@ -43,7 +43,7 @@ from gateway.store.readers import (
 )
 from gateway.store.scripts import script
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 _DELIVER: Final = script("deliver", "half", "keep")
 _ATTACH: Final = script("attach", "half")

@@ -26,7 +26,7 @@ from gateway.store.entries import Entry, NewMessage, parse_entries
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 _LOG: Final = script("log", "half", "keep")
 _HISTORY: Final = script("history")

@@ -40,7 +40,7 @@ Ask = Callable[[], Sequence[Awaitable[Any]]]
 TIME: Final = script("time", "now")
 """Tells the clock of the server that has its key, in ms since 1970."""
 
-_log = structlog.get_logger("clock")
+_log = structlog.get_logger()
 
 
 async def time_of(link: Link, keys: Keys) -> int:

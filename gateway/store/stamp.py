@@ -30,7 +30,7 @@ from gateway.store.rights import rights_of
 ANOTHER_S: Final = 0.3
 """How long another process may take from marking the key file to setting the stamp."""
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

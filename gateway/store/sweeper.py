@@ -46,7 +46,7 @@ INTERVAL_S: Final = 10.0
 LEASE_MS: Final = 30_000
 BATCH: Final = 100
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 
 class Sweeper:

@@ -14,7 +14,7 @@ import structlog
 from gateway.runtime import logs
 
 logs.configure(sys.argv[1], sys.argv[2])
-log = structlog.get_logger("test")
+log = structlog.get_logger()
 
 def fault(token):
     body = token[::-1]
@@ -71,7 +71,7 @@ import structlog
 from gateway.runtime import logs
 
 logs.configure("info", "json")
-log = structlog.get_logger("test")
+log = structlog.get_logger()
 for level in ("info", "error", "debug"):
     logs.set_level(level)
     log.debug(level + " debug")
@@ -110,7 +110,7 @@ logs.configure("info", "json")
 import structlog
 reading, writing = os.pipe2(os.O_DIRECT)  # each write is a packet of its own (pipe(2))
 os.dup2(writing, 2)
-structlog.get_logger("test").info("said")
+structlog.get_logger().info("said")
 sys.stdout.buffer.write(os.read(reading, 65536))
 """
     done = subprocess.run(
