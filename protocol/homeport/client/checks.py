@@ -6,7 +6,6 @@ checks forms and sizes.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 
@@ -104,20 +103,3 @@ def function(name: str, value: object) -> None:
     """
     if not callable(value):
         raise TypeError(f"{name} must be a function, not {type(value).__name__}")
-
-
-def loop(own: asyncio.AbstractEventLoop) -> None:
-    """Check that the caller runs in the client's `own` event loop.
-
-    Raises:
-        RuntimeError: it runs in another thread or loop.
-    """
-    try:
-        running = asyncio.get_running_loop()
-    except RuntimeError:
-        running = None
-    if running is not own:
-        raise RuntimeError(
-            "this client belongs to another thread or event loop; from there, call it by "
-            "asyncio.run_coroutine_threadsafe or loop.call_soon_threadsafe"
-        )

@@ -22,6 +22,7 @@ from homeport.client.errors import ClientClosed, CursorNotSaved
 from homeport.client.events import Disconnected
 from homeport.client.groups import GroupRequests
 from homeport.client.history import HistoryRequests
+from homeport.client.loop import OwnLoop
 from homeport.client.message import Message, Sent
 from homeport.client.outgoing import Outgoing
 from homeport.client.presence import PresenceRequests, Watches
@@ -53,8 +54,10 @@ class Client(
 ):
     """A connection to Homeport that reconnects, resumes and renews its token by itself.
 
-    Made inside a running event loop and used as ``async with``: it enters when the first connection
-    is live, and keeps trying until then (an `asyncio.timeout` around it bounds that).
+    Made anywhere, also before the event loop runs, and used as ``async with`` in one event loop. It
+    enters when the first connection is live, and keeps trying until then; an `asyncio.timeout`
+    around it bounds that. Other uses before it is entered, and uses from another thread or loop,
+    raise `RuntimeError`.
 
     Args:
         url: ``wss://host:port``; the path is added when there is none.
@@ -125,12 +128,13 @@ class Client(
         address = Address.of(url, cacert, proxy)
         self._events = Dispatcher(on_event)
         tell = self._events.tell
-        self._outgoing = Outgoing(random)
+        self._own_loop = OwnLoop()
+        self._outgoing = Outgoing(self._own_loop, random)
         self._rooms = Rooms(self._outgoing, tell)
         self._watches = Watches(self._outgoing, tell)
         self._marks = Marks(self._outgoing)
         handed = _not_delivered if ephemeral else self._marks.delivered
-        self._consumer = Consumer(device, cursor, auto_ack, handed, tell)
+        self._consumer = Consumer(self._own_loop, device, cursor, auto_ack, handed, tell)
         self._reconnector = Reconnector(
             Login(address, device, platform, ephemeral, token, get_token),
             self._consumer,
@@ -139,7 +143,6 @@ class Client(
             tell,
             Backoff(sleep, random),
         )
-        self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._end: Exception | None = None
@@ -150,16 +153,15 @@ class Client(
         Raises:
             ClientClosed: it can't work: WrongRegion, TokenRefused, ConnectFailed or another end.
             CursorFileForeign, CursorNotSaved: the cursor file is another's, or can't be written.
+            RuntimeError: the client was entered before.
         """
-        checks.loop(self._loop)
-        if self._task is not None:
-            raise RuntimeError("a client is used once; make a new one")
-        self._outgoing.open()
-        self._task = asyncio.create_task(self._reconnector.run(), name="homeport-client")
+        self._own_loop.enter()
+        live = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._reconnector.run(live), name="homeport-client")
         self._task.add_done_callback(self._ended)
         try:
             first = asyncio.FIRST_COMPLETED
-            await asyncio.wait([self._task, self._reconnector.live], return_when=first)
+            await asyncio.wait([self._task, live], return_when=first)
             if self._end is not None:
                 raise self._end  # noqa: TRY301 - closed as after any other failure
         except BaseException as error:
@@ -194,9 +196,9 @@ class Client(
         Raises:
             CursorNotSaved: the cursor file can't be written; the connection is closed all the same.
         """
-        checks.loop(self._loop)
         if self._task is None:
             return
+        self._own_loop.check()
         self._closing = True
         try:
             marked = self._marks.flush()
@@ -326,12 +328,12 @@ class Client(
             TypeError: an argument is of a wrong type.
             ValueError: the body is over 4096 bytes, or a text cannot be encoded as UTF-8.
         """
-        checks.loop(self._loop)
         checks.text("to", to)
         checks.text("kind", kind)
         data = checks.body(body)
         if len(data) > MAX_SIGNAL_BYTES:
             raise ValueError(f"the body of a signal is {MAX_SIGNAL_BYTES} bytes at most")
+        self._own_loop.check()
         return self._reconnector.pass_on(Signal(to, kind, data))
 
     def messages(self) -> AsyncIterator[Message]:
@@ -351,8 +353,8 @@ class Client(
             ValueError: this client has not handed out that number yet.
             ClientClosed: the client was closed by `close`, so the message will come again.
         """
-        checks.loop(self._loop)
         checks.instance("message", message, Message)
+        self._own_loop.check()
         self._consumer.ack(message)
 
     @property

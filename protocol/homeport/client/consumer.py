@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from homeport import frames
-from homeport.client import checks
 from homeport.client.connection import Connection
 from homeport.client.cursor import CursorFile, Position
 from homeport.client.errors import ClientClosed, CursorFileForeign, CursorNotSaved
 from homeport.client.events import CursorUnsaved, Event, Lost, Reset
 from homeport.client.inbox import Inbox
+from homeport.client.loop import OwnLoop
 from homeport.client.message import Message
 from homeport.client.owner import Owner
 from homeport.codec import encode
@@ -40,13 +40,14 @@ class Consumer:
 
     def __init__(
         self,
+        own_loop: OwnLoop,
         device: str,
         cursor: Cursor | CursorFile | None,
         auto_ack: bool,
         handed: Callable[[Message], None],
         tell: Callable[[Event], None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._own_loop = own_loop
         self._device = device
         self._owner: Owner | None = None
         self._file: CursorFile | None = None
@@ -134,11 +135,12 @@ class Consumer:
         """Wait for the next message and hand it out. Safe to cancel.
 
         Raises:
-            RuntimeError: another task is waiting here, or this is another event loop.
+            RuntimeError: another task is waiting here, the client was not entered, or this is
+                another event loop.
             StopAsyncIteration: the caller closed the client.
             Exception: the error that ended the client.
         """
-        checks.loop(self._loop)
+        self._own_loop.check()
         if self._waiter is not None:
             raise RuntimeError("another task is already waiting for this client's messages")
         if self._auto_ack and self._inbox.ack_taken():
@@ -148,7 +150,7 @@ class Consumer:
                 raise StopAsyncIteration
             if self._end is not None:
                 raise self._end
-            self._waiter = self._loop.create_future()
+            self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
@@ -205,7 +207,7 @@ class Consumer:
             if self._connection is not None:
                 self._connection.flush()
         elif self._ack_planned is None and not self._stopped:
-            self._ack_planned = self._loop.call_later(ACK_EVERY_S, self._send_ack)
+            self._ack_planned = _later(ACK_EVERY_S, self._send_ack)
 
     def _send_ack(self) -> None:
         if self._ack_planned is not None:
@@ -216,7 +218,7 @@ class Consumer:
 
     def _plan_save(self) -> None:
         if self._file is not None and self._save_planned is None and not self._stopped:
-            self._save_planned = self._loop.call_later(SAVE_EVERY_S, self._save_or_tell)
+            self._save_planned = _later(SAVE_EVERY_S, self._save_or_tell)
 
     def _load(self, file: CursorFile) -> Cursor | None:
         position = file.load()
@@ -244,3 +246,7 @@ class Consumer:
         if self._file is not None and self._owner is not None and self._inbox.cursor is not None:
             owner = self._owner
             self._file.save(Position(owner.app, owner.user, self._device, self._inbox.cursor))
+
+
+def _later(seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(seconds, action)

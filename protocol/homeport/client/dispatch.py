@@ -31,7 +31,6 @@ class Dispatcher:
 
     def __init__(self, handler: Handler | None) -> None:
         self._handler = handler
-        self._loop = asyncio.get_running_loop()
         self._waiting: deque[Event] = deque()
         self._planned = False
         self._awaiting: asyncio.Task[None] | None = None
@@ -51,9 +50,10 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Wait until the handler has had all events, for `HANDLER_END_S` at most."""
-        end = self._loop.time() + HANDLER_END_S
+        loop = asyncio.get_running_loop()
+        end = loop.time() + HANDLER_END_S
         while self._waiting or self._awaiting is not None:
-            task, left = self._awaiting, end - self._loop.time()
+            task, left = self._awaiting, end - loop.time()
             if task is asyncio.current_task():
                 return  # the handler itself closes the client
             if left <= 0:
@@ -71,7 +71,7 @@ class Dispatcher:
     def _plan(self) -> None:
         if self._waiting and not self._planned and self._awaiting is None:
             self._planned = True
-            self._loop.call_soon(self._give)
+            asyncio.get_running_loop().call_soon(self._give)
 
     def _give(self) -> None:
         assert self._handler is not None, "nothing is planned without one"
@@ -80,7 +80,7 @@ class Dispatcher:
         try:
             result = self._handler(event)
             if inspect.isawaitable(result):
-                self._awaiting = self._loop.create_task(_awaited(result))
+                self._awaiting = asyncio.create_task(_awaited(result))
                 self._awaiting.add_done_callback(self._ended)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a callback's
             _report(error)

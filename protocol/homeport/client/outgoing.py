@@ -11,6 +11,7 @@ from homeport import frames
 from homeport.client import checks
 from homeport.client.connection import Connection
 from homeport.client.errors import ProtocolError, SendTimeout
+from homeport.client.loop import OwnLoop
 from homeport.client.sends import PendingSend, PendingSends
 from homeport.codec import FrameError, decode_answer
 from homeport.frames import Answer, Request
@@ -22,13 +23,12 @@ TICK_S: Final = 0.02
 class Outgoing:
     """`PendingSends` with a connection, a timer and the futures that callers wait on."""
 
-    def __init__(self, random: Callable[[], float]) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, own_loop: OwnLoop, random: Callable[[], float]) -> None:
+        self._own_loop = own_loop
         self._sends = PendingSends(random)
         self._outcomes: dict[int, asyncio.Future[frames.Ok]] = {}
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._opened = False
         self._end: BaseException | None = None
         self.next_id = self._sends.next_id
 
@@ -37,16 +37,16 @@ class Outgoing:
         """What is asked now is written at once."""
         return self._connection is not None
 
-    def open(self) -> None:
-        """Take requests from now on."""
-        self._opened = True
-
     def check_open(self) -> None:
-        """Raises what the client ended by, if it has; RuntimeError where it has not begun."""
+        """Check that the client takes requests, here and now.
+
+        Raises:
+            RuntimeError: it was not entered, or the caller runs in another event loop.
+            ClientClosed, CursorFileError: the client has ended by this error.
+        """
+        self._own_loop.check()
         if self._end is not None:
             raise self._end
-        if not self._opened:
-            raise RuntimeError("use the client as `async with Client(...) as client`")
 
     async def request(
         self,
@@ -59,12 +59,12 @@ class Outgoing:
 
         `fields` are those that follow the id. Every request of the protocol may be repeated.
         """
-        checks.loop(self._loop)
         checks.seconds("timeout", timeout)
         self.check_open()
-        now = self._loop.time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         send = self._sends.add(request, fields, client_id, now, timeout)
-        outcome: asyncio.Future[frames.Ok] = self._loop.create_future()
+        outcome: asyncio.Future[frames.Ok] = loop.create_future()
         self._outcomes[send.id] = outcome
         self._wake_by(send.deadline)
         self._write(send, now)
@@ -87,7 +87,7 @@ class Outgoing:
     def disconnected(self) -> None:
         """Keep everything for the next connection."""
         self._connection = None
-        self._sends.disconnected(self._loop.time())
+        self._sends.disconnected(_now())
 
     def accepted(self, ok: frames.Ok) -> None:
         """An ok came; one for a request whose caller has gone is dropped."""
@@ -100,7 +100,7 @@ class Outgoing:
         outcome = self._outcomes.get(error.id)
         if outcome is None:
             return False
-        now = self._loop.time()
+        now = _now()
         refusal = self._sends.refused(error, now)
         if refusal is None:
             self._wake_by(now + max(error.retry_after or 0.0, TICK_S))
@@ -125,7 +125,7 @@ class Outgoing:
 
     def _work(self) -> None:
         """Fail what is overdue, write what is due, and plan the next look."""
-        now = self._loop.time()
+        now = _now()
         for send in self._sends.overdue(now):
             outcome = self._outcomes[send.id]
             if not outcome.done():
@@ -147,4 +147,8 @@ class Outgoing:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._work)
+        self._timer = asyncio.get_running_loop().call_at(when, self._work)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -24,7 +24,6 @@ class Watches:
     def __init__(self, outgoing: Outgoing, tell: Callable[[Event], None]) -> None:
         self._outgoing = outgoing
         self._tell = tell
-        self._loop = asyncio.get_running_loop()
         self._until: dict[str, float] = {}  # by user, in the loop's time
         self._known: dict[str, Presence] = {}
         # Told of since they were asked about: the answer, whoever waits for it, is older than that.
@@ -37,7 +36,7 @@ class Watches:
         """Subscribe to `users` for `expires` seconds, and return how they are now."""
         checks.instance("expires", expires, int)
         self._prune()
-        until = self._loop.time() + expires
+        until = asyncio.get_running_loop().time() + expires
         states: dict[str, Presence] = {}
         for some in checks.chunks("users", users, MAX_PRESENCE_USERS):
             self._told.difference_update(some)
@@ -87,7 +86,7 @@ class Watches:
             self._tell(state)
 
     def _prune(self) -> None:
-        now = self._loop.time()
+        now = asyncio.get_running_loop().time()
         for user in [each for each, until in self._until.items() if until <= now]:
             del self._until[user]
             self._known.pop(user, None)
@@ -99,7 +98,7 @@ class Watches:
         try:
             for until, users in together.items():
                 for some in checks.chunks("users", users, MAX_PRESENCE_USERS):
-                    left = max(1, ceil(until - self._loop.time()))
+                    left = max(1, ceil(until - asyncio.get_running_loop().time()))
                     answer = await self._outgoing.request(
                         frames.PresenceSubscribe, some, left, timeout=None
                     )

@@ -97,7 +97,6 @@ class Marks:
     """Collects watermarks, and sends them at most once per second and conversation."""
 
     def __init__(self, outgoing: Outgoing) -> None:
-        self._loop = asyncio.get_running_loop()
         self._outgoing = outgoing
         self._pending: dict[str, tuple[int, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -113,9 +112,8 @@ class Marks:
 
         Raises:
             ClientClosed: the client has ended.
-            RuntimeError: this is another event loop.
+            RuntimeError: the client was not entered, or this is another event loop.
         """
-        checks.loop(self._loop)
         self._outgoing.check_open()
         self._mark(message.peer, message.time, message.time)
 
@@ -126,7 +124,7 @@ class Marks:
             self._timer = None
         pending, self._pending = self._pending, {}
         for peer, (delivered, read) in pending.items():
-            task = self._loop.create_task(self._tell(peer, delivered, read))
+            task = asyncio.create_task(self._tell(peer, delivered, read))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
         return bool(pending)
@@ -137,7 +135,7 @@ class Marks:
         before = self._pending.get(peer, (0, 0))
         self._pending[peer] = (max(before[0], delivered), max(before[1], read))
         if self._timer is None:
-            self._timer = self._loop.call_later(MARK_EVERY_S, self.flush)
+            self._timer = asyncio.get_running_loop().call_later(MARK_EVERY_S, self.flush)
 
     async def _tell(self, peer: str, delivered: int, read: int) -> None:
         try:

@@ -83,11 +83,7 @@ class Part(Protocol):
 
 
 class Reconnector:
-    """Keeps `consumer`, `outgoing` and the other `parts` supplied with a connection.
-
-    Attributes:
-        live: becomes done when the first connection is live.
-    """
+    """Keeps `consumer`, `outgoing` and the other `parts` supplied with a connection."""
 
     def __init__(
         self,
@@ -107,8 +103,7 @@ class Reconnector:
         self._parts = parts
         self._tell = tell
         self._backoff = backoff
-        self._loop = asyncio.get_running_loop()
-        self.live: asyncio.Future[None] = self._loop.create_future()
+        self._live: asyncio.Future[None]
         self._renewal: asyncio.Task[None] | None = None
         self._owner: Owner | None = None  # of all that outlives a connection
         self._end: ClientClosed | CursorFileError | None = None  # what this side found final
@@ -121,12 +116,15 @@ class Reconnector:
         self._renewing: tuple[int, str] | None = None  # request id, token
         self._back_at = 0.0  # the loop's time that a goaway told
 
-    async def run(self) -> None:
+    async def run(self, live: asyncio.Future[None]) -> None:
         """Connect, and connect again, until that can't work any more.
+
+        `live` becomes done when the first session is live.
 
         Raises:
             ClientClosed, CursorFileError: why.
         """
+        self._live = live
         try:
             await self._keep_connected()
         except ClientClosed as end:
@@ -186,7 +184,7 @@ class Reconnector:
                 tls=self._address.tls is not None,
                 may_use_proxy=self._address.may_use_proxy,
             )
-            if not self.live.done() and ending.is_misconfigured(error):
+            if not self._live.done() and ending.is_misconfigured(error):
                 raise ConnectFailed(reason) from error
             return ending.Retry(None, reason, ending.retry_after(error))
         self._connection = connection
@@ -217,7 +215,7 @@ class Reconnector:
             reason,
             self._refusal,
             connection.fault,
-            max(0.0, self._back_at - self._loop.time()),
+            max(0.0, self._back_at - _now()),
         )
         retry = ending.judge(ended, can_renew=get_token is not None, token_is_new=token_is_new)
         if retry.new_token:
@@ -226,7 +224,7 @@ class Reconnector:
 
     def _forget_connection(self) -> float | None:
         """Clear what belonged to it; returns how many seconds it was live, None if it never was."""
-        lived = None if self._live_since is None else self._loop.time() - self._live_since
+        lived = None if self._live_since is None else _now() - self._live_since
         self._connection = self._live_since = self._refusal = None
         self._back_at = 0.0  # the loop's time that a goaway told
         self._connect_id = 0
@@ -284,7 +282,7 @@ class Reconnector:
             self._admit(owner)
             events = self._consumer.connected(connection, frame, owner)
             self._owner = owner
-            self._live_since = self._loop.time()
+            self._live_since = _now()
             connection.watch(frame.heartbeat * SILENT_HEARTBEATS, _PING)
             self._tell(
                 Connected(
@@ -301,8 +299,8 @@ class Reconnector:
             self._outgoing.connected(connection, frame.limits.dedupe_ms)
             for part in self._parts:
                 part.connected()
-            if not self.live.done():
-                self.live.set_result(None)
+            if not self._live.done():
+                self._live.set_result(None)
         elif isinstance(frame, frames.Error) and frame.id in (self._connect_id, NO_REQUEST):
             self._refusal = frame
             connection.watch(CLOSE_TIMEOUT_S)  # the server closes, if the connect was readable
@@ -342,9 +340,9 @@ class Reconnector:
             case frames.Expiring(expires=expires):
                 self._tell(TokenExpiring(expires))
                 if self._get_token is not None and self._renewal is None:
-                    self._renewal = self._loop.create_task(self._renew(self._get_token))
+                    self._renewal = asyncio.create_task(self._renew(self._get_token))
             case frames.Goaway(reconnect_in=seconds):
-                self._back_at = self._loop.time() + seconds
+                self._back_at = _now() + seconds
             case _ if any(part.receive(frame) for part in self._parts):
                 pass
             case _:
@@ -376,3 +374,7 @@ class Reconnector:
         if self._connection is not None:
             self._renewing = (self._outgoing.next_id(), token)
             self._connection.write(encode(frames.Renew(*self._renewing)))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -320,7 +320,6 @@ class Rooms:
         self._outgoing = outgoing
         self.tell = tell
         self._rooms: dict[str, Room] = {}
-        self._loop = asyncio.get_running_loop()
 
     def make(self, id: str, last: int) -> Room:
         """A room that is not joined yet."""

@@ -181,9 +181,14 @@ class Server:
 
 
 @asynccontextmanager
-async def running(tls: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[Server]:
-    """A server on a free port of loopback."""
+async def running(
+    tls: ssl.SSLContext | None = None, listening: socket.socket | None = None, **options: Any
+) -> AsyncIterator[Server]:
+    """A server on a free port of loopback, or on the socket `listening`."""
     server = Server()
+    at: dict[str, Any] = {"host": "127.0.0.1", "port": 0}
+    if listening is not None:
+        at = {"sock": listening}
     settings: dict[str, Any] = {
         "subprotocols": [Subprotocol(SUBPROTOCOL)],
         "compression": None,
@@ -191,7 +196,7 @@ async def running(tls: ssl.SSLContext | None = None, **options: Any) -> AsyncIte
         "close_timeout": 1,
         "ssl": tls,
     }
-    async with serve(server.handle, "127.0.0.1", 0, **settings | options) as listening:
-        port = next(iter(listening.sockets)).getsockname()[1]
+    async with serve(server.handle, **at, **settings | options) as served:
+        port = next(iter(served.sockets)).getsockname()[1]
         server.url = f"{'ws' if tls is None else 'wss'}://localhost:{port}{PATH}"
         yield server

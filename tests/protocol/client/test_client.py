@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from homeport import Client, ClientClosed, Disconnected, Message, frames
+from homeport import (
+    Client,
+    ClientClosed,
+    Connected,
+    CursorFile,
+    Disconnected,
+    Event,
+    Message,
+    frames,
+)
 from homeport.client.connection import CLOSE_TIMEOUT_S
 from homeport.limits import PATH
 
 from tests.protocol.client.conftest import Setting
+from tests.protocol.client.server import Server, running
 
 
 async def test_closing_while_connecting(setting: Setting) -> None:
@@ -162,6 +174,69 @@ async def test_after_the_close_nothing_is_taken(setting: Setting) -> None:
     with pytest.raises(RuntimeError, match="used once"):
         await client.__aenter__()
     await client.close()
+
+
+@pytest.mark.parametrize("with_file", [False, True])
+def test_a_client_is_made_where_no_event_loop_runs(tmp_path: Path, with_file: bool) -> None:
+    """A client at the level of a module, as many programs have one, raised "no running event loop"
+    when its module was imported. It is used in the loop in which it is entered, with all parts."""
+    told: list[Event] = []
+    cursor = CursorFile(tmp_path / "cursor") if with_file else None
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        client = Client(url, device="d", token="t", cursor=cursor, on_event=told.append)
+        room = client.room("lobby")
+
+        async def main() -> None:
+            async with running(listening=listening) as server:
+                answering = asyncio.create_task(serve(server))
+                async with client:
+                    assert (await client.presence(["bob"]))["bob"].state == "away"
+                    async with room:
+                        message = await anext(client.messages())
+                        client.ack(message)
+                        client.mark_read(message)
+                await answering
+
+        async def serve(server: Server) -> None:
+            peer = await server.peer()
+            await peer.accept()
+            asked = await peer.expect(frames.PresenceGet)
+            state = frames.UserPresence("bob", "away", "", 0)
+            await peer.done(asked, frames.PresenceList((state,)))
+            await peer.done(await peer.expect(frames.RoomJoin), frames.RoomJoined("r1", 0, 1))
+            await peer.push(1)
+            await peer.done(await peer.expect(frames.RoomLeave))
+            assert (await peer.mark()).read == 1
+
+        asyncio.run(main())
+    assert [type(event) for event in told] == [Connected]
+    assert not with_file or (tmp_path / "cursor").exists()
+
+
+MESSAGE = Message(b"m" * 16, "bob", "alice", 1, "text", b"", 1, 1, "e1", False)
+USES: dict[str, Callable[[Client], Any]] = {
+    "send": lambda client: client.send("bob", "hi"),
+    "room": lambda client: client.room("lobby").__aenter__(),
+    "unread": lambda client: client.unread(),
+    "watch": lambda client: client.watch_presence(["bob"]),
+    "history": lambda client: anext(client.history("bob")),
+    "messages": lambda client: anext(client.messages()),
+    "ack": lambda client: client.ack(MESSAGE),
+    "mark_read": lambda client: client.mark_read(MESSAGE),
+    "signal": lambda client: client.signal("bob", "typing"),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_a_client_that_was_not_entered_says_so(setting: Setting, use: str) -> None:
+    """Some uses waited for a connection that nobody made, or were taken and lost."""
+    client = setting.client()
+    with pytest.raises(RuntimeError, match="async with Client"):
+        result = USES[use](client)
+        await result
+    await client.close()  # has nothing to do
+    assert client.cursor is None
 
 
 async def test_from_another_thread_or_loop_it_says_so(setting: Setting) -> None:

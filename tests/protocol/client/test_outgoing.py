@@ -72,12 +72,3 @@ async def test_what_is_said_where_nothing_needs_to_be_is_ignored(setting: Settin
         asked = await peer.expect(frames.Block)
         await peer.ws.send(encode([3, asked.id, {"since": [1, b"\xff"]}, 5]))
         await asking
-
-
-async def test_a_client_that_was_not_entered_asks_nothing(setting: Setting) -> None:
-    """Its requests waited for a connection that nobody made."""
-    client = setting.client()
-    with pytest.raises(RuntimeError, match="async with"):
-        await client.send("bob", "x")
-    with pytest.raises(RuntimeError, match="async with"):
-        await client.room("lobby").__aenter__()
