@@ -22,46 +22,56 @@ _LAST_FRAGMENT: Final = 0x80
 
 
 class FrameCutter:
-    """Keeps the beginning of a frame until the rest of it has come. `limit` is in bytes."""
+    """Keeps what has come and is not cut yet. `limit`: bytes that a message may have."""
 
-    __slots__ = ("_fragmented", "_partial", "limit")
+    __slots__ = ("_data", "_fragmented", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._partial = b""
+        self._data = b""
         self._fragmented = False
 
-    def cut(self, data: bytes) -> Iterator[tuple[bool, bytes]]:
-        """Yield the whole frames at the beginning of what has come, and keep the rest.
+    def __len__(self) -> int:
+        """Bytes that have come and are not cut yet."""
+        return len(self._data)
+
+    def add(self, data: bytes) -> None:
+        """Keep `data`, which has come behind everything before it."""
+        self._data = self._data + data if self._data else data
+
+    def cut(self) -> Iterator[tuple[bool, bytes]]:
+        """Yield the whole frames that have come. A caller may stop at any; the rest is kept.
 
         Each is ``(True, message)`` or, for `websockets`, ``(False, raw bytes)``. What can't be a
         frame within `limit` is passed on with all that follows it, to be refused.
         """
-        if self._partial:
-            data, self._partial = self._partial + data, b""
-        at, size = 0, len(data)
-        while size - at >= 2:
-            head, length = data[at], data[at + 1] - _MASKED
-            start = at + 6
-            if length == 126:
-                start = at + 8
-                length = int.from_bytes(data[at + 2 : at + 4], "big") if start <= size else 0
-            elif length == 127:
-                start = at + 14
-                length = int.from_bytes(data[at + 2 : at + 10], "big") if start <= size else 0
-            end = start + length
-            if not 0 <= length <= self.limit:
-                yield False, data[at:]
-                return
-            if end > size:
-                break
-            if head == _MESSAGE and not self._fragmented:
-                yield True, apply_mask(data[start:end], data[start - 4 : start])
-            else:
-                if head in _FRAGMENTS:
-                    self._fragmented = True
-                elif head == _LAST_FRAGMENT:
-                    self._fragmented = False
-                yield False, data[at:end]
-            at = end
-        self._partial = data[at:]
+        data, at = self._data, 0
+        size = len(data)
+        try:
+            while size - at >= 2:
+                head, length = data[at], data[at + 1] - _MASKED
+                start = at + 6
+                if length == 126:
+                    start = at + 8
+                    length = int.from_bytes(data[at + 2 : at + 4], "big") if start <= size else 0
+                elif length == 127:
+                    start = at + 14
+                    length = int.from_bytes(data[at + 2 : at + 10], "big") if start <= size else 0
+                begin, end = at, start + length
+                if not 0 <= length <= self.limit:
+                    at = size
+                    yield False, data[begin:]
+                    return
+                if end > size:
+                    return
+                at = end
+                if head == _MESSAGE and not self._fragmented:
+                    yield True, apply_mask(data[start:end], data[start - 4 : start])
+                else:
+                    if head in _FRAGMENTS:
+                        self._fragmented = True
+                    elif head == _LAST_FRAGMENT:
+                        self._fragmented = False
+                    yield False, data[begin:end]
+        finally:
+            self._data = data[at:]

@@ -13,6 +13,7 @@ from gateway.net.acceptor import Acceptor
 from gateway.net.admission import Admission, Visit
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
+from gateway.net.turns import Turns
 from gateway.net.upgrade import Upgrades
 from gateway.net.websocket import WebSocketConnection
 from gateway.session.session import Session
@@ -46,6 +47,7 @@ class Listener:
         self._acceptors: list[Acceptor] = []
         self._connections: set[WebSocketConnection] = set()
         self._outbound = Outbound()
+        self._turns = Turns(timing.clock.steady)
         self.admission = Admission(settings, timing.clock.steady)
         self.outboxes = Outboxes(settings.max_outbox_bytes, timing.wheel, timing.clock.steady)
         self.refused: Counter[str] = self.admission.refused
@@ -93,6 +95,7 @@ class Listener:
             connections=self._connections,
             outbound=self._outbound,
             outboxes=self.outboxes,
+            turns=self._turns,
         )
 
     def sessions(self) -> Iterator[Session]:

@@ -32,6 +32,7 @@ from gateway.net.incoming import FrameCutter
 from gateway.net.lost import is_lost
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
+from gateway.net.turns import SHARE, Turns
 from gateway.net.upgrade import Upgrades
 from gateway.payload import Bundle, Payload
 from gateway.session.session import Session
@@ -61,6 +62,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     __slots__ = (
         "_authenticated",
+        "_behind",
         "_closing",
         "_connections",
         "_fragments",
@@ -70,11 +72,14 @@ class WebSocketConnection(asyncio.Protocol):
         "_outbound",
         "_outboxes",
         "_peer",
+        "_queued",
         "_session",
         "_sessions",
         "_tail",
+        "_throttled",
         "_timing",
         "_transport",
+        "_turns",
         "_upgrade_size",
         "_upgrades",
         "_visit",
@@ -91,6 +96,7 @@ class WebSocketConnection(asyncio.Protocol):
         connections: set[WebSocketConnection],
         outbound: Outbound,
         outboxes: Outboxes,
+        turns: Turns,
     ) -> None:
         """`connections` are those of the listener that are open."""
         self._sessions = sessions
@@ -99,11 +105,15 @@ class WebSocketConnection(asyncio.Protocol):
         self._connections = connections
         self._outbound = outbound
         self._outboxes = outboxes
+        self._turns = turns
         self._visit = visit
         self._session: Session | None = None
         self._out: list[bytes] = []
         self._out_size = 0
         self._fragments: bytearray | None = None
+        self._behind = False  # frames were read and not handed on
+        self._queued = False  # it waits for a turn
+        self._throttled = False
         self._incoming: FrameCutter | None = None  # none before the upgrade
         self._tail = b""  # of the upgrade: what may be the beginning of its end
         self._authenticated = False
@@ -122,7 +132,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._timing.wheel.schedule(self, self._visit.opened + CONNECT_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on each whole message, at once and in order."""
+        """Hand on each whole message in order: a share at once, the rest in turns."""
         peer = self._peer
         if peer.reader.eof:
             return
@@ -136,17 +146,58 @@ class WebSocketConnection(asyncio.Protocol):
             if self._session is None:
                 data = self._request(data)
             if self._session is not None and self._incoming is not None:
-                for plain, piece in self._incoming.cut(data):
-                    if plain:
-                        self._session.receive(piece)
-                    else:
-                        self._parse(piece)
+                self._incoming.add(data)
+                if not self._behind:
+                    self._hand_on(self._session, self._incoming)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must be told
-            _log.error("connection_failed", exc_info=error)
-            if self._session is None:
-                self._transport.abort()
+            self._failed(error)
+
+    def take_turn(self) -> None:
+        """Hand on a share of what came before, now that the others had theirs."""
+        self._queued = False
+        if self._session is None or self._incoming is None:
+            return  # the connection was lost meanwhile
+        try:
+            self._hand_on(self._session, self._incoming)
+        except Exception as error:  # noqa: BLE001 - as in `data_received`
+            self._failed(error)
+
+    def _hand_on(self, session: Session, incoming: FrameCutter) -> None:
+        """Hand on a share of the whole frames that have come; none while throttled."""
+        if not self._throttled:
+            left = SHARE
+            for plain, piece in incoming.cut():
+                if plain:
+                    session.receive(piece)
+                else:
+                    self._parse(piece)
+                left -= 1
+                if not left or self._throttled:
+                    self._behind = len(incoming) > 0
+                    break
             else:
-                self._session.close(codes.INTERNAL_ERROR)
+                self._behind = False
+        self._pace()
+
+    def _pace(self) -> None:
+        """Read on only when everything that came is handed on, and wait for a turn until then."""
+        if self._behind and not self._throttled and not self._queued:
+            self._queued = True
+            self._turns.add(self)
+        reading = not (self._behind or self._throttled)
+        if reading is not self._transport.is_reading():
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _failed(self, error: Exception) -> None:
+        """Tell the client of a fault of ours, whatever it is, and end the connection."""
+        _log.error("connection_failed", exc_info=error)
+        if self._session is None:
+            self._transport.abort()
+        else:
+            self._session.close(codes.INTERNAL_ERROR)
 
     def _request(self, data: bytes) -> bytes:
         """Parse the opening handshake, to the byte, and return what came behind it.
@@ -182,6 +233,7 @@ class WebSocketConnection(asyncio.Protocol):
         """The socket is gone."""
         self._timing.wheel.cancel(self)
         self._out.clear()
+        self._incoming = None
         self._connections.discard(self)
         self._outboxes.discard(self)
         self._visit.end()
@@ -307,11 +359,9 @@ class WebSocketConnection(asyncio.Protocol):
             self._incoming.limit = MAX_FRAME_BYTES
 
     def throttle(self, throttled: bool) -> None:
-        """Stop reading from the client, or resume."""
-        if throttled:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+        """Hand on nothing more from the client, also of what was read; or resume."""
+        self._throttled = throttled
+        self._pace()
 
     # -- time ------------------------------------------------------------------------------------
 

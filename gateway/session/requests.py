@@ -22,7 +22,7 @@ from gateway.session.routes import ROUTES, Route
 from gateway.tasks import Tasks
 
 MAX_UNANSWERED: Final = 256
-"""Requests in flight; past it the client is not read until some are answered."""
+"""Requests in flight; with so many, nothing more of the client is begun until half are answered."""
 
 _log = structlog.get_logger()
 

@@ -35,18 +35,25 @@ def wire(each: Frame) -> bytes:
     return each.serialize(mask=True)
 
 
-def by_us(chunks: list[bytes]) -> list[tuple[Opcode, bytes]]:
+def by_us(chunks: list[bytes], share: int = 1000) -> list[tuple[Opcode, bytes]]:
     """What a connection makes of it, with `websockets` for what is not plain."""
     incoming = FrameCutter(LIMIT)
     peer = Protocol(Side.SERVER, state=OPEN, max_size=LIMIT)
     found: list[tuple[Opcode, bytes]] = []
     for chunk in chunks:
-        for plain, piece in incoming.cut(chunk):
-            if plain:
-                found.append((Opcode.BINARY, piece))
-            else:
-                peer.receive_data(piece)
-                found += _found(peer)
+        incoming.add(chunk)
+        stopped = True
+        while stopped:  # a connection stops at any frame, and goes on when it has a turn again
+            stopped = False
+            for plain, piece in incoming.cut():
+                if plain:
+                    found.append((Opcode.BINARY, piece))
+                else:
+                    peer.receive_data(piece)
+                    found += _found(peer)
+                if len(found) % share == 0:
+                    stopped = True
+                    break
     assert peer.parser_exc is None
     return found
 
@@ -71,11 +78,13 @@ def _found(peer: Protocol) -> list[tuple[Opcode, bytes]]:
 def test_the_same_frames_however_the_bytes_come(
     groups: list[list[Frame]], data: st.DataObject
 ) -> None:
-    """RFC 6455 section 5: control frames between fragments, every length form, every split."""
+    """RFC 6455 section 5: control frames between fragments, every length form, every split; and
+    wherever the connection has to wait for its next turn."""
     stream = b"".join(wire(each) for group in groups for each in group)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     chunks = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert by_us(chunks) == by_websockets([stream])
+    share = data.draw(st.integers(1, 5))
+    assert by_us(chunks, share) == by_websockets([stream])
 
 
 def test_byte_by_byte() -> None:
@@ -100,7 +109,8 @@ def test_what_is_not_well_formed_is_refused_by_websockets(bad: bytes) -> None:
     incoming = FrameCutter(LIMIT)
     peer = Protocol(Side.SERVER, state=OPEN, max_size=LIMIT)
     good = wire(Frame(Opcode.BINARY, b"good"))
-    pieces = list(incoming.cut(good + bad + good))
+    incoming.add(good + bad + good)
+    pieces = list(incoming.cut())
     assert pieces[0] == (True, b"good")
     for plain, piece in pieces[1:]:
         if not plain:
@@ -113,4 +123,5 @@ def test_a_binary_message_inside_another_is_for_websockets_to_refuse() -> None:
     incoming = FrameCutter(LIMIT)
     first = wire(Frame(Opcode.BINARY, b"a", fin=False))
     whole = wire(Frame(Opcode.BINARY, b"b"))
-    assert list(incoming.cut(first + whole)) == [(False, first), (False, whole)]
+    incoming.add(first + whole)
+    assert list(incoming.cut()) == [(False, first), (False, whole)]
