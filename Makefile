@@ -5,6 +5,10 @@ BIN    := .venv/bin
 # The uv that makes the environment is the one that uv.lock puts into it.
 UV     := $(shell sed -n '/^name = "uv"$$/{n;s/^version = "\(.*\)"$$/\1/p;}' uv.lock)
 
+# Python keeps what it compiles, whatever the shell says: compiling is half of what it costs to start
+# `homeport`, and the tests start it hundreds of times.
+export PYTHONDONTWRITEBYTECODE :=
+
 # How long `make soak` may take; a seed that it should repeat is SOAK_SEED.
 SOAK_S ?= 300
 
@@ -23,7 +27,7 @@ test: .venv/synced ## format, lint, types, import layers, documentation, all tes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory docs
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 	$(BIN)/python -m tests.spec_coverage
 
 soak: .venv/synced ## take walks through the model of inboxes by fresh seeds, for SOAK_S seconds
