@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from homeport import Client, Event
+from homeport.client.backoff import Backoff
 from homeport.limits import PATH
 
 from gateway.apps.app import App, create_app
@@ -24,6 +25,7 @@ from gateway.runtime.core import Core
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.admin import Admin
+from tests.clients import client_with
 from tests.harness import make_settings
 from tests.processes import PROGRAM, GatewayProcess
 
@@ -145,8 +147,9 @@ class Site:
         async def get_token() -> str:
             return self.token(user)
 
-        options.setdefault("random", lambda: random.random() / 20)
-        return Client(url, device=device, get_token=get_token, on_event=on_event, **options)
+        backoff = Backoff(random=lambda: random.random() / 20)
+        options |= {"device": device, "get_token": get_token, "on_event": on_event}
+        return client_with(backoff, url, **options)
 
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from homeport import Client, Event, RoomGap, Signal
+from homeport.client.backoff import Backoff
 
 from gateway.config import Settings
+from tests.clients import client_with
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RunningWorker
 
@@ -23,12 +25,12 @@ def client(
         if may_come_back is not None:
             await may_come_back.wait()
 
-    return Client(
+    return client_with(
+        Backoff(wait),
         worker.url,
         device="d1",
         token=worker.token(user),
         on_event=events.put_nowait,
-        sleep=wait,
     )
 
 

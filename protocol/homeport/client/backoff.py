@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from random import random as system_random
 from typing import Final, NamedTuple
 
 BASE_S: Final = 0.2
 CAP_S: Final = 20.0
 
 
-def full_jitter(failures: int, random: Callable[[], float]) -> float:
-    """Seconds to wait after `failures` failures in a row, 1 or more (SPEC.md HP-8.3-1).
-
-    Evenly spread from 0 to a ceiling that doubles each time and stops at `CAP_S`. A whole
-    fleet that lost its gateway at once comes back spread out, which a fixed backoff does not do.
-    `random` returns a float in [0, 1).
-    """
-    # 2**10 * BASE_S is over the cap; the exponent must not grow for days.
-    return random() * min(CAP_S, BASE_S * 2.0 ** min(failures, 10))
-
-
 class Backoff(NamedTuple):
-    """How a client waits between attempts to connect: `sleep` takes seconds, and `random` returns a
-    float in [0, 1)."""
+    """How a client waits between attempts: exponential backoff with full jitter.
 
-    sleep: Callable[[float], Awaitable[None]]
-    random: Callable[[], float]
+    Attributes:
+        sleep: waits that many seconds.
+        random: returns a float in [0, 1).
+    """
+
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = system_random
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after `failures` failures in a row; see `full_jitter`."""
-        return full_jitter(failures, self.random)
+        """Seconds to wait after `failures` failures in a row, 1 or more (SPEC.md HP-8.3-1).
+
+        Evenly spread from 0 to a ceiling that doubles each time and stops at `CAP_S`. A whole fleet
+        that lost its gateway at once comes back spread out, which a fixed backoff does not do.
+        """
+        # 2**10 * BASE_S is over the cap; the exponent must not grow for days.
+        return self.random() * min(CAP_S, BASE_S * 2.0 ** min(failures, 10))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from random import random as system_random
 from types import TracebackType
 from typing import Final, Literal, Self
 
@@ -83,7 +82,6 @@ class Client(
             one event after the other. Its exceptions are logged and stop nothing.
         proxy: True: use the environment's proxy (``https_proxy``, ``no_proxy`` …); None: no proxy;
             else the URL of one. This machine itself (``localhost``) is always reached directly.
-        sleep, random: for tests: the wait before a reconnect, and a random float in [0, 1).
 
     The logger ``homeport.client`` reports what a program without ``on_event`` needs to know: of
     attempts to connect that fail in a row, the first and each tenth (WARNING).
@@ -108,8 +106,6 @@ class Client(
         ephemeral: bool = False,
         on_event: Handler | None = None,
         proxy: Proxy = True,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        random: Callable[[], float] = system_random,
     ) -> None:
         if (token is None) == (get_token is None):
             raise ValueError("give either token or get_token")
@@ -128,8 +124,9 @@ class Client(
         address = Address.of(url, cacert, proxy)
         self._events = Dispatcher(on_event)
         tell = self._events.tell
+        backoff = Backoff()
         self._own_loop = OwnLoop()
-        self._outgoing = Outgoing(self._own_loop, random)
+        self._outgoing = Outgoing(self._own_loop, backoff)
         self._rooms = Rooms(self._outgoing, tell)
         self._watches = Watches(self._outgoing, tell)
         self._marks = Marks(self._outgoing)
@@ -141,7 +138,7 @@ class Client(
             self._outgoing,
             (self._rooms, self._watches),
             tell,
-            Backoff(sleep, random),
+            backoff,
         )
         self._task: asyncio.Task[None] | None = None
         self._closing = False

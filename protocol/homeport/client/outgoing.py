@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
 from homeport import frames
 from homeport.client import checks
+from homeport.client.backoff import Backoff
 from homeport.client.connection import Connection
 from homeport.client.errors import ProtocolError, SendTimeout
 from homeport.client.loop import OwnLoop
@@ -23,9 +23,9 @@ TICK_S: Final = 0.02
 class Outgoing:
     """`PendingSends` with a connection, a timer and the futures that callers wait on."""
 
-    def __init__(self, own_loop: OwnLoop, random: Callable[[], float]) -> None:
+    def __init__(self, own_loop: OwnLoop, backoff: Backoff) -> None:
         self._own_loop = own_loop
-        self._sends = PendingSends(random)
+        self._sends = PendingSends(backoff)
         self._outcomes: dict[int, asyncio.Future[frames.Ok]] = {}
         self._connection: Connection | None = None
         self._timer: asyncio.TimerHandle | None = None

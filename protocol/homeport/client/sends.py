@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
 from homeport import codes
-from homeport.client.backoff import full_jitter
+from homeport.client.backoff import Backoff
 from homeport.client.errors import RequestRefused, may_repeat
 from homeport.codec import encode
 from homeport.frames import Error, Request
@@ -59,8 +58,8 @@ class PendingSends:
     ``dedupe_s`` is the server's dedupe window; the owner sets it on connecting.
     """
 
-    def __init__(self, random: Callable[[], float]) -> None:
-        self._random = random
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
         self._sends: dict[int, PendingSend] = {}
         self._last_id = 0
         self.dedupe_s = 0.0
@@ -114,7 +113,7 @@ class PendingSends:
             return refusal
         send.refusal = refusal
         send.failures += 1
-        send.write_at = now + (error.retry_after or 0) + full_jitter(send.failures, self._random)
+        send.write_at = now + (error.retry_after or 0) + self._backoff.delay(send.failures)
         return None
 
     def due(self, now: float) -> list[PendingSend]:

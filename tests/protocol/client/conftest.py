@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import pytest
 from homeport import Client, Event, TokenExpiring
+from homeport.client.backoff import Backoff
 from homeport.frames import Expiring
 
+from tests.clients import client_with
 from tests.protocol.client.server import Peer, Server, running
 
 _E = TypeVar("_E")
@@ -49,15 +51,12 @@ class Setting:
 
     def client(self, **options: Any) -> Client:
         """A client of the server; half a ceiling is its jitter."""
-        defaults: dict[str, Any] = {
-            "device": "laptop",
-            "on_event": self.events.put,
-            "sleep": self.sleep,
-            "random": lambda: 0.5,
-        }
+        defaults: dict[str, Any] = {"device": "laptop", "on_event": self.events.put}
         if "get_token" not in options:
             defaults["token"] = "token-1"
-        return Client(options.pop("url", self.server.url), **defaults | options)
+        given = defaults | options
+        backoff = given.pop("backoff", Backoff(self.sleep, lambda: 0.5))
+        return client_with(backoff, given.pop("url", self.server.url), **given)
 
     async def settled(self, peer: Peer) -> None:
         """Wait until the client has handled all that `peer` sent: a last frame makes an event."""

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from homeport import Client, ClientClosed, RequestRefused, frames
+from homeport.client.backoff import Backoff
 from homeport.codes import DEVICE_LIMIT, TOO_MANY_DEVICES, UNAUTHORIZED
 from homeport.frames import Block, BlockList, Blocks, Send, Unblock
 
@@ -54,7 +55,7 @@ async def test_a_refusal_is_final(setting: Setting, code: int) -> None:
 async def test_rate_limited_is_repeated(setting: Setting) -> None:
     """HP-8.1-2: not before `retry_after`, with the same client message id."""
     loop = asyncio.get_running_loop()
-    async with setting.live(random=lambda: 0.0) as (client, peer):
+    async with setting.live(backoff=Backoff(random=lambda: 0.0)) as (client, peer):
         sending = asyncio.create_task(client.send("bob", "hi"))
         frame = await peer.expect(Send)
         refused = loop.time()

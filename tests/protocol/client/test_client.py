@@ -20,6 +20,7 @@ from homeport import (
     Message,
     frames,
 )
+from homeport.client.backoff import Backoff
 from homeport.client.connection import CLOSE_TIMEOUT_S
 from homeport.limits import PATH
 
@@ -145,7 +146,7 @@ async def test_a_fault_of_the_sdk_is_told(
     async def sleep(delay: float) -> None:
         raise ZeroDivisionError
 
-    async with setting.live(sleep=sleep) as (client, peer):
+    async with setting.live(backoff=Backoff(sleep)) as (client, peer):
         reading = asyncio.create_task(_next(client))
         peer.cut()
         with pytest.raises(ClientClosed, match="ZeroDivisionError") as caught:

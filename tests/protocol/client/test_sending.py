@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from homeport import Client, ClientClosed, Disconnected, RequestRefused, SendTimeout, Sent, frames
+from homeport.client.backoff import Backoff
 from homeport.frames import Limits, Send
 
 from tests.protocol.client.conftest import Setting
@@ -83,7 +84,7 @@ async def test_a_send_made_while_disconnected_waits(setting: Setting) -> None:
 async def test_unavailable_is_repeated(setting: Setting) -> None:
     """HP-8.1-2: not before `retry_after`, with the same client message id."""
     loop = asyncio.get_running_loop()
-    async with setting.live(random=lambda: 0.0) as (client, peer):
+    async with setting.live(backoff=Backoff(random=lambda: 0.0)) as (client, peer):
         sending = asyncio.create_task(client.send("bob", "hi"))
         frame = await peer.expect(Send)
         refused = loop.time()

@@ -7,6 +7,7 @@ from math import inf
 import pytest
 from homeport import codes
 from homeport.client import sends as module
+from homeport.client.backoff import Backoff
 from homeport.client.errors import RequestRefused
 from homeport.client.sends import PendingSend, PendingSends
 from homeport.codec import decode_client
@@ -17,7 +18,7 @@ UNAVAILABLE = codes.UNAVAILABLE.number
 
 def table() -> PendingSends:
     """An empty table; the dedupe window is 100 s, so a send is repeated for 90 s."""
-    sends = PendingSends(lambda: 0.5)
+    sends = PendingSends(Backoff(random=lambda: 0.5))
     sends.dedupe_s = 100.0
     return sends
 
