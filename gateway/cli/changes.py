@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 import typer
 from homeport import Client, Message
+from homeport.ids import is_hex_id
 
 from gateway.apps.settings import MAX_RECALL_S
 from gateway.cli.environment import Json, recipient
@@ -20,7 +20,7 @@ TIMEOUT_S: Final = 30.0
 
 
 def _message_id(value: str) -> str:
-    if not re.fullmatch("[0-9a-f]{32}", value):
+    if not is_hex_id(value):
         raise typer.BadParameter("a message id is 32 lower-case hex digits")
     return value
 
@@ -74,12 +74,11 @@ def _change(
     Raises:
         CommandError: no such message, or refused.
     """
-    wanted = bytes.fromhex(message_id)
 
     async def find_and_change(client: Client) -> None:
         newest_ms = 0
         async for message in client.history(peer, timeout=None):
-            if message.id == wanted:
+            if message.id == message_id:
                 return await change(client, message)
             newest_ms = max(newest_ms, message.ms)
             if message.ms < newest_ms - MAX_RECALL_S * 1000:  # those can't be changed anyway
@@ -88,6 +87,6 @@ def _change(
 
     asyncio.run(ask(target, find_and_change, TIMEOUT_S, "not known to be done"))
     if as_json:
-        show({"id": wanted.hex()}, as_json)
+        show({"id": message_id}, as_json)
     else:
-        typer.echo(f"ok {wanted.hex()}")
+        typer.echo(f"ok {message_id}")

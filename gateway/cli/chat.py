@@ -35,9 +35,9 @@ def send(
         )
     )
     if as_json:
-        show({"id": sent.id.hex(), "time": sent.time}, as_json)
+        show({"id": sent.id, "time": sent.time}, as_json)
     else:
-        typer.echo(f"ok {sent.id.hex()}")
+        typer.echo(f"ok {sent.id}")
 
 
 @as_user

@@ -45,7 +45,7 @@ def record(message: Message | RoomMessage) -> dict[str, object]:
     text = _text(message)
     found: dict[str, object] = {
         "seq": message.seq,
-        "id": message.id.hex(),
+        "id": message.id,
         "time": message.time,
         "from": message.sender,
     }
@@ -58,14 +58,8 @@ def record(message: Message | RoomMessage) -> dict[str, object]:
     else:
         found |= {"room": message.room, "priority": message.priority}
     found["kind"] = message.kind
-    if isinstance(notice, GroupNotice):
+    if notice is not None:
         found["notice"] = msgspec.to_builtins(notice)
-    elif notice is not None:
-        told = msgspec.to_builtins(notice) | {"message": notice.message.hex()}
-        if isinstance(notice, EditNotice):
-            del told["body"]
-            told["text"] = notice.body.decode(errors="replace")
-        found["notice"] = told
     elif text is None:
         found["body_base64"] = base64.b64encode(message.body).decode()
     else:
@@ -83,8 +77,7 @@ def _said(message: Message | RoomMessage) -> str:
             return f"{message.sender}: [recalled by {notice.by}]"
         return f"{notice.by} recalled what {notice.sender} said at {moment(notice.time)}"
     if isinstance(notice, EditNotice):
-        text = notice.body.decode(errors="replace")
-        return f"{notice.sender} edited what was said at {moment(notice.time)}: {text}"
+        return f"{notice.sender} edited what was said at {moment(notice.time)}: {notice.text}"
     text_or_none = _text(message)
     if text_or_none is None:
         return f"{message.sender}: [{message.kind}, {len(message.body)} bytes]"

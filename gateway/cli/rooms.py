@@ -99,9 +99,9 @@ def send(
 
     sent = asyncio.run(ask(target, say, TIMEOUT_S, "not known to be sent"))
     if as_json:
-        show({"id": sent.id.hex(), "time": sent.time}, as_json)
+        show({"id": sent.id, "time": sent.time}, as_json)
     else:
-        typer.echo(f"ok {sent.id.hex()}")
+        typer.echo(f"ok {sent.id}")
 
 
 @app.command()

@@ -54,18 +54,11 @@ from homeport.client.events import (
     Transient,
 )
 from homeport.client.groups import Group, group_notice
-from homeport.client.message import Message, Sent
-from homeport.client.recalls import edit_notice, recall_notice
+from homeport.client.message import Message, MessageRef, Sent
+from homeport.client.recalls import EditNotice, RecallNotice, edit_notice, recall_notice
 from homeport.client.receipts import Reached, Unread
 from homeport.client.rooms import Room, RoomMessage
-from homeport.frames import (
-    Cursor,
-    EditNotice,
-    GroupMember,
-    GroupNotice,
-    Place,
-    RecallNotice,
-)
+from homeport.frames import Cursor, GroupMember, GroupNotice, Place
 from homeport.version import __version__
 
 __all__ = [
@@ -74,6 +67,7 @@ __all__ = [
     "Cursor",
     "CursorFile",
     "Message",
+    "MessageRef",
     "Place",
     "Sent",
     "Group",

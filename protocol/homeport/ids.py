@@ -19,7 +19,7 @@ ROOM: Final = "r:"
 """Begins the name of a room where a recipient is meant."""
 
 _USER: Final = re.compile(rf"[A-Za-z0-9._@+\-]{{1,{MAX_ID_CHARS}}}")
-_APP: Final = re.compile(r"[0-9a-f]{32}")
+_HEX: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def is_user_id(value: str) -> bool:
@@ -30,9 +30,13 @@ def is_user_id(value: str) -> bool:
 is_device_id = is_user_id
 
 
-def is_app_id(value: str) -> bool:
-    """True for 32 lower-case hex digits (SPEC.md HP-3.2)."""
-    return _APP.fullmatch(value) is not None
+def is_hex_id(value: str) -> bool:
+    """True for 32 lower-case hex digits: an app's id (SPEC.md HP-3.2), a group's, and the text of a
+    message's."""
+    return _HEX.fullmatch(value) is not None
+
+
+is_app_id = is_hex_id
 
 
 def new_client_id() -> str:
@@ -69,15 +73,10 @@ def _derived(*parts: str) -> bytes:
     return hashlib.sha256("\0".join(parts).encode()).digest()[:16]
 
 
-def is_group_id(value: str) -> bool:
-    """True for 32 lower-case hex digits."""
-    return _APP.fullmatch(value) is not None
-
-
 def group_of(to: str) -> str | None:
     """The group that ``g:<group id>`` means, or None."""
     group = to.removeprefix(GROUP)
-    return group if to.startswith(GROUP) and is_group_id(group) else None
+    return group if to.startswith(GROUP) and is_hex_id(group) else None
 
 
 def direct_conversation(a: str, b: str) -> str:

@@ -22,7 +22,7 @@ async def _send(client: Client, to: str, texts: list[str]) -> list[Sent]:
 
 def _sealed(store: Any, messages: list[Sent]) -> list[bytes]:
     """The sealed bytes of messages, as Redis holds them now."""
-    ids = {message.id for message in messages}
+    ids = {bytes.fromhex(message.id) for message in messages}
     found = {
         fields[b"m"]
         for key in store.scan_iter(count=1000, _type="stream")
@@ -99,7 +99,7 @@ async def test_what_was_said_is_gone(open_site: OpenSite) -> None:
             assert told[0][0] is not None
             assert told[1][1] is not None
             assert (told[0][0].message, told[0][0].by) == (changed[2].id, "alice")
-            assert (told[1][1].message, told[1][1].body) == (changed[3].id, b"the")
+            assert (told[1][1].message, told[1][1].text) == (changed[3].id, "the")
 
         # Who was away finds them changed, each in its place.
         async with site.client(ws(two), "carol", on_event=events.append) as carol:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from homeport.ids import is_hex_id
+
 
 def text(name: str, value: object) -> str:
     """`value`, the argument called `name`, which must be a text.
@@ -51,6 +53,19 @@ def user_ids(name: str, value: Iterable[str]) -> list[str]:
     if isinstance(value, str | bytes | bytearray | memoryview) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a list of user ids, not {type(value).__name__}")
     return list(dict.fromkeys(text(f"each of {name}", one) for one in value))
+
+
+def hex_id(name: str, value: object) -> bytes:
+    """The 16 bytes that `value`, the argument called `name`, is the text of.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it is not 32 lower-case hexadecimal digits.
+    """
+    digits = text(name, value)
+    if not is_hex_id(digits):
+        raise ValueError(f"{name} must be 32 lower-case hexadecimal digits")
+    return bytes.fromhex(digits)
 
 
 def chunks(name: str, value: Iterable[str], size: int) -> list[list[str]]:

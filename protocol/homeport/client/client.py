@@ -22,7 +22,7 @@ from homeport.client.events import Disconnected
 from homeport.client.groups import GroupRequests
 from homeport.client.history import HistoryRequests
 from homeport.client.loop import OwnLoop
-from homeport.client.message import Message, Sent
+from homeport.client.message import Message, MessageRef, Sent, wire_id
 from homeport.client.outgoing import Outgoing
 from homeport.client.presence import PresenceRequests, Watches
 from homeport.client.recalls import RecallRequests
@@ -225,7 +225,7 @@ class Client(
         kind: str | None = None,
         client_id: str | None = None,
         mentions: Iterable[str] = (),
-        reply: bytes | None = None,
+        reply: MessageRef | str | None = None,
         history: bool = True,
         online_only: bool = False,
         ttl: int | None = None,
@@ -244,7 +244,7 @@ class Client(
             kind: the kind of the body. None: ``text`` for str, ``binary`` for bytes.
             client_id: names the message among those of its sender; None: a fresh one.
             mentions: ids of users whom the message mentions, at most 50.
-            reply: the id of the message that this one answers.
+            reply: the message that this one answers, or its id.
             history: False keeps the message out of the conversation's history.
             online_only: True: only for sessions that are connected now; the message is kept in no
                 inbox and no history, and arrives as the event `Transient`.
@@ -262,15 +262,15 @@ class Client(
         data = checks.body(body)
         kind = checks.text("kind", kind or ("text" if isinstance(body, str) else "binary"))
         name = checks.text("client_id", client_id or new_client_id())
-        checks.instance("reply", reply, bytes, type(None))
+        answers = None if reply is None else wire_id(reply)
         checks.instance("ttl", ttl, int, type(None))
         people = tuple(checks.user_ids("mentions", mentions))
-        asked = Options(people, reply, history, online_only, ttl)
+        asked = Options(people, answers, history, online_only, ttl)
         options = None if asked == _NO_OPTIONS else asked
         accepted = await self._outgoing.request(
             Send, name, to, kind, data, options, timeout=timeout, client_id=name
         )
-        return Sent(accepted.id, accepted.time, to)
+        return Sent(accepted.id.hex(), accepted.time, to)
 
     def room(self, room: str, *, last: int = 10) -> Room:
         """A live chat room, joined as ``async with client.room("lobby") as room``.

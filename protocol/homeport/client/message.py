@@ -1,4 +1,7 @@
-"""What `Client.messages` and `Client.history` yield and `Client.send` returns."""
+"""What `Client.messages` and `Client.history` yield and `Client.send` returns.
+
+A message's id is 16 bytes on the wire, and 32 hexadecimal digits here, as in logs and in the CLI.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Self
 from msgspec import Struct
 
 from homeport import frames
+from homeport.client import checks
 from homeport.frames import Place
 
 _NOTHING = frames.Extra()
@@ -30,7 +34,7 @@ class Message(Struct, frozen=True):
     """One message of the user's inbox, or of a conversation's history.
 
     Attributes:
-        id: 16 bytes, the same for all recipients of the message.
+        id: 32 hexadecimal digits, the same for all recipients of the message.
         sender: a user id; empty in a notice of the server.
         to: a user id, or ``g:`` and a group's id.
         time: when the gateway accepted it, in milliseconds since 1970.
@@ -49,7 +53,7 @@ class Message(Struct, frozen=True):
         edited: when they last did, in milliseconds since 1970, or None.
     """
 
-    id: bytes
+    id: str
     sender: str
     to: str
     time: int
@@ -60,7 +64,7 @@ class Message(Struct, frozen=True):
     epoch: str
     own: bool
     mentions: tuple[str, ...] = ()
-    reply: bytes | None = None
+    reply: str | None = None
     expires: int | None = None
     edits: int = 0
     edited: int | None = None
@@ -70,7 +74,7 @@ class Message(Struct, frozen=True):
         """What `user` is shown of a frame's message."""
         extra = inner.extra or _NOTHING
         return cls(
-            inner.id,
+            inner.id.hex(),
             inner.sender,
             inner.to,
             inner.time,
@@ -81,7 +85,7 @@ class Message(Struct, frozen=True):
             epoch,
             inner.sender == user,
             extra.mentions,
-            extra.reply,
+            None if extra.reply is None else extra.reply.hex(),
             extra.expires,
             extra.edits,
             extra.edited,
@@ -105,14 +109,38 @@ class Message(Struct, frozen=True):
 
     def __repr__(self) -> str:
         # Messages end up in logs; bodies and user ids must not.
-        return f"<Message {self.id.hex()} seq={self.seq} kind={self.kind!r} {len(self.body)} bytes>"
+        return f"<Message {self.id} seq={self.seq} kind={self.kind!r} {len(self.body)} bytes>"
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An accepted message: its ``id`` (16 bytes), ``time`` (milliseconds since 1970), and its
-    ``to`` as it was given to `Client.send`."""
+    """An accepted message.
 
-    id: bytes
+    Attributes:
+        id: 32 hexadecimal digits.
+        time: when the gateway accepted it, in milliseconds since 1970.
+        peer: the recipient, as it was given to `Client.send`.
+    """
+
+    id: str
     time: int
     peer: str
+
+    def __repr__(self) -> str:
+        # It ends up in logs; user ids must not.
+        return f"<Sent {self.id}>"
+
+
+MessageRef = Message | Sent
+"""What names a message: one that this client was handed, or what a send returned."""
+
+
+def wire_id(message: MessageRef | str) -> bytes:
+    """The 16 bytes of the id of `message`, or of the id that `message` is.
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: it is a text that is no id.
+    """
+    checks.instance("the message", message, Message, Sent, str)
+    return checks.hex_id("the message's id", message if isinstance(message, str) else message.id)

@@ -2,18 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 
 from homeport import frames
 from homeport.client import checks
-from homeport.client.message import Message, Sent
+from homeport.client.message import Message, MessageRef, Sent, wire_id
 from homeport.client.outgoing import Outgoing
-from homeport.frames import EditNotice, RecallNotice
 from homeport.frames.recalls import EDIT_KIND, RECALL_KIND
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class RecallNotice:
+    """A message was recalled.
+
+    Attributes:
+        message: the recalled message's id, 32 hexadecimal digits.
+        sender: the user who sent it.
+        time: the recalled message's `Message.time`.
+        by: the user who recalled it.
+    """
+
+    message: str
+    sender: str
+    time: int
+    by: str
+
+    def __repr__(self) -> str:
+        # Notices end up in logs; user ids must not.
+        return f"<RecallNotice of {self.message}>"
+
+
+@dataclass(frozen=True, slots=True)
+class EditNotice:
+    """A message was edited.
+
+    Attributes:
+        message: the edited message's id, 32 hexadecimal digits.
+        sender: the user who sent and edited it.
+        time: the edited message's `Message.time`.
+        edits: how often it was edited by now.
+        edited: when it was edited last, in milliseconds since 1970.
+        text: what it says now; U+FFFD stands for what is not UTF-8.
+    """
+
+    message: str
+    sender: str
+    time: int
+    edits: int
+    edited: int
+    text: str
+
+    def __repr__(self) -> str:
+        # Notices end up in logs; user ids and what users write must not.
+        return f"<EditNotice {self.edits} of {self.message}>"
 
 
 def recall_notice(message: Message) -> RecallNotice | None:
@@ -23,7 +69,10 @@ def recall_notice(message: Message) -> RecallNotice | None:
     already, and in the place of the recalled message, with its id and sender. Either may arrive
     first, or alone.
     """
-    return _told(message, RECALL_KIND, RecallNotice)
+    told = _told(message, RECALL_KIND, frames.RecallNotice)
+    if told is None:
+        return None
+    return RecallNotice(told.message.hex(), told.sender, told.time, told.by)
 
 
 def edit_notice(message: Message) -> EditNotice | None:
@@ -32,7 +81,11 @@ def edit_notice(message: Message) -> EditNotice | None:
     If the edited message itself arrives later, it has the new text and counts its ``edits``. Ignore
     a notice with a lower count than the one already shown, and every notice after a recall.
     """
-    return _told(message, EDIT_KIND, EditNotice)
+    told = _told(message, EDIT_KIND, frames.EditNotice)
+    if told is None:
+        return None
+    text = told.body.decode(errors="replace")
+    return EditNotice(told.message.hex(), told.sender, told.time, told.edits, told.edited, text)
 
 
 def _told(message: Message, kind: str, type_: type[_T]) -> _T | None:
@@ -61,7 +114,7 @@ class RecallRequests:
 
     _outgoing: Outgoing
 
-    async def recall(self, message: Message | Sent, *, timeout: float | None = 30) -> None:
+    async def recall(self, message: MessageRef, *, timeout: float | None = 30) -> None:
         """Take a message back from everyone. Its sender may, and a group's owner and admins.
 
         The message is gone from the server when this returns. Devices that have it already receive
@@ -69,10 +122,10 @@ class RecallRequests:
         """
         checks.instance("message", message, Message, Sent)
         await self._outgoing.request(
-            frames.Recall, message.peer, message.id, message.time, timeout=timeout
+            frames.Recall, message.peer, wire_id(message), message.time, timeout=timeout
         )
 
-    async def edit(self, message: Message | Sent, text: str, *, timeout: float | None = 30) -> None:
+    async def edit(self, message: MessageRef, text: str, *, timeout: float | None = 30) -> None:
         """Give a text message of this user another text. `edit_notice` reads the notice of it.
 
         Raises:
@@ -81,5 +134,5 @@ class RecallRequests:
         checks.instance("message", message, Message, Sent)
         body = checks.text("text", text).encode()
         await self._outgoing.request(
-            frames.Edit, message.peer, message.id, message.time, body, timeout=timeout
+            frames.Edit, message.peer, wire_id(message), message.time, body, timeout=timeout
         )

@@ -14,7 +14,7 @@ from homeport import frames
 from homeport.client import checks
 from homeport.client.errors import ClientClosed, RequestRefused, SendTimeout
 from homeport.client.events import Receipt
-from homeport.client.message import Message, Sent
+from homeport.client.message import Message, MessageRef, Sent
 from homeport.client.outgoing import Outgoing
 
 MARK_EVERY_S: Final = 1.0
@@ -81,7 +81,7 @@ class ReceiptRequests:
         reach = await self._outgoing.request(frames.Receipts, peer, timeout=timeout)
         return [Receipt(peer, *row) for row in reach.receipts]
 
-    async def reached(self, message: Message | Sent, timeout: float | None = 30) -> Reached:
+    async def reached(self, message: MessageRef, timeout: float | None = 30) -> Reached:
         """How many others in the conversation (in a group, of its members) got and read `message`.
 
         Raises what `Client.send` raises.

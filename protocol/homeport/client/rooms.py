@@ -40,7 +40,7 @@ class RoomMessage(Struct, frozen=True):
     """One message of a room.
 
     Attributes:
-        id: 16 bytes, the same for all recipients of the message.
+        id: 32 hexadecimal digits, the same for all recipients of the message.
         sender: a user id.
         room: the room's id.
         time: when the gateway accepted it, in milliseconds since 1970.
@@ -50,7 +50,7 @@ class RoomMessage(Struct, frozen=True):
         priority: ``low``, ``normal`` or ``high``.
     """
 
-    id: bytes
+    id: str
     sender: str
     room: str
     time: int
@@ -65,7 +65,7 @@ class RoomMessage(Struct, frozen=True):
         return text_of(self.kind, self.body)
 
     def __repr__(self) -> str:
-        return f"<RoomMessage {self.id.hex()} seq={self.seq} {len(self.body)} bytes>"
+        return f"<RoomMessage {self.id} seq={self.seq} {len(self.body)} bytes>"
 
 
 _PRIORITIES: Final[tuple[PriorityName, ...]] = ("low", "normal", "high")
@@ -180,7 +180,7 @@ class Room:
                     accepted = await publish()
         except TimeoutError:
             raise SendTimeout(name) from None
-        return Sent(accepted.id, accepted.time, to)
+        return Sent(accepted.id.hex(), accepted.time, to)
 
     def __aiter__(self) -> Self:
         return self
@@ -293,7 +293,7 @@ class Room:
         inner = frame.message
         self._queue.append(
             RoomMessage(
-                inner.id,
+                inner.id.hex(),
                 inner.sender,
                 self.id,
                 inner.time,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from homeport import EditNotice, GroupNotice, Message, RecallNotice, RoomMessage
+from homeport import GroupNotice, Message, RoomMessage, frames
 from homeport.frames.recalls import EDIT_KIND, RECALL_KIND
 
 from gateway.cli.messages import line, record
@@ -17,7 +17,7 @@ GROUP = "g:" + "0f" * 16
 
 def message(body: bytes, kind: str = "text", to: str = "bob", sender: str = "alice") -> Message:
     """A message from alice to bob."""
-    return Message(b"\1" * 16, sender, to, 1_767_323_045_678, kind, body, 7, 0, "e", own=False)
+    return Message("01" * 16, sender, to, 1_767_323_045_678, kind, body, 7, 0, "e", own=False)
 
 
 def notice(change: str, *users: str, **more: object) -> Message:
@@ -114,7 +114,7 @@ def test_a_change_of_a_group_for_scripts() -> None:
 
 def test_a_rooms_message() -> None:
     """The same line as any other; a script gets the room, the number and the priority."""
-    said = RoomMessage(b"\1" * 16, "alice", "lobby", 1_767_323_045_678, "text", b"hi", 3, "high")
+    said = RoomMessage("01" * 16, "alice", "lobby", 1_767_323_045_678, "text", b"hi", 3, "high")
     assert line(said).endswith(" alice: hi")
     assert record(said) == {
         "seq": 3,
@@ -130,7 +130,7 @@ def test_a_rooms_message() -> None:
 
 def test_what_was_recalled_or_edited() -> None:
     """HP-13.4-2, HP-13.4-3: in its place, and as a notice; nothing in it can steer the terminal."""
-    gone = RecallNotice(b"\2" * 16, "alice", 1_767_323_000_000, "bob")
+    gone = frames.RecallNotice(b"\2" * 16, "alice", 1_767_323_000_000, "bob")
     body = msgspec.msgpack.encode(gone)
     assert line(message(body, RECALL_KIND)).endswith(" alice: [recalled by bob]")
     told = message(body, RECALL_KIND, GROUP, sender="")
@@ -141,7 +141,9 @@ def test_what_was_recalled_or_edited() -> None:
         "time": 1_767_323_000_000,
         "by": "bob",
     }
-    new = EditNotice(b"\2" * 16, "alice", 1_767_323_000_000, 2, 1_767_323_009_000, b"new\x1b\xff")
+    new = frames.EditNotice(
+        b"\2" * 16, "alice", 1_767_323_000_000, 2, 1_767_323_009_000, b"new\x1b\xff"
+    )
     told = message(msgspec.msgpack.encode(new), EDIT_KIND, sender="")
     assert line(told).endswith(r": new\x1b" + "\ufffd")
     assert " alice edited what was said at 2026-01-0" in line(told)

@@ -26,6 +26,8 @@ from websockets.typing import Subprotocol
 
 USER = "alice"
 EPOCH = "e1"
+MESSAGE_ID = "6d" * 16
+"""The id that `Peer.ok` gives to what was sent."""
 
 _F = TypeVar("_F")
 
@@ -95,7 +97,7 @@ class Peer:
 
     async def ok(self, send: frames.Send | frames.RoomSend, time: int = 1000) -> None:
         """Accept a send."""
-        await self.done(send, frames.Accepted(b"m" * 16, time))
+        await self.done(send, frames.Accepted(bytes.fromhex(MESSAGE_ID), time))
 
     async def done(self, request: frames.Request[Any], answer: Struct | None = None) -> None:
         """Answer a request with ok."""

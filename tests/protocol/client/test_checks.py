@@ -55,7 +55,7 @@ def test_a_list_of_users(users: Any) -> None:
     assert checks.user_ids("users", users) == ["bob"]
 
 
-SENT = Sent(b"m" * 16, 1, "bob")
+SENT = Sent("6d" * 16, 1, "bob")
 TEXTS: dict[str, Call] = {
     "send to": lambda c, value: c.send(value, "hi"),
     "send body": lambda c, value: c.send("bob", value),
@@ -108,7 +108,9 @@ WRONG: dict[str, tuple[type[Exception], Callable[[Client], Awaitable[object]]]] 
     "role": (ValueError, lambda c: c.set_role(GROUP, "bob", "boss")),  # type: ignore[arg-type]
     "state": (ValueError, lambda c: c.set_presence("busy")),  # type: ignore[arg-type]
     "muted": (TypeError, lambda c: c.mute(GROUP, muted="no")),  # type: ignore[arg-type]
-    "reply": (TypeError, lambda c: c.send("bob", "hi", reply="00" * 16)),  # type: ignore[arg-type]
+    "reply": (TypeError, lambda c: c.send("bob", "hi", reply=b"r" * 16)),  # type: ignore[arg-type]
+    "short reply": (ValueError, lambda c: c.send("bob", "hi", reply="00")),
+    "reply in capitals": (ValueError, lambda c: c.send("bob", "hi", reply="AB" * 16)),
     "ttl": (TypeError, lambda c: c.send("bob", "hi", ttl="5")),  # type: ignore[arg-type]
     "expires": (TypeError, lambda c: c.watch_presence(["bob"], expires="5")),  # type: ignore[arg-type]
     "limit": (TypeError, lambda c: _async(lambda: c.history("bob", limit="5"))),  # type: ignore[arg-type]

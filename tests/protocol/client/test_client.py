@@ -215,7 +215,7 @@ def test_a_client_is_made_where_no_event_loop_runs(tmp_path: Path, with_file: bo
     assert not with_file or (tmp_path / "cursor").exists()
 
 
-MESSAGE = Message(b"m" * 16, "bob", "alice", 1, "text", b"", 1, 1, "e1", False)
+MESSAGE = Message("6d" * 16, "bob", "alice", 1, "text", b"", 1, 1, "e1", False)
 USES: dict[str, Callable[[Client], Any]] = {
     "send": lambda client: client.send("bob", "hi"),
     "room": lambda client: client.room("lobby").__aenter__(),

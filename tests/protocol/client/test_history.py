@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from homeport import Message, Place, RequestRefused, Transient, codes, frames
+from homeport import (
+    Message,
+    MessageRef,
+    Place,
+    RequestRefused,
+    Sent,
+    Transient,
+    codes,
+    frames,
+)
 from homeport.frames import Entry, Extra, Forget, History, HistoryPage, Options, Send
 
 from tests.protocol.client.conftest import Setting
@@ -20,6 +29,11 @@ def entry(seq: int, sender: str = "bob", extra: Extra | None = None) -> Entry:
     return Entry(Place(1000 + seq, seq), message)
 
 
+def answered(id: str) -> Message:
+    """A message that another answers."""
+    return Message(id, "bob", "alice", 1, "text", b"x", 1, 1, "e", own=False)
+
+
 async def answer(peer: Peer, *seqs: int, next: Place | None = None) -> History:
     """Answer a history request with a page."""
     asked = await peer.expect(History)
@@ -27,11 +41,13 @@ async def answer(peer: Peer, *seqs: int, next: Place | None = None) -> History:
     return asked
 
 
-async def test_a_send_carries_its_options(setting: Setting) -> None:
-    """HP-12.1-1, HP-12.2-1, HP-12.3-1: all of them; and nil where there is none."""
+@pytest.mark.parametrize("reply", ["72" * 16, Sent("72" * 16, 900, "bob"), answered("72" * 16)])
+async def test_a_send_carries_its_options(setting: Setting, reply: MessageRef | str) -> None:
+    """HP-12.1-1, HP-12.2-1, HP-12.3-1: all of them, and nil where there is none. The answered
+    message is named by its id, or is the message."""
     async with setting.live() as (client, peer):
         sending = asyncio.create_task(
-            client.send("bob", "x", mentions=["carol"], reply=b"r" * 16, history=False, ttl=5)
+            client.send("bob", "x", mentions=["carol"], reply=reply, history=False, ttl=5)
         )
         send = await peer.expect(Send)
         assert send.options == Options(("carol",), b"r" * 16, False, False, 5)
@@ -50,7 +66,7 @@ async def test_what_a_message_says_is_shown(setting: Setting) -> None:
         inner = entry(1, extra=Extra(("alice",), b"r" * 16, 7)).message
         await peer.send(frames.Push(1, 5, inner))
         message = await anext(client.messages())
-        assert (message.mentions, message.reply, message.expires) == (("alice",), b"r" * 16, 7)
+        assert (message.mentions, message.reply, message.expires) == (("alice",), "72" * 16, 7)
 
 
 async def test_a_transient_message_is_an_event(setting: Setting) -> None:

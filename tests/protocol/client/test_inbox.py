@@ -44,9 +44,7 @@ def test_messages_come_as_they_were_pushed() -> None:
     inbox = inbox_at(4)
     assert inbox.push(push(5, sender=USER))
     message = inbox.take()
-    expected = Message(
-        (5).to_bytes(16, "big"), USER, USER, 5, "text", b"5", 5, 1005, EPOCH, own=True
-    )
+    expected = Message(f"{5:032x}", USER, USER, 5, "text", b"5", 5, 1005, EPOCH, own=True)
     assert message == expected
     assert message.text == "5"
     assert inbox.take() is None

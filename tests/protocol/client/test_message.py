@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 def both(kind: str, body: bytes, sender: str = "bob") -> tuple[Message, RoomMessage]:
     """The same of an inbox and of a room."""
-    message = Message(b"i" * 16, sender, "alice", 1, kind, body, 1, 1, "e", own=False)
-    return message, RoomMessage(b"i" * 16, sender, "lobby", 1, kind, body, 1, "normal")
+    message = Message("1" * 32, sender, "alice", 1, kind, body, 1, 1, "e", own=False)
+    return message, RoomMessage("1" * 32, sender, "lobby", 1, kind, body, 1, "normal")
 
 
 @pytest.mark.parametrize(

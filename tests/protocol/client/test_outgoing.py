@@ -37,7 +37,7 @@ async def first_of_history(client: Client) -> Message:
         (lambda client: client.watch_presence(["bob"]), "presencesubscribe"),
         (lambda client: client.unread(), "unread"),
         (lambda client: client.receipts("bob"), "receipts"),
-        (lambda client: client.reached(Sent(b"m" * 16, 900, "bob")), "receipts"),
+        (lambda client: client.reached(Sent("6d" * 16, 900, "bob")), "receipts"),
         (first_of_history, "history"),
         (lambda client: client.blocks(), "blocks"),
     ],
