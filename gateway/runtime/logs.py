@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal, TextIO, cast
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, Literal, TextIO, cast
 
 import structlog
+
+from gateway.bucket import RecentBuckets
+
+PER_SECOND: Final = 5
+BURST: Final = 20
+"""Lines of one event and app that a process writes: about a KB per second. Whoever connects, asks
+or sends nonsense without end makes no more of them than that; the metrics count every one."""
+
+MAX_APPS: Final = 1_000
+"""Events of apps whose lines are counted, each by itself: no app's hide those of another."""
 
 
 class _Stderr:
@@ -42,6 +55,28 @@ _NUMBERS = {
 }
 threshold = _Threshold()
 """Its `number` is the level below which nothing is written."""
+
+
+class Thinning:
+    """A processor that leaves out lines past `BURST` and `PER_SECOND` of an event and app; the next
+    one that is written says in `left_out` how many lines of its event were. `steady` is in seconds.
+    """
+
+    def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
+        self._steady = steady
+        self._room: RecentBuckets[tuple[str, object]] = RecentBuckets(PER_SECOND, BURST, MAX_APPS)
+        self._left_out: Counter[str] = Counter()
+
+    def __call__(
+        self, _logger: object, _method: str, event: structlog.types.EventDict
+    ) -> structlog.types.EventDict:
+        name = event["event"]
+        if self._room.take((name, event.get("app")), self._steady()):
+            self._left_out[name] += 1
+            raise structlog.DropEvent
+        if left_out := self._left_out.pop(name, 0):
+            event["left_out"] = left_out
+        return event
 
 
 class _Libraries(logging.Handler):
@@ -108,6 +143,7 @@ def configure(level: str, format_: Literal["json", "console"], worker: str | Non
     structlog.configure(
         processors=[
             threshold,
+            Thinning(),
             structlog.processors.add_log_level,
             name,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

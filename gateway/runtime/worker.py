@@ -51,7 +51,6 @@ from gateway.session.counts import Counts
 from gateway.session.entrance import Entrance
 from gateway.session.handshake import Handshake
 from gateway.session.inboxes import SessionInboxes
-from gateway.session.lines import Lines
 from gateway.session.notes import SessionNotes
 from gateway.session.session import Session
 from gateway.session.sessions import Sessions
@@ -127,13 +126,12 @@ class Worker:
         # Sessions, and their connections.
         limits = Limits(stores.rates, self._clock)
         chat = chat_of(stores, presence, self.framing, self._hubs, limits, self._clock)
-        notes = SessionNotes(Counts(), Lines(core.sealer.names))
+        notes = SessionNotes(Counts(), core.sealer.names)
         self._tracer = Tracer(
             core.keys,
             self._link,
             core.sealer,
             self._clock,
-            notes.lines,
             gateway=(self.gateway, where),
             sessions=self._sessions_of,
         )

@@ -34,5 +34,13 @@ class Pseudonyms:
         """16 hex digits for a user of an app."""
         return self._digest(f"{app_id}:{user}")
 
+    def fields(self, app_id: str | None, user: str | None) -> dict[str, str]:
+        """The fields of a line of the log that say whose it is, as far as that is known."""
+        if app_id is None:
+            return {}
+        if user is None:
+            return {"app": self.app(app_id)}
+        return {"app": self.app(app_id), "user": self.user(app_id, user)}
+
     def _digest(self, name: str) -> str:
         return hmac.digest(self._key, name.encode(), "sha256")[:_BYTES].hex()

@@ -8,9 +8,9 @@ import structlog
 from homeport.codes import CloseCode
 
 from gateway.chat.refused import Refused
+from gateway.security.pseudonyms import Pseudonyms
 from gateway.session.counts import TOKEN_REFUSALS, Counts
 from gateway.session.handshake import BadToken
-from gateway.session.lines import Lines
 from gateway.store.endings import Cause
 from gateway.store.readers import Reader
 
@@ -20,22 +20,22 @@ _log: Final = structlog.get_logger()
 class SessionNotes:
     """One per process. Of each session: its id, and its `reader` once that is known."""
 
-    def __init__(self, counts: Counts, lines: Lines) -> None:
+    def __init__(self, counts: Counts, names: Pseudonyms) -> None:
         self.counts = counts
-        self.lines = lines
+        self._names = names
 
-    def connected(self, now_s: float, reader: Reader, tier: str, resumed: bool) -> None:
-        """The session of `reader` is live; `now_s` is of a steady clock, as of `left`."""
+    def connected(self, reader: Reader, tier: str, resumed: bool) -> None:
+        """The session of `reader` is live."""
         self.counts.sessions[tier] += 1
         named = self._named(reader.session, reader)
-        self.lines.often(now_s, "connected", **named, resumed=resumed, ephemeral=reader.ephemeral)
+        _log.info("connected", **named, resumed=resumed, ephemeral=reader.ephemeral)
 
     def refused(self, session: str, reader: Reader | None, refused: Refused) -> None:
         """A request was refused."""
         self.counts.errors[refused.code.name] += 1
         named = self._named(session, reader)
         if isinstance(refused, BadToken):
-            named |= self.lines.named(refused.app_id, refused.user)
+            named |= self._names.fields(refused.app_id, refused.user)
         _log.info("refused", code=refused.code.name, **named)
 
     def token_refused(self, refused: Refused) -> None:
@@ -48,15 +48,15 @@ class SessionNotes:
         _log.info("closed", code=code.name, **self._named(session, reader))
         self.counts.closes[code.name] += 1
 
-    def left(self, now_s: float, reader: Reader, tier: str, cause: Cause) -> None:
+    def left(self, reader: Reader, tier: str, cause: Cause) -> None:
         """The live session of `reader` has ended."""
         self.counts.sessions[tier] -= 1
         if cause.by != "gateway":  # else `closed` was said
             named = self._named(reader.session, reader)
-            self.lines.often(now_s, "left", by=cause.by, code=cause.code, **named)
+            _log.info("left", by=cause.by, code=cause.code, **named)
 
     def _named(self, session: str, reader: Reader | None) -> dict[str, str]:
         """The fields of a line in the log that say whose it is, by hashed names."""
         if reader is None:
             return {"session": session}
-        return {"session": session, **self.lines.named(reader.app_id, reader.user)}
+        return {"session": session, **self._names.fields(reader.app_id, reader.user)}

@@ -225,8 +225,7 @@ class Session:
         self._state = State.LIVE
         self._delivery = delivery
         self._lifetime.start(behind=self._wire.congested)
-        now, tier = self._timing.clock.steady(), self._entered.tier
-        self._notes.connected(now, self.reader, tier.name, connected.resumed)
+        self._notes.connected(self.reader, self._entered.tier.name, connected.resumed)
         self._wire.authenticated()
         self.send(connected)
         delivery.start(entries, self._early_top)
@@ -381,8 +380,7 @@ class Session:
         if self._reader is not None:
             self._entrance.leave(self, self._entered)
         if self._delivery is not None and self._entered is not None:
-            now, tier = self._timing.clock.steady(), self._entered.tier
-            self._notes.left(now, self.reader, tier.name, self._cause)
+            self._notes.left(self.reader, self._entered.tier.name, self._cause)
             self._delivery.stop(self._cause)
         if self._requests is not None:
             self._requests.end()

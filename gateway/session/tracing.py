@@ -20,10 +20,10 @@ from homeport import codec
 from homeport.codes import CloseCode
 from msgspec import DecodeError, Struct, msgpack
 
+from gateway.bucket import TokenBucket
 from gateway.clock import Clock
 from gateway.payload import Bundle, Payload
 from gateway.security.sealing import REGION, Kind, Sealer, SealError
-from gateway.session.lines import Lines, PerSecond
 from gateway.session.wire import Wire
 from gateway.store.keys import Keys
 from gateway.store.readers import Reader
@@ -222,7 +222,6 @@ class Tracer:
         link: Publisher,
         sealer: Sealer,
         clock: Clock,
-        log_names: Lines,
         *,
         gateway: tuple[str, str],
         sessions: Callable[[str, str], Iterable[Traced]],
@@ -233,11 +232,10 @@ class Tracer:
         self._sealer = sealer
         self._clock = clock
         self._gateway, self._where = gateway
-        self._log_names = log_names
         self._sessions = sessions
         self._began: dict[str, float] = {}  # each trace of the last hours, by a steady clock
         self._watches: dict[tuple[str, str], _Watch] = {}
-        self._room = PerSecond(LINES_PER_SECOND)
+        self._room = TokenBucket(LINES_PER_SECOND, LINES_PER_SECOND, clock.steady())
         self._ticking = False
 
     # -- from sessions ---------------------------------------------------------------------------
@@ -271,10 +269,12 @@ class Tracer:
         return tap
 
     def _add(self, watch: _Watch, line: Line) -> None:
-        if self._room.takes(self._clock.steady()):
-            watch.lines.append(line)
-        else:
+        now = self._clock.steady()
+        if self._room.wait(now):
             watch.left_out += 1
+        else:
+            self._room.take(now)
+            watch.lines.append(line)
 
     # -- from the operator -----------------------------------------------------------------------
 
@@ -311,7 +311,7 @@ class Tracer:
         long_ago = now - 2 * MAX_MINUTES * 60
         self._began = {each: at for each, at in self._began.items() if at > long_ago}
         self._began.setdefault(trace, now)
-        named = self._log_names.named(*key)
+        named = self._sealer.names.fields(*key)
         _log.info("trace_began", trace=trace, sessions=len(watch.taps), **named)
         here = TraceBatch(self._gateway, self._where, sessions=len(watch.taps))
         self._publish(trace, here)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
+import structlog
+
+from gateway.runtime.logs import BURST, PER_SECOND, Thinning
+from tests.harness import FakeClock
 
 FAULTY = """
 import sys
@@ -147,3 +153,50 @@ def test_what_libraries_say_is_json_too() -> None:
         ("library", "error", "asyncio", "it failed", "ValueError"),
     ]
     assert "a secret" not in done.stderr
+
+
+def written(processor: Thinning, *fields: Mapping[str, object]) -> list[dict[str, object]]:
+    """The lines that are left of those with these fields."""
+    left = []
+    for each in fields:
+        with contextlib.suppress(structlog.DropEvent):
+            left.append(dict(processor(None, "info", dict(each))))
+    return left
+
+
+def test_a_flood_of_one_event_is_a_bounded_number_of_lines(clock: FakeClock) -> None:
+    """G9: three clients that sent nonsense made 9 MB of log per second. The next line says how many
+    were left out."""
+    thinning = Thinning(clock.clock().steady)
+    refused = {"event": "refused", "code": "bad_frame", "app": "a"}
+    assert len(written(thinning, *[refused] * 10_000)) == BURST
+    clock.advance(1.001)
+    after = written(thinning, *[refused] * 10_000)
+    assert len(after) == PER_SECOND
+    assert [line.get("left_out") for line in after[:2]] == [10_000 - BURST, None]
+
+
+def test_a_flood_hides_neither_another_app_nor_another_event(clock: FakeClock) -> None:
+    """Who looks for one user's trouble finds it while somebody else's app is misused."""
+    thinning = Thinning(clock.clock().steady)
+    written(thinning, *[{"event": "refused", "app": "a"}] * 1000)
+    assert written(thinning, {"event": "refused", "app": "b"}, {"event": "closed", "app": "a"}) == [
+        {"event": "refused", "app": "b", "left_out": 1000 - BURST},
+        {"event": "closed", "app": "a"},
+    ]
+
+
+def test_what_is_set_up_thins_the_lines_out() -> None:
+    """G9, in a process as `homeport serve` sets it up."""
+    script = """
+import structlog
+from gateway.runtime import logs
+
+logs.configure("info", "json")
+for _ in range(1000):
+    structlog.get_logger().info("refused")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert BURST <= len(done.stderr.splitlines()) < 1000 / 2

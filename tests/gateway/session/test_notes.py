@@ -9,9 +9,7 @@ from homeport import codes, frames
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
-from gateway.security.keyring import Keyring
 from gateway.security.pseudonyms import Pseudonyms
-from gateway.session.lines import PER_SECOND, Lines
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 
 
@@ -84,16 +82,3 @@ async def test_too_many_devices_is_told_of_whom(settings: Settings, clock: FakeC
         who = named(running, "bob")
         assert of(said, "refused", code="too_many_devices", **who)
         assert of(said, "closed", code="unauthorized", **who)
-
-
-def test_a_storm_of_connects_is_no_storm_of_lines(settings: Settings) -> None:
-    """Every line up to a number a second; then how many were left out, in the next one."""
-    lines = Lines(Pseudonyms(Keyring.load(settings.key_file, settings.region)))
-    with capture_logs() as said:
-        for _ in range(PER_SECOND + 5):
-            lines.often(10.5, "connected", session="s")
-        lines.often(11.0, "left", session="s")
-        lines.often(12.0, "left", session="s")
-    events = [line["event"] for line in said]
-    assert events == ["connected"] * PER_SECOND + ["sessions_not_logged", "left", "left"]
-    assert said[PER_SECOND]["lines"] == 5
