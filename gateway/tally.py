@@ -6,6 +6,7 @@ second somebody else looks at the cells.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Final
 
 CELLS: Final = 18
@@ -36,3 +37,23 @@ class Tally:
 
 BOUNDS_S: Final = tuple((1 << n) / 1000 for n in range(CELLS - 1))
 """The upper bound of each cell but the last, in seconds: 0.001, 0.002, 0.004 … 65.536."""
+
+
+class Histogram:
+    """Counts seconds in buckets of any `bounds_s`, for what happens a few times per second.
+
+    `cells[i]` counts those up to `bounds_s[i]` and above the bound before, and the last cell all
+    above.
+    """
+
+    __slots__ = ("_bounds_s", "cells", "total_s")
+
+    def __init__(self, bounds_s: tuple[float, ...]) -> None:
+        self._bounds_s = bounds_s
+        self.cells = [0] * (len(bounds_s) + 1)
+        self.total_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration, which is not negative."""
+        self.cells[bisect_left(self._bounds_s, seconds)] += 1
+        self.total_s += seconds

@@ -71,14 +71,11 @@ class _Heard:
 class Board:
     """Knows the workers by their reports. `expected` is how many there should be.
 
-    `alive` tells whether a process is still there; `steady` is a monotonic clock, in seconds.
+    `steady` is a monotonic clock, in seconds.
     """
 
-    def __init__(
-        self, expected: int, alive: Callable[[int], bool], steady: Callable[[], float]
-    ) -> None:
+    def __init__(self, expected: int, steady: Callable[[], float]) -> None:
         self._expected = expected
-        self._alive = alive
         self._steady = steady
         self._workers: dict[int, _Heard] = {}
         self._seen: set[int] = set()
@@ -93,16 +90,18 @@ class Board:
             self._seen.add(report.pid)
         self._workers[report.pid] = _Heard(report, self._steady())
 
-    def reap(self) -> list[int]:
-        """Forget the workers that have ended; returns their process ids."""
-        gone = [pid for pid in self._workers if not self._alive(pid)]
-        for pid in gone:
-            report = self._workers.pop(pid).report
-            if report.state == "draining":
-                self._left.append(report)
-        return gone
+    def end(self, pid: int) -> None:
+        """The process `pid` has ended; it may have been no worker."""
+        heard = self._workers.pop(pid, None)
+        if heard is not None and heard.report.state == "draining":
+            self._left.append(heard.report)
 
     # -- what that says ----------------------------------------------------------------------------
+
+    @property
+    def pids(self) -> set[int]:
+        """The processes of the workers that are there."""
+        return set(self._workers)
 
     @property
     def workers(self) -> int:

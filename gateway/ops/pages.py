@@ -6,12 +6,10 @@ import math
 import resource
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 
-from prometheus_client import CollectorRegistry, generate_latest
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,10 +18,12 @@ from starlette.routing import Route
 
 from gateway import __version__
 from gateway.ops.board import Board, Problem
-from gateway.ops.datagrams import METRICS_FOLDER
 from gateway.ops.metrics import METRICS
+from gateway.ops.totals import Totals
 
 PATHS = ["/livez", "/readyz", "/startupz", "/metrics", "/drain"]
+
+_log = structlog.get_logger("ops")
 
 
 class _Own(Collector):
@@ -52,10 +52,10 @@ class _Own(Collector):
         yield told
 
 
-def pages(board: Board, folder: Path) -> Starlette:
-    """The application. `folder` is the run folder."""
+def pages(board: Board, totals: Totals) -> Starlette:
+    """The application, an ASGI one."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(folder / METRICS_FOLDER))  # type: ignore[no-untyped-call]
+    registry.register(totals)
     registry.register(_Own(board))
 
     async def live(_: Request) -> Response:
@@ -68,7 +68,12 @@ def pages(board: Board, folder: Path) -> Starlette:
         return _health([] if board.started else board.unready())
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        answer = generate_latest(registry)
+        try:
+            totals.save()  # first, so that counters never go back from what was shown
+        except OSError as error:
+            _log.error("totals_not_saved", problem=error.strerror)
+        return Response(answer, media_type=CONTENT_TYPE_LATEST)
 
     async def drain(_: Request) -> Response:
         return JSONResponse(asdict(board.drain()))

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import structlog
 import uvicorn
-from prometheus_client.multiprocess import mark_process_dead
 
 from gateway import sockets
 from gateway.address import Address
 from gateway.config import Settings
-from gateway.ops import datagrams
-from gateway.ops.board import Board
 from gateway.ops.pages import pages
+from gateway.ops.workers import Workers
 from gateway.tasks import Tasks
 
 REAP_S: Final = 0.5
@@ -50,11 +44,11 @@ def run(settings: Settings, folder: Path) -> None:
 
 async def _run(settings: Settings, folder: Path) -> None:
     assert settings.ops_listen is not None, "an ops process runs only if ops_listen is set"
-    board = Board(settings.workers, _alive, time.monotonic)
+    workers = Workers(settings.workers, folder)
 
     server = _Server(
         uvicorn.Config(
-            pages(board, folder),
+            pages(workers.board, workers.totals),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -71,9 +65,10 @@ async def _run(settings: Settings, folder: Path) -> None:
             for address in Address.parse_all(settings.ops_listen)
             for sock in sockets.listen(address)
         ]
-        transport = await _hear_reports(board, folder)
+        held.callback(workers.close)
+        loop.add_reader(workers.ears, workers.hear)
         tasks = Tasks()
-        reaping = tasks.keep(_reap(board, folder), "reap")
+        reaping = tasks.keep(_reap(workers), "reap")
         serving = asyncio.create_task(server.serve(sockets=listening))
         failed = asyncio.create_task(tasks.failed())
         try:
@@ -87,7 +82,7 @@ async def _run(settings: Settings, folder: Path) -> None:
             tasks.dismiss(reaping)
             failed.cancel()
             await asyncio.gather(serving, failed, reaping, return_exceptions=True)
-            transport.close()
+            loop.remove_reader(workers.ears)
             loop.remove_signal_handler(signal.SIGTERM)
 
 
@@ -104,40 +99,8 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _hear_reports(board: Board, folder: Path) -> asyncio.BaseTransport:
-    path = folder / datagrams.SOCKET
-    path.unlink(missing_ok=True)  # an earlier ops process', which was killed
-    hearing = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    hearing.setblocking(False)
-    hearing.bind(str(path))
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: _Reports(board), sock=hearing
-    )
-    return transport
-
-
-class _Reports(asyncio.DatagramProtocol):
-    def __init__(self, board: Board) -> None:
-        self._board = board
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        try:
-            self._board.take(datagrams.read(data))
-        except msgspec.DecodeError:
-            _log.error("report_malformed", size=len(data))
-
-
-async def _reap(board: Board, folder: Path) -> None:
+async def _reap(workers: Workers) -> None:
     while True:
-        for pid in board.reap():
-            mark_process_dead(pid, str(folder / datagrams.METRICS_FOLDER))  # type: ignore[no-untyped-call]
-        board.unready()  # so that /startupz knows, whether or not anybody asked while it was ready
+        workers.reap()
+        workers.board.unready()  # so that /startupz knows, also if nobody asked while it was ready
         await asyncio.sleep(REAP_S)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gateway.net.listener import Listener
 from gateway.net.tls import Certificate
 from gateway.ops.board import FAULTS
+from gateway.ops.datagrams import Numbers
 from gateway.redis.errors import WrongServer
 from gateway.redis.link import Link
 from gateway.redis.promises import Promises
@@ -22,9 +22,6 @@ from gateway.store.log import LogStore
 from gateway.store.region_clock import RegionClock
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
-
-if TYPE_CHECKING:
-    from gateway.ops.exporter import Exporter
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,73 +47,73 @@ class Measures:
     promises: Promises
     failing: Callable[[], str]
 
-    def export(self, exporter: Exporter) -> None:
-        """Tell all of it."""
-        tell, counts = exporter.tell, self.counts
-        tell("homeport_runtime_cpu_seconds_total", usage.cpu_s())
-        tell("homeport_runtime_resident_memory_bytes", usage.resident_bytes())
+    def numbers(self) -> Numbers:
+        """All of it. Counts that go on are in it, so it is to be sent at once."""
+        counts, failing = self.counts, self.failing()
+        values: dict[str, float | dict[str, float]] = {
+            "homeport_runtime_cpu_seconds_total": usage.cpu_s(),
+            "homeport_runtime_resident_memory_bytes": usage.resident_bytes(),
+            "homeport_net_connections": self.listener.open,
+            "homeport_net_refused_connections_total": {**counts.refused, **self.listener.refused},
+            "homeport_session_sessions": {**counts.sessions},
+            "homeport_session_frames_total": {
+                type_.__name__.lower(): count for type_, count in counts.frames.items()
+            },
+            "homeport_chat_messages_accepted_total": counts.accepted,
+            "homeport_session_messages_delivered_total": counts.delivered,
+            "homeport_session_messages_acked_total": counts.acked,
+            "homeport_session_catchup_reads_total": counts.catch_up_reads,
+            "homeport_session_gaps_found_total": counts.gaps_found,
+            "homeport_session_gaps_healed_total": counts.gaps_healed,
+            "homeport_session_redeliveries_total": counts.redeliveries,
+            "homeport_session_slow_consumers_total": counts.slow_consumers,
+            "homeport_session_epoch_changes_total": counts.epoch_changes,
+            "homeport_session_closes_total": {**counts.closes},
+            "homeport_session_errors_total": {**counts.errors},
+            "homeport_session_token_refusals_total": {**counts.token_refusals},
+            "homeport_store_inbox_evictions_total": self.inboxes.evictions,
+            "homeport_store_lost_keys_total": self.inboxes.lost_keys + self.logs.lost_keys,
+            "homeport_store_sweeper_lag_seconds": self.sweeper.lag_s,
+            "homeport_store_link_queue_commands": self.link.queued,
+            "homeport_store_wrong_redis": int(isinstance(self.link.refused, WrongServer)),
+            "homeport_store_pubsub_reconnects_total": self.recovery.reconnects,
+            "homeport_security_keys_apart": len(self.keyring.apart),
+            "homeport_runtime_reload_refused": int(self.reloading.refused),
+            "homeport_runtime_probe_failing": {fault: int(fault == failing) for fault in FAULTS},
+            "homeport_runtime_clock_off_seconds": {
+                "gateway": round(abs(self.clock.wall_off_s), 3),
+                "redis": round(abs(self.clock.redis_off_s), 3),
+            },
+            **self._servers(),
+        }
         if open_files := usage.open_files():
-            tell("homeport_runtime_open_files", open_files)
-        tell("homeport_net_connections", self.listener.open)
-        for reason, count in (counts.refused | self.listener.refused).items():
-            tell("homeport_net_refused_connections_total", count, reason)
-        for tier, count in counts.sessions.items():
-            tell("homeport_session_sessions", count, tier)
-        for type_, count in counts.frames.items():
-            tell("homeport_session_frames_total", count, type_.__name__.lower())
-        tell("homeport_chat_messages_accepted_total", counts.accepted)
-        tell("homeport_session_messages_delivered_total", counts.delivered)
-        tell("homeport_session_messages_acked_total", counts.acked)
-        tell("homeport_session_catchup_reads_total", counts.catch_up_reads)
-        tell("homeport_session_gaps_found_total", counts.gaps_found)
-        tell("homeport_session_gaps_healed_total", counts.gaps_healed)
-        tell("homeport_session_redeliveries_total", counts.redeliveries)
-        tell("homeport_session_slow_consumers_total", counts.slow_consumers)
-        tell("homeport_session_epoch_changes_total", counts.epoch_changes)
-        for code, count in counts.closes.items():
-            tell("homeport_session_closes_total", count, code)
-        for code, count in counts.errors.items():
-            tell("homeport_session_errors_total", count, code)
-        for reason, count in counts.token_refusals.items():
-            tell("homeport_session_token_refusals_total", count, reason)
-        exporter.tally("homeport_chat_send_to_push_seconds", self.send_to_push)
-        tell("homeport_store_inbox_evictions_total", self.inboxes.evictions)
-        lost_keys = self.inboxes.lost_keys + self.logs.lost_keys
-        tell("homeport_store_lost_keys_total", lost_keys)
-        tell("homeport_store_sweeper_lag_seconds", self.sweeper.lag_s)
-        tell("homeport_store_link_queue_commands", self.link.queued)
-        tell("homeport_store_wrong_redis", int(isinstance(self.link.refused, WrongServer)))
-        tell("homeport_store_pubsub_reconnects_total", self.recovery.reconnects)
-        tell("homeport_security_keys_apart", len(self.keyring.apart))
-        tell("homeport_runtime_reload_refused", int(self.reloading.refused))
-        failing = self.failing()
-        for fault in FAULTS:
-            tell("homeport_runtime_probe_failing", int(fault == failing), fault)
-        self._servers(tell)
-        key_since_ms = self.keyring.sealing_since_ms()
-        if key_since_ms:
-            age = round(self.wall() - key_since_ms / 1000)
-            tell("homeport_security_key_age_seconds", age)
-        off_s = {"gateway": self.clock.wall_off_s, "redis": self.clock.redis_off_s}
-        for clock, seconds in off_s.items():
-            tell("homeport_runtime_clock_off_seconds", round(abs(seconds), 3), clock)
+            values["homeport_runtime_open_files"] = open_files
+        if since_ms := self.keyring.sealing_since_ms():
+            values["homeport_security_key_age_seconds"] = round(self.wall() - since_ms / 1000)
         if self.certificate is not None:
             ends = self.certificate.ends.timestamp()
-            tell("homeport_net_certificate_expiry_timestamp_seconds", ends)
+            values["homeport_net_certificate_expiry_timestamp_seconds"] = ends
+        tally = self.send_to_push
+        return Numbers(
+            values,
+            {"homeport_chat_send_to_push_seconds": (tally.cells, tally.total_ms / 1000)},
+        )
 
-    def _servers(self, tell: Callable[..., None]) -> None:
+    def _servers(self) -> dict[str, float | dict[str, float]]:
         """What Redis says of itself: of several primaries, the worst."""
         conditions = self.link.conditions
         if not conditions:
-            return
+            return {}
         fullest = max(conditions, key=lambda condition: condition.used_share)
-        tell("homeport_store_memory_used_bytes", fullest.used_bytes)
-        tell("homeport_store_memory_limit_bytes", fullest.limit_bytes)
         settings = [self.promises.settings(condition) for condition in conditions]
-        for name in settings[0]:
-            tell("homeport_store_setting", max(each[name] for each in settings), name)
-        for name, fine in (
-            ("aof", [condition.log_written for condition in conditions]),
-            ("rdb", [condition.saved for condition in conditions]),
-        ):
-            tell("homeport_store_persistence_failing", int(False in fine), name)
+        return {
+            "homeport_store_memory_used_bytes": fullest.used_bytes,
+            "homeport_store_memory_limit_bytes": fullest.limit_bytes,
+            "homeport_store_setting": {
+                name: max(each[name] for each in settings) for name in settings[0]
+            },
+            "homeport_store_persistence_failing": {
+                "aof": int(False in [condition.log_written for condition in conditions]),
+                "rdb": int(False in [condition.saved for condition in conditions]),
+            },
+        }

@@ -1,5 +1,5 @@
-"""A worker's reports: its state to the ops process, four times per second, and its counts to the
-metrics, once per second."""
+"""A worker's reports to the ops process: its state four times per second, and once per second also
+what it has counted."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from gateway.ops.datagrams import Mouth, Report
+from gateway.ops.datagrams import Mouth, Numbers, Report
+from gateway.ops.metrics import FINE_S
 from gateway.runtime.probe import Probe
 from gateway.runtime.status import Status
 from gateway.store.region_clock import RegionClock
+from gateway.tally import Histogram
 from gateway.tasks import Tasks
-
-if TYPE_CHECKING:
-    from gateway.ops.exporter import Exporter
 
 EVERY_S: Final = 0.25
 """Seconds between two reports."""
 
-EXPORT_EVERY: Final = 4
-"""Reports between two exports of the metrics."""
+NUMBERS_EVERY: Final = 4
+"""Every so many reports one has the numbers with it."""
+
+LAST_TRIES: Final = 10
+LAST_PAUSE_S: Final = 0.02
+"""How often, and how long after each other, the last report is tried: no other one follows."""
 
 
 class Reporter:
-    """Reports how one worker is. `measure` tells an exporter all that was counted here.
+    """Reports how one worker is. `measure` returns all that was counted elsewhere.
 
     `folder` is the run folder, `name` the worker's name there; `clock` knows whether this machine's
     clock is right.
@@ -38,15 +41,12 @@ class Reporter:
         name: str,
         status: Status,
         tasks: Tasks,
-        measure: Callable[[Exporter], None],
+        measure: Callable[[], Numbers],
         clock: RegionClock,
     ) -> None:
-        # Here, because only a gateway with an ops process needs it: 60 ms. Its supervisor has
-        # imported it before.
-        from gateway.ops.exporter import Exporter
-
         self._mouth = Mouth(folder)
-        self._exporter = Exporter(folder)
+        self._lag = Histogram(FINE_S)
+        self._round_trips = Histogram(FINE_S)
         self._name = name
         self._status = status
         self._tasks = tasks
@@ -55,39 +55,44 @@ class Reporter:
 
     def round_trip(self, seconds: float) -> None:
         """A command to Redis took this long."""
-        self._exporter.observe("homeport_store_link_roundtrip_seconds", seconds)
+        self._round_trips.observe(seconds)
 
     async def run(self, probe: Probe) -> None:
         """Report until cancelled, and once more then. Says how `probe` stands."""
         loop = asyncio.get_running_loop()
-        reports = 0
+        since = NUMBERS_EVERY
         try:
             while True:
-                self._say(probe)
-                if reports % EXPORT_EVERY == 0:
-                    self.export()
-                reports += 1
-                due = loop.time() + EVERY_S
+                due = since >= NUMBERS_EVERY
+                taken = self._say(probe, numbers=due)
+                since = 1 if due and taken else since + 1
+                wake = loop.time() + EVERY_S
                 await asyncio.sleep(EVERY_S)
-                late = max(loop.time() - due, 0.0)
-                self._exporter.observe("homeport_runtime_loop_lag_seconds", late)
+                self._lag.observe(max(loop.time() - wake, 0.0))
         finally:
-            self._say(probe)
-            self.export()
+            for _ in range(LAST_TRIES):
+                if self._say(probe, numbers=True):
+                    break
+                await asyncio.sleep(LAST_PAUSE_S)
 
-    def export(self) -> None:
-        """Write what was counted so far."""
-        self._measure(self._exporter)
+    def numbers(self) -> Numbers:
+        """What was counted so far."""
+        numbers = self._measure()
+        for name, histogram in (
+            ("homeport_runtime_loop_lag_seconds", self._lag),
+            ("homeport_store_link_roundtrip_seconds", self._round_trips),
+        ):
+            numbers.histograms[name] = (histogram.cells, histogram.total_s)
+        return numbers
 
     def close(self) -> None:
-        """Close the files and the socket."""
-        self._exporter.close()
+        """Close the socket."""
         self._mouth.close()
 
-    def _say(self, probe: Probe) -> None:
+    def _say(self, probe: Probe, *, numbers: bool) -> bool:
         status = self._status
         probe.look()
-        self._mouth.say(
+        return self._mouth.say(
             Report(
                 self._name,
                 os.getpid(),
@@ -98,5 +103,6 @@ class Reporter:
                 probe.fault,
                 self._tasks.lost,
                 0.0 if self._clock.right else self._clock.wall_off_s,
+                self.numbers() if numbers else None,
             )
         )

@@ -17,33 +17,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from gateway.ops.datagrams import METRICS_FOLDER
-
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of ours in it, mode 0700
-ROOM: Final = 32 * 1024 * 1024
-"""Bytes that must be free in memory: four workers' metrics, and those of some that died."""
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of ours in it, mode 0700
 
 
 @contextlib.contextmanager
 def run_folder() -> Iterator[Path]:
     """Make one, mode 0700, for as long as the context lasts; remove those that were left behind.
 
-    It lies in memory where there is room, else in the temporary folder, where there is one: a
-    container's root may be read-only as a whole.
+    It lies in memory where that can be written to, else in the temporary folder, where there is
+    one: a container's root may be read-only as a whole.
 
     Raises:
         OSError: it can't be made.
     """
     sweep()
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f"{_prefix(os.getuid())}{os.getpid()}-", dir=base()))
+        folder = _make(f"{_prefix(os.getuid())}{os.getpid()}-")
         lock = _lock(folder)
         if lock is not None and folder.exists():
             break
         if lock is not None:  # another start took it for one that was left behind
             os.close(lock)
     try:
-        (folder / METRICS_FOLDER).mkdir(mode=0o700)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -61,7 +56,7 @@ def sweep() -> None:
 
 def folders(user: int | None = None) -> Iterator[Path]:
     """The run folders that there are: those of one user, or all."""
-    for base in (_MEMORY, _temporary()):
+    for base in (MEMORY, _temporary()):
         if base is not None:
             yield from base.glob(f"{_prefix(user)}*")
 
@@ -89,18 +84,16 @@ def _lock(folder: Path) -> int | None:
     return lock
 
 
-def base() -> Path:
-    """Where there is room: a memory-mapped file that finds none kills its process (SIGBUS)."""
-    if os.access(_MEMORY, os.W_OK) and _free(_MEMORY) >= ROOM:
-        return _MEMORY
+def _make(prefix: str) -> Path:
+    with contextlib.suppress(OSError):  # it is not there, full or read-only
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=MEMORY))
     temporary = _temporary()
     if temporary is None:
         raise OSError(
             errno.EROFS,
-            f"there is nowhere to write: give {_MEMORY} {ROOM // 2**20} MiB, "
-            "or name a folder as TMPDIR",
+            f"there is nowhere to write: make {MEMORY} writable, or name a folder as TMPDIR",
         )
-    return temporary
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=temporary))
 
 
 def _temporary() -> Path | None:
@@ -109,12 +102,6 @@ def _temporary() -> Path | None:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:
         return None
-
-
-def _free(folder: Path) -> int:
-    """Bytes that may still be written there."""
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
 
 
 def _prefix(user: int | None) -> str:

@@ -123,8 +123,6 @@ def supervise(
                 "plain_listen": ",".join(map(str, listening.all_plain)) or None,
             }
         )
-        if settings.ops_listen is not None:
-            import gateway.ops.exporter  # noqa: F401 - what workers then need, too
         gc.collect()
         gc.freeze()  # what is never looked through is never copied into a child
         name = name_of(settings, None if source is None else source.file)

@@ -184,7 +184,7 @@ class Worker:
                 failing=lambda: self._probe.failing if self._probe is not None else "",
             )
             self._reporter = Reporter(
-                folder, name, self.status, self._tasks, measures.export, region_clock
+                folder, name, self.status, self._tasks, measures.numbers, region_clock
             )
             self._probe = Probe(
                 self._link,

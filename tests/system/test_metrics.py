@@ -10,11 +10,12 @@ import signal
 from pathlib import Path
 
 from gateway.ops.metrics import METRICS
+from gateway.ops.totals import FILE
 from gateway.runtime import control
-from tests.harness import RawClient
+from tests.harness import RawClient, until
 from tests.processes import children
-from tests.system.ops import Ops
-from tests.system.site import OpenSite, ws
+from tests.system.ops import Ops, samples
+from tests.system.site import DEADLINE_S, OpenSite, ws
 
 CLIENTS = 12
 """Enough for each of two workers to get one, but for one time in 2,000."""
@@ -73,6 +74,44 @@ async def test_two_workers_are_counted_as_one_and_a_dead_ones_counts_stay(
         assert after["homeport_runtime_workers"] == 2
 
 
+async def test_an_ops_process_that_is_killed_takes_no_count_along(open_site: OpenSite) -> None:
+    """Nor do a worker and the ops process that go at one stroke, as where memory is short: no
+    counter is ever lower than it was shown."""
+    site, ops = await open_site(), Ops()
+    gateway = await site.gateway(workers=2, ops_listen=ops.address)
+    first, second, watching = gateway.workers
+    await ops.until("/readyz", 200)
+    async with RawClient.open(ws(gateway)) as client:
+        await client.connect(site.token("alice"))
+        for text in "abc":
+            await client.say("alice", text)
+        accepted = "homeport_chat_messages_accepted_total"
+        await ops.metrics_until(lambda now: now[accepted] == 3)
+        before = await ops.metrics()
+        for pid in (watching, first, second):
+            os.kill(pid, signal.SIGKILL)
+    lowest: list[float] = []
+
+    async def both_are_back() -> bool:
+        status, text = await ops.ask("/metrics")
+        if status != 200:
+            return False
+        now = samples(text)
+        lowest.append(now[accepted])
+        counted = [name for name, metric in METRICS.items() if metric.type != "gauge"]
+        assert [
+            name
+            for name in now
+            if re.sub("({.*|_sum$|_count$)", "", name) in counted
+            and METRICS[re.sub("({.*|_sum$|_count$)", "", name)].over != "own"
+            and now[name] < before.get(name, 0)
+        ] == []
+        return now["homeport_runtime_workers"] == 2
+
+    await until(both_are_back, within=DEADLINE_S)
+    assert set(lowest) == {3}
+
+
 async def test_what_is_exported_is_what_the_table_says(open_site: OpenSite) -> None:
     """Names, types, meanings and labels; but for the certificate, which is not there."""
     site, ops = await open_site(), Ops()
@@ -118,6 +157,7 @@ async def test_the_metrics_are_gone_with_the_gateway(open_site: OpenSite) -> Non
     gateway = await site.gateway(ops_listen=ops.address)
     await ops.until("/readyz", 200)
     (here,) = control.running(str(site.folder / "a.toml"))
-    assert list(here.folder.glob("*/*.db"))
+    assert (await ops.ask("/metrics"))[0] == 200
+    assert (here.folder / FILE).stat().st_size
     assert gateway.stop() == 0
     assert not here.folder.exists()

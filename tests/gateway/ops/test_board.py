@@ -11,16 +11,14 @@ from gateway.ops.datagrams import Report
 
 
 class Gateway:
-    """A board, its clock, and the processes that are alive."""
+    """A board, and its clock."""
 
     def __init__(self, expected: int = 1) -> None:
         self.now = 100.0
-        self.alive: set[int] = set()
-        self.board = Board(expected, self.alive.__contains__, lambda: self.now)
+        self.board = Board(expected, lambda: self.now)
 
     def report(self, pid: int = 1, **changes: Any) -> None:
         """A report of worker `pid`, which delivers but for `changes`."""
-        self.alive.add(pid)
         fields: dict[str, Any] = {
             "worker": f"w{pid}",
             "pid": pid,
@@ -36,8 +34,9 @@ class Gateway:
 
     def end(self, pid: int) -> None:
         """The worker's process ends."""
-        self.alive.discard(pid)
-        assert self.board.reap() == [pid]
+        assert pid in self.board.pids
+        self.board.end(pid)
+        assert pid not in self.board.pids
 
     @property
     def unready(self) -> list[tuple[str, str]]:

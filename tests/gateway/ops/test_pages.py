@@ -13,15 +13,15 @@ from gateway import __version__
 from gateway.ops.board import Board
 from gateway.ops.datagrams import Report
 from gateway.ops.pages import pages
+from gateway.ops.totals import Totals
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Starlette:
     """The pages of a gateway with one worker, which is well."""
-    (tmp_path / "metrics").mkdir()
-    board = Board(1, lambda pid: True, lambda: 0.0)
+    board = Board(1, lambda: 0.0)
     board.take(Report("1", 1, "ready", 0, 0, 0.0, "", ""))
-    return pages(board, tmp_path)
+    return pages(board, Totals(tmp_path))
 
 
 async def ask(

@@ -124,7 +124,7 @@ def test_one_that_was_killed_is_not_found(
     supervisor: Supervisor, name: str, tmp_path: Path
 ) -> None:
     """Its folder is there until the next start, and nobody holds its lock."""
-    left = runfolder.base() / f"homeport-run-{os.getuid()}-{os.getpid()}-left"
+    left = runfolder.MEMORY / f"homeport-run-{os.getuid()}-{os.getpid()}-left"
     left.mkdir(0o700)
     try:
         for file in supervisor.folder.glob("*.json"):

@@ -15,10 +15,13 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from homeport import frames
+from msgspec import msgpack
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.dev import certificates
+from gateway.ops.datagrams import MAX_BYTES, Numbers
+from gateway.ops.metrics import METRICS
+from gateway.ops.totals import Totals
 from gateway.redis.errors import Unavailable
 from gateway.redis.node_link import NodeLink
 from gateway.runtime import usage
@@ -52,9 +55,12 @@ class Metered:
     @property
     def text(self) -> str:
         """The exposition, as of now."""
-        self.running.inside.reporter.export()
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, str(self._folder / "metrics"))  # type: ignore[no-untyped-call]
+        sent = msgpack.encode(self.running.inside.reporter.numbers())
+        numbers = msgpack.decode(sent, type=Numbers)
+        assert numbers.values.keys() | numbers.histograms.keys() <= METRICS.keys()
+        registry, totals = CollectorRegistry(), Totals(self._folder)
+        registry.register(totals)
+        totals.take(1, numbers)
         return generate_latest(registry).decode()
 
     @property
@@ -81,7 +87,7 @@ async def metered(
 ) -> AsyncIterator[Metered]:
     """A worker with a run folder."""
     folder = tmp_path / "run"
-    (folder / "metrics").mkdir(parents=True)
+    folder.mkdir()
     certs = certificates.ensure(tmp_path, datetime.now(UTC))
     # There is no ops process: reports go nowhere.
     settings = make_secure_settings(redis_url, tmp_path, certs, ops_listen="127.0.0.1:1")
@@ -423,6 +429,18 @@ async def test_every_frame_and_close_has_its_name_from_the_start(metered: Metere
     assert now["session_closes_total{slow_consumer}"] == 0
     assert now["session_token_refusals_total{token_expired}"] == 0
     assert now["session_sessions{enterprise}"] == 0
+
+
+async def test_a_report_stays_small(metered: Metered) -> None:
+    """However much was counted: a datagram that is too long would be lost, each time. Names and
+    labels are Homeport's own, so what grows are the numbers."""
+    numbers = metered.running.inside.reporter.numbers()
+    for name, value in numbers.values.items():
+        each = dict.fromkeys(value, 2**53) if isinstance(value, dict) else 2**53
+        numbers.values[name] = each  # type: ignore[assignment]
+    for name, (cells, _) in numbers.histograms.items():
+        numbers.histograms[name] = ([2**53] * len(cells), 1e9 / 3)
+    assert 3_000 < len(msgpack.encode(numbers)) < MAX_BYTES / 2
 
 
 async def test_what_a_worker_takes_is_told(metered: Metered) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from homeport import frames
 
 from gateway.ops import datagrams
 from gateway.ops.datagrams import Report
+from gateway.runtime.report import LAST_TRIES
 from gateway.runtime.worker import Worker
 from tests.harness import ANSWER_S, make_settings, running_worker, until
 from tests.inside import Inside
@@ -23,33 +22,34 @@ class Ears:
     """The ops process' end."""
 
     def __init__(self, folder: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(folder / datagrams.SOCKET))
-        self._socket.setblocking(False)
+        self._ears = datagrams.Ears(folder)
+        self._heard: list[Report] = []
 
     async def hear(self) -> Report:
         """The next report."""
-        async with asyncio.timeout(ANSWER_S):
-            return datagrams.read(await asyncio.get_running_loop().sock_recv(self._socket, 4096))
+
+        def has_heard() -> bool:
+            self._heard += self._ears.hear()
+            return bool(self._heard)
+
+        await until(has_heard)
+        return self._heard.pop(0)
 
     async def hear_last(self) -> Report:
         """The last of those that came."""
         heard = await self.hear()
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                heard = datagrams.read(self._socket.recv(4096))
-        return heard
+        return self._heard.pop() if self._heard else heard
 
     def close(self) -> None:
         """Be gone, as a killed process is: the socket's file stays."""
-        self._socket.close()
+        self._ears.close()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run folder."""
     folder = tmp_path / "run"
-    (folder / "metrics").mkdir(parents=True)
+    folder.mkdir()
     return folder
 
 
@@ -76,6 +76,43 @@ async def test_a_worker_says_how_it_is_from_start_to_end(
         assert report.proof_s < ANSWER_S
     last = await ears.hear_last()
     assert (last.state, last.to_drain, last.left) == ("draining", 0, 0)
+
+
+async def test_one_report_per_second_has_the_numbers(
+    redis_url: str, tmp_path: Path, folder: Path, ears: Ears
+) -> None:
+    """Of four reports; and the last one, whenever it comes: what was counted since would be lost
+    with the worker."""
+    settings = make_settings(redis_url, tmp_path, ops_listen="127.0.0.1:1")
+    async with running_worker(settings, folder=folder):
+        told = [(await ears.hear()).numbers is not None for _ in range(6)]
+        assert told == [True, False, False, False, True, False]
+    assert (await ears.hear_last()).numbers is not None
+
+
+async def test_numbers_that_nobody_took_are_in_the_next_report(
+    redis_url: str, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ops process was away, or its buffer full: the metrics are a quarter of a second older
+    then, and not a whole one. The last report is tried again, for no other follows."""
+    sent, taken = list[bool](), False
+
+    def say(mouth: datagrams.Mouth, report: Report) -> bool:
+        sent.append(report.numbers is not None)
+        return taken
+
+    monkeypatch.setattr(datagrams.Mouth, "say", say)
+    settings = make_settings(redis_url, tmp_path, ops_listen="127.0.0.1:1")
+    async with running_worker(settings, folder=folder):
+        await until(lambda: len(sent) >= 3)
+        assert all(sent)
+        taken = True
+        sent.clear()
+        await until(lambda: len(sent) >= 3)
+        assert sent[:3] == [True, False, False]
+        taken = False
+        sent.clear()
+    assert sent[-LAST_TRIES:] == [True] * LAST_TRIES
 
 
 async def heard(monkeypatch: pytest.MonkeyPatch) -> bool:
@@ -139,6 +176,6 @@ async def test_without_an_ops_process_nothing_is_probed_or_counted(
         await worker.start()
         names = Inside(worker).chores.keys()
         assert not names & {"probe", "report"}
-        assert list((folder / "metrics").iterdir()) == []
+        assert os.listdir(folder) == []
     finally:
         await worker.stop()
