@@ -29,8 +29,7 @@ from websockets.protocol import OPEN, Protocol, Side
 from gateway.apps.app import create_app
 from gateway.chat.records import Records
 from gateway.dev.embedded import EmbeddedValkey
-from gateway.net.framing import websocket
-from gateway.payload import Payload
+from gateway.net.framing import Framer
 from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
 from gateway.security.keyring import Keyring
@@ -79,6 +78,7 @@ def in_memory() -> dict[str, float]:
     send = codec.encode(frames.Send(7, "0" * 32, "bob", "text", BODY))
     masked = Frame(Opcode.BINARY, send).serialize(mask=True)
     parser = Protocol(Side.SERVER, state=OPEN)
+    framed = Framer().framed
     place = (APP, Kind.MESSAGE, CONVERSATION, b"\1" * 16)
     now_ms = time.time_ns() // 1_000_000
     sealed = sender.seal(*place, BODY, now_ms)
@@ -90,9 +90,6 @@ def in_memory() -> dict[str, float]:
         parser.receive_data(masked)
         assert len(parser.events_received()) == 1
 
-    def framed(push: Payload) -> bytes:
-        return push.framed(websocket)
-
     steps: dict[str, Callable[[], object]] = {
         "parse: one WebSocket frame": parse,
         "decode: a send": lambda: codec.decode_client(send),
@@ -101,9 +98,7 @@ def in_memory() -> dict[str, float]:
         "open: 200 bytes": lambda: sender.open(*place, sealed),
         "record: encode and seal": lambda: records.make(APP, message, CONVERSATION),
         "answer: ok to a send": lambda: codec.encode_ok(7, frames.Accepted(b"\1" * 16, now_ms)),
-        "push: around an opened message": lambda: framed(
-            Payload(codec.push_bytes(7, now_ms, inner))
-        ),
+        "push: around an opened message": lambda: framed(codec.push_bytes(7, now_ms, inner)),
         "push: from the record": lambda: framed(records.push(APP, "bob", 7, now_ms, record)),
     }
     return {name: best(repeated(step), 20_000) for name, step in steps.items()}

@@ -9,7 +9,7 @@ from bench.client import KIND, Who
 from bench.place import HOMEPORT
 from bench.result import Result
 from bench.run import Run, member
-from gateway.net.framing import websocket
+from gateway.net.framing import Framer
 
 BASELINE_S = 3.0
 
@@ -51,6 +51,6 @@ def _floor(here: Run, sender: Who) -> float:
     here.monitor.enter("a bare send() loop")
     body = bytes(options.size)
     message = frames.Message(bytes(16), sender.user, sender.sends_to, 2**41, KIND, body)
-    frame = websocket(codec.roompush_bytes(1000, 1, codec.encode(message)))
+    frame = Framer().framed(codec.roompush_bytes(1000, 1, codec.encode(message)))
     seconds = min(BASELINE_S, options.duration)
     return send_loop_us(options.members, len(frame), options.rate, seconds)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from gateway.chat.presence import Statuses
 from gateway.chat.records import Records
 from gateway.chat.room_records import RoomRecords
-from gateway.payload import Payload
 from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.directory import AppDirectory
@@ -34,7 +33,7 @@ class Framing:
 
     def pushed(
         self, app_id: str, user: str, channel: str, event: events.Stored | events.Relayed
-    ) -> Payload | None:
+    ) -> bytes | None:
         """What a user's sessions are sent for an event; None where it was tampered with."""
         app = self._directory.known(app_id)
         if isinstance(event, events.Relayed):
@@ -44,7 +43,7 @@ class Framing:
 
     def in_room(
         self, app_id: str, room: str, channel: str, event: events.RoomMessage | events.Relayed
-    ) -> Payload | None:
+    ) -> bytes | None:
         """The same for those in a room."""
         app = self._directory.known(app_id)
         if isinstance(event, events.Relayed):

@@ -16,7 +16,6 @@ from homeport.frames import Lost, Message, ServerFrame
 from homeport.ids import GROUP
 
 from gateway.apps.app import App
-from gateway.payload import Payload
 from gateway.security.sealing import Kind, Sealer, Tampered
 
 _ID_BYTES: Final = 16
@@ -56,7 +55,7 @@ class Records:
         self._sealer = sealer
         self.names = sealer.names
         self._opened = _Recent[bytes]()
-        self._relayed = _Recent[Payload]()
+        self._relayed = _Recent[bytes]()
 
     def make(self, app: App, message: Message, conversation: str) -> bytes:
         """Encode and seal a message; it is sealed under the day of its own `time`."""
@@ -125,7 +124,7 @@ class Records:
         """
         return self._sealer.seal(app, Kind.RELAY, place, b"", codec.encode(frame), now_ms)
 
-    def relayed(self, app: App, channel: str, record: bytes, group_id: str = "") -> Payload | None:
+    def relayed(self, app: App, channel: str, record: bytes, group_id: str = "") -> bytes | None:
         """What `relay` sealed; None where it was tampered with.
 
         What it sealed for a group is opened once, and is one payload, for all members here.
@@ -143,14 +142,14 @@ class Records:
         payload = self._open_relay(app, place, record)
         return None if payload is None else self._relayed.keep(name, record, payload)
 
-    def _open_relay(self, app: App, place: str, record: bytes) -> Payload | None:
+    def _open_relay(self, app: App, place: str, record: bytes) -> bytes | None:
         try:
-            return Payload(self._sealer.open(app, Kind.RELAY, place, b"", record))
+            return self._sealer.open(app, Kind.RELAY, place, b"", record)
         except Tampered:
             _log.error("relay_tampered", app=self.names.app(app.id))
             return None
 
-    def push(self, app: App, user: str, seq: int, ms: int, record: bytes) -> Payload:
+    def push(self, app: App, user: str, seq: int, ms: int, record: bytes) -> bytes:
         """The push of number `seq`, for the devices of `user`.
 
         A record that was tampered with can't be shown, and must not hold up those behind it: its
@@ -163,8 +162,8 @@ class Records:
             message = self.open(app, user, record)
         except Tampered:
             _log.error("record_tampered", app=self.names.app(app.id))
-            return Payload(codec.encode(Lost(seq, seq)))
-        return Payload(codec.push_bytes(seq, ms, message))
+            return codec.encode(Lost(seq, seq))
+        return codec.push_bytes(seq, ms, message)
 
 
 def _parts(record: bytes) -> tuple[str, bytes, bytes]:

@@ -12,7 +12,6 @@ from homeport import codec
 from homeport.frames import Message, Priority
 
 from gateway.apps.app import App
-from gateway.payload import Payload
 from gateway.security.sealing import Kind, Sealer, Tampered
 
 _HEAD: Final = 17
@@ -37,7 +36,7 @@ class RoomRecords:
         )
         return b"%c%b%b" % (priority, message.id, sealed)
 
-    def push(self, app: App, room: str, seq: int, record: bytes) -> Payload | None:
+    def push(self, app: App, room: str, seq: int, record: bytes) -> bytes | None:
         """The push of number `seq`; None where it was tampered with.
 
         The reader then sees the hole.
@@ -55,4 +54,4 @@ class RoomRecords:
         except Tampered:
             _log.error("room_record_tampered", app=self._sealer.names.app(app.id))
             return None
-        return Payload(codec.roompush_bytes(seq, record[0], message))
+        return codec.roompush_bytes(seq, record[0], message)

@@ -21,14 +21,15 @@ import structlog
 from homeport.frames import Priority
 from homeport.limits import MAX_LAST
 
-from gateway.payload import Bundle, Payload
-
 PACE_S: Final = 0.016
 """A room's messages leave at most every so many seconds: a screen shows no more of them."""
 
 MAX_JOINED: Final = 64 * 1024
 """Bytes of payloads that are joined at most; past it each is offered alone, so that a session that
 does not keep up is seen in time."""
+
+Bundle = tuple[bytes, ...]
+"""Payloads, each one protocol frame as MessagePack, that leave together in their order."""
 
 _log = structlog.get_logger()
 
@@ -44,10 +45,10 @@ class RoomSession(Protocol):
 
     @property
     def id(self) -> str: ...
-    def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
+    def on_room(self, payload: bytes | Bundle, priority: int) -> bool:
         """Send `payload`, or, where the client does not keep up, drop it and return False."""
 
-    def on_relayed(self, payload: Payload) -> None:
+    def on_relayed(self, payload: bytes) -> None:
         """Send `payload` if the client keeps up."""
 
 
@@ -56,7 +57,7 @@ class Said(NamedTuple):
 
     seq: int
     priority: int
-    payload: Payload
+    payload: bytes
 
 
 class Batch:
@@ -71,11 +72,11 @@ class Batch:
         self.last = numbers[-1] if numbers else 0
         self.lowest = min(said.priority for said in items)
         rising = all(a < b for a, b in pairwise(numbers))
-        self.joined: Payload | Bundle | None = None
+        self.joined: bytes | Bundle | None = None
         if len(items) == 1:
             self.joined = items[0].payload
-        elif rising and sum(len(said.payload.data) for said in items) <= MAX_JOINED:
-            self.joined = Bundle([said.payload for said in items])
+        elif rising and sum(len(said.payload) for said in items) <= MAX_JOINED:
+            self.joined = tuple([said.payload for said in items])
 
 
 UNTOLD: Final = 2**63
@@ -121,12 +122,12 @@ class Seat:
         elif said.seq > self.sent and self._session.on_room(said.payload, said.priority):
             self.sent = said.seq
 
-    def tell(self, seq: int, state: Payload) -> None:
+    def tell(self, seq: int, state: bytes) -> None:
         """Give the session the state of the room, in which numbers up to `seq` are past."""
         if self.waiting is None and self._session.on_room(state, Priority.HIGH):
             self.sent = seq if self.sent == UNTOLD else max(self.sent, seq)
 
-    def renumber(self, seq: int, state: Payload) -> None:
+    def renumber(self, seq: int, state: bytes) -> None:
         """Tell the session by `state` that a new numbering began, and goes on after `seq`."""
         if self.waiting is not None:
             self.waiting.clear()  # of the old one; the answer to the join tells the epoch

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.apps.app import App
-from gateway.payload import Bundle, Payload
+from gateway.hub.fanout import Bundle
 from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
@@ -28,7 +28,7 @@ HEAL_SLICE: Final = 200
 
 _log = structlog.get_logger()
 
-Opener = Callable[[str, str, str, events.Stored | events.Relayed], Payload | None]
+Opener = Callable[[str, str, str, events.Stored | events.Relayed], bytes | None]
 """Opens an event for (app id, user, channel); None: nothing to send."""
 
 
@@ -44,16 +44,16 @@ class HubSession(Protocol):
     def user(self) -> str: ...
     @property
     def id(self) -> str: ...
-    def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
+    def on_room(self, payload: bytes | Bundle, priority: int) -> bool:
         """Send a room's `payload`; False where the client does not keep up and misses it."""
 
     def blocked_by(self, user: str) -> bool:
         """True where `user` blocks the session's user."""
 
-    def on_stored(self, seq: int, ms: int, push: Payload) -> None:
+    def on_stored(self, seq: int, ms: int, push: bytes) -> None:
         """Number `seq` was stored; `push` is what to send for it."""
 
-    def on_relayed(self, payload: Payload) -> None:
+    def on_relayed(self, payload: bytes) -> None:
         """Send `payload` if the client keeps up; it is stored nowhere."""
 
     def on_unreadable(self) -> None:
@@ -168,7 +168,7 @@ class Hub:
         elif event is not None and not isinstance(event, events.RoomMessage):
             _tell(topic.sessions, lambda session: session.on_event(event))
 
-    def _opened(self, topic: _Topic, event: events.Stored | events.Relayed) -> Payload | None:
+    def _opened(self, topic: _Topic, event: events.Stored | events.Relayed) -> bytes | None:
         try:
             return self._open_event(topic.app_id, topic.user, topic.channel, event)
         except (UnknownKeyVersion, AppNotFound) as error:

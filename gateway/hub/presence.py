@@ -23,7 +23,6 @@ from gateway.clock import Clock
 from gateway.hub.alive import Alive
 from gateway.hub.rooms import SessionGone
 from gateway.hub.watchers import Topic, Watcher, WatchingSession
-from gateway.payload import Payload
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.subscriber import Subscriber
 from gateway.store.presence import CAME, GONE, RENEW_S, Devices, PresenceStore, TooManySubscriptions
@@ -348,7 +347,7 @@ class PresenceHub:
             if number % SLICE == 0:
                 await asyncio.sleep(0)
 
-    def _send(self, watcher: Watcher, topic: Topic, payload: Payload) -> None:
+    def _send(self, watcher: Watcher, topic: Topic, payload: bytes) -> None:
         try:
             taken = watcher.session.on_room(payload, Priority.HIGH)
         except Exception as error:  # noqa: BLE001 - the others are told whatever it was
@@ -409,5 +408,5 @@ def hidden(user: str) -> UserPresence:
     return UserPresence(user, "offline", "", 0)
 
 
-def _payload(shown: UserPresence) -> Payload:
-    return Payload(codec.encode(Presence(shown.user, shown.state, shown.status, shown.since)))
+def _payload(shown: UserPresence) -> bytes:
+    return codec.encode(Presence(shown.user, shown.state, shown.status, shown.since))

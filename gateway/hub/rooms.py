@@ -20,7 +20,6 @@ from homeport.frames import Priority, RoomState
 from homeport.limits import MAX_LAST
 
 from gateway.hub.fanout import SLICE, UNTOLD, FanOut, RoomSession, Said, Seat, Turns
-from gateway.payload import Payload
 from gateway.redis.errors import OperationFailed
 from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
@@ -33,7 +32,7 @@ KEEP_BATCH: Final = 500
 
 _log = structlog.get_logger()
 
-RoomOpener = Callable[[str, str, str, events.RoomMessage | events.Relayed], Payload | None]
+RoomOpener = Callable[[str, str, str, events.RoomMessage | events.Relayed], bytes | None]
 """Opens an event for (app id, room, channel); None: nothing to send."""
 
 
@@ -212,7 +211,7 @@ class RoomHub:
         for seat in tuple(room.seats.values()):
             _alone(partial(seat.renumber, top, state))
 
-    def _opened(self, room: Room, event: events.RoomMessage | events.Relayed) -> Payload | None:
+    def _opened(self, room: Room, event: events.RoomMessage | events.Relayed) -> bytes | None:
         try:
             return self._open_event(room.app_id, room.id, room.channel, event)
         except (UnknownKeyVersion, AppNotFound) as error:
@@ -282,10 +281,10 @@ def _alone(tell: Callable[[], None]) -> None:
         _log.error("fan_out_failed", exc_info=error)
 
 
-def _state(room: Room, past: int) -> Payload:
+def _state(room: Room, past: int) -> bytes:
     """The `RoomState` in which numbers up to `past` are past."""
     state = RoomState(room.id, past, room.members, room.epoch.decode())
-    return Payload(codec.encode(state))
+    return codec.encode(state)
 
 
 def _noted(call: asyncio.Future[Any]) -> None:

@@ -9,8 +9,6 @@ from typing import Final, Protocol
 
 from homeport.frames import UserPresence
 
-from gateway.payload import Payload
-
 BEHIND_S: Final = 1.0
 """Until a client that did not keep up is tried again."""
 
@@ -20,7 +18,7 @@ class WatchingSession(Protocol):
 
     @property
     def id(self) -> str: ...
-    def on_room(self, payload: Payload, priority: int) -> bool:
+    def on_room(self, payload: bytes, priority: int) -> bool:
         """Send `payload`, or, where the client does not keep up, drop it and return False."""
 
     def blocked_by(self, user: str) -> bool:

@@ -11,6 +11,7 @@ from gateway.address import Address
 from gateway.config import Settings
 from gateway.net.acceptor import Acceptor
 from gateway.net.admission import Admission, Visit
+from gateway.net.framing import Framer
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
 from gateway.net.turns import Turns
@@ -46,6 +47,7 @@ class Listener:
         self._shared = shared
         self._acceptors: list[Acceptor] = []
         self._connections: set[WebSocketConnection] = set()
+        self._framer = Framer()
         self._outbound = Outbound()
         self._turns = Turns(timing.clock.steady)
         self.admission = Admission(settings, timing.clock.steady)
@@ -93,6 +95,7 @@ class Listener:
             self._timing,
             visit,
             connections=self._connections,
+            framer=self._framer,
             outbound=self._outbound,
             outboxes=self.outboxes,
             turns=self._turns,

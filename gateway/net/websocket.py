@@ -1,8 +1,8 @@
 """One WebSocket connection: bytes to messages for a session, and frames back.
 
 `websockets` speaks the protocol (RFC 6455) without doing I/O; this is the I/O. Messages to the
-client do not go through it: `gateway.net.framing` frames each payload once, for all who get it, and
-all of one turn of the loop leave in one write.
+client do not go through it: `gateway.net.framing` frames them, and all of one turn of the loop
+leave in one write.
 
 A close frame between the fragments of a message is answered with 1002, by `websockets` itself
 (`Protocol.recv_frame`: "incomplete fragmented message"), where RFC 6455 section 5.4 lets control
@@ -26,15 +26,15 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 
+from gateway.hub.fanout import Bundle
 from gateway.net.admission import Visit
-from gateway.net.framing import websocket
+from gateway.net.framing import Framer
 from gateway.net.incoming import FrameCutter
 from gateway.net.lost import is_lost
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
 from gateway.net.turns import SHARE, Turns
 from gateway.net.upgrade import Upgrades
-from gateway.payload import Bundle, Payload
 from gateway.session.session import Session
 from gateway.session.sessions import Sessions
 from gateway.session.timing import Timing
@@ -66,6 +66,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_closing",
         "_connections",
         "_fragments",
+        "_framer",
         "_incoming",
         "_out",
         "_out_size",
@@ -94,6 +95,7 @@ class WebSocketConnection(asyncio.Protocol):
         visit: Visit,
         *,
         connections: set[WebSocketConnection],
+        framer: Framer,
         outbound: Outbound,
         outboxes: Outboxes,
         turns: Turns,
@@ -103,6 +105,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._upgrades = upgrades
         self._timing = timing
         self._connections = connections
+        self._framer = framer
         self._outbound = outbound
         self._outboxes = outboxes
         self._turns = turns
@@ -307,16 +310,18 @@ class WebSocketConnection(asyncio.Protocol):
 
     # -- Wire ------------------------------------------------------------------------------------
 
-    def send(self, payload: Payload) -> None:
+    def send(self, payload: bytes) -> None:
         """Frame and send one payload, with everything else of this turn of the loop."""
-        self._collect(payload.framed(websocket))
+        self._collect(self._framer.framed(payload))
 
-    def write(self, payload: Payload | Bundle) -> None:
+    def write(self, payload: bytes | Bundle) -> None:
         """Frame and send what is already joined, at once and behind everything sent before."""
+        framer = self._framer
+        data = framer.framed(payload) if isinstance(payload, bytes) else framer.joined(payload)
         if self._out:
-            self._collect(payload.framed(websocket))
+            self._collect(data)
         else:
-            self._transport.write(payload.framed(websocket))
+            self._transport.write(data)
 
     def _collect(self, data: bytes) -> None:
         if not self._out:

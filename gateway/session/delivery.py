@@ -17,7 +17,6 @@ from homeport import codec, codes
 from homeport.frames import Lost
 from homeport.limits import WINDOW
 
-from gateway.payload import Payload
 from gateway.redis.errors import Unavailable
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.session.counts import Counts
@@ -181,7 +180,7 @@ class Delivery:
             self._unreadable(error)
         self.catch_up()
 
-    def stored(self, seq: int, ms: int, push: Payload) -> None:
+    def stored(self, seq: int, ms: int, push: bytes) -> None:
         """Number `seq` was stored; `push` is what to send for it."""
         window = self._window
         if seq == window.sent + 1 and self.state is _PUSHING and self._has_room():
@@ -289,7 +288,7 @@ class Delivery:
         first = self._window.sent + 1
         self._hold.note_loss(first, last)
         self._window.pushed(last, ms)
-        self._wire.send(Payload(codec.encode(Lost(first, last))))
+        self._wire.send(codec.encode(Lost(first, last)))
 
     def _unreadable(self, error: UnknownKeyVersion) -> None:
         """With the right key file it can be read: so it stays, and this session does not go on."""

@@ -11,7 +11,6 @@ from homeport.frames import Connect, Cursor
 from gateway.apps.app import App
 from gateway.chat.records import Records
 from gateway.clock import Clock
-from gateway.payload import Payload
 from gateway.store.directory import AppDirectory
 from gateway.store.entries import Entry
 from gateway.store.inbox import InboxStore
@@ -61,7 +60,7 @@ class SessionInboxes:
         tier = self._directory.known(reader.app_id).tier
         self._store.ack(saved, reader, tier, progress, self._clock.wall_ms())
 
-    def pushes(self, reader: Reader) -> Callable[[int, int, bytes], Payload]:
+    def pushes(self, reader: Reader) -> Callable[[int, int, bytes], bytes]:
         """What makes (number, milliseconds, sealed record) of an entry into the reader's push.
 
         It may raise UnknownKeyVersion.

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gateway.apps.app import App
 from gateway.chat.refused import Refused
-from gateway.payload import Bundle, Payload
+from gateway.hub.fanout import Bundle
 from gateway.security.tokens import Identity
 from gateway.session.blockers import BlockerWatch
 from gateway.session.delivery import Delivery
@@ -265,19 +265,19 @@ class Session:
 
     # -- from the hub ----------------------------------------------------------------------------
 
-    def on_stored(self, seq: int, ms: int, push: Payload) -> None:
+    def on_stored(self, seq: int, ms: int, push: bytes) -> None:
         """Number `seq` was stored in the user's inbox; `push` is its push, not framed yet."""
         if self._delivery is not None:
             self._delivery.stored(seq, ms, push)
         else:
             self._early_top = max(self._early_top, seq)
 
-    def on_relayed(self, payload: Payload) -> None:
+    def on_relayed(self, payload: bytes) -> None:
         """Send a payload that is stored nowhere; a client that does not keep up misses it."""
         if self._state is State.LIVE and not self._wire.congested:
             self._wire.send(payload)
 
-    def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
+    def on_room(self, payload: bytes | Bundle, priority: int) -> bool:
         """Send a room's payload; which ones a slow client misses depends on their priority."""
         wire = self._wire
         if self._state is not State.LIVE or (
@@ -335,12 +335,12 @@ class Session:
     def send(self, frame: frames.ServerFrame) -> None:
         """Send a frame, unless the session has ended."""
         if self._state is not State.CLOSED:
-            self._wire.send(Payload(codec.encode(frame)))
+            self._wire.send(codec.encode(frame))
 
     def answer(self, request_id: int, answer: Struct | None) -> None:
         """Answer a request with ok, unless the session has ended."""
         if self._state is not State.CLOSED:
-            self._wire.send(Payload(codec.encode_ok(request_id, answer)))
+            self._wire.send(codec.encode_ok(request_id, answer))
 
     def refuse(self, request_id: int, refused: Refused) -> None:
         """Answer a request with an error; id 0 answers none."""

@@ -22,7 +22,7 @@ from msgspec import DecodeError, Struct, msgpack
 
 from gateway.bucket import TokenBucket
 from gateway.clock import Clock
-from gateway.payload import Bundle, Payload
+from gateway.hub.fanout import Bundle
 from gateway.security.sealing import REGION, Kind, Sealer, SealError
 from gateway.session.wire import Wire
 from gateway.store.keys import Keys
@@ -142,9 +142,9 @@ class Tap:
         """One message of the client."""
         self._frame("in", data, codec.decode_client)
 
-    def sent(self, payload: Payload | Bundle) -> None:
+    def sent(self, payload: bytes | Bundle) -> None:
         """What goes to the client."""
-        for data in payload.parts:
+        for data in (payload,) if isinstance(payload, bytes) else payload:
             self._frame("out", data, codec.decode_server)
 
     def closed(self, way: str, code: int) -> None:
@@ -189,12 +189,12 @@ class TracedWire:
         """Bytes that were sent and that the client has not made room for yet."""
         return self.wire.waiting
 
-    def send(self, payload: Payload) -> None:
+    def send(self, payload: bytes) -> None:
         """Show the payload to the tap, and send it."""
         self._tap.sent(payload)
         self.wire.send(payload)
 
-    def write(self, payload: Payload | Bundle) -> None:
+    def write(self, payload: bytes | Bundle) -> None:
         """Show the payloads to the tap, and write them at once."""
         self._tap.sent(payload)
         self.wire.write(payload)

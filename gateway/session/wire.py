@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from homeport.codes import CloseCode
 from homeport.frames import Priority
 
-from gateway.payload import Bundle, Payload
+from gateway.hub.fanout import Bundle
 
 ROOM_WAITING: Final = {
     Priority.LOW: 0,
@@ -29,10 +29,10 @@ class Wire(Protocol):
     def waiting(self) -> int:
         """Bytes that were sent and that the client has not made room for yet."""
 
-    def send(self, payload: Payload) -> None:
+    def send(self, payload: bytes) -> None:
         """Frame and send one payload, with everything else of this turn of the loop."""
 
-    def write(self, payload: Payload | Bundle) -> None:
+    def write(self, payload: bytes | Bundle) -> None:
         """Frame and send what is joined already at once, behind everything that was sent before."""
 
     def close(self, code: CloseCode, reason: str = "") -> None:

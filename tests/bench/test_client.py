@@ -11,7 +11,7 @@ from homeport.frames import Cursor, Limits
 
 from bench.client import KIND, Client, Totals, Who
 from bench.stamp import STAMP
-from gateway.net.framing import websocket
+from gateway.net.framing import Framer
 from tests.protocol.client.server import ok
 
 RUN = 77
@@ -55,7 +55,7 @@ class Held:
 
     def hear(self, *sent: frames.ServerFrame) -> None:
         """Receive frames, all in one read."""
-        self.client.receive(b"".join(websocket(codec.encode(one)) for one in sent))
+        self.client.receive(b"".join(Framer().framed(codec.encode(one)) for one in sent))
 
     def said(self) -> list[frames.ClientFrame]:
         """What the client has written since."""

@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.apps.app import App
+from gateway.hub.fanout import Bundle
 from gateway.hub.hub import HEAL_SLICE, Hub
-from gateway.payload import Bundle, Payload
 from gateway.redis.link import Link
 from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
@@ -38,16 +38,16 @@ class Listening:
         """Nobody does."""
         return False
 
-    def on_stored(self, seq: int, ms: int, push: Payload) -> None:
+    def on_stored(self, seq: int, ms: int, push: bytes) -> None:
         """See `HubSession`."""
         self.told.append((seq, ms, push))
 
-    def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
+    def on_room(self, payload: bytes | Bundle, priority: int) -> bool:
         """See `HubSession`; rooms have tests of their own."""
         self.told.append((payload, priority))
         return True
 
-    def on_relayed(self, payload: Payload) -> None:
+    def on_relayed(self, payload: bytes) -> None:
         """See `HubSession`."""
         self.told.append(payload)
 
@@ -93,11 +93,11 @@ class Made:
 
     def __call__(
         self, app_id: str, user: str, channel: str, event: events.Stored | events.Relayed
-    ) -> Payload:
+    ) -> bytes:
         self.count += 1
         if self.error is not None:
             raise self.error
-        return Payload(f"{app_id}:{user}:".encode() + event.record)
+        return f"{app_id}:{user}:".encode() + event.record
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def test_a_relayed_frame_reaches_every_session_that_is_here(
     for session in here:
         hub.join(session)
     ears.publish(channel("alice"), events.relayed(b"typing"))
-    assert [session.told for session in here] == [[Payload(f"{APP}:alice:typing".encode())]] * 2
+    assert [session.told for session in here] == [[f"{APP}:alice:typing".encode()]] * 2
     assert here[0].told[0] is here[1].told[0]
     assert made.count == 1
 
@@ -165,7 +165,7 @@ async def test_one_payload_is_made_for_all_devices_of_a_user(
     for session in (*devices, *others):
         await hub.join(session)
     ears.publish(channel("alice"), stored(7))
-    push = Payload(f"{APP}:alice:record".encode())
+    push = f"{APP}:alice:record".encode()
     assert [session.told for session in devices] == [[(7, 70, push)]] * 3
     assert len({id(session.told[0][2]) for session in devices}) == 1
     assert [session.told for session in others] == [[], []]

@@ -22,7 +22,6 @@ from gateway.hub.presence import (
     PresenceHub,
 )
 from gateway.hub.rooms import SessionGone
-from gateway.payload import Payload
 from gateway.redis.errors import Unavailable
 from gateway.store.presence import (
     CAME,
@@ -48,11 +47,11 @@ class Watching:
         self.blockers: set[str] = set()
         self.full = False
 
-    def on_room(self, payload: Payload, priority: int) -> bool:
+    def on_room(self, payload: bytes, priority: int) -> bool:
         """Take it, unless full."""
         if self.full:
             return False
-        presence = codec.decode_server(payload.data)
+        presence = codec.decode_server(payload)
         assert isinstance(presence, Presence)
         self.told.append(presence)
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from homeport.frames import Priority, RoomState
 from structlog.testing import capture_logs
 
 from gateway.hub import fanout, rooms
-from gateway.hub.fanout import BACKLOG, SLICE
+from gateway.hub.fanout import BACKLOG, SLICE, Bundle
 from gateway.hub.rooms import RoomHub, SessionGone
-from gateway.payload import Bundle, Framer, Payload
+from gateway.net.framing import Framer
 from gateway.store import events
 from gateway.store.rooms import Joined, Top
 from tests.gateway.hub.ears import Ears
@@ -36,20 +37,19 @@ class Heard:
         self.turns: list[int] = []
         self.full = False
         self.least = Priority.LOW
-        self.framer: Framer = bytes
         self._now = now
 
-    def on_room(self, payload: Payload | Bundle, priority: int) -> bool:
+    def on_room(self, payload: bytes | Bundle, priority: int) -> bool:
         """Take it, unless full."""
         if self.full or priority < self.least:
             return False
-        self._written += payload.framed(self.framer)
+        self._written += payload if isinstance(payload, bytes) else b"".join(payload)
         self.turns.append(self._now[0])
         return True
 
-    def on_relayed(self, payload: Payload) -> None:
+    def on_relayed(self, payload: bytes) -> None:
         """Take it."""
-        self._written += payload.framed(self.framer)
+        self._written += payload
 
     @property
     def written(self) -> bytes:
@@ -106,10 +106,10 @@ class Setting:
     def _find(self, app_id: str, user: str, session_id: str) -> Heard | None:
         return self.sessions.get(session_id)
 
-    def _open(self, app: str, room: str, channel: str, event: Any) -> Payload:
+    def _open(self, app: str, room: str, channel: str, event: Any) -> bytes:
         self.made += 1
         said = event.record[1:] if isinstance(event, events.RoomMessage) else event.record
-        return Payload(bytes(said) + b";")
+        return bytes(said) + b";"
 
     def fill(self, room: str, count: int) -> list[Heard]:
         """Sessions in a room, whose seats are open."""
@@ -153,32 +153,57 @@ async def test_two_hundred_sessions_get_a_rooms_messages_in_order() -> None:
     assert setting.made == 100
 
 
+class Framed(Heard):
+    """A session on a wire of the kind of `framer`; `writes` are what it framed."""
+
+    def __init__(self, id: str, now: list[int], framer: Framer) -> None:
+        super().__init__(id, now)
+        self._framer = framer
+        self.writes: list[bytes] = []
+
+    def on_room(self, payload: bytes | Bundle, priority: int) -> bool:
+        """Take it in one frame or several, unless full."""
+        if not super().on_room(payload, priority):
+            return False
+        framer = self._framer
+        data = framer.framed(payload) if isinstance(payload, bytes) else framer.joined(payload)
+        self.writes.append(data)
+        return True
+
+
+def framings(sessions: Sequence[Framed]) -> int:
+    """How many objects all that they wrote is."""
+    return len({id(write) for each in sessions for write in each.writes})
+
+
 async def test_a_fan_out_is_framed_once_for_each_kind_of_wire() -> None:
-    """G9: in a room of some hundred sessions on two kinds of wire; one that does not keep up, and
-    so is offered each message of a batch alone, makes it no more."""
-    framed: list[tuple[str, bytes]] = []
-
-    def angled(data: bytes) -> bytes:
-        framed.append(("angled", data))
-        return b"<" + data
-
-    def squared(data: bytes) -> bytes:
-        framed.append(("squared", data))
-        return b"[" + data
-
-    setting = Setting()
-    sessions = setting.fill("lobby", 2 * SLICE + 10)
-    for number, session in enumerate(sessions):
-        session.framer = angled if number % 3 else squared
-    sessions[SLICE].least = Priority.HIGH
+    """G9: in a room of some hundred sessions on two kinds of wire. One that does not keep up, and
+    so is offered each message of a batch alone, has that one framed anew, and not the batch; and
+    another room, whose turn comes between two slices, costs one framing more per slice."""
+    setting, framers = Setting(), (Framer(), Framer())
+    sessions: list[Framed] = []
+    for number in range(2 * SLICE + 10):
+        sessions.append(Framed(f"lobby-{number}", setting.turn, framers[number % 3 == 0]))
+        setting.enter("lobby", sessions[-1])
+    slow = sessions[SLICE]
+    slow.least = Priority.HIGH
     for seq, priority in ((1, Priority.NORMAL), (2, Priority.HIGH), (3, Priority.NORMAL)):
         setting.publish("lobby", seq, priority)
     await setting.run(5)
-    assert sessions[0].written == b"[1;[2;[3;"
-    assert sessions[-1].written == b"<1;<2;<3;"
-    assert sessions[SLICE].written == b"<2;"
-    expected = [(kind, b"%d;" % seq) for kind in ("angled", "squared") for seq in (1, 2, 3)]
-    assert sorted(framed) == expected
+    assert sessions[0].written == sessions[-1].written == b"1;2;3;"
+    assert slow.written == b"2;"
+    assert framings(sessions) == len(framers) + 1
+
+    slow.least = Priority.LOW
+    other = Framed("other", setting.turn, framers[0])
+    setting.enter("hall", other)
+    for seq in range(4, 10):
+        setting.publish("lobby", seq)
+        setting.publish("hall", seq)
+        await setting.run(1)
+    await until(lambda: all(each.written.endswith(b"9;") for each in (*sessions, other)))
+    slices = len(sessions) // SLICE + 1
+    assert framings(sessions) <= 3 + 6 * slices * len(framers)
 
 
 async def test_a_large_fan_out_yields() -> None:

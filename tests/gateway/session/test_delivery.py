@@ -11,7 +11,6 @@ from homeport import codes, frames
 from homeport.limits import WINDOW
 from structlog.testing import capture_logs
 
-from gateway.payload import Payload
 from gateway.session import hold
 from gateway.session.session import Session
 from gateway.store.keys import Keys
@@ -109,7 +108,7 @@ async def test_a_message_at_which_a_session_fails_reaches_it_and_all_others(
     ):
         failing = running.inside.sessions("bob")[0]
 
-        def broken(session: Session, seq: int, ms: int, push: Payload) -> None:
+        def broken(session: Session, seq: int, ms: int, push: bytes) -> None:
             if session is failing:
                 raise ZeroDivisionError
             stored(session, seq, ms, push)

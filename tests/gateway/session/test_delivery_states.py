@@ -16,7 +16,6 @@ import pytest
 from homeport import codes
 from homeport.frames import Cursor
 
-from gateway.payload import Payload
 from gateway.redis.errors import Unavailable
 from gateway.session.counts import Counts
 from gateway.session.delivery import TRANSITIONS, Delivery, DeliveryEvent, DeliveryState
@@ -50,9 +49,9 @@ class Line:
         self.congested = False
         self.sent: list[bytes] = []
 
-    def send(self, payload: Payload) -> None:
+    def send(self, payload: bytes) -> None:
         """See `Wire`."""
-        self.sent.append(payload.data)
+        self.sent.append(payload)
 
 
 class Inbox:
@@ -73,9 +72,9 @@ class Inbox:
         self.checks.append(asyncio.get_running_loop().create_future())
         return await self.checks[-1]
 
-    def pushes(self, _: Reader) -> Callable[[int, int, bytes], Payload]:
+    def pushes(self, _: Reader) -> Callable[[int, int, bytes], bytes]:
         """As `SessionInboxes.pushes`, with the record itself as the push."""
-        return lambda seq, ms, record: Payload(record)
+        return lambda seq, ms, record: record
 
     def now_ms(self) -> int:
         """As `SessionInboxes.now_ms`."""
@@ -119,7 +118,7 @@ class Setting:
 
     def stored(self, seq: int) -> None:
         """Number `seq` was stored, and is heard of."""
-        self.delivery.stored(seq, seq * 10, Payload(b"%d" % seq))
+        self.delivery.stored(seq, seq * 10, b"%d" % seq)
 
     async def page_asked(self) -> asyncio.Future[list[Entry]]:
         """The next page that is asked for."""
