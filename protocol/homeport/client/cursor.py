@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -27,7 +28,8 @@ class Position(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CursorFile:
-    """A small JSON file with a client's cursor, which only its owner can read.
+    """A small JSON file with a client's cursor, which only its owner can read. On Windows, the
+    rights of its folder say who can.
 
     A client with such a file starts from it, saves its cursor as soon as it is connected, then at
     most once per second, and once more when it is closed. Each save replaces the whole file. The
@@ -75,19 +77,25 @@ class CursorFile:
 
 
 def _write(path: Path, content: bytes) -> None:
-    # A pipe of this name is refused: to open it would wait for a reader of it.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    if sys.platform == "win32":
+        flags |= os.O_BINARY
+    else:
+        # A pipe of this name is refused: to open it would wait for a reader of it.
+        flags |= os.O_NOFOLLOW | os.O_NONBLOCK
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        os.fchmod(file.fileno(), 0o600)  # a file left by an older run keeps its mode
+        if sys.platform != "win32":
+            os.fchmod(file.fileno(), 0o600)  # a file left by an older run keeps its mode
         file.write(content)
         file.flush()
         os.fsync(file.fileno())  # else a power cut after the rename may leave an empty file
 
 
 def _sync_folder(folder: Path) -> None:
-    """The rename itself survives a power cut only with its folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """The rename itself survives a power cut only with its folder. Windows opens no folders."""
+    if sys.platform != "win32":
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

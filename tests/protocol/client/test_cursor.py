@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     CursorFile(tmp_path / "cursor").save(at(1))
     assert stat.S_IMODE((tmp_path / "cursor").stat().st_mode) == 0o600
     assert CursorFile(tmp_path / "cursor").load() == at(1)
+
+
+def test_it_is_saved_where_there_is_only_what_windows_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK runs on Windows, whose os module knows no pipes, modes and folders: there, saving
+    failed with AttributeError."""
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_DIRECTORY", "fchmod"):
+        monkeypatch.delattr(os, name)
+    monkeypatch.setattr(os, "O_BINARY", 0, raising=False)
+    monkeypatch.setattr(sys, "platform", "win32")
+    file = CursorFile(tmp_path / "cursor")
+    file.save(at(1))
+    file.save(at(2))
+    assert file.load() == at(2)
 
 
 WHOLE = b'{"app":"a","user":"u","device":"d","cursor":["e1",5,1]}\n'
