@@ -86,6 +86,8 @@ class Target:
         if url is not None or token is not None:
             if url is None or token is None or user is not None:
                 raise typer.BadParameter("give --url and --token, or --as in a dev folder")
+            if cacert is not None and url.lower().startswith("ws:"):
+                raise typer.BadParameter("it is for wss:// URLs", param_hint="--cacert")
             return cls(url, token, None, cacert, device)
         if user is None:
             raise typer.BadParameter("say who you are", param_hint="--as")
@@ -109,13 +111,14 @@ class Target:
         """
         logging.getLogger("homeport.client").addHandler(logging.NullHandler())
         try:
+            tls = None if self.cacert is None else ssl.create_default_context(cafile=self.cacert)
             return Client(
                 self.url,
                 device=self.device or EPHEMERAL,
                 ephemeral=self.device is None,
                 token=self.token,
                 get_token=self.get_token,
-                cacert=self.cacert,
+                ssl=tls,
                 auto_ack=False,
                 on_event=on_event,
             )

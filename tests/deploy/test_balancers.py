@@ -72,7 +72,7 @@ async def test_gateways_drain_one_after_the_other_and_nothing_is_lost_or_doubled
             mute = await stack.enter_async_context(RawClient.open(balancer.url, ssl=tls))
             await mute.connect(site.token(name))
             mute.websocket.transport.pause_reading()
-        load = Load(site, balancer.url, USERS, random.Random(1), cacert=tls)
+        load = Load(site, balancer.url, USERS, random.Random(1), ssl=tls)
         async with load.running():
             async with asyncio.TaskGroup() as group:
                 group.create_task(load.send(EACH, IN_FLIGHT))

@@ -125,8 +125,10 @@ async def test_a_certificate_and_a_key_are_replaced_under_load(
     ]
     carols: list[Event] = []
     async with Front(gateways, rng) as front:
-        load = Load(site, front.url, USERS, rng, cacert=files.bundle)
-        carol = site.client(front.url, "carol", on_event=carols.append, cacert=files.bundle)
+        load = Load(site, front.url, USERS, rng, ssl=client_tls(files.bundle))
+        carol = site.client(
+            front.url, "carol", on_event=carols.append, ssl=client_tls(files.bundle)
+        )
         async with load.running(), carol:
             for number in range(3):
                 await carol.send("away", f"before {number}", timeout=PATIENCE_S)
@@ -157,7 +159,7 @@ async def test_a_certificate_and_a_key_are_replaced_under_load(
             sealed = _sealed_under(site, "away")
             assert sealed == sorted(sealed)  # the old key is not sealed with again
             assert sealed[:3] == [1, 1, 1]
-            away = site.client(front.url, "away", cacert=files.bundle)
+            away = site.client(front.url, "away", ssl=client_tls(files.bundle))
             expected = [f"before {number}" for number in range(3)]
             expected += [f"after {number}" for number in range(after)]
             async with away, asyncio.timeout(DEADLINE_S):

@@ -82,8 +82,8 @@ async def test_tls_1_2_and_1_3_and_nothing_older(secure: Secure) -> None:
 
 async def test_the_sdk_with_the_ca(secure: Secure) -> None:
     """A message from one SDK client to another, over TLS."""
-    alice = secure.site.client(secure.url, "alice", cacert=secure.certs.ca)
-    bob = secure.site.client(secure.url, "bob", cacert=secure.certs.ca)
+    alice = secure.site.client(secure.url, "alice", ssl=client_tls(secure.certs.ca))
+    bob = secure.site.client(secure.url, "bob", ssl=client_tls(secure.certs.ca))
     async with alice, bob:
         sent = await alice.send("bob", "hello", timeout=DEADLINE_S)
         async for message in bob.messages():
@@ -97,9 +97,9 @@ async def test_the_sdk_refuses_a_server_of_another_ca(secure: Secure) -> None:
     folder = secure.site.folder / "other"
     folder.mkdir()
     other = certificates.ensure(folder, datetime.now(UTC))
-    for cacert in (other.ca, None):  # None: the system's CAs, which do not know ours either
+    for tls in (client_tls(other.ca), None):  # None: the system's CAs, which do not know ours
         with pytest.raises(ConnectFailed, match="CERTIFICATE_VERIFY_FAILED") as raised:
-            async with secure.site.client(secure.url, "alice", cacert=cacert):
+            async with secure.site.client(secure.url, "alice", ssl=tls):
                 pass
         assert isinstance(raised.value.__cause__, ssl.SSLCertVerificationError)
     assert "closed" not in secure.site.log.read_text()  # no session ever began

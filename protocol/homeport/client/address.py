@@ -1,20 +1,19 @@
-"""Where a client connects, and which way it gets there. Does no I/O but reading ``cacert``."""
+"""Where a client connects, and which way it gets there. Does no I/O."""
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
+from ssl import SSLContext, create_default_context
 from typing import Literal, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from homeport.client import files
+from homeport.client import checks
 from homeport.limits import PATH
 
 Proxy = str | Literal[True] | None
-"""The proxy's URL; True: what the environment says (`urllib.request.getproxies`); None: none."""
+"""A proxy's URL; True: the environment's, by `urllib.request.getproxies`; None: no proxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +21,25 @@ class Address:
     """Where to connect, and how to get there. `tls` is None for ``ws``."""
 
     url: str
-    tls: ssl.SSLContext | None
+    tls: SSLContext | None
     proxy: Proxy
 
     @classmethod
-    def of(cls, url: str, cacert: Path | ssl.SSLContext | None, proxy: Proxy) -> Self:
+    def of(cls, url: str, ssl: SSLContext | None, proxy: Proxy) -> Self:
         """The address that these arguments of `Client` mean.
 
         Raises:
             TypeError, ValueError: they make no sense.
-            OSError: ``cacert`` can't be used: `ssl.SSLError` where it holds no certificate.
         """
         whole = _endpoint(url)
         if proxy is not None and proxy is not True and not isinstance(proxy, str):
             raise TypeError("proxy must be the URL of a proxy, True or None")
-        return cls(whole, _tls_context(whole, cacert), proxy)
+        checks.instance("ssl", ssl, SSLContext, type(None))
+        if whole.startswith("wss:"):
+            return cls(whole, ssl or create_default_context(), proxy)
+        if ssl is not None:
+            raise ValueError("ssl is for wss:// URLs")
+        return cls(whole, None, proxy)
 
     @property
     def host(self) -> str:
@@ -85,18 +88,3 @@ def _endpoint(url: str) -> str:
         raise ValueError("url must have a port of 1 to 65535, or none")
     path = PATH if parts.path in ("", "/") else parts.path
     return parts._replace(path=path).geturl()  # the scheme is in lower case now
-
-
-def _tls_context(url: str, cacert: Path | ssl.SSLContext | None) -> ssl.SSLContext | None:
-    if not url.startswith("wss:"):
-        if cacert is not None:
-            raise ValueError("cacert is for wss:// URLs")
-        return None
-    if isinstance(cacert, ssl.SSLContext):
-        return cacert
-    if cacert is not None:
-        files.check(Path(cacert))
-    try:
-        return ssl.create_default_context(cafile=cacert)
-    except ssl.SSLError as error:
-        raise ssl.SSLError(error.errno, f"{cacert} holds no certificate in PEM") from error

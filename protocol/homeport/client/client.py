@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
+from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Literal, Self
 
@@ -69,8 +68,8 @@ class Client(
             another ends the client.
         cursor: the position to continue from; a `CursorFile` belongs to one app, user and device.
             None: the position that the server keeps for this device.
-        cacert: a PEM file with the CA of the server's certificate, or a whole TLS context, which
-            many clients can share. None: the system's CAs.
+        ssl: the TLS settings for ``wss``; many clients can share one context. None: the system's
+            CAs. For a CA of your own: ``ssl.create_default_context(cafile="ca.pem")``.
         auto_ack: acknowledge a message when the caller comes back for the next one. False: the
             caller acknowledges with `ack`.
         platform: what the device runs on (``ios``, ``web`` …), at most 32 characters. If a user
@@ -89,7 +88,7 @@ class Client(
     Raises:
         TypeError, ValueError: an argument makes no sense.
         CursorFileDamaged, CursorFileForeign: the cursor file holds no cursor, or another's.
-        OSError: the cursor file or ``cacert`` can't be read, or is no file.
+        OSError: the cursor file can't be read, or is no file.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Client(
         token: str | None = None,
         get_token: GetToken | None = None,
         cursor: Cursor | CursorFile | None = None,
-        cacert: Path | ssl.SSLContext | None = None,
+        ssl: SSLContext | None = None,
         auto_ack: bool = True,
         platform: str = "",
         ephemeral: bool = False,
@@ -121,7 +120,7 @@ class Client(
             raise ValueError("device must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
         if len(platform) > MAX_PLATFORM_CHARS:
             raise ValueError(f"platform must be at most {MAX_PLATFORM_CHARS} characters")
-        address = Address.of(url, cacert, proxy)
+        address = Address.of(url, ssl, proxy)
         self._events = Dispatcher(on_event)
         tell = self._events.tell
         backoff = Backoff()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import sys
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from homeport.client import files
 from homeport.client.errors import CursorFileDamaged, CursorNotSaved
 from homeport.frames import Cursor
 
-MAX_BYTES = 4096
+MAX_BYTES: Final = 4096
 """No file of a cursor is larger."""
 
 
@@ -48,7 +50,7 @@ class CursorFile:
             OSError: it can't be read, or is no file: a folder, a pipe, a device.
         """
         try:
-            files.check(self.path)
+            _check_kind(self.path)
             with self.path.open("rb") as file:
                 return msgspec.json.decode(file.read(MAX_BYTES), type=Position)
         except FileNotFoundError:
@@ -74,6 +76,15 @@ class CursorFile:
             _sync_folder(self.path.parent)
         except OSError as error:
             raise CursorNotSaved(self.path, error) from error
+
+
+def _check_kind(path: Path) -> None:
+    """A pipe or device may never end, and the whole event loop would wait for it to be read."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a pipe, socket or device, and no file", str(path))
 
 
 def _write(path: Path, content: bytes) -> None:

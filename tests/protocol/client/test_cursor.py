@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -227,3 +228,41 @@ async def test_a_closed_client_saves_no_more(setting: Setting, tmp_path: Path) -
     with pytest.raises(ClientClosed):
         client.ack(message)
     assert file.load() is None
+
+
+WRONG: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "device without end": lambda path: path.symlink_to("/dev/zero"),
+    "folder": Path.mkdir,
+}
+
+
+@pytest.mark.timeout(20)  # the fault was to wait for ever, with the whole event loop
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    """A client that was given a pipe as its cursor file stood still, and its program with it, until
+    somebody wrote into the pipe."""
+    path = tmp_path / "path"
+    WRONG[kind](path)
+    with pytest.raises(OSError, match="path") as caught:
+        CursorFile(path).load()
+    assert caught.value.filename == str(path)
+    assert caught.value.strerror
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_way_of_a_save_is_refused(tmp_path: Path) -> None:
+    """A save writes a new file beside the old one; where that name is a pipe's, it says so."""
+    os.mkfifo(tmp_path / ".cursor.new")
+    with pytest.raises(CursorNotSaved):
+        CursorFile(tmp_path / "cursor").save(at(1))
+
+
+@pytest.mark.timeout(20)
+def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """No cursor is as large as that."""
+    path = tmp_path / "cursor"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(CursorFileDamaged):
+        CursorFile(path).load()

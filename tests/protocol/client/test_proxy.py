@@ -16,6 +16,7 @@ from homeport import ConnectFailed, Disconnected
 from homeport.client.address import Address
 from homeport.client.proxy import MAX_HEAD_BYTES, Way, find
 
+from tests.harness import client_tls
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import running
 from tests.protocol.client.test_tls import make_ca
@@ -153,15 +154,21 @@ async def test_tls_through_a_proxy(
     monkeypatch.setenv("SSL_CERT_FILE", str(proxy_ca_file))
     async with running(tls) as setting.server:
         async with tunnel(setting) as proxy:
-            async with setting.live(url="wss://chat.example", cacert=ca_file, proxy=proxy.url):
+            async with setting.live(
+                url="wss://chat.example",
+                ssl=client_tls(ca_file),
+                proxy=proxy.url,
+            ):
                 pass
             with pytest.raises(ConnectFailed, match=r"other\.example"):
                 await setting.client(
-                    url="wss://other.example", cacert=ca_file, proxy=proxy.url
+                    url="wss://other.example",
+                    ssl=client_tls(ca_file),
+                    proxy=proxy.url,
                 ).__aenter__()
         async with tunnel(setting, tls=proxy_tls) as proxy:
             url = f"https://localhost:{proxy.port}"
-            async with setting.live(url="wss://chat.example", cacert=ca_file, proxy=url):
+            async with setting.live(url="wss://chat.example", ssl=client_tls(ca_file), proxy=url):
                 pass
 
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from homeport import ConnectFailed, Disconnected
 
+from tests.harness import client_tls
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import running
 
@@ -56,17 +57,18 @@ def make_ca(folder: Path, host: str) -> tuple[Path, ssl.SSLContext]:
 
 
 async def test_a_private_ca(setting: Setting, tmp_path: Path) -> None:
-    """`cacert` as a file, and as a context of the caller's."""
+    """As the documentation of `Client` says it; several clients share the context."""
     ca_file, tls = make_ca(tmp_path, "localhost")
+    context = client_tls(ca_file)
     async with running(tls) as setting.server:
-        for cacert in (ca_file, ssl.create_default_context(cafile=ca_file)):
-            async with setting.live(cacert=cacert) as (client, peer):
+        for _ in range(2):
+            async with setting.live(ssl=context) as (client, peer):
                 await peer.push(1)
                 assert (await anext(client.messages())).seq == 1
 
 
 async def test_a_certificate_nobody_vouches_for(setting: Setting, tmp_path: Path) -> None:
-    """Without `cacert` the system's CAs count; the token is not sent, and trying again is vain."""
+    """Without `ssl` the system's CAs count; the token is not sent, and trying again is vain."""
     _, tls = make_ca(tmp_path, "localhost")
     async with running(tls) as server:
         with pytest.raises(ConnectFailed, match="certificate"):
@@ -79,7 +81,7 @@ async def test_a_certificate_of_another_host(setting: Setting, tmp_path: Path) -
     ca_file, tls = make_ca(tmp_path, "other.example")
     async with running(tls) as server:
         with pytest.raises(ConnectFailed, match="localhost"):
-            await setting.client(url=server.url, cacert=ca_file).__aenter__()
+            await setting.client(url=server.url, ssl=client_tls(ca_file)).__aenter__()
 
 
 async def test_the_wrong_one_of_ws_and_wss(setting: Setting, tmp_path: Path) -> None:
@@ -87,11 +89,12 @@ async def test_the_wrong_one_of_ws_and_wss(setting: Setting, tmp_path: Path) -> 
     way round of nothing but a reset connection."""
     ca_file, tls = make_ca(tmp_path, "localhost")
     async with running(tls) as speaks, running(None) as plain:
-        for url, cacert, advice in (
+        trusting = client_tls(ca_file)
+        for url, context, advice in (
             (speaks.url.replace("wss:", "ws:"), None, "write wss:// for ws://"),
-            (plain.url.replace("ws:", "wss:"), ca_file, "write ws:// for wss://"),
+            (plain.url.replace("ws:", "wss:"), trusting, "write ws:// for wss://"),
         ):
-            entering = asyncio.create_task(setting.client(url=url, cacert=cacert).__aenter__())
+            entering = asyncio.create_task(setting.client(url=url, ssl=context).__aenter__())
             told = await setting.events.next(Disconnected)
             entering.cancel()
             await asyncio.wait([entering])
