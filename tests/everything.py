@@ -27,25 +27,25 @@ async def send_everything(url: str, token: str, victims: list[str], room: str) -
     async with Client(url, device="everything", token=token) as client:
         await client.set_presence("away", ESCAPES)
         group = await client.create_group(ESCAPES, victims)
-        for to in (*victims, group.address):
+        for to in (*victims, group.peer):
             for kind, body in BODIES:
                 await client.send(to, body, kind=kind)
             await client.recall(await client.send(to, "recalled"))
             edited = await client.send(to, "edited")
             await client.edit(edited, ESCAPES)
             many = [f"user{number}" for number in range(MAX_MENTIONS)]
-            await client.send(to, "options", mentions=many, reply=edited.id, ttl=3600)
+            await client.send(to, "options", mentions=many, reply=edited, ttl=3600)
             await client.send(to, "no history", history=False)
-            if to != group.address:
+            if to != group.peer:
                 await client.send(to, b"\xff", kind="text", online_only=True)
-            client.signal(to, ESCAPES, b"\xff" * MAX_SIGNAL_BYTES)
-        await client.rename_group(group.id, "g" * 128)
-        await client.set_role(group.id, victims[0], "admin")
-        await client.mute(group.id)
-        await client.mute(group.id, victims[1])
-        await client.remove_members(group.id, victims[:1])
-        await client.add_members(group.id, victims[:1])
-        await client.delete_group(group.id)
+            client.conversation(to).signal(ESCAPES, b"\xff" * MAX_SIGNAL_BYTES)
+        await group.rename("g" * 128)
+        await group.set_role(victims[0], "admin")
+        await group.mute()
+        await group.mute(victims[1])
+        await group.remove(victims[:1])
+        await group.add(victims[:1])
+        await group.delete()
         async with client.room(room) as joined:
             for kind, body in BODIES:
                 await joined.send(body, kind=kind)

@@ -43,7 +43,7 @@ async def _has_read(client: Client, peer: str) -> bool:
 
 
 async def _is_read(client: Client, peer: str) -> bool:
-    return any(mark.read for mark in await client.receipts(peer))
+    return any(mark.read for mark in await client.conversation(peer).receipts())
 
 
 async def _is_at(client: Client, user: str, status: str) -> bool:
@@ -69,32 +69,36 @@ async def everything(running: RunningWorker) -> None:
         bob.mark_read(got)
         await until(partial(_has_read, bob, "ann"), "nothing to be unread", PATIENCE_S)
         await until(partial(_is_read, ann, "bob"), "the mark of reading", PATIENCE_S)
-        assert [m.text async for m in ann.history("bob")] == ["hello"]
+        assert [m.text async for m in ann.conversation("bob").history()] == ["hello"]
         await ann.edit(sent, "good day")
-        assert [m.text async for m in ann.history("bob")] == ["good day"]
+        assert [m.text async for m in ann.conversation("bob").history()] == ["good day"]
         await ann.recall(await ann.send("bob", "oops"))
-        await bob.delete_conversation("ann")
-        assert [m async for m in bob.history("ann")] == []
+        await bob.conversation("ann").delete_history()
+        assert [m async for m in bob.conversation("ann").history()] == []
 
         # groups, over all buckets
         group = await ann.create_group("all", USERS[1:])
-        await bob.send(group.address, "to all")
+        await bob.send(group.peer, "to all")
         assert (await _get(to_ann, "to all")).sender == "bob"
-        await ann.rename_group(group.id, "everyone")
-        await ann.set_role(group.id, "bob", "admin")
-        await ann.mute(group.id, "cat")
-        await ann.remove_members(group.id, ["dan"])
-        assert [each.name for each in await bob.my_groups()] == ["everyone"]
-        assert len((await bob.group(group.id)).members) == len(USERS) - 1
-        assert [m.text async for m in bob.history(group.address) if m.kind == "text"] == ["to all"]
-        await ann.delete_group(group.id)
+        await group.rename("everyone")
+        await group.set_role("bob", "admin")
+        await group.mute("cat")
+        await group.unmute("cat")
+        await group.remove(["dan"])
+        assert [each.name for each in await bob.groups()] == ["everyone"]
+        assert len((await bob.group(group.id).info()).members) == len(USERS) - 1
+        history = bob.conversation(group.peer).history()
+        assert [m.text async for m in history if m.kind == "text"] == ["to all"]
+        await group.delete()
 
         # rooms and signals
+        await ann.room("news").set("admins", admins=["bob"])
         async with ann.room("lobby") as here, bob.room("lobby") as there:
             await here.send("in the room")
+            assert here.signal("typing")
             async with asyncio.timeout(PATIENCE_S):
                 assert (await anext(there)).text == "in the room"
-        assert ann.signal("bob", "typing")
+        assert ann.conversation("bob").signal("typing")
 
         # presence, blocking
         assert (await ann.watch_presence(["bob"]))["bob"].state == "online"

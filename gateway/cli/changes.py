@@ -77,7 +77,7 @@ def _change(
 
     async def find_and_change(client: Client) -> None:
         newest_ms = 0
-        async for message in client.history(peer, timeout=None):
+        async for message in client.conversation(peer).history(timeout=None):
             if message.id == message_id:
                 return await change(client, message)
             newest_ms = max(newest_ms, message.ms)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Final, TypeVar
 
 import typer
-from homeport import Client, Group
+from homeport import Client, Group, GroupInfo
 from homeport.frames.groups import Role
 from homeport.ids import group_of
 
@@ -52,8 +52,8 @@ def _ask(target: Target, question: Callable[[Client], Awaitable[_T]]) -> _T:
     return asyncio.run(ask(target, question, TIMEOUT_S, "not known to be done"))
 
 
-def _change(target: Target, change: Callable[[Client], Awaitable[None]]) -> None:
-    _ask(target, change)
+def _change(target: Target, group: str, change: Callable[[Group], Awaitable[None]]) -> None:
+    _ask(target, lambda client: change(client.group(group)))
     typer.echo("ok")
 
 
@@ -69,46 +69,51 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a group that you own. Prints only what `send --to` takes."""
-    made = _ask(target, lambda client: client.create_group(name, members or [], timeout=None))
+
+    async def made(client: Client) -> GroupInfo:
+        group = await client.create_group(name, members or [], timeout=None)
+        return await group.info(timeout=None)
+
+    info = _ask(target, made)
     if as_json:
-        show(_record(made), as_json)
+        show(_record(info), as_json)
     else:
-        typer.echo(made.address)
+        typer.echo(info.peer)
 
 
 @app.command()
 @as_user
 def rename(target: Target, group: GroupArgument, name: Name) -> None:
     """Call a group something else. For its owner and admins."""
-    _change(target, lambda client: client.rename_group(group, name, timeout=None))
+    _change(target, group, lambda it: it.rename(name, timeout=None))
 
 
 @app.command()
 @as_user
 def delete(target: Target, group: GroupArgument) -> None:
     """End a group. For its owner."""
-    _change(target, lambda client: client.delete_group(group, timeout=None))
+    _change(target, group, lambda it: it.delete(timeout=None))
 
 
 @app.command()
 @as_user
 def add(target: Target, group: GroupArgument, users: Users) -> None:
     """Make users members. For the owner and admins."""
-    _change(target, lambda client: client.add_members(group, users, timeout=None))
+    _change(target, group, lambda it: it.add(users, timeout=None))
 
 
 @app.command()
 @as_user
 def remove(target: Target, group: GroupArgument, users: Users) -> None:
     """Take members out. For the owner; admins may remove members."""
-    _change(target, lambda client: client.remove_members(group, users, timeout=None))
+    _change(target, group, lambda it: it.remove(users, timeout=None))
 
 
 @app.command()
 @as_user
 def leave(target: Target, group: GroupArgument) -> None:
     """Be a member no more. The owner hands the group over first."""
-    _change(target, lambda client: client.leave_group(group, timeout=None))
+    _change(target, group, lambda it: it.leave(timeout=None))
 
 
 @app.command()
@@ -120,7 +125,7 @@ def role(
     role: Annotated[Role, typer.Argument(metavar="owner|admin|member")],
 ) -> None:
     """Give a member a role. Only the owner may; one who makes another owner becomes admin."""
-    _change(target, lambda client: client.set_role(group, member, role, timeout=None))
+    _change(target, group, lambda it: it.set_role(member, role, timeout=None))
 
 
 @app.command()
@@ -137,14 +142,19 @@ def mute(
     off: Annotated[bool, typer.Option("--off", help="Let them send again.")] = False,
 ) -> None:
     """Let a member, or all members, send no more. For the owner and admins."""
-    _change(target, lambda client: client.mute(group, member, muted=not off, timeout=None))
+
+    def mute(group: Group) -> Awaitable[None]:
+        change = group.unmute if off else group.mute
+        return change(member, timeout=None)
+
+    _change(target, group, mute)
 
 
 @app.command("list")
 @as_user
 def list_(target: Target, as_json: Json = False) -> None:
     """List the groups you are in. With --json, one object a line."""
-    found = _ask(target, lambda client: client.my_groups(timeout=None))
+    found = _ask(target, lambda client: client.groups(timeout=None))
     if as_json:
         for one in found:
             show(_record(one), as_json)
@@ -153,14 +163,14 @@ def list_(target: Target, as_json: Json = False) -> None:
     else:
         typer.echo(f"{'GROUP':<34}  {'ROLE':<6}  {'MEMBERS':>7}  NAME")
         for one in found:
-            typer.echo(f"{one.address}  {one.role:<6}  {one.size:>7}  {visible(one.name)}")
+            typer.echo(f"{one.peer}  {one.role:<6}  {one.size:>7}  {visible(one.name)}")
 
 
 @app.command("show")
 @as_user
 def show_(target: Target, group: GroupArgument, as_json: Json = False) -> None:
     """Show a group and all its members. For its members."""
-    found = _ask(target, lambda client: client.group(group, timeout=None))
+    found = _ask(target, lambda client: client.group(group).info(timeout=None))
     if as_json:
         members = [
             {"user": each.user, "role": each.role, "muted": each.muted} for each in found.members
@@ -172,10 +182,10 @@ def show_(target: Target, group: GroupArgument, as_json: Json = False) -> None:
         typer.echo(f"{each.role:<6}  {each.user}" + ("  muted" if each.muted else ""))
 
 
-def _record(group: Group) -> dict[str, object]:
+def _record(group: GroupInfo) -> dict[str, object]:
     """What is shown of a group in any case."""
     return {
-        "group": group.address,
+        "group": group.peer,
         "name": group.name,
         "role": group.role,
         "size": group.size,

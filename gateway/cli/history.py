@@ -34,7 +34,7 @@ def history(
     """
 
     async def messages(client: Client) -> list[Message]:
-        return [each async for each in client.history(peer, limit=limit, timeout=None)]
+        return [each async for each in client.conversation(peer).history(limit=limit, timeout=None)]
 
     found = asyncio.run(ask(target, messages, TIMEOUT_S, "no whole answer"))
     for message in reversed(found):

@@ -23,6 +23,7 @@ the gateway. ``SPEC.md`` is the normative text of the wire; ``frames``, ``codec`
 """
 
 from homeport.client.client import Client
+from homeport.client.conversation import Conversation
 from homeport.client.cursor import CursorFile
 from homeport.client.errors import (
     ClientClosed,
@@ -53,7 +54,7 @@ from homeport.client.events import (
     TokenExpiring,
     Transient,
 )
-from homeport.client.groups import Group, group_notice
+from homeport.client.groups import Group, GroupInfo, group_notice
 from homeport.client.message import Message, MessageRef, Sent
 from homeport.client.recalls import EditNotice, RecallNotice, edit_notice, recall_notice
 from homeport.client.receipts import Reached, Unread
@@ -70,7 +71,9 @@ __all__ = [
     "MessageRef",
     "Place",
     "Sent",
+    "Conversation",
     "Group",
+    "GroupInfo",
     "GroupMember",
     "GroupNotice",
     "group_notice",

@@ -98,7 +98,8 @@ async def test_a_thousand_members_and_a_gateway_that_dies_half_way(region: Regio
     async with contextlib.AsyncExitStack() as stack, asyncio.timeout(WAIT_S * 1.8):
         sender = await stack.enter_async_context(region.client("owner", 1))
         group = await sender.create_group("everybody", online + offline)
-        assert group.size == len(group.members) == 1000
+        info = await group.info()
+        assert info.size == len(info.members) == 1000
         readers = [
             await stack.enter_async_context(region.client(user, number % 2))
             for number, user in enumerate(online)
@@ -108,7 +109,7 @@ async def test_a_thousand_members_and_a_gateway_that_dies_half_way(region: Regio
         sent: list[Sent] = []
         for begin in range(0, MESSAGES, BATCH):
             batch = [
-                asyncio.create_task(sender.send(group.address, text, timeout=WAIT_S))
+                asyncio.create_task(group.send(text, timeout=WAIT_S))
                 for text in expected[begin : begin + BATCH]
             ]
             if begin == MESSAGES // 2:

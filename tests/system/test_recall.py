@@ -80,7 +80,7 @@ async def test_what_was_said_is_gone(open_site: OpenSite) -> None:
         ):
             group = await alice.create_group("team", ["bob", "carol"])
             changed: list[Sent] = []
-            for to in ("carol", group.address):
+            for to in ("carol", group.peer):
                 await _send(alice, to, before)
                 changed += await _send(alice, to, ["oops", "teh"])
                 await _send(alice, to, after)
@@ -112,9 +112,8 @@ async def test_what_was_said_is_gone(open_site: OpenSite) -> None:
                 assert note is not None
                 assert (note.message, note.sender, gone.sender) == (oops.id, "alice", "alice")
                 assert (by_id[typo.id].text, by_id[typo.id].edits) == ("the", 1)
-                history = [
-                    m async for m in carol.history(group.address if oops is changed[2] else "alice")
-                ]
+                conversation = carol.conversation(gone.peer)
+                history = [m async for m in conversation.history()]
                 assert [m.text for m in history[:AROUND]] == after[::-1]
                 assert (history[AROUND].text, history[AROUND + 1].body) == ("the", gone.body)
                 assert [m.text for m in history[AROUND + 2 :]] == before[::-1]

@@ -39,7 +39,7 @@ async def test_from_delivered_to_read_across_gateways_and_a_reconnect(
         async with client(one, "alice", on_event=told.put_nowait) as alice:
             first, second = await alice.send("bob", "one"), await alice.send("bob", "two")
             assert first.time < second.time
-            assert await alice.receipts("bob") == []
+            assert await alice.conversation("bob").receipts() == []
             async with client(other, "bob") as bob:
                 assert await bob.unread() == {"alice": 2}
                 messages = bob.messages()
@@ -55,5 +55,5 @@ async def test_from_delivered_to_read_across_gateways_and_a_reconnect(
             mine = await anext(alice.messages())
             assert await alice.reached(mine) == Reached(1, 1, 1)
         async with client(other, "alice", "tablet") as alice:
-            (found,) = await alice.receipts("bob")
+            (found,) = await alice.conversation("bob").receipts()
             assert found.read >= first.time

@@ -59,9 +59,9 @@ async def test_two_people_in_a_room(settings: Settings, clock: FakeClock) -> Non
                 await his.send("second", priority="high")
                 assert [(await anext(hers)).text for _ in range(2)] == ["first", "second"]
                 assert his.members == 2
-                assert alice.signal("r:lobby", "typing")
+                assert hers.signal("typing")
                 assert await next_of(bobs, Signal) == Signal("alice", "r:lobby", "typing", b"")
-        assert alice.signal("bob", "call", "ring")
+        assert alice.conversation("bob").signal("call", "ring")
         assert await next_of(bobs, Signal) == Signal("alice", "bob", "call", b"ring")
 
 

@@ -89,7 +89,7 @@ async def _talk(region: Region) -> None:
         await one.set_presence("away", region.word("lunch"))
         group = await one.create_group(region.word("group"), [bob, carol])
         said = {region.word("direct"), region.word("to-the-group")}
-        for to, text in zip((bob, group.address), sorted(said), strict=True):
+        for to, text in zip((bob, group.peer), sorted(said), strict=True):
             await one.send(to, text, timeout=DEADLINE_S)
         await one.send(carol, region.word("offline"), timeout=DEADLINE_S)
         await room.send(region.word("in-the-room"))

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from homeport.client import checks
-from homeport.client.outgoing import Outgoing
+from homeport.client.outgoing import Requests
 from homeport.frames import Block, Blocks, Unblock
 
 
-class BlockRequests:
+class BlockRequests(Requests):
     """The methods of `Client` for unwanted users. They raise what `Client.send` raises."""
-
-    _outgoing: Outgoing
 
     async def block(self, user: str, *, timeout: float | None = 30) -> None:
         """Refuse messages and signals from `user` to this user, from now on and on all devices.
 
         Blocking again changes nothing. A message that was under way may still arrive.
         """
-        checks.text("user", user)
+        checks.user_id("user", user)
         await self._outgoing.request(Block, user, timeout=timeout)
 
     async def unblock(self, user: str, *, timeout: float | None = 30) -> None:
         """Take a block back; there need not be one."""
-        checks.text("user", user)
+        checks.user_id("user", user)
         await self._outgoing.request(Unblock, user, timeout=timeout)
 
     async def blocks(self, *, timeout: float | None = 30) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from homeport.ids import is_hex_id
+from homeport.ids import group_of, is_hex_id, is_user_id
 
 
 def text(name: str, value: object) -> str:
@@ -28,7 +28,42 @@ def text(name: str, value: object) -> str:
     return value
 
 
-def body(value: object) -> bytes:
+def user_id(name: str, value: object) -> str:
+    """`value`, the argument called `name`, which must have the form of a user id.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it has another form.
+    """
+    if not is_user_id(id := text(name, value)):
+        raise ValueError(f"{name} must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+    return id
+
+
+def peer(name: str, value: object) -> str:
+    """`value`, the argument called `name`, which must name a user or a group.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it names neither.
+    """
+    if not is_user_id(id := text(name, value)) and group_of(id) is None:
+        raise ValueError(f"{name} must be a user id, or g: and a group's id")
+    return id
+
+
+def content(body: object, kind: object) -> tuple[str, bytes]:
+    """The kind and the body of a message, as they are sent. `kind` None: what `body` is.
+
+    Raises:
+        TypeError: `body` is neither str nor bytes, or `kind` no str.
+        ValueError: one of them is a str that can't be encoded in UTF-8.
+    """
+    default = "text" if isinstance(body, str) else "binary"
+    return text("kind", default if kind is None else kind), message_body(body)
+
+
+def message_body(value: object) -> bytes:
     """A message's body as it is sent.
 
     Raises:
@@ -48,11 +83,11 @@ def user_ids(name: str, value: Iterable[str]) -> list[str]:
     Raises:
         TypeError: it is one str or bytes, which would be taken for its letters, or no iterable, or
             something in it is no str.
-        ValueError: a str in it can't be encoded in UTF-8.
+        ValueError: a str in it is no user id.
     """
     if isinstance(value, str | bytes | bytearray | memoryview) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a list of user ids, not {type(value).__name__}")
-    return list(dict.fromkeys(text(f"each of {name}", one) for one in value))
+    return list(dict.fromkeys(user_id(f"each of {name}", one) for one in value))
 
 
 def hex_id(name: str, value: object) -> bytes:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from ssl import SSLContext
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Self
 
 from homeport.client import checks
 from homeport.client.address import Address, Proxy
@@ -18,10 +18,9 @@ from homeport.client.cursor import CursorFile
 from homeport.client.dispatch import Dispatcher, Handler
 from homeport.client.errors import ClientClosed, CursorNotSaved
 from homeport.client.events import Disconnected
-from homeport.client.groups import GroupRequests
-from homeport.client.history import HistoryRequests
+from homeport.client.groups import ConversationRequests
 from homeport.client.loop import OwnLoop
-from homeport.client.message import Message, MessageRef, Sent, wire_id
+from homeport.client.message import Message, MessageRef, Sent
 from homeport.client.outgoing import Outgoing
 from homeport.client.presence import PresenceRequests, Watches
 from homeport.client.recalls import RecallRequests
@@ -29,13 +28,11 @@ from homeport.client.receipts import Marks, ReceiptRequests
 from homeport.client.reconnector import Login, Reconnector
 from homeport.client.rooms import Room, Rooms
 from homeport.client.tokens import GetToken
-from homeport.frames import Cursor, Options, RoomSet, Send, Signal
-from homeport.ids import is_device_id, is_user_id, new_client_id
-from homeport.limits import MAX_LAST, MAX_PLATFORM_CHARS, MAX_SIGNAL_BYTES
+from homeport.frames import Cursor
+from homeport.ids import is_device_id
+from homeport.limits import MAX_LAST, MAX_PLATFORM_CHARS
 
 _log = logging.getLogger("homeport.client")
-
-_NO_OPTIONS: Final = Options()
 
 
 def _not_delivered(_: Message) -> None:
@@ -44,8 +41,7 @@ def _not_delivered(_: Message) -> None:
 
 class Client(
     BlockRequests,
-    GroupRequests,
-    HistoryRequests,
+    ConversationRequests,
     PresenceRequests,
     ReceiptRequests,
     RecallRequests,
@@ -238,7 +234,7 @@ class Client(
         that were refused while the store was away may change places.
 
         Args:
-            to: a user id, or a group's `Group.address`.
+            to: a user id, or ``g:`` and a group's id.
             body: text, or bytes that the gateway does not look at.
             kind: the kind of the body. None: ``text`` for str, ``binary`` for bytes.
             client_id: names the message among those of its sender; None: a fresh one.
@@ -257,21 +253,19 @@ class Client(
             ClientClosed: the client has ended; the outcome is unknown if this send had begun.
             TypeError, ValueError: an argument makes no sense; nothing was sent.
         """
-        checks.text("to", to)
-        data = checks.body(body)
-        kind = checks.text("kind", kind or ("text" if isinstance(body, str) else "binary"))
-        name = checks.text("client_id", client_id or new_client_id())
-        answers = None if reply is None else wire_id(reply)
-        checks.instance("ttl", ttl, int, type(None))
-        people = tuple(checks.user_ids("mentions", mentions))
-        asked = Options(people, answers, history, online_only, ttl)
-        options = None if asked == _NO_OPTIONS else asked
-        accepted = await self._outgoing.request(
-            Send, name, to, kind, data, options, timeout=timeout, client_id=name
+        return await self.conversation(checks.peer("to", to)).send(
+            body,
+            kind=kind,
+            client_id=client_id,
+            mentions=mentions,
+            reply=reply,
+            history=history,
+            online_only=online_only,
+            ttl=ttl,
+            timeout=timeout,
         )
-        return Sent(accepted.id.hex(), accepted.time, to)
 
-    def room(self, room: str, *, last: int = 10) -> Room:
+    def room(self, id: str, *, last: int = 10) -> Room:
         """A live chat room, joined as ``async with client.room("lobby") as room``.
 
         Its messages arrive at most once. A `RoomGap` reports messages that were missed because the
@@ -279,58 +273,16 @@ class Client(
         missed messages are pushed.
 
         Args:
-            room: the room's id, which has the form of a user id. Joining creates the room.
+            id: the room's id, which has the form of a user id. Joining creates the room.
             last: how many of the last messages to begin with, 0 to 200.
 
         Raises:
             TypeError, ValueError: an argument makes no sense.
         """
-        if not is_user_id(checks.text("room", room)):
-            raise ValueError("room must be 1 to 64 of A-Z a-z 0-9 . _ @ + -")
+        checks.user_id("id", id)
         if not 0 <= last <= MAX_LAST:
             raise ValueError(f"last must be 0 to {MAX_LAST}")
-        return self._rooms.make(room, last)
-
-    async def set_room(
-        self,
-        room: str,
-        write: Literal["everyone", "admins"],
-        *,
-        admins: Iterable[str] = (),
-        timeout: float | None = 30,
-    ) -> None:
-        """Create a room, or change who may write there: ``everyone`` in it, or ``admins``.
-
-        The creator may always write.
-
-        Raises:
-            RequestRefused: another user created the room, or it was created by joining it.
-            SendTimeout, ClientClosed, TypeError, ValueError: as for `send`.
-        """
-        checks.text("room", room)
-        checks.one_of("write", write, "everyone", "admins")
-        people = tuple(checks.user_ids("admins", admins))
-        await self._outgoing.request(RoomSet, room, write, people, timeout=timeout)
-
-    def signal(self, to: str, kind: str, body: str | bytes = b"") -> bool:
-        """Send a signal, which matters only now (typing, a call).
-
-        It goes to a user, ``r:<room id>``, or ``g:<group id>``, and arrives as a `Signal` event at
-        all connected clients; in a room or a group, at this client too. It is never stored nor
-        repeated. A refusal of the server is only logged. Returns False if there is no connection,
-        or if the server does not read as fast as this client writes; the signal is dropped then.
-
-        Raises:
-            TypeError: an argument is of a wrong type.
-            ValueError: the body is over 4096 bytes, or a text cannot be encoded as UTF-8.
-        """
-        checks.text("to", to)
-        checks.text("kind", kind)
-        data = checks.body(body)
-        if len(data) > MAX_SIGNAL_BYTES:
-            raise ValueError(f"the body of a signal is {MAX_SIGNAL_BYTES} bytes at most")
-        self._own_loop.check()
-        return self._reconnector.pass_on(Signal(to, kind, data))
+        return self._rooms.make(id, last)
 
     def messages(self) -> AsyncIterator[Message]:
         """The user's messages, in order, each once; for one reader at a time.

@@ -10,12 +10,14 @@ import msgspec
 
 from homeport import frames
 from homeport.client import checks
+from homeport.client.consumer import Consumer
+from homeport.client.conversation import Conversation
 from homeport.client.errors import ClientError
 from homeport.client.message import Message
-from homeport.client.outgoing import Outgoing
+from homeport.client.outgoing import Outgoing, Requests
 from homeport.frames import GroupMember, GroupNotice
 from homeport.frames.groups import Role
-from homeport.ids import new_client_id
+from homeport.ids import GROUP, group_of, new_client_id
 from homeport.limits import MAX_GROUP_CHANGE
 
 NOTICE_KIND: Final = "homeport.group"
@@ -24,17 +26,17 @@ READS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """A group, as it was when it was asked for.
+class GroupInfo:
+    """A group, as it was when the server was asked.
 
     Attributes:
-        id: 32 hexadecimal digits.
+        id: 32 hexadecimal digits, for `Client.group`.
         version: grows with every change; each notice carries it.
         name: as its members see it.
         role: the connected user's own: ``owner``, ``admin`` or ``member``.
         muted: only the owner and admins may send.
         size: how many members it has.
-        members: all of them, in the order of their user ids; empty in `my_groups`.
+        members: all of them, in the order of their user ids; empty in `Client.groups`.
     """
 
     id: str
@@ -45,14 +47,21 @@ class Group:
     size: int
     members: tuple[GroupMember, ...]
 
+    @classmethod
+    def of(cls, view: frames.GroupView, members: Iterable[GroupMember]) -> GroupInfo:
+        """What the server answered, with `members` of all its pages."""
+        return cls(
+            view.id, view.version, view.name, view.role, view.muted, view.size, tuple(members)
+        )
+
     @property
-    def address(self) -> str:
-        """What `Client.send` takes as `to`."""
-        return f"g:{self.id}"
+    def peer(self) -> str:
+        """``g:`` and the id: what `Client.send` takes, and `Message.peer` is."""
+        return GROUP + self.id
 
     def __repr__(self) -> str:
-        # Groups end up in logs; names and user ids must not.
-        return f"<Group {self.id} version={self.version} {self.size} members>"
+        # It ends up in logs; names and user ids must not.
+        return f"<GroupInfo {self.id} version={self.version} {self.size} members>"
 
 
 def group_notice(message: Message) -> GroupNotice | None:
@@ -68,22 +77,134 @@ def group_notice(message: Message) -> GroupNotice | None:
         return None
 
 
-class GroupRequests:
-    """The methods of `Client` for groups.
+class Group(Conversation):
+    """A group, and the conversation in it: what `Client.group` and `Client.create_group` return.
 
-    Every method waits for the answer, and repeats the request after a reconnect, as `Client.send`
-    does. `timeout` is in seconds, per request; some methods need several requests.
-
-    Every method may raise, in addition to the errors that it names itself:
+    `timeout` is in seconds, per request; some methods need several requests. Every method that asks
+    the server may raise, in addition to the errors that it names itself:
 
     Raises:
         RequestRefused: with the code `unknown_group`, `not_a_member` or `not_allowed`.
         SendTimeout: no answer in time; the outcome is unknown.
         ClientClosed: the client has ended.
         TypeError, ValueError: an argument makes no sense; nothing was sent.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        peer: ``g:`` and the id: what `Client.send` takes, and `Message.peer` is.
     """
 
-    _outgoing: Outgoing
+    def __init__(self, id: str, outgoing: Outgoing, consumer: Consumer) -> None:
+        super().__init__(GROUP + id, outgoing, consumer)
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"<Group {self.id}>"
+
+    async def info(self, *, timeout: float | None = 30) -> GroupInfo:
+        """Read the group's name and settings, and all its members. Only members may.
+
+        Raises:
+            ClientError: the group changed again and again while it was read.
+        """
+        for _ in range(READS):
+            first = view = await self._outgoing.request(frames.GroupGet, self.id, timeout=timeout)
+            members = [*view.members]
+            while view.more and view.version == first.version:
+                last = members[-1].user
+                view = await self._outgoing.request(frames.GroupGet, self.id, last, timeout=timeout)
+                members += view.members
+            if view.version == first.version:
+                return GroupInfo.of(view, members)
+        raise ClientError("the group changed again and again while it was read")
+
+    async def rename(self, name: str, *, timeout: float | None = 30) -> None:
+        """Give the group the name `name`, 1 to 128 characters. Only its owner and admins may."""
+        checks.text("name", name)
+        await self._outgoing.request(frames.GroupRename, self.id, name, timeout=timeout)
+
+    async def add(self, users: Iterable[str], *, timeout: float | None = 30) -> None:
+        """Add `users`, 100 per request. Only the owner and admins may.
+
+        Raises:
+            RequestRefused: also with `group_full`. Users whom earlier requests of the same call
+                added stay in the group.
+        """
+        for some in checks.chunks("users", users, MAX_GROUP_CHANGE):
+            await self._outgoing.request(frames.GroupAdd, self.id, some, timeout=timeout)
+
+    async def remove(self, users: Iterable[str], *, timeout: float | None = 30) -> None:
+        """Remove `users`, 100 per request. The owner may remove all others, admins only members."""
+        for some in checks.chunks("users", users, MAX_GROUP_CHANGE):
+            await self._outgoing.request(frames.GroupRemove, self.id, some, timeout=timeout)
+
+    async def leave(self, *, timeout: float | None = 30) -> None:
+        """Stop being a member.
+
+        Raises:
+            RequestRefused: also with `owner_stays`: the owner has to make another one owner first.
+        """
+        await self._outgoing.request(frames.GroupLeave, self.id, timeout=timeout)
+
+    async def delete(self, *, timeout: float | None = 30) -> None:
+        """Delete the group, for everybody. Only its owner may."""
+        await self._outgoing.request(frames.GroupDelete, self.id, timeout=timeout)
+
+    async def set_role(self, user: str, role: Role, *, timeout: float | None = 30) -> None:
+        """Give a member a role. Only the owner may.
+
+        An owner who makes another member the owner becomes an admin.
+
+        Raises:
+            RequestRefused: also with `owner_stays`: the owner tried to give up the role otherwise.
+        """
+        checks.user_id("user", user)
+        checks.one_of("role", role, "owner", "admin", "member")
+        await self._outgoing.request(frames.GroupRole, self.id, user, role, timeout=timeout)
+
+    async def mute(self, user: str | None = None, *, timeout: float | None = 30) -> None:
+        """Forbid `user` to send to the group; None: everybody except the owner and admins.
+
+        The owner and admins may mute members below them.
+        """
+        await self._mute(user, muted=True, timeout=timeout)
+
+    async def unmute(self, user: str | None = None, *, timeout: float | None = 30) -> None:
+        """Take back what `mute` with the same `user` did. It need not have been called."""
+        await self._mute(user, muted=False, timeout=timeout)
+
+    async def _mute(self, user: str | None, *, muted: bool, timeout: float | None) -> None:
+        if user is not None:
+            checks.user_id("user", user)
+        await self._outgoing.request(frames.GroupMute, self.id, muted, user, timeout=timeout)
+
+
+class ConversationRequests(Requests):
+    """The methods of `Client` that lead to conversations and groups."""
+
+    _consumer: Consumer
+
+    def conversation(self, peer: str) -> Conversation:
+        """The conversation with `peer`: a user's id, or ``g:`` and a group's id, as `Message.peer`.
+
+        For a group it is a `Group`. The server is asked nothing yet.
+
+        Raises:
+            TypeError, ValueError: `peer` names no user and no group.
+        """
+        group = group_of(checks.peer("peer", peer))
+        if group is not None:
+            return Group(group, self._outgoing, self._consumer)
+        return Conversation(peer, self._outgoing, self._consumer)
+
+    def group(self, id: str) -> Group:
+        """The group that has this id. The server is asked nothing yet.
+
+        Raises:
+            TypeError, ValueError: `id` is not 32 lower-case hexadecimal digits.
+        """
+        checks.hex_id("id", id)
+        return Group(id, self._outgoing, self._consumer)
 
     async def create_group(
         self,
@@ -103,7 +224,8 @@ class GroupRequests:
             timeout: seconds, per request.
 
         Raises:
-            RequestRefused: also with `group_full` or `invalid_field`.
+            RequestRefused: with `group_full` or `invalid_field`.
+            SendTimeout, ClientClosed, TypeError, ValueError: as for `Client.send`.
         """
         checks.text("name", name)
         label = checks.text("client_id", client_id or new_client_id())
@@ -111,116 +233,20 @@ class GroupRequests:
         made = await self._outgoing.request(
             frames.GroupCreate, label, name, first, timeout=timeout, client_id=label
         )
+        group = self.group(made.id)
         for some in others:
-            await self.add_members(made.id, some, timeout=timeout)
-        return await self.group(made.id, timeout=timeout)
+            await group.add(some, timeout=timeout)
+        return group
 
-    async def rename_group(self, group: str, name: str, *, timeout: float | None = 30) -> None:
-        """Give the group the name `name`. Only its owner and admins may."""
-        checks.text("group", group)
-        checks.text("name", name)
-        await self._outgoing.request(frames.GroupRename, group, name, timeout=timeout)
+    async def groups(self, *, timeout: float | None = 30) -> list[GroupInfo]:
+        """All groups that this user is in, without their members, in the order of their ids.
 
-    async def delete_group(self, group: str, *, timeout: float | None = 30) -> None:
-        """Delete the group. Only its owner may."""
-        checks.text("group", group)
-        await self._outgoing.request(frames.GroupDelete, group, timeout=timeout)
-
-    async def add_members(
-        self, group: str, users: Iterable[str], *, timeout: float | None = 30
-    ) -> None:
-        """Add `users` to the group, 100 per request. Only the owner and admins may.
-
-        Raises:
-            RequestRefused: also with `group_full` or `invalid_field`. Users whom earlier requests
-                of the same call added stay in the group.
+        ``timeout`` is per request; each brings 100 groups. Raises what `Client.send` raises.
         """
-        checks.text("group", group)
-        for some in checks.chunks("users", users, MAX_GROUP_CHANGE):
-            await self._outgoing.request(frames.GroupAdd, group, some, timeout=timeout)
-
-    async def remove_members(
-        self, group: str, users: Iterable[str], *, timeout: float | None = 30
-    ) -> None:
-        """Remove `users`, 100 per request. The owner may remove all others, admins only members."""
-        checks.text("group", group)
-        for some in checks.chunks("users", users, MAX_GROUP_CHANGE):
-            await self._outgoing.request(frames.GroupRemove, group, some, timeout=timeout)
-
-    async def leave_group(self, group: str, *, timeout: float | None = 30) -> None:
-        """Leave the group.
-
-        Raises:
-            RequestRefused: also with `owner_stays`: the owner has to make another one owner first.
-        """
-        checks.text("group", group)
-        await self._outgoing.request(frames.GroupLeave, group, timeout=timeout)
-
-    async def set_role(
-        self, group: str, user: str, role: Role, *, timeout: float | None = 30
-    ) -> None:
-        """Give a member a role. Only the owner may.
-
-        An owner who makes another member the owner becomes an admin.
-
-        Raises:
-            RequestRefused: also with `owner_stays`: the owner tried to give up the role otherwise.
-        """
-        checks.text("group", group)
-        checks.text("user", user)
-        checks.one_of("role", role, "owner", "admin", "member")
-        await self._outgoing.request(frames.GroupRole, group, user, role, timeout=timeout)
-
-    async def mute(
-        self,
-        group: str,
-        user: str | None = None,
-        *,
-        muted: bool = True,
-        timeout: float | None = 30,
-    ) -> None:
-        """Forbid `user` to send to the group; None: everybody except the owner and admins.
-
-        `muted` False takes that back. The owner and admins may do so to members below them.
-        """
-        checks.text("group", group)
-        if user is not None:
-            checks.text("user", user)
-        checks.instance("muted", muted, bool)
-        await self._outgoing.request(frames.GroupMute, group, muted, user, timeout=timeout)
-
-    async def group(self, group: str, *, timeout: float | None = 30) -> Group:
-        """Read the group with all its members. Only members may.
-
-        Raises:
-            RequestRefused: with `unknown_group` or `not_a_member`.
-            SendTimeout: no answer in time.
-            ClientClosed: the client has ended.
-            ClientError: the group changed again and again while it was read.
-            TypeError, ValueError: `group` is no id; nothing was sent.
-        """
-        checks.text("group", group)
-        for _ in range(READS):
-            first = info = await self._outgoing.request(frames.GroupGet, group, timeout=timeout)
-            members = [*info.members]
-            while info.more and info.version == first.version:
-                last = members[-1].user
-                info = await self._outgoing.request(frames.GroupGet, group, last, timeout=timeout)
-                members += info.members
-            if info.version == first.version:
-                return _group(info, members)
-        raise ClientError("the group changed again and again while it was read")
-
-    async def my_groups(self, *, timeout: float | None = 30) -> list[Group]:
-        """All groups that this user is in, without their members, in the order of their ids."""
-        groups: list[Group] = []
+        groups: list[GroupInfo] = []
         after: str | None = ""
         while after is not None:
             page = await self._outgoing.request(frames.GroupList, after, timeout=timeout)
-            groups += [_group(info, []) for info in page.groups]
+            groups += [GroupInfo.of(view, ()) for view in page.groups]
             after = page.after
         return groups
-
-
-def _group(info: frames.GroupView, members: list[GroupMember]) -> Group:
-    return Group(info.id, info.version, info.name, info.role, info.muted, info.size, tuple(members))

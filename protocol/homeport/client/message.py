@@ -1,4 +1,4 @@
-"""What `Client.messages` and `Client.history` yield and `Client.send` returns.
+"""What `Client.messages` and `Conversation.history` yield and `Client.send` returns.
 
 A message's id is 16 bytes on the wire, and 32 hexadecimal digits here, as in logs and in the CLI.
 """
@@ -93,13 +93,14 @@ class Message(Struct, frozen=True):
 
     @property
     def place(self) -> Place:
-        """Where a message of `Client.history` stands, for its ``before`` and ``after``."""
+        """Where a message of `Conversation.history` stands, for its ``before`` and ``after``."""
         return Place(self.ms, self.seq)
 
     @property
     def peer(self) -> str:
-        """The conversation, as `Client.send` calls it: the other user. A notice has the group's,
-        or none."""
+        """What `Client.conversation` calls the conversation: the other user's id, or ``g:`` and the
+        group's. A notice of the server that is about no group has none: "".
+        """
         return self.to if self.own or ":" in self.to else self.sender
 
     @property
@@ -133,6 +134,19 @@ class Sent:
 
 MessageRef = Message | Sent
 """What names a message: one that this client was handed, or what a send returned."""
+
+
+def named(message: MessageRef) -> tuple[str, bytes, int]:
+    """How a request names `message`: the conversation, the id, and the time, by which it is found.
+
+    Raises:
+        TypeError: it is no message.
+        ValueError: it is a notice of the server, which is in no conversation.
+    """
+    checks.instance("message", message, Message, Sent)
+    if not message.peer:
+        raise ValueError("message is a notice of the server, not a message of a conversation")
+    return message.peer, wire_id(message), message.time
 
 
 def wire_id(message: MessageRef | str) -> bytes:

@@ -13,8 +13,9 @@ from homeport.client.connection import Connection
 from homeport.client.errors import ProtocolError, SendTimeout
 from homeport.client.loop import OwnLoop
 from homeport.client.sends import PendingSend, PendingSends
-from homeport.codec import FrameError, decode_answer
+from homeport.codec import FrameError, decode_answer, encode
 from homeport.frames import Answer, Request
+from homeport.limits import MAX_SIGNAL_BYTES
 
 TICK_S: Final = 0.02
 """A look goes through all sends, so there are at most 50 looks per second."""
@@ -77,6 +78,18 @@ class Outgoing:
             return decode_answer(request, ok)
         except FrameError as error:
             raise ProtocolError(request.__name__.lower(), str(error)) from None
+
+    def signal(self, to: str, kind: str, body: str | bytes) -> bool:
+        """Write a signal, or drop it, as `Conversation.signal` says."""
+        checks.text("kind", kind)
+        data = checks.message_body(body)
+        if len(data) > MAX_SIGNAL_BYTES:
+            raise ValueError(f"the body of a signal is {MAX_SIGNAL_BYTES} bytes at most")
+        self._own_loop.check()
+        if self._connection is None or self._connection.congested:
+            return False
+        self._connection.write(encode(frames.Signal(to, kind, data)))
+        return True
 
     def connected(self, connection: Connection, dedupe_ms: int) -> None:
         """Write on `connection` from now on, first everything that has no answer yet."""
@@ -152,3 +165,9 @@ class Outgoing:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+class Requests:
+    """The base of the parts of `Client` that ask the server."""
+
+    _outgoing: Outgoing

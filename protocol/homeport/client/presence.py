@@ -12,7 +12,7 @@ from homeport import frames
 from homeport.client import checks
 from homeport.client.errors import ClientError
 from homeport.client.events import Event, Presence
-from homeport.client.outgoing import Outgoing
+from homeport.client.outgoing import Outgoing, Requests
 from homeport.limits import MAX_PRESENCE_USERS
 
 _log = logging.getLogger("homeport.client")
@@ -109,7 +109,7 @@ class Watches:
             _log.warning("users are watched no more: %s", type(error).__name__)
 
 
-class PresenceRequests:
+class PresenceRequests(Requests):
     """The methods of `Client` for presence.
 
     Every method waits for the answer, and repeats the request after a reconnect, as `Client.send`
@@ -118,13 +118,12 @@ class PresenceRequests:
     Every method may raise, in addition to the errors that it names itself:
 
     Raises:
-        RequestRefused: with `invalid_field`: a value is not a user id, or out of its bounds.
+        RequestRefused: with `invalid_field`: a value is out of its bounds.
         SendTimeout: no answer in time; the outcome is unknown.
         ClientClosed: the client has ended.
         TypeError, ValueError: an argument makes no sense; nothing was sent.
     """
 
-    _outgoing: Outgoing
     _watches: Watches
 
     async def set_presence(

@@ -9,8 +9,8 @@ import msgspec
 
 from homeport import frames
 from homeport.client import checks
-from homeport.client.message import Message, MessageRef, Sent, wire_id
-from homeport.client.outgoing import Outgoing
+from homeport.client.message import Message, MessageRef, named
+from homeport.client.outgoing import Requests
 from homeport.frames.recalls import EDIT_KIND, RECALL_KIND
 
 _T = TypeVar("_T")
@@ -97,7 +97,7 @@ def _told(message: Message, kind: str, type_: type[_T]) -> _T | None:
         return None
 
 
-class RecallRequests:
+class RecallRequests(Requests):
     """The methods of `Client` for messages that were sent.
 
     Every method waits for the answer, and repeats the request after a reconnect, as `Client.send`
@@ -112,18 +112,13 @@ class RecallRequests:
         TypeError, ValueError: an argument makes no sense; nothing was sent.
     """
 
-    _outgoing: Outgoing
-
     async def recall(self, message: MessageRef, *, timeout: float | None = 30) -> None:
         """Take a message back from everyone. Its sender may, and a group's owner and admins.
 
         The message is gone from the server when this returns. Devices that have it already receive
         a notice, which `recall_notice` reads.
         """
-        checks.instance("message", message, Message, Sent)
-        await self._outgoing.request(
-            frames.Recall, message.peer, wire_id(message), message.time, timeout=timeout
-        )
+        await self._outgoing.request(frames.Recall, *named(message), timeout=timeout)
 
     async def edit(self, message: MessageRef, text: str, *, timeout: float | None = 30) -> None:
         """Give a text message of this user another text. `edit_notice` reads the notice of it.
@@ -131,8 +126,5 @@ class RecallRequests:
         Raises:
             RequestRefused: also with `not_text` or `edit_limit`, or with a code of a send.
         """
-        checks.instance("message", message, Message, Sent)
         body = checks.text("text", text).encode()
-        await self._outgoing.request(
-            frames.Edit, message.peer, wire_id(message), message.time, body, timeout=timeout
-        )
+        await self._outgoing.request(frames.Edit, *named(message), body, timeout=timeout)

@@ -13,9 +13,8 @@ from typing import Final
 from homeport import frames
 from homeport.client import checks
 from homeport.client.errors import ClientClosed, RequestRefused, SendTimeout
-from homeport.client.events import Receipt
-from homeport.client.message import Message, MessageRef, Sent
-from homeport.client.outgoing import Outgoing
+from homeport.client.message import Message, MessageRef, Sent, named
+from homeport.client.outgoing import Outgoing, Requests
 
 MARK_EVERY_S: Final = 1.0
 """A conversation's watermarks are collected for this many seconds and sent at once."""
@@ -42,13 +41,12 @@ class Unread(dict[str, int]):
     more: bool = False
 
 
-class ReceiptRequests:
+class ReceiptRequests(Requests):
     """The methods of `Client` for receipts."""
 
     _marks: Marks
-    _outgoing: Outgoing
 
-    def mark_read(self, message: Message) -> None:
+    def mark_read(self, message: MessageRef) -> None:
         """Report that the user has read `message` and all earlier messages of its conversation.
 
         The report is sent within a second, at the latest by `close`, and repeated after a
@@ -57,12 +55,12 @@ class ReceiptRequests:
 
         Raises:
             ClientClosed: the client has ended.
-            TypeError: `message` is not a `Message`.
+            TypeError: `message` is no message.
         """
-        checks.instance("message", message, Message)
+        checks.instance("message", message, Message, Sent)
         self._marks.read(message)
 
-    async def unread(self, timeout: float | None = 30) -> Unread:
+    async def unread(self, *, timeout: float | None = 30) -> Unread:
         """Count the unread messages of others, by peer; conversations without any are left out.
 
         Raises what `Client.send` raises.
@@ -72,24 +70,13 @@ class ReceiptRequests:
         unread.more = counts.more
         return unread
 
-    async def receipts(self, peer: str, timeout: float | None = 30) -> list[Receipt]:
-        """How far the others have got in the conversation with `peer`, as far as they have begun.
-
-        At most 100 are returned, those who have read furthest. Raises what `Client.send` raises.
-        """
-        checks.text("peer", peer)
-        reach = await self._outgoing.request(frames.Receipts, peer, timeout=timeout)
-        return [Receipt(peer, *row) for row in reach.receipts]
-
-    async def reached(self, message: MessageRef, timeout: float | None = 30) -> Reached:
+    async def reached(self, message: MessageRef, *, timeout: float | None = 30) -> Reached:
         """How many others in the conversation (in a group, of its members) got and read `message`.
 
         Raises what `Client.send` raises.
         """
-        checks.instance("message", message, Message, Sent)
-        reach = await self._outgoing.request(
-            frames.Receipts, message.peer, message.time, timeout=timeout
-        )
+        peer, _, time = named(message)
+        reach = await self._outgoing.request(frames.Receipts, peer, time, timeout=timeout)
         return Reached(*reach.reached)
 
 
@@ -107,7 +94,7 @@ class Marks:
         if not message.own:
             self._mark(message.peer, message.time, 0)
 
-    def read(self, message: Message) -> None:
+    def read(self, message: MessageRef) -> None:
         """The user has read `message`, and all before it in its conversation.
 
         Raises:

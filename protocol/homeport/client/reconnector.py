@@ -348,15 +348,6 @@ class Reconnector:
             case _:
                 connection.drop(f"the server sent a {type(frame).__name__} out of place")
 
-    def pass_on(self, frame: frames.Signal) -> bool:
-        """Write what is not worth repeating; false where there is no live connection, or where the
-        server does not read fast enough."""
-        connection = self._connection
-        if connection is None or self._live_since is None or connection.congested:
-            return False
-        connection.write(encode(frame))
-        return True
-
     async def _renew(self, get_token: GetToken) -> None:
         try:
             token = await fetch(get_token)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Literal, Self
 
@@ -21,7 +21,7 @@ from homeport.client.errors import ClientClosed, ClientError, RequestRefused, Se
 from homeport.client.events import Event, RoomGap
 from homeport.client.message import Sent, text_of
 from homeport.client.outgoing import Outgoing
-from homeport.ids import new_client_id
+from homeport.ids import ROOM, new_client_id
 from homeport.limits import MAX_LAST
 
 BUFFER: Final = 1000
@@ -153,14 +153,12 @@ class Room:
             ValueError: no such priority.
             RuntimeError: the room was not entered.
         """
-        if not self._entered:
-            raise RuntimeError("use the room as `async with client.room(...) as room`")
+        self._check_entered()
         checks.one_of("priority", priority, *_PRIORITIES)
         checks.seconds("timeout", timeout)
         name = checks.text("client_id", client_id or new_client_id())
-        data = checks.body(body)
-        kind = checks.text("kind", kind or ("text" if isinstance(body, str) else "binary"))
-        to, level = f"r:{self.id}", _PRIORITIES.index(priority)
+        kind, data = checks.content(body, kind)
+        to, level = ROOM + self.id, _PRIORITIES.index(priority)
 
         async def publish() -> frames.Accepted:
             return await self._outgoing.request(
@@ -182,6 +180,36 @@ class Room:
             raise SendTimeout(name) from None
         return Sent(accepted.id.hex(), accepted.time, to)
 
+    def signal(self, kind: str, body: str | bytes = b"") -> bool:
+        """Send a signal to everybody in the room, this client too; as `Conversation.signal`.
+
+        Raises:
+            TypeError: an argument is of a wrong type.
+            ValueError: the body is over 4096 bytes, or a text cannot be encoded as UTF-8.
+            RuntimeError: the room was not entered.
+        """
+        self._check_entered()
+        return self._outgoing.signal(ROOM + self.id, kind, body)
+
+    async def set(
+        self,
+        write: Literal["everyone", "admins"],
+        *,
+        admins: Iterable[str] = (),
+        timeout: float | None = 30,
+    ) -> None:
+        """Create the room, or change who may write in it: ``everyone``, or its ``admins``.
+
+        The creator may always write. The room need not be entered.
+
+        Raises:
+            RequestRefused: another user created the room, or it was created by joining it.
+            SendTimeout, ClientClosed, TypeError, ValueError: as for `Client.send`.
+        """
+        checks.one_of("write", write, "everyone", "admins")
+        people = tuple(checks.user_ids("admins", admins))
+        await self._outgoing.request(frames.RoomSet, self.id, write, people, timeout=timeout)
+
     def __aiter__(self) -> Self:
         return self
 
@@ -193,8 +221,7 @@ class Room:
             StopAsyncIteration: the room was left, or the client closed.
             ClientError: the client has ended, or could not join again.
         """
-        if not self._entered:
-            raise RuntimeError("use the room as `async with client.room(...) as room`")
+        self._check_entered()
         if self._waiter is not None:
             raise RuntimeError("another task is already waiting for this room's messages")
         while not self._queue:
@@ -242,6 +269,10 @@ class Room:
         self._wake()
 
     # --- inside -------------------------------------------------------------------------------
+
+    def _check_entered(self) -> None:
+        if not self._entered:
+            raise RuntimeError("use the room as `async with client.room(...) as room`")
 
     async def _seated(self) -> None:
         await self._joined.wait()

@@ -8,7 +8,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from homeport import Client, frames
+from homeport import Client, Conversation, Group, Message, Place, frames
 from homeport.client import checks
 from homeport.client.message import Sent
 
@@ -20,13 +20,13 @@ Call = Callable[[Client, Any], Awaitable[object]]
 
 LISTS: dict[str, Call] = {
     "create_group": lambda c, users: c.create_group("Team", users),
-    "add_members": lambda c, users: c.add_members(GROUP, users),
-    "remove_members": lambda c, users: c.remove_members(GROUP, users),
+    "add": lambda c, users: c.group(GROUP).add(users),
+    "remove": lambda c, users: c.group(GROUP).remove(users),
     "presence": lambda c, users: c.presence(users),
     "watch_presence": lambda c, users: c.watch_presence(users),
     "unwatch_presence": lambda c, users: c.unwatch_presence(users),
     "send": lambda c, users: c.send("bob", "hi", mentions=users),
-    "set_room": lambda c, users: c.set_room("lobby", "admins", admins=users),
+    "room.set": lambda c, users: c.room("lobby").set("admins", admins=users),
 }
 
 
@@ -63,28 +63,18 @@ TEXTS: dict[str, Call] = {
     "send client_id": lambda c, value: c.send("bob", "hi", client_id=value),
     "block": lambda c, value: c.block(value),
     "unblock": lambda c, value: c.unblock(value),
-    "set_room": lambda c, value: c.set_room(value, "everyone"),
     "room": lambda c, value: _async(lambda: c.room(value)),
-    "signal to": lambda c, value: _async(lambda: c.signal(value, "typing")),
-    "signal kind": lambda c, value: _async(lambda: c.signal("bob", value)),
-    "signal body": lambda c, value: _async(lambda: c.signal("bob", "typing", value)),
-    "history": lambda c, value: _async(lambda: c.history(value)),
-    "delete_conversation": lambda c, value: c.delete_conversation(value),
+    "conversation": lambda c, value: _async(lambda: c.conversation(value)),
+    "signal kind": lambda c, value: _async(lambda: c.conversation("bob").signal(value)),
+    "signal body": lambda c, value: _async(lambda: c.conversation("bob").signal("call", value)),
     "create_group": lambda c, value: c.create_group(value),
-    "rename_group": lambda c, value: c.rename_group(value, "Team"),
-    "rename_group name": lambda c, value: c.rename_group(GROUP, value),
-    "delete_group": lambda c, value: c.delete_group(value),
-    "add_members": lambda c, value: c.add_members(value, ["bob"]),
-    "remove_members": lambda c, value: c.remove_members(value, ["bob"]),
-    "leave_group": lambda c, value: c.leave_group(value),
-    "set_role": lambda c, value: c.set_role(value, "bob", "admin"),
-    "set_role user": lambda c, value: c.set_role(GROUP, value, "admin"),
-    "mute": lambda c, value: c.mute(value),
-    "mute user": lambda c, value: c.mute(GROUP, value),
-    "group": lambda c, value: c.group(value),
+    "group": lambda c, value: _async(lambda: c.group(value)),
+    "rename": lambda c, value: c.group(GROUP).rename(value),
+    "set_role": lambda c, value: c.group(GROUP).set_role(value, "admin"),
+    "mute": lambda c, value: c.group(GROUP).mute(value),
+    "unmute": lambda c, value: c.group(GROUP).unmute(value),
     "set_presence": lambda c, value: c.set_presence("online", value),
     "edit": lambda c, value: c.edit(SENT, value),
-    "receipts": lambda c, value: c.receipts(value),
 }
 
 
@@ -103,24 +93,25 @@ async def test_what_is_no_text(client: Client, name: str) -> None:
         await TEXTS[name](client, "caf\udce9")
 
 
+async def _history(client: Client, **options: Any) -> None:
+    client.conversation("bob").history(**options)
+
+
+NOTICE = Message("6d" * 16, "", "alice", 1, "homeport.recall", b"", 1, 1, "e", own=False)
 WRONG: dict[str, tuple[type[Exception], Callable[[Client], Awaitable[object]]]] = {
-    "write": (ValueError, lambda c: c.set_room("lobby", "nobody")),  # type: ignore[arg-type]
-    "role": (ValueError, lambda c: c.set_role(GROUP, "bob", "boss")),  # type: ignore[arg-type]
+    "write": (ValueError, lambda c: c.room("lobby").set("nobody")),  # type: ignore[arg-type]
+    "role": (ValueError, lambda c: c.group(GROUP).set_role("bob", "boss")),  # type: ignore[arg-type]
     "state": (ValueError, lambda c: c.set_presence("busy")),  # type: ignore[arg-type]
-    "muted": (TypeError, lambda c: c.mute(GROUP, muted="no")),  # type: ignore[arg-type]
     "reply": (TypeError, lambda c: c.send("bob", "hi", reply=b"r" * 16)),  # type: ignore[arg-type]
     "short reply": (ValueError, lambda c: c.send("bob", "hi", reply="00")),
     "reply in capitals": (ValueError, lambda c: c.send("bob", "hi", reply="AB" * 16)),
     "ttl": (TypeError, lambda c: c.send("bob", "hi", ttl="5")),  # type: ignore[arg-type]
     "expires": (TypeError, lambda c: c.watch_presence(["bob"], expires="5")),  # type: ignore[arg-type]
-    "limit": (TypeError, lambda c: _async(lambda: c.history("bob", limit="5"))),  # type: ignore[arg-type]
-    "before": (TypeError, lambda c: _async(lambda: c.history("bob", before=5))),  # type: ignore[arg-type]
-    "both": (
-        ValueError,
-        lambda c: _async(
-            lambda: c.history("bob", before=frames.Place(1, 1), after=frames.Place(1, 1))
-        ),
-    ),
+    "limit": (TypeError, lambda c: _history(c, limit="5")),
+    "before": (TypeError, lambda c: _history(c, before=5)),
+    "both": (ValueError, lambda c: _history(c, before=Place(1, 1), after=Place(1, 1))),
+    "recall of a notice": (ValueError, lambda c: c.recall(NOTICE)),
+    "reached of a notice": (ValueError, lambda c: c.reached(NOTICE)),
     "recall": (TypeError, lambda c: c.recall("00" * 16)),  # type: ignore[arg-type]
     "reached": (TypeError, lambda c: c.reached("00" * 16)),  # type: ignore[arg-type]
     "ack": (TypeError, lambda c: _async(lambda: c.ack(5))),  # type: ignore[arg-type]
@@ -171,3 +162,33 @@ def test_times_to_wait() -> None:
     """Any number of seconds from 0 on, and none."""
     for value in (0, 0.5, 30, inf, None):
         checks.seconds("timeout", value)
+
+
+IDS: dict[str, Call] = {
+    "send": lambda c, id: c.send(id, "hi"),
+    "conversation": lambda c, id: _async(lambda: c.conversation(id)),
+    "group": lambda c, id: _async(lambda: c.group(id)),
+    "room": lambda c, id: _async(lambda: c.room(id)),
+    "block": lambda c, id: c.block(id),
+    "unblock": lambda c, id: c.unblock(id),
+    "set_role": lambda c, id: c.group(GROUP).set_role(id, "admin"),
+    "mute": lambda c, id: c.group(GROUP).mute(id),
+    "reply": lambda c, id: c.send("bob", "hi", reply=id),
+}
+
+
+@pytest.mark.parametrize("id", ["", "a b", "r:lobby", "g:", f"g:{'0F' * 16}", f"g:{'0' * 31}", "é"])
+@pytest.mark.parametrize("name", [*IDS, *LISTS])
+async def test_what_is_no_id(client: Client, name: str, id: str) -> None:
+    """HP-3.1, HP-3.5: the server would refuse a typing error, or close the connection at it; the
+    caller hears of it before anything is sent."""
+    with pytest.raises(ValueError, match="must be"):
+        await (IDS[name](client, id) if name in IDS else LISTS[name](client, ["bob", id]))
+
+
+async def test_a_conversation_of_a_group_is_the_group(client: Client) -> None:
+    """HP-3.5: `Message.peer` leads to either; and to what a group can do."""
+    group = client.conversation(f"g:{GROUP}")
+    assert isinstance(group, Group)
+    assert (group.id, group.peer) == (GROUP, client.group(GROUP).peer)
+    assert type(client.conversation("bob")) is Conversation

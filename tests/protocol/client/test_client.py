@@ -170,7 +170,7 @@ async def test_after_the_close_nothing_is_taken(setting: Setting) -> None:
         client.mark_read(message)
     with pytest.raises(ClientClosed):
         await client.send("bob", "hi")
-    assert not client.signal("bob", "typing")
+    assert not client.conversation("bob").signal("typing")
     with pytest.raises(StopAsyncIteration):
         await anext(client.messages())
     with pytest.raises(RuntimeError, match="used once"):
@@ -222,11 +222,11 @@ USES: dict[str, Callable[[Client], Any]] = {
     "room": lambda client: client.room("lobby").__aenter__(),
     "unread": lambda client: client.unread(),
     "watch": lambda client: client.watch_presence(["bob"]),
-    "history": lambda client: anext(client.history("bob")),
+    "history": lambda client: anext(client.conversation("bob").history()),
     "messages": lambda client: anext(client.messages()),
     "ack": lambda client: client.ack(MESSAGE),
     "mark_read": lambda client: client.mark_read(MESSAGE),
-    "signal": lambda client: client.signal("bob", "typing"),
+    "signal": lambda client: client.conversation("bob").signal("typing"),
 }
 
 
@@ -261,13 +261,13 @@ async def test_from_another_thread_or_loop_it_says_so(setting: Setting) -> None:
             lambda: client.messages().__anext__(),
             lambda: client.ack(message),
             lambda: client.mark_read(message),
-            lambda: client.signal("bob", "typing"),
+            lambda: client.conversation("bob").signal("typing"),
             client.close,
         ]
         for call in calls:
             await asyncio.to_thread(elsewhere, call)
         with pytest.raises(RuntimeError, match="another thread or event loop"):
-            await asyncio.to_thread(client.signal, "bob", "typing")
+            await asyncio.to_thread(client.conversation("bob").signal, "typing")
 
 
 async def _next(client: Client) -> Message:

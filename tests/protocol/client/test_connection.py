@@ -73,12 +73,12 @@ async def test_signals_to_a_server_that_does_not_read_are_not_collected(setting:
     """They are worth nothing later; a program that sent them steadily grew without a bound."""
     async with setting.live() as (client, peer):
         peer.ws.transport.pause_reading()
-        sent = 0
-        while client.signal("bob", "typing", b"x" * 4096):
+        bob, sent = client.conversation("bob"), 0
+        while bob.signal("typing", b"x" * 4096):
             sent += 1
             assert sent < 10_000, "40 MB are more than the kernel takes"
             await asyncio.sleep(0)
-        assert not client.signal("bob", "typing")
+        assert not bob.signal("typing")
         peer.ws.transport.resume_reading()
 
         async def reading() -> None:
@@ -86,5 +86,5 @@ async def test_signals_to_a_server_that_does_not_read_are_not_collected(setting:
                 await peer.next()
 
         reader = asyncio.create_task(reading())
-        await until(lambda: client.signal("bob", "typing"))
+        await until(lambda: bob.signal("typing"))
         reader.cancel()

@@ -21,7 +21,7 @@ async def enter_room(client: Client) -> None:
 
 async def first_of_history(client: Client) -> Message:
     """Read a message of a conversation."""
-    return await anext(client.history("bob"))
+    return await anext(client.conversation("bob").history())
 
 
 @pytest.mark.parametrize("wrong", [None, b"secret", ["secret"], {"id": "secret"}], ids=str)
@@ -31,12 +31,12 @@ async def first_of_history(client: Client) -> Message:
         (lambda client: client.send("bob", "x"), "send"),
         (enter_room, "roomjoin"),
         (lambda client: client.create_group("team"), "groupcreate"),
-        (lambda client: client.group("0" * 32), "groupget"),
-        (lambda client: client.my_groups(), "grouplist"),
+        (lambda client: client.group("0" * 32).info(), "groupget"),
+        (lambda client: client.groups(), "grouplist"),
         (lambda client: client.presence(["bob"]), "presenceget"),
         (lambda client: client.watch_presence(["bob"]), "presencesubscribe"),
         (lambda client: client.unread(), "unread"),
-        (lambda client: client.receipts("bob"), "receipts"),
+        (lambda client: client.conversation("bob").receipts(), "receipts"),
         (lambda client: client.reached(Sent("6d" * 16, 900, "bob")), "receipts"),
         (first_of_history, "history"),
         (lambda client: client.blocks(), "blocks"),

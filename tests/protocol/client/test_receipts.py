@@ -177,7 +177,7 @@ async def test_asking_for_receipts(setting: Setting) -> None:
     async with setting.live() as (client, peer):
         await peer.push(1)
         (message,) = await take(client, 1)
-        asking = asyncio.create_task(client.receipts("bob"))
+        asking = asyncio.create_task(client.conversation("bob").receipts())
         request = await peer.expect(frames.Receipts)
         assert request == frames.Receipts(request.id, "bob", 0)
         await peer.done(request, frames.Reach([("bob", 7, 5)], (1, 0, 0)))
@@ -192,7 +192,7 @@ async def test_asking_for_receipts(setting: Setting) -> None:
 async def test_a_refused_question_is_raised(setting: Setting) -> None:
     """HP-14.1-8, as a program sees it."""
     async with setting.live() as (client, peer):
-        asking = asyncio.create_task(client.receipts("g:x"))
+        asking = asyncio.create_task(client.group("0f" * 16).receipts())
         request = await peer.expect(frames.Receipts)
         await peer.send(frames.Error(request.id, codes.UNKNOWN_RECIPIENT.number, "no"))
         with pytest.raises(RequestRefused) as caught:

@@ -231,7 +231,7 @@ async def test_the_end_of_the_client_ends_its_rooms(setting: Setting) -> None:
 
 @pytest.mark.parametrize(
     ("room", "last", "says"),
-    [("a b", 10, "room"), ("r:a", 10, "room"), ("a", -1, "last"), ("a", 201, "last")],
+    [("a b", 10, "id"), ("r:a", 10, "id"), ("a", -1, "last"), ("a", 201, "last")],
 )
 async def test_arguments_that_make_no_sense(
     setting: Setting, room: str, last: int, says: str
@@ -241,7 +241,7 @@ async def test_arguments_that_make_no_sense(
     with pytest.raises(ValueError, match=says):
         client.room(room, last=last)
     with pytest.raises(ValueError, match="4096"):
-        client.signal("bob", "call", bytes(4097))
+        client.conversation("bob").signal("call", bytes(4097))
 
 
 async def test_a_client_is_in_a_room_once(setting: Setting) -> None:
@@ -252,9 +252,9 @@ async def test_a_client_is_in_a_room_once(setting: Setting) -> None:
 
 
 async def test_setting_a_room(setting: Setting) -> None:
-    """HP-15.4-1: creates it, or says who may write."""
+    """HP-15.4-1: creates it, or says who may write; nobody has to be in it."""
     async with setting.live() as (client, peer):
-        asking = asyncio.create_task(client.set_room("news", "admins", admins=["bob"]))
+        asking = asyncio.create_task(client.room("news").set("admins", admins=["bob"]))
         asked = await peer.expect(RoomSet)
         assert asked == RoomSet(asked.id, "news", "admins", ("bob",))
         await peer.done(asked)
@@ -264,7 +264,8 @@ async def test_setting_a_room(setting: Setting) -> None:
 async def test_signals(setting: Setting) -> None:
     """HP-16.1-1, HP-16.1-6: out once, or not at all; in as an event."""
     async with setting.live() as (client, peer):
-        assert client.signal("bob", "typing", "x")
+        bob = client.conversation("bob")
+        assert bob.signal("typing", "x")
         assert await peer.expect(frames.Signal) == frames.Signal("bob", "typing", b"x")
         await peer.send(frames.Signaled("bob", "alice", "call", b"y"))
         event = await setting.events.next(Signal)
@@ -272,7 +273,7 @@ async def test_signals(setting: Setting) -> None:
         assert "bob" not in repr(event)
         peer.cut()
         await setting.events.next(Disconnected)
-        assert not client.signal("bob", "typing")
+        assert not bob.signal("typing")
         peer = await setting.server.peer()
         await peer.accept()
         sending = asyncio.create_task(client.send("bob", "hi"))

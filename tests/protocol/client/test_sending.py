@@ -41,7 +41,7 @@ async def test_bytes_are_binary_and_kinds_are_free(setting: Setting) -> None:
 async def test_a_refused_send_tells_why(setting: Setting) -> None:
     """HP-8.1-1: a typed error with the server's fields; the connection stays."""
     async with setting.live() as (client, peer):
-        sending = asyncio.create_task(client.send("g:team", "hi"))
+        sending = asyncio.create_task(client.send(f"g:{'0f' * 16}", "hi"))
         frame = await peer.expect(Send)
         await peer.send(frames.Error(frame.id, 130, "no such form", None, {"form": "g"}))
         with pytest.raises(RequestRefused, match="unknown_recipient") as caught:

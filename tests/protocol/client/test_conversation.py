@@ -1,4 +1,4 @@
-"""Options, history and deleting, as the SDK asks for them."""
+"""Mirrors protocol/homeport/client/conversation.py: options, history and deleting."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_history_is_read_page_by_page(setting: Setting) -> None:
     async with setting.live() as (client, peer):
 
         async def read() -> list[Message]:
-            return [message async for message in client.history("bob")]
+            return [message async for message in client.conversation("bob").history()]
 
         reading = asyncio.create_task(read())
         first = await answer(peer, 5, 4, next=Place(1004, 4))
@@ -102,7 +102,7 @@ async def test_history_from_a_place_and_with_a_limit(setting: Setting) -> None:
     async with setting.live() as (client, peer):
 
         async def read() -> list[int]:
-            history = client.history("bob", limit=3, after=Place(0, 0))
+            history = client.conversation("bob").history(limit=3, after=Place(0, 0))
             return [message.seq async for message in history]
 
         reading = asyncio.create_task(read())
@@ -116,7 +116,7 @@ async def test_history_from_a_place_and_with_a_limit(setting: Setting) -> None:
 async def test_a_refusal_is_raised_by_the_iteration(setting: Setting) -> None:
     """HP-13.2-4: as by any request."""
     async with setting.live() as (client, peer):
-        reading = asyncio.ensure_future(anext(client.history("g:x")))
+        reading = asyncio.ensure_future(anext(client.group("0f" * 16).history()))
         asked = await peer.expect(History)
         await peer.send(frames.Error(asked.id, codes.UNKNOWN_RECIPIENT.number, "no"))
         with pytest.raises(RequestRefused):
@@ -126,7 +126,7 @@ async def test_a_refusal_is_raised_by_the_iteration(setting: Setting) -> None:
 async def test_deleting_goes_up_to_the_newest(setting: Setting) -> None:
     """HP-13.3-1: and a repetition after a reconnect names the same place."""
     async with setting.live() as (client, peer):
-        deleting = asyncio.create_task(client.delete_conversation("bob"))
+        deleting = asyncio.create_task(client.conversation("bob").delete_history())
         assert (await answer(peer, 7, next=Place(1007, 7))).limit == 1
         first = await peer.expect(Forget)
         assert (first.peer, first.upto) == ("bob", Place(1007, 7))
@@ -142,6 +142,6 @@ async def test_deleting_goes_up_to_the_newest(setting: Setting) -> None:
 async def test_deleting_nothing(setting: Setting) -> None:
     """HP-13.3-1: a conversation that was never held needs no second request."""
     async with setting.live() as (client, peer):
-        deleting = asyncio.create_task(client.delete_conversation("bob"))
+        deleting = asyncio.create_task(client.conversation("bob").delete_history())
         await answer(peer)
         await deleting
