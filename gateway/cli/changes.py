@@ -80,8 +80,8 @@ def _change(
         async for message in client.conversation(peer).history(timeout=None):
             if message.id == message_id:
                 return await change(client, message)
-            newest_ms = max(newest_ms, message.ms)
-            if message.ms < newest_ms - MAX_RECALL_S * 1000:  # those can't be changed anyway
+            newest_ms = max(newest_ms, message.stored)
+            if message.stored < newest_ms - MAX_RECALL_S * 1000:  # those can't be changed anyway
                 break
         raise CommandError(f"no message {message_id} in the conversation with {peer}")
 

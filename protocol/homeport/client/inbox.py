@@ -117,7 +117,7 @@ class Inbox:
             return False
         if message.seq > self._handed:
             raise ValueError("this client has not handed out a message with this number yet")
-        self.cursor = Cursor(cursor.epoch, message.ms, message.seq)
+        self.cursor = Cursor(cursor.epoch, message.stored, message.seq)
         return True
 
     @property

@@ -43,7 +43,7 @@ class Message(Struct, frozen=True):
         body: as the sender gave it.
         seq: its number in this user's inbox, within `epoch`; in history, its number in the
             conversation; 0 for one that is in neither.
-        ms: when it was stored there, in milliseconds since 1970.
+        stored: when it was stored there, in milliseconds since 1970.
         epoch: names the inbox's numbering; "" for a message that did not come from the inbox.
         own: the connected user sent it, from this device or another.
         mentions: ids of the users whom the message mentions.
@@ -60,7 +60,7 @@ class Message(Struct, frozen=True):
     kind: str
     body: bytes
     seq: int
-    ms: int
+    stored: int
     epoch: str
     own: bool
     mentions: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Message(Struct, frozen=True):
     edited: int | None = None
 
     @classmethod
-    def of(cls, inner: frames.Message, user: str, seq: int, ms: int, epoch: str = "") -> Self:
+    def of(cls, inner: frames.Message, user: str, seq: int, stored: int, epoch: str = "") -> Self:
         """What `user` is shown of a frame's message."""
         extra = inner.extra or _NOTHING
         return cls(
@@ -81,7 +81,7 @@ class Message(Struct, frozen=True):
             inner.kind,
             inner.body,
             seq,
-            ms,
+            stored,
             epoch,
             inner.sender == user,
             extra.mentions,
@@ -93,8 +93,14 @@ class Message(Struct, frozen=True):
 
     @property
     def place(self) -> Place:
-        """Where a message of `Conversation.history` stands, for its ``before`` and ``after``."""
-        return Place(self.ms, self.seq)
+        """Where a message of `Conversation.history` stands, for its ``before`` and ``after``.
+
+        Raises:
+            ValueError: the message came from the inbox, whose numbers are others.
+        """
+        if self.epoch or not self.seq:
+            raise ValueError("only a message of Conversation.history has a place in the history")
+        return Place(self.stored, self.seq)
 
     @property
     def peer(self) -> str:

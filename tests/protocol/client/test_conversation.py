@@ -113,6 +113,17 @@ async def test_history_from_a_place_and_with_a_limit(setting: Setting) -> None:
         assert await reading == [1, 2, 3]
 
 
+async def test_a_message_of_the_inbox_has_no_place(setting: Setting) -> None:
+    """HP-13.2-1: its number is the inbox's. Taken for a place, it made history begin anywhere."""
+    async with setting.live() as (client, peer):
+        await peer.push(1)
+        message = await anext(client.messages())
+        await peer.send(frames.Transient(entry(3, "alice").message))
+        for placeless in (message, (await setting.events.next(Transient)).message):
+            with pytest.raises(ValueError, match="has a place"):
+                client.conversation("bob").history(before=placeless.place)
+
+
 async def test_a_refusal_is_raised_by_the_iteration(setting: Setting) -> None:
     """HP-13.2-4: as by any request."""
     async with setting.live() as (client, peer):

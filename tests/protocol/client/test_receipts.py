@@ -202,7 +202,15 @@ async def test_a_refused_question_is_raised(setting: Setting) -> None:
 
 def test_the_peer_of_a_message_is_whom_an_answer_goes_to() -> None:
     """HP-14.2-3: the other user of a direct conversation, and a group by its own name."""
-    fields = {"id": b"", "time": 1, "kind": "text", "body": b"", "seq": 1, "ms": 1, "epoch": "e"}
+    fields = {
+        "id": b"",
+        "time": 1,
+        "kind": "text",
+        "body": b"",
+        "seq": 1,
+        "stored": 1,
+        "epoch": "e",
+    }
     made = [
         Message(sender=sender, to=to, own=own, **fields)  # type: ignore[arg-type]
         for sender, to, own in (

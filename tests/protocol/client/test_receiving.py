@@ -39,7 +39,7 @@ async def test_messages_are_read_in_order(setting: Setting) -> None:
         await peer.push(1)
         await peer.push(2, sender=USER)
         first, second = [await anext(client.messages()) for _ in range(2)]
-        assert (first.seq, first.ms, first.text, first.own) == (1, 1001, "1", False)
+        assert (first.seq, first.stored, first.text, first.own) == (1, 1001, "1", False)
         assert (second.seq, second.sender, second.own) == (2, USER, True)
 
 
