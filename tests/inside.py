@@ -149,7 +149,7 @@ class Inside:
     @property
     def listener(self) -> Listener:
         """The listening sockets and their connections."""
-        return self._worker._listener
+        return self._worker._door.listener
 
     @property
     def _sessions(self) -> Sessions:
@@ -158,67 +158,67 @@ class Inside:
     @property
     def hub(self) -> Hub:
         """The sessions of each user."""
-        return self._worker._hubs.users
+        return self._worker._backend.hubs.users
 
     @property
     def rooms(self) -> RoomHub:
         """The sessions in each room."""
-        return self._worker._hubs.rooms
+        return self._worker._backend.hubs.rooms
 
     @property
     def presence(self) -> PresenceHub:
         """The sessions that watch each user."""
-        return self._worker._hubs.presence
+        return self._worker._backend.hubs.presence
 
     @property
     def wheel(self) -> Wheel:
         """What is due when, on the steady clock."""
-        return self._worker._wheel
+        return self._worker._timing.wheel
 
     @property
     def link(self) -> Link:
         """The connection to Redis for everything but pub/sub."""
-        return self._worker._link
+        return self._worker._backend.link
 
     @property
     def subscriber(self) -> Subscriber:
         """The connection to Redis for pub/sub."""
-        return self._worker._subscriber
+        return self._worker._backend.subscriber
 
     @property
     def keys(self) -> Keys:
         """The names of what is in Redis."""
-        return self._worker._keys
+        return self._worker._backend.core.keys
 
     @property
     def inboxes(self) -> InboxStore:
         """What is kept of each user."""
-        return self.hub._inboxes
+        return self._worker._backend.stores.inboxes
 
     @property
     def directory(self) -> AppDirectory:
         """The apps."""
-        return self._worker._directory
+        return self._worker._backend.directory
 
     @property
     def limits(self) -> Limits:
         """The buckets of users and apps."""
-        return self._sessions._entrance._limits
+        return self._worker._backend.limits
 
     @property
     def headcount(self) -> Headcount:
         """The connections of each app."""
-        return self._sessions._entrance._app_limit._headcount
+        return self._worker._backend.headcount
 
     @property
     def counts(self) -> Counts:
         """What the sessions count."""
-        return self._sessions._notes.counts
+        return self._worker._door.counts
 
     @property
     def chat(self) -> Chat:
         """What a door may ask for."""
-        return self._sessions._connector._chat
+        return self._worker._backend.chat
 
     @property
     def sending(self) -> MessageChat:
@@ -233,17 +233,17 @@ class Inside:
     @property
     def groups(self) -> GroupStore:
         """What is kept of groups."""
-        return self.group_chat._groups
+        return self._worker._backend.stores.groups
 
     @property
     def records(self) -> Records:
         """What seals and opens messages."""
-        return self._worker.framing.records
+        return self._worker._backend.framing.records
 
     @property
     def sealer(self) -> Sealer:
         """The keys that everything is sealed with."""
-        return self.records._sealer
+        return self._worker._backend.core.sealer
 
     @property
     def keyring(self) -> LiveKeyring:

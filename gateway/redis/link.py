@@ -8,6 +8,7 @@ order on their way to the inbox.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any, Final
 from gateway.redis.connection import pack
 from gateway.redis.errors import OperationFailed, Unavailable, WrongServer
 from gateway.redis.guard import Call
-from gateway.redis.promises import Condition
+from gateway.redis.promises import LOOK_EVERY_S, Condition
 from gateway.redis.scripts import Script
 
 MAX_PENDING: Final = 20_000
@@ -80,6 +81,13 @@ class Link(ABC):
         Raises:
             Unavailable: a server is away; the next connect looks.
         """
+
+    async def keep_looking(self) -> None:
+        """`look` every `LOOK_EVERY_S`. Never returns."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            with contextlib.suppress(Unavailable):  # the next connect looks
+                await self.look()
 
     @property
     @abstractmethod

@@ -19,8 +19,8 @@ from gateway.clock import Clock
 from gateway.files import FileReader
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
+from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring, KeyringError, KeyringLost
-from gateway.security.sealing import Sealer
 from gateway.store import stamp
 from gateway.store.errors import WrongKeys
 
@@ -35,21 +35,14 @@ _log = structlog.get_logger()
 
 
 class LiveKeyring:
-    """The keyring of one worker, whose `sealer` and `mark` it keeps up to date."""
+    """The keyring of one worker, read from `path`: keeps the sealer and the stamp of `core` up to
+    date with it."""
 
-    def __init__(
-        self,
-        keyring: Keyring,
-        path: Path,
-        sealer: Sealer,
-        mark: stamp.Stamp,
-        link: Link,
-        clock: Clock,
-    ) -> None:
-        self._keyring = keyring
+    def __init__(self, core: Core, path: Path, link: Link, clock: Clock) -> None:
+        self._keyring = core.keyring
         self._path = path
-        self._sealer = sealer
-        self._mark = mark
+        self._sealer = sealer = core.sealer
+        self._mark = core.stamp
         self._link = link
         self._clock = clock
         self._looked = float("-inf")

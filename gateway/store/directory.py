@@ -107,6 +107,12 @@ class AppDirectory:
         for app_id in list(self._apps):
             await self.reload(app_id)
 
+    async def run(self) -> None:
+        """Do so every `REFRESH_S`. Never returns."""
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            await self.reload_all()
+
     async def _load(self, app_id: str) -> App:
         # Always a read of its own: one that began before a change was told may not see it. Reads
         # end in the order they began, so the last of them stays.

@@ -18,7 +18,7 @@ from tests.harness import RawClient, until
 from tests.system.ops import Ops
 from tests.system.site import DEADLINE_S, OpenSite, Site, ws
 
-LOOKS_OFTEN: Final = "import gateway.runtime.worker as w; w.LOOK_EVERY_S = 0.2"
+LOOKS_OFTEN: Final = "import gateway.redis.link as link; link.LOOK_EVERY_S = 0.2"
 """A gateway that looks at Redis' settings more often than a test wants to wait."""
 
 
