@@ -95,7 +95,7 @@ class Inside:
 
     async def renew_presence(self) -> None:
         """Renew the gateway's lease at once, and look which other gateway's has run out."""
-        await self.presence.renew()
+        await self.presence.lease.renew()
 
     async def saved(self) -> None:
         """Everything that Redis was asked until now is done."""

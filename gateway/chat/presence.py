@@ -13,7 +13,8 @@ from gateway.apps.app import App
 from gateway.chat.principal import Principal, SessionUser, User
 from gateway.chat.refused import Refused
 from gateway.chat.requests import request
-from gateway.hub.presence import PresenceHub, hidden
+from gateway.hub.presence import PresenceHub
+from gateway.hub.watchers import hidden
 from gateway.security.sealing import Kind, Sealer, SealError
 from gateway.store.presence import PresenceStore
 

@@ -21,11 +21,12 @@ from homeport.limits import MAX_SUBSCRIPTIONS
 
 from gateway.clock import Clock
 from gateway.hub.alive import Alive
+from gateway.hub.lease import Lease
 from gateway.hub.rooms import SessionGone
 from gateway.hub.watchers import Topic, Watcher, WatchingSession
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.subscriber import Subscriber
-from gateway.store.presence import CAME, GONE, RENEW_S, Devices, PresenceStore, TooManySubscriptions
+from gateway.store.presence import CAME, GONE, Devices, PresenceStore, TooManySubscriptions
 from gateway.wheel import Wheel
 
 AWAY_S: Final = 10.0
@@ -77,6 +78,8 @@ class PresenceHub:
         self._wall_ms = clock.wall_ms
         self._steady = clock.steady
         self._alive = Alive()
+        self.lease = Lease(store, self._learn)
+        """Of this gateway; to be renewed before the first session comes, and kept."""
         self._topics: dict[bytes, Topic] = {}
         self._watchers: dict[str, Watcher] = {}  # by session id
         self._due: dict[Topic, None] = {}  # to be read
@@ -125,9 +128,9 @@ class PresenceHub:
                 watcher.expires[topic] = expires
                 topic.watchers[watcher] = None
                 watcher.behind.discard(topic)
-                self._hide(watcher, topic)
+                watcher.look_for_block(topic)
             self._plan(watcher, now)
-            return [self._shown_to(watcher, topic) for topic in topics]
+            return [watcher.state_of(topic) for topic in topics]
         finally:
             for topic in topics:
                 topic.holds -= 1
@@ -170,8 +173,8 @@ class PresenceHub:
         watcher = self._watchers.get(session_id)
         if watcher is not None:
             for topic in watcher.expires:
-                if self._hide(watcher, topic):
-                    self._send(watcher, topic, _payload(self._shown_to(watcher, topic)))
+                if watcher.look_for_block(topic):
+                    self._send(watcher, topic, _payload(watcher.state_of(topic)))
             self._plan(watcher, self._steady())
 
     def _session(self, app_id: str, user: str, session_id: str) -> WatchingSession:
@@ -242,21 +245,6 @@ class PresenceHub:
             self._look_at(self._topics.values())
         else:
             self._look_at(self._topics[name] for name in channels if name in self._topics)
-
-    async def run(self) -> None:
-        """Renew the lease of this gateway every `RENEW_S`. Never returns."""
-        while True:
-            await asyncio.sleep(RENEW_S)
-            await self.renew()
-
-    async def renew(self) -> None:
-        """Renew the lease, and learn which gateways live. If Redis is away, the next call does."""
-        try:
-            alive = await self._store.renew()
-        except OperationFailed as error:
-            _log.warning("lease_put_off", reason=type(error).__name__)
-        else:
-            self._learn(alive)
 
     def _learn(self, alive: frozenset[str]) -> None:
         if self._alive.learn(alive, self._steady()):
@@ -363,7 +351,7 @@ class PresenceHub:
         for topic in [each for each, end in watcher.expires.items() if end <= now]:
             self._drop(watcher, topic)
         for topic in tuple(watcher.behind):
-            self._send(watcher, topic, _payload(self._shown_to(watcher, topic)))
+            self._send(watcher, topic, _payload(watcher.state_of(topic)))
         due = watcher.next_visit(now)
         if due is None:
             self._watchers.pop(watcher.session.id, None)
@@ -377,35 +365,14 @@ class PresenceHub:
         else:
             self._timer.schedule(watcher, due)
 
-    def _hide(self, watcher: Watcher, topic: Topic) -> bool:
-        """Note whether the user blocks the watcher; returns true where that has changed."""
-        before = topic in watcher.hidden
-        if watcher.session.blocked_by(topic.user):
-            watcher.hidden.add(topic)
-        else:
-            watcher.hidden.discard(topic)
-        return before != (topic in watcher.hidden)
-
-    def _shown_to(self, watcher: Watcher, topic: Topic) -> UserPresence:
-        assert topic.shown is not None, "nobody watches what was not read"
-        return hidden(topic.user) if topic in watcher.hidden else topic.shown
-
     # -- the end ---------------------------------------------------------------------------------
 
     async def aclose(self) -> None:
-        """End the lease, so that the users of this gateway no longer count as online here."""
+        """Report nothing more, and end the lease."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
-        try:
-            await self._store.renew(0)
-        except OperationFailed as error:
-            _log.info("lease_not_ended", reason=type(error).__name__)
-
-
-def hidden(user: str) -> UserPresence:
-    """How `user` seems to be to those whom the user blocks."""
-    return UserPresence(user, "offline", "", 0)
+        await self.lease.end()
 
 
 def _payload(shown: UserPresence) -> bytes:

@@ -89,6 +89,20 @@ class Watcher:
         self.behind: set[Topic] = set()
         self._visited = visited
 
+    def look_for_block(self, topic: Topic) -> bool:
+        """Note whether the user blocks the watcher; returns true where that has changed."""
+        before = topic in self.hidden
+        if self.session.blocked_by(topic.user):
+            self.hidden.add(topic)
+        else:
+            self.hidden.discard(topic)
+        return before != (topic in self.hidden)
+
+    def state_of(self, topic: Topic) -> UserPresence:
+        """The state of the user as it was reported last, or as it seems to one who is blocked."""
+        assert topic.shown is not None, "nobody watches what was not read"
+        return hidden(topic.user) if topic in self.hidden else topic.shown
+
     def visit(self, now: float) -> float | None:
         """Do what is due for this session, and return when to visit again (steady seconds)."""
         return self._visited(self, now)
@@ -99,3 +113,8 @@ class Watcher:
             return None
         first = min(self.expires.values())
         return min(first, now + BEHIND_S) if self.behind else first
+
+
+def hidden(user: str) -> UserPresence:
+    """How `user` seems to be to those whom the user blocks."""
+    return UserPresence(user, "offline", "", 0)

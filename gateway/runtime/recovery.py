@@ -40,5 +40,5 @@ class Recovery:
     def link_is_back(self) -> None:
         """Redis was away: writes may be lost, and this gateway's lease may have ended."""
         self._hubs.users.heal()
-        self._tasks.spawn(self._hubs.presence.renew(), nothing_to_undo)
+        self._tasks.spawn(self._hubs.presence.lease.renew(), nothing_to_undo)
         self._tasks.spawn(self._hubs.rooms.keep(), nothing_to_undo)  # it may have come back older

@@ -147,7 +147,7 @@ class Worker:
             self._keep("report", self._reporter.run(self._probe))
         await self._connect()
         presence, rooms = self._backend.hubs.presence, self._backend.hubs.rooms
-        await presence.renew()  # before anybody is here
+        await presence.lease.renew()  # before anybody is here
         if self._timekeeping is not None:
             self._keep("clock", self._timekeeping.run())
         if self._probe is not None:
@@ -157,7 +157,7 @@ class Worker:
         self._keep("apps", self._backend.directory.run())
         self._keep("look", self._backend.link.keep_looking())
         self._keep("rooms", rooms.run())
-        self._keep("presence", presence.run())
+        self._keep("lease", presence.lease.run())
         self._keep("reload", self.reloading.run())
         listening = self._door.listen()
         self.status.state = "ready"

@@ -281,9 +281,9 @@ async def test_the_users_of_a_dead_gateway(setting: Setting) -> None:
     watcher = await setting.watch("1", "bob", "carol")
     for _ in range(5):  # as long as a lease
         await setting.pass_time(4)
-        await setting.hub.renew()
+        await setting.hub.lease.renew()
     setting.store.alive = frozenset({GATEWAY})
-    await setting.hub.renew()
+    await setting.hub.lease.renew()
     await setting.pass_time(2 * RESOLUTION_S)
     assert [(each.user, each.state) for each in watcher.told] == [("bob", "offline")]
 
