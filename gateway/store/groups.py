@@ -1,9 +1,8 @@
-"""Groups: their members, and the notices of changes that all members must receive.
+"""Groups: their members, and how these change.
 
 A change swaps one version of a group's state for the next, and in the same step puts its notice
 into a list beside it. A gateway that reads the group therefore sees notices that were not delivered
-yet, and delivers them before anything else goes to the members.
-docs/design/groups.md says why nothing reaches a user who was removed.
+yet, and delivers them (`gateway.store.group_notices`) before anything else goes to the members.
 
 Times and versions are integers; a group's first version is the time it was made, in ms, so that
 they grow even if a group is made again after it was deleted.
@@ -20,12 +19,11 @@ from typing import Any, Final
 import structlog
 from homeport.ids import GROUP
 from homeport.limits import DEDUPE_WINDOW_MS
-from msgspec import Struct, msgpack
 
 from gateway.apps.app import App
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.link import Link
-from gateway.store.entries import NewMessage
+from gateway.store.group_notices import News, NoticeStore
 from gateway.store.group_state import (
     NO_MEMBERS,
     Change,
@@ -41,8 +39,6 @@ from gateway.store.scripts import script
 
 _READ: Final = script("group_read")
 _CHANGE: Final = script("group_change")
-_TOLD: Final = script("group_told")
-_MEMBER: Final = script("group_member")
 _SIGNAL: Final = script("group_signal")
 
 CACHED_MEMBERS: Final = 100_000
@@ -51,25 +47,7 @@ CACHED_MEMBERS: Final = 100_000
 TAKEOVER_MS: Final = 15_000
 """After which the sweeper delivers a notice that its own gateway did not."""
 
-FENCE_MS: Final = 24 * 60 * 60 * 1000
-"""How long an inbox refuses messages that were sent under a member list from before a removal. No
-gateway that was stopped for longer than that is still in the middle of a send."""
-
-QUIET_MS: Final = 180 * 24 * 60 * 60 * 1000
-"""How far ahead a group that owes nothing stands in the due list, where a deleted app finds it."""
-
 _log = structlog.get_logger()
-
-
-class _News(Struct, array_like=True):
-    """A notice that waits to be delivered, with its recipients and those added or removed."""
-
-    version: int
-    message_id: bytes
-    record: bytes
-    users: list[str]
-    joined: list[str]
-    left: list[str]
 
 
 class _Watch:
@@ -100,6 +78,7 @@ class GroupStore:
         self._keys = keys
         self._inboxes = inboxes
         self._clock_ms = clock_ms
+        self._notices = NoticeStore(link, keys, inboxes, clock_ms)
         self._watches: OrderedDict[tuple[str, str], _Watch] = OrderedDict()
         self._members = 0
 
@@ -225,16 +204,12 @@ class GroupStore:
         """
         keys = self._keys.group(app.id, group_id)
         log = self._keys.log(app.id, GROUP + group_id)
-        old = before.members if before is not None else {}
-        left = [user for user, member in change.members.items() if member is None]
-        joined = [u for u, m in change.members.items() if m is not None and u not in old]
-        news = _News(*notice, [*old, *joined], joined, left)
         done = await self._link.run(
             _CHANGE,
             (keys.state, keys.pending, keys.due, log.log, log.meta),
             before.version if before is not None else 0,
             notice.version,
-            b"%d:%b" % (notice.version, msgpack.encode(news)),
+            News.of(before, change, notice).packed(),
             self._clock_ms() + TAKEOVER_MS,
             keys.member,
             DEDUPE_WINDOW_MS if change.deleted_by is not None else "",
@@ -248,20 +223,11 @@ class GroupStore:
         """Send off the notices that are not on their way yet, in their order."""
         calls: list[asyncio.Future[Any]] = []
         for raw in pending:
-            news = msgpack.decode(raw.partition(b":")[2], type=_News)
+            news = News.unpack(raw)
             if news.version <= watch.issued:
                 continue
             watch.issued = news.version
-            calls += self._place(app.id, group_id, news)
-            calls.append(
-                self._inboxes.deliver_to(
-                    app.id,
-                    app.tier,
-                    self._inboxes.audience(app.id, news.users, GROUP + group_id),
-                    NewMessage(news.message_id, news.record, self._clock_ms()),
-                    news.version,
-                )
-            )
+            calls += self._notices.deliver(app, group_id, news)
         if not calls:
             if watch.telling is not None and watch.telling.done():
                 watch.telling = None  # nothing is owed, whoever delivered it
@@ -271,28 +237,6 @@ class GroupStore:
             watch.telling = asyncio.create_task(
                 self._told(app.id, group_id, watch, calls, watch.issued, earlier)
             )
-
-    def _place(self, app_id: str, group_id: str, news: _News) -> list[asyncio.Future[Any]]:
-        """Write into users' own buckets that they are in, or out: before the notice goes there."""
-        buckets: dict[int, tuple[list[str], list[str]]] = {}
-        for users, place in ((news.joined, "in"), (news.left, "out")):
-            for user in users:
-                bucket, groups = self._keys.groups_of(app_id, user)
-                names, places = buckets.setdefault(bucket, ([], []))
-                names += (groups, self._keys.fence(app_id, user, group_id))
-                places.append(place)
-        return [
-            self._link.run(
-                _MEMBER,
-                tuple(names),
-                group_id,
-                news.version,
-                FENCE_MS,
-                *places,
-                durable=True,
-            )
-            for names, places in buckets.values()
-        ]
 
     async def _told(
         self,
@@ -312,14 +256,7 @@ class GroupStore:
             if earlier is not None and not await earlier:
                 watch.issued = 0
                 return False
-            keys = self._keys.group(app_id, group_id)
-            await self._link.run(
-                _TOLD,
-                (keys.state, keys.pending, keys.due),
-                version,
-                self._clock_ms() + QUIET_MS,
-                keys.member,
-            )
+            await self._notices.done(app_id, group_id, version)
         except Exception as error:  # noqa: BLE001 - whatever it is, the notices are still owed
             watch.issued = 0  # whoever reads next sends them again, and inboxes drop the second
             _log.warning(
@@ -377,14 +314,7 @@ class GroupStore:
     async def look_after(self, app: App, group_id: str) -> None:
         """Deliver what the gateway that changed the group could not, and note to look again."""
         await self.settled(app, group_id)
-        keys = self._keys.group(app.id, group_id)
-        await self._link.run(
-            _TOLD,
-            (keys.state, keys.pending, keys.due),
-            0,
-            self._clock_ms() + QUIET_MS,
-            keys.member,
-        )
+        await self._notices.done(app.id, group_id, 0)
 
     async def purge(self, app_id: str, group_id: str) -> None:
         """Remove a group whose app is gone."""
