@@ -10,6 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+PACKAGES = (ROOT / "gateway", ROOT / "protocol" / "homeport")
+
+MODULE_LINES = 400
+FUNCTION_LINES = 60
+"""Lines that a module, and a function with its signature and docstring, have at most."""
+
 MOST = 6
 """Positional arguments that a function takes at most, without self and cls."""
 
@@ -54,6 +60,50 @@ def test_no_function_takes_a_long_list_of_positional_arguments() -> None:
 def test_the_count_sees_each_way_to_take_an_argument(code: str, expected: list[str]) -> None:
     """It is what keeps the lists short."""
     assert list(too_many(ast.parse(code))) == expected
+
+
+def long_functions(tree: ast.AST) -> Iterator[str]:
+    """The functions with too many lines, also those inside others."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            if lines > FUNCTION_LINES:
+                yield f"{node.name} has {lines}"
+
+
+def test_no_module_and_no_function_is_long() -> None:
+    """A reader takes in a function on one screen, and a module in one sitting. What outgrows that
+    has two themes, and the second one has a name."""
+    sources = {
+        str(path.relative_to(ROOT)): path.read_text()
+        for package in PACKAGES
+        for path in package.rglob("*.py")
+    }
+    assert len(sources) > 200
+    modules = {name: len(text.splitlines()) for name, text in sources.items()}
+    assert {name: lines for name, lines in modules.items() if lines > MODULE_LINES} == {}
+    functions = {
+        f"{name}: {one}"
+        for name, text in sources.items()
+        for one in long_functions(ast.parse(text))
+    }
+    assert functions == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f():\n" + " x\n" * FUNCTION_LINES,
+        "async def f():\n" + " x\n" * FUNCTION_LINES,
+        "class C:\n def f(self):\n" + "  x\n" * FUNCTION_LINES,
+        "def g():\n def f():\n" + "  x\n" * FUNCTION_LINES,
+    ],
+)
+def test_the_count_sees_each_kind_of_function(code: str) -> None:
+    """It is what keeps them short, and one line less is short enough."""
+    assert f"f has {FUNCTION_LINES + 1}" in list(long_functions(ast.parse(code)))
+    shorter = code[: code.rstrip().rindex("\n")]
+    assert not [one for one in long_functions(ast.parse(shorter)) if one.startswith("f has")]
 
 
 def logger_names(tree: ast.AST) -> Iterator[tuple[str, str | None]]:

@@ -88,28 +88,9 @@ class RedisUrl:
             ValueError: it can't be one; the text says why and what to write, and shows nothing of
                 it.
         """
-        if not re.fullmatch(r"[!-~]*", text):
-            raise ValueError(
-                "has a space, or another character that a URL can't have: "
-                "percent-encode it, as %20 for a space"
-            )
-        scheme, separator, rest = text.partition("://")
-        scheme = scheme.lower()
-        if scheme not in _PARAMETERS or not separator:
-            raise ValueError(
-                "must begin with redis://, rediss:// (TLS), unix://, redis+sentinel://, "
-                "rediss+sentinel://, redis+cluster:// or rediss+cluster://"
-            )
-        if "#" in rest:
-            raise ValueError(f"has a #, after which nothing would be read: {_ENCODE}")
-        if re.search(r"%(?![0-9A-Fa-f]{2})", rest):
-            raise ValueError(f"has a % without two hex digits after it: {_ENCODE}")
-        place, asked, query = rest.partition("?")
-        netloc, slash, path = place.partition("/")
-        if "@" in path or "@" in query:
-            raise ValueError(f"has an @ behind a / or a ?: {_ENCODE}")
+        scheme, netloc, path, query = _split(text)
         login, address = _login(netloc)
-        given = _parameters(scheme, query) if asked else {}
+        given = {} if query is None else _parameters(scheme, query)
         before, _, kind = scheme.partition("+")
         service = ""
         hosts: tuple[tuple[str, int], ...] = ()
@@ -186,6 +167,35 @@ class RedisUrl:
 def place_of(host: str, port: int) -> str:
     """How a server is named in a text."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _split(text: str) -> tuple[str, str, str, str | None]:
+    """Scheme, network location, path, and query; None: there is no ``?``.
+
+    Raises:
+        ValueError: see `RedisUrl.parse`.
+    """
+    if not re.fullmatch(r"[!-~]*", text):
+        raise ValueError(
+            "has a space, or another character that a URL can't have: "
+            "percent-encode it, as %20 for a space"
+        )
+    scheme, separator, rest = text.partition("://")
+    scheme = scheme.lower()
+    if scheme not in _PARAMETERS or not separator:
+        raise ValueError(
+            "must begin with redis://, rediss:// (TLS), unix://, redis+sentinel://, "
+            "rediss+sentinel://, redis+cluster:// or rediss+cluster://"
+        )
+    if "#" in rest:
+        raise ValueError(f"has a #, after which nothing would be read: {_ENCODE}")
+    if re.search(r"%(?![0-9A-Fa-f]{2})", rest):
+        raise ValueError(f"has a % without two hex digits after it: {_ENCODE}")
+    place, asked, query = rest.partition("?")
+    netloc, _, path = place.partition("/")
+    if "@" in path or "@" in query:
+        raise ValueError(f"has an @ behind a / or a ?: {_ENCODE}")
+    return scheme, netloc, path, query if asked else None
 
 
 def _login(netloc: str) -> tuple[Login, str]:

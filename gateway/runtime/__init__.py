@@ -5,8 +5,8 @@
   is told to stop; ``starting`` says where it listens, or why it must not start.
 - Beside the sessions, a worker's: ``timekeeping``, ``recovery`` (after Redis was away), ``drain``.
 - Live changes: ``reload`` of the files, ``rotation`` of keys.
-- Reports: ``status``, ``probe``, ``measures`` and ``usage``, which ``report`` tells the ops process;
-  ``logs``.
+- Reports: ``status``, ``probe``, ``measures`` and ``usage``; ``report`` tells them to the ops
+  process. ``logs`` are the other way to be seen.
 - Several processes: ``supervisor``, its end of a ``child``; ``parent`` has a child end with it;
   ``runfolder``, in which they meet; ``control``, by which `homeport drain` asks.
 - For every process: ``dumps`` allows none of its memory; ``privatefile`` writes for its owner only.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,29 +51,16 @@ async def serve(
         TaskEnded: a task ended that the gateway needs; the caller should start a new gateway.
     """
     tasks = tasks or Tasks()
-    stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_fault)
     numbers = (signal.SIGTERM, signal.SIGINT) if folder is None else (signal.SIGTERM,)
-    leaving_since = math.inf
-
-    def leave() -> None:
-        nonlocal leaving_since
-        if not stopping.is_set():
-            leaving_since = loop.time()
-            stopping.set()
-        elif loop.time() >= leaving_since + HURRY_AFTER_S:
-            worker.hurry()
-
-    for number in numbers:
-        loop.add_signal_handler(number, leave)
-    try:
+    with _leaving_at(numbers, lambda: worker.hurry()) as leaving:
         worker = Worker(settings, folder=folder, name=name, source=source, tasks=tasks)
         logs.name_gateway(worker.gateway)
         if source is not None:  # else whoever closes the terminal of `homeport dev` ends it
             loop.add_signal_handler(signal.SIGHUP, worker.reloading.ask)
         starting = asyncio.create_task(worker.start())
-        stopped = asyncio.create_task(stopping.wait())
+        stopped = asyncio.create_task(leaving.wait())
         failed = asyncio.create_task(tasks.failed())
         over: set[asyncio.Task[Any]] = {stopped, failed}
         try:
@@ -89,8 +77,32 @@ async def serve(
                 task.cancel()
             await asyncio.gather(starting, *over, return_exceptions=True)
             await worker.stop()
+            loop.remove_signal_handler(signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def _leaving_at(
+    numbers: Collection[signal.Signals], hurry: Callable[[], None]
+) -> Iterator[asyncio.Event]:
+    """The first of these signals sets the event, and a later one calls `hurry`."""
+    loop = asyncio.get_running_loop()
+    leaving = asyncio.Event()
+    since = math.inf
+
+    def leave() -> None:
+        nonlocal since
+        if not leaving.is_set():
+            since = loop.time()
+            leaving.set()
+        elif loop.time() >= since + HURRY_AFTER_S:
+            hurry()
+
+    for number in numbers:
+        loop.add_signal_handler(number, leave)
+    try:
+        yield leaving
     finally:
-        for number in (*numbers, signal.SIGHUP):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

@@ -224,6 +224,10 @@ class InboxStore:
             STALE_MS,
             "ephemeral" if reader.ephemeral else "",
         )
+        return self._attached(reply, now_ms)
+
+    def _attached(self, reply: list[Any], now_ms: int) -> DeviceState:
+        """What `attach.lua` replied."""
         if reply[0] == b"revoked":
             raise TokenRevoked("the token was revoked")
         if reply[0] == b"too many":

@@ -6,6 +6,7 @@ Reads only, and nothing that a user wrote: no record of a message is opened, and
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from gateway.store.blocks import BlockedBy
 from gateway.store.endings import Ended, Lost
 from gateway.store.events import SESSION_ID_CHARS
 from gateway.store.inbox import STALE_MS
-from gateway.store.keys import Keys
+from gateway.store.keys import Keys, UserKeys
 from gateway.store.presence import GATEWAY_CHARS
 from gateway.store.readers import DISPLACED
 from gateway.store.region_clock import time_of
@@ -131,14 +132,6 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
         for name in sorted(fields)
         if name[:2] in (b"d:", b"s:")
     }
-    talks, more = talks[:MAX_CONVERSATIONS], len(talks) > MAX_CONVERSATIONS
-    times = await asyncio.gather(
-        *(link.call("LRANGE", names.waiting(talk.decode()), 0, -1) for talk in talks)
-    )
-    unread = {
-        peer_of(user, talk.decode()): sum(int(time) >= youngest for time in each)
-        for talk, each in zip(talks, times, strict=True)
-    }
     loss = fields.get(b"l")
     blocked = BlockedBy.parse(blockers)
     return UserFacts(
@@ -149,8 +142,8 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
         kept=kept,
         cap=app.tier.inbox_cap,
         oldest_ms=_ms(oldest),
-        unread={peer: number for peer, number in unread.items() if number},
-        more=more,
+        unread=await _unread(link, names, user, talks[:MAX_CONVERSATIONS], youngest),
+        more=len(talks) > MAX_CONVERSATIONS,
         blocks=tuple(sorted(name.decode() for name in blocks if name)),
         blocked_by=tuple(sorted(blocked.users)),
         revoked_before_ms=max(int(revoked or 0), app.revoked_before_ms),
@@ -158,6 +151,20 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
         ends=tuple(Ended.parse(each.decode()) for each in ends),
         loss=None if loss is None else Lost.parse(loss.decode()),
     )
+
+
+async def _unread(
+    link: Link, names: UserKeys, user: str, talks: Sequence[bytes], youngest: int
+) -> dict[str, int]:
+    """How many messages are unread, by the other end of each conversation that has any."""
+    times = await asyncio.gather(
+        *(link.call("LRANGE", names.waiting(talk.decode()), 0, -1) for talk in talks)
+    )
+    unread = {
+        peer_of(user, talk.decode()): sum(int(time) >= youngest for time in each)
+        for talk, each in zip(talks, times, strict=True)
+    }
+    return {peer: number for peer, number in unread.items() if number}
 
 
 @dataclass(frozen=True, slots=True)
