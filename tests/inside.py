@@ -1,7 +1,7 @@
-"""What tests know of the inside of a running worker, in one place.
+"""What tests know of the inside of a worker and of its parts, in one place.
 
-A worker is put together in private, and how changes now and then. Tests ask `Inside`, and nothing
-else in tests/ spells an attribute of a worker that begins with an underscore.
+A worker is put together in private, and how changes now and then. Tests ask `Inside`, or one of the
+functions here, and nothing else in tests/ spells an attribute that begins with an underscore.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gateway.config import Settings
 from gateway.hub.hub import Hub
 from gateway.hub.presence import PresenceHub
 from gateway.hub.rooms import RoomHub
+from gateway.net.admission import Admission
 from gateway.net.listener import Listener
 from gateway.net.origins import Origins
 from gateway.net.upgrade import Upgrades
@@ -58,14 +59,21 @@ class Inside:
         """How many connections are open, authenticated or not."""
         return self.listener.open
 
+    @property
+    def opening(self) -> int:
+        """How many were accepted and are not open yet: TLS, or a proxy's header, is to come."""
+        return sum(len(acceptor._opening) for acceptor in self.listener._acceptors)
+
     def sessions(self, user: str | None = None) -> list[Session]:
         """The authenticated sessions: all, or those of `user`."""
         sessions = [each for each in self.hub.sessions() if isinstance(each, Session)]
         return [each for each in sessions if user in (None, each.user)]
 
-    def connections(self, user: str) -> list[WebSocketConnection]:
-        """The gateway's ends of a user's connections."""
+    def connections(self, user: str | None = None) -> list[WebSocketConnection]:
+        """The gateway's ends of all connections, or of those of `user`."""
         found = self.listener._connections
+        if user is None:
+            return list(found)
         return [each for each in found if each.session is not None and each.session.user == user]
 
     def connection(self, user: str) -> WebSocketConnection:
@@ -255,3 +263,33 @@ class Inside:
         """What tells the ops process; only a worker with a run folder has one."""
         assert self._worker._reporter is not None
         return self._worker._reporter
+
+
+def seats(hub: RoomHub) -> int:
+    """How many seats the sessions of this process have."""
+    return sum(len(rooms) for rooms in hub._of.values())
+
+
+def watchers(hub: PresenceHub) -> int:
+    """How many sessions watch somebody."""
+    return len(hub._watchers)
+
+
+def nothing_to_read(hub: PresenceHub) -> bool:
+    """True while nobody's presence is to be read."""
+    return hub._reading is None and not hub._due
+
+
+def is_read(connection: WebSocketConnection) -> bool:
+    """False while nothing is taken from the client."""
+    return connection._transport.is_reading()
+
+
+def remembered(admission: Admission) -> int:
+    """How many sources' rates are in memory."""
+    return len(admission._recent)
+
+
+def cached_keys(sealer: Sealer) -> int:
+    """How many derived keys are in memory."""
+    return sealer._cipher.cache_info().currsize

@@ -89,16 +89,6 @@ class PresenceHub:
         """How many users are watched from here."""
         return len(self._topics)
 
-    @property
-    def watchers(self) -> int:
-        """How many sessions here watch somebody."""
-        return len(self._watchers)
-
-    @property
-    def idle(self) -> bool:
-        """True while nobody's presence is to be read."""
-        return self._reading is None and not self._due
-
     # -- requests --------------------------------------------------------------------------------
 
     async def watch(

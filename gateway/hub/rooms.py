@@ -95,11 +95,6 @@ class RoomHub:
         """How many rooms have sessions here."""
         return len(self._rooms)
 
-    @property
-    def seats(self) -> int:
-        """How many seats the sessions here have."""
-        return sum(len(rooms) for rooms in self._of.values())
-
     # -- seats -----------------------------------------------------------------------------------
 
     def rooms_of(self, session_id: str) -> frozenset[str]:

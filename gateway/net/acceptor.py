@@ -102,11 +102,6 @@ class Acceptor:
         self._retry: asyncio.TimerHandle | None = None
         self._exhausted = False
 
-    @property
-    def opening(self) -> int:
-        """How many connections were accepted and are not open yet."""
-        return len(self._opening)
-
     def use_certificate(self, tls: ssl.SSLContext) -> None:
         """Connections that come from now on get `tls`, where they would have another context."""
         if self._options:

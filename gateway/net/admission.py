@@ -90,11 +90,6 @@ class Admission:
         else:
             self._pace.change(rate, ceil(rate * PACE_S))
 
-    @property
-    def remembered(self) -> int:
-        """How many sources' rates are kept in memory."""
-        return len(self._recent)
-
     def pace(self) -> float:
         """Seconds until the next connection may be accepted; 0.0, and one is taken for it."""
         if self._pace is None:

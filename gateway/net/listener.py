@@ -108,16 +108,6 @@ class Listener:
                 yield connection.session
 
     @property
-    def connections(self) -> tuple[WebSocketConnection, ...]:
-        """The connections that are open."""
-        return tuple(self._connections)
-
-    @property
-    def opening(self) -> int:
-        """How many were accepted and are not open yet: TLS, or a proxy's header, is to come."""
-        return sum(acceptor.opening for acceptor in self._acceptors)
-
-    @property
     def open(self) -> int:
         """How many connections are open."""
         return len(self._connections)

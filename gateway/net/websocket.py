@@ -17,11 +17,7 @@ from typing import Final, cast
 import structlog
 from homeport import codes
 from homeport.codes import CloseCode
-from homeport.limits import (
-    CONNECT_TIMEOUT_S,
-    MAX_CONNECT_BYTES,
-    MAX_FRAME_BYTES,
-)
+from homeport.limits import CONNECT_TIMEOUT_S, MAX_CONNECT_BYTES, MAX_FRAME_BYTES
 from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
@@ -335,11 +331,6 @@ class WebSocketConnection(asyncio.Protocol):
     def waiting(self) -> int:
         """Bytes that were sent and that the client has not made room for yet."""
         return self._out_size + self._transport.get_write_buffer_size()
-
-    @property
-    def reading(self) -> bool:
-        """False while nothing is taken from the client: see `throttle`."""
-        return self._transport.is_reading()
 
     def flush(self) -> None:
         """Write what this turn of the loop has collected."""

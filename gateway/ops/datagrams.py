@@ -69,7 +69,7 @@ _NOBODY: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ECONNREFUSED, err
 _encode: Final = msgpack.Encoder().encode
 _decode: Final = msgpack.Decoder(Report).decode
 
-_log = structlog.get_logger("ops")
+_log = structlog.get_logger()
 
 
 class Mouth:

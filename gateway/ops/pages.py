@@ -23,7 +23,7 @@ from gateway.ops.totals import Totals
 
 PATHS = ["/livez", "/readyz", "/startupz", "/metrics", "/drain"]
 
-_log = structlog.get_logger("ops")
+_log = structlog.get_logger()
 
 
 class _Own(Collector):

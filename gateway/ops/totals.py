@@ -31,7 +31,7 @@ _MERGES: Final[dict[str, Callable[[float, float], float]]] = {
     "min": min,
 }
 
-_log = structlog.get_logger("ops")
+_log = structlog.get_logger()
 
 _WORKERS: Final = [metric for metric in METRICS.values() if metric.over != "own"]
 

@@ -91,19 +91,14 @@ class _Sent:
 
 
 class ClusterLink(Link):
-    """A link to all primaries of a cluster. If one is away, commands to the others continue.
-
-    `connect` makes the link to one node, with the arguments of `MemberLink`.
-    """
+    """A link to all primaries of a cluster. If one is away, commands to the others continue."""
 
     def __init__(
         self,
         cluster: Cluster,
         guard: Guard,
         promises: Promises = Promises(),  # noqa: B008 - it is frozen
-        connect: Callable[..., MemberLink] = MemberLink,
     ) -> None:
-        self._connect = connect
         self.on_up: Callable[[], None] | None = None
         self._cluster = cluster
         self._guard = guard
@@ -231,7 +226,7 @@ class ClusterLink(Link):
             slot.link = owner
 
     def _member(self, node: Node) -> MemberLink:
-        member = self._connect(
+        member = MemberLink(
             ClusterNode(self._cluster.url, node, "homeport-link"),
             self._guard,
             self._cluster.tasks,

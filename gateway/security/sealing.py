@@ -136,11 +136,6 @@ class Sealer:
         self.unproven: frozenset[int] = frozenset()
         self.on_unknown: Callable[[], None] | None = None
 
-    @property
-    def cached(self) -> int:
-        """How many derived keys are kept in memory; `CACHED_KEYS` at the most."""
-        return self._cipher.cache_info().currsize
-
     def adopt(self, keyring: Keyring) -> None:
         """Read with `keyring` from now on."""
         self._keyring = keyring

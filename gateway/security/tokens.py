@@ -128,10 +128,9 @@ class Signatures:
     nobody can push them out with bad ones.
     """
 
-    __slots__ = ("_new", "_old", "_remembered")
+    __slots__ = ("_new", "_old")
 
-    def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._remembered = remembered
+    def __init__(self) -> None:
         self._new: dict[tuple[bytes, tuple[str, ...]], _Signed] = {}
         self._old: dict[tuple[bytes, tuple[str, ...]], _Signed] = {}
 
@@ -149,7 +148,7 @@ class Signatures:
         signed = self._new.get(key)
         if signed is None:
             signed = self._old.get(key) or _signed_payload(token, certificates)
-            if len(self._new) >= self._remembered:
+            if len(self._new) >= REMEMBERED:
                 self._old, self._new = self._new, {}
             self._new[key] = signed
         return signed

@@ -34,6 +34,7 @@ from tests.harness import (
     running_worker,
     until,
 )
+from tests.inside import nothing_to_read, watchers
 
 
 async def ask(
@@ -73,7 +74,7 @@ async def settled(*gateways: RunningWorker) -> None:
 
 
 def _has_read(gateway: RunningWorker) -> bool:
-    return gateway.inside.presence.idle
+    return nothing_to_read(gateway.inside.presence)
 
 
 async def nothing_for(client: RawClient, gateway: RunningWorker, seconds: float) -> None:
@@ -253,7 +254,7 @@ async def test_a_subscription_ends(running: RunningWorker) -> None:
             await ask(alice, PresenceUnsubscribe, ("bob", "dave"))
         await ask(bob, PresenceSet, "away")
         await nothing_for(alice, running, 10)
-        assert running.inside.presence.watchers == 0
+        assert watchers(running.inside.presence) == 0
 
 
 async def test_with_the_session_its_subscriptions_end(running: RunningWorker) -> None:
@@ -262,7 +263,7 @@ async def test_with_the_session_its_subscriptions_end(running: RunningWorker) ->
         async with running.client("alice") as alice:
             await states(alice, PresenceSubscribe, ("bob",), 600)
         hub = running.inside.presence
-        await until(lambda: (hub.watchers, len(hub)) == (0, 0))
+        await until(lambda: (watchers(hub), len(hub)) == (0, 0))
         async with running.client("alice") as alice:
             await ask(bob, PresenceSet, "away")
             await nothing_for(alice, running, 10)
@@ -408,7 +409,7 @@ async def test_while_the_store_is_away(running: RunningWorker) -> None:
             ):
                 assert await alice.refused(kind, *fields) is codes.UNAVAILABLE
             running.pass_time(31)  # the reading that comes now fails
-            await until(lambda: running.inside.presence.idle)
+            await until(lambda: nothing_to_read(running.inside.presence))
         with running.inside.deaf():
             await ask(bob, PresenceSet, "away")
         assert running.clock is not None

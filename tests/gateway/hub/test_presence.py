@@ -34,6 +34,7 @@ from gateway.store.presence import (
 from gateway.wheel import RESOLUTION_S, Wheel
 from tests.gateway.hub.ears import Ears
 from tests.harness import FakeClock, until
+from tests.inside import nothing_to_read, watchers
 
 APP, GATEWAY = "02" + "a" * 30, "aaaaaa"
 
@@ -134,7 +135,7 @@ class Setting:
             left -= step
             self.clock.advance(step)
             self.wheel.advance(self.clock.steady)
-            await until(lambda: self.hub.idle)
+            await until(lambda: nothing_to_read(self.hub))
 
 
 @pytest.fixture
@@ -347,7 +348,7 @@ async def test_a_subscription_is_over(setting: Setting) -> None:
     assert setting.ears.wanted == ["pres:carol"]
     setting.hub.unwatch(APP, "1", ["carol"])
     setting.hub.gone("1")
-    assert (setting.ears.wanted, len(setting.wheel), setting.hub.watchers) == ([], 0, 0)
+    assert (setting.ears.wanted, len(setting.wheel), watchers(setting.hub)) == ([], 0, 0)
 
 
 async def test_five_hundred_and_no_more(setting: Setting) -> None:
@@ -393,7 +394,7 @@ async def test_a_user_whom_thousands_watch(setting: Setting) -> None:
     setting.clock.advance(1)
     setting.wheel.advance(setting.clock.steady)
     steps = []
-    while not setting.hub.idle:
+    while not nothing_to_read(setting.hub):
         await asyncio.sleep(0)
         steps.append(sum(len(each.told) for each in watchers))
     assert max(b - a for a, b in pairwise([0, *steps])) <= SLICE

@@ -20,6 +20,7 @@ from gateway.store import events
 from gateway.store.rooms import Joined, Top
 from tests.gateway.hub.ears import Ears
 from tests.harness import until
+from tests.inside import seats
 
 
 @pytest.fixture(autouse=True)
@@ -378,7 +379,7 @@ async def test_an_empty_room_is_not_heard() -> None:
     for id in tuple(setting.sessions):
         setting.hub.gone(id)
     await setting.run(3)
-    assert (len(setting.hub), setting.hub.seats, setting.ears.wanted) == (0, 0, [])
+    assert (len(setting.hub), seats(setting.hub), setting.ears.wanted) == (0, 0, [])
     assert setting.hub.rooms_of("lobby-1") == frozenset()
 
 

@@ -80,7 +80,7 @@ async def test_a_paused_listener_can_be_stopped(paced: RunningWorker) -> None:
     """G10: nothing is accepted any more, and those in line are told so by the kernel."""
     listener = paced.inside.listener
     with waiting(paced, 20) as sockets:
-        await until(lambda: listener.open == 5 and not listener.opening)
+        await until(lambda: listener.open == 5 and not paced.inside.opening)
         listener.stop()
         paced.pass_time(1)
         loop = asyncio.get_running_loop()

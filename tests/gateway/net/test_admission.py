@@ -28,6 +28,7 @@ from tests.harness import (
     running_worker,
     until,
 )
+from tests.inside import remembered
 
 
 def ip(number: int) -> ipaddress.IPv4Address:
@@ -119,12 +120,12 @@ def test_many_addresses_cost_a_bounded_memory(
     limits = admission(settings, clock)
     for number in range(1000):
         limits.leave(limits.enter(ip(number)))
-    assert limits.remembered == 100
+    assert remembered(limits) == 100
     assert not limits.open
     clock.advance(60)
     for number in range(60):
         limits.leave(limits.enter(ip(number)))
-    assert limits.remembered <= 60
+    assert remembered(limits) <= 60
 
 
 def test_forgetting_the_oldest_first(clock: FakeClock) -> None:

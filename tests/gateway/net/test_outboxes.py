@@ -91,11 +91,7 @@ def test_a_look_is_taken_only_while_somebody_is_behind(clock: FakeClock) -> None
 
 def connection_of(running: RunningWorker, user: str) -> WebSocketConnection:
     """The server's end of a user's connection."""
-    return next(
-        c
-        for c in running.inside.listener.connections
-        if c.session is not None and c.session.user == user
-    )
+    return running.inside.connection(user)
 
 
 @pytest.fixture
@@ -138,9 +134,7 @@ async def test_a_hundred_slow_clients_are_bounded_together_and_lose_nothing(
         with capture_logs() as logs:
             running.pass_time(LOOK_S + RESOLUTION_S)
             running.pass_time(LOOK_S + RESOLUTION_S)
-            await until(
-                lambda: sum(c.waiting for c in running.inside.listener.connections) <= 1024 * 1024
-            )
+            await until(lambda: sum(c.waiting for c in running.inside.connections()) <= 1024 * 1024)
         closed = [log for log in logs if log.get("code") == codes.SLOW_CONSUMER.name]
         assert 0 < len(closed) < people
         assert any(log["event"] == "outboxes_over_limit" for log in logs)

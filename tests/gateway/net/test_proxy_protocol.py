@@ -217,6 +217,6 @@ async def test_stopping_ends_those_whose_header_is_awaited(
     """G10: a drain does not wait for them."""
     monkeypatch.setattr("gateway.net.acceptor.HEADER_TIMEOUT_S", 3600)
     async with RawSocket.open(behind.listening.plain, first=header()[:5]) as raw:
-        await until(lambda: behind.inside.listener.opening)
+        await until(lambda: behind.inside.opening)
         behind.inside.listener.stop()
         assert await raw.ended() == b""

@@ -14,6 +14,7 @@ from tests.harness import (
     RunningWorker,
     until,
 )
+from tests.inside import is_read
 
 
 @pytest.mark.parametrize("sent", [0, 30, len(upgrade()) - 1])
@@ -106,11 +107,7 @@ async def test_a_client_that_does_not_read_is_closed_and_loses_nothing(
     ):
         await slow.open_session(running.token("bob"))
         slow.transport.pause_reading()
-        connection = next(
-            c
-            for c in running.inside.listener.connections
-            if c.session is not None and c.session.user == "bob"
-        )
+        connection = running.inside.connection("bob")
         for number in range(count):
             answer = await alice.say("bob", "x" * size, f"c{number}")
             assert isinstance(answer, frames.Ok)
@@ -140,12 +137,8 @@ async def test_a_client_that_sends_and_does_not_read_is_not_read(running: Runnin
     ):
         await raw.open_session(running.token("bob"))
         raw.transport.pause_reading()
-        connection = next(
-            c
-            for c in running.inside.listener.connections
-            if c.session is not None and c.session.user == "bob"
-        )
-        while connection.reading:
+        connection = running.inside.connection("bob")
+        while is_read(connection):
             raw.writer.write(ping)
             await asyncio.sleep(0)
         for _ in range(20):
@@ -167,15 +160,11 @@ async def test_sends_that_redis_does_not_answer_are_not_piled_up(
     """G9: past 256 unanswered ones the client is not read; then all are answered."""
     async with RawSocket.open(running.listening.plain) as raw, running.client("bob") as bob:
         await raw.open_session(running.token("alice"))
-        connection = next(
-            c
-            for c in running.inside.listener.connections
-            if c.session is not None and c.session.user == "alice"
-        )
+        connection = running.inside.connection("alice")
         store.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
         sent = 0
         try:
-            while connection.reading:
+            while is_read(connection):
                 sent += 1
                 # To many: the clock stands, and a conversation runs a second ahead at most.
                 send = frames.Send(sent, f"c{sent}", f"carol{sent // 500}", "text", b"x")

@@ -156,7 +156,7 @@ async def test_the_time_of_the_tls_handshake_counts(secure: RunningWorker, certs
         await loop.sock_sendall(sock, outgoing.read())
         await until(lambda: list(secure.inside.listener.sessions()))
         secure.pass_time(1.5)
-        assert all(connection.closing for connection in secure.inside.listener.connections)
+        assert all(connection.closing for connection in secure.inside.connections())
 
 
 @pytest.mark.parametrize("connected", [False, True])
@@ -184,11 +184,7 @@ async def test_a_client_that_does_not_read_over_tls_is_closed(
     ):
         await slow.open_session(secure.token("bob"))
         slow.transport.pause_reading()
-        connection = next(
-            c
-            for c in secure.inside.listener.connections
-            if c.session is not None and c.session.user == "bob"
-        )
+        connection = secure.inside.connection("bob")
         number = 0
         while not connection.congested:
             number += 1

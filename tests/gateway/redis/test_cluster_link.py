@@ -56,17 +56,16 @@ class Member:
 class Setting:
     """A cluster of two, of which A has all slots, and the answers that callers got."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gateway.redis.cluster_link.MemberLink", self._member)
         self.cluster = Cluster(RedisUrl.parse("redis+cluster://a"), Tasks())
         self.a, self.b = Member(), Member()
-        self.link = ClusterLink(
-            self.cluster, beginning(RegionIdentity("sg", {})), connect=self._connect
-        )
+        self.link = ClusterLink(self.cluster, beginning(RegionIdentity("sg", {})))
         # B has to be known, and has one slot that is no bucket's.
         self.learn(Claim(A, 1, ((1, SLOTS - 1),)), Claim(B, 2, ((0, 0),)))
         self.answers: list[Any] = []
 
-    def _connect(self, server: ClusterNode, *_: Any) -> MemberLink:
+    def _member(self, server: ClusterNode, *_: Any) -> MemberLink:
         return cast("MemberLink", {A: self.a, B: self.b}[server.node])
 
     def learn(self, *claims: Claim) -> None:
@@ -91,9 +90,11 @@ def later() -> Unavailable:
     return Unavailable("tryagain")
 
 
-async def test_what_comes_back_waits_for_what_is_still_on_its_way() -> None:
+async def test_what_comes_back_waits_for_what_is_still_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """G3: the first is not sent again before the last has been answered, and new ones wait."""
-    setting = Setting()
+    setting = Setting(monkeypatch)
     setting.send(b"1", b"2", b"3")
     setting.a.answer(moved())
     setting.send(b"4")
@@ -109,10 +110,10 @@ async def test_what_comes_back_waits_for_what_is_still_on_its_way() -> None:
     assert setting.link.queued == 0
 
 
-async def test_the_first_goes_alone() -> None:
+async def test_the_first_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """G3: a node that is just getting the slot refused one message and stored the next one, of the
     same sender, because both were sent again together: they stood in another order for ever."""
-    setting = Setting()
+    setting = Setting(monkeypatch)
     setting.send(b"1", b"2")
     setting.a.answer(later(), later())
     for _ in range(3):
@@ -126,9 +127,9 @@ async def test_the_first_goes_alone() -> None:
     assert setting.answers == ["one", "two"]
 
 
-async def test_ask_is_for_one_command_alone() -> None:
+async def test_ask_is_for_one_command_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis Cluster specification, "ASK redirection": the next one goes to the old node again."""
-    setting = Setting()
+    setting = Setting(monkeypatch)
     setting.send(b"1", b"2")
     setting.a.answer(moved(ask=True), moved(ask=True))
     assert setting.b.asked == [b"1"]
@@ -138,7 +139,7 @@ async def test_ask_is_for_one_command_alone() -> None:
 
 async def test_it_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """HP-7.1-6: a caller is told that it is unavailable, and the next ones are tried."""
-    setting = Setting()
+    setting = Setting(monkeypatch)
     monkeypatch.setattr(module, "HOLD_S", 0.0)
     setting.send(b"1")
     setting.a.answer(later())
@@ -154,7 +155,7 @@ async def test_all_that_wait_are_given_up_in_their_time(monkeypatch: pytest.Monk
     """HP-7.1-6: each had `HOLD_S` of its own, one after the other, so the hundredth command of a
     slot that stayed away was answered after five minutes."""
     monkeypatch.setattr(module, "HOLD_S", 0.0)
-    setting = Setting()
+    setting = Setting(monkeypatch)
     setting.send(b"0")
     setting.a.answer(later())
     setting.send(*(b"%d" % number for number in range(1, 100)))
@@ -165,10 +166,12 @@ async def test_all_that_wait_are_given_up_in_their_time(monkeypatch: pytest.Monk
     assert setting.a.sent == [b"0", b"100"]
 
 
-async def test_a_new_map_lets_nothing_overtake_what_is_on_its_way() -> None:
+async def test_a_new_map_lets_nothing_overtake_what_is_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """G3: the map showed the next owner before the old one had refused what it had been asked; a
     later message went straight to the new owner, and stood before the earlier one for ever."""
-    setting = Setting()
+    setting = Setting(monkeypatch)
     setting.send(b"1")
     setting.learn(Claim(A, 3, ((0, 0),)), Claim(B, 4, ((1, SLOTS - 1),)))
     setting.send(b"2")
@@ -179,9 +182,11 @@ async def test_a_new_map_lets_nothing_overtake_what_is_on_its_way() -> None:
     assert setting.b.sent == [b"1", b"2"]
 
 
-async def test_what_is_sent_again_goes_in_the_order_of_asking() -> None:
+async def test_what_is_sent_again_goes_in_the_order_of_asking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """G3: the answers to durable commands wait for replicas, so those of others come before."""
-    setting = Setting()
+    setting = Setting(monkeypatch)
     setting.send(b"1", b"2", b"3")
     first, second, third = setting.a.thens
     for then in (third, first, second):
@@ -190,9 +195,9 @@ async def test_what_is_sent_again_goes_in_the_order_of_asking() -> None:
     assert setting.b.sent == [b"1", b"2", b"3"]
 
 
-async def test_what_waits_fails_with_its_node() -> None:
+async def test_what_waits_fails_with_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
     """G1, G10: whoever waits for a node that goes away is told so, once, and in order."""
-    setting = Setting()
+    setting = Setting(monkeypatch)
     setting.send(b"1", b"2")
     setting.a.answer(later(), later())
     setting.send(b"3")
@@ -208,16 +213,16 @@ async def test_what_waits_fails_with_its_node() -> None:
 async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """G9: past the limit callers are told that it is busy."""
     monkeypatch.setattr(module, "MAX_PENDING", 2)
-    setting = Setting()
+    setting = Setting(monkeypatch)
     setting.send(b"1")
     setting.a.answer(later())
     setting.send(b"2", b"3")
     assert [answer.reason for answer in setting.answers] == ["busy"]
 
 
-async def test_other_errors_are_the_callers() -> None:
+async def test_other_errors_are_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault is no redirection."""
-    setting = Setting()
+    setting = Setting(monkeypatch)
     setting.send(b"1", b"2")
     setting.a.answer(CommandFault("ERR"), "two")
     assert [str(answer) for answer in setting.answers] == ["Redis refused a command: ERR", "two"]

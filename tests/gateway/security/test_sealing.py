@@ -23,6 +23,7 @@ from gateway.security.sealing import (
     Tampered,
     UnknownKeyVersion,
 )
+from tests.inside import cached_keys
 
 DAY_MS = 86_400_000
 NOW_MS = 1_764_000_000_000
@@ -274,4 +275,4 @@ def test_the_cache_is_bounded() -> None:
     sealer = Sealer(Keyring("eu", {2: 0}, KEYS))
     for day in range(5000):
         sealer.seal(**PLACE, plain=b"", now_ms=day * DAY_MS)
-    assert sealer.cached == CACHED_KEYS
+    assert cached_keys(sealer) == CACHED_KEYS

@@ -439,7 +439,8 @@ def test_a_changed_token_is_another_one() -> None:
 
 def test_only_so_many_signatures_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory is bounded, and who was here lately is not forgotten for who is new."""
-    signatures = Signatures(remembered=10)
+    monkeypatch.setattr("gateway.security.tokens.REMEMBERED", 10)
+    signatures = Signatures()
     for number in range(100):
         verify(token(sub=f"u{number}"), APP, NOW_S, signatures)
         verify(token(), APP, NOW_S, signatures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from homeport import codes, frames
 
 from tests.harness import RawClient, RunningWorker, until
+from tests.inside import seats, watchers
 
 
 async def test_a_session_that_ends_leaves_every_place_that_it_entered(
@@ -16,12 +17,12 @@ async def test_a_session_that_ends_leaves_every_place_that_it_entered(
     async with running.client("alice") as alice:
         await alice.ask(frames.RoomJoin, "lobby")
         await alice.ask(frames.PresenceSubscribe, ("bob",), 600)
-        assert (len(inside.hub), inside.rooms.seats, inside.presence.watchers) == (1, 1, 1)
+        assert (len(inside.hub), seats(inside.rooms), watchers(inside.presence)) == (1, 1, 1)
         assert inside.headcount.total(running.app.id) == 1
         assert len(inside.limits) > 0
         assert sum(inside.counts.sessions.values()) == 1
     await until(lambda: not len(inside.hub))
-    assert (inside.rooms.seats, inside.presence.watchers) == (0, 0)
+    assert (seats(inside.rooms), watchers(inside.presence)) == (0, 0)
     assert inside.headcount.total(running.app.id) == 0
     assert len(inside.limits) == 0
     assert sum(inside.counts.sessions.values()) == 0
