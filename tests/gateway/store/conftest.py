@@ -198,11 +198,11 @@ class Store:
         raw: Any = self.raw
         everywhere = {"target_nodes": "all"} if isinstance(raw, redis.RedisCluster) else {}
         raw.config_set("rdbcompression", "no", **everywhere)
-        for key in self.raw.scan_iter(count=1000):
-            dump: Any = self.raw.dump(key)
-            if needle in key or needle in dump:
-                return True
-        return False
+        keys = list(self.raw.scan_iter(count=1000))
+        with self.raw.pipeline(transaction=False) as dumps:
+            for key in keys:
+                dumps.dump(key)
+            return any(needle in found for found in (*keys, *dumps.execute()))
 
     def sweeper(self) -> Sweeper:
         """A sweeper as a gateway that knows no app yet has it."""
