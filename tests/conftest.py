@@ -6,6 +6,7 @@ Hypothesis leaves no file behind, and does not fail because a machine is busy.
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from tests.harness import FakeClock, make_settings
 
 hypothesis.register_profile("homeport", database=None, deadline=None, print_blob=True)
 hypothesis.load_profile("homeport")
+
+# A shell has what it starts in the background ignore Ctrl-C, and so does all that this starts: a
+# program that a test ends with SIGINT would run on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REDIS = "/usr/bin/redis-server"
 """Debian's, version 7.0: the oldest server that Homeport supports."""
