@@ -148,7 +148,6 @@ async def test_tls_through_a_proxy(
     setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the host, whose certificate counts; the way to the proxy may be TLS as well."""
-    (tmp_path / "proxy").mkdir()
     ca_file, tls = make_ca(tmp_path, "chat.example")
     proxy_ca_file, proxy_tls = make_ca(tmp_path / "proxy", "localhost")
     monkeypatch.setenv("SSL_CERT_FILE", str(proxy_ca_file))

@@ -3,57 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import ssl
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from homeport import ConnectFailed, Disconnected
 
+from tests.certificates import Authority
 from tests.harness import client_tls
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import running
 
-_NOW = datetime.datetime.now(datetime.UTC)
-
-
-def _certificate(
-    name: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey
-) -> x509.Certificate:
-    is_ca = name == issuer
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(_NOW - datetime.timedelta(hours=1))
-        .not_valid_after(_NOW + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    )
-    return builder.sign(signer, hashes.SHA256())
-
 
 def make_ca(folder: Path, host: str) -> tuple[Path, ssl.SSLContext]:
     """A CA's PEM file, and the TLS context of a server whose certificate it signed for `host`."""
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca = _certificate("test ca", ca_key, "test ca", ca_key)
-    certificate = _certificate(host, key, "test ca", ca_key)
-    pem = serialization.Encoding.PEM
-    ca_file, chain_file = folder / "ca.pem", folder / "server.pem"
-    ca_file.write_bytes(ca.public_bytes(pem))
-    private = key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    chain_file.write_bytes(private + certificate.public_bytes(pem))
+    authority = Authority(folder, "test")
+    issued = authority.issue("server", host)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain_file)
-    return ca_file, context
+    context.load_cert_chain(issued.cert, issued.key)
+    return authority.ca, context
 
 
 async def test_a_private_ca(setting: Setting, tmp_path: Path) -> None:
