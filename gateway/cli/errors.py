@@ -40,7 +40,7 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
 
     They are imported only now that something went wrong: it takes a second.
     """
-    from homeport import ClientError, SendTimeout
+    from homeport import ClientError, RateLimited, SendTimeout
 
     from gateway.apps.errors import AppError, MainlandOnly
     from gateway.config import ConfigError
@@ -70,6 +70,7 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
         (StartError, ExitCode.REFUSED),
         (TaskEnded, ExitCode.REFUSED),
         (TokenRefused, ExitCode.REFUSED),
+        (RateLimited, ExitCode.UNAVAILABLE),
         (SendTimeout, ExitCode.UNAVAILABLE),
         (ClientError, ExitCode.REFUSED),
         (OSError, ExitCode.REFUSED),

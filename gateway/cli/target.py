@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Annotated, Final, Self, TypeVar
 
 import typer
-from homeport import Client, Disconnected, Event, RequestRefused
-from homeport.codes import ERRORS, Retry
+from homeport import Client, Disconnected, Event
 
 from gateway.cli.environment import Data, user_id
 from gateway.cli.errors import CommandError, ExitCode
@@ -146,8 +145,8 @@ async def ask(
     keeps it for the first device that reads.
 
     Raises:
-        CommandError: refused; or not answered in time, which is what `otherwise` says.
-        ClientError: the gateway does not let this client in.
+        CommandError: not answered in time, which is what `otherwise` says.
+        ClientError: refused, or the gateway does not let this client in.
     """
     trouble = "no answer"
 
@@ -163,11 +162,6 @@ async def ask(
         raise CommandError(
             f"{otherwise} after {within_s:.0f} s: {trouble}", ExitCode.UNAVAILABLE
         ) from None
-    except RequestRefused as refused:
-        known = ERRORS.get(refused.code)
-        later = known is not None and known.retry is Retry.LATER
-        code = ExitCode.UNAVAILABLE if later else ExitCode.REFUSED
-        raise CommandError(str(refused), code) from None
 
 
 @contextmanager

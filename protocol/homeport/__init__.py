@@ -26,6 +26,7 @@ from homeport.client.client import Client
 from homeport.client.conversation import Conversation
 from homeport.client.cursor import CursorFile
 from homeport.client.errors import (
+    Blocked,
     ClientClosed,
     ClientError,
     ConnectFailed,
@@ -33,10 +34,15 @@ from homeport.client.errors import (
     CursorFileError,
     CursorFileForeign,
     CursorNotSaved,
+    NotAMember,
     ProtocolError,
+    RateLimited,
     RequestRefused,
     SendTimeout,
     TokenRefused,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
     UserChanged,
     WrongRegion,
 )
@@ -99,6 +105,12 @@ __all__ = [
     "Unread",
     "ClientError",
     "RequestRefused",
+    "RateLimited",
+    "Unavailable",
+    "TooLarge",
+    "Unauthorized",
+    "Blocked",
+    "NotAMember",
     "ProtocolError",
     "SendTimeout",
     "ClientClosed",

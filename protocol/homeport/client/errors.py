@@ -4,6 +4,12 @@
 
     ClientError
     +-- RequestRefused       the server answered one request with an error
+    |   +-- RateLimited      too many requests at once
+    |   +-- Unavailable      the server could not do it now
+    |   +-- TooLarge         the body is over the limit
+    |   +-- Unauthorized     the user's role or token does not allow it
+    |   +-- Blocked          the recipient has blocked this user
+    |   +-- NotAMember       of the group or the room
     +-- ProtocolError        the server did what was asked, and its answer can't be read
     +-- SendTimeout          no answer in time: the outcome is unknown
     +-- ClientClosed         the client has ended and does not reconnect
@@ -22,6 +28,7 @@ Texts never hold a token, a body or a user id.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from homeport import codes
 from homeport.frames import Error
@@ -34,8 +41,12 @@ class ClientError(Exception):
 class RequestRefused(ClientError):
     """The server answered a request with an error.
 
+    The errors that programs branch on have classes of their own; the others are told by ``name``.
+
     Attributes:
-        code: the number from `homeport.codes.ERRORS`; a newer server may send one not listed there.
+        name: the error's name in SPEC.md section 8.1, like ``not_a_member``; ``unknown_code`` for
+            a code of a newer server.
+        code: the error's number there.
         text: the server's explanation.
         retry_after: seconds after which the same request may work, or None.
         details: more about it, by name.
@@ -49,15 +60,78 @@ class RequestRefused(ClientError):
         details: dict[str, str] | None = None,
     ) -> None:
         super().__init__(f"{error_name(code)} ({code}): {text}")
+        self.name = error_name(code)
         self.code = code
         self.text = text
         self.retry_after = retry_after
         self.details = details or {}
 
-    @classmethod
-    def from_frame(cls, frame: Error) -> RequestRefused:
-        """The exception of an `Error` frame."""
-        return cls(frame.code, frame.text, frame.retry_after, frame.details)
+
+class RateLimited(RequestRefused):
+    """Too many requests at once: ``rate_limited``, ``too_many_connections``.
+
+    The client waits for ``retry_after`` and repeats the request by itself. This error is raised
+    when the request's ``timeout`` ends before that; the request has changed nothing.
+    """
+
+
+class Unavailable(RequestRefused):
+    """The server could not do it now: ``unavailable``, ``internal``.
+
+    The client repeats the request by itself. When the request's ``timeout`` ends before that
+    succeeds, `SendTimeout` is raised, because the outcome is unknown; this error is its
+    ``__cause__``.
+    """
+
+
+class TooLarge(RequestRefused):
+    """The body is over the limit, which `Connected` states: ``body_too_large``."""
+
+
+class Unauthorized(RequestRefused):
+    """The user may not do this.
+
+    Because of the user's role: ``not_allowed``, ``muted``, ``not_yours``, ``room_read_only``,
+    ``not_room_creator``. Or because of the token: the codes whose names begin with ``token_``. (A
+    token that is refused at connecting ends the client by `TokenRefused`.)
+    """
+
+
+class Blocked(RequestRefused):
+    """The recipient has blocked this user, and nothing was stored: ``blocked``."""
+
+
+class NotAMember(RequestRefused):
+    """The user, or the user whom the request is about, is not a member of the group, or is not in
+    the room: ``not_a_member``, ``not_in_room``."""
+
+
+_CLASSES: Final[dict[int, type[RequestRefused]]] = {
+    codes.RATE_LIMITED.number: RateLimited,
+    codes.TOO_MANY_CONNECTIONS.number: RateLimited,
+    codes.UNAVAILABLE.number: Unavailable,
+    codes.INTERNAL.number: Unavailable,
+    codes.BODY_TOO_LARGE.number: TooLarge,
+    codes.NOT_ALLOWED.number: Unauthorized,
+    codes.MUTED.number: Unauthorized,
+    codes.NOT_YOURS.number: Unauthorized,
+    codes.ROOM_READ_ONLY.number: Unauthorized,
+    codes.NOT_ROOM_CREATOR.number: Unauthorized,
+    **{
+        each.number: Unauthorized
+        for each in codes.ERRORS.values()
+        if each.retry is codes.Retry.NEW_TOKEN
+    },
+    codes.BLOCKED.number: Blocked,
+    codes.NOT_A_MEMBER.number: NotAMember,
+    codes.NOT_IN_ROOM.number: NotAMember,
+}
+
+
+def refusal_of(error: Error) -> RequestRefused:
+    """The exception of an `Error` frame, of the class that its code has."""
+    kind = _CLASSES.get(error.code, RequestRefused)
+    return kind(error.code, error.text, error.retry_after, error.details)
 
 
 class ProtocolError(ClientError):
@@ -81,7 +155,7 @@ class SendTimeout(ClientError):
     """A send was not answered in time, so nobody here knows whether it was accepted.
 
     Sending the same message again with ``client_id`` within the server's dedupe window can't double
-    it. Its ``__cause__`` is the last `RequestRefused`, if there was one.
+    it. Its ``__cause__`` is the last `RequestRefused`, if there was one: mostly `Unavailable`.
     """
 
     def __init__(self, client_id: str) -> None:
@@ -145,7 +219,8 @@ class ClientClosed(ClientError):
     """The client has ended. A send that was waiting may or may not have been accepted.
 
     Attributes:
-        code: the WebSocket close code (`homeport.codes.CLOSES`), or None when there was none.
+        code: the WebSocket close code, or None when there was none.
+        name: the code's name in SPEC.md section 8.2, like ``kicked``; None where it has none.
         reason: why, for people.
     """
 
@@ -153,6 +228,8 @@ class ClientClosed(ClientError):
         super().__init__(reason if code is None else f"{reason} (close code {code})")
         self.reason = reason
         self.code = code
+        known = None if code is None else codes.CLOSES.get(code)
+        self.name = None if known is None else known.name
 
 
 class WrongRegion(ClientClosed):
@@ -176,12 +253,12 @@ class TokenRefused(ClientClosed):
     """The server wants another token, and there is none.
 
     Attributes:
-        error: the number from `homeport.codes.ERRORS` that says what is wrong with the token.
+        error: what is wrong with the token, by its name in SPEC.md section 8.1: ``token_expired``.
     """
 
     def __init__(self, error: int, text: str, advice: str, code: int | None = None) -> None:
         super().__init__(f"{error_name(error)} ({error}): {text} {advice}", code)
-        self.error = error
+        self.error = error_name(error)
 
 
 class UserChanged(ClientClosed):
@@ -214,6 +291,6 @@ def may_repeat(error: Error) -> bool:
 
 
 def error_name(number: int) -> str:
-    """The name of an error code, also of one that this version does not know."""
+    """The name of an error code; ``unknown_code`` for one that this version does not know."""
     known = codes.ERRORS.get(number)
-    return known.name if known else "error"
+    return known.name if known else "unknown_code"

@@ -144,7 +144,7 @@ class Outgoing:
             if not outcome.done():
                 timeout = SendTimeout(send.client_id)
                 timeout.__cause__ = send.refusal
-                outcome.set_exception(timeout)
+                outcome.set_exception(send.undone() or timeout)
             self._sends.discard(send.id)
         for send in self._sends.due(now):
             self._write(send, now)

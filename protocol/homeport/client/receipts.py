@@ -131,6 +131,6 @@ class Marks:
             self._mark(peer, delivered, read)  # it may be told at any later time
         except RequestRefused as refused:
             # Nobody waits for it, and the next message of the conversation says it again.
-            _log.warning("a receipt was refused with error %s", refused.code)
+            _log.warning("a receipt was refused with error %s", refused.name)
         except ClientClosed:
             return

@@ -15,9 +15,9 @@ from typing import Final, Literal, Self
 
 from msgspec import Struct
 
-from homeport import codes, frames
+from homeport import frames
 from homeport.client import checks
-from homeport.client.errors import ClientClosed, ClientError, RequestRefused, SendTimeout
+from homeport.client.errors import ClientClosed, ClientError, NotAMember, SendTimeout
 from homeport.client.events import Event, RoomGap
 from homeport.client.message import Sent, text_of
 from homeport.client.outgoing import Outgoing
@@ -170,9 +170,9 @@ class Room:
                 await self._seated()
                 try:
                     accepted = await publish()
-                except RequestRefused as refused:
+                except NotAMember:
                     # After a long time away the send may get there before the seat is taken again.
-                    if refused.code != codes.NOT_IN_ROOM.number or self._joining is None:
+                    if self._joining is None:
                         raise
                     await self._seated()
                     accepted = await publish()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from homeport import codes
 from homeport.client.backoff import Backoff
-from homeport.client.errors import RequestRefused, may_repeat
+from homeport.client.errors import RateLimited, RequestRefused, may_repeat, refusal_of
 from homeport.codec import encode
 from homeport.frames import Error, Request
 from homeport.limits import MAX_FRAME_BYTES
@@ -27,6 +27,7 @@ class PendingSend:
     __slots__ = (
         "client_id",
         "deadline",
+        "doubtful",
         "failures",
         "first_write",
         "frame",
@@ -44,12 +45,18 @@ class PendingSend:
         self.first_write: float | None = None
         self.failures = 0
         self.refusal: RequestRefused | None = None
+        self.doubtful = False  # some copy of it may have been accepted, and the answer is lost
 
     def written(self, now: float) -> None:
         """The frame went out."""
         self.write_at = None
         if self.first_write is None:
             self.first_write = now
+
+    def undone(self) -> RateLimited | None:
+        """What refused every copy of it before anything was stored (HP-17.1-1), if that is so."""
+        answered = self.write_at is not None and not self.doubtful
+        return self.refusal if answered and isinstance(self.refusal, RateLimited) else None
 
 
 class PendingSends:
@@ -85,12 +92,12 @@ class PendingSends:
         """Put a request in, with the `fields` after its id, to be written at once.
 
         Raises:
-            RequestRefused: `codes.BODY_TOO_LARGE`, where the server would end the connection.
+            TooLarge: the server would end the connection at a frame of this size.
         """
         id = self.next_id()
         frame = encode(request(id, *fields))
         if len(frame) > MAX_FRAME_BYTES:
-            raise RequestRefused(codes.BODY_TOO_LARGE.number, codes.BODY_TOO_LARGE.meaning)
+            raise refusal_of(Error(id, codes.BODY_TOO_LARGE.number, codes.BODY_TOO_LARGE.meaning))
         deadline = inf if timeout is None else now + timeout
         send = self._sends[id] = PendingSend(id, client_id, frame, now, deadline)
         return send
@@ -104,14 +111,16 @@ class PendingSends:
         for send in self._sends.values():
             if send.write_at is None:
                 send.write_at = now
+                send.doubtful = True
 
     def refused(self, error: Error, now: float) -> RequestRefused | None:
         """Take in an error frame; returns the sender's exception, None if it is repeated."""
-        refusal = RequestRefused.from_frame(error)
+        refusal = refusal_of(error)
         send = self._sends.get(error.id)
         if send is None or not may_repeat(error):
             return refusal
         send.refusal = refusal
+        send.doubtful = send.doubtful or not isinstance(refusal, RateLimited)
         send.failures += 1
         send.write_at = now + (error.retry_after or 0) + self._backoff.delay(send.failures)
         return None

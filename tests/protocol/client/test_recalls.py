@@ -48,7 +48,7 @@ async def test_what_was_sent_is_recalled_and_edited(setting: Setting) -> None:
         await peer.send(frames.Error(edit.id, codes.EDIT_LIMIT.number, "no"))
         with pytest.raises(RequestRefused) as caught:
             await editing
-        assert caught.value.code == codes.EDIT_LIMIT.number
+        assert caught.value.name == "edit_limit"
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ async def test_a_refused_token_without_get_token_ends(setting: Setting) -> None:
     with pytest.raises(TokenRefused, match="token_signature") as caught:
         await setting.client().__aenter__()
     await refusing
-    assert caught.value.error == 114
+    assert caught.value.error == "token_signature"
     assert "token-1" not in str(caught.value)
 
 

@@ -18,6 +18,7 @@ from homeport import (
     SendTimeout,
     Sent,
     Signal,
+    Unauthorized,
     frames,
 )
 from homeport.client.rooms import BUFFER
@@ -100,7 +101,7 @@ async def test_sending_to_a_room(setting: Setting) -> None:
         asked = await peer.expect(RoomSend)
         assert (asked.kind, asked.priority) == ("binary", 1)
         await peer.send(frames.Error(asked.id, 181, "read only"))
-        with pytest.raises(RequestRefused, match="room_read_only"):
+        with pytest.raises(Unauthorized, match="room_read_only"):
             await sending
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from homeport import Client, ClientClosed, Disconnected, RequestRefused, SendTimeout, Sent, frames
+from homeport import (
+    Client,
+    ClientClosed,
+    Disconnected,
+    RateLimited,
+    RequestRefused,
+    SendTimeout,
+    Sent,
+    TooLarge,
+    Unavailable,
+    frames,
+)
 from homeport.client.backoff import Backoff
 from homeport.frames import Limits, Send
 
@@ -116,8 +127,18 @@ async def test_a_timeout_tells_the_last_refusal(setting: Setting) -> None:
         await peer.send(frames.Error(frame.id, 140, "away", 60.0))
         with pytest.raises(SendTimeout) as caught:
             await sending
-        assert isinstance(caught.value.__cause__, RequestRefused)
-        assert caught.value.__cause__.code == 140
+        assert isinstance(caught.value.__cause__, Unavailable)
+
+
+async def test_a_rate_limit_at_the_end_is_told_as_one(setting: Setting) -> None:
+    """HP-17.1-1: "the outcome is unknown" was said of a message that was certainly not stored."""
+    async with setting.live() as (client, peer):
+        sending = asyncio.create_task(client.send("bob", "hi", timeout=0.1))
+        frame = await peer.expect(Send)
+        await peer.send(frames.Error(frame.id, 134, "slow", 60.0, {"limit": "user"}))
+        with pytest.raises(RateLimited) as caught:
+            await sending
+        assert (caught.value.retry_after, caught.value.details) == (60.0, {"limit": "user"})
 
 
 async def test_no_repetition_after_the_dedupe_window(setting: Setting) -> None:
@@ -157,7 +178,7 @@ async def test_a_cancelled_send_is_forgotten(setting: Setting) -> None:
 async def test_a_body_over_any_limit_does_not_end_the_connection(setting: Setting) -> None:
     """HP-2.3-3: the server would close with 1009; the SDK refuses the send itself."""
     async with setting.live() as (client, peer):
-        with pytest.raises(RequestRefused, match="body_too_large"):
+        with pytest.raises(TooLarge):
             await client.send("bob", bytes(80_000))
         sending = asyncio.create_task(client.send("bob", "small"))
         await peer.ok(await peer.expect(Send))

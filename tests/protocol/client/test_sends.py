@@ -8,7 +8,7 @@ import pytest
 from homeport import codes
 from homeport.client import sends as module
 from homeport.client.backoff import Backoff
-from homeport.client.errors import RequestRefused
+from homeport.client.errors import RateLimited, TooLarge, Unavailable
 from homeport.client.sends import PendingSend, PendingSends
 from homeport.codec import decode_client
 from homeport.frames import Error, Send
@@ -105,8 +105,7 @@ def test_unavailable_is_repeated_after_its_time() -> None:
     assert sends.due(13.1) == []
     assert sends.due(13.2) == [send]
     assert sends.wake_at(connected=True) == 13.2
-    assert send.refusal is not None
-    assert send.refusal.code == UNAVAILABLE
+    assert isinstance(send.refusal, Unavailable)
     send.written(13.2)
     sends.refused(Error(send.id, UNAVAILABLE, "away", None), 20.0)
     assert send.write_at == 20.4
@@ -141,12 +140,33 @@ def test_which_errors_are_repeated(code: int, retry_after: float | None, repeate
         assert refusal.retry_after == retry_after
 
 
+def test_what_a_rate_limit_refused_every_time_was_not_done() -> None:
+    """HP-17.1-1: then nothing was stored. Anything else that happened to it leaves a doubt."""
+    limited = codes.RATE_LIMITED.number
+    sends = table()
+    send = add(sends)
+    assert send.undone() is None  # an answer may still come
+    for _ in range(2):
+        sends.refused(Error(send.id, limited, "slow", 1.0), 1.0)
+        assert isinstance(send.undone(), RateLimited)
+        sends.disconnected(1.5)  # it is not on its way
+        assert isinstance(send.undone(), RateLimited)
+        send.written(2.0)
+        assert send.undone() is None
+    sends.disconnected(3.0)
+    sends.refused(Error(send.id, limited, "slow", 1.0), 4.0)
+    assert send.undone() is None  # the copy whose answer was lost
+    other = add(sends)
+    for code in (UNAVAILABLE, limited):
+        sends.refused(Error(other.id, code, "no", 1.0), 5.0)
+    assert other.undone() is None  # the store may have been away just for its answer
+
+
 def test_a_frame_that_would_end_the_connection_is_not_made() -> None:
     """HP-2.3-3: the server closes with 1009 over 72 KiB, so that is refused here."""
     sends = table()
-    with pytest.raises(RequestRefused) as caught:
+    with pytest.raises(TooLarge):
         sends.add(Send, ("c1", "bob", "binary", bytes(72 * 1024)), "c1", 0.0, None)
-    assert caught.value.code == codes.BODY_TOO_LARGE.number
     assert len(sends) == 0
 
 

@@ -77,7 +77,7 @@ async def test_expiring_without_get_token_is_only_told(setting: Setting) -> None
         await peer.ws.close(4004)
         with pytest.raises(TokenRefused, match="get_token") as caught:
             await anext(client.messages())
-        assert (caught.value.error, caught.value.code) == (115, 4004)
+        assert (caught.value.error, caught.value.code) == ("token_expired", 4004)
 
 
 async def test_an_expired_session_connects_with_a_new_token(setting: Setting) -> None:
