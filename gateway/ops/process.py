@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +38,8 @@ def run(settings: Settings, folder: Path) -> None:
         OSError: `ops_listen` can't be had.
         TaskEnded: what it needs has ended.
     """
+    # A terminal sends SIGINT to everybody, and uvicorn would end by it, before the workers.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     asyncio.run(_run(settings, folder))
 
 
@@ -46,7 +47,7 @@ async def _run(settings: Settings, folder: Path) -> None:
     assert settings.ops_listen is not None, "an ops process runs only if ops_listen is set"
     workers = Workers(settings.workers, folder)
 
-    server = _Server(
+    server = uvicorn.Server(
         uvicorn.Config(
             pages(workers.board, workers.totals),
             log_config=None,
@@ -57,8 +58,13 @@ async def _run(settings: Settings, folder: Path) -> None:
             timeout_graceful_shutdown=END_S,
         )
     )
+
+    def end() -> None:
+        server.should_exit = True
+
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, server.end)
+    # While uvicorn serves it handles SIGTERM, too, and then raises it anew, for this handler.
+    loop.add_signal_handler(signal.SIGTERM, end)
     with contextlib.ExitStack() as held:
         listening = [
             held.enter_context(sock)
@@ -78,25 +84,12 @@ async def _run(settings: Settings, folder: Path) -> None:
                 failed.result()
             serving.result()
         finally:
-            server.end()
+            end()
             tasks.dismiss(reaping)
             failed.cancel()
             await asyncio.gather(serving, failed, reaping, return_exceptions=True)
             loop.remove_reader(workers.ears)
             loop.remove_signal_handler(signal.SIGTERM)
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals to us: its own handling would raise SIGTERM anew at the end, and take a
-    SIGINT that the terminal sends to everybody for a reason to end before the workers."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def end(self) -> None:
-        """Have `serve` return."""
-        self.should_exit = True
 
 
 async def _reap(workers: Workers) -> None:

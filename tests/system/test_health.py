@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -110,6 +111,29 @@ async def test_a_drain_is_shown_and_no_readiness(open_site: OpenSite) -> None:
             client.websocket.transport.resume_reading()
             await ops.gone()
     assert gateway.stop() == 0
+
+
+async def test_a_terminals_ctrl_c_leaves_the_ops_process_to_the_end(open_site: OpenSite) -> None:
+    """Ctrl-C reaches every process. The workers drain, and for as long as one does, the ops process
+    shows it; it ends by the supervisor's signal, and not as one that died."""
+    site, ops = await open_site(), Ops()
+    gateway = await site.gateway("a", workers=2, ops_listen=ops.address)
+    await ops.until("/readyz", 200)
+    async with RawClient.open(ws(gateway)) as client:
+        await client.connect(site.token("alice"))
+        client.websocket.transport.pause_reading()  # so it answers no close frame
+        os.killpg(gateway.pid, signal.SIGINT)
+
+        async def only_the_last_is_left() -> bool:
+            status, body = await ops.ask("/drain")
+            told = json.loads(body) if status == 200 else {}
+            return (told.get("state"), told.get("left"), told.get("workers")) == ("draining", 1, 1)
+
+        await until(only_the_last_is_left, within=DEADLINE_S)
+        client.websocket.transport.resume_reading()
+        assert await client.closed() == codes.GOING_AWAY.number
+    assert gateway.wait(DEADLINE_S) == 0
+    assert "died" not in site.log.read_text()
 
 
 async def test_homeport_drain_follows_the_ops_process_to_its_end(open_site: OpenSite) -> None:
