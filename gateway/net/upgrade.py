@@ -9,7 +9,7 @@ from math import ceil
 from typing import Final
 
 import structlog
-from homeport.limits import MAX_CONNECT_BYTES, PATH, SUBPROTOCOL
+from homeport.limits import MAX_FRAME_BYTES, PATH, SUBPROTOCOL
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
@@ -62,7 +62,7 @@ class Upgrades:
             origins=self._origins.list,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             extensions=None,
-            max_size=MAX_CONNECT_BYTES,
+            max_size=MAX_FRAME_BYTES,
             logger=_quiet,
         )
 

@@ -19,13 +19,14 @@ from homeport import codes
 from homeport.codes import CloseCode
 from homeport.limits import CONNECT_TIMEOUT_S, MAX_CONNECT_BYTES, MAX_FRAME_BYTES
 from websockets.frames import Close, Frame, Opcode
+from websockets.frames import CloseCode as WebSocketCode
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 
 from gateway.hub.fanout import Bundle
 from gateway.net.admission import Visit
 from gateway.net.framing import Framer
-from gateway.net.incoming import FrameCutter
+from gateway.net.incoming import FrameCutter, TooLong
 from gateway.net.lost import is_lost
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
@@ -61,6 +62,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_behind",
         "_closing",
         "_connections",
+        "_ended",
         "_fragments",
         "_framer",
         "_incoming",
@@ -115,6 +117,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._throttled = False
         self._incoming: FrameCutter | None = None  # none before the upgrade
         self._tail = b""  # of the upgrade: what may be the beginning of its end
+        self._ended = False  # the client's side
         self._authenticated = False
         self._closing = False
         self._upgrade_size = 0
@@ -132,8 +135,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on each whole message in order: a share at once, the rest in turns."""
-        peer = self._peer
-        if peer.reader.eof:
+        if self._ended:
             return
         if self._session is None:
             self._upgrade_size += len(data)
@@ -164,19 +166,26 @@ class WebSocketConnection(asyncio.Protocol):
     def _hand_on(self, session: Session, incoming: FrameCutter) -> None:
         """Hand on a share of the whole frames that have come; none while throttled."""
         if not self._throttled:
-            left = SHARE
-            for plain, piece in incoming.cut():
-                if plain:
-                    session.receive(piece)
-                else:
-                    self._parse(piece)
-                left -= 1
-                if not left or self._throttled:
-                    self._behind = len(incoming) > 0
-                    break
-            else:
+            try:
+                self._behind = self._share(session, incoming)
+            except TooLong:
                 self._behind = False
+                self._peer.fail(WebSocketCode.MESSAGE_TOO_BIG)
+                self._answer()
         self._pace()
+
+    def _share(self, session: Session, incoming: FrameCutter) -> bool:
+        """Hand on a share of the whole frames; returns whether there may be more."""
+        left = SHARE
+        for plain, piece in incoming.cut():
+            if plain:
+                session.receive(piece)
+            else:
+                self._parse(piece)
+            left -= 1
+            if not left or self._throttled:
+                return len(incoming) > 0
+        return False
 
     def _pace(self) -> None:
         """Read on only when everything that came is handed on, and wait for a turn until then."""
@@ -226,6 +235,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The client half-closed; so the connection closes."""
+        self._ended = True
         self._peer.receive_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -275,6 +285,8 @@ class WebSocketConnection(asyncio.Protocol):
             self._fragments = bytearray(frame.data)
         elif frame.opcode is Opcode.CONT and self._fragments is not None:
             self._fragments += frame.data
+            if self._incoming is not None and len(self._fragments) > self._incoming.limit:
+                raise TooLong
             if frame.fin:
                 message, self._fragments = bytes(self._fragments), None
                 session.receive(message)
@@ -350,7 +362,6 @@ class WebSocketConnection(asyncio.Protocol):
     def authenticated(self) -> None:
         """The client is known: its messages may be as large as v1 allows."""
         self._authenticated = True
-        self._peer.max_message_size = MAX_FRAME_BYTES
         if self._incoming is not None:
             self._incoming.limit = MAX_FRAME_BYTES
 

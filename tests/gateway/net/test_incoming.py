@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
-from gateway.net.incoming import FrameCutter
+from gateway.net.incoming import SHORT_BYTES, FrameCutter, TooLong
 
 LIMIT = 70_000
 
-payloads = st.binary(max_size=200) | st.integers(120, 130).map(os.urandom) | st.just(
-    b"x" * 65_535
-) | st.just(b"y" * 65_536)  # fmt: skip
+payloads = st.one_of(
+    st.binary(max_size=200),
+    st.integers(120, 130).map(os.urandom),
+    st.integers(SHORT_BYTES - 1, SHORT_BYTES + 1).map(os.urandom),
+    st.sampled_from([65_535, 65_536, LIMIT]).map(os.urandom),
+)
 frames = st.one_of(
     st.builds(Frame, st.just(Opcode.BINARY), payloads),
     st.builds(Frame, st.just(Opcode.TEXT), st.just(b"text")),
@@ -97,12 +100,10 @@ def test_byte_by_byte() -> None:
     "bad",
     [
         Frame(Opcode.BINARY, b"not masked").serialize(mask=False),
-        Frame(Opcode.BINARY, b"z" * (LIMIT + 1)).serialize(mask=True),
-        b"\x82\xff" + b"\xff" * 8 + b"mask",
         b"\x92\x80mask",
         b"\x83\x80mask",
     ],
-    ids=["unmasked", "too large", "huge", "reserved bit", "reserved opcode"],
+    ids=["unmasked", "reserved bit", "reserved opcode"],
 )
 def test_what_is_not_well_formed_is_refused_by_websockets(bad: bytes) -> None:
     """HP-2.3, RFC 6455 section 7.1.7: after a good message, and with something behind it."""
@@ -116,6 +117,27 @@ def test_what_is_not_well_formed_is_refused_by_websockets(bad: bytes) -> None:
         if not plain:
             peer.receive_data(piece)
     assert peer.parser_exc is not None
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        Frame(Opcode.BINARY, b"z" * (LIMIT + 1)).serialize(mask=True),
+        Frame(Opcode.BINARY, b"z" * (LIMIT + 1), fin=False).serialize(mask=True)[:16],
+        b"\x82\xff" + b"\xff" * 8 + b"mask",
+    ],
+    ids=["a byte too long", "only its beginning", "2^64 - 1 bytes"],
+)
+def test_what_is_too_long_is_refused_by_its_header(long: bytes) -> None:
+    """HP-2.3-3 and HP-2.3-4: nothing of it is kept, nor of what follows. What came before it is
+    handed on."""
+    incoming = FrameCutter(LIMIT)
+    incoming.add(wire(Frame(Opcode.BINARY, b"good")) + long + wire(Frame(Opcode.PING, b"")))
+    pieces = incoming.cut()
+    assert next(pieces) == (True, b"good")
+    with pytest.raises(TooLong):
+        next(pieces)
+    assert len(incoming) == 0
 
 
 def test_a_binary_message_inside_another_is_for_websockets_to_refuse() -> None:
