@@ -106,6 +106,49 @@ def test_the_count_sees_each_kind_of_function(code: str) -> None:
     assert not [one for one in long_functions(ast.parse(shorter)) if one.startswith("f has")]
 
 
+def mirrored(test: Path) -> bool:
+    """Whether the name of a test file begins with that of a module, or a package, of its folder."""
+    mirrors = {ROOT / "tests" / "gateway": PACKAGES[0], ROOT / "tests" / "protocol": PACKAGES[1]}
+    (source,) = (
+        package / test.parent.relative_to(folder)
+        for folder, package in mirrors.items()
+        if test.is_relative_to(folder)
+    )
+    words = test.stem.removeprefix("test_").split("_")
+    names = ["_".join(words[:count]) for count in range(1, len(words) + 1)]
+    return any((source / f"{name}.py").exists() or (source / name).is_dir() for name in names)
+
+
+def test_a_test_file_is_found_by_the_name_of_what_it_tests() -> None:
+    """tests/gateway/x/test_y.py tests gateway/x/y.py, and test_y_theme.py a theme of it. A file
+    that was left behind when its module went is seen too."""
+    files = [
+        file
+        for folder in ("gateway", "protocol")
+        for file in (ROOT / "tests" / folder).rglob("test_*")
+    ]
+    assert len(files) > 150
+    assert [str(file.relative_to(ROOT)) for file in files if not mirrored(file)] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("gateway/store/test_inbox.py", True),
+        ("gateway/store/test_inbox_ephemeral.py", True),
+        ("gateway/store/test_region_clock.py", True),
+        ("gateway/test_store.py", True),
+        ("protocol/client/test_reconnector.py", True),
+        ("gateway/store/test_ephemeral.py", False),
+        ("gateway/chat/test_inbox.py", False),
+        ("protocol/test_inbox.py", False),
+    ],
+)
+def test_the_mirror_shows_what_stands_before_it(file: str, found: bool) -> None:
+    """It is what keeps the two trees alike."""
+    assert mirrored(ROOT / "tests" / file) is found
+
+
 def logger_names(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
     """Each call that gets a logger, structlog's or Python's own, and the name that it gives."""
     for node in ast.walk(tree):

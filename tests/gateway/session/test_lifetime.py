@@ -1,4 +1,4 @@
-"""How long a session lives, without a connection. What a client sees of it is in test_renewal."""
+"""How long a session lives, without a connection. What clients see is in test_lifetime_renewal."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class Store:
     ) -> DeviceState:
         """Connect a device, now, with a token issued now or at `issued_ms`.
 
-        Any number of devices: how many a tier lets in is test_devices.py's business.
+        Any number of devices: how many a tier lets in is test_inbox_admission.py's business.
         """
         return await self.inboxes.attach(
             Reader(self.app.id, user, device, session(name)),

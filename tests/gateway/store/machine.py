@@ -1,6 +1,6 @@
 """Inboxes and groups, and a model of them in plain Python: the same happens to both.
 
-The model is in `tests.gateway.store.model`; `tests.gateway.store.test_model` adds recall and edit.
+The model is in `tests.gateway.store.model`; `test_inbox_model` adds recall and edit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`make soak`: the walks of `test_model`, by seeds that nobody chose, for as long as there is time.
+"""`make soak`: the walks of `test_inbox_model`, by seeds that nobody chose, while there is time.
 
 pytest does not collect this by itself: a commit's tests take the same walks each time.
 """
@@ -12,7 +12,7 @@ import time
 import pytest
 from hypothesis import Phase, seed
 
-from tests.gateway.store.test_model import Changing, walk
+from tests.gateway.store.test_inbox_model import Changing, walk
 
 WALKS = 5
 """With one seed; they take some seconds, and on a busy machine half a minute."""

@@ -19,7 +19,7 @@ from homeport.client.proxy import MAX_HEAD_BYTES, Way, find
 from tests.harness import client_tls
 from tests.protocol.client.conftest import Setting
 from tests.protocol.client.server import running
-from tests.protocol.client.test_tls import make_ca
+from tests.protocol.client.test_opening_tls import make_ca
 
 
 class Tunnel:

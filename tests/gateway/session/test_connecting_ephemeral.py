@@ -1,5 +1,5 @@
 """Sessions that are no device, over real sockets; the scripts have tests of their own in
-tests/gateway/store/test_ephemeral.py."""
+tests/gateway/store/test_inbox_ephemeral.py."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """How many devices of a user may be connected, over real sockets; the script has tests of its own
-in tests/gateway/store/test_devices.py."""
+in tests/gateway/store/test_inbox_admission.py."""
 
 from __future__ import annotations
 
