@@ -25,7 +25,7 @@ BODIES: tuple[tuple[str, bytes], ...] = (
 async def send_everything(url: str, token: str, victims: list[str], room: str) -> None:
     """Send it all to each of `victims`, to a group of them, and to a room."""
     async with Client(url, device="everything", token=token) as client:
-        await client.set_presence("away", ESCAPES)
+        await client.set_presence("away", status=ESCAPES)
         group = await client.create_group(ESCAPES, victims)
         for to in (*victims, group.peer):
             for kind, body in BODIES:

@@ -102,7 +102,7 @@ async def everything(running: RunningWorker) -> None:
 
         # presence, blocking
         assert (await ann.watch_presence(["bob"]))["bob"].state == "online"
-        await bob.set_presence("away", "tea")
+        await bob.set_presence("away", status="tea")
         await until(partial(_is_at, ann, "bob", "tea"), "the status", PATIENCE_S)
         await bob.block("eve")
         assert await bob.blocks() == ("eve",)

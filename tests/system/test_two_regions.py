@@ -86,7 +86,7 @@ async def _talk(region: Region) -> None:
 
         one, two = await user(alice, urls[0]), await user(bob, urls[1])
         room = await stack.enter_async_context(two.room(region.word("room")))
-        await one.set_presence("away", region.word("lunch"))
+        await one.set_presence("away", status=region.word("lunch"))
         group = await one.create_group(region.word("group"), [bob, carol])
         said = {region.word("direct"), region.word("to-the-group")}
         for to, text in zip((bob, group.peer), sorted(said), strict=True):

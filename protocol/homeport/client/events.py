@@ -24,6 +24,10 @@ class Connected:
     expires: int
     limits: Limits
 
+    def __repr__(self) -> str:
+        # Events end up in logs; user ids must not.
+        return f"<Connected resumed={self.resumed} region={self.region!r} session={self.session!r}>"
+
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
@@ -141,6 +145,10 @@ class Receipt:
     user: str
     delivered: int
     read: int
+
+    def __repr__(self) -> str:
+        # Events end up in logs; user ids must not.
+        return f"<Receipt delivered={self.delivered} read={self.read}>"
 
 
 Event = (

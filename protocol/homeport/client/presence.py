@@ -129,8 +129,8 @@ class PresenceRequests(Requests):
     async def set_presence(
         self,
         state: Literal["online", "away"],
-        status: str | None = None,
         *,
+        status: str | None = None,
         timeout: float | None = 30,
     ) -> None:
         """Set whether the user is at this device, and optionally the user's status text.

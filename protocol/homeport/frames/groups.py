@@ -28,6 +28,10 @@ class GroupMember(Struct, array_like=True, frozen=True):
     role: Role
     muted: bool
 
+    def __repr__(self) -> str:
+        # Programs log it; user ids must not be in a log.
+        return f"<GroupMember {self.role}{' muted' if self.muted else ''}>"
+
 
 class GroupView(Struct, array_like=True, frozen=True):
     """A group as one of its members sees it.
@@ -77,6 +81,10 @@ class GroupNotice(Struct, frozen=True, omit_defaults=True):
     name: str | None = None
     role: Role | None = None
     muted: bool | None = None
+
+    def __repr__(self) -> str:
+        # Programs log it; names and user ids must not be in a log.
+        return f"<GroupNotice {self.change!r} version={self.version}>"
 
 
 class GroupCreate(Request[GroupCreated], array_like=True, frozen=True, tag=32):

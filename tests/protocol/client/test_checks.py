@@ -73,7 +73,7 @@ TEXTS: dict[str, Call] = {
     "set_role": lambda c, value: c.group(GROUP).set_role(value, "admin"),
     "mute": lambda c, value: c.group(GROUP).mute(value),
     "unmute": lambda c, value: c.group(GROUP).unmute(value),
-    "set_presence": lambda c, value: c.set_presence("online", value),
+    "set_presence": lambda c, value: c.set_presence("online", status=value),
     "edit": lambda c, value: c.edit(SENT, value),
 }
 

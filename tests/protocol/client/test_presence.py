@@ -42,7 +42,7 @@ async def test_watching_a_user_of_a_real_gateway(settings: Settings) -> None:
         assert await alice.watch_presence(["bob"], expires=60) == {"bob": nobody}
         async with Client(running.url, device="d1", token=running.token("bob")) as bob:
             assert await events.next(Presence) == Presence("bob", "online", "", 0)
-            await bob.set_presence("away", "lunch")
+            await bob.set_presence("away", status="lunch")
             assert await events.next(Presence) == Presence("bob", "away", "lunch", 0)
             await alice.unwatch_presence(["bob"])
             await bob.set_presence("online")
@@ -54,7 +54,7 @@ async def test_watching_a_user_of_a_real_gateway(settings: Settings) -> None:
             await alice.watch_presence(many)
         assert caught.value.name == "too_many_subscriptions"
         with pytest.raises(RequestRefused):
-            await alice.set_presence("online", "x" * 129)
+            await alice.set_presence("online", status="x" * 129)
 
 
 async def test_a_request_names_a_hundred_users(setting: Setting) -> None:
@@ -141,7 +141,7 @@ async def test_what_is_over_is_not_subscribed_again(
 async def test_setting_is_repeated_after_a_reconnect(setting: Setting) -> None:
     """HP-20.2-7: as every request."""
     async with setting.live() as (client, peer):
-        asking = asyncio.create_task(client.set_presence("away", "lunch"))
+        asking = asyncio.create_task(client.set_presence("away", status="lunch"))
         await peer.expect(PresenceSet)
         peer.cut()
         peer = await setting.server.peer()
