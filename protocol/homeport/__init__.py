@@ -14,8 +14,9 @@
 
     asyncio.run(main())
 
-The client reconnects, resumes where it was, and renews its token. ``on_event`` is called with each
-event; a program without it finds what it needs to know in the log of ``homeport.client``.
+The client reconnects, resumes where it was, and renews its token. Events (``on_event``, or iterate
+over `Client.events`) report what happens meanwhile; a program that reads none finds what it needs
+to know in the log of ``homeport.client``.
 
 The modules of this package do no I/O, except those of :mod:`homeport.client`; none of them imports
 the gateway. ``SPEC.md`` is the normative text of the wire; ``frames``, ``codec``, ``codes``,
@@ -51,6 +52,7 @@ from homeport.client.events import (
     CursorUnsaved,
     Disconnected,
     Event,
+    EventsDropped,
     Lost,
     Presence,
     Receipt,
@@ -90,6 +92,7 @@ __all__ = [
     "Room",
     "RoomMessage",
     "Event",
+    "EventsDropped",
     "Connected",
     "Disconnected",
     "Lost",

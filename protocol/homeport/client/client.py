@@ -17,12 +17,13 @@ from homeport.client.consumer import Consumer
 from homeport.client.cursor import CursorFile
 from homeport.client.dispatch import Dispatcher, Handler
 from homeport.client.errors import ClientClosed, CursorNotSaved
-from homeport.client.events import Disconnected
+from homeport.client.events import Disconnected, Event
 from homeport.client.groups import ConversationRequests
 from homeport.client.loop import OwnLoop
 from homeport.client.message import Message, MessageRef, Sent
 from homeport.client.outgoing import Outgoing
 from homeport.client.presence import PresenceRequests, Watches
+from homeport.client.reading import Reading
 from homeport.client.recalls import RecallRequests
 from homeport.client.receipts import Marks, ReceiptRequests
 from homeport.client.reconnector import Login, Reconnector
@@ -74,11 +75,12 @@ class Client(
             leaves nothing behind: the server keeps no cursor, nothing counts as delivered, and the
             user does not become online. ``device`` is then only a name for operators.
         on_event: a function or coroutine function, called with each `Event` soon after it happened,
-            one event after the other. Its exceptions are logged and stop nothing.
+            one event after the other. Its exceptions are logged and stop nothing. `events` gives
+            the same events to programs that rather iterate.
         proxy: True: use the environment's proxy (``https_proxy``, ``no_proxy`` …); None: no proxy;
             else the URL of one. This machine itself (``localhost``) is always reached directly.
 
-    The logger ``homeport.client`` reports what a program without ``on_event`` needs to know: of
+    The logger ``homeport.client`` reports what a program that reads no events needs to know: of
     attempts to connect that fail in a row, the first and each tenth (WARNING).
 
     Raises:
@@ -117,10 +119,10 @@ class Client(
         if len(platform) > MAX_PLATFORM_CHARS:
             raise ValueError(f"platform must be at most {MAX_PLATFORM_CHARS} characters")
         address = Address.of(url, ssl, proxy)
-        self._events = Dispatcher(on_event)
-        tell = self._events.tell
         backoff = Backoff()
         self._own_loop = OwnLoop()
+        self._events = Dispatcher(self._own_loop, on_event)
+        tell = self._events.tell
         self._outgoing = Outgoing(self._own_loop, backoff)
         self._rooms = Rooms(self._outgoing, tell)
         self._watches = Watches(self._outgoing, tell)
@@ -182,8 +184,8 @@ class Client(
     async def close(self) -> None:
         """Send what is acknowledged and marked, save the cursor file, close the connection.
 
-        Sends that still wait raise `ClientClosed`; `messages` ends. An asynchronous ``on_event``
-        that is running has 5 seconds to end.
+        Sends that still wait raise `ClientClosed`; `messages` and `events` end. An asynchronous
+        ``on_event`` that is running has 5 seconds to end.
 
         Raises:
             CursorNotSaved: the cursor file can't be written; the connection is closed all the same.
@@ -210,6 +212,8 @@ class Client(
                 self._task.cancel()  # no time for a closing handshake
                 await asyncio.wait([self._task])
                 raise
+            finally:
+                self._events.end(None)
             await self._events.close()
 
     async def send(
@@ -292,7 +296,20 @@ class Client(
         next message; with ``auto_ack`` that is when the last one is acknowledged. A message still
         in the caller's hands when the client closes is not: call `ack` for it, or get it again.
         """
-        return self._consumer
+        return Reading(self._consumer.next)
+
+    def events(self) -> AsyncIterator[Event]:
+        """What happens from now on. Each call begins a stream of its own, for one reader.
+
+        A program may iterate here, or be called by ``on_event``, or both; each gets all events. To
+        see the attempts at the first connection, call this before the client is entered, and
+        iterate in another task.
+
+        At most 10,000 events wait for the reader. Of more, the oldest are dropped, and an
+        `EventsDropped` comes in their place. After the last event, iterating raises `ClientClosed`
+        when the server or a refused token ended the client, and stops when the caller closed it.
+        """
+        return Reading(self._events.reader().next)
 
     def ack(self, message: Message) -> None:
         """Acknowledge `message` and all before it; the frame leaves by itself, soon.
@@ -325,3 +342,4 @@ class Client(
         self._rooms.close(self._end)
         self._outgoing.close(self._end)
         self._consumer.close(self._end)
+        self._events.end(self._end)

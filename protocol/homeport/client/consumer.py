@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Final
 
 from homeport import frames
 from homeport.client.connection import Connection
@@ -16,6 +16,7 @@ from homeport.client.inbox import Inbox
 from homeport.client.loop import OwnLoop
 from homeport.client.message import Message
 from homeport.client.owner import Owner
+from homeport.client.reading import Waiting
 from homeport.codec import encode
 from homeport.frames import Cursor
 from homeport.limits import WINDOW
@@ -60,7 +61,7 @@ class Consumer:
         self._tell = tell
         self._connection: Connection | None = None
         self._half_window = WINDOW // 2
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiting = Waiting()
         self._ack_planned: asyncio.TimerHandle | None = None
         self._save_planned: asyncio.TimerHandle | None = None
         self._unsaved = False  # the last try failed
@@ -118,7 +119,7 @@ class Consumer:
     def push(self, frame: frames.Push) -> None:
         """Take in a message. Raises `OutOfOrder`."""
         if self._inbox.push(frame):
-            self._wake()
+            self._waiting.wake()
         else:
             self._plan_ack()  # it may have been acknowledged before it was pushed again
 
@@ -128,10 +129,7 @@ class Consumer:
 
     # --- what the caller does -----------------------------------------------------------------
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
+    async def next(self) -> Message:
         """Wait for the next message and hand it out. Safe to cancel.
 
         Raises:
@@ -141,8 +139,7 @@ class Consumer:
             Exception: the error that ended the client.
         """
         self._own_loop.check()
-        if self._waiter is not None:
-            raise RuntimeError("another task is already waiting for this client's messages")
+        self._waiting.check()
         if self._auto_ack and self._inbox.ack_taken():
             self._cursor_moved()
         while self._stopped or (message := self._inbox.take()) is None:
@@ -150,11 +147,7 @@ class Consumer:
                 raise StopAsyncIteration
             if self._end is not None:
                 raise self._end
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._waiting.wait()
         self._handed(message)
         return message
 
@@ -188,13 +181,9 @@ class Consumer:
             self._ack_planned = None
         self._end = end
         self._stopped = end is None
-        self._wake()
+        self._waiting.wake()
 
     # --- inside -------------------------------------------------------------------------------
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def _cursor_moved(self) -> None:
         self._plan_ack()

@@ -1,4 +1,4 @@
-"""The events that a client passes to ``on_event``. All are immutable."""
+"""The events of a client, for ``on_event`` and `Client.events`. All are immutable."""
 
 from __future__ import annotations
 
@@ -151,6 +151,13 @@ class Receipt:
         return f"<Receipt delivered={self.delivered} read={self.read}>"
 
 
+@dataclass(frozen=True, slots=True)
+class EventsDropped:
+    """``count`` events are missing here: the program did not take them as fast as they came."""
+
+    count: int
+
+
 Event = (
     Connected
     | Disconnected
@@ -163,4 +170,5 @@ Event = (
     | Transient
     | Presence
     | Receipt
+    | EventsDropped
 )
