@@ -25,7 +25,41 @@ message of this length, and faster with a longer one."""
 
 
 class TooLong(Exception):
-    """A frame is longer than a message may be."""
+    """A frame is longer than a message may be, or the opening handshake than that may be."""
+
+
+MAX_UPGRADE_BYTES: Final = 16 * 1024
+"""Largest opening handshake. `websockets` alone would take a megabyte from anyone."""
+
+_END_OF_REQUEST: Final = b"\r\n\r\n"
+
+
+class RequestCutter:
+    """Finds the end of the opening handshake in what a client sends."""
+
+    __slots__ = ("_size", "_tail")
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._tail = b""  # what may be the beginning of the end
+
+    def cut(self, data: bytes) -> int | None:
+        """How many bytes of `data` belong to the request that ends in it; None: it goes on.
+
+        Raises:
+            TooLong: it has more than `MAX_UPGRADE_BYTES`.
+        """
+        self._size += len(data)
+        if self._size > MAX_UPGRADE_BYTES:
+            raise TooLong
+        seen = self._tail + data
+        end = seen.find(_END_OF_REQUEST)
+        if end < 0:
+            self._tail = seen[1 - len(_END_OF_REQUEST) :]
+            return None
+        end += len(_END_OF_REQUEST) - len(self._tail)
+        self._tail = b""
+        return end
 
 
 class FrameCutter:

@@ -26,7 +26,7 @@ from websockets.protocol import OPEN
 from gateway.hub.fanout import Bundle
 from gateway.net.admission import Visit
 from gateway.net.framing import Framer
-from gateway.net.incoming import FrameCutter, TooLong
+from gateway.net.incoming import FrameCutter, RequestCutter, TooLong
 from gateway.net.lost import is_lost
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
@@ -39,17 +39,12 @@ from gateway.session.timing import Timing
 WRITE_HIGH_WATER: Final = 64 * 1024
 """Bytes waiting for a client past which nothing more is pushed to it."""
 
-MAX_UPGRADE_BYTES: Final = 16 * 1024
-"""Largest opening handshake. `websockets` alone would take a megabyte from anyone."""
-
 CLOSE_TIMEOUT_S: Final = 5.0
 """How long a client may take to answer a close frame, or to read what was sent before it."""
 
 STRANGER_CLOSE_TIMEOUT_S: Final = 1.0
 """The same for a client whose connect was not accepted, once its time to connect is over. A client
 without a token must not double its time on a connection by ignoring the close frame."""
-
-_END_OF_REQUEST: Final = b"\r\n\r\n"
 
 _log = structlog.get_logger()
 
@@ -72,14 +67,13 @@ class WebSocketConnection(asyncio.Protocol):
         "_outboxes",
         "_peer",
         "_queued",
+        "_request_cutter",
         "_session",
         "_sessions",
-        "_tail",
         "_throttled",
         "_timing",
         "_transport",
         "_turns",
-        "_upgrade_size",
         "_upgrades",
         "_visit",
         "congested",
@@ -116,11 +110,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._queued = False  # it waits for a turn
         self._throttled = False
         self._incoming: FrameCutter | None = None  # none before the upgrade
-        self._tail = b""  # of the upgrade: what may be the beginning of its end
+        self._request_cutter = RequestCutter()
         self._ended = False  # the client's side
         self._authenticated = False
         self._closing = False
-        self._upgrade_size = 0
         self.congested = False
 
     # -- asyncio.Protocol ------------------------------------------------------------------------
@@ -137,12 +130,6 @@ class WebSocketConnection(asyncio.Protocol):
         """Hand on each whole message in order: a share at once, the rest in turns."""
         if self._ended:
             return
-        if self._session is None:
-            self._upgrade_size += len(data)
-            if self._upgrade_size > MAX_UPGRADE_BYTES:
-                self._upgrades.too_large()
-                self._transport.abort()
-                return
         try:
             if self._session is None:
                 data = self._request(data)
@@ -150,6 +137,9 @@ class WebSocketConnection(asyncio.Protocol):
                 self._incoming.add(data)
                 if not self._behind:
                     self._hand_on(self._session, self._incoming)
+        except TooLong:  # the opening handshake
+            self._upgrades.too_large()
+            self._transport.abort()
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must be told
             self._failed(error)
 
@@ -212,17 +202,13 @@ class WebSocketConnection(asyncio.Protocol):
 
         Frames that are parsed together with it are answered before it is.
         """
-        seen = self._tail + data
-        end = seen.find(_END_OF_REQUEST)
-        if end < 0:
-            self._tail = seen[1 - len(_END_OF_REQUEST) :]
+        end = self._request_cutter.cut(data)
+        if end is None:
             self._parse(data)
             return b""
-        rest = end + len(_END_OF_REQUEST) - len(self._tail)
-        self._tail = b""
         self._incoming = FrameCutter(MAX_CONNECT_BYTES)
-        self._parse(data[:rest])
-        return data[rest:]
+        self._parse(data[:end])
+        return data[end:]
 
     def _parse(self, data: bytes) -> None:
         self._peer.receive_data(data)

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
-from gateway.net.incoming import SHORT_BYTES, FrameCutter, TooLong
+from gateway.net.incoming import (
+    MAX_UPGRADE_BYTES,
+    SHORT_BYTES,
+    FrameCutter,
+    RequestCutter,
+    TooLong,
+)
 
 LIMIT = 70_000
 
@@ -88,6 +94,31 @@ def test_the_same_frames_however_the_bytes_come(
     chunks = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     share = data.draw(st.integers(1, 5))
     assert by_us(chunks, share) == by_websockets([stream])
+
+
+@given(st.integers(0, 30), st.lists(st.integers(0, 50), max_size=6))
+def test_a_requests_end_is_found_however_the_bytes_come(behind: int, cuts: list[int]) -> None:
+    """RFC 9112 section 2.1: an empty line ends it. What is behind it are frames already."""
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    stream = request + b"\r\n" * behind
+    edges = sorted({min(cut, len(stream)) for cut in cuts})
+    cutter, seen = RequestCutter(), 0
+    for start, end in zip([0, *edges], [*edges, len(stream)], strict=True):
+        part = cutter.cut(stream[start:end])
+        if part is not None:
+            assert start + part == len(request)
+            return
+        seen = end
+        assert seen < len(request)
+    raise AssertionError("its end was not found")
+
+
+def test_a_request_without_an_end_is_too_long() -> None:
+    """G9: nobody who is not known yet has more than this kept."""
+    cutter = RequestCutter()
+    assert cutter.cut(b"x" * MAX_UPGRADE_BYTES) is None
+    with pytest.raises(TooLong):
+        cutter.cut(b"x")
 
 
 def test_byte_by_byte() -> None:
