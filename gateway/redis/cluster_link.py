@@ -383,7 +383,7 @@ async def _leave(member: MemberLink) -> None:
     try:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                while member.up and member._owed():  # noqa: ASYNC110 - once in a node's life
+                while member.up and member.owed():  # noqa: ASYNC110 - once in a node's life
                     await asyncio.sleep(0.05)
     finally:  # also where the whole link is closed meanwhile
         await member.aclose()

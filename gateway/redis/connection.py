@@ -18,7 +18,7 @@ import structlog
 
 from gateway.redis.errors import FORBIDDEN, OperationFailed, Unavailable, WrongServer
 from gateway.redis.reasons import Sayings, is_known
-from gateway.redis.servers import CONNECT_TIMEOUT_S, Server
+from gateway.redis.servers import CONNECT_TIMEOUT_S, Server, transport_of
 from gateway.tasks import Tasks
 
 SILENCE_LIMIT_S: Final = 5.0
@@ -211,8 +211,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         self._connection = await self._server.make()
         await self._connection.connect()
         await self._server.verify(self._connection)
-        # redis-py has no public way to its transport; test_node_link.py would fail without.
-        transport = cast("asyncio.Transport", self._connection._writer.transport)
+        transport = transport_of(self._connection)
         if transport.is_closing():  # its connection_lost has gone to redis-py, not to us
             raise ConnectionResetError
         transport.set_protocol(self)
@@ -277,7 +276,7 @@ class RedisConnection(asyncio.Protocol, ABC):
         """Take one reply, in the order of the commands."""
 
     @abstractmethod
-    def _owed(self) -> bool:
+    def owed(self) -> bool:
         """True while an answer is due."""
 
     @abstractmethod
@@ -322,7 +321,7 @@ class RedisConnection(asyncio.Protocol, ABC):
             _log.error("redis_protocol_error", link=self.name)
             self.abort()
             return
-        self._waiting_since = self._loop.time() if self._owed() else None
+        self._waiting_since = self._loop.time() if self.owed() else None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Redis went away, or `abort` was called."""

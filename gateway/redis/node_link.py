@@ -257,7 +257,7 @@ class NodeLink(RedisConnection, Link):
         _log.error("redis_refused_command", reply=word)
         return CommandFault(word)
 
-    def _owed(self) -> bool:
+    def owed(self) -> bool:
         return bool(self._pending)
 
     def _forget(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -192,6 +192,15 @@ def server_of(url: RedisUrl, name: str) -> Server:
     `name` is what Redis shows of us.
     """
     return SentinelPrimary(url, name) if url.kind == "sentinel" else Server(url, name)
+
+
+def transport_of(connection: Any) -> asyncio.Transport:
+    """The transport of a redis-py connection that is connected, to be given another protocol.
+
+    redis-py has no public way to it. What connects with TLS, as an ACL user, to a unix socket or by
+    a sentinel's word would have to be written anew without this one private name.
+    """
+    return cast(asyncio.Transport, connection._writer.transport)
 
 
 def _place(url: RedisUrl) -> str:

@@ -226,7 +226,7 @@ class NodeSubscriber(RedisConnection, Subscriber):
             if not future.done():
                 future.set_result(None)
 
-    def _owed(self) -> bool:
+    def owed(self) -> bool:
         return bool(self._line)
 
     def _forget(self) -> None:
