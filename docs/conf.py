@@ -7,6 +7,7 @@ GitHub, and a link between two documents is the same in both places.
 from __future__ import annotations
 
 from importlib.metadata import version as version_of
+from typing import Any
 
 project = "Homeport"
 author = "the Homeport authors"
@@ -39,3 +40,15 @@ html_theme = "furo"
 html_title = f"Homeport {release}"
 html_copy_source = False
 html_show_sphinx = False
+
+MADE_BY_A_CLIENT = {"homeport.Conversation", "homeport.Group", "homeport.Room"}
+
+
+def _no_constructor(_app: Any, _what: str, name: str, *_more: Any) -> tuple[str, str] | None:
+    """Programs get these objects from a client, so their constructors are not shown."""
+    return ("", "") if name in MADE_BY_A_CLIENT else None
+
+
+def setup(app: Any) -> None:
+    """Sphinx calls this."""
+    app.connect("autodoc-process-signature", _no_constructor)

@@ -111,7 +111,7 @@ def members(target: Target, room: RoomArgument, as_json: Json = False) -> None:
 
     async def count(client: Client) -> int:
         async with client.room(room, last=0) as joined:
-            return joined.members
+            return joined.size
 
     found = asyncio.run(ask(target, count, TIMEOUT_S, "not known to be in the room"))
     if as_json:

@@ -58,7 +58,7 @@ async def test_two_people_in_a_room(settings: Settings, clock: FakeClock) -> Non
                 assert (await anext(his)).text == "first"
                 await his.send("second", priority="high")
                 assert [(await anext(hers)).text for _ in range(2)] == ["first", "second"]
-                assert his.members == 2
+                assert his.size == 2
                 assert hers.signal("typing")
                 assert await next_of(bobs, Signal) == Signal("alice", "r:lobby", "typing", b"")
         assert alice.conversation("bob").signal("call", "ring")

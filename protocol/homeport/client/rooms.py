@@ -83,7 +83,7 @@ class Room:
         self._rooms = rooms
         self._last = last
         self._outgoing = outgoing
-        self._members = 0
+        self._size = 0
         self._epoch = ""
         self._received = 0
         self._joined = asyncio.Event()
@@ -96,10 +96,9 @@ class Room:
         self._entered = False
 
     @property
-    def members(self) -> int:
-        """How many users are in the room, as the server last reported: at joining, and within half
-        a minute after a change."""
-        return self._members
+    def size(self) -> int:
+        """How many users are in the room. It follows a change within half a minute."""
+        return self._size
 
     async def __aenter__(self) -> Self:
         """Join.
@@ -254,7 +253,7 @@ class Room:
         if not self._joined.is_set():
             self._early.append(frame)
         elif isinstance(frame, frames.RoomState):
-            self._members = frame.members
+            self._size = frame.members
             self._stands(frame.epoch or self._epoch, frame.seq, again=False)
         elif frame.seq > self._received:
             self._past(frame.seq - 1)
@@ -286,7 +285,7 @@ class Room:
         )
         # A server that knows less of the epoch came back older: numbers up to `after` come again.
         self._stands(joined.epoch, joined.seq, again=joined.seq < after)
-        self._members = joined.members
+        self._size = joined.members
         self._joined.set()
         early, self._early = self._early, []
         for frame in early:

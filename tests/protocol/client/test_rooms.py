@@ -74,7 +74,7 @@ async def test_a_room_is_joined_read_and_left(setting: Setting) -> None:
             assert "5" not in repr(message).replace("seq=5", "").replace(message.id, "")
             assert (await anext(room)).priority == "low"
             await setting.settled(peer)
-            assert room.members == 9
+            assert room.size == 9
 
             async def leaving() -> None:
                 left = await peer.expect(RoomLeave)
@@ -137,7 +137,7 @@ async def test_a_room_is_joined_again_after_a_cut(setting: Setting) -> None:
         assert asked == RoomJoin(asked.id, "lobby", 200, "r1", 2)
         assert await setting.events.next(RoomGap) == RoomGap("lobby", 5)
         assert await numbers(room, 1) == [8]
-        assert room.members == 5
+        assert room.size == 5
 
 
 async def test_a_numbering_that_began_anew_is_told(setting: Setting) -> None:

@@ -1,4 +1,4 @@
-"""Mirrors protocol/homeport/__init__.py: the names that programs import."""
+"""The values that the SDK gives to programs, all of those that homeport/__init__.py exports."""
 
 from __future__ import annotations
 
