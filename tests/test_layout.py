@@ -124,11 +124,8 @@ def mirrored(test: Path) -> bool:
 def test_a_test_file_is_found_by_the_name_of_what_it_tests() -> None:
     """tests/gateway/x/test_y.py tests gateway/x/y.py, and test_y_theme.py a theme of it. A file
     that was left behind when its module went is seen too."""
-    files = [
-        file
-        for folder in ("gateway", "protocol")
-        for file in (ROOT / "tests" / folder).rglob("test_*")
-    ]
+    folders = (ROOT / "tests" / "gateway", ROOT / "tests" / "protocol")
+    files = [file for folder in folders for file in folder.rglob("test_*.py")]
     assert len(files) > 150
     assert [str(file.relative_to(ROOT)) for file in files if not mirrored(file)] == []
 
