@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from homeport import codes, frames
-from homeport.frames import Priority, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet, RoomState
+from homeport.frames import Priority, RoomJoin, RoomLeave, RoomPush, RoomSend, RoomSet
 
 from gateway.config import Settings
-from gateway.net.websocket import WebSocketConnection
-from gateway.store import events
-from gateway.store.events import RoomMessage
+from tests.gateway.chat.rooming import code, join, pushed, write
 from tests.gateway.replicas import two_workers
 from tests.harness import (
     FakeClock,
-    RawClient,
     RunningWorker,
     accepted,
     make_settings,
@@ -28,38 +23,6 @@ from tests.harness import (
     until,
 )
 from tests.inside import seats
-
-TWO_MINUTES = 120.0
-
-
-async def join(client: RawClient, room: str = "lobby", **fields: Any) -> frames.RoomJoined:
-    """Take a seat."""
-    return await client.ask(RoomJoin, room, **fields)
-
-
-async def write(
-    client: RawClient, text: str, room: str = "lobby", priority: int = 1, name: str | None = None
-) -> frames.Ok | frames.Error:
-    """Send to a room and return the answer."""
-    name = name or os.urandom(8).hex()
-    return await client.answer(RoomSend, name, f"r:{room}", "text", text.encode(), priority)
-
-
-async def pushed(client: RawClient, count: int = 1) -> list[tuple[int, str]]:
-    """The next room pushes as (seq, text)."""
-    found = [await client.next(RoomPush) for _ in range(count)]
-    return [(push.seq, push.message.body.decode()) for push in found]
-
-
-def code(answer: frames.Ok | frames.Error) -> int:
-    """The code of a refusal."""
-    assert isinstance(answer, frames.Error), answer
-    return answer.code
-
-
-def stands(state: RoomState) -> tuple[int, int]:
-    """How far the room is past, and its members."""
-    return state.seq, state.members
 
 
 @pytest.fixture
@@ -298,207 +261,6 @@ async def test_a_room_made_by_joining_is_nobodys(running: RunningWorker) -> None
         assert code(answer) == codes.NOT_ROOM_CREATOR.number
 
 
-async def test_the_count_is_of_users(running: RunningWorker) -> None:
-    """HP-15.5-1: two devices are one member, until both have left."""
-    async with (
-        running.client("alice", "d1") as one,
-        running.client("alice", "d2") as two,
-        running.client("bob") as bob,
-    ):
-        await join(one)
-        await join(two)
-        assert (await join(bob)).members == 2
-        await one.answer(RoomLeave, "lobby")
-        assert (await join(bob)).members == 2
-        await two.answer(RoomLeave, "lobby")
-        assert (await join(bob)).members == 1
-
-
-async def test_a_seat_is_kept_for_two_minutes(either: Settings, clock: FakeClock) -> None:
-    """HP-15.5-2: offline that long, and no longer, a user is a member and may be back."""
-    async with running_worker(either, clock=clock) as running, running.client("bob") as bob:
-        await join(bob)
-        async with running.client("alice") as alice:
-            await join(alice)
-        await until(lambda: running.inside.open == 1)
-        clock.advance(TWO_MINUTES - 0.001)
-        await running.inside.keep_rooms()
-        assert (await bob.until(RoomState)).members == 2
-        clock.advance(0.001)
-        await running.inside.keep_rooms()
-        assert (await bob.until(RoomState)).members == 1
-        async with running.client("alice") as alice:
-            assert code(await write(alice, "x")) == codes.NOT_IN_ROOM.number
-
-
-async def test_who_comes_back_in_time_has_not_left(running: RunningWorker) -> None:
-    """HP-15.5-2: a send that is repeated on the next connection is not refused."""
-    assert running.clock is not None
-    async with running.client("alice") as alice:
-        await join(alice)
-    running.clock.advance(TWO_MINUTES - 1)
-    async with running.client("alice") as alice:
-        assert isinstance(await write(alice, "back"), frames.Ok)
-
-
-async def test_a_live_seat_is_kept_as_long_as_its_session(running: RunningWorker) -> None:
-    """HP-15.5-2: an hour without a word changes nothing."""
-    assert running.clock is not None
-    async with running.client("alice") as alice:
-        await join(alice)
-        for _ in range(120):
-            await alice.send(frames.Ping())  # or the session ends for its silence
-            await alice.until(frames.Pong)
-            running.clock.advance(30)
-            await running.inside.keep_rooms()
-        assert isinstance(await write(alice, "still here"), frames.Ok)
-
-
-async def test_a_killed_gateways_seats_are_given_up(
-    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """HP-15.5-2, G10: nobody says that they are away; after two and a half minutes they are."""
-    async with two_workers(settings, clock) as (one, two), two.client("bob") as bob:
-        async with one.client("alice") as alice:
-            await join(alice)
-            await join(bob)
-            # What a killed process does: nothing.
-            monkeypatch.setattr(one.inside.rooms, "gone", lambda session_id: None)
-        for _ in range(4):
-            clock.advance(30)
-            await two.inside.keep_rooms()
-        assert (await join(bob)).members == 2
-        clock.advance(30)
-        await two.inside.keep_rooms()
-        assert (await bob.until(RoomState)).members == 1
-
-
-async def test_a_change_of_the_count_is_told(settings: Settings, clock: FakeClock) -> None:
-    """HP-15.5-3: within the time that seats are kept anew, to everyone, also elsewhere."""
-    async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
-        await join(alice)
-        async with two.client("bob") as bob:
-            await join(bob)
-            await one.inside.keep_rooms()
-            assert stands(await alice.until(RoomState)) == (0, 2)
-            await one.inside.keep_rooms()  # no change: nothing is said
-            await bob.answer(RoomLeave, "lobby")
-            await one.inside.keep_rooms()
-            assert stands(await alice.expect(RoomState)) == (0, 1)
-
-
-def kinds(payloads: list[bytes]) -> list[type]:
-    """Of what Redis published."""
-    return [type(events.parse(payload)) for payload in payloads]
-
-
-async def test_a_dropped_publish_is_seen_by_the_next(settings: Settings, clock: FakeClock) -> None:
-    """HP-15.6-1, G5: at most once live; numbers show what is missing."""
-    async with (
-        two_workers(settings, clock) as (one, two),
-        one.client("alice") as alice,
-        two.client("bob") as bob,
-    ):
-        await join(alice)
-        await join(bob)
-        await write(alice, "1")
-        assert await pushed(bob) == [(1, "1")]
-        with two.inside.deaf():
-            await write(alice, "2")
-            async with two.client("carol") as carol:  # whose join comes behind the publish
-                await join(carol)
-                assert await pushed(carol, 2) == [(1, "1"), (2, "2")]
-        await write(alice, "3")
-        assert await pushed(bob) == [(3, "3")]
-
-
-async def test_a_dropped_publish_is_told_in_a_quiet_room(
-    settings: Settings, clock: FakeClock
-) -> None:
-    """HP-15.6-2: where no push follows, the room's state names the number; at the second look,
-    because the first may be ahead of a push on its way."""
-    async with (
-        two_workers(settings, clock) as (one, two),
-        one.client("alice") as alice,
-        two.client("bob") as bob,
-    ):
-        await join(alice)
-        await join(bob)
-        await two.inside.keep_rooms()
-        assert stands(await bob.until(RoomState)) == (0, 2)
-        with two.inside.deaf() as missed:
-            await write(alice, "lost")
-            async with two.client("carol") as carol:
-                await join(carol)
-                await pushed(carol)
-                await two.inside.keep_rooms()
-                assert stands(await bob.expect(RoomState)) == (0, 3)
-                await two.inside.keep_rooms()
-                assert stands(await bob.expect(RoomState)) == (1, 3)
-                await two.inside.keep_rooms()  # it is told once
-                await write(alice, "2")
-                await until(lambda: kinds(missed).count(RoomMessage) == 2)
-        assert await one.under_way(bob) == []
-
-
-async def test_a_store_that_came_back_older_gives_no_number_twice(
-    running: RunningWorker, store: Any
-) -> None:
-    """HP-15.2-2, HP-15.6-5: who has heard 3 must not take another 3 for a repetition of it; the
-    sender's gateway knows, and everybody is told of a new numbering before its first message."""
-    async with running.client("alice") as alice:
-        epoch = (await join(alice)).epoch
-        for number in ("1", "2", "3"):
-            await write(alice, number)
-        await pushed(alice, 3)
-        [meta] = store.keys("*dev*r:lobby")
-        store.hset(meta, "q", "1")
-        await write(alice, "4")
-        told = await alice.next(RoomState)
-        assert told.seq == 3
-        assert told.epoch not in ("", epoch)
-        assert await pushed(alice) == [(4, "4")]
-        again = await join(alice, epoch=told.epoch, after=4)
-        assert (again.epoch, again.seq) == (told.epoch, 4)
-
-
-async def test_a_gateway_that_heard_more_ends_the_numbering(
-    settings: Settings, clock: FakeClock, store: Any
-) -> None:
-    """HP-15.6-1, HP-15.6-5, HP-15.3-4: Redis came back older, and a gateway that was started since
-    gives numbers again, because it has heard none. Whoever had heard them was told nothing of the
-    new messages. Now the next look of the gateway that had heard them begins a new numbering."""
-    async with running_worker(settings, clock=clock) as old, old.client("alice") as alice:
-        epoch = (await join(alice)).epoch
-        for number in ("1", "2", "3"):
-            await write(alice, number)
-            keys = [each for each in store.keys("*r:lobby*") if b":due" not in each]
-            if number == "1":
-                before = {key: store.dump(key) for key in keys}
-        await pushed(alice, 3)
-        for key, value in before.items():
-            store.restore(key, 0, value, replace=True)
-        async with (
-            running_worker(settings, app=old.app, clock=clock) as new,
-            new.client("bob") as bob,
-        ):
-            assert (await join(bob, last=0)).epoch == epoch
-            await write(bob, "another 2")
-            assert await pushed(bob) == [(2, "another 2")]
-            # A client says that it had 3, where there are 2: it is told, and begins nothing anew.
-            async with new.client("carol") as carol:
-                back = await join(carol, last=1, epoch=epoch, after=3)
-                assert (back.epoch, back.seq) == (epoch, 1)
-            await old.inside.keep_rooms()
-            told = await alice.next(RoomState)
-            assert told.epoch != epoch
-            assert told.seq == 3
-            await write(bob, "4")
-            assert await pushed(alice) == [(4, "4")]
-            assert (await bob.next(RoomState)).epoch == told.epoch
-            assert await pushed(bob) == [(4, "4")]
-
-
 async def test_the_store_sees_no_message(running: RunningWorker, store: Any) -> None:
     """G7: neither in the log nor on the channel."""
     [server] = [running.redis_url]
@@ -535,26 +297,6 @@ async def test_a_record_of_another_room_does_not_open(running: RunningWorker, st
         assert await pushed(bob) == [(2, "next")]
 
 
-async def test_while_the_store_is_away_requests_are_put_off(running: RunningWorker) -> None:
-    """HP-15.1-3, HP-7.1-6: unavailable with retry_after; the connection stays."""
-    async with running.client("alice") as alice:
-        await join(alice)
-        with running.inside.cut_off():
-            for answer in (
-                await alice.answer(RoomJoin, "other"),
-                await write(alice, "x"),
-                await alice.answer(RoomSet, "other", "everyone"),
-                await alice.answer(RoomLeave, "lobby"),
-            ):
-                assert code(answer) == codes.UNAVAILABLE.number
-                assert isinstance(answer, frames.Error)
-                assert answer.retry_after
-            await running.inside.keep_rooms()  # is put off too
-        assert isinstance(await alice.answer(RoomLeave, "lobby"), frames.Ok)
-        await join(alice)
-        assert isinstance(await write(alice, "x"), frames.Ok)
-
-
 async def test_a_session_that_ends_leaves_nothing_behind(
     running: RunningWorker, store: Any
 ) -> None:
@@ -568,60 +310,3 @@ async def test_a_session_that_ends_leaves_nothing_behind(
     # The server says so too: one channel fewer.
     channel = running.inside.keys.room(running.app.id, "lobby").channel
     await until(lambda: not store.pubsub_shardchannels(channel), "the channel is given up")
-
-
-async def test_a_slow_reader_misses_by_priority(
-    running: RunningWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """HP-15.6-3, G5: low at once, normal when more waits, high last; the numbers show the holes."""
-    async with running.client("alice") as alice, running.client("slow") as slow:
-        await join(alice)
-        await join(slow)
-        waiting = 0
-        monkeypatch.setattr(WebSocketConnection, "waiting", property(lambda _: waiting))
-        connection = running.inside.connection("slow")
-        connection.congested = True
-        offered = []
-        for waiting in (1, 128 * 1024, 128 * 1024 + 1, 256 * 1024, 256 * 1024 + 1):  # noqa: B007
-            for priority in Priority:
-                await write(alice, "x", priority=priority)
-                offered += await pushed(alice)  # so the slow one was offered it too
-        connection.congested = False
-        await write(alice, "after", priority=Priority.LOW)
-        pushes = [await slow.next(RoomPush) for _ in range(7)]
-        assert [(push.seq, push.priority) for push in pushes] == [
-            *((2, 1), (3, 2), (5, 1), (6, 2), (9, 2), (12, 2)),
-            (16, 0),
-        ]
-        offered += await pushed(alice)
-        assert [seq for seq, _ in offered] == list(range(1, 17))
-
-
-async def test_a_reader_who_stops_costs_little_memory(running: RunningWorker) -> None:
-    """HP-15.6-3, G9: what waits for it is bounded, others miss nothing, and it goes on later."""
-    async with running.client("alice") as alice, running.client("slow") as slow:
-        await join(alice)
-        await join(slow)
-        connection = running.inside.connection("slow")
-        slow.websocket.transport.pause_reading()
-        body, seq, congested, most = "x" * 32_000, 0, 0, 0
-        while congested < 20:
-            seq += 1
-            await write(alice, body, priority=Priority.HIGH)
-            most = max(most, connection.waiting)
-            congested += connection.congested
-        assert most <= 256 * 1024 + 2 * 33_000
-        assert [n for n, _ in await pushed(alice, seq)] == list(range(1, seq + 1))
-        slow.websocket.transport.resume_reading()
-        seen: list[int] = []
-
-        async def read() -> None:
-            while not seen or seen[-1] <= seq:
-                seen.append((await slow.next(RoomPush)).seq)
-
-        reading = asyncio.create_task(read())
-        await until(lambda: not connection.congested)
-        await write(alice, "after", priority=Priority.LOW)
-        await reading
-        assert seen == sorted(set(seen))
-        assert len(seen) < seq + 1

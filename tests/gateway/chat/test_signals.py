@@ -9,7 +9,7 @@ from homeport import codes, frames
 from homeport.frames import RoomSet, Signal, Signaled
 
 from gateway.config import Settings
-from tests.gateway.chat.test_rooms import join
+from tests.gateway.chat.rooming import join
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, make_settings, running_worker
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.cli import groups
 from tests.gateway.cli.conftest import Ran, run
-from tests.gateway.cli.test_dev import Dev, started
+from tests.gateway.cli.devgateway import Dev, started
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from homeport import RoomGap
 from gateway.cli import rooms
 from gateway.cli.target import Target
 from tests.gateway.cli.conftest import Ran, run
-from tests.gateway.cli.test_dev import PROGRAM, Dev, started
+from tests.gateway.cli.devgateway import PROGRAM, Dev, started
 
 
 @pytest.fixture

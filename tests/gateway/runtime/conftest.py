@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Settings
-from tests.gateway.runtime.test_supervisor import Replica
+from tests.gateway.runtime.replica import Replica
 
 
 @pytest.fixture

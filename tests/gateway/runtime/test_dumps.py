@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from gateway import __version__
-from tests.gateway.runtime.test_supervisor import Replica, until
+from tests.gateway.runtime.replica import Replica, until
 
 DUMPABLE = """
 import ctypes, os

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.config import Settings
 from gateway.runtime import runfolder
-from tests.gateway.runtime.test_supervisor import Replica
+from tests.gateway.runtime.replica import Replica
 
 
 def test_it_is_private_and_goes() -> None:

@@ -10,124 +10,17 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from homeport import codes, frames
-from homeport.limits import PATH
-from websockets.exceptions import WebSocketException
 
-from gateway.address import Address
-from gateway.apps.app import App, create_app
-from gateway.config import Settings
 from gateway.runtime import runfolder
-from gateway.runtime.core import Core
-from gateway.runtime.serving import HURRY_AFTER_S
-from gateway.security import tokens
 from gateway.security.keyring import Keyring
-from gateway.store.presence import GATEWAY_CHARS
-from tests.gateway.net.raw import RawSocket
+from tests.gateway.runtime.replica import FAST, SOON_S, Replica, alive, run_folders, until
 from tests.harness import RawClient
 from tests.ports import free_port
 from tests.processes import GatewayProcess
-
-FAST = "from gateway.runtime import child, supervisor; child.BEAT_S = 0.2; supervisor.HANG_S = 2.0"
-"""Silence is noticed after two seconds instead of thirty."""
-
-SOON_S = 30.0
-"""How long a test waits for a process to do something."""
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait until `condition` holds; returns what it gave. Processes tell nobody."""
-    deadline = time.monotonic() + SOON_S
-    while not (result := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return result
-
-
-def alive(pid: int) -> bool:
-    """True while there is such a process that is not a zombie (proc(5), stat)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-class Replica:
-    """`homeport serve` in a folder of its own, with one app."""
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.folder = folder
-        self.settings = settings
-        self.log = folder / "gateway.log"
-        self.app: App = create_app("test", "sg", "pro", "global", int(time.time() * 1000))
-        asyncio.run(self._register())
-        self.process: GatewayProcess
-
-    async def _register(self) -> None:
-        keyring = Keyring.load(self.settings.key_file, "sg")
-        async with Core.at(self.settings.redis_url, keyring).admin() as admin:
-            await admin.apps.create(self.app, self.app.created_ms)
-
-    def config(self, **changes: Any) -> Path:
-        """A configuration file."""
-        given = {
-            "region": "sg",
-            "redis_url": self.settings.redis_url,
-            "durability": "memory",
-            "key_file": str(self.settings.key_file),
-            "plain_listen": "127.0.0.1:0",
-            **changes,
-        }
-        path = self.folder / "gateway.toml"
-        path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in given.items()))
-        return path
-
-    def start(self, patch: str = "", **changes: Any) -> GatewayProcess:
-        """Start it, with two workers where `changes` don't say otherwise."""
-        config = self.config(**{"workers": 2, **changes})
-        self.process = GatewayProcess(config, self.log, patch).start()
-        return self.process
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return self.process.urls[0] + PATH
-
-    @property
-    def address(self) -> Address:
-        """The same."""
-        return Address.parse(self.process.urls[0].removeprefix("ws://"))
-
-    def token(self, user: str) -> str:
-        """A token for `user`."""
-        return tokens.mint(self.app.id, self.app.certificates[0], "sg", user, time.time())
-
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        """The log's entries of `event`."""
-        lines = self.log.read_text().splitlines()
-        entries = [json.loads(line) for line in lines if line.startswith("{")]
-        return [entry for entry in entries if entry["event"] == event]
-
-    async def serves(self) -> str:
-        """Connect, send and go; returns the name of the worker that took the connection."""
-        async with RawClient.open(self.url) as client:
-            connected = await client.connect(self.token("alice"))
-            assert isinstance(await client.say("bob", "x"), frames.Ok)
-            return connected.session[-GATEWAY_CHARS:]
-
-    async def serves_again(self) -> None:
-        """`serves`, once whoever was killed has been seen to be gone."""
-        async with asyncio.timeout(SOON_S):
-            while True:
-                with contextlib.suppress(OSError, WebSocketException):
-                    await self.serves()
-                    return
-
 
 # -- serving ---------------------------------------------------------------------------------------
 
@@ -336,93 +229,6 @@ def test_a_machine_that_stood_still_is_no_hang(replica: Replica) -> None:
     assert replica.logged("hangs") == []
 
 
-# -- leaving ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_all_of_them_drains(replica: Replica, number: signal.Signals) -> None:
-    """G10: Ctrl-C reaches the whole process group, and some send SIGTERM to all of a service. It
-    is one request to leave; the drain is not hurried by what the workers hear twice."""
-    process = replica.start("from gateway.runtime import drain; drain.LINGER_S = 1.0")
-    pid = process.pid
-
-    async def leaving() -> None:
-        async with RawClient.open(replica.url) as client:
-            await client.connect(replica.token("alice"))
-            os.killpg(pid, number)
-            await client.until(frames.Goaway)
-            begun = time.monotonic()
-            assert await client.closed() == codes.GOING_AWAY.number
-            assert time.monotonic() - begun > 0.9  # it lingered
-
-    asyncio.run(leaving())
-    assert process.stop() == 0
-    assert run_folders(pid) == []
-
-
-def test_a_second_signal_hurries(replica: Replica) -> None:
-    """G10: nobody has to wait for clients that don't say goodbye."""
-    process = replica.start(
-        "from gateway.runtime import drain; drain.CLOSE_S = 300", workers=1, drain_s=600
-    )
-
-    async def hurried() -> None:
-        async with RawSocket.open(replica.address) as silent:
-            await silent.open_session(replica.token("alice"))
-            os.kill(process.pid, signal.SIGTERM)
-            assert await silent.closed() == codes.GOING_AWAY.number
-            await asyncio.sleep(HURRY_AFTER_S)
-            os.kill(process.pid, signal.SIGTERM)
-            assert await asyncio.to_thread(process.wait, SOON_S) == 0
-
-    asyncio.run(hurried())
-
-
-def test_what_has_not_left_in_time_is_killed(replica: Replica) -> None:
-    """`drain_s` is a promise to whoever waits: also a worker that hangs is gone by then."""
-    process = replica.start(workers=1, drain_s=1)
-    (worker,) = process.workers
-    os.kill(worker, signal.SIGSTOP)
-    begun = time.monotonic()
-    assert process.stop() == 0
-    assert time.monotonic() - begun < 15  # long before it would be found to hang
-    assert not alive(worker)
-    assert [entry["killed"] for entry in replica.logged("killed")] == [["1"]]
-
-
-def test_a_hangup_is_passed_on_and_survived(replica: Replica) -> None:
-    """SIGHUP asks for the files to be read again. Nobody ends of it."""
-    process = replica.start()
-    workers = process.workers
-    for pid in (process.pid, *workers):
-        os.kill(pid, signal.SIGHUP)
-    asyncio.run(replica.serves())
-    assert process.workers == workers
-
-
-def test_a_hangup_has_every_worker_read_its_files(replica: Replica) -> None:
-    """None looks by itself here; and one that is forked anew goes by what the files say now."""
-    process = replica.start("from gateway.runtime import reload; reload.LOOK_S = 3600")
-    page = "https://a.example"
-    replica.config(workers=2, origins=[page])
-    os.kill(process.pid, signal.SIGHUP)
-    until(lambda: {entry["worker"] for entry in replica.logged("reloaded")} == {"1", "2"})
-    os.kill(process.workers[0], signal.SIGKILL)
-    until(lambda: len(replica.logged("redis_connected")) == 3 * 2)
-
-    async def visit() -> None:
-        async with RawClient.open(replica.url, origin=page):
-            pass
-
-    async def visits() -> None:
-        await replica.serves_again()
-        await asyncio.gather(*(visit() for _ in range(20)))
-
-    asyncio.run(visits())
-    assert not replica.logged("reload_refused")
-    assert not replica.logged("restart_needed")
-
-
 def test_the_ops_process_comes_back_and_goes_last(replica: Replica) -> None:
     """While workers drain, operators are shown how far they are."""
     process = replica.start(ops_listen="127.0.0.1:0", workers=1)
@@ -456,8 +262,3 @@ def voluntary_switches(pid: int) -> int:
         if line.startswith("voluntary_ctxt_switches:"):
             return int(line.split()[1])
     raise AssertionError(pid)
-
-
-def run_folders(pid: int) -> list[Path]:
-    """The run folders of the supervisor `pid`."""
-    return [folder for folder in runfolder.folders() if f"-{pid}-" in folder.name]

@@ -13,7 +13,7 @@ from homeport.limits import PATH
 from gateway.address import Address
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.gateway.net.test_proxy_protocol import header
-from tests.gateway.runtime.test_supervisor import Replica, until
+from tests.gateway.runtime.replica import Replica, until
 from tests.gateway.test_sockets import has_ipv6
 from tests.harness import RawClient
 from tests.ports import free_port
