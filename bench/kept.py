@@ -1,7 +1,7 @@
 """What Redis keeps and carries: bytes of its memory and of its network, each.
 
 Run ``python -m bench.kept`` (``--json`` for scripts). It writes with the gateway's own code to an
-embedded Valkey, with a 200-byte body, and reads the server's own counts. `gateway.capacity` plans
+embedded Valkey, with a 200-byte body, and reads the server's own counts. `gateway.cli.sizing` plans
 with these figures, and a test holds the two together.
 """
 

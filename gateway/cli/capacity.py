@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from gateway.apps.tiers import TIERS
-from gateway.capacity import WORKERS, Demand, breaks, plan
 from gateway.cli.environment import Json
 from gateway.cli.options import taking
 from gateway.cli.output import show
+from gateway.cli.sizing import WORKERS, Demand, breaks, plan
 
 
 def _tier(value: str) -> str:

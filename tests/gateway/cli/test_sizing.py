@@ -10,9 +10,9 @@ import pytest
 
 from bench import kept
 from gateway.apps.tiers import TIERS
-from gateway.capacity import BUSY, COSTS, PRIMARY_BYTES, Demand, Plan, breaks, busiest_share, plan
+from gateway.cli.sizing import BUSY, COSTS, PRIMARY_BYTES, Demand, Plan, breaks, busiest_share, plan
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)
 
 
