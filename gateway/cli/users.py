@@ -24,7 +24,7 @@ from gateway.security.keyring import Keyring
 from gateway.security.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
-    from gateway.store.endings import Ended
+    from gateway.store.endings import NotedEnd
     from gateway.store.user_facts import DeviceFacts, SessionFacts, UserFacts
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Find out why a user gets no messages.")
@@ -158,7 +158,7 @@ def _age(facts: UserFacts, ms: int | None) -> int | None:
     return None if ms is None else max(facts.now_ms - ms, 0) // 1000
 
 
-def _code_name(end: Ended) -> str:
+def _code_name(end: NotedEnd) -> str:
     known = codes.CLOSES.get(end.cause.code) if end.cause.by == "gateway" else None
     return known.name if known else ""
 
@@ -221,7 +221,7 @@ def _gateway(session: SessionFacts) -> str:
     return f"{session.gateway} ({session.where})" if session.where else session.gateway
 
 
-def _cause(end: Ended) -> str:
+def _cause(end: NotedEnd) -> str:
     by, code = end.cause
     if by == "nobody":
         return "the connection broke off"

@@ -54,7 +54,7 @@ class Loss(NamedTuple):
         return f"{self.ms} {self.first} {self.last} {device}"
 
 
-class Ended(NamedTuple):
+class NotedEnd(NamedTuple):
     """An `End` as it was kept."""
 
     ms: int
@@ -69,7 +69,7 @@ class Ended(NamedTuple):
         return cls(int(ms), Cause(_BY[cause[0]], int(cause[1:])), session, device)
 
 
-class Lost(NamedTuple):
+class NotedLoss(NamedTuple):
     """A `Loss` as it was kept."""
 
     ms: int

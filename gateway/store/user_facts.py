@@ -15,7 +15,7 @@ from homeport.ids import peer_of
 from gateway.apps.app import App
 from gateway.redis.link import Link
 from gateway.store.blocks import BlockedBy
-from gateway.store.endings import Ended, Lost
+from gateway.store.endings import NotedEnd, NotedLoss
 from gateway.store.events import SESSION_ID_CHARS
 from gateway.store.inbox import STALE_MS
 from gateway.store.keys import Keys, UserKeys
@@ -81,8 +81,8 @@ class UserFacts:
     blocked_by: tuple[str, ...]
     revoked_before_ms: int
     groups: int
-    ends: tuple[Ended, ...]
-    loss: Lost | None
+    ends: tuple[NotedEnd, ...]
+    loss: NotedLoss | None
 
     @property
     def presence(self) -> str:
@@ -148,8 +148,8 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
         blocked_by=tuple(sorted(blocked.users)),
         revoked_before_ms=max(int(revoked or 0), app.revoked_before_ms),
         groups=count,
-        ends=tuple(Ended.parse(each.decode()) for each in ends),
-        loss=None if loss is None else Lost.parse(loss.decode()),
+        ends=tuple(NotedEnd.parse(each.decode()) for each in ends),
+        loss=None if loss is None else NotedLoss.parse(loss.decode()),
     )
 
 

@@ -6,12 +6,12 @@ import pytest
 from homeport import codes, frames
 
 from gateway.config import Settings
-from gateway.store.endings import BROKEN_OFF, Cause, Ended
+from gateway.store.endings import BROKEN_OFF, Cause, NotedEnd
 from gateway.store.user_facts import read_user
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
 
 
-async def noted(running: RunningWorker, user: str, count: int) -> tuple[Ended, ...]:
+async def noted(running: RunningWorker, user: str, count: int) -> tuple[NotedEnd, ...]:
     """The last `count` ends of the user's sessions, the newest first, once they are noted."""
     async with running.admin() as admin:
         while True:

@@ -9,7 +9,7 @@ from homeport.ids import direct_conversation
 
 from gateway.apps.app import App
 from gateway.store.blocks import BlockStore
-from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Ended, Loss, Lost
+from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Loss, NotedEnd, NotedLoss
 from gateway.store.entries import NewMessage
 from gateway.store.presence import PresenceStore
 from gateway.store.readers import Arrival, Progress, Reader
@@ -129,10 +129,10 @@ async def test_the_last_ends_and_the_last_loss_are_kept(store: Store) -> None:
     await acked(store.inboxes, reader, tier, Progress(none), store.clock.ms)  # goes on: no end
     facts = await read(store)
     assert [end.ms for end in facts.ends] == [99, *range(ENDS_KEPT + 1, 2, -1)]
-    assert facts.ends[0] == Ended(99, BROKEN_OFF, session("s"), "phone")
+    assert facts.ends[0] == NotedEnd(99, BROKEN_OFF, session("s"), "phone")
     assert facts.ends[1].cause == Cause("gateway", 4500 + ENDS_KEPT + 1)
     last = ENDS_KEPT + 1
-    assert facts.loss == Lost(last, last, last + 1, "phone")
+    assert facts.loss == NotedLoss(last, last, last + 1, "phone")
     closes = store.keys.user(store.app.id, "ann").closes
     assert store.raw.pttl(closes) > 0
     async with store.admin() as admin:
