@@ -13,9 +13,6 @@ from homeport import (
     Message,
     RecallNotice,
     RoomMessage,
-    edit_notice,
-    group_notice,
-    recall_notice,
 )
 from homeport.ids import GROUP
 
@@ -52,7 +49,7 @@ def record(message: Message | RoomMessage) -> dict[str, object]:
     notice = None
     if isinstance(message, Message):
         found["to"] = message.to
-        notice = _notice(message)
+        notice = message.notice
         if message.edits:
             found |= {"edits": message.edits, "edited": message.edited}
     else:
@@ -69,7 +66,7 @@ def record(message: Message | RoomMessage) -> dict[str, object]:
 
 def _said(message: Message | RoomMessage) -> str:
     """A line for people: the author, and what they wrote or did."""
-    notice = _notice(message) if isinstance(message, Message) else None
+    notice = message.notice if isinstance(message, Message) else None
     if isinstance(notice, GroupNotice):
         return _told(notice)
     if isinstance(notice, RecallNotice):
@@ -83,10 +80,6 @@ def _said(message: Message | RoomMessage) -> str:
         return f"{message.sender}: [{message.kind}, {len(message.body)} bytes]"
     edited = " (edited)" if isinstance(message, Message) and message.edits else ""
     return f"{message.sender}: {text_or_none}{edited}"
-
-
-def _notice(message: Message) -> GroupNotice | RecallNotice | EditNotice | None:
-    return group_notice(message) or recall_notice(message) or edit_notice(message)
 
 
 def _text(message: Message | RoomMessage) -> str | None:

@@ -62,9 +62,9 @@ from homeport.client.events import (
     TokenExpiring,
     Transient,
 )
-from homeport.client.groups import Group, GroupInfo, group_notice
+from homeport.client.groups import Group, GroupInfo
 from homeport.client.message import Message, MessageRef, Sent
-from homeport.client.recalls import EditNotice, RecallNotice, edit_notice, recall_notice
+from homeport.client.notices import EditNotice, Notice, RecallNotice
 from homeport.client.receipts import Reached, Unread
 from homeport.client.rooms import Room, RoomMessage
 from homeport.frames import Cursor, GroupMember, GroupNotice, Place
@@ -84,11 +84,9 @@ __all__ = [
     "GroupInfo",
     "GroupMember",
     "GroupNotice",
-    "group_notice",
     "EditNotice",
     "RecallNotice",
-    "edit_notice",
-    "recall_notice",
+    "Notice",
     "Room",
     "RoomMessage",
     "Event",

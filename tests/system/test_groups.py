@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from homeport import Client, Message, Sent, group_notice
+from homeport import Client, Message, Sent
 
 from gateway.apps.app import App, create_app
 from gateway.runtime.core import Core
@@ -79,7 +79,7 @@ async def texts(client: Client, count: int) -> list[str]:
     async for message in client.messages():
         assert last is None or message.seq == last.seq + 1
         last = message
-        if group_notice(message) is None:
+        if message.notice is None:
             found.append(message.text)
             if len(found) == count:
                 break

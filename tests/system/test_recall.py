@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from homeport import Client, Lost, Message, Reset, Sent, edit_notice, recall_notice
+from homeport import Client, EditNotice, Lost, Message, RecallNotice, Reset, Sent
 
 from tests.system.site import DEADLINE_S, PATIENCE_S, OpenSite, Site, ws
 
@@ -95,11 +95,11 @@ async def test_what_was_said_is_gone(open_site: OpenSite) -> None:
 
             # Who has them already is told.
             got = await _read(bob, 1 + 2 * AROUND + 4)
-            told = [(recall_notice(m), edit_notice(m)) for m in got[-2:]]
-            assert told[0][0] is not None
-            assert told[1][1] is not None
-            assert (told[0][0].message, told[0][0].by) == (changed[2].id, "alice")
-            assert (told[1][1].message, told[1][1].text) == (changed[3].id, "the")
+            recalled, edited = (message.notice for message in got[-2:])
+            assert isinstance(recalled, RecallNotice)
+            assert isinstance(edited, EditNotice)
+            assert (recalled.message, recalled.by) == (changed[2].id, "alice")
+            assert (edited.message, edited.text) == (changed[3].id, "the")
 
         # Who was away finds them changed, each in its place.
         async with site.client(ws(two), "carol", on_event=events.append) as carol:
@@ -108,8 +108,8 @@ async def test_what_was_said_is_gone(open_site: OpenSite) -> None:
             by_id = {message.id: message for message in got}
             for oops, typo in (changed[:2], changed[2:]):
                 gone = by_id[oops.id]
-                note = recall_notice(gone)
-                assert note is not None
+                note = gone.notice
+                assert isinstance(note, RecallNotice)
                 assert (note.message, note.sender, gone.sender) == (oops.id, "alice", "alice")
                 assert (by_id[typo.id].text, by_id[typo.id].edits) == ("the", 1)
                 conversation = carol.conversation(gone.peer)

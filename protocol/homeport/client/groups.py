@@ -6,21 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from homeport import frames
 from homeport.client import checks
 from homeport.client.consumer import Consumer
 from homeport.client.conversation import Conversation
 from homeport.client.errors import ClientError
-from homeport.client.message import Message
 from homeport.client.outgoing import Outgoing, Requests
-from homeport.frames import GroupMember, GroupNotice
+from homeport.frames import GroupMember
 from homeport.frames.groups import Role
 from homeport.ids import GROUP, group_of, new_client_id
 from homeport.limits import MAX_GROUP_CHANGE
 
-NOTICE_KIND: Final = "homeport.group"
 READS: Final = 10
 """How often a group is read from its beginning while others change it."""
 
@@ -62,19 +58,6 @@ class GroupInfo:
     def __repr__(self) -> str:
         # It ends up in logs; names and user ids must not.
         return f"<GroupInfo {self.id} version={self.version} {self.size} members>"
-
-
-def group_notice(message: Message) -> GroupNotice | None:
-    """The change in the group `message.to` that `message` reports; None if it is not a notice.
-
-    The result is also None if a newer server wrote the notice in a form that cannot be read.
-    """
-    if message.kind != NOTICE_KIND or message.sender:
-        return None
-    try:
-        return msgspec.msgpack.decode(message.body, type=GroupNotice)
-    except (ValueError, RecursionError):  # msgspec's errors, and those of UTF-8
-        return None
 
 
 class Group(Conversation):

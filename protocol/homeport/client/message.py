@@ -11,7 +11,8 @@ from typing import Self
 from msgspec import Struct
 
 from homeport import frames
-from homeport.client import checks
+from homeport.client import checks, notices
+from homeport.client.notices import Notice
 from homeport.frames import Place
 
 _NOTHING = frames.Extra()
@@ -22,8 +23,7 @@ def text_of(kind: str, body: bytes) -> str:
 
     Bytes that are not UTF-8 become U+FFFD. A body that is meant for programs has the text "": a
     body of the kind ``binary``, and of the server's own kinds (``homeport.group``,
-    ``homeport.recall``, ``homeport.edit``; `group_notice`, `recall_notice` and `edit_notice` read
-    those).
+    ``homeport.recall``, ``homeport.edit``; `Message.notice` is what those say).
     """
     if kind == "binary" or kind.startswith("homeport."):
         return ""
@@ -113,6 +113,14 @@ class Message(Struct, frozen=True):
     def text(self) -> str:
         """The body as a text; "" for programs' bodies, and U+FFFD for what is not UTF-8."""
         return text_of(self.kind, self.body)
+
+    @property
+    def notice(self) -> Notice | None:
+        """What the server reports: that a group changed, or that a message was recalled or edited.
+
+        None for every other message, and for a notice of a newer server that can't be read.
+        """
+        return notices.read(self.kind, self.sender, self.body)
 
     def __repr__(self) -> str:
         # Messages end up in logs; bodies and user ids must not.

@@ -14,7 +14,6 @@ from homeport import (
     NotAMember,
     RequestRefused,
     Signal,
-    group_notice,
 )
 from homeport.client.groups import READS
 from homeport.frames import GroupGet, GroupMember, GroupNotice, GroupView
@@ -90,8 +89,8 @@ async def test_a_group_from_its_beginning_to_its_end(gateway: RunningWorker) -> 
 
         told: list[GroupNotice] = []
         async for message in alice.messages():
-            note = group_notice(message)
-            if note is None:
+            note = message.notice
+            if not isinstance(note, GroupNotice):
                 assert (message.sender, message.to, message.text) == ("bob", group.peer, "hi")
                 continue
             assert (message.sender, message.to, message.own) == ("", group.peer, False)

@@ -1,0 +1,48 @@
+"""Mirrors protocol/homeport/client/notices.py: what the server's own messages say."""
+
+from __future__ import annotations
+
+import pytest
+from homeport import EditNotice, GroupNotice, Message, RecallNotice, codec, frames
+from homeport.frames import Extra
+
+ID = bytes(range(16))
+
+
+def shown(kind: str, body: bytes, sender: str = "alice") -> Message:
+    """What bob is shown."""
+    return Message.of(frames.Message(ID, sender, "bob", 900, kind, body), "bob", 1, 1)
+
+
+def test_what_a_group_tells() -> None:
+    """HP-11.3-1: only the server does; no user's message is taken for it."""
+    note = GroupNotice(3, "alice", "added", ["bob"], "team")
+    assert shown("homeport.group", codec.encode(note), "").notice == note
+    assert shown("homeport.group", codec.encode(note), "mallory").notice is None
+
+
+def test_what_a_recall_tells() -> None:
+    """HP-13.4-2, HP-13.4-3: from the notice, and from what stands in the message's place."""
+    note = frames.RecallNotice(ID, "alice", 900, "carol")
+    told = RecallNotice(ID.hex(), "alice", 900, "carol")
+    for sender in ("", "alice"):
+        assert shown("homeport.recall", codec.encode(note), sender).notice == told
+    assert shown("text", codec.encode(note)).notice is None
+
+
+def test_what_an_edit_tells() -> None:
+    """HP-13.4-2, HP-13.4-3: from the notice; the message itself counts its edits."""
+    note = frames.EditNotice(ID, "alice", 900, 2, 950, b"new\xff")
+    told = EditNotice(ID.hex(), "alice", 900, 2, 950, "new\ufffd")
+    assert shown("homeport.edit", codec.encode(note), "").notice == told
+    inner = frames.Message(ID, "alice", "bob", 900, "text", b"new", Extra(edits=2, edited=950))
+    message = Message.of(inner, "bob", 1, 1)
+    assert (message.text, message.edits, message.edited) == ("new", 2, 950)
+    assert (shown("text", b"x").edits, shown("text", b"x").edited) == (0, None)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", b"\x91\x01", b"\xa3\xff\xff\xff"])
+@pytest.mark.parametrize("kind", ["homeport.group", "homeport.recall", "homeport.edit"])
+def test_a_notice_that_says_too_little_is_none(kind: str, body: bytes) -> None:
+    """HP-4.2-5: a newer server, or a broken one, does not break the program."""
+    assert shown(kind, body, "").notice is None
