@@ -15,7 +15,9 @@ from typing import Final, Protocol
 import structlog
 
 from gateway.apps.app import App
-from gateway.hub.fanout import Bundle
+from gateway.hub.fanout import RoomSession
+from gateway.hub.watchers import WatchingSession
+from gateway.redis.errors import OperationFailed
 from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
@@ -32,8 +34,13 @@ Opener = Callable[[str, str, str, events.Stored | events.Relayed], bytes | None]
 """Opens an event for (app id, user, channel); None: nothing to send."""
 
 
-class HubSession(Protocol):
-    """What the hub asks of a session. None of it may block or raise.
+class SessionGone(OperationFailed):
+    """The session ended; nobody hears this."""
+
+
+class HubSession(RoomSession, WatchingSession, Protocol):
+    """What the hub asks of a session, which may also be in a room, or watch users. None of it may
+    block or raise.
 
     A session that raises all the same takes nothing from the others.
     """
@@ -42,19 +49,8 @@ class HubSession(Protocol):
     def app_id(self) -> str: ...
     @property
     def user(self) -> str: ...
-    @property
-    def id(self) -> str: ...
-    def on_room(self, payload: bytes | Bundle, priority: int) -> bool:
-        """Send a room's `payload`; False where the client does not keep up and misses it."""
-
-    def blocked_by(self, user: str) -> bool:
-        """True where `user` blocks the session's user."""
-
     def on_stored(self, seq: int, ms: int, push: bytes) -> None:
         """Number `seq` was stored; `push` is what to send for it."""
-
-    def on_relayed(self, payload: bytes) -> None:
-        """Send `payload` if the client keeps up; it is stored nowhere."""
 
     def on_unreadable(self) -> None:
         """A message came whose key this process lacks."""

@@ -21,8 +21,8 @@ from homeport.limits import MAX_SUBSCRIPTIONS
 
 from gateway.clock import Clock
 from gateway.hub.alive import Alive
+from gateway.hub.hub import SessionGone
 from gateway.hub.lease import Lease
-from gateway.hub.rooms import SessionGone
 from gateway.hub.watchers import Topic, Watcher, WatchingSession
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.subscriber import Subscriber

@@ -20,6 +20,7 @@ from homeport.frames import Priority, RoomState
 from homeport.limits import MAX_LAST
 
 from gateway.hub.fanout import SLICE, UNTOLD, FanOut, RoomSession, Said, Seat, Turns
+from gateway.hub.hub import SessionGone
 from gateway.redis.errors import OperationFailed
 from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
@@ -34,10 +35,6 @@ _log = structlog.get_logger()
 
 RoomOpener = Callable[[str, str, str, events.RoomMessage | events.Relayed], bytes | None]
 """Opens an event for (app id, room, channel); None: nothing to send."""
-
-
-class SessionGone(OperationFailed):
-    """The session ended; nobody hears this."""
 
 
 class Room:

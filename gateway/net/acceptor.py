@@ -103,7 +103,7 @@ class Acceptor:
         self._exhausted = False
 
     def use_certificate(self, tls: ssl.SSLContext) -> None:
-        """Connections that come from now on get `tls`, where they would have another context."""
+        """Use `tls` for connections that are accepted from now on, if this listener has TLS."""
         if self._options:
             self._options["ssl"] = tls
 

@@ -10,12 +10,12 @@ import pytest
 from homeport.frames import Presence, UserPresence
 from structlog.testing import capture_logs
 
+from gateway.hub.hub import SessionGone
 from gateway.hub.presence import (
     CHANGE_EVERY_S,
     REFRESH_S,
     SLICE,
 )
-from gateway.hub.rooms import SessionGone
 from gateway.store.presence import (
     CAME,
     SET,

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway.hub import fanout, rooms
 from gateway.hub.fanout import BACKLOG
-from gateway.hub.rooms import SessionGone
+from gateway.hub.hub import SessionGone
 from gateway.store.rooms import Joined, Top
 from tests.gateway.hub.rooming import Heard, Setting
 from tests.harness import until
