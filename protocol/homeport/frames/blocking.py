@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from msgspec import Struct
 
-from msgspec import Meta, Struct
-
-from homeport.frames.types import Request
-from homeport.limits import MAX_ID_CHARS
-
-_User = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
+from homeport.frames.types import Request, UserId
 
 
 class BlockList(Struct, array_like=True, frozen=True):
@@ -21,13 +16,13 @@ class BlockList(Struct, array_like=True, frozen=True):
 class Block(Request[None], array_like=True, frozen=True, tag=112):
     """Client to server: refuse what ``user`` sends to me."""
 
-    user: _User
+    user: UserId
 
 
 class Unblock(Request[None], array_like=True, frozen=True, tag=113):
     """Client to server: let ``user`` send to me again."""
 
-    user: _User
+    user: UserId
 
 
 class Blocks(Request[BlockList], array_like=True, frozen=True, tag=114):

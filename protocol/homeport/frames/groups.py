@@ -10,12 +10,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from homeport.frames.types import Count, Request
+from homeport.frames.types import Count, Request, UserId
 from homeport.limits import MAX_GROUP_CHANGE, MAX_GROUP_NAME_CHARS, MAX_ID_CHARS
 
 GroupId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 GroupName = Annotated[str, Meta(min_length=1, max_length=MAX_GROUP_NAME_CHARS)]
-UserId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
 Users = Annotated[list[UserId], Meta(max_length=MAX_GROUP_CHANGE)]
 After = Annotated[str, Meta(max_length=MAX_ID_CHARS)]
 Role = Literal["owner", "admin", "member"]

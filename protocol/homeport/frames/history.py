@@ -7,10 +7,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from homeport.frames.messages import Message
-from homeport.frames.types import Count, Request
+from homeport.frames.types import Count, Peer, Request
 from homeport.limits import MAX_HISTORY_PAGE
-
-Peer = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class Place(Struct, array_like=True, frozen=True):

@@ -6,11 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from homeport.frames.types import Count, Request
+from homeport.frames.types import Count, Peer, Request, UserId
 from homeport.limits import MAX_ID_CHARS, MAX_KIND_CHARS, MAX_MENTIONS, MAX_TTL_S
 
 MessageId = Annotated[bytes, Meta(min_length=16, max_length=16)]
-UserId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
 Mentions = Annotated[tuple[UserId, ...], Meta(max_length=MAX_MENTIONS)]
 
 
@@ -45,7 +44,7 @@ class Send(Request[Accepted], array_like=True, frozen=True, tag=16):
     """
 
     client_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
-    to: Annotated[str, Meta(min_length=1, max_length=128)]
+    to: Peer
     kind: Annotated[str, Meta(min_length=1, max_length=MAX_KIND_CHARS)]
     body: bytes
     options: Options | None = None

@@ -6,16 +6,15 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from homeport.frames.types import Count, Request
+from homeport.frames.types import Count, Request, UserId
 from homeport.limits import (
-    MAX_ID_CHARS,
     MAX_PRESENCE_USERS,
     MAX_STATUS_CHARS,
     MAX_SUBSCRIPTION_S,
 )
 
 Users = Annotated[
-    tuple[Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)], ...],
+    tuple[UserId, ...],
     Meta(min_length=1, max_length=MAX_PRESENCE_USERS),
 ]
 # Not a Literal: the decoder's text for one repeats what the client wrote.

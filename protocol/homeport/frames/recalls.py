@@ -6,9 +6,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from homeport.frames.history import Peer
 from homeport.frames.messages import MessageId
-from homeport.frames.types import Count, Request
+from homeport.frames.types import Count, Peer, Request
 
 RECALL_KIND: Final = "homeport.recall"
 EDIT_KIND: Final = "homeport.edit"

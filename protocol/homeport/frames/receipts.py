@@ -6,13 +6,9 @@ every earlier one of the conversation (SPEC.md section 14). 0 is no watermark.
 
 from __future__ import annotations
 
-from typing import Annotated
+from msgspec import Struct
 
-from msgspec import Meta, Struct
-
-from homeport.frames.types import Count, Request
-
-Peer = Annotated[str, Meta(min_length=1, max_length=128)]
+from homeport.frames.types import Count, Peer, Request
 
 
 class Reach(Struct, array_like=True, frozen=True):

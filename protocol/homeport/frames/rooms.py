@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from homeport.frames.messages import Accepted, Message
-from homeport.frames.types import Count, Request
+from homeport.frames.types import Count, Peer, Request
 from homeport.limits import MAX_ID_CHARS, MAX_KIND_CHARS, MAX_LAST, MAX_ROOM_ADMINS
 
 RoomId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
@@ -73,7 +73,7 @@ class RoomSend(Request[Accepted], array_like=True, frozen=True, tag=51):
     """Client to server: a `Send` to a room with a priority."""
 
     client_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
-    to: Annotated[str, Meta(min_length=1, max_length=128)]
+    to: Peer
     kind: Annotated[str, Meta(min_length=1, max_length=MAX_KIND_CHARS)]
     body: bytes
     priority: PriorityField = 1

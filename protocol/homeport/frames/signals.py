@@ -6,13 +6,14 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from homeport.frames.types import Peer
 from homeport.limits import MAX_KIND_CHARS
 
 
 class Signal(Struct, array_like=True, frozen=True, tag=64):
     """Client to server: a signal for connected sessions. No ok follows; an error has id 0."""
 
-    to: Annotated[str, Meta(min_length=1, max_length=128)]
+    to: Peer
     kind: Annotated[str, Meta(min_length=1, max_length=MAX_KIND_CHARS)]
     body: bytes
 

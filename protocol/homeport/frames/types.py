@@ -6,11 +6,14 @@ from typing import Annotated, Final, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
-from homeport.limits import MAX_INTEGER
+from homeport.limits import MAX_ID_CHARS, MAX_INTEGER
 
 RequestId = Annotated[int, Meta(ge=1, le=2**32 - 1)]
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Seconds = Annotated[float, Meta(ge=0, le=MAX_INTEGER)]  # also keeps out NaN and infinity
+UserId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
+Peer = Annotated[str, Meta(min_length=1, max_length=128)]
+"""The other end of a conversation: a user's id, or a group's or room's behind ``g:`` or ``r:``."""
 ShortText = Annotated[str, Meta(max_length=128)]
 
 NO_REQUEST: Final = 0
