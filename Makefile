@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 SOAK_S ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fmt docs
+.PHONY: help run test pythons soak fmt docs
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -29,6 +29,9 @@ test: .venv/synced ## format, lint, types, import layers, documentation, all tes
 	$(MAKE) --no-print-directory docs
 	$(BIN)/pytest -n auto --dist worksteal
 	$(BIN)/python -m tests.spec_coverage
+
+pythons: .venv/synced ## the gateway's and the SDK's tests on the newest other Python, the SDK's on the rest
+	$(BIN)/python -m tests.pythons
 
 soak: .venv/synced ## take walks through the model of inboxes by fresh seeds, for SOAK_S seconds
 	SOAK_S=$(SOAK_S) SOAK_SEED=$(SOAK_SEED) $(BIN)/pytest -x -s tests/gateway/store/soak.py
