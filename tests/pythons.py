@@ -99,7 +99,7 @@ def main() -> int:
         (ROOT / "build").mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="python-", dir=ROOT / "build") as folder:
             make_environment(Path(folder), python)
-            failed |= not passes(Path(folder), "-n", "auto", *tests)
+            failed |= not passes(Path(folder), "-n", "auto", "--dist", "worksteal", *tests)
     return int(failed)
 
 
