@@ -1,0 +1,1 @@
+"""What strangers install: the two distributions, built and put into clean environments."""
