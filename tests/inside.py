@@ -14,6 +14,7 @@ from unittest import mock
 from gateway.chat.chat import Chat
 from gateway.chat.groups import GroupChat
 from gateway.chat.limits import Limits
+from gateway.chat.principal import Principals
 from gateway.chat.records import Records
 from gateway.chat.sending import MessageChat
 from gateway.config import Settings
@@ -227,6 +228,11 @@ class Inside:
     def chat(self) -> Chat:
         """What a door may ask for."""
         return self._worker._backend.chat
+
+    @property
+    def principals(self) -> Principals:
+        """What makes the authors of requests."""
+        return self._worker._backend.principals
 
     @property
     def sending(self) -> MessageChat:

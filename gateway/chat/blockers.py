@@ -14,15 +14,26 @@ from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.events import BlockChanged
 
 
+class _Unread(frozenset[str]):
+    """The blockers of a user while nobody has read them: it can't be said who is one."""
+
+    def __contains__(self, _: object) -> bool:
+        raise Refused(codes.UNAVAILABLE, retry_after=1.0)
+
+    def __or__(self, _: object) -> _Unread:
+        return self
+
+    def __sub__(self, _: object) -> _Unread:
+        return self
+
+
 class Blockers:
-    """Starts while the first reading is under way: `read` ends it."""
+    """The blockers that the store had when they were read."""
 
-    __slots__ = ("_change", "_heard", "_users")
+    __slots__ = ("_users",)
 
-    def __init__(self) -> None:
-        self._users = NOBODY.users
-        self._change = 0
-        self._heard: list[BlockChanged] | None = []  # while reading
+    def __init__(self, users: frozenset[str]) -> None:
+        self._users = users
 
     def admit(self, recipient: str) -> None:
         """Let the user send to `recipient`.
@@ -36,6 +47,18 @@ class Blockers:
     def __contains__(self, user: str) -> bool:
         """True where `user` blocks the principal's user."""
         return user in self._users
+
+
+class HeardBlockers(Blockers):
+    """Blockers that a session keeps up to date. Starts while the first reading is under way: until
+    `read` ends it, whoever asks is refused with unavailable."""
+
+    __slots__ = ("_change", "_heard")
+
+    def __init__(self) -> None:
+        super().__init__(_Unread())
+        self._change = 0
+        self._heard: list[BlockChanged] | None = []  # while reading
 
     def differs(self, change: int) -> bool:
         """True when the store is at another change than this."""

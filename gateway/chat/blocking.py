@@ -48,7 +48,7 @@ class BlockChat:
         if other == user.id:
             raise Refused(codes.INVALID_FIELD, "`user` is this user's own id.")
         await self._blocks.change(
-            user.app.id, user.app.tier, user.id, other, blocked, self._clock_ms()
+            user.app_id, user.app.tier, user.id, other, blocked, self._clock_ms()
         )
 
     @request
@@ -58,4 +58,4 @@ class BlockChat:
         Raises:
             Refused: unavailable.
         """
-        return await self._blocks.list(user.app.id, user.id)
+        return await self._blocks.list(user.app_id, user.id)

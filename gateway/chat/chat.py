@@ -8,7 +8,6 @@ from gateway.chat.blocking import BlockChat
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import HistoryChat
 from gateway.chat.presence import PresenceChat
-from gateway.chat.principal import Principals
 from gateway.chat.recalls import RecallChat
 from gateway.chat.receipts import ReceiptChat
 from gateway.chat.rooms import RoomChat
@@ -18,9 +17,10 @@ from gateway.chat.signals import SignalChat
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """The methods of these take a principal, which `principals` make, and plain values."""
+    """Each public method of these takes a principal, of those that `Principals` made, and plain
+    values. It takes a token of the principal's, looks whether the principal may, and raises
+    `Refused` to say no: so there is nothing here that a door could do without being let."""
 
-    principals: Principals
     messages: MessageChat
     signals: SignalChat
     groups: GroupChat

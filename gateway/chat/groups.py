@@ -1,4 +1,4 @@
-"""Groups: what clients ask of them, and sending to them.
+"""Groups: what is asked of them. Sending to them is in `gateway.chat.sending`.
 
 The store keeps groups and delivers the notices (`gateway.store.groups`); the rights of members are
 in `gateway.chat.group_rules`.
@@ -6,9 +6,7 @@ in `gateway.chat.group_rules`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 from homeport import codec
@@ -23,11 +21,8 @@ from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.requests import request
 from gateway.redis.errors import Unavailable
-from gateway.store.entries import NewMessage
 from gateway.store.group_state import Group, Notice
 from gateway.store.groups import GroupStore
-from gateway.store.inbox import InboxStore
-from gateway.store.log import LogStore
 
 NOTICE_KIND: Final = "homeport.group"
 MEMBERS_PAGE: Final = 500
@@ -39,7 +34,7 @@ Decide = Callable[[Group | None], rules.Decision]
 
 
 class GroupChat:
-    """Answers requests about groups, and sends to them. `clock_ms` is milliseconds since 1970.
+    """Answers requests about groups. `clock_ms` is milliseconds since 1970.
 
     Each request raises `Refused`, with the codes of `group_rules`, or with unavailable.
     """
@@ -47,53 +42,12 @@ class GroupChat:
     def __init__(
         self,
         groups: GroupStore,
-        inboxes: InboxStore,
-        logs: LogStore,
         records: Records,
         clock_ms: Callable[[], int],
     ) -> None:
         self._groups = groups
-        self._inboxes = inboxes
-        self._logs = logs
         self._records = records
         self._clock_ms = clock_ms
-
-    # -- sending -----------------------------------------------------------------------------------
-
-    def deliver(
-        self, sender: User, group: str, message: Message, expires_ms: int | None, history: bool
-    ) -> asyncio.Future[int]:
-        """Store `message` for every member of the group that it is for, and the history if asked.
-
-        `expires_ms` is when the message's own time to live ends. Messages to one group leave in the
-        order of these calls (G3). The future holds the time at which the message was first stored.
-
-        Raises:
-            Refused: in the future: unknown_group, not_a_member or muted.
-            Unavailable, CommandFault: in the future: the store could not keep it.
-        """
-        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-        def fan_out(current: asyncio.Future[Group | None]) -> None:
-            # Not a task: the order in which these run is the order of the messages.
-            try:
-                to = rules.may_send(current.result(), sender)
-                stored = self._fan_out(sender.app, to, message, expires_ms, history)
-            except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
-                accepted.set_exception(error)
-            else:
-                stored.add_done_callback(partial(_hand_over, accepted))
-
-        self._groups.current(sender.app, group).add_done_callback(fan_out)
-        return accepted
-
-    def _fan_out(
-        self, app: App, group: Group, message: Message, expires_ms: int | None, history: bool
-    ) -> asyncio.Future[int]:
-        record = self._records.make(app, message, message.to)
-        new = NewMessage(message.id, record, message.time, message.to, message.sender, expires_ms)
-        kept = [self._logs.add(app.id, app.tier, new)] if history else []
-        return self._inboxes.deliver_to(app.id, app.tier, group.audience, new, group.version, kept)
 
     # -- changes -----------------------------------------------------------------------------------
 
@@ -202,7 +156,7 @@ class GroupChat:
     @request
     async def list(self, user: User, after: str = "") -> GroupPage:
         """The user's groups that follow the group id `after`."""
-        found, more = await self._groups.of_user(user.app.id, user.id, after, GROUPS_PAGE)
+        found, more = await self._groups.of_user(user.app_id, user.id, after, GROUPS_PAGE)
         infos = [
             GroupView(
                 each.id,
@@ -225,11 +179,3 @@ class GroupChat:
         if group is None or group.gone:
             return ""
         return self._records.group_name(app, group.id, group.sealed_name)
-
-
-def _hand_over(accepted: asyncio.Future[int], stored: asyncio.Future[int]) -> None:
-    error = stored.exception()
-    if error is None:
-        accepted.set_result(stored.result())
-    else:
-        accepted.set_exception(error)

@@ -101,4 +101,4 @@ class HistoryChat:
             Refused: unknown_recipient, unknown_group, not_a_member, unavailable.
         """
         conversation = (await self._conversations.find(user, peer)).name
-        await self._logs.forget(user.app.id, conversation, user.id, upto)
+        await self._logs.forget(user.app_id, conversation, user.id, upto)

@@ -38,9 +38,22 @@ MAX_CONNECTING: Final = 20_000
 
 
 class SharedBucket(TokenBucket):
-    """This gateway's copy of the bucket of one user, or of an app where `user` is empty."""
+    """This gateway's copy of the bucket of one user, or of an app where `user` is empty.
 
-    __slots__ = ("_app_id", "_clock", "_rate", "_rates", "_told", "_user", "holders", "taken")
+    `asked` is done once Redis has answered the last report, or could not.
+    """
+
+    __slots__ = (
+        "_app_id",
+        "_clock",
+        "_rate",
+        "_rates",
+        "_told",
+        "_user",
+        "asked",
+        "holders",
+        "taken",
+    )
 
     def __init__(self, rates: RateStore, clock: Clock, app_id: str, user: str, rate: Rate) -> None:
         self._rates = rates
@@ -72,6 +85,7 @@ class SharedBucket(TokenBucket):
         spent, self._told = self.taken - self._told, self.taken
         call = self._rates.spend(self._app_id, self._user, self._rate, spent, self._clock.wall_ms())
         call.add_done_callback(partial(self._learn, self.taken))
+        self.asked = call
 
     def settle(self) -> None:
         """Report to Redis what was spent since the last report, if anything."""
@@ -163,10 +177,18 @@ class Allowance:
             raise Refused(codes.RATE_LIMITED, retry_after=wait)
         self._signals.take(now)
 
+    async def learnt(self) -> None:
+        """Wait until it is known what other doors and gateways spent of the shared buckets; where
+        Redis is away nothing is."""
+        asked = [bucket.asked for _, bucket in self._buckets if isinstance(bucket, SharedBucket)]
+        await asyncio.wait(asked)
+
     def close(self) -> None:
-        """Give the shared buckets back."""
-        for key in self._shared:
+        """Give the shared buckets back. From then on every request is a fault of its door."""
+        shared, self._shared = self._shared, []
+        for key in shared:
             self._limits.release(key)
+        self._steady = _closed
 
     def _now(self, tier: Tier) -> float:
         if tier is not self._tier:
@@ -175,6 +197,10 @@ class Allowance:
             for limit, bucket in self._buckets:
                 bucket.adopt(rates[limit])
         return self._steady()
+
+
+def _closed() -> float:
+    raise RuntimeError("a principal was closed, and its door goes on asking")
 
 
 def _refusal(limit: str, wait: float) -> Refused:

@@ -72,7 +72,7 @@ class PresenceChat:
         sealed = None
         if status is not None:
             sealed = self._statuses.seal(user.app, user.id, status, self._clock_ms())
-        await self._store.set(user.app.id, user.id, user.device, state, sealed)
+        await self._store.set(user.app_id, user.id, user.device, state, sealed)
 
     @request
     async def watch(
@@ -84,7 +84,7 @@ class PresenceChat:
             Refused: invalid_field, too_many_subscriptions, unavailable.
         """
         _check(users)
-        states = await self._hub.watch(user.app.id, user.id, user.session, users, expires_s)
+        states = await self._hub.watch(user.app_id, user.id, user.session, users, expires_s)
         return tuple(states)
 
     @request
@@ -95,7 +95,7 @@ class PresenceChat:
             Refused: invalid_field.
         """
         _check(users)
-        self._hub.unwatch(user.app.id, user.session, users)
+        self._hub.unwatch(user.app_id, user.session, users)
 
     @request
     async def get(self, principal: Principal, users: Sequence[str]) -> tuple[UserPresence, ...]:
@@ -105,7 +105,7 @@ class PresenceChat:
             Refused: invalid_field: one is not a user id. unavailable: Redis is away.
         """
         _check(users)
-        states = await self._hub.look(principal.app.id, tuple(dict.fromkeys(users)))
+        states = await self._hub.look(principal.app_id, tuple(dict.fromkeys(users)))
         if isinstance(principal, User):
             return tuple(
                 hidden(each.user) if each.user in principal.blockers else each for each in states

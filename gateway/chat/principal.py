@@ -1,28 +1,58 @@
 """Principals: the authors of requests to `chat`, with their rate limits and their blockers.
 
 A door (a session, or another way in) passes a principal with each request, and gets principals from
-`Principals` only. Limits and blocks therefore hold at every door, without the door's doing.
+`Principals` only, which nothing else can make. Limits and blocks therefore hold at every door,
+without the door's doing. A principal's app is the app as it is at each moment.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import InitVar, dataclass, field
+from types import UnionType
+from typing import Final
+
+from homeport import codes
 
 from gateway.apps.app import App
-from gateway.chat.blockers import Blockers
+from gateway.chat.blockers import Blockers, HeardBlockers
 from gateway.chat.limits import Allowance, Limits
+from gateway.chat.refused import FAULTS, Refused, refusal
 from gateway.store.blocks import BlockStore
+from gateway.store.directory import AppDirectory
 from gateway.store.readers import Reader
+
+_BY_PRINCIPALS: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class User:
-    """The user `id` of `app`."""
+class _Author:
+    app_id: str
+    allowance: Allowance = field(repr=False)
+    _directory: AppDirectory = field(repr=False)
+    _made: InitVar[object]
 
-    app: App
-    allowance: Allowance
+    def __post_init__(self, _made: object) -> None:
+        if _made is not _BY_PRINCIPALS:
+            raise TypeError("principals are made by Principals")
+
+    @property
+    def app(self) -> App:
+        """The app, as it is now.
+
+        Raises:
+            AppNotFound: it was deleted.
+        """
+        return self._directory.known(self.app_id)
+
+
+@dataclass(frozen=True, slots=True)
+class User(_Author):
+    """The user `id` of an app."""
+
     id: str
-    blockers: Blockers
+    blockers: Blockers = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,73 +62,108 @@ class SessionUser(User):
     An `ephemeral` session is no device's: nothing of it is kept.
     """
 
+    blockers: HeardBlockers = field(repr=False)
     device: str
     session: str
     ephemeral: bool
 
 
 @dataclass(frozen=True, slots=True)
-class AppItself:
+class AppItself(_Author):
     """The app, and none of its users. It is in every conversation of its users, as an owner is in a
-    group; it is nobody's peer, so nobody blocks it and nothing is sent in its name."""
-
-    app: App
-    allowance: Allowance
+    group and a creator in a room; it is nobody's peer, so nobody blocks it and nothing is sent in
+    its name."""
 
 
 Principal = User | AppItself
 
 
-class Principals:
-    """Makes principals. Close the `allowance` of each once its door asks no more."""
+def of_kind(principal: Principal, kind: type[User] | UnionType) -> None:
+    """Hold a principal against what a request is for: `kind`, a type of principals.
 
-    def __init__(self, limits: Limits, blocks: BlockStore) -> None:
+    Raises:
+        Refused: not_allowed.
+    """
+    if not isinstance(principal, kind):
+        only = "the user of a session" if kind is SessionUser else "a user"
+        raise Refused(codes.NOT_ALLOWED, f"Only {only} may ask for this.")
+
+
+class Principals:
+    """Makes principals."""
+
+    def __init__(self, limits: Limits, blocks: BlockStore, directory: AppDirectory) -> None:
         self._limits = limits
         self._blocks = blocks
+        self._directory = directory
 
     def connecting(self, app: App, reader: Reader) -> SessionUser:
-        """The user of a session that connects.
+        """The user of a session that connects. Close its `allowance` with the session.
 
-        The user's blockers are not known yet: attaching reads them (`Blockers.read`), and from then
-        on the session passes on what it hears (`Blockers.hear`).
+        The user's blockers are not known yet, and until they are nothing is let through: attaching
+        reads them (`HeardBlockers.read`), and from then on the session passes on what it hears.
         """
         return SessionUser(
-            app,
+            app.id,
             self._limits.open(app, reader.user, session=True),
+            self._directory,
+            _BY_PRINCIPALS,
             reader.user,
-            Blockers(),
+            HeardBlockers(),
             reader.device,
             reader.session,
             reader.ephemeral,
         )
 
-    async def user(self, app: App, user: str) -> User:
-        """A user at a door without sessions, with the blockers that the store has now.
+    @asynccontextmanager
+    async def user(self, app_id: str, user: str) -> AsyncIterator[User]:
+        """A user at a door without sessions, for one request: with the blockers that the store has
+        as it begins.
 
         Raises:
-            Unavailable, CommandFault: the blockers could not be read.
+            Refused: unknown_app, unavailable, internal.
         """
-        asking = User(app, self._limits.open(app, user), user, Blockers())
+        async with self._allowed(app_id, user) as allowance:
+            try:
+                blocked_by = await self._blocks.blocked_by(app_id, user)
+            except FAULTS as error:
+                raise refusal(error) from error
+            await allowance.learnt()
+            blockers = Blockers(blocked_by.users)
+            yield User(app_id, allowance, self._directory, _BY_PRINCIPALS, user, blockers)
+
+    @asynccontextmanager
+    async def app(self, app_id: str) -> AsyncIterator[AppItself]:
+        """The app itself, for as long as its door likes.
+
+        Raises:
+            Refused: unknown_app, unavailable, internal.
+        """
+        async with self._allowed(app_id) as allowance:
+            await allowance.learnt()
+            yield AppItself(app_id, allowance, self._directory, _BY_PRINCIPALS)
+
+    @asynccontextmanager
+    async def _allowed(self, app_id: str, user: str = "") -> AsyncIterator[Allowance]:
         try:
-            await self.read_blockers(asking)
-        except BaseException:
-            asking.allowance.close()
-            raise
-        return asking
+            app = await self._directory.get(app_id)
+        except FAULTS as error:
+            raise refusal(error) from error
+        allowance = self._limits.open(app, user)
+        try:
+            yield allowance
+        finally:
+            allowance.close()
 
-    def app(self, app: App) -> AppItself:
-        """The app itself."""
-        return AppItself(app, self._limits.open(app))
-
-    async def read_blockers(self, user: User) -> bool:
-        """Read the blockers of `user` again, after `Blockers.begin`; returns what `Blockers.read`
-        does.
+    async def read_blockers(self, user: SessionUser) -> bool:
+        """Read the blockers of `user` again, after `HeardBlockers.begin`; returns what
+        `HeardBlockers.read` does.
 
         Raises:
             Unavailable, CommandFault: they could not be read; the caller must try again.
         """
         try:
-            state = await self._blocks.blocked_by(user.app.id, user.id)
+            state = await self._blocks.blocked_by(user.app_id, user.id)
         except BaseException:
             user.blockers.failed()
             raise

@@ -12,10 +12,11 @@ from homeport.ids import peer_of
 from homeport.limits import MAX_RECEIPT_ROWS, MAX_UNREAD_ROWS
 
 from gateway.chat.addressing import Conversation, Conversations
-from gateway.chat.principal import User
-from gateway.chat.refused import Refused
+from gateway.chat.principal import Principal, User, name_of
+from gateway.chat.refused import Refused, refusal
 from gateway.chat.relay import Relay
 from gateway.chat.requests import request
+from gateway.security.sealing import SealError
 from gateway.store.receipts import Marks, ReceiptStore
 
 
@@ -51,36 +52,39 @@ class ReceiptChat:
         if claimed.delivered == 0:
             raise Refused(codes.INVALID_FIELD, "Neither `delivered` nor `read` is above 0.")
         found = await self._conversations.find(user, peer)
-        raised = await self._store.mark(user.app.id, user.id, found.name, claimed)
+        raised = await self._store.mark(user.app_id, user.id, found.name, claimed)
         if raised is None:
             return
         told: list[tuple[str, str]] = []
-        others = _others(found, user)
+        others = _others(found, user.id)
         if raised.rose and len(others) <= MAX_RECEIPT_ROWS:
             # What each hearer calls the conversation: the group, or the other one's id.
             told += [(hearer, peer if found.group is not None else user.id) for hearer in others]
         if raised.read_rose:
             told.append((user.id, peer))  # the unread counts of the user's other devices
+        marks, app = raised.marks, user.app
         # Who misses it can ask, so the answer does not depend on it.
-        await asyncio.gather(
+        answers = await asyncio.gather(
             *(
                 self._relay.to_user(
-                    user.app,
-                    hearer,
-                    Receipt(name, user.id, raised.marks.delivered, raised.marks.read),
+                    app, hearer, Receipt(name, user.id, marks.delivered, marks.read)
                 )
                 for hearer, name in told
             ),
             return_exceptions=True,
         )
+        for error in answers:
+            if isinstance(error, SealError):
+                refusal(error)  # for the log
+                break
 
     @request
-    async def reach(self, user: User, peer: str, time: int) -> Reach:
+    async def reach(self, principal: Principal, peer: str, time: int) -> Reach:
         """How far the others in a conversation are, and how many of them got and read what has
-        the `time`, in milliseconds."""
-        found = await self._conversations.find(user, peer)
-        others = _others(found, user)
-        marks = await self._store.marks(user.app.id, found.name, others)
+        the `time`, in milliseconds. To the app itself all users are others."""
+        found = await self._conversations.find(principal, peer)
+        others = _others(found, name_of(principal))
+        marks = await self._store.marks(principal.app_id, found.name, others)
         furthest = nlargest(
             MAX_RECEIPT_ROWS, marks.items(), key=lambda row: (row[1].read, row[1].delivered)
         )
@@ -97,11 +101,11 @@ class ReceiptChat:
     async def unread(self, user: User) -> UnreadCounts:
         """How many messages of which conversations the user has not read."""
         counts, more = await self._store.unread(
-            user.app.id, user.app.tier, user.id, self._clock_ms(), MAX_UNREAD_ROWS
+            user.app_id, user.app.tier, user.id, self._clock_ms(), MAX_UNREAD_ROWS
         )
         rows = [(peer_of(user.id, talk), count) for talk, count in counts.items()]
         return UnreadCounts(rows, more)
 
 
-def _others(conversation: Conversation, user: User) -> list[str]:
-    return [each for each in conversation.users if each != user.id]
+def _others(conversation: Conversation, user: str) -> list[str]:
+    return [each for each in conversation.users if each != user]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+import structlog
 from homeport import codes
 from homeport.limits import MAX_BLOCKS
 
 from gateway.apps.app import App
 from gateway.apps.errors import AppError
+from gateway.hub.hub import SessionGone
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.security.sealing import SealError
 from gateway.store.blocks import TooManyBlocks
@@ -16,6 +18,8 @@ from gateway.store.errors import AppNotFound
 from gateway.store.presence import TooManySubscriptions
 from gateway.store.readers import TokenRevoked, TooManyDevices
 from gateway.store.rooms import RoomRefused
+
+_log = structlog.get_logger()
 
 
 class Refused(Exception):
@@ -45,6 +49,7 @@ _REFUSALS: Final[dict[type[BaseException], tuple[codes.ErrorCode, str]]] = {
         codes.TOO_MANY_BLOCKS,
         f"This user blocks {MAX_BLOCKS} others already; unblock one.",
     ),
+    SessionGone: (codes.NOT_CONNECTED, ""),
     TooManySubscriptions: (codes.TOO_MANY_SUBSCRIPTIONS, ""),
 }
 _ROOM_REFUSALS: Final = {
@@ -59,7 +64,8 @@ FAULTS: Final = (OperationFailed, SealError, AppError)
 def refusal(error: BaseException) -> Refused:
     """The `Refused` of an error of the `FAULTS`; a `Refused` itself is returned as it is.
 
-    No other place says which error has which code. Another error is a bug; the caller logs it.
+    No other place says which error has which code. Another error is a bug. What becomes an
+    internal error is in the log, as the code promises.
     """
     if isinstance(error, Refused):
         return error
@@ -69,7 +75,11 @@ def refusal(error: BaseException) -> Refused:
         return Refused(_ROOM_REFUSALS[error.reason])
     if type(error) in _REFUSALS:
         return Refused(*_REFUSALS[type(error)])
-    return Refused(codes.INTERNAL, retry_after=5.0 if isinstance(error, FAULTS) else None)
+    if isinstance(error, FAULTS):
+        _log.error("request_failed", error=type(error).__name__, problem=str(error))
+        return Refused(codes.INTERNAL, retry_after=5.0)
+    _log.error("request_failed", exc_info=error)
+    return Refused(codes.INTERNAL)
 
 
 def check_kind(kind: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from homeport.frames import Message, ServerFrame, Transient
 from homeport.ids import GROUP
@@ -22,7 +21,7 @@ class Relay:
     """Tells frames to sessions on every gateway of the region, sealed on the way.
 
     A session that is not there, or does not read, misses them. Each method raises, or its future
-    does, `Unavailable` where Redis is away.
+    does, `Unavailable` where Redis is away, and `SealError` where nothing can be sealed.
     """
 
     def __init__(
@@ -39,11 +38,11 @@ class Relay:
         self._records = records
         self._clock_ms = clock_ms
 
-    def to_user(self, app: App, user: str, frame: ServerFrame) -> asyncio.Future[Any]:
+    async def to_user(self, app: App, user: str, frame: ServerFrame) -> None:
         """Tell every session of `user`."""
         channel = self._inboxes.channel(app.id, user)
         sealed = self._records.relay(app, channel, frame, self._clock_ms())
-        return self._inboxes.publish(app.id, user, events.relayed(sealed))
+        await self._inboxes.publish(app.id, user, events.relayed(sealed))
 
     async def to_room(self, app: App, room: str, sender: str, frame: ServerFrame) -> None:
         """Tell every session in `room`.

@@ -1,4 +1,4 @@
-"""Rooms: join, leave, set, and what is sent to ``r:<room id>``."""
+"""Rooms: join, leave, set. Sending to them is in `gateway.chat.sending`."""
 
 from __future__ import annotations
 
@@ -7,31 +7,25 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from homeport import codes
-from homeport.frames import Message, RoomJoined
+from homeport.frames import RoomJoined
 from homeport.ids import is_user_id
 from homeport.limits import MAX_ROOMS
 
-from gateway.apps.app import App
-from gateway.chat.principal import SessionUser, User
+from gateway.chat.principal import Principal, SessionUser, User
 from gateway.chat.refused import Refused
 from gateway.chat.requests import request
-from gateway.chat.room_records import RoomRecords
 from gateway.hub.rooms import RoomHub
 from gateway.redis.errors import OperationFailed, Unavailable
-from gateway.store.entries import NewMessage
-from gateway.store.rooms import RoomStore, Start
+from gateway.store.rooms import THE_APP, RoomStore, Start
 
 JOIN_TIMEOUT_S: Final = 5.0
 
 
 class RoomChat:
-    """Answers requests about rooms, and sends to them. `clock_ms` is milliseconds since 1970."""
+    """Answers requests about rooms. `clock_ms` is milliseconds since 1970."""
 
-    def __init__(
-        self, store: RoomStore, records: RoomRecords, hub: RoomHub, clock_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, store: RoomStore, hub: RoomHub, clock_ms: Callable[[], int]) -> None:
         self._store = store
-        self._records = records
         self._hub = hub
         self._clock_ms = clock_ms
 
@@ -89,30 +83,23 @@ class RoomChat:
         """
         _check(room)
         self._hub.leave(user.session, room)
-        await self._store.leave(user.app.id, room, _seat(user), self._clock_ms())
+        await self._store.leave(user.app_id, room, _seat(user), self._clock_ms())
 
     @request
-    async def set(self, user: User, room: str, write: str, admins: Sequence[str]) -> None:
-        """Create a room, or change its write policy.
+    async def set(self, principal: Principal, room: str, write: str, admins: Sequence[str]) -> None:
+        """Create a room, or change its write policy. The app itself may change every room's; a
+        room's creator stays its creator.
 
         Raises:
-            Refused: invalid_field: an id has a wrong form. not_room_creator: another user created
-                the room, or it has no creator. unavailable: Redis is away.
+            Refused: invalid_field: an id has a wrong form. not_room_creator: a user asks, and
+                another one or the app created the room, or it has no creator. unavailable: Redis is
+                away.
         """
         _check(room)
         if not all(map(is_user_id, admins)):
             raise Refused(codes.INVALID_FIELD, "`admins` must be user ids.")
-        await self._store.set(user.app, room, user.id, write, admins, self._clock_ms())
-
-    def deliver(self, app: App, room: str, message: Message, priority: int) -> asyncio.Future[int]:
-        """Seal `message` and publish it to the room that it is for.
-
-        The future holds the time at which the message was first published; it raises `Unavailable`,
-        `CommandFault`, and `RoomRefused` where its sender is not in the room or may not write.
-        """
-        record = self._records.make(app, room, message, priority)
-        new = NewMessage(message.id, record, message.time, "", message.sender)
-        return self._store.send(app, room, new, self._hub.top(app.id, room))
+        creator = principal.id if isinstance(principal, User) else THE_APP
+        await self._store.set(principal.app, room, creator, write, admins, self._clock_ms())
 
 
 def _check(room: str) -> None:

@@ -10,13 +10,13 @@ from homeport.frames import Message, Options, Priority
 from homeport.ids import direct_conversation, message_id
 
 from gateway.chat.addressing import address
-from gateway.chat.groups import GroupChat
+from gateway.chat.group_sends import GroupSends
 from gateway.chat.options import NONE, check_options, expires_ms, extra_of
-from gateway.chat.principal import User
+from gateway.chat.principal import User, of_kind
 from gateway.chat.records import Records
-from gateway.chat.refused import Refused, check_body, check_kind
+from gateway.chat.refused import FAULTS, Refused, check_body, check_kind, refusal
 from gateway.chat.relay import Relay
-from gateway.chat.rooms import RoomChat
+from gateway.chat.room_sends import RoomSends
 from gateway.chat.times import Times
 from gateway.store.entries import NewMessage
 from gateway.store.inbox import InboxStore
@@ -30,8 +30,8 @@ class MessageChat:
         inboxes: InboxStore,
         records: Records,
         relay: Relay,
-        groups: GroupChat,
-        rooms: RoomChat,
+        groups: GroupSends,
+        rooms: RoomSends,
         *,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -64,37 +64,41 @@ class MessageChat:
         reach an inbox in the order of these calls (G3).
 
         Raises:
-            Refused: rate_limited, blocked, unknown_recipient, invalid_field, body_too_large. The
-                future raises what `refusal` makes a `Refused` of: Unavailable, CommandFault; for a
-                group also unknown_group, not_a_member, muted; for a room not_in_room,
-                room_read_only.
+            Refused: not_allowed where the app itself asks, rate_limited, blocked,
+                unknown_recipient, invalid_field, body_too_large, unknown_app, internal. The future
+                raises what `refusal` makes a `Refused` of: unavailable, internal; for a group also
+                unknown_group, not_a_member, muted; for a room not_in_room, room_read_only.
         """
-        app = sender.app
-        sender.allowance.send(app.tier)
-        sender.blockers.admit(to)
-        check_kind(kind)
-        where, place = address(to)
-        asked = NONE if options is None else options
-        check_options(asked, where)
-        if priority is not None and where != "room":
-            raise Refused(codes.UNKNOWN_RECIPIENT)
-        check_body(app, body)
-        mid = message_id(app.id, sender.id, client_id)
-        if where == "room":
-            message = Message(mid, sender.id, to, self._clock_ms(), kind, body)
-            urgency = Priority.NORMAL if priority is None else priority
-            return mid, self._rooms.deliver(app, place, message, urgency)
-        grouped = where == "group"
-        conversation = to if grouped else direct_conversation(sender.id, to)
-        time = self._times.next(app.id, conversation)
-        ends = expires_ms(asked, time)
-        message = Message(mid, sender.id, to, time, kind, body, extra_of(asked, ends))
-        if grouped:
-            return mid, self._groups.deliver(sender, place, message, ends, asked.history)
-        # Sender first, and once where someone writes to himself.
-        users = (sender.id, to) if to != sender.id else (sender.id,)
-        if asked.online_only:
-            return mid, self._relay.once(app, users, message)
-        record = self._records.make(app, message, conversation)
-        new = NewMessage(mid, record, time, conversation, sender.id, ends)
-        return mid, self._inboxes.deliver(app.id, app.tier, users, new, asked.history)
+        of_kind(sender, User)
+        try:
+            app = sender.app
+            sender.allowance.send(app.tier)
+            sender.blockers.admit(to)
+            check_kind(kind)
+            where, place = address(to)
+            asked = NONE if options is None else options
+            check_options(asked, where)
+            if priority is not None and where != "room":
+                raise Refused(codes.UNKNOWN_RECIPIENT)
+            check_body(app, body)
+            mid = message_id(app.id, sender.id, client_id)
+            if where == "room":
+                message = Message(mid, sender.id, to, self._clock_ms(), kind, body)
+                urgency = Priority.NORMAL if priority is None else priority
+                return mid, self._rooms.deliver(app, place, message, urgency)
+            grouped = where == "group"
+            conversation = to if grouped else direct_conversation(sender.id, to)
+            time = self._times.next(app.id, conversation)
+            ends = expires_ms(asked, time)
+            message = Message(mid, sender.id, to, time, kind, body, extra_of(asked, ends))
+            if grouped:
+                return mid, self._groups.deliver(sender, place, message, ends, asked.history)
+            # Sender first, and once where someone writes to himself.
+            users = (sender.id, to) if to != sender.id else (sender.id,)
+            if asked.online_only:
+                return mid, self._relay.once(app, users, message)
+            record = self._records.make(app, message, conversation)
+            new = NewMessage(mid, record, time, conversation, sender.id, ends)
+            return mid, self._inboxes.deliver(app.id, app.tier, users, new, asked.history)
+        except FAULTS as error:
+            raise refusal(error) from error

@@ -11,7 +11,7 @@ from homeport.limits import MAX_SIGNAL_BYTES, MAX_SIGNAL_MEMBERS
 
 from gateway.chat import group_rules as rules
 from gateway.chat.addressing import Kind, address
-from gateway.chat.principal import User
+from gateway.chat.principal import User, of_kind
 from gateway.chat.refused import FAULTS, Refused, check_kind, refusal
 from gateway.chat.relay import Relay
 from gateway.store.groups import GroupStore
@@ -31,11 +31,16 @@ class SignalChat:
         flood costs no tasks.
 
         Raises:
-            Refused: rate_limited, blocked, unknown_recipient, invalid_field, body_too_large. The
-                coroutine: not_in_room, room_read_only, unknown_group, not_a_member, muted,
-                group_too_large, unavailable, internal.
+            Refused: not_allowed where the app itself asks, unknown_app, rate_limited, blocked,
+                unknown_recipient, invalid_field, body_too_large. The coroutine: not_in_room,
+                room_read_only, unknown_group, not_a_member, muted, group_too_large, unavailable,
+                internal.
         """
-        app = sender.app
+        of_kind(sender, User)
+        try:
+            app = sender.app
+        except FAULTS as error:
+            raise refusal(error) from error
         sender.allowance.signal(app.tier)
         sender.blockers.admit(to)
         check_kind(kind)
@@ -47,8 +52,8 @@ class SignalChat:
         return self._pass_on(sender, where, place, Signaled(sender.id, to, kind, body))
 
     async def _pass_on(self, sender: User, where: Kind, place: str, told: Signaled) -> None:
-        app = sender.app
         try:
+            app = sender.app
             if where == "room":
                 await self._relay.to_room(app, place, sender.id, told)
             elif where == "group":

@@ -7,6 +7,7 @@ import socket
 
 from gateway.chat.framing import Framing
 from gateway.chat.limits import Limits
+from gateway.chat.principal import Principals
 from gateway.hub.hub import Hub
 from gateway.hub.hubs import Hubs
 from gateway.hub.presence import PresenceHub
@@ -35,6 +36,7 @@ class Backend:
         headcount: the connections of each app.
         hubs: who is to hear what Redis tells.
         limits: how much each user and app may still do.
+        principals: what makes the authors of requests.
         chat: all that a door may ask for.
     """
 
@@ -63,4 +65,5 @@ class Backend:
         )
         self.hubs = Hubs(users, rooms, presence)
         self.limits = Limits(stores.rates, clock)
-        self.chat = chat_of(stores, self.presence, framing, self.hubs, self.limits, clock)
+        self.principals = Principals(self.limits, stores.blocks, self.directory)
+        self.chat = chat_of(stores, self.presence, framing, self.hubs, clock)

@@ -9,14 +9,14 @@ from gateway.chat.addressing import Conversations
 from gateway.chat.blocking import BlockChat
 from gateway.chat.chat import Chat
 from gateway.chat.framing import Framing
+from gateway.chat.group_sends import GroupSends
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import HistoryChat
-from gateway.chat.limits import Limits
 from gateway.chat.presence import PresenceChat
-from gateway.chat.principal import Principals
 from gateway.chat.recalls import RecallChat
 from gateway.chat.receipts import ReceiptChat
 from gateway.chat.relay import Relay
+from gateway.chat.room_sends import RoomSends
 from gateway.chat.rooms import RoomChat
 from gateway.chat.sending import MessageChat
 from gateway.chat.signals import SignalChat
@@ -69,21 +69,19 @@ def chat_of(
     presence: PresenceStore,
     framing: Framing,
     hubs: Hubs,
-    limits: Limits,
     clock: Clock,
 ) -> Chat:
     """All that a door may ask for. `hubs` hear what is said in its rooms and of its users."""
     now_ms, records = clock.wall_ms, framing.records
     relay = Relay(stores.inboxes, stores.rooms, stores.groups, records, now_ms)
     conversations = Conversations(stores.groups)
-    groups = GroupChat(stores.groups, stores.inboxes, stores.logs, records, now_ms)
-    rooms = RoomChat(stores.rooms, framing.room_records, hubs.rooms, now_ms)
+    to_groups = GroupSends(stores.groups, stores.inboxes, stores.logs, records)
+    to_rooms = RoomSends(stores.rooms, framing.room_records, hubs.rooms)
     return Chat(
-        principals=Principals(limits, stores.blocks),
-        messages=MessageChat(stores.inboxes, records, relay, groups, rooms, clock_ms=now_ms),
+        messages=MessageChat(stores.inboxes, records, relay, to_groups, to_rooms, clock_ms=now_ms),
         signals=SignalChat(relay, stores.groups),
-        groups=groups,
-        rooms=rooms,
+        groups=GroupChat(stores.groups, records, now_ms),
+        rooms=RoomChat(stores.rooms, hubs.rooms, now_ms),
         blocks=BlockChat(stores.blocks, now_ms),
         presence=PresenceChat(presence, framing.statuses, hubs.presence, now_ms),
         history=HistoryChat(stores.logs, conversations, records, now_ms),

@@ -65,7 +65,9 @@ class WebSocketDoor:
         inboxes = SessionInboxes(
             backend.stores.inboxes, backend.framing.records, backend.directory, timing.clock
         )
-        connector = Connector(entrance, inboxes, backend.chat, notes, timing, tasks)
+        connector = Connector(
+            entrance, inboxes, backend.chat, backend.principals, notes, timing, tasks=tasks
+        )
         sessions = Sessions(entrance, notes, timing, connector, backend.gateway)
         origins = Origins(settings.origins, settings.allow_missing_origin)
         upgrades = Upgrades(origins, self.counts)

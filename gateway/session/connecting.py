@@ -9,6 +9,7 @@ from homeport.limits import CONNECT_TIMEOUT_S, DEDUPE_WINDOW_MS, WINDOW
 
 from gateway.apps.app import App
 from gateway.chat.chat import Chat
+from gateway.chat.principal import Principals
 from gateway.chat.refused import Refused, refusal
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.security.tokens import Identity
@@ -38,13 +39,16 @@ class Connector:
         entrance: Entrance,
         inboxes: SessionInboxes,
         chat: Chat,
+        principals: Principals,
         notes: SessionNotes,
         timing: Timing,
+        *,
         tasks: Tasks,
     ) -> None:
         self._entrance = entrance
         self._inboxes = inboxes
         self._chat = chat
+        self._principals = principals
         self._notes = notes
         self._timing = timing
         self._tasks = tasks
@@ -81,11 +85,11 @@ class Connector:
         if not await entrance.enter(session, app, frame):
             return
         # Before attaching, so that what is left of its limits is known once that is answered.
-        user = self._chat.principals.connecting(app, reader)
+        user = self._principals.connecting(app, reader)
         counts = self._notes.counts
-        requests = Requests(self._chat, entrance.app, self._tasks, counts, session, user)
+        requests = Requests(self._chat, self._tasks, counts, session, user)
         blockers = BlockerWatch(
-            self._chat.principals, entrance.presence, self._tasks, user, session.fault
+            self._principals, entrance.presence, self._tasks, user, session.fault
         )
         session.entered(app, requests, blockers)
         # First the channel, then the inbox: what is stored in between is heard, or read, or both.

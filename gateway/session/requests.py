@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
-import structlog
 from homeport import frames
 from msgspec import Struct
 
-from gateway.apps.app import App
 from gateway.chat.chat import Chat
 from gateway.chat.principal import SessionUser
 from gateway.chat.refused import Refused, refusal
-from gateway.redis.errors import OperationFailed
 from gateway.session.counts import Counts
 from gateway.session.routes import ROUTES, Route
 from gateway.tasks import Tasks
 
 MAX_UNANSWERED: Final = 256
 """Requests in flight; with so many, nothing more of the client is begun until half are answered."""
-
-_log = structlog.get_logger()
 
 
 class Asker(Protocol):
@@ -44,28 +38,24 @@ class Asker(Protocol):
 
 
 class Requests:
-    """The requests of the session of `user`; `end` them with the session.
+    """The requests of the session of `user`; `end` them with the session."""
 
-    `app` gives an app as it is now, as `AppDirectory.known`.
-    """
-
-    __slots__ = ("_app", "_asker", "_chat", "_counts", "_tasks", "_user", "open")
+    __slots__ = ("_asker", "_chat", "_counts", "_ended", "_tasks", "_user", "open")
 
     def __init__(
         self,
         chat: Chat,
-        app: Callable[[str], App],
         tasks: Tasks,
         counts: Counts,
         asker: Asker,
         user: SessionUser,
     ) -> None:
         self._chat = chat
-        self._app = app
         self._tasks = tasks
         self._counts = counts
         self._asker = asker
         self._user = user
+        self._ended = False
         self.open = 0
         """How many wait for their answer."""
 
@@ -76,7 +66,9 @@ class Requests:
 
     def end(self) -> None:
         """The session has ended; what is under way is done, and answered to nobody."""
-        self._user.allowance.close()
+        self._ended = True
+        if not self.open:
+            self._user.allowance.close()
 
     def handle(self, frame: Any) -> None:
         """Do what a request asks, and answer it."""
@@ -98,7 +90,7 @@ class Requests:
     ) -> None:
         try:
             mid, stored = self._chat.messages.send(
-                self._me(),
+                self._user,
                 frame.client_id,
                 frame.to,
                 frame.kind,
@@ -106,8 +98,8 @@ class Requests:
                 options=options,
                 priority=priority,
             )
-        except (Refused, OperationFailed) as error:
-            self._asker.refuse(frame.id, refusal(error))
+        except Refused as refused:
+            self._asker.refuse(frame.id, refused)
         else:
             self._asked()
             stored.add_done_callback(partial(self._sent, frame.id, mid))
@@ -119,8 +111,6 @@ class Requests:
             self._counts.accepted += 1
             self._asker.answer(request_id, frames.Accepted(mid, stored.result()))
             return
-        if not isinstance(error, Refused | OperationFailed):
-            _log.error("send_failed", session=self._user.session, exc_info=error)
         self._asker.refuse(request_id, refusal(error))
 
     # -- other requests, in tasks of their own ---------------------------------------------------
@@ -131,9 +121,9 @@ class Requests:
 
     async def _answer(self, route: Route, frame: Any) -> None:
         try:
-            answer = await route(self._chat, self._me(), frame)
-        except (Refused, OperationFailed) as error:
-            self._asker.refuse(frame.id, refusal(error))
+            answer = await route(self._chat, self._user, frame)
+        except Refused as refused:
+            self._asker.refuse(frame.id, refused)
         else:
             self._asker.answer(frame.id, answer)
         finally:
@@ -141,9 +131,9 @@ class Requests:
 
     def _signal(self, frame: frames.Signal) -> None:
         try:
-            telling = self._chat.signals.signal(self._me(), frame.to, frame.kind, frame.body)
-        except (Refused, OperationFailed) as error:
-            self._asker.refuse(frames.NO_REQUEST, refusal(error))
+            telling = self._chat.signals.signal(self._user, frame.to, frame.kind, frame.body)
+        except Refused as refused:
+            self._asker.refuse(frames.NO_REQUEST, refused)
             return
         self._asked()
         self._tasks.spawn(self._pass_on(telling), self._asker.fault)
@@ -167,18 +157,8 @@ class Requests:
         self.open -= 1
         if self.open == MAX_UNANSWERED // 2:
             self._asker.throttle()
-
-    def _me(self) -> SessionUser:
-        """The principal, with its app as it is now.
-
-        Raises:
-            AppNotFound: the app was deleted.
-        """
-        user = self._user
-        app = self._app(user.app.id)
-        if app is not user.app:
-            user = self._user = replace(user, app=app)
-        return user
+        elif self._ended and not self.open:
+            self._user.allowance.close()
 
 
 _TABLE: Final[dict[type, Callable[[Requests, Any], None]]] = {

@@ -49,6 +49,9 @@ _OUTLASTS_MS: Final[dict[_Verb, int]] = {
 }
 """How long a seat is still taken after each of these."""
 
+THE_APP: Final = "*"
+"""The creator of a room that the app itself made: no user has this name."""
+
 _TTL_MS: Final = 10 * 60 * 1000
 
 
@@ -230,10 +233,10 @@ class RoomStore:
         admins: Sequence[str],
         now_ms: int,
     ) -> None:
-        """Create the room, or change its write policy.
+        """Create the room, or change its write policy, as `user` or as `THE_APP`.
 
         Raises:
-            RoomRefused: another user created the room, or it has no creator.
+            RoomRefused: `user` asks, and another created the room, or it has no creator.
         """
         keys = self._keys.room(app.id, room)
         reply = await self._link.run(

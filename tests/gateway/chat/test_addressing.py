@@ -42,30 +42,33 @@ async def test_a_conversation_is_for_those_who_are_in_it(running: RunningWorker)
     other end only, and the app itself by its name only."""
     inside = Inside(running.worker)
     chat, conversations = inside.chat, Conversations(inside.groups)
-    alice = await chat.principals.user(running.app, "alice")
-    eve = await chat.principals.user(running.app, "eve")
-    app = chat.principals.app(running.app)
-    group = await chat.groups.create(alice, "c", "team", ["bob"])
-    found = await conversations.find(alice, f"g:{group}")
-    assert (found.name, set(found.users)) == (f"g:{group}", {"alice", "bob"})
-    assert found.place is not None
-    assert found.place.role == "owner"
-    direct = await conversations.find(alice, "bob")
-    assert (direct.name, direct.users, direct.group) == ("d:alice:bob", ("alice", "bob"), None)
-    alone = await conversations.find(alice, "alice")
-    assert (alone.name, alone.users) == ("d:alice:alice", ("alice",))
-    assert (await conversations.find(app, f"g:{group}")).users == found.users
-    assert (await conversations.find(app, "d:alice:bob")).name == "d:alice:bob"
-    for who, peer, code in (
-        (eve, f"g:{group}", codes.NOT_A_MEMBER),
-        (alice, f"g:{GROUP}", codes.UNKNOWN_GROUP),
-        (alice, "g:x", codes.UNKNOWN_RECIPIENT),
-        (alice, "r:hall", codes.UNKNOWN_RECIPIENT),
-        (eve, "d:alice:bob", codes.UNKNOWN_RECIPIENT),
-        (app, "bob", codes.UNKNOWN_RECIPIENT),
-        (app, "d:bob:alice", codes.UNKNOWN_RECIPIENT),
-        (app, f"g:{GROUP}", codes.UNKNOWN_GROUP),
+    principals, app_id = inside.principals, running.app.id
+    async with (
+        principals.user(app_id, "alice") as alice,
+        principals.user(app_id, "eve") as eve,
+        principals.app(app_id) as app,
     ):
-        with pytest.raises(Refused) as refused:
-            await conversations.find(who, peer)
-        assert refused.value.code is code, peer
+        group = await chat.groups.create(alice, "c", "team", ["bob"])
+        found = await conversations.find(alice, f"g:{group}")
+        assert (found.name, set(found.users)) == (f"g:{group}", {"alice", "bob"})
+        assert found.place is not None
+        assert found.place.role == "owner"
+        direct = await conversations.find(alice, "bob")
+        assert (direct.name, direct.users, direct.group) == ("d:alice:bob", ("alice", "bob"), None)
+        alone = await conversations.find(alice, "alice")
+        assert (alone.name, alone.users) == ("d:alice:alice", ("alice",))
+        assert (await conversations.find(app, f"g:{group}")).users == found.users
+        assert (await conversations.find(app, "d:alice:bob")).name == "d:alice:bob"
+        for who, peer, code in (
+            (eve, f"g:{group}", codes.NOT_A_MEMBER),
+            (alice, f"g:{GROUP}", codes.UNKNOWN_GROUP),
+            (alice, "g:x", codes.UNKNOWN_RECIPIENT),
+            (alice, "r:hall", codes.UNKNOWN_RECIPIENT),
+            (eve, "d:alice:bob", codes.UNKNOWN_RECIPIENT),
+            (app, "bob", codes.UNKNOWN_RECIPIENT),
+            (app, "d:bob:alice", codes.UNKNOWN_RECIPIENT),
+            (app, f"g:{GROUP}", codes.UNKNOWN_GROUP),
+        ):
+            with pytest.raises(Refused) as refused:
+                await conversations.find(who, peer)
+            assert refused.value.code is code, peer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from homeport import codes
 
-from gateway.chat.blockers import Blockers
+from gateway.chat.blockers import HeardBlockers
 from gateway.chat.refused import Refused
 from gateway.store.blocks import BlockedBy
 from gateway.store.events import BlockChanged
@@ -15,7 +15,7 @@ def state(change: int, *users: str) -> BlockedBy:
     return BlockedBy(change, frozenset(users))
 
 
-def blocked(blockers: Blockers, user: str) -> bool:
+def blocked(blockers: HeardBlockers, user: str) -> bool:
     try:
         blockers.admit(user)
     except Refused as refused:
@@ -26,7 +26,7 @@ def blocked(blockers: Blockers, user: str) -> bool:
 
 def test_changes_are_heard_in_order() -> None:
     """HP-18.2-3, HP-18.2-4: blocked, and let in again."""
-    blockers = Blockers()
+    blockers = HeardBlockers()
     assert not blockers.read(state(3, "bob"))
     assert blocked(blockers, "bob")
     assert not blockers.hear(BlockChanged(4, True, "carol"))
@@ -38,7 +38,7 @@ def test_changes_are_heard_in_order() -> None:
 
 def test_an_old_change_undoes_nothing() -> None:
     """HP-18.2-2: heard before the first reading was answered, but older than it."""
-    blockers = Blockers()
+    blockers = HeardBlockers()
     blockers.hear(BlockChanged(3, False, "bob"))  # and then number 4 blocked again
     assert not blockers.read(state(4, "bob"))
     assert blocked(blockers, "bob")
@@ -48,7 +48,7 @@ def test_an_old_change_undoes_nothing() -> None:
 
 def test_a_change_heard_while_reading_counts() -> None:
     """HP-18.2-3: the reading is from before it."""
-    blockers = Blockers()
+    blockers = HeardBlockers()
     blockers.hear(BlockChanged(5, True, "bob"))
     assert not blockers.read(state(4))
     assert blocked(blockers, "bob")
@@ -61,7 +61,7 @@ def test_a_change_heard_while_reading_counts() -> None:
 
 def test_a_hole_in_the_changes_asks_for_a_reading() -> None:
     """HP-18.2-3: a missed change shows at the next one; it is read once, not at every change."""
-    blockers = Blockers()
+    blockers = HeardBlockers()
     blockers.read(state(1))
     assert blockers.hear(BlockChanged(3, True, "carol"))
     assert blockers.begin()
@@ -72,14 +72,14 @@ def test_a_hole_in_the_changes_asks_for_a_reading() -> None:
 
 def test_a_hole_right_behind_a_reading_asks_again() -> None:
     """HP-18.2-3: also where the hole lies in what was heard meanwhile."""
-    blockers = Blockers()
+    blockers = HeardBlockers()
     blockers.hear(BlockChanged(7, True, "bob"))
     assert blockers.read(state(4))
 
 
 def test_a_failed_reading_is_made_up_for() -> None:
     """HP-18.2-3: the next comparison differs, whatever it says."""
-    blockers = Blockers()
+    blockers = HeardBlockers()
     blockers.read(state(1))
     blockers.begin()
     blockers.failed()
@@ -89,7 +89,7 @@ def test_a_failed_reading_is_made_up_for() -> None:
 
 def test_a_store_that_came_back_older_is_believed() -> None:
     """HP-18.2-3: numbers lower than those heard do not lock a reading out."""
-    blockers = Blockers()
+    blockers = HeardBlockers()
     blockers.read(state(9, "bob"))
     assert blockers.begin()
     blockers.read(state(2, "carol"))
@@ -99,7 +99,7 @@ def test_a_store_that_came_back_older_is_believed() -> None:
 
 def test_nobody_blocks_a_new_user() -> None:
     """HP-18.2-1: without a block nothing is refused."""
-    blockers = Blockers()
+    blockers = HeardBlockers()
     blockers.read(state(0))
     blockers.admit("bob")
     with pytest.raises(Refused):

@@ -30,6 +30,8 @@ async def test_a_send_that_no_store_is_to_blame_for_is_in_the_log(
             answer = await alice.say(f"g:{group}", "a-secret")
         assert isinstance(answer, frames.Error)
         assert answer.code == codes.INTERNAL.number
-        assert [each["log_level"] for each in logs if each["event"] == "send_failed"] == ["error"]
+        (told,) = [each for each in logs if each["event"] == "request_failed"]
+        assert (told["log_level"], told["error"]) == ("error", "UnknownKeyVersion")
+        assert "keyring" in told["problem"], "what to do about it"
         assert "a-secret" not in str(logs)
         assert isinstance(await alice.say(f"g:{group}", "again"), frames.Ok)

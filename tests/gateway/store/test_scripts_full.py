@@ -18,8 +18,6 @@ import gateway.redis
 import gateway.store
 from gateway.apps.app import create_app
 from gateway.apps.tiers import Rate
-from gateway.chat.groups import GroupChat
-from gateway.chat.records import Records
 from gateway.redis.errors import Unavailable
 from gateway.redis.link import Then
 from gateway.redis.node_link import NodeLink
@@ -185,9 +183,6 @@ class Region:
         self.presence = PresenceStore(link, store.keys, "abcdef")
         self.rates = RateStore(link, store.keys)
         self.replacing = RewriteStore(link, store.keys)
-        self.chat = GroupChat(
-            self.groups, self.inboxes, self.logs, Records(Sealer(store.keyring)), lambda: self.now
-        )
         self.sweeper = store.sweeper()
         self.sent_mid = message_id()
 

@@ -1,0 +1,39 @@
+"""The published side of a message to a room, for `gateway.chat.sending` alone.
+
+The store looks at the sender's seat, and nobody here at anything else: limits, blocks, kind and
+body are looked at before. So `Chat` has no way to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from homeport.frames import Message
+
+from gateway.apps.app import App
+from gateway.chat.room_records import RoomRecords
+from gateway.hub.rooms import RoomHub
+from gateway.store.entries import NewMessage
+from gateway.store.rooms import RoomStore
+
+
+class RoomSends:
+    """Publishes messages to rooms."""
+
+    def __init__(self, store: RoomStore, records: RoomRecords, hub: RoomHub) -> None:
+        self._store = store
+        self._records = records
+        self._hub = hub
+
+    def deliver(self, app: App, room: str, message: Message, priority: int) -> asyncio.Future[int]:
+        """Seal `message` and publish it to the room that it is for.
+
+        The future holds the time at which the message was first published; it raises `Unavailable`,
+        `CommandFault`, and `RoomRefused` where its sender is not in the room or may not write.
+
+        Raises:
+            SealError: it can't be sealed.
+        """
+        record = self._records.make(app, room, message, priority)
+        new = NewMessage(message.id, record, message.time, "", message.sender)
+        return self._store.send(app, room, new, self._hub.top(app.id, room))
