@@ -6,6 +6,7 @@ A package that can't be had from the index fails a test with uv's own words.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ UV = Path(sys.executable).with_name("uv")
 
 SDK = {"homeport", "msgspec", "websockets"}
 """All that the SDK brings into an environment, itself included."""
+
+DOCUMENTS = ("README.md", "protocol/README.md", "docs/tutorial.md")
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -75,6 +78,22 @@ def check_types(project: Path, *programs: Path) -> subprocess.CompletedProcess[s
     return run(*mypy, python, *programs, cwd=project)
 
 
+def test_the_documents_programs_are_typed(project: Path) -> None:
+    """README's own program once did not pass, and nobody noticed: py.typed was missing."""
+    programs: list[Path] = []
+    for document in DOCUMENTS:
+        text = (ROOT / document).read_text()
+        found = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        assert found, document
+        for program in found:
+            name = re.sub(r"\W", "_", document)
+            path = project / f"{name}_{len(programs)}.py"
+            path.write_text(program)
+            programs.append(path)
+    checked = check_types(project, *programs)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_a_wrong_program_is_refused(project: Path) -> None:
     """Without py.typed, whatever is done with the SDK passes as Any."""
     program = project / "wrong.py"
@@ -82,6 +101,25 @@ def test_a_wrong_program_is_refused(project: Path) -> None:
     checked = check_types(project, program)
     assert checked.returncode == 1
     assert "[assignment]" in checked.stdout
+
+
+@pytest.mark.parametrize(
+    "platform", ["windows", "x86_64-unknown-linux-musl", "aarch64-apple-darwin"]
+)
+def test_it_installs_elsewhere_without_a_compiler(wheel: Path, platform: str) -> None:
+    """From wheels only, with the newest and with the oldest of what it depends on."""
+    requirements = wheel.with_name(f"{platform}.in")
+    requirements.write_text(f"{wheel}\n")
+    wanted = [("3.11", "highest"), ("3.12", "highest"), ("3.13", "highest"), ("3.13", "lowest")]
+    for python, resolution in wanted:
+        found = done(
+            *(UV, "pip", "compile", "--quiet", "--no-header", "--no-annotate"),
+            *("--only-binary", ":all:", "--python-platform", platform),
+            *("--python-version", python, "--resolution", resolution, requirements),
+            cwd=wheel.parent,
+        )
+        names = {line.partition("==")[0] for line in found.splitlines()}
+        assert names == {str(wheel)} | SDK - {"homeport"}
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
