@@ -42,7 +42,7 @@ def test_a_key_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 async def test_it_opens_only_the_redis_of_its_own_keys(redis_url: str, tmp_path: Path) -> None:
-    """G7: the stamp that Redis bears is held against the key file as the link connects."""
+    """G6: the stamp that Redis bears is held against the key file as the link connects."""
     first = Core.of(make_settings(redis_url, tmp_path / "one"))
     other = Core.of(make_settings(redis_url, tmp_path / "two"))
     for core in (first, other):
