@@ -121,7 +121,7 @@ async def test_a_thousand_members_and_a_gateway_that_dies_half_way(region: Regio
         for each in reading:
             assert await each == expected
         assert await own == expected
-    ids = [each.id for each in sent]
+    ids = [bytes.fromhex(each.id) for each in sent]
     keys = Keys("sg")
     with redis.Redis.from_url(region.redis_url) as store:
         for user in offline:
