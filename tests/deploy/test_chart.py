@@ -11,41 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from gateway.config import Settings
 from tests.deploy import helm
 from tests.deploy.charting import NEEDED, PEERS, SET_BY_THE_CHART, Render, configuration, pod
 from tests.deploy.dockerfile import stages
-from tests.deploy.tools import DEPLOY, ROOT
-
-
-@pytest.fixture(scope="session", name="python")
-def _python() -> Path:
-    try:
-        return helm.python(ROOT / ".cache")
-    except RuntimeError as error:
-        pytest.skip(f"helm-python-sdk {helm.VERSION} can't be installed: {error}")
-
-
-@pytest.fixture(name="render")
-def _render(python: Path) -> Render:
-    """Renders the chart for sg with some values: objects by (kind, name)."""
-
-    def render(name: str = "homeport-sg", **values: Any) -> dict[tuple[str, str], Any]:
-        asked = {"do": "render", "name": name, "values": NEEDED | values}
-        [answer] = helm.call(python, [asked])
-        assert "refused" not in answer, answer
-        objects = [
-            found
-            for template, text in answer.items()
-            if template.endswith(".yaml")
-            for found in yaml.safe_load_all(text)
-            if found
-        ]
-        return {(found["kind"], found["metadata"]["name"]): found for found in objects}
-
-    return render
+from tests.deploy.tools import DEPLOY
 
 
 def test_the_schema_knows_each_setting(python: Path) -> None:

@@ -21,36 +21,8 @@ from gateway.security.keyring import Keyring
 from tests.deploy import helm
 from tests.deploy.charting import NEEDED, SET_BY_THE_CHART, Render, configuration, pod
 from tests.deploy.dockerfile import stages
-from tests.deploy.tools import DEPLOY, ROOT
+from tests.deploy.tools import DEPLOY
 from tests.harness import ANSWER_S
-
-
-@pytest.fixture(scope="session", name="python")
-def _python() -> Path:
-    try:
-        return helm.python(ROOT / ".cache")
-    except RuntimeError as error:
-        pytest.skip(f"helm-python-sdk {helm.VERSION} can't be installed: {error}")
-
-
-@pytest.fixture(name="render")
-def _render(python: Path) -> Render:
-    """Renders the chart for sg with some values: objects by (kind, name)."""
-
-    def render(name: str = "homeport-sg", **values: Any) -> dict[tuple[str, str], Any]:
-        asked = {"do": "render", "name": name, "values": NEEDED | values}
-        [answer] = helm.call(python, [asked])
-        assert "refused" not in answer, answer
-        objects = [
-            found
-            for template, text in answer.items()
-            if template.endswith(".yaml")
-            for found in yaml.safe_load_all(text)
-            if found
-        ]
-        return {(found["kind"], found["metadata"]["name"]): found for found in objects}
-
-    return render
 
 
 @pytest.mark.parametrize("drain_s", [30, 600])
