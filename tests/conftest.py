@@ -5,6 +5,7 @@ Hypothesis leaves no file behind, and does not fail because a machine is busy.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -28,6 +29,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REDIS = "/usr/bin/redis-server"
 """Debian's, version 7.0: the oldest server that Homeport supports."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For ``-n auto``: two a core, since tests wait for other processes half of the time."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(scope="session")
