@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
 import structlog
 from homeport.frames import Priority
 from homeport.limits import MAX_LAST
+
+from gateway.turns import Turns
 
 PACE_S: Final = 0.016
 """A room's messages leave at most every so many seconds: a screen shows no more of them."""
@@ -136,37 +138,12 @@ class Seat:
             self.tell(seq, state)
 
 
-class Turns:
-    """Shares each turn of the loop among the rooms that have something to write, in their order."""
-
-    __slots__ = ("_waiting",)
-
-    def __init__(self) -> None:
-        self._waiting: deque[Callable[[int], int]] = deque()
-
-    def ask(self, step: Callable[[int], int]) -> None:
-        """Have `step` called, with how many writes it may do; it returns how many it did."""
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._run)
-        self._waiting.append(step)
-
-    def _run(self) -> None:
-        left, waiting = SLICE, self._waiting
-        self._waiting = deque()  # whoever is not done asks for the next turn
-        while waiting and left > 0:
-            left -= waiting.popleft()(left)
-        if waiting:
-            if not self._waiting:
-                asyncio.get_running_loop().call_soon(self._run)
-            self._waiting.extendleft(reversed(waiting))
-
-
 class FanOut:
     """One room's messages on their way to `seats`, which are by session id."""
 
     __slots__ = ("_backlog", "_batch", "_planned", "_seats", "_started", "_takers", "_turns")
 
-    def __init__(self, seats: dict[str, Seat], turns: Turns) -> None:
+    def __init__(self, seats: dict[str, Seat], turns: Turns[int]) -> None:
         self._seats = seats
         self._turns = turns
         self._backlog: list[Said] = []

@@ -19,7 +19,7 @@ from homeport import codec
 from homeport.frames import Priority, RoomState
 from homeport.limits import MAX_LAST
 
-from gateway.hub.fanout import SLICE, UNTOLD, FanOut, RoomSession, Said, Seat, Turns
+from gateway.hub.fanout import SLICE, UNTOLD, FanOut, RoomSession, Said, Seat
 from gateway.hub.hub import SessionGone
 from gateway.redis.errors import OperationFailed
 from gateway.redis.subscriber import Subscriber
@@ -27,6 +27,7 @@ from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.errors import AppNotFound
 from gateway.store.rooms import KEEP_EVERY_S, Joined, RoomStore, Top
+from gateway.turns import Turns
 
 KEEP_BATCH: Final = 500
 """Seats kept by one call of the script."""
@@ -52,7 +53,7 @@ class Room:
         "top",
     )
 
-    def __init__(self, app_id: str, id: str, channel: str, turns: Turns) -> None:
+    def __init__(self, app_id: str, id: str, channel: str, turns: Turns[int]) -> None:
         self.app_id = app_id
         self.id = id
         self.channel = channel
@@ -86,7 +87,7 @@ class RoomHub:
         self._clock_ms = clock_ms
         self._rooms: dict[bytes, Room] = {}
         self._of: dict[str, dict[str, Room]] = {}  # session id, room id
-        self._turns = Turns()
+        self._turns = Turns(SLICE)
 
     def __len__(self) -> int:
         """How many rooms have sessions here."""

@@ -12,6 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+SHARE: Final = 32
+"""Frames that one connection hands on before the others are heard: one read can hold thousands, and
+if all were worked off at once, everybody else would wait for one client."""
+
 _MESSAGE: Final = 0x82
 """First byte of a binary message in one frame without extensions (RFC 6455 section 5.2)."""
 _MASKED: Final = 0x80

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from gateway import sockets
 from gateway.address import Address
@@ -14,12 +15,16 @@ from gateway.net.admission import Admission, Visit
 from gateway.net.framing import Framer
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
-from gateway.net.turns import Turns
 from gateway.net.upgrade import Upgrades
 from gateway.net.websocket import WebSocketConnection
 from gateway.session.session import Session
 from gateway.session.sessions import Sessions
 from gateway.session.timing import Timing
+from gateway.turns import Turns
+
+BUDGET_S: Final = 0.002
+"""Seconds of one turn of the loop that all connections together may take for what they still have.
+What has just come from clients that ask for little is not counted, and never waits for these."""
 
 
 class Listener:
@@ -49,7 +54,7 @@ class Listener:
         self._connections: set[WebSocketConnection] = set()
         self._framer = Framer()
         self._outbound = Outbound()
-        self._turns = Turns(timing.clock.steady)
+        self._turns = Turns(BUDGET_S)
         self.admission = Admission(settings, timing.clock.steady)
         self.outboxes = Outboxes(settings.max_outbox_bytes, timing.wheel, timing.clock.steady)
         self.refused: Counter[str] = self.admission.refused

@@ -26,15 +26,15 @@ from websockets.protocol import OPEN
 from gateway.hub.fanout import Bundle
 from gateway.net.admission import Visit
 from gateway.net.framing import Framer
-from gateway.net.incoming import FrameCutter, RequestCutter, TooLong
+from gateway.net.incoming import SHARE, FrameCutter, RequestCutter, TooLong
 from gateway.net.lost import is_lost
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
-from gateway.net.turns import SHARE, Turns
 from gateway.net.upgrade import Upgrades
 from gateway.session.session import Session
 from gateway.session.sessions import Sessions
 from gateway.session.timing import Timing
+from gateway.turns import Turns
 
 WRITE_HIGH_WATER: Final = 64 * 1024
 """Bytes waiting for a client past which nothing more is pushed to it."""
@@ -90,7 +90,7 @@ class WebSocketConnection(asyncio.Protocol):
         framer: Framer,
         outbound: Outbound,
         outboxes: Outboxes,
-        turns: Turns,
+        turns: Turns[float],
     ) -> None:
         """`connections` are those of the listener that are open."""
         self._sessions = sessions
@@ -143,15 +143,16 @@ class WebSocketConnection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must be told
             self._failed(error)
 
-    def take_turn(self) -> None:
-        """Hand on a share of what came before, now that the others had theirs."""
+    def _take_turn(self, _: float) -> float:
+        """Hand on a share of what came before; returns the seconds that it took."""
+        began = self._timing.clock.steady()
         self._queued = False
-        if self._session is None or self._incoming is None:
-            return  # the connection was lost meanwhile
-        try:
-            self._hand_on(self._session, self._incoming)
-        except Exception as error:  # noqa: BLE001 - as in `data_received`
-            self._failed(error)
+        if self._session is not None and self._incoming is not None:  # else it was lost meanwhile
+            try:
+                self._hand_on(self._session, self._incoming)
+            except Exception as error:  # noqa: BLE001 - as in `data_received`
+                self._failed(error)
+        return self._timing.clock.steady() - began
 
     def _hand_on(self, session: Session, incoming: FrameCutter) -> None:
         """Hand on a share of the whole frames that have come; none while throttled."""
@@ -181,7 +182,7 @@ class WebSocketConnection(asyncio.Protocol):
         """Read on only when everything that came is handed on, and wait for a turn until then."""
         if self._behind and not self._throttled and not self._queued:
             self._queued = True
-            self._turns.add(self)
+            self._turns.ask(self._take_turn)
         reading = not (self._behind or self._throttled)
         if reading is not self._transport.is_reading():
             if reading:

@@ -1,18 +1,17 @@
-"""Mirrors gateway/hub/fanout.py: what leaves together, what a seat takes of it, whose turn it is.
+"""Mirrors gateway/hub/fanout.py: what leaves together, what a seat takes of it.
 
 Rooms with their stores and channels are in test_rooms.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
 from homeport.frames import Priority
 from homeport.limits import MAX_LAST
 
-from gateway.hub.fanout import MAX_JOINED, SLICE, UNTOLD, Batch, Bundle, Said, Seat, Turns
+from gateway.hub.fanout import MAX_JOINED, UNTOLD, Batch, Bundle, Said, Seat
 
 
 def said(seq: int, size: int = 1, priority: int = Priority.NORMAL) -> Said:
@@ -109,26 +108,3 @@ def test_no_number_of_a_new_numbering_comes_before_the_client_knows_of_it() -> N
     seat.tell(2, b"state")
     seat.push(said(3))
     assert session.took == [b"state", b"3"]
-
-
-async def test_a_turn_of_the_loop_is_shared_in_order() -> None:
-    """G9: a large room does as many writes as a turn has, and the others come before its rest."""
-    turns, order = Turns(), list[str]()
-    ended = asyncio.Event()
-
-    def large(most: int) -> int:
-        order.append(f"large {most}")
-        if len(order) == 1:
-            turns.ask(large)
-            return most
-        ended.set()
-        return 1
-
-    def small(most: int) -> int:
-        order.append(f"small {most}")
-        return 10
-
-    turns.ask(large)
-    turns.ask(small)
-    await asyncio.wait_for(ended.wait(), 5)
-    assert order == [f"large {SLICE}", f"small {SLICE}", f"large {SLICE - 10}"]
