@@ -21,6 +21,7 @@ from homeport.client.errors import ClientClosed, ClientError, NotAMember, SendTi
 from homeport.client.events import Event, RoomGap
 from homeport.client.message import Sent, text_of
 from homeport.client.outgoing import Outgoing
+from homeport.client.reading import Waiting
 from homeport.ids import ROOM, new_client_id
 from homeport.limits import MAX_LAST
 
@@ -90,7 +91,7 @@ class Room:
         self._joining: asyncio.Task[None] | None = None
         self._early: list[frames.RoomPush | frames.RoomState] = []
         self._queue: deque[RoomMessage] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiting = Waiting()
         self._end: BaseException | None = None
         self._stopped = False
         self._entered = False
@@ -221,18 +222,13 @@ class Room:
             ClientError: the client has ended, or could not join again.
         """
         self._check_entered()
-        if self._waiter is not None:
-            raise RuntimeError("another task is already waiting for this room's messages")
+        self._waiting.check()
         while not self._queue:
             if self._stopped:
                 raise StopAsyncIteration
             if self._end is not None:
                 raise self._end
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._waiting.wait()
         return self._queue.popleft()
 
     # --- what the connection brings -----------------------------------------------------------
@@ -265,7 +261,7 @@ class Room:
         self._end = end
         self._stopped = end is None
         self._joined.set()  # whoever waits to send finds out
-        self._wake()
+        self._waiting.wake()
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -336,11 +332,7 @@ class Room:
         if len(self._queue) > BUFFER:
             self._queue.popleft()
             self._rooms.tell(RoomGap(self.id, 1))
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._waiting.wake()
 
 
 class Rooms:
