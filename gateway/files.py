@@ -1,4 +1,5 @@
-"""Reading files that somebody else writes, so that a wrong one is refused and never waited for.
+"""Reading files that somebody else writes, so that a wrong one is refused and never waited for; and
+writing those that nobody else may read.
 
 A path in a configuration may come to name a pipe, a device, a folder or a file without end, and a
 network mount may stop answering. `read` refuses the first kind; `FileReader` goes on without an
@@ -11,6 +12,7 @@ import asyncio
 import concurrent.futures
 import errno
 import os
+import secrets
 import shlex
 import stat
 import threading
@@ -118,6 +120,30 @@ def not_ours(path: Path) -> str:
         f"{path} does not belong to the user that Homeport runs as (uid {os.geteuid()}); "
         f"run: chown {os.geteuid()} {shlex.quote(str(path))}"
     )
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace `path` by a file with `data` and mode 0600, as a whole, and on disk, so that a crash
+    leaves the old one or the new.
+
+    Raises:
+        OSError: it can't be written; what was there is there still.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)  # the rename itself
+    finally:
+        os.close(folder)
 
 
 class FileReader:

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from gateway.runtime.privatefile import write_private
+from gateway.files import write_private
 
 LIFETIME: Final = timedelta(days=397)
 """Browsers refuse server certificates that live longer than 398 days."""

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from gateway.config import Settings, load_settings
-from gateway.runtime.privatefile import write_private
+from gateway.files import write_private
 
 DEFAULT: Final = Path(".homeport")
 REGION: Final = "sg"

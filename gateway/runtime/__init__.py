@@ -9,5 +9,5 @@
   process. ``logs`` are the other way to be seen.
 - Several processes: ``supervisor``, its end of a ``child``; ``parent`` has a child end with it;
   ``runfolder``, in which they meet; ``control``, by which `homeport drain` asks.
-- For every process: ``dumps`` allows none of its memory; ``privatefile`` writes for its owner only.
+- For every process: ``dumps`` allows none of its memory.
 """

@@ -23,8 +23,8 @@ import msgspec
 
 from gateway import files
 from gateway.config import Settings
+from gateway.files import write_private
 from gateway.runtime import runfolder
-from gateway.runtime.privatefile import write_private
 
 DRAIN: Final = b"drain\n"
 

@@ -280,18 +280,4 @@ def _write(path: Path, keyring: Keyring) -> None:
     keys = {version: key.hex() for version, key in keyring.keys.items()}
     content = _File(keyring.region, keys, keyring.active_from, begun=keyring.begun)
     data = msgspec.json.format(msgspec.json.encode(content))
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
+    files.write_private(path, data + b"\n")

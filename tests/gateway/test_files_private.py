@@ -1,4 +1,4 @@
-"""Mirrors gateway/runtime/privatefile.py."""
+"""Mirrors gateway/files.py: files that only their owner may read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.privatefile import write_private
+from gateway.files import write_private
 
 
 def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
