@@ -156,14 +156,18 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _hand_on(self, session: Session, incoming: FrameCutter) -> None:
         """Hand on a share of the whole frames that have come; none while throttled."""
-        if not self._throttled:
+        was_behind = self._behind
+        if self._throttled:
+            self._behind = len(incoming) > 0  # a transport may bring more after it was paused
+        else:
             try:
                 self._behind = self._share(session, incoming)
             except TooLong:
                 self._behind = False
                 self._peer.fail(WebSocketCode.MESSAGE_TOO_BIG)
                 self._answer()
-        self._pace()
+        if was_behind or self._behind:
+            self._pace()
 
     def _share(self, session: Session, incoming: FrameCutter) -> bool:
         """Hand on a share of the whole frames; returns whether there may be more."""

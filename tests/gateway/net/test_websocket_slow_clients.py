@@ -254,3 +254,18 @@ async def test_a_client_that_leaves_with_sends_in_flight_leaves_no_trace(
         for number in range(1, 257):
             assert (await alice.expect(frames.Push)).seq == number
     assert caplog.records == []
+
+
+async def test_what_comes_after_reading_was_paused_is_handed_on_later(
+    running: RunningWorker,
+) -> None:
+    """G9, G10: a transport may still bring what it had read. It waits for the session, and not for
+    the client to send something more."""
+    async with running.client("alice") as alice:
+        connection = running.inside.connection("alice")
+        connection.throttle(True)
+        connection.data_received(message(codec.encode(frames.Ping())))
+        await asyncio.sleep(0)
+        assert running.inside.counts.frames[frames.Ping] == 0
+        connection.throttle(False)
+        await alice.expect(frames.Pong)
