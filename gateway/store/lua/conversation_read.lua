@@ -1,0 +1,32 @@
+#!lua flags=no-writes
+-- Messages by their numbers, of conversations of one bucket. After stored.lua.
+--
+-- KEYS  the heads
+-- ARGV  1 most bytes, but for the first message  then for each head: how many numbers, and these
+-- Returns for each number, in the same order, the stored message, or '' where there is none. What comes
+-- after the bytes are used up is left out.
+local bytes, replies, at = tonumber(ARGV[1]), {}, 2
+for k = 1, #KEYS do
+  local head = redis.call('HMGET', KEYS[k], 'e', 'a')
+  local birth, count = head[2] or head[1], tonumber(ARGV[at])
+  local done = 0
+  while done < count do
+    local first, fields = tonumber(ARGV[at + 1 + done]), {}
+    while done + #fields < count and #fields < 4
+      and math.floor(tonumber(ARGV[at + 1 + done + #fields]) / CHUNK) == math.floor(first / CHUNK) do
+      fields[#fields + 1] = ARGV[at + 1 + done + #fields]
+    end
+    local values = birth and redis.call('HMGET', chunk_of(KEYS[k], birth, first), unpack(fields)) or {}
+    for i = 1, #fields do
+      local value = values[i] or ''
+      bytes = bytes - #value
+      if bytes < 0 and #replies > 0 then
+        return replies
+      end
+      replies[#replies + 1] = value
+    end
+    done = done + #fields
+  end
+  at = at + 1 + count
+end
+return replies

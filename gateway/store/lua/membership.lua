@@ -1,0 +1,59 @@
+#!lua
+-- Change a group, if nobody else has meanwhile, and add the notice of it to its conversation: in one
+-- step, so that membership is an interval of the conversation's numbers. After stored.lua and head.lua.
+--
+-- KEYS  1 state  2 head  3 due list
+-- ARGV  1 the version to change, 0 for none  2 the new version  3 now ms
+--       4 when somebody else should look after the notice, ms  5 member of the due list
+--       6 epoch for what is new here  7 incarnation of the server  8 flags and 9 record of the notice
+--       10 '' or, where the group ends, for how long that is remembered, ms
+--       then triples: 'set', field, value or '' for none; 'in', user, role; 'out', user, ''
+-- A member is 'u:<user>' with '<role> <from> <n of from>'; one who went and may not know it yet is
+-- 'x:<user>' with '<from> <n of from> <until>'. Who joins is in from the notice on, who goes is out after it.
+-- Returns {1, seq, n, epoch, z, zn, b, bn, stored notice}, or {0, version} where the group has another version.
+local version = redis.call('HGET', KEYS[1], 'v') or '0'
+if version ~= ARGV[1] then
+  return {0, tonumber(version)}
+end
+local head = head_of(KEYS[2], ARGV[6], ARGV[7])
+local before, before_n = head.q, head.n
+local members = {}
+for i = 11, #ARGV, 3 do
+  if ARGV[i] ~= 'set' then
+    members[i] = redis.call('HGET', KEYS[1], 'u:' .. ARGV[i + 1]) or ''
+  end
+end
+if ARGV[10] ~= '' and head.q > head.b then
+  -- What was said goes with the group; only the notice is kept, for its time.
+  for number = math.floor((head.b + 1) / CHUNK), math.floor(head.q / CHUNK) do
+    redis.call('UNLINK', chunk_of(KEYS[2], head.a, number * CHUNK))
+  end
+end
+local failed = append(head, tonumber(ARGV[8]), tonumber(ARGV[3]), nil, ARGV[9], KEYS[3], ARGV[5], ARGV[4])
+if failed then
+  return failed
+end
+local from = whole(before) .. ' ' .. whole(before_n)
+for i = 11, #ARGV, 3 do
+  local word, name, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if word == 'set' then
+    redis.call('HSET', KEYS[1], name, value)
+  elseif word == 'in' then
+    local since = string.match(members[i], ' (%d+ %d+)$')
+    redis.call('HSET', KEYS[1], 'u:' .. name, value .. ' ' .. (since or from))
+    if not since then
+      redis.call('HDEL', KEYS[1], 'x:' .. name)
+    end
+  elseif members[i] ~= '' then
+    redis.call('HDEL', KEYS[1], 'u:' .. name)
+    redis.call('HSET', KEYS[1], 'x:' .. name,
+      string.match(members[i], ' (%d+ %d+)$') .. ' ' .. whole(head.q))
+  end
+end
+redis.call('HSET', KEYS[1], 'v', ARGV[2])
+if ARGV[10] ~= '' then
+  redis.call('PEXPIRE', KEYS[1], ARGV[10])
+  redis.call('HSET', KEYS[2], 'b', whole(before), 'bn', whole(before_n), 'gone', '1')
+  head.b, head.bn = before, before_n
+end
+return {1, head.q, head.n, head.e, head.z, head.zn, head.b, head.bn, head.value}
