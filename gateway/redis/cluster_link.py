@@ -272,6 +272,11 @@ class ClusterLink(Link):
         """Send a command without a key to every primary; one future per primary."""
         return [member.call(*command) for member in self._members.values()]
 
+    def run_of(self, bucket: int) -> str:
+        """Which run of which server has a bucket."""
+        member = self._buckets[bucket].link
+        return "" if member is None else member.run_of(bucket)
+
     def run_packed(self, then: Then, command: bytes, bucket: int, *, durable: bool) -> None:
         """Send a packed command for `bucket`, and hand the answer to `then`."""
         self._put(_Sent(self, self._buckets[bucket], then, command, durable))

@@ -98,6 +98,13 @@ class Link(ABC):
     def places(self) -> list[int]:
         """One bucket on each primary that has any."""
 
+    @abstractmethod
+    def run_of(self, bucket: int) -> str:
+        """Which run of which server has a bucket (`Condition.run`).
+
+        Where it is another than before, the server may have come back older than it was.
+        """
+
     @property
     @abstractmethod
     def queued(self) -> int:

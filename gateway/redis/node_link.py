@@ -112,6 +112,10 @@ class NodeLink(RedisConnection, Link):
         """What the server reported of its settings when it was last looked at."""
         return [] if self._condition is None else [self._condition]
 
+    def run_of(self, bucket: int) -> str:
+        """Which run of the server has a bucket; one server has all of them."""
+        return "" if self._condition is None else self._condition.run
+
     def places(self) -> list[int]:
         """One bucket on each primary that has any."""
         return [0]

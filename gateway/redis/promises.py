@@ -25,6 +25,9 @@ UNKNOWN: Final = 1
 BROKEN: Final = 2
 """How a setting stands: as it should be, not to be seen, or not."""
 
+RUN_CHARS: Final = 8
+"""How much of a run's id is used, which is random."""
+
 EVICTION: Final = "eviction"
 DURABILITY: Final = "durability"
 """Why nothing durable is written to a server: it may throw it away, or it answers before the disk
@@ -36,7 +39,8 @@ class Condition:
     """What a server says of itself. None: it does not let us look.
 
     `limit_bytes` is 0 where there is no maxmemory. `log_written` and `saved` say whether its last
-    write of the append-only file, and its last snapshot, worked.
+    write of the append-only file, and its last snapshot, worked. `run` names this run of the server,
+    which another start or another server has not; "" where it does not say.
     """
 
     append_only: bool | None = None
@@ -46,6 +50,7 @@ class Condition:
     limit_bytes: int = 0
     log_written: bool | None = None
     saved: bool | None = None
+    run: str = ""
 
     @property
     def used_share(self) -> float:
@@ -65,7 +70,7 @@ async def look(ask: Call, may: Collection[str]) -> Condition:
             setting = await ask("CONFIG", "GET", "appendfsync")
             append_fsync = setting[1].decode() if setting else None
         if "INFO" in may:
-            for section in ("memory", "persistence"):
+            for section in ("server", "memory", "persistence"):
                 for line in (await ask("INFO", section)).decode().splitlines():
                     name, _, value = line.partition(":")
                     found[name] = value
@@ -84,6 +89,7 @@ def condition_of(found: Mapping[str, str], append_fsync: str | None) -> Conditio
         limit_bytes=int(found.get("maxmemory", 0)),
         log_written=_is(found.get("aof_last_write_status"), "ok"),
         saved=_is(found.get("rdb_last_bgsave_status"), "ok"),
+        run=found.get("run_id", "")[:RUN_CHARS],
     )
 
 

@@ -7,6 +7,7 @@ one slot, on one Redis and on Redis Cluster alike. There are 256 buckets a regio
 from __future__ import annotations
 
 import zlib
+from base64 import urlsafe_b64encode
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -62,6 +63,36 @@ class UserKeys(NamedTuple):
     def waiting(self, conversation: str) -> str:
         """List: the times of the unread messages of a conversation, as they came."""
         return f"{self.unread}:{conversation}"
+
+
+class InboxKeys(NamedTuple):
+    """The names of one user's inbox of references (`gateway.store.references`).
+
+    `user` and `member` are those of `UserKeys`; `rows` is the hash beside the list `refs`.
+    """
+
+    user: str
+    bucket: int
+    member: str
+    rows: str
+    refs: str
+    meta: str
+    due: str
+    channel: str
+
+
+class ConversationKeys(NamedTuple):
+    """The names of one conversation. `member` stands for it in the bucket's due and ttl lists.
+
+    The chunks' names are made of `head`'s by the scripts (lua/stored.lua). A direct conversation
+    lies with its first user, a group's in the group's bucket.
+    """
+
+    bucket: int
+    member: str
+    head: str
+    due: str
+    ttl: str
 
 
 class GroupKeys(NamedTuple):
@@ -121,6 +152,8 @@ class Keys:
         # Every message asks for the names of the same few: a name costs more to spell than to keep.
         self.user = lru_cache(CACHED)(self._user)
         self.log = lru_cache(CACHED)(self._log)
+        self.inbox = lru_cache(CACHED)(self._inbox)
+        self.conversation = lru_cache(CACHED)(self._conversation)
         self.room = lru_cache(CACHED)(self._room)
         self.gateways = f"{self._prefix}gateways"
         # In the slot of the key before, which has no tag of its own.
@@ -191,6 +224,41 @@ class Keys:
         if not conversation.startswith(GROUP):
             return self.dedupe(bucket, app_id, message_id)
         return f"{self._prefix}{{{bucket}}}:dupl:{app_id}:{message_id.hex()}"
+
+    def sent(self, bucket: int, message_id: bytes) -> str:
+        """Remembers in a conversation's bucket which number a message got: the text of it.
+
+        A message id is derived from the app's, so no two apps have one.
+        """
+        name = urlsafe_b64encode(message_id).rstrip(b"=").decode()
+        return f"{self._prefix}{{{bucket}}}:sent:{name}"
+
+    def _inbox(self, app_id: str, user: str) -> InboxKeys:
+        named = self.user(app_id, user)
+        head = f"{self._prefix}{{{named.bucket}}}:"
+        return InboxKeys(
+            user=user,
+            bucket=named.bucket,
+            member=named.member,
+            rows=f"{head}rows:{named.member}",
+            refs=f"{head}refs:{named.member}",
+            meta=named.meta,
+            due=named.due,
+            channel=named.channel,
+        )
+
+    def _conversation(self, app_id: str, conversation: str) -> ConversationKeys:
+        kind, _, rest = conversation.partition(":")
+        bucket = bucket_of(app_id, rest.partition(":")[0] if kind == "d" else conversation)
+        member = f"{app_id}:{conversation}"
+        head = f"{self._prefix}{{{bucket}}}:"
+        return ConversationKeys(
+            bucket=bucket,
+            member=member,
+            head=f"{head}conv:{member}",
+            due=f"{head}due",
+            ttl=f"{head}ttl",
+        )
 
     def _log(self, app_id: str, conversation: str) -> LogKeys:
         """All the names of one conversation's log.

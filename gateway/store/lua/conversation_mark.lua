@@ -24,7 +24,8 @@ local n, time = tonumber(known[5]) or 0, 0
 if read > low then
   local value = redis.call('HGET', chunk_of(KEYS[1], known[2] or known[1], read), whole(read))
   if value then
-    _, _, time, n = parts(value)
+    local _, _, its_time, its_n = parts(value)
+    n, time = its_n, its_time
   end
 end
 return {known[1], delivered, read, read > was_read and 1 or 0,

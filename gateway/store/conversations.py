@@ -1,0 +1,526 @@
+"""Conversations: the one home of their messages. Inboxes only refer to them.
+
+A conversation numbers its messages 1, 2, 3… and holds the sealed records. A message is stored in
+two steps: the conversation's script numbers and keeps it (and serves those of two users whose
+inboxes share its bucket), then one script for each other bucket adds references. A reference that is
+missing below a new one is added with it, so a fan-out that was cut off heals with the next message,
+with a repeat, or by the sweeper, who finds the conversation in the due list until `settle` has said
+that everyone has their reference.
+
+docs/design/conversations.md describes the keys. Times are milliseconds since 1970 and are passed in.
+Every method may raise, or put into its future, `Unavailable` or `CommandFault`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple
+
+import structlog
+from homeport.ids import peer_of
+from homeport.limits import DEDUPE_WINDOW_MS
+
+from gateway.apps.tiers import Tier
+from gateway.redis.connection import Words, together, words_of
+from gateway.redis.errors import OperationFailed
+from gateway.redis.link import Link
+from gateway.store import recipients
+from gateway.store.inbox import EPOCH_CHARS, PROFILE_MS
+from gateway.store.keys import CACHED, Keys
+from gateway.store.recipients import Recipients
+from gateway.store.scripts import script
+from gateway.store.stored import COUNTS, StoredMessage, new_value, parse_message
+
+_log = structlog.get_logger("store")
+
+_SEND: Final = script("conversation_send", "stored", "refer", "head")
+_REFERENCES: Final = script("references", "stored", "refer", "refer_all")
+_REFERENCES_FULL: Final = script("references_full", "stored", "refer", "refer_all")
+_SETTLED: Final = script("settled")
+_PAGE: Final = script("conversation_page", "stored")
+_READ: Final = script("conversation_read", "stored")
+_EDIT: Final = script("conversation_edit", "stored", "head", "conversation_replace")
+_RECALL: Final = script("conversation_recall", "stored", "head", "conversation_replace")
+_ERASE: Final = script("conversation_erase", "stored")
+_LAST: Final = script("conversation_last", "stored", "head")
+_MARK: Final = script("conversation_mark", "stored")
+_SWEEP: Final = script("conversation_sweep", "stored")
+
+READ_BYTES: Final = 128 * 1024
+"""Stored bytes that one script call returns at most, unless the first message alone is larger."""
+
+LOOKS: Final = 512
+"""Numbers that one call for a page of history looks at: messages may have ended in between."""
+
+TAKEOVER_MS: Final = 20_000
+"""After which the sweeper makes sure that everyone has a reference, if `settle` has not said so."""
+
+SWEPT: Final = 128
+"""Messages that one call removes."""
+
+
+class Stored(NamedTuple):
+    """A message was stored as number `seq` at `time_ms`; `repeated` where it was before."""
+
+    seq: int
+    time_ms: int
+    repeated: bool
+
+
+class StaleMembers(OperationFailed):
+    """The group has another version than the sender went by: `version`, 0 where there is no group.
+    Nothing was stored."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__("the group has changed")
+        self.version = version
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A message for a conversation. `record` is sealed, `time_ms` is when it was accepted.
+
+    `sender` is "" where it is the server. `flags` are those of `gateway.store.stored`.
+    `expires_ms` is when its own time to live ends; None: when the tier's does.
+    """
+
+    id: bytes
+    record: bytes
+    time_ms: int
+    sender: str = ""
+    flags: int = COUNTS
+    expires_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Messages in reading order. Reading goes on from `next`; 0 at the end. `lost` numbers were not
+    there although nothing had removed them: Redis has lost keys."""
+
+    messages: list[StoredMessage]
+    next: int
+    lost: int
+
+
+class Raised(NamedTuple):
+    """One person's watermarks as they are now, and whether this call raised them.
+
+    `n` and `time_ms` are those of the message that is read up to, `epoch` is the conversation's.
+    """
+
+    epoch: str
+    delivered: int
+    read: int
+    read_rose: bool
+    rose: bool
+    n: int
+    time_ms: int
+
+
+class Swept(NamedTuple):
+    """What a sweep did: messages `removed`; `more` are due; `owed`: somebody may lack a reference."""
+
+    removed: int
+    more: bool
+    owed: bool
+
+
+class _Place(NamedTuple):
+    """A conversation's last number, as its script said: what references.lua wants to know."""
+
+    seq: int
+    n: int
+    epoch: bytes
+    z: int
+    zn: int
+    b: int
+    bn: int
+
+    def words(self, value: bytes) -> Words:
+        return words_of(self.epoch, self.seq, value, self.b, self.bn, self.z, self.zn)
+
+
+class ConversationStore:
+    """The conversations of a region."""
+
+    def __init__(self, link: Link, keys: Keys) -> None:
+        self._link = link
+        self._keys = keys
+        self.direct = lru_cache(CACHED)(partial(recipients.direct, keys))
+        """The recipients of a message from one user to another: ``direct(app_id, sender, to)``."""
+        self.evictions = 0
+        """References that made room for others because an inbox held its tier's cap."""
+        self.lost_keys = 0
+        """How often a key was found gone that nothing had removed."""
+        self._settling: dict[str, tuple[Recipients, int, int, int]] = {}
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    def send(
+        self, app_id: str, tier: Tier, to: Recipients, message: NewEntry
+    ) -> asyncio.Future[Stored]:
+        """Number and keep `message`, unless one with its id already was, and refer all to it.
+
+        Messages to one conversation get their numbers in the order of these calls. The future is
+        done when everyone has their reference. It raises `StaleMembers` where `to` is not the
+        group as it is.
+        """
+        future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        keys = to.keys
+        epoch = message.id.hex()[:EPOCH_CHARS]
+        ends = "" if message.expires_ms is None else message.expires_ms
+
+        def numbered(reply: Any) -> None:
+            if isinstance(reply, Exception):
+                _fail(future, reply)
+            elif reply[0] < 0:
+                _fail(future, StaleMembers(reply[1]))
+            else:
+                self._lost(reply[8], reply[9])
+                place = _Place(*reply[1:8])
+                if reply[0]:
+                    stored = Stored(place.seq, message.time_ms, repeated=False)
+                    value = new_value(
+                        message.flags,
+                        message.time_ms,
+                        place.n,
+                        message.expires_ms,
+                        message.record,
+                    )
+                elif not (value := reply[10]):  # past its time: nobody gets it any more
+                    return _done(future, Stored(place.seq, message.time_ms, repeated=True))
+                else:
+                    first = parse_message(place.seq, value)
+                    stored = Stored(place.seq, first.time_ms, repeated=True)
+                self._refer(app_id, tier, to, place, value, message.sender, epoch, future, stored)
+
+        self._link.run_then(
+            numbered,
+            _SEND,
+            (
+                keys.head,
+                self._keys.sent(keys.bucket, message.id),
+                keys.due,
+                keys.ttl,
+                *(to.here or ((to.state,) if to.version else ())),
+            ),
+            message.time_ms,
+            tier.retention_ms,
+            DEDUPE_WINDOW_MS,
+            epoch,
+            self._link.run_of(keys.bucket),
+            message.flags,
+            ends,
+            message.record,
+            keys.member,
+            to.version,
+            message.time_ms + TAKEOVER_MS,
+            tier.inbox_cap,
+            *to.here_arguments,
+            durable=True,
+        )
+        return future
+
+    def _refer(
+        self,
+        app_id: str,
+        tier: Tier,
+        to: Recipients,
+        place: _Place,
+        value: bytes,
+        sender: str,
+        epoch: str,
+        future: asyncio.Future[Any],
+        result: Any,
+        *,
+        full: bool = False,
+    ) -> None:
+        """Refer the inboxes of all other buckets to a message; then `future` has `result`."""
+        left = len(to.parts)
+        time_ms = parse_message(place.seq, value).time_ms
+
+        def all_have_it() -> None:
+            known = self._settling.get(to.keys.head)
+            if known is None or known[1] <= place.seq:
+                self._settling[to.keys.head] = (to, place.seq, time_ms, tier.retention_ms)
+            _done(future, result)
+
+        def placed(reply: Any) -> None:
+            nonlocal left
+            left -= 1
+            if isinstance(reply, Exception):
+                _fail(future, reply)
+                return
+            self._lost(*reply)
+            if left == 0 and not future.done():
+                all_have_it()
+
+        if not to.parts:
+            all_have_it()
+            return
+        sha = (_REFERENCES_FULL if full else _REFERENCES).sha
+        said = place.words(value)
+        rest = words_of(tier.inbox_cap, tier.retention_ms, epoch, f"{app_id}:{sender}")
+        for part in to.parts:
+            begin = words_of("EVALSHA", sha, part.names.number)
+            command = together(begin, part.names, said, rest, part.arguments)
+            self._link.run_packed(placed, command, part.bucket, durable=True)
+
+    def _lost(self, evicted: int, keys: int) -> None:
+        self.evictions += evicted
+        if keys:
+            self.lost_keys += keys
+            _log.error("redis_lost_keys", keys=keys)
+
+    async def settle(self, now_ms: int) -> None:
+        """Say of which conversations everyone has their references, so that nobody looks after them.
+
+        To be called every few seconds. What fails is left to the sweeper, which then finds that
+        nothing is owed.
+        """
+        settling, self._settling = self._settling, {}
+        buckets: dict[tuple[int, int], list[tuple[Recipients, int, int]]] = {}
+        for to, seq, time_ms, retention_ms in settling.values():
+            buckets.setdefault((to.keys.bucket, retention_ms), []).append((to, seq, time_ms))
+        calls = []
+        for (_, retention_ms), found in buckets.items():
+            names = [found[0][0].keys.due]
+            arguments: list[str | int] = []
+            for to, seq, time_ms in found:
+                names += (to.keys.head, to.state or to.keys.head)
+                arguments += (to.keys.member, seq, time_ms, to.version)
+            look_after = now_ms + TAKEOVER_MS
+            calls.append(
+                self._link.run(_SETTLED, tuple(names), look_after, retention_ms, *arguments)
+            )
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def page(
+        self,
+        app_id: str,
+        tier: Tier,
+        conversation: str,
+        now_ms: int,
+        count: int,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        floor: int = 0,
+        until: int = 0,
+    ) -> HistoryPage:
+        """Up to `count` messages, and up to `READ_BYTES`, that are within their time.
+
+        Newest first and before number `before`, or oldest first and after number `after` where that
+        is given; above `floor` and, where it is not 0, up to `until`.
+        """
+        place = before if after is None else after
+        reply = await self._link.run(
+            _PAGE,
+            (self._keys.conversation(app_id, conversation).head,),
+            now_ms - tier.retention_ms + 1,
+            now_ms,
+            "before" if after is None else "after",
+            "" if place is None else place,
+            floor,
+            until,
+            count,
+            READ_BYTES,
+            LOOKS,
+        )
+        following, lost, *raw = reply
+        if lost:
+            self._lost(0, 1)
+        messages = [parse_message(*pair) for pair in zip(raw[::2], raw[1::2], strict=True)]
+        return HistoryPage(messages, following, lost)
+
+    async def read(
+        self, app_id: str, wanted: Sequence[tuple[str, Sequence[int]]]
+    ) -> list[list[StoredMessage | None]]:
+        """The messages with these numbers of these conversations; None for those that are gone.
+
+        In the order of `wanted`, whatever their age. At most about `READ_BYTES` of each bucket: the
+        lists of a bucket end where these are used up, and those after that are empty.
+        """
+        buckets: dict[int, list[int]] = {}
+        for at, (conversation, _) in enumerate(wanted):
+            bucket = self._keys.conversation(app_id, conversation).bucket
+            buckets.setdefault(bucket, []).append(at)
+        calls = []
+        for places in buckets.values():
+            heads = (self._keys.conversation(app_id, wanted[at][0]).head for at in places)
+            numbers = [n for at in places for n in (len(wanted[at][1]), *wanted[at][1])]
+            calls.append(self._link.run(_READ, tuple(heads), READ_BYTES, *numbers))
+        found: list[list[StoredMessage | None]] = [[] for _ in wanted]
+        for places, reply in zip(buckets.values(), await asyncio.gather(*calls), strict=True):
+            values = iter(reply)
+            for at in places:
+                found[at] = [
+                    parse_message(seq, value) if value else None
+                    for seq, value in zip(wanted[at][1], values, strict=False)
+                ]
+        return found
+
+    # -- changing ----------------------------------------------------------------------------------
+
+    async def replace(
+        self,
+        app_id: str,
+        tier: Tier,
+        to: Recipients,
+        seq: int,
+        expected: int,
+        change: int,
+        record: bytes,
+        notice: NewEntry,
+        *,
+        recall: bool,
+    ) -> bool:
+        """Put `record` in the place of message `seq`, as change number `change`, and add `notice`.
+
+        False where the message is not at change `expected`, or is gone. Where it is at `change`
+        already, nothing changes, and what was owed to the members is made good. A `recall` works
+        on a full Redis.
+        """
+        keys = to.keys
+        epoch = notice.id.hex()[:EPOCH_CHARS]
+        reply = await self._link.run(
+            _RECALL if recall else _EDIT,
+            (keys.head, keys.due, keys.ttl),
+            notice.time_ms,
+            epoch,
+            self._link.run_of(keys.bucket),
+            keys.member,
+            notice.time_ms + TAKEOVER_MS,
+            seq,
+            expected,
+            change,
+            record,
+            notice.flags,
+            notice.record,
+            durable=True,
+        )
+        if not reply[0]:
+            return False
+        _, *place, _, value = reply
+        if value:
+            await self._tell(app_id, tier, to, _Place(*place), value, notice.sender, epoch, recall)
+        return True
+
+    async def _tell(
+        self,
+        app_id: str,
+        tier: Tier,
+        to: Recipients,
+        place: _Place,
+        value: bytes,
+        sender: str,
+        epoch: str,
+        full: bool,
+    ) -> None:
+        """Refer everyone to the last message of a conversation, here or elsewhere."""
+        everywhere = self._everywhere(app_id, to)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._refer(
+            app_id, tier, everywhere, place, value, sender, epoch, future, None, full=full
+        )
+        await future
+
+    def _everywhere(self, app_id: str, to: Recipients) -> Recipients:
+        """The same, with those who have their inboxes beside the conversation among the parts."""
+        if not to.here:
+            return to
+        conversation = to.keys.member.partition(":")[2]
+        users = [member.partition(":")[2] for member in to.here_arguments[1::3]]
+        parts = [
+            recipients.part(
+                to.keys.bucket,
+                "",
+                [(self._keys.inbox(app_id, user), peer_of(user, conversation)) for user in users],
+            )
+        ]
+        return to._replace(here=(), here_arguments=(), parts=(*to.parts, *parts))
+
+    async def erase(self, app_id: str, conversation: str, numbers: Sequence[int]) -> int:
+        """The records of these messages go at once, without a notice; returns how many went."""
+        keys = self._keys.conversation(app_id, conversation)
+        return int(
+            await self._link.run(
+                _ERASE, (keys.head, keys.ttl), keys.member, "", *numbers, durable=True
+            )
+        )
+
+    async def mark(
+        self, app_id: str, conversation: str, user: str, delivered: int, read: int, until: int = 0
+    ) -> Raised | None:
+        """Raise `user`'s watermarks, to the last message at most; None: there is no conversation.
+
+        `ReferenceStore.read_up_to` takes what was read out of the unread; repeating both does no
+        harm. Where `until` is not 0, it is the last number that the user may know of.
+        """
+        head = self._keys.conversation(app_id, conversation).head
+        reply = await self._link.run(_MARK, (head,), user, delivered, read, until, durable=True)
+        if not reply:
+            return None
+        epoch, now_delivered, now_read, read_rose, rose, n, time_ms = reply
+        return Raised(
+            epoch.decode(), now_delivered, now_read, bool(read_rose), bool(rose), n, time_ms
+        )
+
+    async def marks(
+        self, app_id: str, conversation: str, users: Sequence[str]
+    ) -> dict[str, tuple[int, int]]:
+        """The (delivered, read) watermarks of `users`; users without any are left out."""
+        if not users:
+            return {}
+        head = self._keys.conversation(app_id, conversation).head
+        found = await self._link.call("HMGET", head, *(f"m:{user}" for user in users))
+        marks = {}
+        for user, value in zip(users, found, strict=True):
+            if value is not None:
+                delivered, _, read = value.partition(b" ")
+                marks[user] = (int(delivered), int(read))
+        return marks
+
+    # -- the sweeper's -----------------------------------------------------------------------------
+
+    async def sweep(
+        self, app_id: str, conversation: str, now_ms: int, retention_ms: int, profile_ms: int
+    ) -> Swept:
+        """Remove up to `SWEPT` messages that are past their time, and note when to look again."""
+        keys = self._keys.conversation(app_id, conversation)
+        removed, more, owed, _, _ = await self._link.run(
+            _SWEEP, (keys.head, keys.due), now_ms, retention_ms, profile_ms, keys.member, SWEPT
+        )
+        return Swept(removed, bool(more), bool(owed))
+
+    async def end(
+        self, app_id: str, conversation: str, numbers: Sequence[int], now_ms: int
+    ) -> int:
+        """Take the records of messages whose own time to live is over by `now_ms`."""
+        keys = self._keys.conversation(app_id, conversation)
+        return int(
+            await self._link.run(_ERASE, (keys.head, keys.ttl), keys.member, now_ms, *numbers)
+        )
+
+    async def heal(self, app_id: str, tier: Tier, to: Recipients) -> None:
+        """Refer everyone to the last message, and to what is missing below it."""
+        reply = await self._link.run(_LAST, (to.keys.head,))
+        if reply:
+            *place, value = reply
+            epoch = place[2].decode()
+            await self._tell(app_id, tier, to, _Place(*place), value, "", epoch, full=False)
+
+
+def _done(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,139 @@
+"""What the scripts of conversations and inboxes put into Redis, as values.
+
+The layouts are those of lua/stored.lua (a stored message) and lua/refer.lua (a reference, a row).
+Numbers of a conversation and of an inbox are dense, from 1; times are milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+_HEAD: Final = struct.Struct(">BBHII")
+_ENDS: Final = struct.Struct(">HI")
+_REF: Final = struct.Struct(">IHIBH")
+_ROW: Final = struct.Struct(">IIIHIIHIIIII")
+_RUN: Final = struct.Struct(">IB")
+
+COUNTS: Final = 1
+"""The message counts as unread for all but its sender."""
+HIDDEN: Final = 2
+"""The history leaves the message out."""
+_ENDS_FLAG: Final = 4
+_OVER: Final = 8
+
+_HOLE: Final = 0xFFFFFF
+
+
+class StoredMessage(NamedTuple):
+    """One message of a conversation.
+
+    `n` is how many messages up to this one count as unread. `change` is the number of its last
+    change, 0 where it is as it was sent. `record` is sealed, and None where the message has ended.
+    `expires_ms` is when its own time to live ends; None: when the tier's does.
+    """
+
+    seq: int
+    time_ms: int
+    n: int
+    change: int
+    flags: int
+    expires_ms: int | None
+    record: bytes | None
+
+    def readable(self, youngest_ms: int, now_ms: int) -> bool:
+        """Whether it is within its own time, and not sent before `youngest_ms`."""
+        ended = self.expires_ms is not None and self.expires_ms <= now_ms
+        return self.record is not None and self.time_ms >= youngest_ms and not ended
+
+
+def parse_message(seq: int, value: bytes) -> StoredMessage:
+    """The message that is kept as `value`, which has number `seq`."""
+    change, flags, high, low, n = _HEAD.unpack_from(value)
+    at, expires_ms = _HEAD.size, None
+    if flags & _ENDS_FLAG:
+        ends_high, ends_low = _ENDS.unpack_from(value, at)
+        at, expires_ms = at + _ENDS.size, ends_high << 32 | ends_low
+    record = None if flags & _OVER else value[at:]
+    return StoredMessage(seq, high << 32 | low, n, change, flags, expires_ms, record)
+
+
+def new_value(flags: int, time_ms: int, n: int, expires_ms: int | None, record: bytes) -> bytes:
+    """A new message as the script of its conversation keeps it."""
+    if expires_ms is None:
+        return _HEAD.pack(0, flags, time_ms >> 32, time_ms & 0xFFFFFFFF, n) + record
+    head = _HEAD.pack(0, flags | _ENDS_FLAG, time_ms >> 32, time_ms & 0xFFFFFFFF, n)
+    return head + _ENDS.pack(expires_ms >> 32, expires_ms & 0xFFFFFFFF) + record
+
+
+class Reference(NamedTuple):
+    """Number `number` of an inbox: message `seq` of what its user calls `peer`.
+
+    `time_ms` is the message's, or that of the first message after a fan-out that was cut off.
+    `size` is in bytes, 0 where it is not known. A `hole` is no message: what the user knows of the
+    conversation above `seq` counts no more, and the messages up to the next reference are only in
+    the history.
+    """
+
+    number: int
+    peer: str
+    seq: int
+    time_ms: int
+    size: int
+    hole: bool
+
+
+def parse_references(first: int, raw: list[bytes]) -> list[Reference]:
+    """References as the scripts return them; the first of them has number `first`."""
+    found = []
+    for number, value in enumerate(raw, first):
+        seq, high, low, upper, lower = _REF.unpack_from(value)
+        size = upper << 16 | lower
+        peer, hole = value[_REF.size :].decode(), size == _HOLE
+        found.append(Reference(number, peer, seq, high << 32 | low, 0 if hole else size, hole))
+    return found
+
+
+class Row(NamedTuple):
+    """How one user stands to one conversation, which they call `peer`.
+
+    `top` is the last number that the inbox refers to, `time_ms` that message's time. `unread_ms`
+    is not later than the first unread message, 0 where there is none. `read` is the watermark.
+    The user deleted what is up to `floor`, and is in the conversation after number `since` and up
+    to `until`; 0: there is no end.
+    """
+
+    peer: str
+    epoch: str
+    top: int
+    time_ms: int
+    unread: int
+    unread_ms: int
+    read: int
+    floor: int
+    since: int
+    until: int
+
+
+def parse_row(peer: str, value: bytes) -> Row:
+    """The row that is kept as `value`."""
+    (epoch, top, n, high, low, base, first_high, first_low, read, floor, since, until) = (
+        _ROW.unpack_from(value)
+    )
+    own = sum(
+        max(0, min(count, last - base)) for last, count in _RUN.iter_unpack(value[_ROW.size :])
+    )
+    unread = max(0, n - base - own)
+    first = first_high << 32 | first_low
+    return Row(
+        peer,
+        f"{epoch:08x}",
+        top,
+        high << 32 | low,
+        unread,
+        first if unread else 0,
+        read,
+        floor,
+        since,
+        until,
+    )
