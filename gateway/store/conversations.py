@@ -14,6 +14,7 @@ Every method may raise, or put into its future, `Unavailable` or `CommandFault`.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -24,30 +25,35 @@ from homeport.ids import peer_of
 from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
-from gateway.redis.connection import Words, together, words_of
+from gateway.redis.connection import together, words_of
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
 from gateway.store import recipients
-from gateway.store.inbox import EPOCH_CHARS, PROFILE_MS
 from gateway.store.keys import CACHED, Keys
 from gateway.store.recipients import Recipients
 from gateway.store.scripts import script
-from gateway.store.stored import COUNTS, StoredMessage, new_value, parse_message
+from gateway.store.stored import COUNTS, StoredMessage, head_size, parse_message, time_of
 
 _log = structlog.get_logger("store")
 
-_SEND: Final = script("conversation_send", "stored", "refer", "head")
-_REFERENCES: Final = script("references", "stored", "refer", "refer_all")
-_REFERENCES_FULL: Final = script("references_full", "stored", "refer", "refer_all")
-_SETTLED: Final = script("settled")
-_PAGE: Final = script("conversation_page", "stored")
-_READ: Final = script("conversation_read", "stored")
-_EDIT: Final = script("conversation_edit", "stored", "head", "conversation_replace")
-_RECALL: Final = script("conversation_recall", "stored", "head", "conversation_replace")
-_ERASE: Final = script("conversation_erase", "stored")
+_SEND: Final = script(
+    "conversation_send", "stored", "head", "append", "row", "wrote", "refer"
+)
+_REFERENCES: Final = script("references", "stored", "row", "wrote", "refer", "refer_all")
+_REFERENCES_FULL: Final = script("references_full", "stored", "row", "wrote", "refer", "refer_all")
+_SETTLED: Final = script("settled", "stored", "head")
+_PAGE: Final = script("conversation_page", "stored", "head")
+_READ: Final = script("conversation_read", "stored", "head")
+_EDIT: Final = script(
+    "conversation_edit", "stored", "head", "append", "spell", "conversation_replace"
+)
+_RECALL: Final = script(
+    "conversation_recall", "stored", "head", "append", "spell", "conversation_replace"
+)
+_ERASE: Final = script("conversation_erase", "stored", "head", "spell")
 _LAST: Final = script("conversation_last", "stored", "head")
-_MARK: Final = script("conversation_mark", "stored")
-_SWEEP: Final = script("conversation_sweep", "stored")
+_MARK: Final = script("conversation_mark", "stored", "head")
+_SWEEP: Final = script("conversation_sweep", "stored", "head")
 
 READ_BYTES: Final = 128 * 1024
 """Stored bytes that one script call returns at most, unless the first message alone is larger."""
@@ -60,6 +66,14 @@ TAKEOVER_MS: Final = 20_000
 
 SWEPT: Final = 128
 """Messages that one call removes."""
+
+# How scripts are asked and answer, as conversation_send.lua says. Lua's I6 is two fields here.
+_ASK: Final = struct.Struct(">HIHIIIIBHIHII")
+_SAID: Final = struct.Struct(">BHHI")
+_LIMITS: Final = struct.Struct(">IHII")
+_PLACE_SIZE: Final = 24
+_PLACE_AT: Final = 5
+_PLACE_END: Final = _PLACE_AT + _PLACE_SIZE
 
 
 class Stored(NamedTuple):
@@ -111,7 +125,7 @@ class Raised(NamedTuple):
     `n` and `time_ms` are those of the message that is read up to, `epoch` is the conversation's.
     """
 
-    epoch: str
+    epoch: int
     delivered: int
     read: int
     read_rose: bool
@@ -126,21 +140,6 @@ class Swept(NamedTuple):
     removed: int
     more: bool
     owed: bool
-
-
-class _Place(NamedTuple):
-    """A conversation's last number, as its script said: what references.lua wants to know."""
-
-    seq: int
-    n: int
-    epoch: bytes
-    z: int
-    zn: int
-    b: int
-    bn: int
-
-    def words(self, value: bytes) -> Words:
-        return words_of(self.epoch, self.seq, value, self.b, self.bn, self.z, self.zn)
 
 
 class ConversationStore:
@@ -170,31 +169,23 @@ class ConversationStore:
         """
         future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         keys = to.keys
-        epoch = message.id.hex()[:EPOCH_CHARS]
-        ends = "" if message.expires_ms is None else message.expires_ms
+        epoch, run = self.numbering(message.id, keys.bucket)
 
         def numbered(reply: Any) -> None:
             if isinstance(reply, Exception):
                 _fail(future, reply)
-            elif reply[0] < 0:
-                _fail(future, StaleMembers(reply[1]))
+            elif isinstance(reply, int):
+                _fail(future, StaleMembers(reply))
             else:
-                self._lost(reply[8], reply[9])
-                place = _Place(*reply[1:8])
-                if reply[0]:
-                    stored = Stored(place.seq, message.time_ms, repeated=False)
-                    value = new_value(
-                        message.flags,
-                        message.time_ms,
-                        place.n,
-                        message.expires_ms,
-                        message.record,
-                    )
-                elif not (value := reply[10]):  # past its time: nobody gets it any more
-                    return _done(future, Stored(place.seq, message.time_ms, repeated=True))
-                else:
-                    first = parse_message(place.seq, value)
-                    stored = Stored(place.seq, first.time_ms, repeated=True)
+                new, dropped, gone, seq = _SAID.unpack_from(reply)
+                self._lost(dropped, gone)
+                place, value = reply[_PLACE_AT:_PLACE_END], reply[_PLACE_END:]
+                if new:
+                    value = value[: head_size(value)] + message.record
+                elif not value:  # past its time: nobody gets it any more
+                    _done(future, Stored(seq, message.time_ms, repeated=True))
+                    return
+                stored = Stored(seq, time_of(value), repeated=not new)
                 self._refer(app_id, tier, to, place, value, message.sender, epoch, future, stored)
 
         self._link.run_then(
@@ -207,18 +198,20 @@ class ConversationStore:
                 keys.ttl,
                 *(to.here or ((to.state,) if to.version else ())),
             ),
-            message.time_ms,
-            tier.retention_ms,
-            DEDUPE_WINDOW_MS,
-            epoch,
-            self._link.run_of(keys.bucket),
-            message.flags,
-            ends,
+            _ASK.pack(
+                *_long(message.time_ms),
+                *_long(tier.retention_ms),
+                DEDUPE_WINDOW_MS,
+                epoch,
+                run,
+                message.flags,
+                *_long(message.expires_ms or 0),
+                *_long(message.time_ms + TAKEOVER_MS),
+                tier.inbox_cap,
+            ),
             message.record,
             keys.member,
             to.version,
-            message.time_ms + TAKEOVER_MS,
-            tier.inbox_cap,
             *to.here_arguments,
             durable=True,
         )
@@ -229,10 +222,10 @@ class ConversationStore:
         app_id: str,
         tier: Tier,
         to: Recipients,
-        place: _Place,
+        place: bytes,
         value: bytes,
         sender: str,
-        epoch: str,
+        epoch: int,
         future: asyncio.Future[Any],
         result: Any,
         *,
@@ -240,12 +233,12 @@ class ConversationStore:
     ) -> None:
         """Refer the inboxes of all other buckets to a message; then `future` has `result`."""
         left = len(to.parts)
-        time_ms = parse_message(place.seq, value).time_ms
 
         def all_have_it() -> None:
+            seq = int.from_bytes(place[:4], "big")
             known = self._settling.get(to.keys.head)
-            if known is None or known[1] <= place.seq:
-                self._settling[to.keys.head] = (to, place.seq, time_ms, tier.retention_ms)
+            if known is None or known[1] <= seq:
+                self._settling[to.keys.head] = (to, seq, time_of(value), tier.retention_ms)
             _done(future, result)
 
         def placed(reply: Any) -> None:
@@ -254,7 +247,8 @@ class ConversationStore:
             if isinstance(reply, Exception):
                 _fail(future, reply)
                 return
-            self._lost(*reply)
+            if reply:
+                self._lost(*reply)
             if left == 0 and not future.done():
                 all_have_it()
 
@@ -262,12 +256,17 @@ class ConversationStore:
             all_have_it()
             return
         sha = (_REFERENCES_FULL if full else _REFERENCES).sha
-        said = place.words(value)
-        rest = words_of(tier.inbox_cap, tier.retention_ms, epoch, f"{app_id}:{sender}")
+        limits = _LIMITS.pack(tier.inbox_cap, *_long(tier.retention_ms), epoch)
+        said = words_of(place, value, limits, f"{app_id}:{sender}")
         for part in to.parts:
             begin = words_of("EVALSHA", sha, part.names.number)
-            command = together(begin, part.names, said, rest, part.arguments)
+            command = together(begin, part.names, said, part.arguments)
             self._link.run_packed(placed, command, part.bucket, durable=True)
+
+    def numbering(self, message_id: bytes, bucket: int) -> tuple[int, int]:
+        """What a script that adds to a conversation is told: the epoch of what this message begins,
+        and the run of the server that has the bucket."""
+        return _epoch(message_id), int(self._link.run_of(bucket) or "0", 16)
 
     def _lost(self, evicted: int, keys: int) -> None:
         self.evictions += evicted
@@ -387,13 +386,13 @@ class ConversationStore:
         on a full Redis.
         """
         keys = to.keys
-        epoch = notice.id.hex()[:EPOCH_CHARS]
+        epoch, run = self.numbering(notice.id, keys.bucket)
         reply = await self._link.run(
             _RECALL if recall else _EDIT,
-            (keys.head, keys.due, keys.ttl),
+            (keys.head, keys.due),
             notice.time_ms,
             epoch,
-            self._link.run_of(keys.bucket),
+            run,
             keys.member,
             notice.time_ms + TAKEOVER_MS,
             seq,
@@ -404,11 +403,10 @@ class ConversationStore:
             notice.record,
             durable=True,
         )
-        if not reply[0]:
+        if not reply:
             return False
-        _, *place, _, value = reply
-        if value:
-            await self._tell(app_id, tier, to, _Place(*place), value, notice.sender, epoch, recall)
+        if len(reply) > _PLACE_SIZE:
+            await self._tell(app_id, tier, to, reply, notice.sender, epoch, recall)
         return True
 
     async def _tell(
@@ -416,13 +414,13 @@ class ConversationStore:
         app_id: str,
         tier: Tier,
         to: Recipients,
-        place: _Place,
-        value: bytes,
+        said: bytes,
         sender: str,
-        epoch: str,
+        epoch: int,
         full: bool,
     ) -> None:
         """Refer everyone to the last message of a conversation, here or elsewhere."""
+        place, value = said[:_PLACE_SIZE], said[_PLACE_SIZE:]
         everywhere = self._everywhere(app_id, to)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._refer(
@@ -468,7 +466,7 @@ class ConversationStore:
             return None
         epoch, now_delivered, now_read, read_rose, rose, n, time_ms = reply
         return Raised(
-            epoch.decode(), now_delivered, now_read, bool(read_rose), bool(rose), n, time_ms
+            epoch, now_delivered, now_read, bool(read_rose), bool(rose), n, time_ms
         )
 
     async def marks(
@@ -493,7 +491,7 @@ class ConversationStore:
     ) -> Swept:
         """Remove up to `SWEPT` messages that are past their time, and note when to look again."""
         keys = self._keys.conversation(app_id, conversation)
-        removed, more, owed, _, _ = await self._link.run(
+        removed, more, owed = await self._link.run(
             _SWEEP, (keys.head, keys.due), now_ms, retention_ms, profile_ms, keys.member, SWEPT
         )
         return Swept(removed, bool(more), bool(owed))
@@ -511,9 +509,18 @@ class ConversationStore:
         """Refer everyone to the last message, and to what is missing below it."""
         reply = await self._link.run(_LAST, (to.keys.head,))
         if reply:
-            *place, value = reply
-            epoch = place[2].decode()
-            await self._tell(app_id, tier, to, _Place(*place), value, "", epoch, full=False)
+            epoch = int.from_bytes(reply[4:8], "big")
+            await self._tell(app_id, tier, to, reply, "", epoch, full=False)
+
+
+def _epoch(message_id: bytes) -> int:
+    """The epoch of what a message begins: a number as good as random, and never 0."""
+    return int.from_bytes(message_id[:4], "big") | 1
+
+
+def _long(value: int) -> tuple[int, int]:
+    """What `struct` needs for a number of 6 bytes."""
+    return value >> 32, value & 0xFFFFFFFF
 
 
 def _done(future: asyncio.Future[Any], result: Any) -> None:

@@ -22,12 +22,11 @@ from gateway.redis.link import Link
 from gateway.store import recipients
 from gateway.store.conversations import TAKEOVER_MS, ConversationStore, NewEntry
 from gateway.store.group_state import Change, Member, fields_of, member_of
-from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
 from gateway.store.recipients import Interval, Recipients
 from gateway.store.scripts import script
 
-_CHANGE: Final = script("membership", "stored", "head")
+_CHANGE: Final = script("membership", "stored", "head", "append")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +111,7 @@ class MembershipStore:
         if change.deleted_by is not None and before is not None:
             for user in before.members:
                 words += ("out", user, "")
-        epoch = notice.id.hex()[:EPOCH_CHARS]
-        reply = await self._link.run(
+        done = await self._link.run(
             _CHANGE,
             (keys.state, talk.head, talk.due),
             before.version if before is not None else 0,
@@ -121,15 +119,14 @@ class MembershipStore:
             notice.time_ms,
             notice.time_ms + TAKEOVER_MS,
             talk.member,
-            epoch,
-            self._link.run_of(talk.bucket),
+            *self._conversations.numbering(notice.id, talk.bucket),
             notice.flags,
             notice.record,
             DEDUPE_WINDOW_MS if change.deleted_by is not None else "",
             *words,
             durable=True,
         )
-        if not reply[0]:
+        if not done:
             return False
         after = await self.read(app_id, group_id)
         if after is not None:

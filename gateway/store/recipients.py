@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from homeport.ids import direct_conversation
@@ -23,6 +24,7 @@ class Interval(NamedTuple):
 
 
 ALWAYS: Final = Interval()
+_INTERVAL: Final = struct.Struct(">III")
 
 
 class Part(NamedTuple):
@@ -74,21 +76,21 @@ def group(
     """Those of a group's messages at `version`: its members, and those who went lately and may not
     have a reference to the last message that was for them."""
     name = f"g:{group_id}"
-    buckets: dict[int, list[tuple[InboxKeys, str]]] = {}
+    buckets: dict[int, list[tuple[InboxKeys, str | bytes]]] = {}
     for user, interval in members.items():
         inbox = keys.inbox(app_id, user)
-        said = "" if interval == ALWAYS else "%d %d %d" % interval
+        said = b"" if interval == ALWAYS else _INTERVAL.pack(*interval)
         buckets.setdefault(inbox.bucket, []).append((inbox, said))
     parts = tuple(part(bucket, name, found) for bucket, found in buckets.items())
     state = keys.group(app_id, group_id).state
     return Recipients(keys.conversation(app_id, name), (), (), parts, str(version), state)
 
 
-def part(bucket: int, name: str, inboxes: list[tuple[InboxKeys, str]]) -> Part:
+def part(bucket: int, name: str, inboxes: Sequence[tuple[InboxKeys, str | bytes]]) -> Part:
     """The recipients in one bucket: each with the user's interval, or, where `name` is "", with the
     user's name for the conversation."""
     names = [inboxes[0][0].due]
-    arguments = [name]
+    arguments: list[str | bytes] = [name]
     for inbox, said in inboxes:
         names += (inbox.rows, inbox.refs, inbox.channel)
         arguments += (inbox.member, said)

@@ -39,14 +39,14 @@ from gateway.store.stored import Reference, Row, StoredMessage, parse_references
 
 _log = structlog.get_logger("store")
 
-_ATTACH: Final = script("inbox_attach", "stored", "refer", "waiting")
-_ACK: Final = script("inbox_ack", "stored", "refer", "waiting")
-_CHECK: Final = script("inbox_check", "stored", "refer", "waiting")
-_PAGE: Final = script("inbox_page", "stored", "refer", "waiting")
-_SWEEP: Final = script("inbox_sweep", "stored", "refer", "waiting")
-_ROWS: Final = script("rows", "stored", "refer")
-_ROW_MARK: Final = script("row_mark", "stored", "refer")
-_FLOOR: Final = script("conversation_floor", "stored")
+_ATTACH: Final = script("inbox_attach", "row", "waiting")
+_ACK: Final = script("inbox_ack", "row", "waiting")
+_CHECK: Final = script("inbox_check", "row", "waiting")
+_PAGE: Final = script("inbox_page", "row", "waiting")
+_SWEEP: Final = script("inbox_sweep", "row", "waiting")
+_ROWS: Final = script("rows", "row")
+_ROW_MARK: Final = script("row_mark", "row")
+_FLOOR: Final = script("conversation_floor", "stored", "head")
 
 REPAIRED: Final = 64
 """Rows whose unread messages are partly past their time that one request counts anew."""
@@ -144,11 +144,11 @@ class ReferenceStore:
             reader.device,
             reader.session,
             arrival.issued_ms,
-            given.epoch,
+            number_of(given.epoch),
             given.ms,
             given.seq,
             PAGE,
-            reader.session[:EPOCH_CHARS],
+            int.from_bytes(reader.session[:4].encode(), "big"),
             keys.member,
             MAX_DEVICES,
             tier.devices,
@@ -167,7 +167,7 @@ class ReferenceStore:
             self.lost_keys += 1
             _log.error("redis_lost_keys", keys=1)
         return Standing(
-            epoch.decode(),
+            epoch_of(epoch),
             start,
             here,
             top,
@@ -184,7 +184,7 @@ class ReferenceStore:
         epoch, top, here, raw = await self._link.run(
             _PAGE, (keys.refs, keys.rows), after, count, READ_BYTES
         )
-        return ReferencePage(epoch.decode(), top, here, parse_references(here + 1, raw))
+        return ReferencePage(epoch_of(epoch), top, here, parse_references(here + 1, raw))
 
     async def messages(
         self, app_id: str, tier: Tier, user: str, references: list[Reference], now_ms: int
@@ -234,7 +234,7 @@ class ReferenceStore:
             tier.retention_ms,
             reader.row,
             reader.session,
-            cursor.epoch,
+            number_of(cursor.epoch),
             cursor.ms,
             cursor.seq,
             "" if end is None else end.pack(reader.session, reader.device),
@@ -259,7 +259,7 @@ class ReferenceStore:
             since_ms,
         )
         return Checked(
-            epoch.decode(), top, 0, holder.decode(), int(revoked), int(block_change)
+            epoch_of(epoch), top, 0, holder.decode(), int(revoked), int(block_change)
         )
 
     # -- rows --------------------------------------------------------------------------------------
@@ -311,7 +311,7 @@ class ReferenceStore:
         """Take what is past its time out of a row's unread messages; returns how many are left."""
         head = self._keys.conversation(app_id, conversation_of(user, row.peer)).head
         epoch, n, time_ms = await self._link.run(_FLOOR, (head,), youngest, row.top)
-        if epoch.decode() != row.epoch:
+        if epoch != row.epoch:
             return 0 if row.time_ms < youngest else row.unread
         return max(0, await self._set_row(app_id, user, row.peer, row.epoch, 0, n, time_ms, 0))
 
@@ -333,7 +333,7 @@ class ReferenceStore:
         app_id: str,
         user: str,
         peer: str,
-        epoch: str,
+        epoch: int,
         read: int,
         n: int,
         time_ms: int,
@@ -379,3 +379,15 @@ def conversation_of(user: str, peer: str) -> str:
     """The conversation that `user` calls `peer`."""
     return peer if peer.startswith(GROUP) else direct_conversation(user, peer)
 
+
+def epoch_of(number: int) -> str:
+    """An inbox' epoch as cursors hold it: 8 hex digits; "" where there is none."""
+    return "" if number < 0 else f"{number:08x}"
+
+
+def number_of(epoch: str) -> int:
+    """The number that scripts know an epoch by; -1 for what is no epoch of ours."""
+    try:
+        return int.from_bytes(bytes.fromhex(epoch), "big") if len(epoch) == EPOCH_CHARS else -1
+    except ValueError:
+        return -1

@@ -58,12 +58,14 @@ def parse_message(seq: int, value: bytes) -> StoredMessage:
     return StoredMessage(seq, high << 32 | low, n, change, flags, expires_ms, record)
 
 
-def new_value(flags: int, time_ms: int, n: int, expires_ms: int | None, record: bytes) -> bytes:
-    """A new message as the script of its conversation keeps it."""
-    if expires_ms is None:
-        return _HEAD.pack(0, flags, time_ms >> 32, time_ms & 0xFFFFFFFF, n) + record
-    head = _HEAD.pack(0, flags | _ENDS_FLAG, time_ms >> 32, time_ms & 0xFFFFFFFF, n)
-    return head + _ENDS.pack(expires_ms >> 32, expires_ms & 0xFFFFFFFF) + record
+def head_size(value: bytes) -> int:
+    """How many bytes of a stored message stand before its record."""
+    return _HEAD.size + (_ENDS.size if value[1] & _ENDS_FLAG else 0)
+
+
+def time_of(value: bytes) -> int:
+    """When a stored message was accepted."""
+    return int.from_bytes(value[2:8], "big")
 
 
 class Reference(NamedTuple):
@@ -104,7 +106,7 @@ class Row(NamedTuple):
     """
 
     peer: str
-    epoch: str
+    epoch: int
     top: int
     time_ms: int
     unread: int
@@ -127,7 +129,7 @@ def parse_row(peer: str, value: bytes) -> Row:
     first = first_high << 32 | first_low
     return Row(
         peer,
-        f"{epoch:08x}",
+        epoch,
         top,
         high << 32 | low,
         unread,

@@ -1,19 +1,21 @@
 #!lua flags=allow-oom
--- Messages of one conversation end: their records go, their numbers stay. After stored.lua.
+-- Messages of one conversation end: their records go, their numbers stay. After
+-- stored.lua, head.lua and spell.lua.
 --
 -- KEYS  1 head  2 ttl list
 -- ARGV  1 '' or the member of the due list, to take them off the ttl list  2 '' or now, ms: end only
 --       what has ended by then  then the numbers
 -- Returns how many there were.
-local head, removed = redis.call('HMGET', KEYS[1], 'e', 'a'), 0
+local head, removed = head_of(KEYS[1]), 0
 for i = 3, #ARGV do
-  if head[1] then
-    local chunk = chunk_of(KEYS[1], head[2] or head[1], tonumber(ARGV[i]))
+  if head then
+    local chunk = chunk_of(KEYS[1], head.birth, tonumber(ARGV[i]))
     local value = redis.call('HGET', chunk, ARGV[i])
     if value then
-      local _, flags, _, _, ends = parts(value)
-      if bit.band(flags, OVER) == 0 and (ARGV[2] == '' or ends and ends <= tonumber(ARGV[2])) then
-        redis.call('HSET', chunk, ARGV[i], stub(value))
+      local change, flags, time, n, ends = parts(value)
+      if bit.band(flags, OVER) == 0 and (ARGV[2] == '' or ends ~= 0 and ends <= tonumber(ARGV[2])) then
+        flags = bit.band(flags, COUNTS + HIDDEN) + OVER
+        redis.call('HSET', chunk, ARGV[i], spelled(change, flags, time, n, 0, ''))
         removed = removed + 1
       end
     end

@@ -2,12 +2,11 @@
 -- The last message of a conversation, for those who may lack a reference. After stored.lua and head.lua.
 --
 -- KEYS  1 head
--- Returns {seq, n, epoch, z, zn, b, bn, stored message}, or {} where there is none.
-local known = redis.call('HMGET', KEYS[1], 'e', 'i')
-local head = known[1] and head_of(KEYS[1], known[1], known[2])
+-- Returns PLACE and the stored message, or '' where there is none.
+local head = head_of(KEYS[1])
 local value = head and head.q > head.b
-  and redis.call('HGET', chunk_of(KEYS[1], head.a, head.q), whole(head.q))
+  and redis.call('HGET', chunk_of(KEYS[1], head.birth, head.q), head.q .. '')
 if not value then
-  return {}
+  return ''
 end
-return {head.q, head.n, head.e, head.z, head.zn, head.b, head.bn, value}
+return struct.pack('>I4I4I4I4I4I4', head.q, head.e, head.z, head.zn, head.b, head.bn) .. value

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- A page of a conversation's history. After stored.lua.
+-- A page of a conversation's history. After stored.lua and head.lua.
 --
 -- KEYS  1 head
 -- ARGV  1 the first ms that is young enough  2 now ms  3 'before' or 'after'
@@ -8,11 +8,11 @@
 --       8 most bytes, but for the first message  9 most numbers looked at
 -- Returns {where reading goes on or 0 at the end, how many numbers were lost, then seq and stored message
 -- of each}: newest first for 'before'. What has ended, or is kept out of the history, is left out.
-local head = redis.call('HMGET', KEYS[1], 'e', 'a', 'q', 'b')
-if not head[1] then
+local head = head_of(KEYS[1])
+if not head then
   return {0, 0}
 end
-local birth, top, low = head[2] or head[1], tonumber(head[3]), tonumber(head[4]) or 0
+local birth, top, low = head.birth, head.q, head.b
 local youngest, now, down = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == 'before'
 low = math.max(low, tonumber(ARGV[5]))
 if tonumber(ARGV[6]) > 0 then
@@ -29,7 +29,7 @@ while seq > low and seq <= top do
   local chunk, fields = math.floor(seq / CHUNK), {}
   local key, at = chunk_of(KEYS[1], birth, seq), seq
   while at > low and at <= top and math.floor(at / CHUNK) == chunk and #fields < 4 do
-    fields[#fields + 1] = whole(at)
+    fields[#fields + 1] = at .. ''
     at = at + step
   end
   local values = redis.call('HMGET', key, unpack(fields))
@@ -39,7 +39,7 @@ while seq > low and seq <= top do
       lost = lost + 1
     else
       local _, flags, time, _, ends = parts(value)
-      if bit.band(flags, OVER + HIDDEN) == 0 and time >= youngest and not (ends and ends <= now) then
+      if bit.band(flags, OVER + HIDDEN) == 0 and time >= youngest and (ends == 0 or ends > now) then
         bytes = bytes - #value
         if #page > 2 and (bytes < 0 or #page >= 2 * most + 2) then
           page[1], page[2] = down and seq + 1 or seq - 1, lost

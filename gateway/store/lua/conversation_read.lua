@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Messages by their numbers, of conversations of one bucket. After stored.lua.
+-- Messages by their numbers, of conversations of one bucket. After stored.lua and head.lua.
 --
 -- KEYS  the heads
 -- ARGV  1 most bytes, but for the first message  then for each head: how many numbers, and these
@@ -7,8 +7,7 @@
 -- after the bytes are used up is left out.
 local bytes, replies, at = tonumber(ARGV[1]), {}, 2
 for k = 1, #KEYS do
-  local head = redis.call('HMGET', KEYS[k], 'e', 'a')
-  local birth, count = head[2] or head[1], tonumber(ARGV[at])
+  local head, count = head_of(KEYS[k]), tonumber(ARGV[at])
   local done = 0
   while done < count do
     local first, fields = tonumber(ARGV[at + 1 + done]), {}
@@ -16,7 +15,7 @@ for k = 1, #KEYS do
       and math.floor(tonumber(ARGV[at + 1 + done + #fields]) / CHUNK) == math.floor(first / CHUNK) do
       fields[#fields + 1] = ARGV[at + 1 + done + #fields]
     end
-    local values = birth and redis.call('HMGET', chunk_of(KEYS[k], birth, first), unpack(fields)) or {}
+    local values = head and redis.call('HMGET', chunk_of(KEYS[k], head.birth, first), unpack(fields)) or {}
     for i = 1, #fields do
       local value = values[i] or ''
       bytes = bytes - #value

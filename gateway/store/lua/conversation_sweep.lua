@@ -1,69 +1,66 @@
 #!lua flags=allow-oom
--- Take out of a conversation what is past its time, and note when to look again. After stored.lua.
+-- Take out of a conversation what is past its time, and note when to look again. After stored.lua and
+-- head.lua.
 --
 -- KEYS  1 head  2 due list
 -- ARGV  1 now ms  2 retention ms  3 how long an unused numbering is kept, ms  4 member of the due list
 --       5 most messages in this call
--- Returns {how many were removed, 1 where more are due, '' or the epoch where references are owed, q, d}.
-local CLOCKS = 10000
-local known = redis.call('HMGET', KEYS[1], 'e', 'a', 'q', 'b', 'bn', 'd', 'g', 'gone')
-if not known[1] then
+-- Returns {how many were removed, 1 where more are due, 1 where references may be owed}.
+local CLOCKS = 10000 -- more than clocks of gateways differ
+local head = head_of(KEYS[1])
+if not head then
   redis.call('ZREM', KEYS[2], ARGV[4])
-  return {0, 0, '', 0, 0}
+  return {0, 0, 0}
 end
-local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
-local birth, top, low, low_n = known[2] or known[1], tonumber(known[3]), tonumber(known[4]) or 0,
-  tonumber(known[5]) or 0
-local settled = tonumber(known[6]) or 0
-local youngest, most, removed, moved, due = now - retention + 1, tonumber(ARGV[5]), 0, false, nil
-local last_time = tonumber(known[7]) or 0
-while low < top and most > 0 do
-  local seq = low + 1
-  local chunk, field = chunk_of(KEYS[1], birth, seq), whole(seq)
-  local last = CHUNK * math.floor(seq / CHUNK) + CHUNK - 1
-  local value = last < top and redis.call('HGET', chunk, whole(last))
+local now, retention, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[5])
+local youngest, removed, due, before = now - retention + 1, 0, nil, head.b
+while head.b < head.q and most > 0 do
+  most = most - 1
+  local seq = head.b + 1
+  local last = seq - seq % CHUNK + CHUNK - 1
+  local chunk = chunk_of(KEYS[1], head.birth, seq)
+  local value = last < head.q and redis.call('HGET', chunk, last .. '')
+  local _, time, n
   if value then
-    -- A whole chunk at once. Clocks of gateways differ a little, so the last is not the latest for sure.
-    local _, _, time, n = parts(value)
-    if time + CLOCKS < youngest then
-      removed = removed + redis.call('HLEN', chunk)
-      redis.call('UNLINK', chunk)
-      low, low_n, last_time, moved, seq = last, n, math.max(last_time, time), true, nil
-      most = most - 1
-    end
+    _, _, time, n = parts(value)
   end
-  value = seq and redis.call('HGET', chunk, field)
-  if value then
-    local _, _, time, n = parts(value)
-    if time >= youngest then
-      due = time + retention
-      break
+  if value and time + CLOCKS < youngest then
+    -- A whole chunk at once. By clocks that differ, its last message may not be the latest.
+    removed = removed + redis.call('HLEN', chunk)
+    redis.call('UNLINK', chunk)
+    head.b, head.bn = last, n
+  else
+    value = redis.call('HGET', chunk, seq .. '')
+    if value then
+      _, _, time, n = parts(value)
+      if time >= youngest then
+        due = time + retention
+        break
+      end
+      head.bn = n
+      redis.call('HDEL', chunk, seq .. '')
+      removed = removed + 1
     end
-    low_n, last_time = n, math.max(last_time, time)
-    redis.call('HDEL', chunk, field)
-    removed = removed + 1
-  end
-  if seq then
-    low, most, moved = seq, most - 1, true
+    head.b = seq
   end
 end
-if moved then
-  redis.call('HSET', KEYS[1], 'b', whole(low), 'bn', whole(low_n), 'g', whole(last_time))
+if head.b > before then
+  save(KEYS[1], head)
 end
-local more = not due and low < top
+local more = not due and head.b < head.q
+-- What is owed stays due until it is settled (settled.lua).
+local owed = head.d < head.q and head.b < head.q
 if more then
   due = now
 elseif not due then
-  due = known[8] and now or last_time + tonumber(ARGV[3])
+  due = head.time + (head.over == 1 and 0 or tonumber(ARGV[3]))
   if due <= now then
     redis.call('DEL', KEYS[1])
     redis.call('ZREM', KEYS[2], ARGV[4])
-    return {removed, 0, '', 0, 0}
+    return {removed, 0, 0}
   end
 end
--- What is owed stays due until it is settled (settled.lua).
-local owed = settled < top and low < top
 if not owed then
-  redis.call('ZADD', KEYS[2], whole(due), ARGV[4])
+  redis.call('ZADD', KEYS[2], due, ARGV[4])
 end
-return {removed, more and 1 or 0, owed and known[1] or '', top, settled}
+return {removed, more and 1 or 0, owed and 1 or 0}

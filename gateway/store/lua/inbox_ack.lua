@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A device has dealt with everything up to a number; what all devices have dealt with goes. After
--- stored.lua, refer.lua and waiting.lua.
+-- row.lua and waiting.lua.
 --
 -- KEYS  1 inbox  2 meta  3 rows  4 5 where the session ends: presence channel, last closes
 -- ARGV  1 now ms  2 retention ms  3 field of the session's row  4 session  5 6 7 acknowledged: epoch, the message's ms, seq
@@ -13,7 +13,8 @@ local field = ARGV[3]
 if string.sub(field, 1, 2) == 's:' then
   -- No device, so nothing of it stays, neither the numbering that it alone made.
   redis.call('HDEL', KEYS[2], field)
-  if redis.call('EXISTS', KEYS[2]) == 0 and redis.call('HGET', KEYS[3], '#q') == '0' then
+  if redis.call('EXISTS', KEYS[2], KEYS[1]) == 0 and redis.call('HLEN', KEYS[3]) == 1
+    and string.sub(redis.call('HGET', KEYS[3], '#') or '', 5) == string.rep('\0', 12) then
     redis.call('DEL', KEYS[3])
   end
   return 0
@@ -31,7 +32,7 @@ end
 if epoch and ARGV[9] ~= '' then
   redis.call('HSET', KEYS[2], 'l', ARGV[9])
 end
-if epoch ~= ARGV[5] then
+if epoch ~= tonumber(ARGV[5]) then
   return 0
 end
 local acked, holder, moved, rest = 0, ARGV[4], 0, ''
@@ -48,7 +49,7 @@ if ARGV[8] ~= '' and holder == ARGV[4] then
   holder = ''
   redis.call('SPUBLISH', KEYS[4], 'g')
 end
-known[field] = whole(acked) .. ' ' .. ARGV[1] .. ' ' .. holder .. rest
+known[field] = acked .. ' ' .. ARGV[1] .. ' ' .. holder .. rest
 redis.call('HSET', KEYS[2], 'u', ARGV[1], field, known[field])
 if moved == 0 then
   return 0
@@ -64,10 +65,10 @@ for name, row in pairs(known) do
   end
 end
 if floor > (tonumber(known.f) or 0) then
-  redis.call('HSET', KEYS[2], 'f', whole(floor))
+  redis.call('HSET', KEYS[2], 'f', floor)
 end
 if floor > base then
   redis.call('LPOP', KEYS[1], floor - base)
-  redis.call('HSET', KEYS[3], '#b', whole(floor))
+  redis.call('HSET', KEYS[3], '#', struct.pack(TOP, epoch, top, floor))
 end
 return 1

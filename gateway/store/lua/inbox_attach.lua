@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- A device connects: is it still let in, where does it stand, what waits for it. After stored.lua,
--- refer.lua and waiting.lua.
+-- A device connects: is it still let in, where does it stand, what waits for it. After row.lua
+-- and waiting.lua.
 --
 -- KEYS  1 inbox  2 meta  3 revoked  4 due list  5 channel  6 blocked by
 --       7 presence channel  8 rows
 -- ARGV  1 now ms  2 retention ms  3 device  4 session  5 token issued at, ms
---       6 7 8 the client's own cursor: epoch (empty: none), ms, seq
+--       6 7 8 the client's own cursor: epoch (-1: none), ms, seq
 --       9 page size  10 epoch for a new inbox  11 member of the due list  12 most devices kept
 --       13 most devices connected at once  14 'replace' or 'refuse': what happens past that
 --       15 platform of this device  16 how long a connected device may go unseen, ms
@@ -60,11 +60,7 @@ end
 
 local known = redis.call('HMGET', KEYS[2], 'f', field)
 local epoch, top, base, lost = numbering(KEYS[8], KEYS[1])
-local changes = {}
-if not epoch or lost == 1 then
-  epoch = epoch or ARGV[10]
-  changes = {'#q', whole(top), '#b', whole(base)}
-end
+epoch = epoch or tonumber(ARGV[10])
 
 -- A device that was never here, or was forgotten, begins after what all others have acknowledged.
 local acked, previous, seen_last, connected = tonumber(known[1]) or 0, '', '0', now
@@ -73,17 +69,17 @@ if known[2] then
   stands, seen_last, previous, since = string.match(known[2], '^(%S+) (%S+) (%S*) ?(%d*)')
   acked, connected = tonumber(stands), math.max(now, (tonumber(since) or 0) + 1)
 end
-connected = whole(connected)
+connected = string.format('%.0f', connected)
 acked = math.min(acked, top)
 
 local start, resumed = acked, 0
-if ARGV[6] ~= '' and ARGV[6] == epoch then
+if tonumber(ARGV[6]) == epoch then
   local seq = tonumber(ARGV[8])
   local there = given(KEYS[1], top, base, seq, tonumber(ARGV[7]))
   if there == false then
     -- Redis came back with an older state, and numbers this client has seen were given again.
     -- A new epoch tells every device of the user that its own cursor means nothing now.
-    epoch = ARGV[10]
+    epoch = tonumber(ARGV[10])
   else
     start, resumed = seq, 1
     -- Only what is really there counts as acknowledged: a made-up cursor must not trim.
@@ -92,9 +88,9 @@ if ARGV[6] ~= '' and ARGV[6] == epoch then
     end
   end
 end
-redis.call('HSET', KEYS[8], '#e', epoch, unpack(changes))
+redis.call('HSET', KEYS[8], '#', struct.pack(TOP, epoch, top, base))
 
-local row = whole(acked) .. ' ' .. ARGV[1] .. ' ' .. session .. ' ' .. connected .. ' ' .. ARGV[15]
+local row = acked .. ' ' .. ARGV[1] .. ' ' .. session .. ' ' .. connected .. ' ' .. ARGV[15]
 if ephemeral then
   -- Its gateway may be killed: then the sweeper takes the row away.
   redis.call('HSET', KEYS[2], field, row)

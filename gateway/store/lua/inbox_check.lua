@@ -1,19 +1,19 @@
 #!lua flags=allow-oom
--- Is a live session still right, and did it miss anything? Asked after any pub/sub gap. After stored.lua,
--- refer.lua and waiting.lua.
+-- Is a live session still right, and did it miss anything? Asked after any pub/sub gap. After row.lua
+-- and waiting.lua.
 --
 -- KEYS  1 inbox  2 meta  3 revoked  4 blocked by  5 rows
 -- ARGV  1 now ms  2 field of the session's row  3 4 the last message the session was given: ms, seq
 --       5 how long the device may go unseen before it is written down again, ms
 --       6 since when the session is connected, as attach.lua said
 -- Returns {epoch, top seq, holder of the device, revoked before ms, number of the last change
--- of blocks}; the epoch is empty where the numbering, or the row of the device, is no longer the one
+-- of blocks}; the epoch is -1 where the numbering, or the row of the device, is no longer the one
 -- that the session knows.
 local field = ARGV[2]
 local epoch, top, base = numbering(KEYS[5], KEYS[1])
-epoch = epoch or ''
+epoch = epoch or -1
 if given(KEYS[1], top, base, tonumber(ARGV[4]), tonumber(ARGV[3])) == false then
-  epoch = ''
+  epoch = -1
 end
 local holder = ''
 local id, seen, session, rest = string.match(redis.call('HGET', KEYS[2], field) or '', '^(%S+) (%S+) (%S*)(.*)$')
@@ -28,7 +28,7 @@ if id and (tonumber(string.match(rest, '^ (%d+)')) or 0) >= tonumber(ARGV[6]) th
     end
   end
 else
-  epoch = ''
+  epoch = -1
 end
 return {epoch, top, holder,
   redis.call('GET', KEYS[3]) or '0', redis.call('HGET', KEYS[4], '') or '0'}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Take out of one user's inbox what is past its time, forget devices unseen for as long, and rows of
--- conversations that are as old; and note when to look again. After stored.lua, refer.lua and waiting.lua.
+-- conversations that are as old; and note when to look again. After row.lua and waiting.lua.
 --
 -- KEYS  1 inbox  2 rows  3 due list  4 blocks  5 blocked by  6 meta  7 last closes
 -- ARGV  1 now ms  2 retention ms  3 how long an unused profile is kept, ms  4 member of the due list
@@ -30,7 +30,7 @@ while true do
   end
 end
 if removed > 0 and epoch then
-  redis.call('HSET', KEYS[2], '#b', whole(base))
+  redis.call('HSET', KEYS[2], '#', struct.pack(TOP, epoch, top, base))
 end
 local last_used, due, forgot = 0, nil, false
 local rows = redis.call('HGETALL', KEYS[2])
@@ -58,7 +58,7 @@ for i = 1, #blockers, 2 do
 end
 
 if forgot then
-  redis.call('HSET', KEYS[2], '#t', whole(last_used))
+  redis.call('HSET', KEYS[2], '#t', last_used)
 end
 local all = redis.call('HGETALL', KEYS[6])
 for i = 1, #all, 2 do

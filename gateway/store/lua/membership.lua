@@ -1,6 +1,7 @@
 #!lua
 -- Change a group, if nobody else has meanwhile, and add the notice of it to its conversation: in one
--- step, so that membership is an interval of the conversation's numbers. After stored.lua and head.lua.
+-- step, so that membership is an interval of the conversation's numbers. After stored.lua,
+-- head.lua and append.lua.
 --
 -- KEYS  1 state  2 head  3 due list
 -- ARGV  1 the version to change, 0 for none  2 the new version  3 now ms
@@ -10,12 +11,12 @@
 --       then triples: 'set', field, value or '' for none; 'in', user, role; 'out', user, ''
 -- A member is 'u:<user>' with '<role> <from> <n of from>'; one who went and may not know it yet is
 -- 'x:<user>' with '<from> <n of from> <until>'. Who joins is in from the notice on, who goes is out after it.
--- Returns {1, seq, n, epoch, z, zn, b, bn, stored notice}, or {0, version} where the group has another version.
+-- Returns 1, or 0 where the group has another version.
 local version = redis.call('HGET', KEYS[1], 'v') or '0'
 if version ~= ARGV[1] then
-  return {0, tonumber(version)}
+  return 0
 end
-local head = head_of(KEYS[2], ARGV[6], ARGV[7])
+local head = head_to_add(KEYS[2], tonumber(ARGV[6]), tonumber(ARGV[7]), KEYS[3], ARGV[5])
 local before, before_n = head.q, head.n
 local members = {}
 for i = 11, #ARGV, 3 do
@@ -26,14 +27,18 @@ end
 if ARGV[10] ~= '' and head.q > head.b then
   -- What was said goes with the group; only the notice is kept, for its time.
   for number = math.floor((head.b + 1) / CHUNK), math.floor(head.q / CHUNK) do
-    redis.call('UNLINK', chunk_of(KEYS[2], head.a, number * CHUNK))
+    redis.call('UNLINK', chunk_of(KEYS[2], head.birth, number * CHUNK))
   end
 end
-local failed = append(head, tonumber(ARGV[8]), tonumber(ARGV[3]), nil, ARGV[9], KEYS[3], ARGV[5], ARGV[4])
+if ARGV[10] ~= '' then
+  head.b, head.bn, head.over = before, before_n, 1
+end
+local failed = append(KEYS[2], head, before + 1 .. '', tonumber(ARGV[8]), tonumber(ARGV[3]), 0, ARGV[9], KEYS[3],
+  ARGV[5], ARGV[4])
 if failed then
   return failed
 end
-local from = whole(before) .. ' ' .. whole(before_n)
+local from = before .. ' ' .. before_n
 for i = 11, #ARGV, 3 do
   local word, name, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if word == 'set' then
@@ -47,13 +52,11 @@ for i = 11, #ARGV, 3 do
   elseif members[i] ~= '' then
     redis.call('HDEL', KEYS[1], 'u:' .. name)
     redis.call('HSET', KEYS[1], 'x:' .. name,
-      string.match(members[i], ' (%d+ %d+)$') .. ' ' .. whole(head.q))
+      string.match(members[i], ' (%d+ %d+)$') .. ' ' .. head.q)
   end
 end
 redis.call('HSET', KEYS[1], 'v', ARGV[2])
 if ARGV[10] ~= '' then
   redis.call('PEXPIRE', KEYS[1], ARGV[10])
-  redis.call('HSET', KEYS[2], 'b', whole(before), 'bn', whole(before_n), 'gone', '1')
-  head.b, head.bn = before, before_n
 end
-return {1, head.q, head.n, head.e, head.z, head.zn, head.b, head.bn, head.value}
+return 1

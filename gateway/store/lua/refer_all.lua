@@ -1,40 +1,42 @@
--- Shared by references.lua and references_full.lua, after stored.lua and refer.lua: tell the inboxes of
--- one bucket of a message that its conversation holds, and of what is missing below it. A repeat adds
--- nothing.
+-- Shared by references.lua and references_full.lua, after stored.lua, row.lua, wrote.lua and refer.lua: tell
+-- the inboxes of one bucket of a message that its conversation holds, and of what is missing below it. A
+-- repeat adds nothing.
 --
 -- KEYS  1 due list  then for each inbox: rows, inbox, channel
--- ARGV  1 conversation's epoch  2 seq  3 stored message  4 b  5 bn  6 z  7 zn  8 inbox cap
---       9 retention ms  10 epoch for a new inbox  11 the sender's member of the due list
---       12 the conversation's name for every inbox, or '' where each has its own
+-- ARGV  1 PLACE, as the conversation's script said  2 stored message
+--       3 '>I4I6I4': inbox cap, retention ms, epoch for a new inbox  4 the sender's member of the due list
+--       5 the conversation's name for every inbox, or '' where each has its own
 --       then for each inbox: its member of the due list; and its name for the conversation or, with
---       one name for all, the user's interval: '' or '<from> <n of from> <until>'
--- Returns {dropped, keys gone}.
+--       one name for all, the user's interval: '' or '>I4I4I4', since, n of since, until
+-- Returns {dropped, keys gone}, or 0 where there is nothing to say.
 local function refer_all()
-  local _, flags, time, n = parts(ARGV[3])
+  local seq, e, z, zn, b, bn = struct.unpack('>I4I4I4I4I4I4', ARGV[1])
+  local _, flags, time, n = struct.unpack('>BBI6I4', ARGV[2])
+  local cap, retention, fresh = struct.unpack('>I4I6I4', ARGV[3])
   local m = {
-    e = tonumber(ARGV[1], 16), seq = tonumber(ARGV[2]), n = n, t = time,
-    counts = bit.band(flags, COUNTS) ~= 0, value = ARGV[3], b = tonumber(ARGV[4]), bn = tonumber(ARGV[5]),
-    z = tonumber(ARGV[6]), zn = tonumber(ARGV[7]), cap = tonumber(ARGV[8]), retention = tonumber(ARGV[9]),
-    fresh = ARGV[10], due = KEYS[1],
+    e = e, seq = seq, n = n, time = time, counts = flags % 2 == 1, value = ARGV[2], b = b, bn = bn, z = z,
+    zn = zn, cap = cap, retention = retention, fresh = fresh, due = KEYS[1],
   }
-  local known, dropped, gone = {}, 0, 0
-  for i = 13, #ARGV, 2 do
-    local at = 3 * (i - 13) / 2 + 2
-    known[i] = rows_of(KEYS[at], ARGV[12] ~= '' and ARGV[12] or ARGV[i + 1])
+  local sender, name, tops, rows, dropped, gone, at = ARGV[4], ARGV[5], {}, {}, 0, 0, 2
+  for i = 6, #ARGV, 2 do
+    local known = redis.call('HMGET', KEYS[at], '#', name ~= '' and name or ARGV[i + 1])
+    tops[i], rows[i], at = known[1], known[2], at + 3
   end
-  for i = 13, #ARGV, 2 do
-    local at = 3 * (i - 13) / 2 + 2
-    local name, from, from_n, upto = ARGV[12], 0, 0, 0
+  at = 2
+  for i = 6, #ARGV, 2 do
+    local its_name, since, since_n, upto = name, 0, 0, 0
     if name == '' then
-      name = ARGV[i + 1]
+      its_name = ARGV[i + 1]
     elseif ARGV[i + 1] ~= '' then
-      local a, b, c = string.match(ARGV[i + 1], '^(%d+) (%d+) (%d+)$')
-      from, from_n, upto = tonumber(a), tonumber(b), tonumber(c)
+      since, since_n, upto = struct.unpack('>I4I4I4', ARGV[i + 1])
     end
-    local more, lost = refer(known[i], KEYS[at], KEYS[at + 1], KEYS[at + 2], name, ARGV[i],
-      ARGV[i] == ARGV[11], from, from_n, upto, m)
-    dropped, gone = dropped + more, gone + lost
+    local more, lost = refer(tops[i], rows[i], KEYS[at], KEYS[at + 1], KEYS[at + 2], its_name, ARGV[i],
+      ARGV[i] == sender, since, since_n, upto, m)
+    dropped, gone, at = dropped + more, gone + lost, at + 3
   end
-  return {dropped, gone}
+  if dropped + gone > 0 then
+    return {dropped, gone}
+  end
+  return 0
 end
 

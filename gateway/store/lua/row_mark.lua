@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- What somebody has read of a conversation is unread no longer. After stored.lua and refer.lua.
+-- What somebody has read of a conversation is unread no longer. After row.lua.
 --
 -- KEYS  1 rows
 -- ARGV  1 the conversation's name  2 its epoch  3 read up to  4 n and 5 time in ms of that message
@@ -10,7 +10,7 @@ if not row then
   return -1
 end
 local e, top, n, t, base, first, read, floor, from, upto, at = struct.unpack(ROW, row)
-if e ~= tonumber(ARGV[2], 16) then
+if e ~= tonumber(ARGV[2]) then
   return -1 -- the conversation was numbered anew meanwhile, and the next message says so
 end
 local runs = string.sub(row, at)

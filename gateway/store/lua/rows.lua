@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- A page of one user's conversations, newest first. After stored.lua and refer.lua.
+-- A page of one user's conversations, newest first. After row.lua.
 --
 -- KEYS  1 rows
 -- ARGV  1 2 of the last row of the page before: its time in ms and its name, or '' and ''

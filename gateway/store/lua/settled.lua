@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Everyone has a reference to all messages of some conversations of one bucket, up to a number.
+-- Everyone has a reference to all messages of some conversations of one bucket, up to a number. After
+-- stored.lua and head.lua.
 --
 -- KEYS  1 due list  then for each conversation: head, its group's state or again the head
 -- ARGV  1 when somebody should look after what is not settled, ms  2 retention ms
@@ -8,12 +9,12 @@
 local look_after, retention = ARGV[1], tonumber(ARGV[2])
 for i = 3, #ARGV, 4 do
   local at = 2 * (i - 3) / 4 + 2
-  local known = redis.call('HMGET', KEYS[at], 'q', 'd')
-  local seq, q = tonumber(ARGV[i + 1]), tonumber(known[1])
-  if q and seq <= q and seq > (tonumber(known[2]) or 0) then
-    redis.call('HSET', KEYS[at], 'd', ARGV[i + 1])
+  local head, seq = head_of(KEYS[at]), tonumber(ARGV[i + 1])
+  if head and seq <= head.q and seq > head.d then
+    head.d = seq
+    save(KEYS[at], head)
     -- Due sooner, the sweeper finds nothing and notes when to look again.
-    redis.call('ZADD', KEYS[1], seq == q and string.format('%.0f', tonumber(ARGV[i + 2]) + retention)
+    redis.call('ZADD', KEYS[1], seq == head.q and tonumber(ARGV[i + 2]) + retention
       or look_after, ARGV[i])
     if ARGV[i + 3] ~= '' and redis.call('HGET', KEYS[at + 1], 'v') == ARGV[i + 3] then
       local state = redis.call('HGETALL', KEYS[at + 1])

@@ -8,36 +8,26 @@
 -- A stored message is '>BBI6I4': number of its last change, flags, time in ms, n; with ENDS I6, when
 -- its own time to live ends; then the record. With OVER there is no record: it has ended, and its
 -- number, time and n stay until the tier's time is over, so that what is missing was lost.
+--
+-- Each function that a script contains costs every call of it 0.1 us, and so does each field that is
+-- read or written: hence the packed values.
 local CHUNK, COUNTS, HIDDEN, ENDS, OVER = 128, 1, 2, 4, 8
 
-local function whole(number)
-  return string.format('%.0f', number) -- tostring() would round to 14 digits
-end
-
+-- `birth` is 0 but where a head was lost, so that what it left is not taken for the new head's.
 local function chunk_of(head, birth, seq)
-  return head .. ':' .. birth .. ':' .. whole(math.floor(seq / CHUNK))
+  if birth ~= 0 then
+    head = head .. ':' .. birth
+  end
+  return head .. ':' .. (seq - seq % CHUNK) / CHUNK
 end
 
--- Returns change, flags, time, n, when it ends or nil, and where the record begins.
+-- Returns change, flags, time, n, when it ends or 0, and where the record begins.
 local function parts(value)
   local change, flags, time, n, at = struct.unpack('>BBI6I4', value)
   if bit.band(flags, ENDS) == 0 then
-    return change, flags, time, n, nil, at
+    return change, flags, time, n, 0, at
   end
   local ends, after = struct.unpack('>I6', value, at)
   return change, flags, time, n, ends, after
-end
-
-local function spelled(change, flags, time, n, ends, record)
-  if ends then
-    return struct.pack('>BBI6I4I6', change, bit.bor(flags, ENDS), time, n, ends) .. record
-  end
-  return struct.pack('>BBI6I4', change, flags, time, n) .. record
-end
-
--- What is left of a message that has ended.
-local function stub(value)
-  local change, flags, time, n = parts(value)
-  return spelled(change, bit.bor(bit.band(flags, COUNTS + HIDDEN), OVER), time, n, nil, '')
 end
 

@@ -1,19 +1,17 @@
--- For the scripts of an inbox's readers, after stored.lua and refer.lua.
+-- For the scripts of an inbox's readers, after row.lua.
 
 -- The numbering of an inbox: epoch or false, last number, how many references were taken from the head,
 -- and 1 where one of the two keys is gone. What a list still holds without its hash gets new numbers.
 local function numbering(rows, inbox)
-  local known = redis.call('HMGET', rows, '#e', '#q', '#b')
-  local top, base = tonumber(known[2]) or 0, tonumber(known[3]) or 0
-  local length = redis.call('LLEN', inbox)
-  if not known[1] then
+  local known, length = redis.call('HGET', rows, '#'), redis.call('LLEN', inbox)
+  if not known then
     return false, length, 0, length > 0 and 1 or 0
-  elseif top - base > length then
-    return known[1], top, top - length, 1
-  elseif top - base < length then
+  end
+  local epoch, top, base = struct.unpack(TOP, known)
+  if top - base < length then
     return false, length, 0, 1
   end
-  return known[1], top, base, 0
+  return epoch, top, top - length, top - base > length and 1 or 0
 end
 
 -- Whether number `seq`, of a message of time `ms`, can be one that the inbox gave: true where it is there,

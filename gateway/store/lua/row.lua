@@ -1,0 +1,27 @@
+-- For the scripts of inboxes: the layout of what a user has.
+--
+-- An inbox is a list of references, REF and the name of the conversation as its user calls it: number in
+-- the conversation, time in ms, bytes of the stored message (0: not known). With HOLE bytes it is no
+-- message: what the user knows of the conversation above that number counts no more, and what is below
+-- the next reference is to be read in the history.
+--
+-- Beside it lies a hash, the rows. Its field '#' is TOP: epoch of the inbox, its last number, and how many
+-- references were taken from its head; '#t' is when it was used last, as the sweeper found. For each
+-- conversation, by its name, there is a row, ROW:
+--   epoch of the conversation; top, its n and time: the last number that is referred to;
+--   base: the n from which unread is counted; time of the first unread, or 0; read: the watermark;
+--   floor: the user deleted everything up to it; since, until: between these numbers the user is in it
+-- then runs '>I4B' of what the user wrote above base: last n, how many.
+local TOP, ROW, REF = '>I4I6I6', '>I4I4I4I6I4I6I4I4I4I4', '>I4I6I3'
+local HOLE, HEAL, RUNS = 16777215, 256, 16
+
+-- How many of the messages above `base` the user wrote.
+local function own_above(runs, base)
+  local own = 0
+  for at = 1, #runs, 5 do
+    local n, count = struct.unpack('>I4B', runs, at)
+    own = own + math.max(0, math.min(count, n - base))
+  end
+  return own
+end
+
