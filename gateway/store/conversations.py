@@ -37,23 +37,23 @@ from gateway.store.stored import COUNTS, StoredMessage, head_size, parse_message
 _log = structlog.get_logger("store")
 
 _SEND: Final = script(
-    "conversation_send", "stored", "head", "append", "row", "wrote", "refer"
+    "conversation_send", "stored", "append", "row", "refer"
 )
-_REFERENCES: Final = script("references", "stored", "row", "wrote", "refer", "refer_all")
-_REFERENCES_FULL: Final = script("references_full", "stored", "row", "wrote", "refer", "refer_all")
+_REFERENCES: Final = script("references", "row", "refer", "refer_all")
+_REFERENCES_FULL: Final = script("references_full", "row", "refer", "refer_all")
 _SETTLED: Final = script("settled", "stored", "head")
-_PAGE: Final = script("conversation_page", "stored", "head")
+_PAGE: Final = script("conversation_page", "stored", "parts", "head")
 _READ: Final = script("conversation_read", "stored", "head")
 _EDIT: Final = script(
-    "conversation_edit", "stored", "head", "append", "spell", "conversation_replace"
+    "conversation_edit", "stored", "parts", "append", "spell", "conversation_replace"
 )
 _RECALL: Final = script(
-    "conversation_recall", "stored", "head", "append", "spell", "conversation_replace"
+    "conversation_recall", "stored", "parts", "append", "spell", "conversation_replace"
 )
-_ERASE: Final = script("conversation_erase", "stored", "head", "spell")
+_ERASE: Final = script("conversation_erase", "stored", "parts", "head", "spell")
 _LAST: Final = script("conversation_last", "stored", "head")
-_MARK: Final = script("conversation_mark", "stored", "head")
-_SWEEP: Final = script("conversation_sweep", "stored", "head")
+_MARK: Final = script("conversation_mark", "stored", "parts", "head")
+_SWEEP: Final = script("conversation_sweep", "stored", "parts", "head")
 
 READ_BYTES: Final = 128 * 1024
 """Stored bytes that one script call returns at most, unless the first message alone is larger."""
@@ -68,10 +68,11 @@ SWEPT: Final = 128
 """Messages that one call removes."""
 
 # How scripts are asked and answer, as conversation_send.lua says. Lua's I6 is two fields here.
-_ASK: Final = struct.Struct(">HIHIIIIBHIHII")
+_ASK: Final = struct.Struct(">4s4sHIHIIBHIHII")
 _SAID: Final = struct.Struct(">BHHI")
-_LIMITS: Final = struct.Struct(">IHII")
+_LIMITS: Final = struct.Struct(">IHI4s")
 _PLACE_SIZE: Final = 24
+_NO_RUN: Final = bytes(4)
 _PLACE_AT: Final = 5
 _PLACE_END: Final = _PLACE_AT + _PLACE_SIZE
 
@@ -199,11 +200,11 @@ class ConversationStore:
                 *(to.here or ((to.state,) if to.version else ())),
             ),
             _ASK.pack(
+                epoch,
+                run,
                 *_long(message.time_ms),
                 *_long(tier.retention_ms),
                 DEDUPE_WINDOW_MS,
-                epoch,
-                run,
                 message.flags,
                 *_long(message.expires_ms or 0),
                 *_long(message.time_ms + TAKEOVER_MS),
@@ -225,7 +226,7 @@ class ConversationStore:
         place: bytes,
         value: bytes,
         sender: str,
-        epoch: int,
+        epoch: bytes,
         future: asyncio.Future[Any],
         result: Any,
         *,
@@ -263,10 +264,11 @@ class ConversationStore:
             command = together(begin, part.names, said, part.arguments)
             self._link.run_packed(placed, command, part.bucket, durable=True)
 
-    def numbering(self, message_id: bytes, bucket: int) -> tuple[int, int]:
-        """What a script that adds to a conversation is told: the epoch of what this message begins,
-        and the run of the server that has the bucket."""
-        return _epoch(message_id), int(self._link.run_of(bucket) or "0", 16)
+    def numbering(self, message_id: bytes, bucket: int) -> tuple[bytes, bytes]:
+        """What a script that adds to a conversation is told, 4 bytes each: the epoch of what this
+        message begins, as good as random, and the run of the server that has the bucket."""
+        run = self._link.run_of(bucket)
+        return message_id[:4], bytes.fromhex(run) if run else _NO_RUN
 
     def _lost(self, evicted: int, keys: int) -> None:
         self.evictions += evicted
@@ -391,8 +393,8 @@ class ConversationStore:
             _RECALL if recall else _EDIT,
             (keys.head, keys.due),
             notice.time_ms,
-            epoch,
-            run,
+            epoch + run,
+            "",
             keys.member,
             notice.time_ms + TAKEOVER_MS,
             seq,
@@ -416,7 +418,7 @@ class ConversationStore:
         to: Recipients,
         said: bytes,
         sender: str,
-        epoch: int,
+        epoch: bytes,
         full: bool,
     ) -> None:
         """Refer everyone to the last message of a conversation, here or elsewhere."""
@@ -509,13 +511,8 @@ class ConversationStore:
         """Refer everyone to the last message, and to what is missing below it."""
         reply = await self._link.run(_LAST, (to.keys.head,))
         if reply:
-            epoch = int.from_bytes(reply[4:8], "big")
+            epoch = reply[4:8]
             await self._tell(app_id, tier, to, reply, "", epoch, full=False)
-
-
-def _epoch(message_id: bytes) -> int:
-    """The epoch of what a message begins: a number as good as random, and never 0."""
-    return int.from_bytes(message_id[:4], "big") | 1
 
 
 def _long(value: int) -> tuple[int, int]:

@@ -26,7 +26,7 @@ from gateway.store.keys import Keys
 from gateway.store.recipients import Interval, Recipients
 from gateway.store.scripts import script
 
-_CHANGE: Final = script("membership", "stored", "head", "append")
+_CHANGE: Final = script("membership", "stored", "append")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,8 @@ class MembershipStore:
             notice.time_ms,
             notice.time_ms + TAKEOVER_MS,
             talk.member,
-            *self._conversations.numbering(notice.id, talk.bucket),
+            b"".join(self._conversations.numbering(notice.id, talk.bucket)),
+            "",
             notice.flags,
             notice.record,
             DEDUPE_WINDOW_MS if change.deleted_by is not None else "",

@@ -46,7 +46,7 @@ _PAGE: Final = script("inbox_page", "row", "waiting")
 _SWEEP: Final = script("inbox_sweep", "row", "waiting")
 _ROWS: Final = script("rows", "row")
 _ROW_MARK: Final = script("row_mark", "row")
-_FLOOR: Final = script("conversation_floor", "stored", "head")
+_FLOOR: Final = script("conversation_floor", "stored", "parts", "head")
 
 REPAIRED: Final = 64
 """Rows whose unread messages are partly past their time that one request counts anew."""

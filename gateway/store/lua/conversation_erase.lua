@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Messages of one conversation end: their records go, their numbers stay. After
--- stored.lua, head.lua and spell.lua.
+-- stored.lua, parts.lua, head.lua and spell.lua.
 --
 -- KEYS  1 head  2 ttl list
 -- ARGV  1 '' or the member of the due list, to take them off the ttl list  2 '' or now, ms: end only

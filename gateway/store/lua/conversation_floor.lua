@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- Which is the last message of a conversation that is past its time? After stored.lua and
--- head.lua.
+-- Which is the last message of a conversation that is past its time? After stored.lua,
+-- parts.lua and head.lua.
 --
 -- KEYS  1 head
 -- ARGV  1 the first ms that is young enough  2 a number that it is not above

@@ -9,4 +9,4 @@ local value = head and head.q > head.b
 if not value then
   return ''
 end
-return struct.pack('>I4I4I4I4I4I4', head.q, head.e, head.z, head.zn, head.b, head.bn) .. value
+return struct.pack('>I4', head.q) .. string.sub(head.fixed, 1, 20) .. value

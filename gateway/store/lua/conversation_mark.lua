@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Raise one person's watermarks in a conversation. After stored.lua and head.lua.
+-- Raise one person's watermarks in a conversation. After stored.lua, parts.lua and head.lua.
 --
 -- KEYS  1 head
 -- ARGV  1 user  2 delivered up to  3 read up to  4 no further than this number, 0: no end

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- A page of a conversation's history. After stored.lua and head.lua.
+-- A page of a conversation's history. After stored.lua, parts.lua and head.lua.
 --
 -- KEYS  1 head
 -- ARGV  1 the first ms that is young enough  2 now ms  3 'before' or 'after'

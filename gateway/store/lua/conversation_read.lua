@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Messages by their numbers, of conversations of one bucket. After stored.lua and head.lua.
+-- Messages by their numbers, of conversations of one bucket. After stored.lua, parts.lua and head.lua.
 --
 -- KEYS  the heads
 -- ARGV  1 most bytes, but for the first message  then for each head: how many numbers, and these

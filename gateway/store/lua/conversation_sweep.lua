@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Take out of a conversation what is past its time, and note when to look again. After stored.lua and
--- head.lua.
+-- Take out of a conversation what is past its time, and note when to look again. After stored.lua,
+-- parts.lua and head.lua.
 --
 -- KEYS  1 head  2 due list
 -- ARGV  1 now ms  2 retention ms  3 how long an unused numbering is kept, ms  4 member of the due list

@@ -1,12 +1,12 @@
 #!lua
 -- Change a group, if nobody else has meanwhile, and add the notice of it to its conversation: in one
 -- step, so that membership is an interval of the conversation's numbers. After stored.lua,
--- head.lua and append.lua.
+-- append.lua.
 --
 -- KEYS  1 state  2 head  3 due list
 -- ARGV  1 the version to change, 0 for none  2 the new version  3 now ms
 --       4 when somebody else should look after the notice, ms  5 member of the due list
---       6 epoch for what is new here  7 incarnation of the server  8 flags and 9 record of the notice
+--       6 epoch for what is new here, and run of the server, 4 bytes each  7 ''  8 flags and 9 record of the notice
 --       10 '' or, where the group ends, for how long that is remembered, ms
 --       then triples: 'set', field, value or '' for none; 'in', user, role; 'out', user, ''
 -- A member is 'u:<user>' with '<role> <from> <n of from>'; one who went and may not know it yet is
@@ -16,27 +16,28 @@ local version = redis.call('HGET', KEYS[1], 'v') or '0'
 if version ~= ARGV[1] then
   return 0
 end
-local head = head_to_add(KEYS[2], tonumber(ARGV[6]), tonumber(ARGV[7]), KEYS[3], ARGV[5])
-local before, before_n = head.q, head.n
+local before, before_n, d, fixed = head_to_add(redis.call('HGET', KEYS[2], 'h'), string.sub(ARGV[6], 1, 4),
+  string.sub(ARGV[6], 5, 8), KEYS[3], ARGV[5])
 local members = {}
 for i = 11, #ARGV, 3 do
   if ARGV[i] ~= 'set' then
     members[i] = redis.call('HGET', KEYS[1], 'u:' .. ARGV[i + 1]) or ''
   end
 end
-if ARGV[10] ~= '' and head.q > head.b then
+local b = struct.unpack('>I4', fixed, 13)
+if ARGV[10] ~= '' and before > b then
   -- What was said goes with the group; only the notice is kept, for its time.
-  for number = math.floor((head.b + 1) / CHUNK), math.floor(head.q / CHUNK) do
-    redis.call('UNLINK', chunk_of(KEYS[2], head.birth, number * CHUNK))
+  for number = math.floor((b + 1) / CHUNK), math.floor(before / CHUNK) do
+    redis.call('UNLINK', chunk_of(KEYS[2], string.sub(fixed, 25, 28), number * CHUNK))
   end
 end
 if ARGV[10] ~= '' then
-  head.b, head.bn, head.over = before, before_n, 1
+  fixed = string.sub(fixed, 1, 12) .. struct.pack('>I4I4', before, before_n) .. string.sub(fixed, 21, 28) .. '\1'
 end
-local failed = append(KEYS[2], head, before + 1 .. '', tonumber(ARGV[8]), tonumber(ARGV[3]), 0, ARGV[9], KEYS[3],
-  ARGV[5], ARGV[4])
-if failed then
-  return failed
+local value = append(KEYS[2], before, before_n, d, fixed, before + 1 .. '', tonumber(ARGV[8]), tonumber(ARGV[3]), 0,
+  ARGV[9], KEYS[3], ARGV[5], ARGV[4])
+if type(value) ~= 'string' then
+  return value
 end
 local from = before .. ' ' .. before_n
 for i = 11, #ARGV, 3 do
@@ -52,7 +53,7 @@ for i = 11, #ARGV, 3 do
   elseif members[i] ~= '' then
     redis.call('HDEL', KEYS[1], 'u:' .. name)
     redis.call('HSET', KEYS[1], 'x:' .. name,
-      string.match(members[i], ' (%d+ %d+)$') .. ' ' .. head.q)
+      string.match(members[i], ' (%d+ %d+)$') .. ' ' .. (before + 1))
   end
 end
 redis.call('HSET', KEYS[1], 'v', ARGV[2])

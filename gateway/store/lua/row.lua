@@ -9,11 +9,11 @@
 -- references were taken from its head; '#t' is when it was used last, as the sweeper found. For each
 -- conversation, by its name, there is a row, ROW:
 --   epoch of the conversation; top, its n and time: the last number that is referred to;
---   base: the n from which unread is counted; time of the first unread, or 0; read: the watermark;
---   floor: the user deleted everything up to it; since, until: between these numbers the user is in it
+--   base: the n from which unread is counted; time of the first unread, or 0;
+--   read: the watermark; floor: the user deleted everything up to it;
+--   since, until: between these numbers the user is in it, 0: there is no end
 -- then runs '>I4B' of what the user wrote above base: last n, how many.
-local TOP, ROW, REF = '>I4I6I6', '>I4I4I4I6I4I6I4I4I4I4', '>I4I6I3'
-local HOLE, HEAL, RUNS = 16777215, 256, 16
+local TOP, ROW, REF, HOLE = '>I4I6I6', '>I4I4I4I6I4I6I4I4I4I4', '>I4I6I3', 16777215
 
 -- How many of the messages above `base` the user wrote.
 local function own_above(runs, base)
