@@ -37,10 +37,10 @@ from gateway.store.stored import COUNTS, StoredMessage, head_size, parse_message
 _log = structlog.get_logger("store")
 
 _SEND: Final = script(
-    "conversation_send", "stored", "append", "row", "refer"
+    "conversation_send", "stored", "append", "mended", "keep", "refer"
 )
-_REFERENCES: Final = script("references", "row", "refer", "refer_all")
-_REFERENCES_FULL: Final = script("references_full", "row", "refer", "refer_all")
+_REFERENCES: Final = script("references", "mended", "refer_all", "refer")
+_REFERENCES_FULL: Final = script("references_full", "mended", "refer_all", "refer")
 _SETTLED: Final = script("settled", "stored", "head")
 _PAGE: Final = script("conversation_page", "stored", "parts", "head")
 _READ: Final = script("conversation_read", "stored", "head")
@@ -213,6 +213,7 @@ class ConversationStore:
             message.record,
             keys.member,
             to.version,
+            f"{app_id}:{message.sender}",
             *to.here_arguments,
             durable=True,
         )
@@ -435,7 +436,7 @@ class ConversationStore:
         if not to.here:
             return to
         conversation = to.keys.member.partition(":")[2]
-        users = [member.partition(":")[2] for member in to.here_arguments[1::3]]
+        users = [member.partition(":")[2] for member in to.here_arguments[::2]]
         parts = [
             recipients.part(
                 to.keys.bucket,

@@ -64,7 +64,7 @@ def direct(keys: Keys, app_id: str, sender: str, other: str) -> Recipients:
         inbox = keys.inbox(app_id, user)
         if inbox.bucket == conversation.bucket:
             here += (inbox.rows, inbox.refs, inbox.channel)
-            arguments += (peer, inbox.member, "1" if user == sender else "")
+            arguments += (inbox.member, peer)
         else:
             parts.append(part(inbox.bucket, "", [(inbox, peer)]))
     return Recipients(conversation, tuple(here), tuple(arguments), tuple(parts))

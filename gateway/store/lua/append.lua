@@ -6,7 +6,7 @@ local function head_to_add(packed, fresh, run, due, member)
   if not packed then
     -- What is looked after in the due list was here: its head is lost, and what it left is shown to nobody.
     local lost = redis.call('ZSCORE', due, member)
-    return 0, 0, 0, fresh .. string.rep('\0', 16) .. run .. (lost and fresh or NEVER) .. '\0', lost and 1 or 0
+    return 0, 0, 0, fresh .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' .. run .. (lost and fresh or '\0\0\0\0') .. '\0', lost and 1 or 0
   end
   local q, n, _, d = struct.unpack('>I4I4I6I4', packed)
   local fixed = string.sub(packed, 19)
@@ -26,7 +26,7 @@ local function append(key, q, n, d, fixed, field, flags, time, ends, record, due
   if ends == 0 then
     value = struct.pack('>BBI6I4', 0, flags, time, n) .. record
   else
-    value = struct.pack('>BBI6I4I6', 0, flags + ENDS, time, n, ends) .. record
+    value = struct.pack('>BBI6I4I6', 0, flags + 4, time, n, ends) .. record
   end
   local stored = redis.pcall('HSET', chunk_of(key, string.sub(fixed, 25, 28), q + 1), field, value)
   if stored ~= 1 then

@@ -1,5 +1,5 @@
 -- For the scripts that look into stored messages, after stored.lua.
-local COUNTS, HIDDEN, OVER = 1, 2, 8
+local COUNTS, HIDDEN, ENDS, OVER = 1, 2, 4, 8
 
 -- Returns change, flags, time, n, when it ends or 0, and where the record begins.
 local function parts(value)

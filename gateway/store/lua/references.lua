@@ -1,2 +1,6 @@
 #!lua
--- Refer inboxes to a message that was sent: see refer_all.lua. A full Redis refuses it.
+-- Refer inboxes to a message that was sent: see refer_all.lua and refer.lua. A full Redis refuses it.
+if dropped + gone > 0 then
+  return {dropped, gone}
+end
+return 0

@@ -1,2 +1,6 @@
 #!lua flags=allow-oom
--- Refer inboxes to the notice of a recall: see refer_all.lua. A full Redis does it.
+-- Refer inboxes to the notice of a recall: see refer_all.lua and refer.lua. A full Redis does it.
+if dropped + gone > 0 then
+  return {dropped, gone}
+end
+return 0

@@ -9,16 +9,16 @@
 -- its own time to live ends; then the record. With OVER there is no record: it has ended, and its
 -- number, time and n stay until the tier's time is over, so that what is missing was lost.
 --
--- Each function that a script contains costs every call of it 0.1 us, each value that is packed or
--- unpacked as much, and each field of a hash that is read or written 0.5 us: hence the packed values,
--- and scripts that take no more of these files than they need.
-local CHUNK, ENDS, NEVER = 128, 4, '\0\0\0\0'
+-- Each function that a script contains costs every call of it 0.1 us, and as much each local of the script
+-- that a function uses; each field of a hash that is read or written costs 0.5 us. Hence the packed values,
+-- and functions that spell constants out.
+local CHUNK = 128
 
--- `birth` is NEVER but where a head was lost, so that what it left is not taken for the new head's.
+-- `birth` is four zero bytes but where a head was lost, so that what it left is not taken for the new head's.
 local function chunk_of(head, birth, seq)
-  if birth ~= NEVER then
+  if birth ~= '\0\0\0\0' then
     head = head .. ':' .. struct.unpack('>I4', birth)
   end
-  return head .. ':' .. (seq - seq % CHUNK) / CHUNK
+  return head .. ':' .. (seq - seq % 128) / 128
 end
 
