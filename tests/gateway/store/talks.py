@@ -1,0 +1,175 @@
+"""What conversations, inboxes and rows must be like, in plain Python.
+
+It knows nothing of chunks, packed values, dedupe keys or due lists. A conversation is a list of
+messages; an inbox is a list of what was told to its user, in order; a row is what a user knows of one
+conversation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.store.recipients import Interval
+
+
+@dataclass
+class Said:
+    """One message. `n` counts it where it counts as unread; `record` is None once it has ended."""
+
+    seq: int
+    time: int
+    n: int
+    counts: bool
+    sender: str
+    mid: bytes
+    record: bytes | None
+    change: int = 0
+    ends: int | None = None
+
+    def readable(self, now: int, retention: int) -> bool:
+        """Whether anybody is shown it."""
+        ended = self.ends is not None and self.ends <= now
+        return self.record is not None and self.time + retention > now and not ended
+
+
+@dataclass
+class Talk:
+    """A conversation. `lost_up_to` is the last number of the numbering before, `gone` the last that
+    is kept no more, `born` names the numbering."""
+
+    name: str
+    said: dict[int, Said] = field(default_factory=dict)
+    q: int = 0
+    n: int = 0
+    gone: int = 0
+    born: object = field(default_factory=object)
+    lost_up_to: int = 0
+    run: int = 0
+    settled: int = 0
+    # Of a group:
+    version: int = 0
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    ended: bool = False
+
+    def members(self) -> set[str]:
+        """Who is in it now."""
+        return {user for user, interval in self.intervals.items() if interval.until == 0}
+
+    def noticing(self, run: int) -> tuple[object, int]:
+        """The numbering that a script goes by that comes from run `run` of the server."""
+        return (self.born, self.lost_up_to) if run == self.run else (object(), self.q)
+
+    def add(
+        self, run: int, time: int, counts: bool, sender: str, mid: bytes, record: bytes
+    ) -> Said:
+        """One more message."""
+        self.born, self.lost_up_to = self.noticing(run)
+        self.run = run
+        self.q += 1
+        self.n += counts
+        said = Said(self.q, time, self.n, counts, sender, mid, record)
+        self.said[self.q] = said
+        return said
+
+    def sweep(self, now: int, retention: int) -> None:
+        """What is past its time goes, from the oldest to the first that is not."""
+        while self.gone < self.q:
+            first = self.said.get(self.gone + 1)
+            if first is not None and first.time + retention > now:
+                return
+            self.said.pop(self.gone + 1, None)
+            self.gone += 1
+
+
+@dataclass
+class Told:
+    """What an inbox says under one number: message `seq` of `peer`, or a hole after it."""
+
+    peer: str
+    seq: int
+    time: int
+    hole: bool = False
+
+
+@dataclass
+class Known:
+    """A row. `sure` is False where what is unread can't be known exactly any more."""
+
+    top: int
+    time: int
+    born: object
+    read: int = 0
+    floor: int = 0
+    since: int = 0
+    sure: bool = True
+
+
+@dataclass
+class Box:
+    """One user's inbox: `told` from number `base` + 1 on."""
+
+    user: str
+    told: list[Told] = field(default_factory=list)
+    base: int = 0
+    rows: dict[str, Known] = field(default_factory=dict)
+    hashed: bool = False
+    """Whether there is a hash beside the list, which knows where the numbers begin."""
+
+    @property
+    def top(self) -> int:
+        """The last number."""
+        return self.base + len(self.told)
+
+    def place(
+        self,
+        talk: Talk,
+        peer: str,
+        said: Said,
+        interval: Interval,
+        numbering: tuple[object, int],
+        own: bool,
+        cap: int,
+    ) -> None:
+        """A script tells the user of `said`, and of all that is missing below it."""
+        born, lost_up_to = numbering
+        last = min(said.seq, interval.until or said.seq)
+        lower, row = max(talk.gone, interval.since), self.rows.get(peer)
+        known = Known(0, said.time, born, since=interval.since)
+        hole = False
+        if row is not None:
+            known.read, known.floor = row.read, row.floor
+            top = row.top
+            if row.born is not born and top > lost_up_to:
+                hole, top = True, lost_up_to
+            known.read, known.floor = min(row.read, top), min(row.floor, top)
+            if not hole:
+                known.read, known.floor = row.read, row.floor
+            if top >= interval.since:
+                lower, known.sure = max(top, talk.gone), row.sure and not hole
+        if last <= lower and not hole:
+            return
+        if hole:
+            self.told.append(Told(peer, lower, said.time, hole=True))
+            known.sure = False
+        for seq in range(lower + 1, last + 1):
+            self.told.append(Told(peer, seq, said.time))
+        if last - lower > 1 or (row is None and lower > 0):
+            # Nobody says which of those the user wrote, nor which are gone.
+            known.sure = False
+        if last != said.seq or (not own and talk.said[last].sender == self.user):
+            known.sure = False  # who heals does not know who wrote it
+        known.top = max(last, lower)
+        self.rows[peer] = known
+        self.hashed = True
+        while len(self.told) > cap:
+            self.told.pop(0)
+            self.base += 1
+
+    def sweep(self, now: int, retention: int, slack: int) -> None:
+        """What is past its time goes, and rows an hour later."""
+        while self.told and self.told[0].time + retention <= now:
+            self.told.pop(0)
+            self.base += 1
+        for peer, row in list(self.rows.items()):
+            if row.time + retention + slack <= now:
+                del self.rows[peer]
