@@ -37,7 +37,7 @@ from gateway.store.stored import COUNTS, StoredMessage, head_size, parse_message
 _log = structlog.get_logger("store")
 
 _SEND: Final = script(
-    "conversation_send", "stored", "append", "mended", "keep", "refer"
+    "conversation_send", "stored", "append", "mended", "number", "refer"
 )
 _REFERENCES: Final = script("references", "mended", "refer_all", "refer")
 _REFERENCES_FULL: Final = script("references_full", "mended", "refer_all", "refer")

@@ -1,0 +1,59 @@
+-- Number one message of a conversation and keep it, once. After stored.lua and append.lua; refer.lua comes
+-- after it, which tells those of two users whose inboxes share the conversation's bucket.
+--
+-- KEYS  1 head  2 dedupe  3 due list  4 ttl list  5 of a group: its state
+--       or of two users, for each inbox that lies here: rows, inbox, channel
+-- ARGV  1 '>I4I4I6I6I4BI6I6I4': epoch for what is new here, run of the server, now ms, retention ms,
+--       dedupe window ms, flags, when the message's own time to live ends or 0, when somebody else should
+--       look after it, inbox cap
+--       2 record  3 the conversation's member of the due list
+--       4 '' or, for a group, the version of the member list that the sender goes by
+--       5 the sender's member of the due list
+--       then for each inbox: its member of the due list, its user's name for the conversation
+-- Returns '>BI2I2' and PLACE: 1 new or 0 a repeat, dropped, keys gone; and the stored message: without its
+-- record where it is new, '' where a repeat's is past its time. Or the group's version as a number, 0 where
+-- there is none, if it is another.
+local fresh, now, retention, window, flags, ends, look_after, cap =
+  struct.unpack('>I4xxxxI6I6I4BI6I6I4', ARGV[1])
+local due, sender, name, at, from, tops, rows = KEYS[3], ARGV[5], '', 5, 6, {}, {}
+local first, dropped, seq, value = false, 0, nil, nil
+if ARGV[4] ~= '' then
+  first = redis.call('GET', KEYS[2])
+  if not first then
+    local group = redis.call('HMGET', KEYS[5], 'v', 'gone')
+    local version = not group[2] and group[1] or '0'
+    if version ~= ARGV[4] then
+      return tonumber(version)
+    end
+  end
+else
+  local key = 5
+  for i = 6, #ARGV, 2 do
+    local known = redis.call('HMGET', KEYS[key], '#', ARGV[i + 1])
+    tops[i], rows[i], key = known[1], known[2], key + 3
+  end
+end
+local q, n_before, d, fixed, gone = head_to_add(redis.call('HGET', KEYS[1], 'h'), string.sub(ARGV[1], 1, 4),
+  string.sub(ARGV[1], 5, 8), due, ARGV[3])
+local field = q + 1 .. ''
+first = first or redis.call('SET', KEYS[2], field, 'NX', 'GET', 'PX', window)
+if first then
+  -- Written again, so that a WAIT behind this answer also covers the write of the earlier try.
+  redis.call('SET', KEYS[2], first, 'KEEPTTL')
+  seq = tonumber(first)
+  value = redis.call('HGET', chunk_of(KEYS[1], string.sub(fixed, 25, 28), seq), first) or ''
+else
+  value = append(KEYS[1], q, n_before, d, fixed, field, flags, now, ends, ARGV[2], due, ARGV[3], look_after)
+  if type(value) ~= 'string' then
+    redis.call('DEL', KEYS[2])
+    return value
+  end
+  seq = q + 1
+  if ends ~= 0 then
+    redis.call('ZADD', KEYS[4], ends, ARGV[3] .. ' ' .. field)
+  end
+end
+local place = struct.pack('>I4', seq) .. string.sub(fixed, 1, 20)
+if ARGV[4] ~= '' or value == '' then
+  return struct.pack('>BI2I2', first and 0 or 1, 0, gone) .. place .. (first and value or string.sub(value, 1, 18))
+end
