@@ -45,6 +45,7 @@ while head.b < head.q and most > 0 do
   end
 end
 if head.b > before then
+  head.d = math.max(head.d, head.b) -- nobody is owed what is gone, and append.lua goes by d
   save(KEYS[1], head)
 end
 local more = not due and head.b < head.q

@@ -79,6 +79,7 @@ class Talk:
                 return
             self.said.pop(self.gone + 1, None)
             self.gone += 1
+            self.settled = max(self.settled, self.gone)
 
 
 @dataclass
@@ -169,7 +170,7 @@ class Box:
         """What is past its time goes, and rows an hour later."""
         while self.told and self.told[0].time + retention <= now:
             self.told.pop(0)
-            self.base += 1
+            self.base += self.hashed
         for peer, row in list(self.rows.items()):
             if row.time + retention + slack <= now:
                 del self.rows[peer]
