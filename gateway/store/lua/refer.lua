@@ -20,7 +20,8 @@ for i = from, #ARGV, 2 do
     said = always
   end
   local refs, rest, begin, added, length = nil, nil, nil, 1, nil
-  if row and string.sub(row, 1, 8) == before and string.sub(row, 37, 44) == string.sub(said, 1, 8) then
+  if row and string.sub(row, 1, 8) == before and string.sub(row, 37, 44) == string.sub(said, 1, 8)
+    and string.sub(said, 5, 8) == '\0\0\0\0' then -- for who went, mended() looks where the end is
     rest = string.sub(row, 19)
     length = redis.call('RPUSH', KEYS[at + 1], ref .. its_name)
   else

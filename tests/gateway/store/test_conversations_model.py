@@ -562,7 +562,7 @@ class Conversations(RuleBasedStateMachine):
             found = [(r.number, r.peer, r.seq, r.hole) for r in page.references]
             assert found == [
                 (number, t.peer, t.seq, t.hole) for number, t in enumerate(box.told, box.base + 1)
-            ], (user, found, box, self.model)
+            ], "\n".join(map(repr, [user, found, box.told, box.base, *self.model.values()]))
             waiting = self.run(
                 self.inboxes.messages(APP_ID, self.tier, user, page.references, self.now)
             )
