@@ -58,7 +58,11 @@ def main() -> None:
     given = parser.parse_args()
     print("busiest primary, over the mean; scripts and Redis us of a message to a group")
     for how in (numbered, spread):
-        print(f"{how.__name__:8} " + " ".join(f"{n:>4}" for n in PRIMARIES) + " mean | 100 1,000 5,000")
+        print(
+            f"{how.__name__:8} "
+            + " ".join(f"{n:>4}" for n in PRIMARIES)
+            + " mean | 100 1,000 5,000"
+        )
         for buckets in COUNTS:
             slots = how(buckets)
             parts = [busiest(slots, primaries) for primaries in PRIMARIES]

@@ -69,7 +69,9 @@ class Side:
 
     async def memory(self) -> int:
         """Bytes that Redis uses, without those that end by themselves within minutes."""
-        marks = [key for key in await self.link.call("KEYS", "*") if b":dup" in key or b":sent:" in key]
+        marks = [
+            key for key in await self.link.call("KEYS", "*") if b":dup" in key or b":sent:" in key
+        ]
         for at in range(0, len(marks), 500):
             await self.link.call("DEL", *marks[at : at + 500])
         return int((await self.info("memory"))["used_memory"])
@@ -77,10 +79,16 @@ class Side:
     async def calls_us(self) -> float:
         """Microseconds spent in commands."""
         stats = await self.info("commandstats")
-        usec = (line.split("usec=")[1].split(",")[0] for name, line in stats.items() if "info" not in name)
+        usec = (
+            line.split("usec=")[1].split(",")[0]
+            for name, line in stats.items()
+            if "info" not in name
+        )
         # Commands inside scripts are counted by themselves, and in the script.
-        return sum(float(value) for value in usec) if False else float(
-            stats.get("cmdstat_evalsha", "usec=0,").split("usec=")[1].split(",")[0]
+        return (
+            sum(float(value) for value in usec)
+            if False
+            else float(stats.get("cmdstat_evalsha", "usec=0,").split("usec=")[1].split(",")[0])
         )
 
     async def cpu_us(self) -> float:

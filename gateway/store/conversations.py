@@ -36,9 +36,7 @@ from gateway.store.stored import COUNTS, StoredMessage, head_size, parse_message
 
 _log = structlog.get_logger("store")
 
-_SEND: Final = script(
-    "conversation_send", "stored", "append", "mended", "number", "refer"
-)
+_SEND: Final = script("conversation_send", "stored", "append", "mended", "number", "refer")
 _REFERENCES: Final = script("references", "mended", "refer_all", "refer")
 _REFERENCES_FULL: Final = script("references_full", "mended", "refer_all", "refer")
 _SETTLED: Final = script("settled", "stored", "head")
@@ -426,9 +424,7 @@ class ConversationStore:
         place, value = said[:_PLACE_SIZE], said[_PLACE_SIZE:]
         everywhere = self._everywhere(app_id, to)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._refer(
-            app_id, tier, everywhere, place, value, sender, epoch, future, None, full=full
-        )
+        self._refer(app_id, tier, everywhere, place, value, sender, epoch, future, None, full=full)
         await future
 
     def _everywhere(self, app_id: str, to: Recipients) -> Recipients:
@@ -468,9 +464,7 @@ class ConversationStore:
         if not reply:
             return None
         epoch, now_delivered, now_read, read_rose, rose, n, time_ms = reply
-        return Raised(
-            epoch, now_delivered, now_read, bool(read_rose), bool(rose), n, time_ms
-        )
+        return Raised(epoch, now_delivered, now_read, bool(read_rose), bool(rose), n, time_ms)
 
     async def marks(
         self, app_id: str, conversation: str, users: Sequence[str]
@@ -499,9 +493,7 @@ class ConversationStore:
         )
         return Swept(removed, bool(more), bool(owed))
 
-    async def end(
-        self, app_id: str, conversation: str, numbers: Sequence[int], now_ms: int
-    ) -> int:
+    async def end(self, app_id: str, conversation: str, numbers: Sequence[int], now_ms: int) -> int:
         """Take the records of messages whose own time to live is over by `now_ms`."""
         keys = self._keys.conversation(app_id, conversation)
         return int(

@@ -79,7 +79,11 @@ def group(
     buckets: dict[int, list[tuple[InboxKeys, str | bytes]]] = {}
     for user, interval in members.items():
         inbox = keys.inbox(app_id, user)
-        said = b"" if interval == ALWAYS else _INTERVAL.pack(interval.since, interval.until, interval.since_n)
+        said = (
+            b""
+            if interval == ALWAYS
+            else _INTERVAL.pack(interval.since, interval.until, interval.since_n)
+        )
         buckets.setdefault(inbox.bucket, []).append((inbox, said))
     parts = tuple(part(bucket, name, found) for bucket, found in buckets.items())
     state = keys.group(app_id, group_id).state

@@ -216,9 +216,7 @@ class ReferenceStore:
             waiting.append(Waiting(ref.number, ref.peer, ref.seq, message, ref.hole))
         return waiting
 
-    def ack(
-        self, then: Then, reader: Reader, tier: Tier, progress: Progress, now_ms: int
-    ) -> None:
+    def ack(self, then: Then, reader: Reader, tier: Tier, progress: Progress, now_ms: int) -> None:
         """Save the device's `progress`; its `end` gives the device free. See `InboxStore.ack`."""
         user = self._keys.user(reader.app_id, reader.user)
         keys = self._keys.inbox(reader.app_id, reader.user)
@@ -258,9 +256,7 @@ class ReferenceStore:
             SEEN_MS,
             since_ms,
         )
-        return Checked(
-            epoch_of(epoch), top, 0, holder.decode(), int(revoked), int(block_change)
-        )
+        return Checked(epoch_of(epoch), top, 0, holder.decode(), int(revoked), int(block_change))
 
     # -- rows --------------------------------------------------------------------------------------
 

@@ -196,22 +196,18 @@ class Conversations(RuleBasedStateMachine):
 
     # -- what happens --------------------------------------------------------------------------------
 
-    @rule(
-        sender=users, to=users, cut=cuts, ttl=st.sampled_from([None, None, 1000, 7_200_000])
-    )
+    @rule(sender=users, to=users, cut=cuts, ttl=st.sampled_from([None, None, 1000, 7_200_000]))
     def somebody_sends(self, sender: str, to: str, cut: int | None, ttl: int | None) -> None:
-        self.it_is_sent(sender, to, direct_conversation(sender, to), self.entry(sender, ttl=ttl), cut)
+        self.it_is_sent(
+            sender, to, direct_conversation(sender, to), self.entry(sender, ttl=ttl), cut
+        )
 
-    def it_is_sent(
-        self, sender: str, to: str, name: str, entry: NewEntry, cut: int | None
-    ) -> None:
+    def it_is_sent(self, sender: str, to: str, name: str, entry: NewEntry, cut: int | None) -> None:
         recipients = self.recipients(sender, to, name)
         talk = self.talk(name)
         known = next((s for s in talk.said.values() if s.mid == entry.id), None)
         repeated = any(mid == entry.id for mid in self.all_sent(name))
-        stored = self.run(
-            self.mortal(lambda: self.send(recipients, entry), cut)
-        )
+        stored = self.run(self.mortal(lambda: self.send(recipients, entry), cut))
         if cut == 0:
             assert stored is None
             return
@@ -266,9 +262,7 @@ class Conversations(RuleBasedStateMachine):
         cut=st.sampled_from([None, None, 1, 3, 4]),
         ends=st.integers(0, 7),
     )
-    def a_group_changes(
-        self, group: str, inside: set[str], cut: int | None, ends: int
-    ) -> None:
+    def a_group_changes(self, group: str, inside: set[str], cut: int | None, ends: int) -> None:
         """To have these members; or it ends."""
         name = f"g:{group}"
         talk = self.model.get(name)
@@ -452,9 +446,7 @@ class Conversations(RuleBasedStateMachine):
             due = self.due(talk)
             if due is None or due > self.now:
                 continue
-            swept = self.run(
-                self.talks.sweep(APP_ID, name, self.now, retention, PROFILE_MS)
-            )
+            swept = self.run(self.talks.sweep(APP_ID, name, self.now, retention, PROFILE_MS))
             assert not swept.more
             talk.sweep(self.now, retention)
             assert swept.owed == (talk.settled < talk.q and talk.gone < talk.q)
@@ -476,9 +468,7 @@ class Conversations(RuleBasedStateMachine):
         last = talk.said.get(talk.q)
         if last is not None:
             silent = replace(last, sender="")
-            self.told_everywhere(
-                talk, silent, recipients, None, (talk.born, talk.lost_up_to)
-            )
+            self.told_everywhere(talk, silent, recipients, None, (talk.born, talk.lost_up_to))
 
     # -- what Redis loses ----------------------------------------------------------------------------
 
@@ -545,9 +535,7 @@ class Conversations(RuleBasedStateMachine):
     @invariant()
     def history_is_what_was_said(self) -> None:
         for name, talk in self.model.items():
-            page = self.run(
-                self.talks.page(APP_ID, self.tier, name, self.now, 200, after=0)
-            )
+            page = self.run(self.talks.page(APP_ID, self.tier, name, self.now, 200, after=0))
             assert [(m.seq, m.record, m.change) for m in page.messages] == [
                 (s.seq, s.record, s.change)
                 for s in talk.said.values()
@@ -589,9 +577,7 @@ class Conversations(RuleBasedStateMachine):
     @invariant()
     def unread_is_exact(self) -> None:
         for user, box in self.boxes.items():
-            found, _ = self.run(
-                self.inboxes.unread(APP_ID, self.tier, user, self.now, 100)
-            )
+            found, _ = self.run(self.inboxes.unread(APP_ID, self.tier, user, self.now, 100))
             for peer, row in box.rows.items():
                 if row.sure:
                     assert found.get(peer, 0) == self.unread(user, peer, row), (user, peer)
