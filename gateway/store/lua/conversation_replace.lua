@@ -24,7 +24,7 @@ local function replace()
   local last
   if change == tonumber(ARGV[8]) then
     last = redis.call('HGET', chunk_of(KEYS[1], birth, q), q .. '') or ''
-  elseif change ~= tonumber(ARGV[7]) then
+  elseif change ~= tonumber(ARGV[7]) or change > tonumber(ARGV[8]) then
     return ''
   else
     last = append(KEYS[1], q, n_before, d, fixed, q + 1 .. '', tonumber(ARGV[10]), tonumber(ARGV[1]), 0, ARGV[11],

@@ -511,6 +511,10 @@ class Conversations(RuleBasedStateMachine):
             kept = self.run(self.groups.read(APP_ID, group.name[2:]))
             group.intervals = {u: i for u, i in group.intervals.items() if u in kept.intervals}
         self.link.run_number += 1
+        for user, box in self.boxes.items():
+            row = box.rows.get(self.peer(user, name)) if user in name.split(":") else None
+            if row is not None and row.top > earlier.q:
+                row.sure = False  # until the next message says so, rows count what is lost
 
     def settled(self, name: str) -> int:
         packed: Any = self.store.raw.hget(self.store.keys.conversation(APP_ID, name).head, "h")
