@@ -70,7 +70,6 @@ _ASK: Final = struct.Struct(">4s4sHIHIIBHIHII")
 _SAID: Final = struct.Struct(">BHHI")
 _LIMITS: Final = struct.Struct(">IHI4s")
 _PLACE_SIZE: Final = 24
-_NO_RUN: Final = bytes(4)
 _PLACE_AT: Final = 5
 _PLACE_END: Final = _PLACE_AT + _PLACE_SIZE
 
@@ -266,8 +265,10 @@ class ConversationStore:
     def numbering(self, message_id: bytes, bucket: int) -> tuple[bytes, bytes]:
         """What a script that adds to a conversation is told, 4 bytes each: the epoch of what this
         message begins, as good as random, and the run of the server that has the bucket."""
-        run = self._link.run_of(bucket)
-        return message_id[:4], bytes.fromhex(run) if run else _NO_RUN
+        # A repeat under another run of the server must not come to the epoch that it began before.
+        run = int(self._link.run_of(bucket) or "0", 16)
+        epoch = int.from_bytes(message_id[:4], "big") ^ run
+        return epoch.to_bytes(4, "big"), run.to_bytes(4, "big")
 
     def _lost(self, evicted: int, keys: int) -> None:
         self.evictions += evicted
