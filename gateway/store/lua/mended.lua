@@ -25,7 +25,8 @@ local function mended(row, name, said, seq, place, time, n, size)
       read, floor = math.min(read, top), math.min(floor, top)
     end
     if top >= since then
-      lower, base, row_n = math.max(top, b), math.min(row_base, its_n), its_n
+      -- What is kept no more is not unread.
+      lower, base, row_n = math.max(top, b), math.max(math.min(row_base, its_n), bn), its_n
       row_time, first, runs = its_time, row_first, hole and '' or string.sub(row, at)
     end
   end
@@ -47,6 +48,9 @@ local function mended(row, name, said, seq, place, time, n, size)
   end
   if last == seq and first == 0 and last - lower > 1 and n > base then
     first = row_time > 0 and row_time or time
+  end
+  if n <= base then
+    base, first, runs = n, 0, ''
   end
   local rest = struct.pack('>I4I6I4I4I4I4', base, first, read, floor, since, upto) .. runs
   if last == seq then

@@ -1,0 +1,218 @@
+"""Conversations: what one answer may hold, what a repeat gets, what goes from Redis, and a full Redis."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gateway.redis.errors import Unavailable
+from gateway.store.conversations import READ_BYTES, ConversationStore, NewEntry
+from gateway.store.group_state import Change, Member
+from gateway.store.inbox import PROFILE_MS
+from gateway.store.memberships import MembershipStore
+from gateway.store.references import ReferenceStore
+from tests.gateway.store.conftest import APP_ID, Store, apart, message_id
+
+ANN, BOB = "ann", apart("ann")
+TALK = f"d:{ANN}:{BOB}"
+GROUP = "ab" * 16
+
+
+class Kept:
+    """A store's conversations, groups and inboxes."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.talks = ConversationStore(store.link, store.keys)
+        self.groups = MembershipStore(store.link, store.keys, self.talks)
+        self.inboxes = ReferenceStore(store.link, store.keys, self.talks)
+
+    def entry(self, record: bytes = b"record", sender: str = ANN, flags: int = 1) -> NewEntry:
+        """A new message, now."""
+        mid = hashlib.sha256(message_id()).digest()[:16]
+        return NewEntry(mid, record, self.store.clock.ms, sender, flags)
+
+    async def send(self, entry: NewEntry) -> Any:
+        """A message between ann and bob."""
+        to = self.talks.direct(APP_ID, ANN, BOB)
+        return await self.talks.send(APP_ID, self.store.tier, to, entry)
+
+    async def group(self, *users: str) -> None:
+        """The group, with these members."""
+        before = await self.groups.read(APP_ID, GROUP)
+        old = set(before.members) if before else set()
+        members: dict[str, Member | None] = {u: Member("member") for u in users if u not in old}
+        members |= dict.fromkeys(old - set(users))
+        version = before.version + 1 if before else 1
+        notice = self.entry(sender="", flags=0)
+        change = Change(members=members)
+        assert await self.groups.change(
+            APP_ID, self.store.tier, GROUP, before, change, version, notice
+        )
+
+
+@pytest.fixture
+async def kept(store: Store) -> AsyncIterator[Kept]:
+    """On each kind of Redis."""
+    yield Kept(store)
+
+
+@pytest.mark.parametrize("after", [None, 0])
+async def test_a_page_of_history_is_bounded_by_bytes(kept: Kept, after: int | None) -> None:
+    """G9: whatever was sent, one answer of Redis holds about 128 KiB, and says where to go on."""
+    for _ in range(12):
+        await kept.send(kept.entry(b"r" * 32_000))
+    seen: list[int] = []
+    place: dict[str, int | None] = {"before": None} if after is None else {"after": after}
+    while True:
+        page = await kept.talks.page(
+            APP_ID, kept.store.tier, TALK, kept.store.clock.ms, 100, **place
+        )
+        assert 0 < sum(len(m.record or b"") for m in page.messages) <= READ_BYTES
+        seen += [m.seq for m in page.messages]
+        if not page.next:
+            break
+        place = dict.fromkeys(place, page.next)
+    assert seen == (list(range(12, 0, -1)) if after is None else list(range(1, 13)))
+
+
+async def test_catching_up_is_bounded_by_bytes_even_after_edits(kept: Kept) -> None:
+    """G9: references say how large a message was when it was sent; edits may have made it larger."""
+    for seq in range(1, 13):
+        await kept.send(kept.entry(b"small"))
+        assert await kept.talks.replace(
+            APP_ID,
+            kept.store.tier,
+            kept.talks.direct(APP_ID, ANN, BOB),
+            2 * seq - 1,
+            0,
+            1,
+            b"r" * 32_000,
+            kept.entry(sender="", flags=0),
+            recall=False,
+        )
+    page = await kept.inboxes.page(APP_ID, BOB, 0)
+    left, rounds = page.references, 0
+    while left:
+        found = await kept.inboxes.messages(
+            APP_ID, kept.store.tier, BOB, left, kept.store.clock.ms
+        )
+        records = [w.message.record or b"" for w in found if w.message is not None]
+        assert 0 < sum(map(len, records)) <= READ_BYTES
+        left, rounds = left[len(found) :], rounds + 1
+    assert rounds == 3
+
+
+async def test_references_are_bounded_by_the_bytes_of_what_they_refer_to(kept: Kept) -> None:
+    """G9: a page of an inbox is no more than can be read at once."""
+    for _ in range(12):
+        await kept.send(kept.entry(b"r" * 32_000))
+    page = await kept.inboxes.page(APP_ID, BOB, 0)
+    assert [ref.number for ref in page.references] == [1, 2, 3, 4]
+    assert page.top == 12
+
+
+async def test_a_repeat_goes_by_the_first_one(kept: Kept) -> None:
+    """G2: it has the first one's time and record, and is not for members who came after it."""
+    await kept.group(ANN, BOB)
+    group = await kept.groups.read(APP_ID, GROUP)
+    assert group is not None
+    first = kept.entry(b"first")
+    stored = await kept.talks.send(APP_ID, kept.store.tier, group.recipients, first)
+    await kept.group(ANN, BOB, "cid")
+    kept.store.clock.now += 1
+    after = await kept.groups.read(APP_ID, GROUP)
+    assert after is not None
+    again = replace(first, record=b"again", time_ms=kept.store.clock.ms)
+    repeated = await kept.talks.send(APP_ID, kept.store.tier, after.recipients, again)
+    assert repeated == stored._replace(repeated=True)
+    page = await kept.inboxes.page(APP_ID, "cid", 0)
+    assert [ref.seq for ref in page.references] == [3]
+
+
+async def test_what_was_recalled_is_in_no_key(kept: Kept) -> None:
+    """G11: the recalled record is gone from Redis' memory at once, and no neighbour is touched."""
+    for n in range(3):
+        await kept.send(kept.entry(b"CANARY%d" % n))
+    to = kept.talks.direct(APP_ID, ANN, BOB)
+    notice = kept.entry(b"notice", sender="", flags=0)
+    assert await kept.talks.replace(
+        APP_ID, kept.store.tier, to, 2, 0, 11, b"recalled", notice, recall=True
+    )
+    assert not kept.store.holds(b"CANARY1")
+    assert kept.store.holds(b"CANARY0")
+    assert kept.store.holds(b"CANARY2")
+
+
+async def test_a_long_conversation_is_swept_by_chunks(kept: Kept) -> None:
+    """G4: what is past its time leaves Redis, whole chunks at once, and the numbers go on."""
+    for _ in range(300):
+        await kept.send(kept.entry(b"OLD"))
+    kept.store.clock.now += kept.store.tier.retention_ms / 1000 - 1
+    await kept.send(kept.entry(b"YOUNG"))
+    kept.store.clock.now += 1
+    swept = await kept.talks.sweep(
+        APP_ID, TALK, kept.store.clock.ms, kept.store.tier.retention_ms, PROFILE_MS
+    )
+    assert swept.removed == 300
+    assert not kept.store.holds(b"OLD")
+    page = await kept.talks.page(APP_ID, kept.store.tier, TALK, kept.store.clock.ms, 10)
+    assert [(m.seq, m.record, page.lost) for m in page.messages] == [(301, b"YOUNG", 0)]
+
+
+async def test_a_lost_chunk_is_noticed(kept: Kept) -> None:
+    """G5: numbers that nothing had removed are counted as lost, and not passed over silently."""
+    for _ in range(130):
+        await kept.send(kept.entry())
+    kept.store.raw.delete(f"{kept.store.keys.conversation(APP_ID, TALK).head}:0")
+    page = await kept.talks.page(APP_ID, kept.store.tier, TALK, kept.store.clock.ms, 100)
+    assert [m.seq for m in page.messages] == [130, 129, 128]
+    assert (page.lost, kept.talks.lost_keys) == (127, 1)
+
+
+async def test_a_conversation_without_its_head_begins_anew(kept: Kept) -> None:
+    """G3, G5: nothing old is shown under new numbers, and who knew old numbers is told."""
+    for _ in range(2):
+        await kept.send(kept.entry(b"old"))
+    kept.store.raw.delete(kept.store.keys.conversation(APP_ID, TALK).head)
+    assert (await kept.send(kept.entry(b"new"))).seq == 1
+    page = await kept.talks.page(APP_ID, kept.store.tier, TALK, kept.store.clock.ms, 10)
+    assert [m.record for m in page.messages] == [b"new"]
+    refs = (await kept.inboxes.page(APP_ID, BOB, 0)).references
+    assert [(r.seq, r.hole) for r in refs] == [(1, False), (2, False), (0, True), (1, False)]
+
+
+async def test_a_full_redis_recalls_erases_sweeps_and_reads(one_store: Store) -> None:
+    """G12: what frees memory or reads works while sends are refused."""
+    kept = Kept(one_store)
+    for _ in range(3):
+        await kept.send(kept.entry(b"CANARY"))
+    raw: Any = one_store.raw
+    raw.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(Unavailable):
+            await kept.send(kept.entry())
+        to = kept.talks.direct(APP_ID, ANN, BOB)
+        notice = kept.entry(b"notice", sender="", flags=0)
+        assert await kept.talks.replace(
+            APP_ID, one_store.tier, to, 1, 0, 11, b"recalled", notice, recall=True
+        )
+        assert await kept.talks.erase(APP_ID, TALK, [2]) == 1
+        raised = await kept.talks.mark(APP_ID, TALK, BOB, 0, 3)
+        assert raised is not None
+        assert await kept.inboxes.read_up_to(APP_ID, BOB, ANN, raised) == 0
+        now = one_store.clock.ms
+        page = await kept.talks.page(APP_ID, one_store.tier, TALK, now, 10)
+        assert [m.seq for m in page.messages] == [4, 3, 1]
+        later = now + one_store.tier.retention_ms
+        swept = await kept.talks.sweep(
+            APP_ID, TALK, later, one_store.tier.retention_ms, PROFILE_MS
+        )
+        assert swept.removed == 4
+    finally:
+        raw.config_set("maxmemory", 0)
+    assert not one_store.holds(b"CANARY")
