@@ -1,8 +1,12 @@
-"""How evenly buckets spread over primaries, against what a large group costs: ``python -m bench.buckets``.
+"""How evenly buckets spread over primaries, against what a large group costs: ``python -m
+bench.buckets``.
 
-A bucket is one hash tag, so one of 16,384 slots; a cluster deals slots to its primaries in ranges of
-equal size. The load of a primary is the number of its buckets, over the mean. A message to a group is one
-script for each bucket that has members: the cost of a script itself, and that of an inbox, are those that
+A bucket is one hash tag, so one of 16,384 slots; a cluster deals slots to its primaries in ranges
+of
+equal size. The load of a primary is the number of its buckets, over the mean. A message to a
+group is one
+script for each bucket that has members: the cost of a script itself, and that of an inbox, are
+those that
 ``bench.conversations`` measured.
 
 Tags are the buckets' numbers (``numbered``), or the smallest numbers whose slots are spread evenly

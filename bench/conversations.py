@@ -1,8 +1,11 @@
 """What keeping messages in conversations costs Redis, beside the streams of before.
 
-Run ``python -m bench.conversations`` (``--json`` for scripts). An embedded Valkey is started for each
-side; both do the same, in turns, and a number is the median of the rounds. CPU is that of Redis alone:
-the time that it spent in calls (``INFO commandstats``), and all that the process used (``used_cpu``).
+Run ``python -m bench.conversations`` (``--json`` for scripts). An embedded Valkey is started for
+each
+side; both do the same, in turns, and a number is the median of the rounds. CPU is that of Redis
+alone:
+the time that it spent in calls (``INFO commandstats``), and all that the process used
+(``used_cpu``).
 """
 
 from __future__ import annotations
@@ -79,17 +82,8 @@ class Side:
     async def calls_us(self) -> float:
         """Microseconds spent in commands."""
         stats = await self.info("commandstats")
-        usec = (
-            line.split("usec=")[1].split(",")[0]
-            for name, line in stats.items()
-            if "info" not in name
-        )
-        # Commands inside scripts are counted by themselves, and in the script.
-        return (
-            sum(float(value) for value in usec)
-            if False
-            else float(stats.get("cmdstat_evalsha", "usec=0,").split("usec=")[1].split(",")[0])
-        )
+        # All are made by scripts, whose time has that of the commands inside.
+        return float(stats.get("cmdstat_evalsha", "usec=0,").split("usec=")[1].split(",")[0])
 
     async def cpu_us(self) -> float:
         """Microseconds of CPU that the process has used."""
@@ -234,7 +228,8 @@ async def _bytes_of_talks(side: Side, prefix: str, messages: int, talks: int = 2
 
 
 async def _group(side: Side, name: str, size: int) -> tuple[float, float, float]:
-    """A message to a group all of whose members are away: bytes, and microseconds in calls and CPU."""
+    """A message to a group all of whose members are away: bytes, and microseconds in calls and
+    CPU."""
     users = [f"{name[:4]}u{n}" for n in range(size)]
     await side.make_group(name, users)
     grown = []

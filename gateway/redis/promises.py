@@ -39,7 +39,8 @@ class Condition:
     """What a server says of itself. None: it does not let us look.
 
     `limit_bytes` is 0 where there is no maxmemory. `log_written` and `saved` say whether its last
-    write of the append-only file, and its last snapshot, worked. `run` names this run of the server,
+    write of the append-only file, and its last snapshot, worked. `run` names this run of the
+    server,
     which another start or another server has not; "" where it does not say.
     """
 

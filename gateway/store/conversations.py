@@ -2,12 +2,14 @@
 
 A conversation numbers its messages 1, 2, 3… and holds the sealed records. A message is stored in
 two steps: the conversation's script numbers and keeps it (and serves those of two users whose
-inboxes share its bucket), then one script for each other bucket adds references. A reference that is
+inboxes share its bucket), then one script for each other bucket adds references. A reference that
+is
 missing below a new one is added with it, so a fan-out that was cut off heals with the next message,
 with a repeat, or by the sweeper, who finds the conversation in the due list until `settle` has said
 that everyone has their reference.
 
-docs/design/conversations.md describes the keys. Times are milliseconds since 1970 and are passed in.
+docs/design/conversations.md describes the keys. Times are milliseconds since 1970 and are passed
+in.
 Every method may raise, or put into its future, `Unavailable` or `CommandFault`.
 """
 
@@ -133,7 +135,8 @@ class Raised(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """What a sweep did: messages `removed`; `more` are due; `owed`: somebody may lack a reference."""
+    """What a sweep did: messages `removed`; `more` are due; `owed`: somebody may lack a
+    reference."""
 
     removed: int
     more: bool
@@ -277,7 +280,8 @@ class ConversationStore:
             _log.error("redis_lost_keys", keys=keys)
 
     async def settle(self, now_ms: int) -> None:
-        """Say of which conversations everyone has their references, so that nobody looks after them.
+        """Say of which conversations everyone has their references, so that nobody looks after
+        them.
 
         To be called every few seconds. What fails is left to the sweeper, which then finds that
         nothing is owed.

@@ -60,7 +60,7 @@ def direct(keys: Keys, app_id: str, sender: str, other: str) -> Recipients:
     here: list[str] = []
     arguments: list[str] = []
     parts = []
-    for user, peer in dict([(sender, other), (other, sender)]).items():
+    for user, peer in {sender: other, other: sender}.items():
         inbox = keys.inbox(app_id, user)
         if inbox.bucket == conversation.bucket:
             here += (inbox.rows, inbox.refs, inbox.channel)

@@ -1,9 +1,11 @@
 """Inboxes: what waits for a user, as references to messages of conversations; and the user's rows.
 
 An inbox is a list of references with dense numbers, 1, 2, 3…; beside it lies a hash with the
-numbering and one row for each conversation (lua/refer.lua), and another one for each device with its
+numbering and one row for each conversation (lua/refer.lua), and another one for each device with
+its
 cursor: ``d:<device>``, which holds ``<acknowledged number> <seen ms> <session> <connected ms>
-<platform>``, as `gateway.store.inbox` says. A cursor's ``ms`` is the time of the message that has the
+<platform>``, as `gateway.store.inbox` says. A cursor's ``ms`` is the time of the message that has
+the
 number, so that another message under the same number is noticed.
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
@@ -53,7 +55,8 @@ REPAIRED: Final = 64
 
 
 class Waiting(NamedTuple):
-    """Number `number` of an inbox. `message` is None where nothing of it can be shown: it ended, was
+    """Number `number` of an inbox. `message` is None where nothing of it can be shown: it ended,
+    was
     erased, or, with a `hole`, numbers of the conversation after `seq` mean other messages now."""
 
     number: int
@@ -85,7 +88,8 @@ class Standing:
 
 
 class ReferencePage(NamedTuple):
-    """References that follow a number, the first of them `here` + 1; `top` is the inbox' last number.
+    """References that follow a number, the first of them `here` + 1; `top` is the inbox' last
+    number.
 
     `epoch` is empty where the numbering is gone."""
 
@@ -347,7 +351,8 @@ class ReferenceStore:
     async def sweep(
         self, app_id: str, user: str, now_ms: int, retention_ms: int, profile_ms: int
     ) -> int:
-        """Remove references, devices and rows that are past their time; how many references went."""
+        """Remove references, devices and rows that are past their time; how many references
+        went."""
         named = self._keys.user(app_id, user)
         keys = self._keys.inbox(app_id, user)
         return int(

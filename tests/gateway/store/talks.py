@@ -1,7 +1,8 @@
 """What conversations, inboxes and rows must be like, in plain Python.
 
 It knows nothing of chunks, packed values, dedupe keys or due lists. A conversation is a list of
-messages; an inbox is a list of what was told to its user, in order; a row is what a user knows of one
+messages; an inbox is a list of what was told to its user, in order; a row is what a user knows of
+one
 conversation.
 """
 

@@ -1,4 +1,5 @@
-"""Conversations: what one answer may hold, what a repeat gets, what goes from Redis, and a full Redis."""
+"""Conversations: what one answer may hold, what a repeat gets, what goes from Redis, and a full
+Redis."""
 
 from __future__ import annotations
 
@@ -67,7 +68,7 @@ async def test_a_page_of_history_is_bounded_by_bytes(kept: Kept, after: int | No
     for _ in range(12):
         await kept.send(kept.entry(b"r" * 32_000))
     seen: list[int] = []
-    place: dict[str, int | None] = {"before": None} if after is None else {"after": after}
+    place: dict[str, Any] = {"before": None} if after is None else {"after": after}
     while True:
         page = await kept.talks.page(
             APP_ID, kept.store.tier, TALK, kept.store.clock.ms, 100, **place
@@ -81,7 +82,8 @@ async def test_a_page_of_history_is_bounded_by_bytes(kept: Kept, after: int | No
 
 
 async def test_catching_up_is_bounded_by_bytes_even_after_edits(kept: Kept) -> None:
-    """G9: references say how large a message was when it was sent; edits may have made it larger."""
+    """G9: references say how large a message was when it was sent; edits may have made it
+    larger."""
     for seq in range(1, 13):
         await kept.send(kept.entry(b"small"))
         assert await kept.talks.replace(
@@ -98,9 +100,7 @@ async def test_catching_up_is_bounded_by_bytes_even_after_edits(kept: Kept) -> N
     page = await kept.inboxes.page(APP_ID, BOB, 0)
     left, rounds = page.references, 0
     while left:
-        found = await kept.inboxes.messages(
-            APP_ID, kept.store.tier, BOB, left, kept.store.clock.ms
-        )
+        found = await kept.inboxes.messages(APP_ID, kept.store.tier, BOB, left, kept.store.clock.ms)
         records = [w.message.record or b"" for w in found if w.message is not None]
         assert 0 < sum(map(len, records)) <= READ_BYTES
         left, rounds = left[len(found) :], rounds + 1
@@ -209,9 +209,7 @@ async def test_a_full_redis_recalls_erases_sweeps_and_reads(one_store: Store) ->
         page = await kept.talks.page(APP_ID, one_store.tier, TALK, now, 10)
         assert [m.seq for m in page.messages] == [4, 3, 1]
         later = now + one_store.tier.retention_ms
-        swept = await kept.talks.sweep(
-            APP_ID, TALK, later, one_store.tier.retention_ms, PROFILE_MS
-        )
+        swept = await kept.talks.sweep(APP_ID, TALK, later, one_store.tier.retention_ms, PROFILE_MS)
         assert swept.removed == 4
     finally:
         raw.config_set("maxmemory", 0)

@@ -1,4 +1,5 @@
-"""Conversations, inboxes and rows against a model in plain Python: whatever happens, in whatever order,
+"""Conversations, inboxes and rows against a model in plain Python: whatever happens, in whatever
+order,
 and wherever a gateway dies on its way, they agree. The model is in `tests.gateway.store.talks`.
 """
 
@@ -152,7 +153,7 @@ class Conversations(RuleBasedStateMachine):
         except asyncio.CancelledError:
             return None
 
-    # -- where a fan-out goes ------------------------------------------------------------------------
+    # -- where a fan-out goes ----------------------------------------------------------------------
 
     def told(
         self, talk: Talk, said: Said | None, to: Recipients, steps: int | None, numbering: Any
@@ -194,7 +195,7 @@ class Conversations(RuleBasedStateMachine):
         one, _, other = conversation[2:].partition(":")
         return other if user == one else one
 
-    # -- what happens --------------------------------------------------------------------------------
+    # -- what happens ------------------------------------------------------------------------------
 
     @rule(sender=users, to=users, cut=cuts, ttl=st.sampled_from([None, None, 1000, 7_200_000]))
     def somebody_sends(self, sender: str, to: str, cut: int | None, ttl: int | None) -> None:
@@ -440,7 +441,8 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(heals=st.booleans())
     def the_sweeper_comes(self, heals: bool) -> None:
-        """To conversations first; what is owed by a dead gateway it makes good, once that is due."""
+        """To conversations first; what is owed by a dead gateway it makes good, once that is
+        due."""
         retention = self.tier.retention_ms
         for name, talk in self.model.items():
             due = self.due(talk)
@@ -470,7 +472,7 @@ class Conversations(RuleBasedStateMachine):
             silent = replace(last, sender="")
             self.told_everywhere(talk, silent, recipients, None, (talk.born, talk.lost_up_to))
 
-    # -- what Redis loses ----------------------------------------------------------------------------
+    # -- what Redis loses --------------------------------------------------------------------------
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -537,7 +539,7 @@ class Conversations(RuleBasedStateMachine):
         box = self.boxes[user]
         box.base, box.rows, box.hashed = 0, {}, False
 
-    # -- what is always so ---------------------------------------------------------------------------
+    # -- what is always so -------------------------------------------------------------------------
 
     @invariant()
     def history_is_what_was_said(self) -> None:
