@@ -25,8 +25,8 @@ local function mended(row, name, said, seq, place, time, n, size)
       read, floor = math.min(read, top), math.min(floor, top)
     end
     if top >= since then
-      -- What is kept no more is not unread.
-      lower, base, row_n = math.max(top, b), math.max(math.min(row_base, its_n), bn), its_n
+      -- What is kept no more is not unread, nor what came before the user did.
+      lower, base, row_n = math.max(top, b), math.max(math.min(row_base, its_n), bn, since_n), its_n
       row_time, first, runs = its_time, row_first, hole and '' or string.sub(row, at)
     end
   end
