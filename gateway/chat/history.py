@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 from homeport import codec, codes
-from homeport.frames import Entry, HistoryPage, Place
+from homeport.frames import Entry, HistoryPage
 from homeport.limits import MAX_FRAME_BYTES
 
 from gateway.chat.addressing import Conversations
@@ -16,7 +16,7 @@ from gateway.chat.records import Records
 from gateway.chat.refused import Refused
 from gateway.chat.requests import request
 from gateway.security.sealing import Tampered
-from gateway.store.log import LogStore
+from gateway.store.log import LogStore, Place
 
 MAX_PAGE_BYTES: Final = MAX_FRAME_BYTES - 1024
 """Encoded messages of one page, so that the answer is no larger than any other frame."""

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import structlog
 from homeport.frames import Cursor
-from homeport.limits import DEDUPE_WINDOW_MS, MAX_UNREAD
+from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
 from gateway.redis.connection import together, words_of
@@ -136,7 +136,7 @@ class InboxStore:
             "" if expires_ms is None else expires_ms,
             conversation,
             f"{app_id}:{sender}",
-            MAX_UNREAD,
+            1000,
         )
         for part in audience:
             dedupe = self._keys.dedupe(part.bucket, app_id, message_id)
@@ -213,7 +213,7 @@ class InboxStore:
             arrival.issued_ms,
             given.epoch,
             given.ms,
-            given.seq,
+            given.number,
             PAGE,
             reader.session[:EPOCH_CHARS],
             keys.member,
@@ -252,7 +252,7 @@ class InboxStore:
     ) -> list[Entry]:
         """Up to `count` entries that follow `after` and are within the tier's time."""
         youngest = now_ms - tier.retention_ms + 1
-        start = f"({after.ms}-{after.seq}" if after.ms >= youngest else f"{youngest}-0"
+        start = f"({after.ms}-{after.number}" if after.ms >= youngest else f"{youngest}-0"
         inbox = self._keys.user(app_id, user).inbox
         return parse_entries(await self._link.call("XRANGE", inbox, start, "+", "COUNT", count))
 
@@ -285,7 +285,7 @@ class InboxStore:
             reader.session,
             cursor.epoch,
             cursor.ms,
-            cursor.seq,
+            cursor.number,
             "" if end is None else end.pack(reader.session, reader.device),
             "" if loss is None else loss.pack(reader.device),
             ENDS_KEPT,
@@ -302,7 +302,7 @@ class InboxStore:
             now_ms,
             reader.row,
             given.ms,
-            given.seq,
+            given.number,
             SEEN_MS,
             since_ms,
         )

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from homeport.frames import Place
 from homeport.ids import GROUP
 from homeport.limits import DEDUPE_WINDOW_MS
 
@@ -31,6 +30,14 @@ _log = structlog.get_logger()
 _LOG: Final = script("log", "half", "keep")
 _HISTORY: Final = script("history")
 _FORGET: Final = script("forget")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message stands in a log."""
+
+    ms: int
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)

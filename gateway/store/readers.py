@@ -51,13 +51,13 @@ class DeviceState:
             ms, gone = self.entries[-1].ms, self.entries[-1].seq
         else:
             ms, gone = top_ms, self.top
-        if gone == start.seq:
+        if gone == start.number:
             return replace(self, entries=left)
         return replace(
             self,
             cursor=Cursor(start.epoch, ms, gone),
             resumed=False,
-            lost=(start.seq + 1, gone),
+            lost=(start.number + 1, gone),
             entries=left,
         )
 

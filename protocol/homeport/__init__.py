@@ -67,7 +67,7 @@ from homeport.client.message import Message, MessageRef, Sent
 from homeport.client.notices import EditNotice, Notice, RecallNotice
 from homeport.client.receipts import Reached, Unread
 from homeport.client.rooms import Room, RoomMessage
-from homeport.frames import Cursor, GroupMember, GroupNotice, Place
+from homeport.frames import Cursor, GroupMember, GroupNotice
 from homeport.version import __version__
 
 __all__ = [
@@ -77,7 +77,6 @@ __all__ = [
     "CursorFile",
     "Message",
     "MessageRef",
-    "Place",
     "Sent",
     "Conversation",
     "Group",

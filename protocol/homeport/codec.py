@@ -166,13 +166,13 @@ def _read(raw: msgspec.Raw, type_: type[_F]) -> _F | None:
 
 # --- pushes, built by hand because they are the hot path ------------------------------------------
 
-_PUSH_HEAD: Final = bytes([0x94, Push.__struct_config__.tag])  # type: ignore[list-item]
-assert encode(Push(1, 2, Message(b"", "", "", 0, "", b"")))[:4] == _PUSH_HEAD + b"\x01\x02"
+_PUSH_HEAD: Final = bytes([0x95, Push.__struct_config__.tag])  # type: ignore[list-item]
+assert encode(Push(1, 2, 3, Message(b"", "", "", 0, "", b"")))[:5] == _PUSH_HEAD + b"\x01\x02\x03"
 
 
-def push_bytes(seq: int, ms: int, message: bytes) -> bytes:
+def push_bytes(number: int, ms: int, seq: int, message: bytes) -> bytes:
     """A `Push` around an already encoded `Message`, which is copied in and not decoded."""
-    return b"".join((_PUSH_HEAD, encode(seq), encode(ms), message))
+    return b"".join((_PUSH_HEAD, encode(number), encode(ms), encode(seq), message))
 
 
 _ROOMPUSH_HEAD: Final = bytes([0x94, RoomPush.__struct_config__.tag])  # type: ignore[list-item]

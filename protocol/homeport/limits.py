@@ -87,8 +87,9 @@ MAX_TTL_S: Final = 2**32 - 1
 
 MAX_HISTORY_PAGE: Final = 100
 """Most messages in one page of a conversation's history."""
-MAX_UNREAD: Final = 1000
-"""Unread messages are counted up to this; it stands for itself and for any more."""
+
+MAX_CONVERSATION_PAGE: Final = 100
+"""Most conversations in one page of a user's conversations."""
 
 MAX_UNREAD_ROWS: Final = 200
 """Most conversations that one answer to ``unread`` names."""

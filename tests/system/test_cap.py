@@ -43,7 +43,7 @@ async def test_offline(settings: Settings) -> None:
         async with RawClient.open(running.url) as bob:
             connected = await bob.connect(running.token("bob"))
             assert connected.lost == (1, OVER)
-            assert connected.cursor.seq == OVER
+            assert connected.cursor.number == OVER
             assert not connected.resumed
             await _pushes(bob, OVER + 1, CAP + OVER)
 
@@ -69,7 +69,7 @@ async def test_a_device_that_had_acknowledged_lost_nothing(settings: Settings) -
         await _send(running, CAP)
         async with RawClient.open(running.url) as bob:
             connected = await bob.connect(running.token("bob"))
-            assert (connected.lost, connected.cursor.seq) == (None, OVER)
+            assert (connected.lost, connected.cursor.number) == (None, OVER)
             await _pushes(bob, OVER + 1, OVER + CAP)
 
 
@@ -89,4 +89,4 @@ async def test_a_loss_is_said_until_something_behind_it_is_acknowledged(settings
             await _pushes(bob, OVER + 1, OVER + 1)
         async with RawClient.open(running.url) as bob:
             connected = await bob.connect(running.token("bob"))
-            assert (connected.lost, connected.cursor.seq) == (None, OVER + 1)
+            assert (connected.lost, connected.cursor.number) == (None, OVER + 1)

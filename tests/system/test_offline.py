@@ -62,7 +62,7 @@ async def test_a_thousand_wait_for_two_devices(open_site: OpenSite, known: bool)
             )
             for device in DEVICES
         ]
-        assert [bob.cursor.seq for bob in bobs if bob.cursor] == [COUNT, COUNT]
+        assert [bob.cursor.number for bob in bobs if bob.cursor] == [COUNT, COUNT]
         async with site.client(ws(gateway), "alice") as alice:
             await alice.send("bob", "one more", timeout=PATIENCE_S)
         for bob in bobs:

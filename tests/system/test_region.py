@@ -35,7 +35,7 @@ async def test_a_record_copied_across_cannot_be_opened(open_site: OpenSite) -> N
     site, gateway = sites[1], gateways[1]
     async with RawClient.open(ws(gateway)) as bob, RawClient.open(ws(gateway)) as alice:
         connected = await bob.connect(site.token("bob"))
-        assert connected.cursor.seq == 0
+        assert connected.cursor.number == 0
         assert await bob.receive() == frames.Lost(1, 1)
         await alice.connect(site.token("alice"))
         assert isinstance(await alice.say("bob", "after it"), frames.Ok)

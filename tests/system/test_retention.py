@@ -60,7 +60,7 @@ async def test_a_message_waits_for_the_tiers_time(
                 bob = await stack.enter_async_context(RawClient.open(running.url))
                 connected = await bob.connect(running.token("bob"), device)
                 assert connected.lost == (1, 1)
-                assert (connected.cursor.seq, connected.resumed) == (1, False)
+                assert (connected.cursor.number, connected.resumed) == (1, False)
                 bobs.append(bob)
             await _say(running, "after it")
             for bob in bobs:

@@ -59,7 +59,7 @@ async def test_nothing_sent_after_a_rollback_is_skipped(open_site: OpenSite, fre
                 await _read(bob, f"gone{GONE - 1}")
         cursor = laptop.cursor
         assert cursor is not None
-        assert cursor.seq == KEPT + GONE
+        assert cursor.number == KEPT + GONE
         site.store.kill()
         site.store.restore(backup)
         site.store.start()

@@ -11,7 +11,7 @@ from homeport.client.consumer import Consumer
 from homeport.client.events import Receipt
 from homeport.client.message import Message, MessageRef, Sent, wire_id
 from homeport.client.outgoing import Outgoing
-from homeport.frames import Options, Place
+from homeport.frames import Options
 from homeport.ids import new_client_id
 from homeport.limits import MAX_HISTORY_PAGE
 
@@ -84,8 +84,8 @@ class Conversation:
         self,
         *,
         limit: int | None = None,
-        before: Place | None = None,
-        after: Place | None = None,
+        before: int | None = None,
+        after: int | None = None,
         timeout: float | None = 30,
     ) -> AsyncIterator[Message]:
         """Iterate over the messages that are still kept, read or unread.
@@ -96,14 +96,14 @@ class Conversation:
 
         Args:
             limit: the largest number of messages; None: all.
-            before, after: the `place` of a message: begin before it, or after it. Give at most one.
+            before, after: the `seq` of a message: begin before it, or after it. Give at most one.
 
         Raises:
             TypeError, ValueError: an argument makes no sense.
         """
         checks.instance("limit", limit, int, type(None))
-        checks.instance("before", before, Place, type(None))
-        checks.instance("after", after, Place, type(None))
+        checks.instance("before", before, int, type(None))
+        checks.instance("after", after, int, type(None))
         if before is not None and after is not None:
             raise ValueError("give either before or after")
         return self._read(limit, before, after, timeout)
@@ -111,8 +111,8 @@ class Conversation:
     async def _read(
         self,
         left: int | None,
-        before: Place | None,
-        after: Place | None,
+        before: int | None,
+        after: int | None,
         timeout: float | None,
     ) -> AsyncIterator[Message]:
         while left is None or left > 0:
@@ -121,9 +121,7 @@ class Conversation:
                 frames.History, self.peer, size, before, after, timeout=timeout
             )
             for entry in page.entries:
-                yield Message.of(
-                    entry.message, self._consumer.user, entry.place.seq, entry.place.ms
-                )
+                yield Message.of(entry.message, self._consumer.user, entry.seq, entry.message.time)
             if page.next is None:
                 return
             if left is not None:
@@ -141,7 +139,7 @@ class Conversation:
         """
         # Up to a place, so that a repetition can't take what came after the first try.
         newest = await self._outgoing.request(frames.History, self.peer, 1, timeout=timeout)
-        upto = newest.entries[0].place if newest.entries else newest.next
+        upto = newest.entries[0].seq if newest.entries else newest.next
         if upto is not None:
             await self._outgoing.request(frames.Forget, self.peer, upto, timeout=timeout)
 

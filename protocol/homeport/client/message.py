@@ -13,7 +13,6 @@ from msgspec import Struct
 from homeport import frames
 from homeport.client import checks, notices
 from homeport.client.notices import Notice
-from homeport.frames import Place
 
 _NOTHING = frames.Extra()
 
@@ -85,22 +84,11 @@ class Message(Struct, frozen=True):
             epoch,
             inner.sender == user,
             extra.mentions,
-            None if extra.reply is None else extra.reply.hex(),
+            extra.reply,
             extra.expires,
             extra.edits,
             extra.edited,
         )
-
-    @property
-    def place(self) -> Place:
-        """Where a message of `Conversation.history` stands, for its ``before`` and ``after``.
-
-        Raises:
-            ValueError: the message came from the inbox, whose numbers are others.
-        """
-        if self.epoch or not self.seq:
-            raise ValueError("only a message of Conversation.history has a place in the history")
-        return Place(self.stored, self.seq)
 
     @property
     def peer(self) -> str:

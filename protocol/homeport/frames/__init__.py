@@ -13,7 +13,7 @@ Type numbers come in blocks, so that what is to come has its place:
 48-63   rooms
 64-79   signals and presence
 80-95   receipts
-96-111  history, recall, edit
+96-111  history, recall, edit, conversations
 112-119 blocking and devices
 ======= ====================================
 
@@ -37,6 +37,7 @@ from homeport.frames.connection import (
     Renew,
     Renewed,
 )
+from homeport.frames.conversations import ConversationPage, ConversationRow, Conversations
 from homeport.frames.groups import (
     GroupAdd,
     GroupCreate,
@@ -54,8 +55,8 @@ from homeport.frames.groups import (
     GroupRole,
     GroupView,
 )
-from homeport.frames.history import Entry, Forget, History, HistoryPage, Place, Transient
-from homeport.frames.messages import Accepted, Ack, Extra, Lost, Message, Options, Push, Send
+from homeport.frames.history import Entry, Forget, History, HistoryPage, Transient
+from homeport.frames.messages import Accepted, Ack, Extra, Lost, Message, Options, Push, Reset, Send
 from homeport.frames.presence import (
     Presence,
     PresenceGet,
@@ -78,7 +79,16 @@ from homeport.frames.rooms import (
     RoomState,
 )
 from homeport.frames.signals import Signal, Signaled
-from homeport.frames.types import NO_REQUEST, Answer, Count, Cursor, Limits, Request, RequestId
+from homeport.frames.types import (
+    NO_REQUEST,
+    Answer,
+    Count,
+    Cursor,
+    Limits,
+    Request,
+    RequestId,
+    Seq,
+)
 
 __all__ = [
     "ANSWERS",
@@ -92,6 +102,9 @@ __all__ = [
     "ClientFrame",
     "Connect",
     "Connected",
+    "ConversationPage",
+    "ConversationRow",
+    "Conversations",
     "Count",
     "Cursor",
     "Edit",
@@ -126,7 +139,6 @@ __all__ = [
     "Ok",
     "Options",
     "Ping",
-    "Place",
     "Pong",
     "Presence",
     "PresenceGet",
@@ -145,6 +157,7 @@ __all__ = [
     "Renewed",
     "Request",
     "RequestId",
+    "Reset",
     "RoomJoin",
     "RoomJoined",
     "RoomLeave",
@@ -153,6 +166,7 @@ __all__ = [
     "RoomSet",
     "RoomState",
     "Send",
+    "Seq",
     "ServerFrame",
     "Unblock",
     "Signal",
@@ -172,13 +186,13 @@ ClientFrame = (
     | Block | Unblock | Blocks
     | RoomJoin | RoomLeave | RoomSet | RoomSend
     | Signal
-    | History | Forget | Recall | Edit
+    | History | Forget | Recall | Edit | Conversations
     | PresenceSet | PresenceSubscribe | PresenceUnsubscribe | PresenceGet
     | Mark | Receipts | Unread
 )  # fmt: skip
 ServerFrame = (
     Connected | Ok | Error | Ping | Pong | Expiring | Goaway
-    | Push | Lost
+    | Push | Lost | Reset
     | RoomPush | RoomState
     | Signaled
     | Presence

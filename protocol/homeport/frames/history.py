@@ -11,28 +11,23 @@ from homeport.frames.types import Count, Peer, Request
 from homeport.limits import MAX_HISTORY_PAGE
 
 
-class Place(Struct, array_like=True, frozen=True):
-    """Where a message stands in its conversation: ``[ms, seq]``; later ones are greater.
-
-    ``ms`` is when it was kept, in milliseconds since 1970, ``seq`` its number in the conversation.
-    """
-
-    ms: Count
-    seq: Count
-
-
 class Entry(Struct, array_like=True, frozen=True):
-    """A message of a conversation's history, and its place there."""
+    """A message of a conversation's history, and its number there."""
 
-    place: Place
+    seq: Count
     message: Message
 
 
 class HistoryPage(Struct, array_like=True, frozen=True):
-    """The answer to `History`. ``next`` is where the following page begins; None after the last."""
+    """The answer to `History`.
+
+    ``next`` is the ``before`` or ``after`` of the following page; None after the last. ``lost`` is
+    how many messages of this page's range the store has lost.
+    """
 
     entries: tuple[Entry, ...]
-    next: Place | None = None
+    next: Count | None = None
+    lost: Count = 0
 
 
 class Transient(Struct, array_like=True, frozen=True, tag=96):
@@ -44,17 +39,18 @@ class Transient(Struct, array_like=True, frozen=True, tag=96):
 class History(Request[HistoryPage], array_like=True, frozen=True, tag=97):
     """Client to server: a page of the conversation with ``peer``, a user id or a group's ``g:…``.
 
-    Newest first, from before ``before``; or oldest first, from after ``after``; not both.
+    Newest first, from before the number ``before``; or oldest first, from after the number
+    ``after``; not both.
     """
 
     peer: Peer
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY_PAGE)] = 50
-    before: Place | None = None
-    after: Place | None = None
+    before: Count | None = None
+    after: Count | None = None
 
 
 class Forget(Request[None], array_like=True, frozen=True, tag=98):
-    """Client to server: hide history with ``peer`` up to ``upto``, for this user only."""
+    """Client to server: hide history with ``peer`` up to number ``upto``, for this user only."""
 
     peer: Peer
-    upto: Place
+    upto: Count

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from homeport.frames.types import Count, Peer, Request, UserId
+from homeport.frames.types import Count, Peer, Request, Seq, UserId
 from homeport.limits import MAX_ID_CHARS, MAX_KIND_CHARS, MAX_MENTIONS, MAX_TTL_S
 
 MessageId = Annotated[bytes, Meta(min_length=16, max_length=16)]
@@ -16,23 +16,27 @@ Mentions = Annotated[tuple[UserId, ...], Meta(max_length=MAX_MENTIONS)]
 class Options(Struct, frozen=True, omit_defaults=True):
     """What a sender asks for with a message, a map.
 
-    ``mentions`` are users it speaks of, ``reply`` the id of the message it answers. ``history``
-    false keeps it out of the conversation's history, ``online_only`` out of every inbox too.
-    ``ttl`` is its own time to live, in seconds; the tier's time bounds it.
+    ``mentions`` are users it speaks of, ``reply`` the number, in the conversation, of the message
+    that it answers. ``history`` false keeps it out of the conversation's history, ``online_only``
+    out of every inbox too. ``ttl`` is its own time to live, in seconds; the tier's time bounds it.
     """
 
     mentions: Mentions = ()
-    reply: MessageId | None = None
+    reply: Seq | None = None
     history: bool = True
     online_only: bool = False
     ttl: Annotated[int, Meta(ge=1, le=MAX_TTL_S)] | None = None
 
 
 class Accepted(Struct, array_like=True, frozen=True):
-    """The answer to a send: the message's id, and when it was accepted, in ms since 1970."""
+    """The answer to a send: the message's id, and when it was accepted, in ms since 1970.
+
+    ``seq`` is its number in the conversation; 0 where it has none (`Options.online_only`, a room).
+    """
 
     id: MessageId
     time: Count
+    seq: Count = 0
 
 
 class Send(Request[Accepted], array_like=True, frozen=True, tag=16):
@@ -58,7 +62,7 @@ class Extra(Struct, frozen=True, omit_defaults=True):
     """
 
     mentions: tuple[str, ...] = ()
-    reply: bytes | None = None
+    reply: Seq | None = None
     expires: Count | None = None
     edits: Count = 0
     edited: Count | None = None
@@ -81,17 +85,21 @@ class Message(Struct, array_like=True, frozen=True):
 
 
 class Push(Struct, array_like=True, frozen=True, tag=17):
-    """Server to client: number ``seq`` of the user's inbox, stored at ``ms``."""
+    """Server to client: number ``number`` of the user's inbox, which is ``seq`` of a conversation.
 
-    seq: Count
+    ``ms`` is the time that a cursor carries beside ``number``, in milliseconds since 1970.
+    """
+
+    number: Count
     ms: Count
+    seq: Count
     message: Message
 
 
 class Ack(Struct, array_like=True, frozen=True, tag=18):
-    """Client to server: this device has dealt with everything up to ``seq``. Never answered ok."""
+    """Client to server: this device has dealt with all up to ``number``. Never answered ok."""
 
-    seq: Count
+    number: Count
 
 
 class Lost(Struct, array_like=True, frozen=True, tag=19):
@@ -102,3 +110,16 @@ class Lost(Struct, array_like=True, frozen=True, tag=19):
 
     first: Count
     last: Count
+
+
+class Reset(Struct, array_like=True, frozen=True, tag=20):
+    """Server to client: what is known of the conversation with ``peer`` above ``seq`` is void.
+
+    Numbers above ``seq`` mean other messages now, or the messages are in the history alone: read it
+    from after ``seq``. It takes the inbox' number ``number`` and is acknowledged as a `Push` is.
+    """
+
+    number: Count
+    ms: Count
+    peer: str
+    seq: Count

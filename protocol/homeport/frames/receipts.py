@@ -1,7 +1,7 @@
 """Frames of receipts and unread counts: types 80 to 95.
 
-A watermark is a message's ``time``, in milliseconds since 1970: it stands for that message and for
-every earlier one of the conversation (SPEC.md section 14). 0 is no watermark.
+A watermark is the number of a message in its conversation: it stands for that message and for every
+earlier one (SPEC.md section 14). 0 is no watermark.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Receipt(Struct, array_like=True, frozen=True, tag=81):
 class Receipts(Request[Reach], array_like=True, frozen=True, tag=82):
     """Client to server: how far have the others got in the conversation with ``peer``?
 
-    The numbers of the answer are for the message of ``time``.
+    `Reach.reached` of the answer is about the message with the number ``seq``.
     """
 
     peer: Peer
-    time: Count = 0
+    seq: Count = 0
 
 
 class Unread(Request[UnreadCounts], array_like=True, frozen=True, tag=83):

@@ -10,6 +10,8 @@ from homeport.limits import MAX_ID_CHARS, MAX_INTEGER
 
 RequestId = Annotated[int, Meta(ge=1, le=2**32 - 1)]
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+Seq = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+"""The number of a message in its conversation."""
 Seconds = Annotated[float, Meta(ge=0, le=MAX_INTEGER)]  # also keeps out NaN and infinity
 UserId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
 Peer = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -34,16 +36,16 @@ class Request(Struct, Generic[Answer], array_like=True, frozen=True):
 
 
 class Cursor(Struct, array_like=True, frozen=True):
-    """How far a device has got in its user's inbox: ``[epoch, ms, seq]``.
+    """How far a device has got in its user's inbox: ``[epoch, ms, number]``.
 
-    ``seq`` is the number of the last message it has dealt with (0 before the first) and ``ms`` that
-    message's time in milliseconds since 1970. ``epoch`` names the inbox's numbering; when it has
+    ``number`` is that of the last push it has dealt with (0 before the first) and ``ms`` that
+    push's time in milliseconds since 1970. ``epoch`` names the inbox's numbering; when it has
     changed, the numbers started again and an old cursor means nothing.
     """
 
     epoch: Annotated[str, Meta(max_length=32)]
     ms: Count
-    seq: Count
+    number: Count
 
 
 class Limits(Struct, array_like=True, frozen=True):
