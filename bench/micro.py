@@ -99,7 +99,9 @@ def in_memory() -> dict[str, float]:
         "record: encode and seal": lambda: records.make(APP, message, CONVERSATION),
         "answer: ok to a send": lambda: codec.encode_ok(7, frames.Accepted(b"\1" * 16, now_ms)),
         "push: around an opened message": lambda: framed(codec.push_bytes(7, now_ms, 7, inner)),
-        "push: from the record": lambda: framed(records.push(APP, "bob", 7, now_ms, record)),
+        "push: from the record": lambda: framed(
+            records.push(APP, CONVERSATION, record, number=7, ms=now_ms, seq=7)
+        ),
     }
     return {name: best(repeated(step), 20_000) for name, step in steps.items()}
 

@@ -1,8 +1,9 @@
 """Records: a message as the store and the pub/sub hold it, and how it becomes a push.
 
-A record is ``message id 16 bytes | size u8, conversation | sealed message``. The sender's gateway
-encodes and seals the message once; every inbox gets the same record; a receiving gateway opens it
-and puts the push's head before it, without decoding it.
+A record is ``message id 16 bytes | sealed message``. The sender's gateway encodes and seals the
+message once, and its conversation holds the record; a receiving gateway opens it and puts the
+push's head before it, without decoding it. The record does not name the conversation, but the seal
+binds it to that one: it opens only where it was put.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from gateway.apps.app import App
 from gateway.security.sealing import Kind, Sealer, Tampered
 
 _ID_BYTES: Final = 16
-_OF_A_GROUP: Final = GROUP.encode()
 SHARED: Final = 64
 """Messages to groups whose opened form is kept, for the other members who get them, and signals to
 groups whose payload is."""
@@ -58,9 +58,8 @@ class Records:
         self._relayed = _Recent[bytes]()
 
     def make(self, app: App, message: Message, conversation: str) -> bytes:
-        """Encode and seal a message; it is sealed under the day of its own `time`."""
-        place = conversation.encode()
-        sealed = self._sealer.seal(
+        """Encode and seal a message of a conversation, under the day of its own `time`."""
+        return message.id + self._sealer.seal(
             app,
             Kind.MESSAGE,
             conversation,
@@ -68,41 +67,52 @@ class Records:
             codec.encode(message),
             message.time,
         )
-        return b"%b%c%b%b" % (message.id, len(place), place, sealed)
 
-    def open(self, app: App, user: str, record: bytes) -> bytes:
-        """The encoded `Message` in a record that was found in `user`'s inbox.
+    def open(self, app: App, conversation: str, record: bytes) -> bytes:
+        """The encoded `Message` in a record of `conversation`.
+
+        A group's is opened once for all members here who get it within a moment.
 
         Raises:
-            Tampered: changed, or moved here from another inbox, app or region.
+            Tampered: changed, or moved here from another conversation, app or region.
             UnknownKeyVersion: this gateway lacks the key.
         """
-        if record.startswith(_OF_A_GROUP, _ID_BYTES + 1):
-            # Who is in it changes, so it may be in any inbox of the app.
-            name = (app.id, record[:_ID_BYTES])
-            known = self._opened.get(name, record)
-            if known is not None:
-                return known
-            place, id, sealed = _parts(record)
-            opened = self._sealer.open(app, Kind.MESSAGE, place, id, sealed)
-            return self._opened.keep(name, record, opened)
-        place, id, sealed = _parts(record)
-        # The seal binds the record to its conversation; this binds the conversation to the inbox.
-        kind, _, members = place.partition(":")
-        if kind != "d" or user not in members.split(":"):
-            raise Tampered
-        return self._sealer.open(app, Kind.MESSAGE, place, id, sealed)
+        id = record[:_ID_BYTES]
+        if not conversation.startswith(GROUP):
+            return self._open(app, conversation, id, record)
+        name = (app.id, conversation.encode() + id)
+        known = self._opened.get(name, record)
+        if known is not None:
+            return known
+        return self._opened.keep(name, record, self._open(app, conversation, id, record))
 
-    def kept(self, app: App, conversation: str, record: bytes) -> bytes:
-        """The encoded `Message` in a record that was found in a conversation's log.
+    def _open(self, app: App, conversation: str, id: bytes, record: bytes) -> bytes:
+        return self._sealer.open(app, Kind.MESSAGE, conversation, id, record[_ID_BYTES:])
+
+    def readable(self, app: App, conversation: str, record: bytes) -> bytes | None:
+        """As `open`; but None where it was tampered with, which the log then says."""
+        try:
+            return self.open(app, conversation, record)
+        except Tampered:
+            _log.error("record_tampered", app=self.names.app(app.id))
+            return None
+
+    def push(
+        self, app: App, conversation: str, record: bytes, *, number: int, ms: int, seq: int
+    ) -> bytes:
+        """The push of a message of `conversation`: it is number `number` of the inbox, referred to
+        at `ms`, and number `seq` of the conversation.
+
+        A record that was tampered with can't be shown, and must not hold up those behind it: its
+        number is said to be lost (G5), and the log has an error.
 
         Raises:
-            Tampered, UnknownKeyVersion: as `open`.
+            UnknownKeyVersion: as `open`; with the right key file the message can still be read.
         """
-        place, id, sealed = _parts(record)
-        if place != conversation:
-            raise Tampered
-        return self._sealer.open(app, Kind.MESSAGE, place, id, sealed)
+        message = self.readable(app, conversation, record)
+        if message is None:
+            return codec.encode(Lost(number, number))
+        return codec.push_bytes(number, ms, seq, message)
 
     def seal_group_name(self, app: App, group_id: str, name: str, now_ms: int) -> bytes:
         """A group's name as the store holds it."""
@@ -148,31 +158,3 @@ class Records:
         except Tampered:
             _log.error("relay_tampered", app=self.names.app(app.id))
             return None
-
-    def push(self, app: App, user: str, seq: int, ms: int, record: bytes) -> bytes:
-        """The push of number `seq`, for the devices of `user`.
-
-        A record that was tampered with can't be shown, and must not hold up those behind it: its
-        place is said to be lost (G5), and the log has an error.
-
-        Raises:
-            UnknownKeyVersion: as `open`; with the right key file the message can still be read.
-        """
-        try:
-            message = self.open(app, user, record)
-        except Tampered:
-            _log.error("record_tampered", app=self.names.app(app.id))
-            return codec.encode(Lost(seq, seq))
-        return codec.push_bytes(seq, ms, message)
-
-
-def _parts(record: bytes) -> tuple[str, bytes, bytes]:
-    """The conversation that a record says it is of, the message's id, and what is sealed. Raises
-    `Tampered` where they can't be told apart."""
-    if len(record) <= _ID_BYTES:
-        raise Tampered
-    end = _ID_BYTES + 1 + record[_ID_BYTES]
-    try:
-        return record[_ID_BYTES + 1 : end].decode(), record[:_ID_BYTES], record[end:]
-    except UnicodeDecodeError:
-        raise Tampered from None

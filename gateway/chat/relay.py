@@ -11,6 +11,7 @@ from homeport.ids import GROUP
 from gateway.apps.app import App
 from gateway.chat.records import Records
 from gateway.store import events
+from gateway.store.conversations import Stored
 from gateway.store.group_state import Group
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
@@ -60,10 +61,10 @@ class Relay:
         sealed = self._records.relay(app, GROUP + group.id, frame, self._clock_ms())
         await self._groups.signal(group, events.relayed_to_group(group.id, sealed))
 
-    def once(self, app: App, users: Sequence[str], message: Message) -> asyncio.Future[int]:
+    def once(self, app: App, users: Sequence[str], message: Message) -> asyncio.Future[Stored]:
         """Tell `message` to every session of `users`, unless its id already was.
 
-        The future is as that of `InboxStore.deliver`.
+        The future is as that of `InboxStore.tell`.
         """
         frame, payloads = Transient(message), {}
         for user in users:

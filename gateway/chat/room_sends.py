@@ -13,6 +13,7 @@ from homeport.frames import Message
 from gateway.apps.app import App
 from gateway.chat.room_records import RoomRecords
 from gateway.hub.rooms import RoomHub
+from gateway.store.conversations import Stored
 from gateway.store.entries import NewMessage
 from gateway.store.rooms import RoomStore
 
@@ -25,11 +26,12 @@ class RoomSends:
         self._records = records
         self._hub = hub
 
-    def deliver(self, app: App, room: str, message: Message, priority: int) -> asyncio.Future[int]:
+    def deliver(
+        self, app: App, room: str, message: Message, priority: int
+    ) -> asyncio.Future[Stored]:
         """Seal `message` and publish it to the room that it is for.
 
-        The future holds the time at which the message was first published; it raises `Unavailable`,
-        `CommandFault`, and `RoomRefused` where its sender is not in the room or may not write.
+        The future is as that of `RoomStore.send`.
 
         Raises:
             SealError: it can't be sealed.

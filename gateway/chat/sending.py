@@ -1,4 +1,4 @@
-"""Messages: from what a user says to the inboxes."""
+"""Messages: from what a user says to the conversation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from gateway.chat.records import Records
 from gateway.chat.refused import FAULTS, Refused, check_body, check_kind, refusal
 from gateway.chat.relay import Relay
 from gateway.chat.room_sends import RoomSends
-from gateway.chat.times import Times
-from gateway.store.entries import NewMessage
-from gateway.store.inbox import InboxStore
+from gateway.store.conversations import ConversationStore, NewEntry, Stored
+from gateway.store.stored import COUNTS, HIDDEN
 
 
 class MessageChat:
@@ -27,7 +26,7 @@ class MessageChat:
 
     def __init__(
         self,
-        inboxes: InboxStore,
+        conversations: ConversationStore,
         records: Records,
         relay: Relay,
         groups: GroupSends,
@@ -35,13 +34,12 @@ class MessageChat:
         *,
         clock_ms: Callable[[], int],
     ) -> None:
-        self._inboxes = inboxes
+        self._conversations = conversations
         self._records = records
         self._relay = relay
         self._groups = groups
         self._rooms = rooms
         self._clock_ms = clock_ms
-        self._times = Times(clock_ms)
 
     def send(
         self,
@@ -53,15 +51,17 @@ class MessageChat:
         *,
         options: Options | None = None,
         priority: int | None = None,
-    ) -> tuple[bytes, asyncio.Future[int]]:
-        """Seal a message and store it for its recipient, the sender's own devices and the history.
+    ) -> tuple[bytes, asyncio.Future[Stored]]:
+        """Seal a message, and keep it in its conversation for the recipient and the sender's own
+        devices.
 
         `client_id` names it among the sender's: what is sent again under it is sent once (G2). Only
         a room takes a `priority`, and it takes no `options`.
 
-        Returns the message id, and a future of the time at which the message was first accepted, in
-        milliseconds; until the future is done nothing is promised (G1). Messages of one sender
-        reach an inbox in the order of these calls (G3).
+        Returns the message id, and a future of the message's number in its conversation, 0 where
+        it has none (a room, `online_only`), and its time; both are those of the first, where it is
+        sent again. Until the future is done nothing is promised (G1). Messages to one conversation
+        get their numbers in the order of these calls (G3).
 
         Raises:
             Refused: not_allowed where the app itself asks, rate_limited, blocked,
@@ -81,24 +81,21 @@ class MessageChat:
             if priority is not None and where != "room":
                 raise Refused(codes.UNKNOWN_RECIPIENT)
             check_body(app, body)
-            mid = message_id(app.id, sender.id, client_id)
+            mid, time = message_id(app.id, sender.id, client_id), self._clock_ms()
             if where == "room":
-                message = Message(mid, sender.id, to, self._clock_ms(), kind, body)
+                message = Message(mid, sender.id, to, time, kind, body)
                 urgency = Priority.NORMAL if priority is None else priority
                 return mid, self._rooms.deliver(app, place, message, urgency)
-            grouped = where == "group"
-            conversation = to if grouped else direct_conversation(sender.id, to)
-            time = self._times.next(app.id, conversation)
             ends = expires_ms(asked, time)
             message = Message(mid, sender.id, to, time, kind, body, extra_of(asked, ends))
-            if grouped:
+            if where == "group":
                 return mid, self._groups.deliver(sender, place, message, ends, asked.history)
-            # Sender first, and once where someone writes to himself.
-            users = (sender.id, to) if to != sender.id else (sender.id,)
             if asked.online_only:
-                return mid, self._relay.once(app, users, message)
-            record = self._records.make(app, message, conversation)
-            new = NewMessage(mid, record, time, conversation, sender.id, ends)
-            return mid, self._inboxes.deliver(app.id, app.tier, users, new, asked.history)
+                return mid, self._relay.once(app, (sender.id, to), message)
+            record = self._records.make(app, message, direct_conversation(sender.id, to))
+            flags = COUNTS if asked.history else COUNTS | HIDDEN
+            entry = NewEntry(mid, record, time, sender.id, flags, ends)
+            recipients = self._conversations.direct(app.id, sender.id, to)
+            return mid, self._conversations.send(app.id, app.tier, recipients, entry)
         except FAULTS as error:
             raise refusal(error) from error

@@ -24,6 +24,7 @@ from gateway.clock import Clock
 from gateway.hub.hubs import Hubs
 from gateway.redis.link import Link
 from gateway.store.blocks import BlockStore
+from gateway.store.conversations import ConversationStore
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
@@ -31,6 +32,7 @@ from gateway.store.log import LogStore
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
 from gateway.store.receipts import ReceiptStore
+from gateway.store.references import ReferenceStore
 from gateway.store.replacing import RewriteStore
 from gateway.store.rooms import RoomStore
 
@@ -40,6 +42,8 @@ class Stores:
     """The stores of a region that chat works on, each of them once."""
 
     inboxes: InboxStore
+    conversations: ConversationStore
+    references: ReferenceStore
     logs: LogStore
     blocks: BlockStore
     rooms: RoomStore
@@ -52,8 +56,11 @@ class Stores:
     def of(cls, link: Link, keys: Keys, clock: Clock) -> Self:
         """Those behind `link`."""
         inboxes = InboxStore(link, keys)
+        conversations = ConversationStore(link, keys)
         return cls(
             inboxes=inboxes,
+            conversations=conversations,
+            references=ReferenceStore(link, keys, conversations),
             logs=LogStore(link, keys),
             blocks=BlockStore(link, keys),
             rooms=RoomStore(link, keys),
@@ -78,7 +85,9 @@ def chat_of(
     to_groups = GroupSends(stores.groups, stores.inboxes, stores.logs, records)
     to_rooms = RoomSends(stores.rooms, framing.room_records, hubs.rooms)
     return Chat(
-        messages=MessageChat(stores.inboxes, records, relay, to_groups, to_rooms, clock_ms=now_ms),
+        messages=MessageChat(
+            stores.conversations, records, relay, to_groups, to_rooms, clock_ms=now_ms
+        ),
         signals=SignalChat(relay, stores.groups),
         groups=GroupChat(stores.groups, records, now_ms),
         rooms=RoomChat(stores.rooms, hubs.rooms, now_ms),

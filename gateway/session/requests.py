@@ -15,6 +15,7 @@ from gateway.chat.principal import SessionUser
 from gateway.chat.refused import Refused, refusal
 from gateway.session.counts import Counts
 from gateway.session.routes import ROUTES, Route
+from gateway.store.conversations import Stored
 from gateway.tasks import Tasks
 
 MAX_UNANSWERED: Final = 256
@@ -104,12 +105,13 @@ class Requests:
             self._asked()
             stored.add_done_callback(partial(self._sent, frame.id, mid))
 
-    def _sent(self, request_id: int, mid: bytes, stored: asyncio.Future[int]) -> None:
+    def _sent(self, request_id: int, mid: bytes, stored: asyncio.Future[Stored]) -> None:
         self._answered()
         error = stored.exception()
         if error is None:
             self._counts.accepted += 1
-            self._asker.answer(request_id, frames.Accepted(mid, stored.result()))
+            seq, time_ms, _ = stored.result()
+            self._asker.answer(request_id, frames.Accepted(mid, time_ms, seq))
             return
         self._asker.refuse(request_id, refusal(error))
 

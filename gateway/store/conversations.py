@@ -77,11 +77,14 @@ _PLACE_END: Final = _PLACE_AT + _PLACE_SIZE
 
 
 class Stored(NamedTuple):
-    """A message was stored as number `seq` at `time_ms`; `repeated` where it was before."""
+    """A message was stored as number `seq` at `time_ms`; `repeated` where it was before.
+
+    Of a message that no conversation holds, only the time is known: `seq` is 0.
+    """
 
     seq: int
     time_ms: int
-    repeated: bool
+    repeated: bool = False
 
 
 class StaleMembers(OperationFailed):

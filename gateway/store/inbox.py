@@ -29,6 +29,7 @@ from gateway.redis.connection import together, words_of
 from gateway.redis.link import Link, Then
 from gateway.store.audience import AllStored, Audience, audience_of
 from gateway.store.blocks import BlockedBy
+from gateway.store.conversations import Stored
 from gateway.store.endings import ENDS_KEPT, ENDS_MS
 from gateway.store.entries import Entry, NewMessage, parse_entries
 from gateway.store.keys import CACHED, Keys, UserKeys
@@ -151,26 +152,26 @@ class InboxStore:
 
     def tell(
         self, app_id: str, message_id: bytes, payloads: Mapping[str, bytes], now_ms: int
-    ) -> asyncio.Future[int]:
+    ) -> asyncio.Future[Stored]:
         """Publish a payload on each user's channel, unless this message id already was.
 
-        Nothing is stored but that. The future is as that of `deliver`.
+        Nothing is stored but that. The future holds the time at which it first was, and no number.
         """
         buckets: dict[int, list[UserKeys]] = {}
         names = {self._keys.user(app_id, user): payload for user, payload in payloads.items()}
         for keys in names:
             buckets.setdefault(keys.bucket, []).append(keys)
-        stored = AllStored(len(buckets), self._lost)
+        told = _AllTold(len(buckets))
         for bucket, members in buckets.items():
             self._link.run_then(
-                stored,
+                told,
                 _ONCE,
                 (self._keys.dedupe(bucket, app_id, message_id), *(m.channel for m in members)),
                 now_ms,
                 DEDUPE_WINDOW_MS,
                 *(names[m] for m in members),
             )
-        return stored.future
+        return told.future
 
     def publish(self, app_id: str, user: str, event: bytes) -> asyncio.Future[Any]:
         """Publish the event to the sessions of `user` that are connected now."""
@@ -318,3 +319,24 @@ class InboxStore:
     def channel(self, app_id: str, user: str) -> str:
         """The pub/sub channel of a user."""
         return self._keys.user(app_id, user).channel
+
+
+class _AllTold:
+    """Takes the answers of `calls` calls of once.lua; its future holds the earliest time."""
+
+    __slots__ = ("_left", "_times", "future")
+
+    def __init__(self, calls: int) -> None:
+        self.future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        self._left = calls
+        self._times: list[int] = []
+
+    def __call__(self, reply: Any) -> None:
+        if self.future.done():
+            return
+        if isinstance(reply, Exception):
+            self.future.set_exception(reply)
+            return
+        self._times.append(int(reply))
+        if len(self._times) == self._left:
+            self.future.set_result(Stored(0, min(self._times)))

@@ -22,6 +22,7 @@ from homeport.limits import DEDUPE_WINDOW_MS, MAX_LAST
 from gateway.apps.app import App
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
+from gateway.store.conversations import Stored
 from gateway.store.entries import NewMessage
 from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
@@ -190,15 +191,15 @@ class RoomStore:
         room: str,
         message: NewMessage,
         heard: Top,
-    ) -> asyncio.Future[int]:
+    ) -> asyncio.Future[Stored]:
         """Publish `message` as the room's next number, unless one with its id already was.
 
-        The future holds the time at which the message was first published; it raises `RoomRefused`
-        where its sender may not write.
+        The future holds the time at which the message was first published, and no number; it raises
+        `RoomRefused` where its sender may not write.
         """
         message_id, record, now_ms, _, sender, _ = message
         keys = self._keys.room(app.id, room)
-        taken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        taken: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._link.run_then(
             partial(_settle, taken),
             _SEND,
@@ -272,13 +273,13 @@ def _new_epoch() -> str:
     return secrets.token_hex(EPOCH_CHARS // 2)
 
 
-def _settle(taken: asyncio.Future[int], reply: Any) -> None:
+def _settle(taken: asyncio.Future[Stored], reply: Any) -> None:
     """Called by the link itself: a message costs no task, and no turn of the loop."""
     if taken.done():  # its caller was cancelled
         return
     if isinstance(reply, OperationFailed):
         taken.set_exception(reply)
     elif reply.isdigit():
-        taken.set_result(int(reply))
+        taken.set_result(Stored(0, int(reply)))
     else:
         taken.set_exception(RoomRefused(reply.decode()))
