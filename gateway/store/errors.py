@@ -7,6 +7,7 @@ OperationFailed          (`gateway.redis.errors`)
     +-- StampError           this Redis is not for this gateway
         +-- RegionMissing    it is empty, and the region keeps its data in another one
         +-- WrongRegionStamp it belongs to another region
+        +-- WrongSchema      its data was written by another version of Homeport
         +-- WrongKeys        its data was sealed with other keys
 """
 
@@ -81,6 +82,22 @@ class WrongRegionStamp(StampError):
         )
         self.found = found
         self.expected = expected
+
+
+class WrongSchema(StampError):
+    """The Redis' keys are laid out in another way than this version reads. `found` is the number of
+    their schema, "" where there is none; `reads` the one that this version reads."""
+
+    def __init__(self, found: str, reads: int) -> None:
+        written = f"has schema {found}" if found else "has no schema number"
+        super().__init__(
+            f"the data in this Redis {written}, and this version of Homeport reads schema {reads} "
+            "only: run the version that wrote it, or point redis_url at another Redis; to begin "
+            "the region anew, without all that it had, empty this Redis and run: "
+            "homeport region init --again"
+        )
+        self.found = found
+        self.reads = reads
 
 
 class WrongKeys(StampError):

@@ -1,9 +1,10 @@
 """The region stamp: it binds a Redis to one region and one key file.
 
-``hp:region`` is a hash: ``region`` is set once, as the region begins; ``key:<version>`` identifies
-each key that sealed something here (`Keyring.check_value`, which does not tell the key), and
-``next:<version>`` one that some gateway has got and does not seal under yet. A gateway may lack the
-second kind, but not the first.
+``hp:region`` is a hash: ``region`` and ``schema`` are set once, as the region begins; ``schema`` is
+the number of the layout of all keys (`SCHEMA`); ``key:<version>`` identifies each key that sealed
+something here (`Keyring.check_value`, which does not tell the key), and ``next:<version>`` one that
+some gateway has got and does not seal under yet. A gateway may lack the second kind, but not the
+first.
 
 A Redis without the stamp is empty, or another program's. Only once in a region's life is that
 right. A region therefore *begins* once: the key file is marked, and the stamp is set. A process
@@ -23,9 +24,13 @@ import structlog
 from gateway.redis.guard import Call
 from gateway.redis.rights import Needed
 from gateway.security.keyring import Keyring, KeyringError
-from gateway.store.errors import RegionMissing, WrongKeys, WrongRegionStamp
+from gateway.store.errors import RegionMissing, WrongKeys, WrongRegionStamp, WrongSchema
 from gateway.store.keys import STAMP
 from gateway.store.rights import rights_of
+
+SCHEMA: Final = 1
+"""The layout of keys and values that this version reads and writes; each change of it that an older
+version would misread takes the next number."""
 
 ANOTHER_S: Final = 0.3
 """How long another process may take from marking the key file to setting the stamp."""
@@ -106,6 +111,7 @@ class Stamp:
         Raises:
             RegionMissing: it has no stamp.
             WrongRegionStamp: it is another region's.
+            WrongSchema: its data was written by another version of Homeport.
             WrongKeys: its data was sealed with a key that `identity` lacks, or has another of.
         """
         first = False
@@ -128,7 +134,7 @@ class Stamp:
 
         Raises:
             RegionMissing: it has begun elsewhere, and not `again`.
-            WrongRegionStamp, WrongKeys: as for `check`.
+            WrongRegionStamp, WrongSchema, WrongKeys: as for `check`.
         """
         try:
             await check(call, self.identity)
@@ -163,6 +169,8 @@ class Stamp:
         return False
 
     async def _set(self, call: Call) -> None:
+        # The number first: nobody may see a region without it.
+        await _claim(call, "schema", str(SCHEMA))
         await _claim(call, "region", self.identity.region)
         await check(call, self.identity)
         self._beginning, self._marked = False, True
@@ -183,14 +191,17 @@ async def check(call: Call, identity: RegionIdentity) -> None:
     Raises:
         RegionMissing: there is none.
         WrongRegionStamp: it is another region's.
+        WrongSchema: its data was written by another version of Homeport.
         WrongKeys: its data was sealed with a key that `identity` lacks, or has another of.
     """
-    stamped = await call("HGET", STAMP, "region")
+    stamped, schema = await call("HMGET", STAMP, "region", "schema")
     if stamped is None:
         raise RegionMissing(identity.region)
     region = stamped.decode()
     if region != identity.region:
         raise WrongRegionStamp(found=region, expected=identity.region)
+    if schema != str(SCHEMA).encode():
+        raise WrongSchema("" if schema is None else schema.decode(), SCHEMA)
     # Before adding ours: a foreign key file must not leave its mark here.
     fields = [f for f in await call("HKEYS", STAMP) if f.startswith(b"key:")]
     values = await call("HMGET", STAMP, *fields) if fields else []

@@ -256,7 +256,7 @@ async def test_another_regions_admin_is_refused(store: Store, tmp_path: Path) ->
         with pytest.raises(WrongKeys):
             await admin.apps.get(APP_ID)
     assert sorted(store.raw.keys()) == before
-    assert set(store.raw.hgetall(STAMP)) == {b"region", b"key:1"}
+    assert set(store.raw.hgetall(STAMP)) == {b"region", b"schema", b"key:1"}
 
 
 async def test_a_redis_that_is_away_is_said(keyring: Keyring, tmp_path: Path) -> None:

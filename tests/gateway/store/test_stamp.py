@@ -19,9 +19,16 @@ from gateway.redis.node_link import NodeLink
 from gateway.redis.opening import open_redis
 from gateway.redis.servers import server_of
 from gateway.redis.url import RedisUrl
+from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
-from gateway.store.errors import RegionMissing, StampError, WrongKeys, WrongRegionStamp
+from gateway.store.errors import (
+    RegionMissing,
+    StampError,
+    WrongKeys,
+    WrongRegionStamp,
+    WrongSchema,
+)
 from gateway.store.keys import STAMP
 from gateway.tasks import Tasks
 from tests.clusters import client_of
@@ -56,7 +63,8 @@ async def test_the_first_gateway_stamps_and_its_like_may_come(
     identity = stamp.RegionIdentity.of(keyring)
     await greet(store_url, identity)
     first = marks(store_url)
-    assert first == {b"region": b"sg", b"key:1": keyring.check_value(1).encode()}
+    value = keyring.check_value(1).encode()
+    assert first == {b"region": b"sg", b"schema": b"%d" % stamp.SCHEMA, b"key:1": value}
     await greet(store_url, identity)
     assert marks(store_url) == first
 
@@ -69,6 +77,32 @@ async def test_another_region_is_refused(store_url: str, keyring: Keyring, tmp_p
     with pytest.raises(WrongRegionStamp, match="point redis_url at the Redis of 'eu'") as refused:
         await greet(store_url, stamp.RegionIdentity.of(other))
     assert (refused.value.found, refused.value.expected) == ("sg", "eu")
+    assert marks(store_url) == before
+
+
+@pytest.mark.parametrize("found", ["", "0", str(stamp.SCHEMA + 1)])
+async def test_another_schema_is_refused_and_told(
+    store_url: str, keyring: Keyring, found: str
+) -> None:
+    """A Redis whose keys another version laid out would be misread: a stream taken for a list. A
+    gateway and a command say what they found, what they read, and what to do; and leave no mark.
+    A stamp without a number is another schema, too."""
+    await greet(store_url, stamp.RegionIdentity.of(keyring))
+    with client_of(store_url) as raw:
+        if found:
+            raw.hset(STAMP, "schema", found)
+        else:
+            raw.hdel(STAMP, "schema")
+    before = marks(store_url)
+    named = f"has schema {found}" if found else "has no schema number"
+    with pytest.raises(WrongSchema, match=f"{named}.* reads schema {stamp.SCHEMA} ") as refused:
+        await greet(store_url, stamp.RegionIdentity.of(keyring))
+    assert "run the version that wrote it" in str(refused.value)
+    assert (refused.value.found, refused.value.reads) == (found, stamp.SCHEMA)
+    async with Core.at(store_url, keyring).admin() as admin:
+        for command in (admin.region.check, admin.region.begin, admin.apps.all):
+            with pytest.raises(WrongSchema):
+                await command()
     assert marks(store_url) == before
 
 
@@ -150,9 +184,9 @@ async def test_of_two_first_gateways_with_different_keys_one_is_refused() -> Non
     async def call(*command: Any) -> Any:
         name, _, *rest = command
         if name == "HMGET":
-            return [kept[field.decode()] for field in rest]
+            return [kept.get(field if isinstance(field, str) else field.decode()) for field in rest]
         if name == "HKEYS":
-            found = [field.encode() for field in kept]
+            found = [field.encode() for field in kept if field.startswith("key:")]
             await both_looked.wait()  # both find no key
             return found
         if name == "HSETNX":
@@ -314,7 +348,7 @@ async def test_a_gateway_that_lost_redis_while_it_began_goes_on(
     async def lost(*command: Any) -> Any:
         if command[0] == "HSETNX":
             raise Unavailable("connection_lost")
-        return None
+        return [None, None] if command[0] == "HMGET" else None
 
     with pytest.raises(Unavailable):
         await begun.check(lost)
@@ -339,4 +373,5 @@ def empty(url: str) -> None:
 def restore(url: str, keyring: Keyring) -> None:
     """As a backup does."""
     with client_of(url) as raw:
-        raw.hset(STAMP, mapping={"region": "sg", "key:1": keyring.check_value(1)})
+        kept = {"region": "sg", "schema": stamp.SCHEMA, "key:1": keyring.check_value(1)}
+        raw.hset(STAMP, mapping=kept)
