@@ -13,11 +13,14 @@ from typing import Literal
 from homeport import codes
 from homeport.ids import GROUP, direct_conversation, group_of, is_user_id, room_of
 
+from gateway.apps.app import App
 from gateway.chat import group_rules as rules
 from gateway.chat.principal import Principal, User
 from gateway.chat.refused import Refused
+from gateway.store.conversations import ConversationStore
 from gateway.store.group_state import Group, Member
 from gateway.store.groups import GroupStore
+from gateway.store.recipients import Recipients
 
 _DIRECT = "d:"
 
@@ -58,8 +61,16 @@ class Conversation:
 class Conversations:
     """Finds the conversation that a request is about."""
 
-    def __init__(self, groups: GroupStore) -> None:
+    def __init__(self, groups: GroupStore, store: ConversationStore) -> None:
         self._groups = groups
+        self._store = store
+
+    def recipients(self, app: App, conversation: Conversation) -> Recipients:
+        """The recipients of what is added to `conversation`."""
+        if conversation.group is not None:
+            return conversation.group.recipients
+        one, *other = conversation.users
+        return self._store.direct(app.id, one, *(other or (one,)))
 
     async def find(self, principal: Principal, peer: str) -> Conversation:
         """The conversation that `principal` calls `peer`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.chat.blocking import BlockChat
+from gateway.chat.conversations import ConversationChat
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import HistoryChat
 from gateway.chat.presence import PresenceChat
@@ -27,6 +28,7 @@ class Chat:
     rooms: RoomChat
     blocks: BlockChat
     presence: PresenceChat
+    conversations: ConversationChat
     history: HistoryChat
     recalls: RecallChat
     receipts: ReceiptChat

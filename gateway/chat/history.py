@@ -5,26 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import structlog
 from homeport import codec, codes
 from homeport.frames import Entry, HistoryPage
-from homeport.limits import MAX_FRAME_BYTES
 
 from gateway.chat.addressing import Conversations
-from gateway.chat.principal import Principal, User, name_of
+from gateway.chat.pages import Page, around
+from gateway.chat.principal import Principal, User
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
 from gateway.chat.requests import request
-from gateway.security.sealing import Tampered
-from gateway.store.log import LogStore, Place
+from gateway.redis.errors import Unavailable
+from gateway.store.conversations import ConversationStore
+from gateway.store.references import ReferenceStore
 
-MAX_PAGE_BYTES: Final = MAX_FRAME_BYTES - 1024
-"""Encoded messages of one page, so that the answer is no larger than any other frame."""
-
-_PLACE_BYTES: Final = 20
-"""Of an entry beside its message: two arrays, two integers, at their longest."""
-
-_log = structlog.get_logger()
+_AROUND: Final = around(HistoryPage((), 2**32 - 1, 2**32 - 1))
 
 
 class HistoryChat:
@@ -37,12 +31,14 @@ class HistoryChat:
 
     def __init__(
         self,
-        logs: LogStore,
+        store: ConversationStore,
+        references: ReferenceStore,
         conversations: Conversations,
         records: Records,
         clock_ms: Callable[[], int],
     ) -> None:
-        self._logs = logs
+        self._store = store
+        self._references = references
         self._conversations = conversations
         self._records = records
         self._clock_ms = clock_ms
@@ -54,11 +50,11 @@ class HistoryChat:
         peer: str,
         limit: int,
         *,
-        before: Place | None = None,
-        after: Place | None = None,
+        before: int | None = None,
+        after: int | None = None,
     ) -> HistoryPage:
-        """Up to `limit` entries of a conversation: newest first and before `before`, or oldest
-        first and after `after`.
+        """Up to `limit` messages of a conversation: newest first and before number `before`, or
+        oldest first and after number `after`.
 
         Raises:
             Refused: invalid_field, unknown_recipient, unknown_group, not_a_member, unavailable,
@@ -67,38 +63,50 @@ class HistoryChat:
         if before is not None and after is not None:
             raise Refused(codes.INVALID_FIELD, "`before` and `after` don't go together.")
         app = principal.app
-        conversation = (await self._conversations.find(principal, peer)).name
-        page = await self._logs.page(
-            app.id,
-            app.tier,
-            conversation,
-            name_of(principal),
-            self._clock_ms(),
-            limit,
-            before=before,
-            after=after,
-        )
-        entries: list[Entry] = []
-        size = 0
-        for entry in page.entries:
-            try:
-                message = self._records.kept(app, conversation, entry.record)
-            except Tampered:
-                _log.error("record_tampered", app=self._records.names.app(app.id))
-                continue
-            size += len(message) + _PLACE_BYTES
-            if entries and size > MAX_PAGE_BYTES:
-                return HistoryPage(tuple(entries), entries[-1].place)
-            place = Place(entry.ms, entry.seq)
-            entries.append(Entry(place, codec.decode_message(message)))
-        return HistoryPage(tuple(entries), page.next)
+        name = (await self._conversations.find(principal, peer)).name
+        floor = 0
+        if isinstance(principal, User):
+            row = await self._references.row(app.id, principal.id, peer)
+            floor = 0 if row is None else row.floor
+        while True:
+            found = await self._store.page(
+                app.id,
+                app.tier,
+                name,
+                self._clock_ms(),
+                limit,
+                before=before,
+                after=after,
+                floor=floor,
+            )
+            page, lost = Page[Entry](_AROUND), found.lost
+            for kept in found.messages:
+                message = kept.record and self._records.readable(app, name, kept.record)
+                if not message:
+                    lost += 1
+                elif not page.add(Entry(kept.seq, codec.decode_message(message))):
+                    break
+            else:
+                return HistoryPage(tuple(page.items), found.next or None, lost)
+            if not lost:
+                return HistoryPage(tuple(page.items), page.items[-1].seq)
+            # The frame is full. Nobody knows yet how much of what is lost lies before its end.
+            limit = len(page.items)
 
     @request
-    async def forget(self, user: User, peer: str, upto: Place) -> None:
-        """Hide a conversation from the user, up to a place.
+    async def forget(self, user: User, peer: str, upto: int) -> None:
+        """Hide the messages of a conversation from the user, up to number `upto`, or to the last.
 
         Raises:
             Refused: unknown_recipient, unknown_group, not_a_member, unavailable.
         """
-        conversation = (await self._conversations.find(user, peer)).name
-        await self._logs.forget(user.app_id, conversation, user.id, upto)
+        app = user.app
+        found = await self._conversations.find(user, peer)
+        upto = min(upto, await self._store.top(app.id, found.name))
+        row = await self._references.row(app.id, user.id, peer)
+        if row is None or row.top < upto:
+            # The user has no reference yet to what is to be hidden.
+            await self._store.heal(app.id, app.tier, self._conversations.recipients(app, found))
+            row = await self._references.row(app.id, user.id, peer)
+        if row is not None and not await self._references.forget(app.id, user.id, row, upto):
+            raise Unavailable("conversation_contention")

@@ -8,7 +8,6 @@ from heapq import nlargest
 
 from homeport import codes
 from homeport.frames import Reach, Receipt, UnreadCounts
-from homeport.ids import peer_of
 from homeport.limits import MAX_RECEIPT_ROWS, MAX_UNREAD_ROWS
 
 from gateway.chat.addressing import Conversation, Conversations
@@ -17,7 +16,8 @@ from gateway.chat.refused import Refused, refusal
 from gateway.chat.relay import Relay
 from gateway.chat.requests import request
 from gateway.security.sealing import SealError
-from gateway.store.receipts import Marks, ReceiptStore
+from gateway.store.conversations import ConversationStore
+from gateway.store.references import ReferenceStore
 
 
 class ReceiptChat:
@@ -29,32 +29,35 @@ class ReceiptChat:
 
     def __init__(
         self,
-        store: ReceiptStore,
+        store: ConversationStore,
+        references: ReferenceStore,
         relay: Relay,
         conversations: Conversations,
         clock_ms: Callable[[], int],
     ) -> None:
         self._store = store
+        self._references = references
         self._relay = relay
         self._conversations = conversations
         self._clock_ms = clock_ms
 
     @request
     async def mark(self, user: User, peer: str, delivered: int, read: int) -> None:
-        """The user got the conversation up to the message of time `delivered`, and read it up to
-        that of `read`, in milliseconds; 0 says nothing.
+        """The user got the conversation up to number `delivered`, and read it up to number `read`;
+        0 says nothing. A number above the last message is that of the last.
 
         Raises:
             Refused: also invalid_field.
         """
-        # To have read is to have got.
-        claimed = Marks(max(delivered, read), read)
-        if claimed.delivered == 0:
+        if max(delivered, read) == 0:
             raise Refused(codes.INVALID_FIELD, "Neither `delivered` nor `read` is above 0.")
+        app = user.app
         found = await self._conversations.find(user, peer)
-        raised = await self._store.mark(user.app_id, user.id, found.name, claimed)
+        raised = await self._store.mark(app.id, found.name, user.id, delivered, read)
         if raised is None:
             return
+        if read:
+            await self._references.read_up_to(app.id, user.id, peer, raised)
         told: list[tuple[str, str]] = []
         others = _others(found, user.id)
         if raised.rose and len(others) <= MAX_RECEIPT_ROWS:
@@ -62,12 +65,11 @@ class ReceiptChat:
             told += [(hearer, peer if found.group is not None else user.id) for hearer in others]
         if raised.read_rose:
             told.append((user.id, peer))  # the unread counts of the user's other devices
-        marks, app = raised.marks, user.app
         # Who misses it can ask, so the answer does not depend on it.
         answers = await asyncio.gather(
             *(
                 self._relay.to_user(
-                    app, hearer, Receipt(name, user.id, marks.delivered, marks.read)
+                    app, hearer, Receipt(name, user.id, raised.delivered, raised.read)
                 )
                 for hearer, name in told
             ),
@@ -79,32 +81,29 @@ class ReceiptChat:
                 break
 
     @request
-    async def reach(self, principal: Principal, peer: str, time: int) -> Reach:
-        """How far the others in a conversation are, and how many of them got and read what has
-        the `time`, in milliseconds. To the app itself all users are others."""
+    async def reach(self, principal: Principal, peer: str, seq: int) -> Reach:
+        """How far the others in a conversation are, and how many of them got and read its message
+        `seq`. To the app itself all users are others."""
         found = await self._conversations.find(principal, peer)
         others = _others(found, name_of(principal))
         marks = await self._store.marks(principal.app_id, found.name, others)
-        furthest = nlargest(
-            MAX_RECEIPT_ROWS, marks.items(), key=lambda row: (row[1].read, row[1].delivered)
-        )
+        rows = [(other, delivered, read) for other, (delivered, read) in marks.items()]
         return Reach(
-            [(other, each.delivered, each.read) for other, each in furthest],
+            nlargest(MAX_RECEIPT_ROWS, rows, key=lambda row: (row[2], row[1])),
             (
                 len(others),
-                sum(each.delivered >= time for each in marks.values()),
-                sum(each.read >= time for each in marks.values()),
+                sum(delivered >= seq for _, delivered, _ in rows),
+                sum(read >= seq for _, _, read in rows),
             ),
         )
 
     @request
     async def unread(self, user: User) -> UnreadCounts:
         """How many messages of which conversations the user has not read."""
-        counts, more = await self._store.unread(
+        counts, more = await self._references.unread(
             user.app_id, user.app.tier, user.id, self._clock_ms(), MAX_UNREAD_ROWS
         )
-        rows = [(peer_of(user.id, talk), count) for talk, count in counts.items()]
-        return UnreadCounts(rows, more)
+        return UnreadCounts(list(counts.items()), more)
 
 
 def _others(conversation: Conversation, user: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Self
 from gateway.chat.addressing import Conversations
 from gateway.chat.blocking import BlockChat
 from gateway.chat.chat import Chat
+from gateway.chat.conversations import ConversationChat
 from gateway.chat.framing import Framing
 from gateway.chat.group_sends import GroupSends
 from gateway.chat.groups import GroupChat
@@ -31,7 +32,6 @@ from gateway.store.keys import Keys
 from gateway.store.log import LogStore
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
-from gateway.store.receipts import ReceiptStore
 from gateway.store.references import ReferenceStore
 from gateway.store.replacing import RewriteStore
 from gateway.store.rooms import RoomStore
@@ -48,7 +48,6 @@ class Stores:
     blocks: BlockStore
     rooms: RoomStore
     groups: GroupStore
-    receipts: ReceiptStore
     rewrites: RewriteStore
     rates: RateStore
 
@@ -65,7 +64,6 @@ class Stores:
             blocks=BlockStore(link, keys),
             rooms=RoomStore(link, keys),
             groups=GroupStore(link, keys, inboxes, clock.wall_ms),
-            receipts=ReceiptStore(link, keys),
             rewrites=RewriteStore(link, keys),
             rates=RateStore(link, keys),
         )
@@ -81,7 +79,7 @@ def chat_of(
     """All that a door may ask for. `hubs` hear what is said in its rooms and of its users."""
     now_ms, records = clock.wall_ms, framing.records
     relay = Relay(stores.inboxes, stores.rooms, stores.groups, records, now_ms)
-    conversations = Conversations(stores.groups)
+    conversations = Conversations(stores.groups, stores.conversations)
     to_groups = GroupSends(stores.groups, stores.inboxes, stores.logs, records)
     to_rooms = RoomSends(stores.rooms, framing.room_records, hubs.rooms)
     return Chat(
@@ -93,7 +91,10 @@ def chat_of(
         rooms=RoomChat(stores.rooms, hubs.rooms, now_ms),
         blocks=BlockChat(stores.blocks, now_ms),
         presence=PresenceChat(presence, framing.statuses, hubs.presence, now_ms),
-        history=HistoryChat(stores.logs, conversations, records, now_ms),
+        conversations=ConversationChat(stores.conversations, stores.references, records, now_ms),
+        history=HistoryChat(
+            stores.conversations, stores.references, conversations, records, now_ms
+        ),
         recalls=RecallChat(stores.rewrites, stores.inboxes, conversations, records, now_ms),
-        receipts=ReceiptChat(stores.receipts, relay, conversations, now_ms),
+        receipts=ReceiptChat(stores.conversations, stores.references, relay, conversations, now_ms),
     )

@@ -131,6 +131,12 @@ async def _presence_get(
 # -- what was said ---------------------------------------------------------------------------------
 
 
+def _conversations(
+    chat: Chat, user: SessionUser, frame: frames.Conversations
+) -> Awaitable[frames.ConversationPage]:
+    return chat.conversations.page(user, frame.limit, after=frame.after)
+
+
 def _history(chat: Chat, user: SessionUser, frame: frames.History) -> Awaitable[frames.HistoryPage]:
     return chat.history.page(user, frame.peer, frame.limit, before=frame.before, after=frame.after)
 
@@ -140,11 +146,11 @@ def _forget(chat: Chat, user: SessionUser, frame: frames.Forget) -> Awaitable[No
 
 
 def _recall(chat: Chat, user: SessionUser, frame: frames.Recall) -> Awaitable[None]:
-    return chat.recalls.recall(user, frame.peer, frame.message, frame.time)
+    return chat.recalls.recall(user, frame.peer, frame.seq)
 
 
 def _edit(chat: Chat, user: SessionUser, frame: frames.Edit) -> Awaitable[None]:
-    return chat.recalls.edit(user, frame.peer, frame.message, frame.time, frame.body)
+    return chat.recalls.edit(user, frame.peer, frame.seq, frame.body)
 
 
 def _mark(chat: Chat, user: SessionUser, frame: frames.Mark) -> Awaitable[None]:
@@ -152,7 +158,7 @@ def _mark(chat: Chat, user: SessionUser, frame: frames.Mark) -> Awaitable[None]:
 
 
 def _receipts(chat: Chat, user: SessionUser, frame: frames.Receipts) -> Awaitable[frames.Reach]:
-    return chat.receipts.reach(user, frame.peer, frame.time)
+    return chat.receipts.reach(user, frame.peer, frame.seq)
 
 
 def _unread(chat: Chat, user: SessionUser, _: frames.Unread) -> Awaitable[frames.UnreadCounts]:
@@ -180,6 +186,7 @@ ROUTES: Final[dict[type, Route]] = {
     frames.PresenceSubscribe: _presence_subscribe,
     frames.PresenceUnsubscribe: _presence_unsubscribe,
     frames.PresenceGet: _presence_get,
+    frames.Conversations: _conversations,
     frames.History: _history,
     frames.Forget: _forget,
     frames.Recall: _recall,

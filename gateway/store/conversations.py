@@ -34,7 +34,14 @@ from gateway.store import recipients
 from gateway.store.keys import CACHED, Keys
 from gateway.store.recipients import Recipients
 from gateway.store.scripts import script
-from gateway.store.stored import COUNTS, StoredMessage, head_size, parse_message, time_of
+from gateway.store.stored import (
+    COUNTS,
+    StoredMessage,
+    head_size,
+    last_number,
+    parse_message,
+    time_of,
+)
 
 _log = structlog.get_logger("store")
 
@@ -372,6 +379,11 @@ class ConversationStore:
                     for seq, value in zip(wanted[at][1], values, strict=False)
                 ]
         return found
+
+    async def top(self, app_id: str, conversation: str) -> int:
+        """The number of the last message, whether or not it is kept still; 0: there is none."""
+        head = self._keys.conversation(app_id, conversation).head
+        return last_number(await self._link.call("HGET", head, "h"))
 
     # -- changing ----------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ Times are milliseconds since 1970 and are passed in. Every method may raise, or 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -49,9 +51,6 @@ _SWEEP: Final = script("inbox_sweep", "row", "waiting")
 _ROWS: Final = script("rows", "row")
 _ROW_MARK: Final = script("row_mark", "row")
 _FLOOR: Final = script("conversation_floor", "stored", "parts", "head")
-
-REPAIRED: Final = 64
-"""Rows whose unread messages are partly past their time that one request counts anew."""
 
 
 class Waiting(NamedTuple):
@@ -296,16 +295,28 @@ class ReferenceStore:
     ) -> tuple[dict[str, int], bool]:
         """Unread messages by conversation, those within the tier's time, newest first.
 
-        At most `most` conversations; and whether there are more. It is one read, but for rows of
-        which some unread message is past its time: these are counted anew, and keep it.
+        At most `most` conversations; and whether there are more. It is one read, but for what
+        `unread_of` counts anew.
         """
         rows, more = await self.rows(app_id, user, most, unread=True)
-        counts = {row.peer: row.unread for row in rows}
+        counts = await self.unread_of(app_id, tier, user, rows, now_ms)
+        found = {row.peer: count for row, count in zip(rows, counts, strict=True) if count > 0}
+        return found, more
+
+    async def unread_of(
+        self, app_id: str, tier: Tier, user: str, rows: Sequence[Row], now_ms: int
+    ) -> list[int]:
+        """Unread messages of each of these rows, those within the tier's time.
+
+        Rows of which some unread message is past its time are counted anew, and keep it.
+        """
         youngest = now_ms - tier.retention_ms + 1
-        old = [row for row in rows if row.unread_ms < youngest]
-        for row in old[:REPAIRED]:
-            counts[row.peer] = await self._count_anew(app_id, user, row, youngest)
-        return {peer: count for peer, count in counts.items() if count > 0}, more
+        counts = [row.unread for row in rows]
+        old = [at for at, row in enumerate(rows) if row.unread and row.unread_ms < youngest]
+        anew = (self._count_anew(app_id, user, rows[at], youngest) for at in old)
+        for at, count in zip(old, await asyncio.gather(*anew), strict=True):
+            counts[at] = count
+        return counts
 
     async def _count_anew(self, app_id: str, user: str, row: Row, youngest: int) -> int:
         """Take what is past its time out of a row's unread messages; returns how many are left."""
@@ -324,9 +335,12 @@ class ReferenceStore:
             app_id, user, peer, raised.epoch, raised.read, raised.n, raised.time_ms, 0
         )
 
-    async def forget(self, app_id: str, user: str, row: Row, floor: int) -> None:
-        """Hide messages up to number `floor` from the user; a lower one takes nothing back."""
-        await self._set_row(app_id, user, row.peer, row.epoch, 0, 0, 0, floor)
+    async def forget(self, app_id: str, user: str, row: Row, floor: int) -> bool:
+        """Hide messages up to number `floor` from the user; a lower one takes nothing back.
+
+        Not above the row's last number. False where the row is another one meanwhile.
+        """
+        return await self._set_row(app_id, user, row.peer, row.epoch, 0, 0, 0, floor) >= 0
 
     async def _set_row(
         self,

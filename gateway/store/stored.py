@@ -72,6 +72,11 @@ def time_of(value: bytes) -> int:
     return int.from_bytes(value[2:8], "big")
 
 
+def last_number(head: bytes | None) -> int:
+    """The number of a conversation's last message, of the field ``h`` of its head."""
+    return 0 if head is None else int.from_bytes(head[:4], "big")
+
+
 class Reference(NamedTuple):
     """Number `number` of an inbox: message `seq` of what its user calls `peer`.
 
