@@ -14,6 +14,9 @@ from homeport.frames import (
     ClientFrame,
     Connect,
     Connected,
+    ConversationPage,
+    ConversationRow,
+    Conversations,
     Cursor,
     Edit,
     Entry,
@@ -45,7 +48,6 @@ from homeport.frames import (
     Ok,
     Options,
     Ping,
-    Place,
     Pong,
     Presence,
     PresenceGet,
@@ -60,6 +62,7 @@ from homeport.frames import (
     Receipts,
     Renew,
     Renewed,
+    Reset,
     RoomJoin,
     RoomJoined,
     RoomLeave,
@@ -82,6 +85,7 @@ from msgspec import Raw
 
 request_ids = st.integers(1, 2**32 - 1)
 counts = st.integers(0, 2**53 - 1)
+seqs = st.integers(1, 2**53 - 1)
 seconds = st.floats(0, 2**53 - 1)
 ids = st.text(min_size=1, max_size=64)
 group_ids = st.from_regex(r"[0-9a-f]{32}", fullmatch=True)
@@ -104,7 +108,7 @@ message_ids = st.binary(min_size=16, max_size=16)
 options = st.builds(
     Options,
     st.lists(st.text(min_size=1, max_size=64), max_size=50).map(tuple),
-    st.none() | message_ids,
+    st.none() | seqs,
     st.booleans(),
     st.booleans(),
     st.none() | st.integers(1, 2**32 - 1),
@@ -112,12 +116,11 @@ options = st.builds(
 extras = st.builds(
     Extra,
     st.lists(st.text()).map(tuple),
-    st.none() | message_ids,
+    st.none() | seqs,
     st.none() | counts,
     counts,
     st.none() | counts,
 )
-places = st.builds(Place, counts, counts)
 messages = st.builds(
     Message,
     message_ids,
@@ -128,7 +131,11 @@ messages = st.builds(
     st.binary(max_size=2000),
     st.none() | extras,
 )
-entries = st.builds(Entry, places, messages)
+entries = st.builds(Entry, counts, messages)
+row_places = st.none() | st.tuples(counts, st.text(min_size=1, max_size=128))
+conversation_rows = st.builds(
+    ConversationRow, st.text(), counts, counts, counts, counts, counts, st.none() | messages
+)
 presence_users = st.lists(ids, min_size=1, max_size=100).map(tuple)
 presence_states = st.sampled_from(["online", "away", "offline"])
 
@@ -156,19 +163,19 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
         request_ids,
         st.text(min_size=1, max_size=128),
         st.integers(1, 100),
-        st.none() | places,
-        st.none() | places,
+        st.none() | counts,
+        st.none() | counts,
     ),
-    st.builds(Forget, request_ids, st.text(min_size=1, max_size=128), places),
-    st.builds(Recall, request_ids, st.text(min_size=1, max_size=128), message_ids, counts),
+    st.builds(Forget, request_ids, st.text(min_size=1, max_size=128), counts),
+    st.builds(Recall, request_ids, st.text(min_size=1, max_size=128), counts),
     st.builds(
         Edit,
         request_ids,
         st.text(min_size=1, max_size=128),
-        message_ids,
         counts,
         st.binary(max_size=2000),
     ),
+    st.builds(Conversations, request_ids, st.integers(1, 100), row_places),
     st.builds(Ack, counts),
     st.builds(Mark, request_ids, st.text(min_size=1, max_size=128), counts, counts),
     st.builds(Receipts, request_ids, st.text(min_size=1, max_size=128), counts),
@@ -235,14 +242,15 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
 
 answers: st.SearchStrategy[Any] = st.one_of(
     st.none(),
-    st.builds(Accepted, message_ids, counts),
+    st.builds(Accepted, message_ids, counts, counts),
     st.builds(Renewed, counts),
     st.builds(GroupCreated, group_ids),
     group_infos,
     st.builds(GroupPage, st.lists(group_infos, max_size=3), st.none() | st.text()),
     st.builds(BlockList, st.lists(st.text()).map(tuple)),
     st.builds(RoomJoined, st.text(), counts, counts),
-    st.builds(HistoryPage, st.lists(entries, max_size=3).map(tuple), st.none() | places),
+    st.builds(HistoryPage, st.lists(entries, max_size=3).map(tuple), st.none() | counts, counts),
+    st.builds(ConversationPage, st.lists(conversation_rows, max_size=3).map(tuple), row_places),
     st.builds(
         PresenceList,
         st.lists(
@@ -289,8 +297,9 @@ server_frames: st.SearchStrategy[ServerFrame] = st.one_of(
     st.just(Pong()),
     st.builds(Expiring, counts),
     st.builds(Goaway, seconds),
-    st.builds(Push, counts, counts, messages),
+    st.builds(Push, counts, counts, counts, messages),
     st.builds(Lost, counts, counts),
+    st.builds(Reset, counts, counts, st.text(), counts),
     st.builds(RoomPush, counts, st.integers(0, 2), messages),
     st.builds(RoomState, st.text(), counts, counts, st.text(max_size=32)),
     st.builds(Signaled, st.text(), st.text(), st.text(), st.binary(max_size=2000)),

@@ -16,6 +16,7 @@ from homeport.frames import (
     ClientFrame,
     Connect,
     Connected,
+    ConversationRow,
     Cursor,
     Entry,
     Error,
@@ -26,8 +27,8 @@ from homeport.frames import (
     Message,
     Ok,
     Options,
-    Place,
     Push,
+    Reset,
     Send,
     ServerFrame,
     UserPresence,
@@ -70,7 +71,18 @@ def test_the_table_of_frames_is_the_code() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [Cursor, Limits, Message, GroupView, GroupMember, UserPresence, Extra, Options, Place, Entry],
+    [
+        Cursor,
+        Limits,
+        Message,
+        GroupView,
+        GroupMember,
+        UserPresence,
+        Extra,
+        Options,
+        Entry,
+        ConversationRow,
+    ],
 )
 def test_the_arrays_inside_frames_are_the_code(kind: Any) -> None:
     """SPEC.md section 4.6, second table."""
@@ -138,7 +150,8 @@ def test_the_table_of_limits_is_the_code() -> None:
         limits.MAX_RECEIPT_ROWS
     )
     assert said["conversations in an answer to unread"] == str(limits.MAX_UNREAD_ROWS)
-    assert said["unread messages counted"] == str(limits.MAX_UNREAD)
+    assert said["messages in one page of history"] == str(limits.MAX_HISTORY_PAGE)
+    assert said["conversations in one page"] == str(limits.MAX_CONVERSATION_PAGE)
     assert said["edits of one message"] == str(limits.MAX_EDITS)
     assert (said["integer"], limits.MAX_INTEGER) == ("2^53", 2**53 - 1)
 
@@ -153,7 +166,9 @@ def test_the_largest_send_fits_a_message() -> None:
     """SPEC.md section 2.3: the largest tier's body, with every other field as long as it may be."""
     wide = "\U0001f600"
     body = bytes(64 * 1024)
-    options = Options(("u" * 64,) * limits.MAX_MENTIONS, bytes(16), False, True, limits.MAX_TTL_S)
+    options = Options(
+        ("u" * 64,) * limits.MAX_MENTIONS, limits.MAX_INTEGER, False, True, limits.MAX_TTL_S
+    )
     send = Send(2**32 - 1, wide * 64, wide * 128, wide * 32, body, options)
     assert len(encode(send)) <= limits.MAX_FRAME_BYTES
 
@@ -208,8 +223,15 @@ def test_only_an_error_may_have_the_id_zero() -> None:
             decode_server(encode(answer))
 
 
-def test_a_cursor_has_the_fields_of_a_push() -> None:
-    """SPEC.md section 7.2: what a client keeps can be sent back, at the largest numbers too."""
-    push = Push(2**53 - 1, 2**53 - 1, Message(bytes(16), "a", "b", 0, "text", b""))
-    connect = Connect(1, "d", None, Cursor("e", push.ms, push.seq))
+@pytest.mark.parametrize(
+    "pushed",
+    [
+        Push(2**53 - 1, 2**53 - 1, 1, Message(bytes(16), "a", "b", 0, "text", b"")),
+        Reset(2**53 - 1, 2**53 - 1, "b", 0),
+    ],
+    ids=["push", "reset"],
+)
+def test_a_cursor_has_the_fields_of_what_is_pushed(pushed: Push | Reset) -> None:
+    """HP-7.2-3: what a client keeps can be sent back, at the largest numbers too."""
+    connect = Connect(1, "d", None, Cursor("e", pushed.ms, pushed.number))
     assert decode_client(encode(connect)) == connect
