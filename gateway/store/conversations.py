@@ -76,10 +76,11 @@ SWEPT: Final = 128
 
 # How scripts are asked and answer, as conversation_send.lua says. Lua's I6 is two fields here.
 _ASK: Final = struct.Struct(">4s4sHIHIIBHIHII")
-_SAID: Final = struct.Struct(">BHHI")
+_SAID: Final = struct.Struct(">BHHHII")
+_SENT: Final = struct.Struct(">IHI")
 _LIMITS: Final = struct.Struct(">IHI4s")
 _PLACE_SIZE: Final = 24
-_PLACE_AT: Final = 5
+_PLACE_AT: Final = 11
 _PLACE_END: Final = _PLACE_AT + _PLACE_SIZE
 
 
@@ -188,15 +189,15 @@ class ConversationStore:
             elif isinstance(reply, int):
                 _fail(future, StaleMembers(reply))
             else:
-                new, dropped, gone, seq = _SAID.unpack_from(reply)
+                new, dropped, gone, high, low, seq = _SAID.unpack_from(reply)
+                stored = Stored(seq, high << 32 | low, repeated=not new)
                 self._lost(dropped, gone)
                 place, value = reply[_PLACE_AT:_PLACE_END], reply[_PLACE_END:]
                 if new:
                     value = value[: head_size(value)] + message.record
                 elif not value:  # past its time: nobody gets it any more
-                    _done(future, Stored(seq, message.time_ms, repeated=True))
+                    _done(future, stored)
                     return
-                stored = Stored(seq, time_of(value), repeated=not new)
                 self._refer(app_id, tier, to, place, value, message.sender, epoch, future, stored)
 
         self._link.run_then(
@@ -228,6 +229,15 @@ class ConversationStore:
             durable=True,
         )
         return future
+
+    async def sent(self, app_id: str, conversation: str, message_id: bytes) -> Stored | None:
+        """What became of the message with this id, if it was sent within the dedupe window."""
+        bucket = self._keys.conversation(app_id, conversation).bucket
+        found = await self._link.call("GET", self._keys.sent(bucket, message_id))
+        if found is None:
+            return None
+        seq, high, low = _SENT.unpack(found)
+        return Stored(seq, high << 32 | low, repeated=True)
 
     def _refer(
         self,

@@ -226,7 +226,7 @@ class Keys:
         return f"{self._prefix}{{{bucket}}}:dupl:{app_id}:{message_id.hex()}"
 
     def sent(self, bucket: int, message_id: bytes) -> str:
-        """Remembers in a conversation's bucket which number a message got: the text of it.
+        """Remembers in a conversation's bucket which number a message got, and its time.
 
         A message id is derived from the app's, so no two apps have one.
         """

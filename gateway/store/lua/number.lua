@@ -10,9 +10,10 @@
 --       4 '' or, for a group, the version of the member list that the sender goes by
 --       5 the sender's member of the due list
 --       then for each inbox: its member of the due list, its user's name for the conversation
--- Returns '>BI2I2' and PLACE: 1 new or 0 a repeat, dropped, keys gone; and the stored message: without its
--- record where it is new, '' where a repeat's is past its time. Or the group's version as a number, 0 where
--- there is none, if it is another.
+-- Returns '>BI2I2I6' and PLACE: 1 new or 0 a repeat, dropped, keys gone, the message's time in ms; and the
+-- stored message: without its record where it is new, '' where a repeat's is past its time. Or the group's
+-- version as a number, 0 where there is none, if it is another.
+-- The dedupe key holds '>I4I6', the message's number and its time.
 local fresh, now, retention, window, flags, ends, look_after, cap =
   struct.unpack('>I4xxxxI6I6I4BI6I6I4', ARGV[1])
 local due, sender, name, at, from, tops, rows = KEYS[3], ARGV[5], '', 5, 6, {}, {}
@@ -36,12 +37,12 @@ end
 local q, n_before, d, fixed, gone = head_to_add(redis.call('HGET', KEYS[1], 'h'), string.sub(ARGV[1], 1, 4),
   string.sub(ARGV[1], 5, 8), due, ARGV[3])
 local field = q + 1 .. ''
-first = first or redis.call('SET', KEYS[2], field, 'NX', 'GET', 'PX', window)
+first = first or redis.call('SET', KEYS[2], struct.pack('>I4I6', q + 1, now), 'NX', 'GET', 'PX', window)
 if first then
   -- Written again, so that a WAIT behind this answer also covers the write of the earlier try.
   redis.call('SET', KEYS[2], first, 'KEEPTTL')
-  seq = tonumber(first)
-  value = redis.call('HGET', chunk_of(KEYS[1], string.sub(fixed, 25, 28), seq), first) or ''
+  seq, now = struct.unpack('>I4I6', first)
+  value = redis.call('HGET', chunk_of(KEYS[1], string.sub(fixed, 25, 28), seq), seq .. '') or ''
 else
   value = append(KEYS[1], q, n_before, d, fixed, field, flags, now, ends, ARGV[2], due, ARGV[3], look_after)
   if type(value) ~= 'string' then
@@ -55,5 +56,6 @@ else
 end
 local place = struct.pack('>I4', seq) .. string.sub(fixed, 1, 20)
 if ARGV[4] ~= '' or value == '' then
-  return struct.pack('>BI2I2', first and 0 or 1, 0, gone) .. place .. (first and value or string.sub(value, 1, 18))
+  return struct.pack('>BI2I2I6', first and 0 or 1, 0, gone, now) .. place
+    .. (first and value or string.sub(value, 1, 18))
 end

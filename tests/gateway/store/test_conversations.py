@@ -134,6 +134,24 @@ async def test_a_repeat_goes_by_the_first_one(kept: Kept) -> None:
     assert [ref.seq for ref in page.references] == [3]
 
 
+async def test_a_repeat_has_the_first_ones_time_after_that_ended(kept: Kept) -> None:
+    """HP-11.2-7: also of a message that was erased, or is past its tier's time."""
+    store, first = kept.store, kept.entry(b"first")
+    stored = await kept.send(first)
+    assert await kept.talks.sent(APP_ID, TALK, first.id) == stored._replace(repeated=True)
+    assert await kept.talks.sent(APP_ID, TALK, kept.entry().id) is None
+    await kept.talks.erase(APP_ID, TALK, [1])
+    store.clock.now += 1
+    again = replace(first, time_ms=store.clock.ms)
+    assert await kept.send(again) == stored._replace(repeated=True)
+    short = replace(store.tier, retention_ms=1000)
+    store.clock.now += 1
+    swept = await kept.talks.sweep(APP_ID, TALK, store.clock.ms, short.retention_ms, PROFILE_MS)
+    assert swept.removed == 1
+    again = replace(first, time_ms=store.clock.ms)
+    assert await kept.send(again) == stored._replace(repeated=True)
+
+
 async def test_what_was_recalled_is_in_no_key(kept: Kept) -> None:
     """G11: the recalled record is gone from Redis' memory at once, and no neighbour is touched."""
     for n in range(3):
