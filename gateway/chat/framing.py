@@ -11,6 +11,8 @@ from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound
+from gateway.store.references import conversation_of
+from gateway.store.stored import FRESH_MS
 from gateway.tally import Tally
 
 
@@ -27,19 +29,29 @@ class Framing:
         self.room_records = RoomRecords(sealer)
         self.statuses = Statuses(sealer)
         self.send_to_push = Tally()
-        """Milliseconds from a message's time to its push."""
+        """Milliseconds from a message's time until Redis told of it, so that it could be pushed."""
         self._directory = directory
         self._clock_ms = clock_ms
 
     def pushed(
         self, app_id: str, user: str, channel: str, event: events.Stored | events.Relayed
     ) -> bytes | None:
-        """What a user's sessions are sent for an event; None where it was tampered with."""
+        """What a user's sessions are sent for an event.
+
+        None where a frame was tampered with, and where a message has ended or Redis told of it so
+        late that it may have been recalled since: then only the store knows what to push.
+        """
         app = self._directory.known(app_id)
         if isinstance(event, events.Relayed):
             return self.records.relayed(app, channel, event.record, event.group)
-        self.send_to_push.add(self._clock_ms() - event.ms)
-        return self.records.push(app, user, event.seq, event.ms, event.record)
+        number, seq, message, now_ms = event.number, event.seq, event.message, self._clock_ms()
+        self.send_to_push.add(now_ms - message.time_ms)
+        if message.record is None or not message.readable(now_ms - FRESH_MS, now_ms):
+            return None
+        conversation = conversation_of(user, event.peer)
+        return self.records.push(
+            app, conversation, message.record, number=number, ms=message.time_ms, seq=seq
+        )
 
     def in_room(
         self, app_id: str, room: str, channel: str, event: events.RoomMessage | events.Relayed

@@ -31,7 +31,7 @@ HEAL_SLICE: Final = 200
 _log = structlog.get_logger()
 
 Opener = Callable[[str, str, str, events.Stored | events.Relayed], bytes | None]
-"""Opens an event for (app id, user, channel); None: nothing to send."""
+"""Opens an event for (app id, user, channel); None: nothing to send for it, as it is."""
 
 
 class SessionGone(OperationFailed):
@@ -49,8 +49,9 @@ class HubSession(RoomSession, WatchingSession, Protocol):
     def app_id(self) -> str: ...
     @property
     def user(self) -> str: ...
-    def on_stored(self, seq: int, ms: int, push: bytes) -> None:
-        """Number `seq` was stored; `push` is what to send for it."""
+    def on_stored(self, number: int, ms: int, push: bytes | None) -> None:
+        """The inbox goes up to number `number`, which was stored at `ms`; `push` is what to send
+        for it, None where that is to be read from the store."""
 
     def on_unreadable(self) -> None:
         """A message came whose key this process lacks."""
@@ -152,25 +153,23 @@ class Hub:
             # No gateway says such a thing. If it stood for a message, the next number tells.
             _log.error("event_malformed", size=len(payload))
             return
-        if isinstance(event, events.Stored):
-            push = self._opened(topic, event)
-            if push is not None:
-                seq, ms = event.seq, event.ms
-                _tell(topic.sessions, lambda session: session.on_stored(seq, ms, push))
-        elif isinstance(event, events.Relayed):
-            relayed = self._opened(topic, event)
-            if relayed is not None:
-                _tell(topic.sessions, lambda session: session.on_relayed(relayed))
+        if isinstance(event, events.Stored | events.Relayed):
+            self._tell_opened(topic, event)
         elif event is not None and not isinstance(event, events.RoomMessage):
             _tell(topic.sessions, lambda session: session.on_event(event))
 
-    def _opened(self, topic: _Topic, event: events.Stored | events.Relayed) -> bytes | None:
+    def _tell_opened(self, topic: _Topic, event: events.Stored | events.Relayed) -> None:
         try:
-            return self._open_event(topic.app_id, topic.user, topic.channel, event)
+            payload = self._open_event(topic.app_id, topic.user, topic.channel, event)
         except (UnknownKeyVersion, AppNotFound) as error:
             _log.error("event_unreadable", reason=type(error).__name__)
             _tell(topic.sessions, lambda session: session.on_unreadable())
-            return None
+            return
+        if isinstance(event, events.Stored):
+            number, ms = event.number, event.message.time_ms
+            _tell(topic.sessions, lambda session: session.on_stored(number, ms, payload))
+        elif payload is not None:
+            _tell(topic.sessions, lambda session: session.on_relayed(payload))
 
     def heal(self, channels: Collection[bytes] | None = None) -> None:
         """Have every session look for what it missed, or those of `channels` alone. Called when a

@@ -18,13 +18,13 @@ from gateway.session.delivery import Delivery
 from gateway.session.entrance import Entrance
 from gateway.session.handshake import close_code
 from gateway.session.hold import DeviceHold
-from gateway.session.inboxes import SessionInboxes
+from gateway.session.inboxes import Attached, SessionInboxes
 from gateway.session.notes import SessionNotes
 from gateway.session.requests import Requests
 from gateway.session.saving import Saving
 from gateway.session.session import Session
 from gateway.session.timing import Timing
-from gateway.store.readers import DeviceState, Reader
+from gateway.store.readers import Reader
 from gateway.tasks import Tasks
 
 
@@ -124,10 +124,10 @@ class Connector:
             seen_ms=attached.seen_ms,
         )
         connected = self._connected(frame.id, session.id, app, identity, attached)
-        session.go_live(connected, delivery, attached.entries)
+        session.go_live(connected, delivery, attached.page)
 
     def _connected(
-        self, request_id: int, session_id: str, app: App, identity: Identity, attached: DeviceState
+        self, request_id: int, session_id: str, app: App, identity: Identity, attached: Attached
     ) -> frames.Connected:
         return frames.Connected(
             id=request_id,

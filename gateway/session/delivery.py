@@ -1,9 +1,10 @@
 """The way out of an inbox to one device: pushes, and catch-up.
 
 A push goes straight to the socket while it is the next in line and the window has room. Whenever
-that is not so (a hole, a full window, a client that does not read), the session only remembers how
-far the inbox goes, and reads pages from it once there is room. So nothing queues here but what is
-in flight (G9), and whatever pub/sub dropped is read from the inbox (G3).
+that is not so (a hole, a full window, a client that does not read, a push that came late), the
+session only remembers how far the inbox goes, and reads pages from it once there is room. So
+nothing queues here but what is in flight (G9), and whatever pub/sub dropped is read from the inbox
+(G3). A page that is too old as it comes is read again: what it holds may have been recalled since.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from gateway.redis.errors import Unavailable
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.session.counts import Counts
 from gateway.session.hold import DeviceHold
-from gateway.session.inboxes import SessionInboxes
+from gateway.session.inboxes import Page, SessionInboxes
 from gateway.session.wire import Wire
 from gateway.store.endings import BROKEN_OFF, Cause
-from gateway.store.entries import Entry
 from gateway.store.errors import AppNotFound
 from gateway.store.inbox import PAGE
 from gateway.tasks import Tasks
+
+READS: Final = 3
+"""How often one page is read before it is put off, because each time the answer took too long."""
 
 _log = structlog.get_logger()
 
@@ -171,28 +174,35 @@ class Delivery:
 
     # -- from the inbox to the client ----------------------------------------------------------
 
-    def start(self, entries: list[Entry], top: int) -> None:
+    def start(self, page: Page, top: int) -> None:
         """Push what attaching brought along. `top` is the highest number heard of meanwhile."""
         self._window.top = max(self._window.top, top)
-        try:
-            self._push_entries(entries)
-        except UnknownKeyVersion as error:
-            self._unreadable(error)
+        if self._inboxes.fresh(page):
+            try:
+                self._push_page(page)
+            except UnknownKeyVersion as error:
+                self._unreadable(error)
         self.catch_up()
 
-    def stored(self, seq: int, ms: int, push: bytes) -> None:
-        """Number `seq` was stored; `push` is what to send for it."""
+    def stored(self, number: int, ms: int, push: bytes | None) -> None:
+        """The inbox goes up to `number`, which was stored at `ms`; `push` is what to send for it,
+        None where that is to be read."""
         window = self._window
-        if seq == window.sent + 1 and self.state is _PUSHING and self._has_room():
-            window.pushed(seq, ms)
+        if (
+            push is not None
+            and number == window.sent + 1
+            and self.state is _PUSHING
+            and self._has_room()
+        ):
+            window.pushed(number, ms)
             self._counts.delivered += 1
             self._wire.send(push)
             if window.behind:  # reading was put off
                 self.catch_up()
-        elif seq > window.top:
-            if seq > window.top + 1:
-                self._found_gap(seq - 1)
-            window.top = seq
+        elif number > window.top:
+            if number > window.top + 1:
+                self._found_gap(number - 1)
+            window.top = number
             self.catch_up()
 
     def _found_gap(self, last: int) -> None:
@@ -224,71 +234,81 @@ class Delivery:
         return (self.state is _PUSHING or self.state is _READING) and self._has_room()
 
     async def _read(self) -> None:
-        reader, window = self._reader, self._window
+        window = self._window
         try:
             while window.behind and self._may_push():
-                self._counts.catch_up_reads += 1
-                most = min(PAGE, window.room)
-                entries = await self._inboxes.page(reader, window.cursor, most)
+                announced = window.top
+                page = await self._fresh_page()
                 if self.state is _ENDED:
                     return
-                if entries:
-                    self._push_entries(entries)
+                if page.epoch != window.epoch or page.top < announced:
+                    await self._nothing_there()
                 else:
-                    await self._nothing_left()
+                    self._push_page(page)
                 if window.sent >= self._gap:
                     self._healed()
         except (Unavailable, AppNotFound) as error:
             # Not given up: a reconnect, the next message and the regular check each try again.
-            _log.info("catch_up_put_off", session=reader.session, reason=type(error).__name__)
+            _log.info("catch_up_put_off", session=self._reader.session, reason=type(error).__name__)
         except UnknownKeyVersion as error:
             self._unreadable(error)
         finally:
             self._happened(_READ_OVER)
 
-    def _push_entries(self, entries: list[Entry]) -> None:
-        window, counts = self._window, self._counts
-        push_of = self._inboxes.pushes(self._reader)
-        now_ms, gone = self._inboxes.now_ms(), None
-        for entry in entries:
-            if entry.seq <= window.sent:
+    async def _fresh_page(self) -> Page:
+        """What comes next, as it was a moment ago.
+
+        Raises:
+            Unavailable: Redis is away, or answers too slowly.
+        """
+        window = self._window
+        for _ in range(READS):
+            self._counts.catch_up_reads += 1
+            page = await self._inboxes.page(self._reader, window.sent, min(PAGE, window.room))
+            if self._inboxes.fresh(page) or self.state is _ENDED:
+                return page
+        raise Unavailable("late")
+
+    async def _nothing_there(self) -> None:
+        """Numbers were announced that the inbox does not have: is it still the same?"""
+        window = self._window
+        announced = window.top
+        top = await self._hold.compare()
+        if top is not None and window.top == announced:  # else something was stored meanwhile
+            window.top = max(top, window.sent)
+
+    def _push_page(self, page: Page) -> None:
+        window, counts, seen_ms = self._window, self._counts, self._seen_ms
+        gone, gone_ms = page.here, 0
+        for waiting in page.waiting:
+            number, _, _, ms, *_ = waiting.reference
+            if number <= window.sent:
                 continue
             if not self._may_push():
                 return
-            if entry.expired(now_ms):
-                gone = entry
+            payload = self._inboxes.payload(self._reader, waiting)
+            if payload is None:
+                gone, gone_ms = number, ms
                 continue
-            if entry.seq > window.sent + 1:
-                self._say_lost(entry.seq - 1, entry.ms)
-            push = push_of(entry.seq, entry.ms, entry.record)
-            window.pushed(entry.seq, entry.ms)
-            counts.delivered += 1
-            if entry.ms <= self._seen_ms:
-                counts.redeliveries += 1
-            self._wire.send(push)
-            gone = None
-        if gone is not None:  # else the next message says that it is lost
-            self._say_lost(gone.seq, gone.ms)
+            self._say_gone(gone, gone_ms)
+            if not self._may_push():
+                return
+            window.pushed(number, ms)
+            if waiting.message is not None:  # else it is a reset
+                counts.delivered += 1
+                counts.redeliveries += ms <= seen_ms
+            self._wire.send(payload)
+        self._say_gone(gone, gone_ms)
 
-    async def _nothing_left(self) -> None:
-        """Something was announced and is not there: it went by age or cap, or Redis lost it."""
+    def _say_gone(self, last: int, ms: int) -> None:
+        """All that was not pushed up to number `last` is gone, and said to be lost. `ms` is the
+        time of the last reference, 0 where the inbox has none any more."""
         window = self._window
-        checked = await self._hold.compare()
-        if checked is None:
-            return
-        top, top_ms = checked
-        window.top = max(top, window.sent)
-        if window.behind:
-            # Only if it is still so: something may have been stored since the page was read.
-            page = await self._inboxes.page(self._reader, window.cursor, 1)
-            if not page and self.state is not _ENDED:
-                self._say_lost(top, top_ms)
-
-    def _say_lost(self, last: int, ms: int) -> None:
-        first = self._window.sent + 1
-        self._hold.note_loss(first, last)
-        self._window.pushed(last, ms)
-        self._wire.send(codec.encode(Lost(first, last)))
+        first = window.sent + 1
+        if first <= last and self._may_push():
+            self._hold.note_loss(first, last)
+            window.pushed(last, ms)
+            self._wire.send(codec.encode(Lost(first, last)))
 
     def _unreadable(self, error: UnknownKeyVersion) -> None:
         """With the right key file it can be read: so it stays, and this session does not go on."""
@@ -297,13 +317,13 @@ class Delivery:
 
     # -- what else happens ---------------------------------------------------------------------
 
-    def ack(self, seq: int) -> None:
-        """The client has dealt with everything up to `seq`.
+    def ack(self, number: int) -> None:
+        """The client has dealt with everything up to `number`.
 
         Raises:
             AckAhead: it was never sent here.
         """
-        acked = self._window.ack(seq)
+        acked = self._window.ack(number)
         if not acked:
             return
         self._counts.acked += acked

@@ -15,13 +15,13 @@ from homeport import codes
 from homeport.frames import Cursor
 
 from gateway.redis.errors import OperationFailed, Unavailable
-from gateway.session.inboxes import SessionInboxes
+from gateway.session.inboxes import Attached, SessionInboxes
 from gateway.session.saving import Saving
 from gateway.session.window import Window
 from gateway.store.endings import BROKEN_OFF, Cause, End, Loss
 from gateway.store.errors import AppNotFound
 from gateway.store.inbox import STALE_MS
-from gateway.store.readers import DISPLACED, DeviceState, Progress, Reader
+from gateway.store.readers import DISPLACED, Progress, Reader
 from gateway.tasks import Tasks
 
 FREE_EVERY_S: Final = 5.0
@@ -69,7 +69,7 @@ class DeviceHold:
         saving: Saving,
         tasks: Tasks,
         reader: Reader,
-        attached: DeviceState,
+        attached: Attached,
         *,
         end: Callable[[codes.CloseCode], None],
         blocks: Callable[[int], None],
@@ -81,7 +81,7 @@ class DeviceHold:
         self._end = end
         self._blocks = blocks
         self.window = Window(attached.cursor, attached.top)
-        self._saved = attached.cursor.seq
+        self._saved = attached.cursor.number
         self._since_ms = attached.since_ms
         self._save_waits = False
         self._check = _Check.NONE
@@ -121,11 +121,11 @@ class DeviceHold:
         finally:
             self._check = _Check.NONE
         if checked is not None and not self._released:
-            settled(checked[0])
+            settled(checked)
             self._save_ack()
 
-    async def compare(self, issued_ms: Callable[[], int] | None = None) -> tuple[int, int] | None:
-        """Ask the store: the inbox's top as (seq, ms), or None where this session had to end.
+    async def compare(self, issued_ms: Callable[[], int] | None = None) -> int | None:
+        """Ask the store: the inbox's last number, or None where this session had to end.
 
         Raises:
             Unavailable: Redis is away.
@@ -145,7 +145,7 @@ class DeviceHold:
             self._end(codes.STORE_UNAVAILABLE)
         else:
             self._blocks(checked.block_change)
-            return checked.top, checked.top_ms
+            return checked.top
         return None
 
     # -- acknowledgements ----------------------------------------------------------------------
@@ -169,13 +169,13 @@ class DeviceHold:
         if self.reader.ephemeral and end is None:
             return
         acked = self.window.acked
-        if acked.seq <= self._saved:
+        if acked.number <= self._saved:
             if end is None:
                 return
             # Where it began may lie behind a loss that the client was told of, or was about to be:
             # only what it acknowledges itself may move its cursor.
             acked = Cursor(self.window.epoch, 0, 0)
-        before, self._saved = self._saved, max(acked.seq, self._saved)
+        before, self._saved = self._saved, max(acked.number, self._saved)
         loss, self._loss = self._loss, None
         saved = partial(self._was_saved, before, loss, end, tries)
         with contextlib.suppress(AppNotFound):  # its inboxes are being deleted

@@ -3,29 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, NamedTuple
 
-from homeport.frames import Connect, Cursor
+from homeport import codec
+from homeport.frames import Connect, Cursor, Reset
 
 from gateway.apps.app import App
+from gateway.apps.tiers import Tier
 from gateway.chat.records import Records
 from gateway.clock import Clock
+from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.directory import AppDirectory
-from gateway.store.entries import Entry
-from gateway.store.inbox import InboxStore
-from gateway.store.readers import Arrival, Checked, DeviceState, Progress, Reader
+from gateway.store.readers import Arrival, Checked, Progress, Reader
+from gateway.store.references import ReferenceStore, Waiting, conversation_of
+from gateway.store.stored import FRESH_MS, Reference
+
+
+class Page(NamedTuple):
+    """What waits in an inbox: numbers `here` + 1 and so on; what is up to `here` is gone.
+
+    `epoch` is that of the inbox' numbering, `top` its last number: where `waiting` ends before, the
+    rest is to be asked for. The messages were asked for at `asked`, in steady seconds.
+    """
+
+    epoch: str
+    top: int
+    here: int
+    waiting: list[Waiting]
+    asked: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """Where a device stands as it connects.
+
+    Pushes follow `cursor`; `top` is the inbox's last number. `page` holds the first of what waits.
+    `lost` is the range, both ends included, that was gone before this device acknowledged it.
+    `resumed` is true when `cursor` is the client's own and nothing is lost. `seen_ms` and
+    `since_ms` are those of `Standing`.
+    """
+
+    cursor: Cursor
+    top: int
+    resumed: bool
+    lost: tuple[int, int] | None
+    page: Page
+    blocked_by: BlockedBy = NOBODY
+    seen_ms: int = 0
+    since_ms: int = 0
 
 
 class SessionInboxes:
-    """One per process. `records` make a push of what `store` holds.
+    """One per process. `records` open what `store` holds.
 
-    Each method but `attach`, `check` and `now_ms` may raise as `AppDirectory.known`; those that ask
-    the store, as its method of the same name.
+    Each method but `attach`, `check`, `now_ms` and `fresh` may raise as `AppDirectory.known`; those
+    that ask the store, as its method of the same name.
     """
 
     def __init__(
-        self, store: InboxStore, records: Records, directory: AppDirectory, clock: Clock
+        self, store: ReferenceStore, records: Records, directory: AppDirectory, clock: Clock
     ) -> None:
         self._store = store
         self._records = records
@@ -36,20 +74,58 @@ class SessionInboxes:
         """Milliseconds since 1970."""
         return self._clock.wall_ms()
 
-    def attach(
-        self, reader: Reader, app: App, issued_s: int, frame: Connect
-    ) -> Awaitable[DeviceState]:
+    async def attach(self, reader: Reader, app: App, issued_s: int, frame: Connect) -> Attached:
         """Have `reader` take the device, as its connect `frame` asks; the token is of `issued_s`,
         in seconds since 1970."""
         arrival = Arrival(issued_s * 1000, frame.cursor, frame.platform)
         now_ms = self._clock.wall_ms()
-        return self._store.attach(reader, app.tier, arrival, now_ms, app.device_policy)
+        standing = await self._store.attach(reader, app.tier, arrival, now_ms, app.device_policy)
+        start, here = standing.start, standing.here
+        page = await self._read(
+            reader, app.tier, start.epoch, standing.top, here, standing.references
+        )
+        # The device does not begin before what was dropped, or has ended.
+        cursor = Cursor(start.epoch, 0, here) if here > start.number else start
+        for reference, _ in takewhile(lambda each: _is_gone(each), page.waiting):
+            cursor = Cursor(start.epoch, reference.time_ms, reference.number)
+        lost = None if cursor == start else (start.number + 1, cursor.number)
+        return Attached(
+            cursor,
+            standing.top,
+            standing.resumed and lost is None,
+            lost,
+            page,
+            standing.blocked_by,
+            standing.seen_ms,
+            standing.since_ms,
+        )
 
-    def page(self, reader: Reader, after: Cursor, most: int) -> Awaitable[list[Entry]]:
-        """Read up to `most` entries behind `after`."""
+    async def page(self, reader: Reader, after: int, most: int) -> Page:
+        """Read up to `most` of what follows number `after`."""
         tier = self._directory.known(reader.app_id).tier
-        now_ms = self._clock.wall_ms()
-        return self._store.page(reader.app_id, tier, reader.user, after, now_ms, most)
+        epoch, top, here, references = await self._store.page(
+            reader.app_id, reader.user, after, most
+        )
+        return await self._read(reader, tier, epoch, top, here, references)
+
+    async def _read(
+        self,
+        reader: Reader,
+        tier: Tier,
+        epoch: str,
+        top: int,
+        here: int,
+        references: list[Reference],
+    ) -> Page:
+        asked = self._clock.steady()
+        waiting = await self._store.messages(
+            reader.app_id, tier, reader.user, references, self._clock.wall_ms()
+        )
+        return Page(epoch, top, here, waiting, asked)
+
+    def fresh(self, page: Page) -> bool:
+        """False where what `page` holds may have been recalled since it was read."""
+        return (self._clock.steady() - page.asked) * 1000 <= FRESH_MS
 
     def check(self, reader: Reader, cursor: Cursor, since_ms: int) -> Awaitable[Checked]:
         """Compare what `reader`, connected since `since_ms`, believes with the store."""
@@ -60,10 +136,24 @@ class SessionInboxes:
         tier = self._directory.known(reader.app_id).tier
         self._store.ack(saved, reader, tier, progress, self._clock.wall_ms())
 
-    def pushes(self, reader: Reader) -> Callable[[int, int, bytes], bytes]:
-        """What makes (number, milliseconds, sealed record) of an entry into the reader's push.
+    def payload(self, reader: Reader, waiting: Waiting) -> bytes | None:
+        """What `reader` is sent for one number of the inbox; None where it can be shown nothing.
 
-        It may raise UnknownKeyVersion.
+        Raises:
+            UnknownKeyVersion: as `Records.open`.
         """
+        (number, peer, seq, ms, _, hole), message = waiting
+        if hole:
+            return codec.encode(Reset(number, ms, peer, seq))
+        if message is None or message.record is None:
+            return None
+        if not message.readable(0, self._clock.wall_ms()):  # it has ended since it was read
+            return None
         app = self._directory.known(reader.app_id)
-        return partial(self._records.push, app, reader.user)
+        opened = self._records.readable(app, conversation_of(reader.user, peer), message.record)
+        return None if opened is None else codec.push_bytes(number, ms, seq, opened)
+
+
+def _is_gone(waiting: Waiting) -> bool:
+    """Whether nothing is left of one number of an inbox."""
+    return waiting.message is None and not waiting.reference.hole

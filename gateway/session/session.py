@@ -16,6 +16,7 @@ from gateway.security.tokens import Identity
 from gateway.session.blockers import BlockerWatch
 from gateway.session.delivery import Delivery
 from gateway.session.entrance import Entrance
+from gateway.session.inboxes import Page
 from gateway.session.lifetime import Lifetime
 from gateway.session.notes import SessionNotes
 from gateway.session.requests import Requests
@@ -26,7 +27,6 @@ from gateway.session.window import AckAhead
 from gateway.session.wire import ROOM_WAITING, Wire
 from gateway.store import events
 from gateway.store.endings import BROKEN_OFF, Cause
-from gateway.store.entries import Entry
 from gateway.store.readers import Reader
 
 
@@ -215,10 +215,8 @@ class Session:
         self._requests = requests
         self._blockers = blockers
 
-    def go_live(
-        self, connected: frames.Connected, delivery: Delivery, entries: list[Entry]
-    ) -> None:
-        """Answer the connect with `connected`, and push `entries`, which are the first that wait,
+    def go_live(self, connected: frames.Connected, delivery: Delivery, page: Page) -> None:
+        """Answer the connect with `connected`, and push `page`, which holds the first that wait,
         and whatever comes."""
         assert self._lifetime is not None, "it is identified"
         assert self._entered is not None, "it has entered"
@@ -228,7 +226,7 @@ class Session:
         self._notes.connected(self.reader, self._entered.tier.name, connected.resumed)
         self._wire.authenticated()
         self.send(connected)
-        delivery.start(entries, self._early_top)
+        delivery.start(page, self._early_top)
         if self._recheck:
             self.check()
 
@@ -252,7 +250,7 @@ class Session:
     def _on_ack(self, frame: frames.Ack) -> None:
         assert self._delivery is not None
         try:
-            self._delivery.ack(frame.seq)
+            self._delivery.ack(frame.number)
         except AckAhead as error:
             self.refuse(frames.NO_REQUEST, Refused(codes.ACK_AHEAD, f"The last was {error.sent}."))
 
@@ -265,12 +263,13 @@ class Session:
 
     # -- from the hub ----------------------------------------------------------------------------
 
-    def on_stored(self, seq: int, ms: int, push: bytes) -> None:
-        """Number `seq` was stored in the user's inbox; `push` is its push, not framed yet."""
+    def on_stored(self, number: int, ms: int, push: bytes | None) -> None:
+        """The user's inbox goes up to `number`; `push` is its push, not framed yet, or None where
+        that is to be read."""
         if self._delivery is not None:
-            self._delivery.stored(seq, ms, push)
+            self._delivery.stored(number, ms, push)
         else:
-            self._early_top = max(self._early_top, seq)
+            self._early_top = max(self._early_top, number)
 
     def on_relayed(self, payload: bytes) -> None:
         """Send a payload that is stored nowhere; a client that does not keep up misses it."""

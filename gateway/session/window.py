@@ -12,11 +12,11 @@ from homeport.limits import WINDOW
 
 
 class AckAhead(Exception):
-    """`seq` was never sent on this connection; the last that was is `sent`."""
+    """`number` was never sent on this connection; the last that was is `sent`."""
 
-    def __init__(self, seq: int, sent: int) -> None:
-        super().__init__(f"{seq} was never sent here; the last was {sent}")
-        self.seq = seq
+    def __init__(self, number: int, sent: int) -> None:
+        super().__init__(f"{number} was never sent here; the last was {sent}")
+        self.number = number
         self.sent = sent
 
 
@@ -27,17 +27,17 @@ class Window:
 
     def __init__(self, cursor: Cursor, top: int) -> None:
         self.epoch = cursor.epoch
-        self.sent = cursor.seq
+        self.sent = cursor.number
         self.sent_ms = cursor.ms
-        self._acked = (cursor.seq, cursor.ms)
-        self.top = max(top, cursor.seq)
+        self._acked = (cursor.number, cursor.ms)
+        self.top = max(top, cursor.number)
         self._in_flight: list[tuple[int, int]] = []  # a deque's 700 bytes, in every idle session
 
     @property
     def acked(self) -> Cursor:
         """How far it was acknowledged."""
-        seq, ms = self._acked
-        return Cursor(self.epoch, ms, seq)
+        number, ms = self._acked
+        return Cursor(self.epoch, ms, number)
 
     @property
     def room(self) -> int:
@@ -51,27 +51,28 @@ class Window:
 
     @property
     def cursor(self) -> Cursor:
-        """The last entry that was pushed, where reading goes on."""
+        """The last number that was pushed, where reading goes on."""
         return Cursor(self.epoch, self.sent_ms, self.sent)
 
-    def pushed(self, seq: int, ms: int) -> None:
-        """Number `seq` goes out now: a message, or the news that all up to it is lost."""
-        self.sent = seq
+    def pushed(self, number: int, ms: int) -> None:
+        """Number `number` goes out now: a message, or the news that all up to it is lost. `ms` is
+        the time of its reference."""
+        self.sent = number
         self.sent_ms = ms
-        if seq > self.top:
-            self.top = seq
-        self._in_flight.append((seq, ms))
+        if number > self.top:
+            self.top = number
+        self._in_flight.append((number, ms))
 
-    def ack(self, seq: int) -> int:
-        """Everything up to `seq` is dealt with. Returns how many pushes of it had not been.
+    def ack(self, number: int) -> int:
+        """Everything up to `number` is dealt with. Returns how many pushes of it had not been.
 
         Raises:
-            AckAhead: `seq` was not pushed yet.
+            AckAhead: `number` was not pushed yet.
         """
-        if seq > self.sent:
-            raise AckAhead(seq, self.sent)
+        if number > self.sent:
+            raise AckAhead(number, self.sent)
         flight, count = self._in_flight, 0
-        while count < len(flight) and flight[count][0] <= seq:
+        while count < len(flight) and flight[count][0] <= number:
             count += 1
         if count == 0:
             return 0

@@ -11,7 +11,9 @@ from typing import Final
 
 from msgspec import Struct
 
-_MESSAGE_HEAD: Final = struct.Struct(">BQQ")
+from gateway.store.stored import StoredMessage, parse_message
+
+_STORED_HEAD: Final = struct.Struct(">BQIB")
 _REVOKED: Final = struct.Struct(">BQ")
 _BLOCK_CHANGED_HEAD: Final = struct.Struct(">BQB")
 _GROUP_BYTES: Final = 16
@@ -20,11 +22,13 @@ SESSION_ID_CHARS: Final = 16
 
 
 class Stored(Struct, frozen=True):
-    """A message was stored as number `seq`, at `ms`; `record` is what the inbox holds."""
+    """Number `number` of the user's inbox is `message` now, which has number `seq` in the
+    conversation that the user calls `peer`. A repeat may say so again, and long after."""
 
+    number: int
     seq: int
-    ms: int
-    record: bytes
+    peer: str
+    message: StoredMessage
 
 
 class Revoked(Struct, frozen=True):
@@ -109,8 +113,10 @@ def parse(payload: bytes) -> Event | None:
     """Read an event; None for a kind that a newer gateway of the region may have sent."""
     kind = payload[0] if payload else 0
     if kind == 1:
-        _, seq, ms = _MESSAGE_HEAD.unpack_from(payload)
-        return Stored(seq, ms, payload[_MESSAGE_HEAD.size :])
+        _, number, seq, size = _STORED_HEAD.unpack_from(payload)
+        at = _STORED_HEAD.size + size
+        peer = payload[_STORED_HEAD.size : at].decode()
+        return Stored(number, seq, peer, parse_message(seq, payload, at))
     if kind == 2:
         return Revoked(_REVOKED.unpack(payload)[1])
     if kind == 3:

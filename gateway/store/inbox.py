@@ -297,7 +297,7 @@ class InboxStore:
         """Compare a live session, last given `given`, with what Redis holds. `since_ms` is that of
         `DeviceState`."""
         keys = self._keys.user(reader.app_id, reader.user)
-        epoch, top_ms, top, holder, revoked, block_change = await self._link.run(
+        epoch, _, top, holder, revoked, block_change = await self._link.run(
             _CHECK,
             (keys.inbox, keys.meta, keys.revoked, keys.blocked_by),
             now_ms,
@@ -310,7 +310,6 @@ class InboxStore:
         return Checked(
             epoch.decode(),
             int(top),
-            int(top_ms),
             holder.decode(),
             int(revoked),
             int(block_change),

@@ -109,7 +109,7 @@ class TooManyDevices(OperationFailed):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The state of a device by `InboxStore.check`.
+    """The state of a device by `ReferenceStore.check`.
 
     `epoch` is empty where the session's numbering, or its device's row, is void; `holder` is the
     session that has the device, or `DISPLACED`; `revoked_before_ms` is 0 where nothing was revoked;
@@ -118,7 +118,6 @@ class Checked:
 
     epoch: str
     top: int
-    top_ms: int
     holder: str
     revoked_before_ms: int
     block_change: int = NOBODY.change

@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import structlog
 from homeport.frames import Cursor
@@ -54,29 +55,25 @@ _FLOOR: Final = script("conversation_floor", "stored", "parts", "head")
 
 
 class Waiting(NamedTuple):
-    """Number `number` of an inbox. `message` is None where nothing of it can be shown: it ended,
-    was
-    erased, or, with a `hole`, numbers of the conversation after `seq` mean other messages now."""
+    """What a reference of an inbox refers to. `message` is None where nothing can be shown: it has
+    ended or was erased, or the reference is a hole."""
 
-    number: int
-    peer: str
-    seq: int
+    reference: Reference
     message: StoredMessage | None
-    hole: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Where a device stands as it connects.
 
-    What it has not acknowledged begins after number `start` of the numbering `epoch`; `top` is the
-    last number. The numbers from there to `here` are gone: the device is told that they are lost.
-    `resumed` is true when it goes on at the client's own cursor. `references` are the first that
-    wait. `seen_ms` and `since_ms` are those of `DeviceState`.
+    What it has not acknowledged begins after `start`; `top` is the last number. The numbers from
+    there to `here` are gone: the device is told that they are lost. `resumed` is true when it goes
+    on at the client's own cursor. `references` are the first that wait. `seen_ms` is when an
+    earlier session of the device was seen last, 0 where there was none. `since_ms` is since when
+    this one is connected; it is later than that of each earlier session of the device.
     """
 
-    epoch: str
-    start: int
+    start: Cursor
     here: int
     top: int
     resumed: bool
@@ -151,7 +148,7 @@ class ReferenceStore:
             given.ms,
             given.number,
             PAGE,
-            int.from_bytes(reader.session[:4].encode(), "big"),
+            crc32(reader.session.encode()),
             keys.member,
             MAX_DEVICES,
             tier.devices,
@@ -165,13 +162,12 @@ class ReferenceStore:
             raise TokenRevoked("the token was revoked")
         if reply[0] == b"too many":
             raise TooManyDevices("too many devices")
-        _, epoch, top, start, here, resumed, raw, blocked_by, seen_ms, lost, since_ms = reply
+        _, epoch, top, ms, start, here, resumed, raw, blocked_by, seen_ms, lost, since_ms = reply
         if lost:
             self.lost_keys += 1
             _log.error("redis_lost_keys", keys=1)
         return Standing(
-            epoch_of(epoch),
-            start,
+            Cursor(epoch_of(epoch), ms, start),
             here,
             top,
             bool(resumed),
@@ -216,7 +212,7 @@ class ReferenceStore:
                     break
                 if message is not None and not message.readable(youngest, now_ms):
                     message = None
-            waiting.append(Waiting(ref.number, ref.peer, ref.seq, message, ref.hole))
+            waiting.append(Waiting(ref, message))
         return waiting
 
     def ack(self, then: Then, reader: Reader, tier: Tier, progress: Progress, now_ms: int) -> None:
@@ -259,7 +255,7 @@ class ReferenceStore:
             SEEN_MS,
             since_ms,
         )
-        return Checked(epoch_of(epoch), top, 0, holder.decode(), int(revoked), int(block_change))
+        return Checked(epoch_of(epoch), top, holder.decode(), int(revoked), int(block_change))
 
     # -- rows --------------------------------------------------------------------------------------
 

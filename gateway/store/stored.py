@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 _HEAD: Final = struct.Struct(">BBHII")
 _ENDS: Final = struct.Struct(">HI")
 _REF: Final = struct.Struct(">IHIBH")
@@ -29,7 +31,7 @@ FRESH_MS: Final = 500
 have been recalled since. It is read again."""
 
 
-class StoredMessage(NamedTuple):
+class StoredMessage(Struct, frozen=True):
     """One message of a conversation.
 
     `n` is how many messages up to this one count as unread. `change` is the number of its last
@@ -51,10 +53,10 @@ class StoredMessage(NamedTuple):
         return self.record is not None and self.time_ms >= youngest_ms and not ended
 
 
-def parse_message(seq: int, value: bytes) -> StoredMessage:
-    """The message that is kept as `value`, which has number `seq`."""
-    change, flags, high, low, n = _HEAD.unpack_from(value)
-    at, expires_ms = _HEAD.size, None
+def parse_message(seq: int, value: bytes, start: int = 0) -> StoredMessage:
+    """The message that is kept as `value`, from `start` on; it has number `seq`."""
+    change, flags, high, low, n = _HEAD.unpack_from(value, start)
+    at, expires_ms = start + _HEAD.size, None
     if flags & _ENDS_FLAG:
         ends_high, ends_low = _ENDS.unpack_from(value, at)
         at, expires_ms = at + _ENDS.size, ends_high << 32 | ends_low

@@ -10,8 +10,8 @@
 --       13 most devices connected at once  14 'replace' or 'refuse': what happens past that
 --       15 platform of this device  16 how long a connected device may go unseen, ms
 --       17 'ephemeral' where the session is no device, or ''  18 most bytes of the page
--- Returns {'revoked'}, {'too many'}, or {'ok', epoch, top, the number after which the device begins,
--- the number before the first reference that is here, resumed, references, blocked by (HGETALL), when an
+-- Returns {'revoked'}, {'too many'}, or {'ok', epoch, top, time in ms of the number after which the device
+-- begins, 0 where it is not known any more, that number, the number before the first reference that is here, resumed, references, blocked by (HGETALL), when an
 -- earlier session of the device was seen last in ms, 1 where one of the first two keys was gone,
 -- connected since in ms}. Of two sessions of a device the later one is connected since later,
 -- whatever clocks say.
@@ -127,7 +127,14 @@ if not ephemeral and redis.call('HLEN', KEYS[2]) > most then
   end
 end
 
-local begin = math.max(start, base)
-return {'ok', epoch, top, start, begin, resumed,
+-- A client that comes back with this very cursor is believed only if the time is right.
+local begin, ms = math.max(start, base), 0
+if start > base then
+  local _, time = struct.unpack(REF, redis.call('LINDEX', KEYS[1], start - base - 1))
+  ms = time
+elseif resumed == 1 then
+  ms = tonumber(ARGV[7])
+end
+return {'ok', epoch, top, ms, start, begin, resumed,
   refs_after(KEYS[1], base, begin, tonumber(ARGV[9]), tonumber(ARGV[18])), redis.call('HGETALL', KEYS[6]),
   tonumber(seen_last), lost, tonumber(connected)}

@@ -67,7 +67,7 @@ async def test_the_oldest_of_the_platform_makes_room(settings: Settings, clock: 
         for client in (web, second, third, fourth):
             assert isinstance(await client.say("alice", "here"), frames.Ok)
         again = await connect(one, "phone1")
-        assert again.connected.cursor.seq == 0
+        assert again.connected.cursor.number == 0
         assert (await again.expect(frames.Push)).message.body == b"m1"
         assert await second.closed() == codes.DEVICE_LIMIT.number
 

@@ -17,13 +17,13 @@ async def test_a_clients_cursor_of_the_epoch_is_where_it_goes_on(running: Runnin
         await note(bob, "bob", 5)
     async with running.client("bob", "d2") as bob:
         third = (await pushes(bob, 5))[2]
-        mine = Cursor(epoch, third.ms, third.seq)
+        mine = Cursor(epoch, third.ms, third.number)
     async with running.client("bob", "d2", cursor=mine) as bob:
         connected = bob.connected
         assert (connected.resumed, connected.cursor, connected.lost) == (True, mine, None)
-        assert [push.seq for push in await pushes(bob, 2)] == [4, 5]
+        assert [push.number for push in await pushes(bob, 2)] == [4, 5]
     async with running.client("bob", "d2") as bob:  # HP-7.2-6: it was acknowledged by that
-        assert bob.connected.cursor.seq == 3
+        assert bob.connected.cursor.number == 3
         assert not bob.connected.resumed
 
 
@@ -38,7 +38,7 @@ async def test_a_cursor_behind_the_servers_gets_the_messages_again(
         await quiet(bob)
     async with running.client("bob", "d2", cursor=Cursor(epoch, 0, 0)) as bob:
         assert bob.connected.resumed
-        assert [push.seq for push in await pushes(bob, 3)] == [1, 2, 3]
+        assert [push.number for push in await pushes(bob, 3)] == [1, 2, 3]
 
 
 async def test_a_cursor_of_another_epoch_is_ignored(running: RunningWorker) -> None:
@@ -49,8 +49,8 @@ async def test_a_cursor_of_another_epoch_is_ignored(running: RunningWorker) -> N
         await quiet(bob)
     async with running.client("bob", cursor=Cursor("another", 5, 2)) as bob:
         connected = bob.connected
-        assert (connected.resumed, connected.cursor.seq) == (False, 1)
-        assert [push.seq for push in await pushes(bob, 2)] == [2, 3]
+        assert (connected.resumed, connected.cursor.number) == (False, 1)
+        assert [push.number for push in await pushes(bob, 2)] == [2, 3]
 
 
 # -- loss ----------------------------------------------------------------------------------------
@@ -69,10 +69,10 @@ async def test_what_the_age_took_is_said_at_connect(running: RunningWorker) -> N
     running.clock.advance(3601)  # their times are some milliseconds apart (HP-14.1-2)
     async with running.client("bob", cursor=Cursor(epoch, 0, 0)) as bob:
         connected = bob.connected
-        assert (connected.lost, connected.cursor.seq) == ((1, 2), 2)
+        assert (connected.lost, connected.cursor.number) == ((1, 2), 2)
         assert not connected.resumed
         push = await bob.expect(frames.Push)
-        assert (push.seq, push.message.body) == (3, b"m3")
+        assert (push.number, push.message.body) == (3, b"m3")
         await quiet(bob)
 
 
@@ -95,7 +95,7 @@ async def test_what_is_gone_behind_a_full_window_is_said_in_its_place(
         await bob.send(frames.Ack(WINDOW))
         lost = await bob.expect(frames.Lost)
         assert (lost.first, lost.last) == (WINDOW + 1, WINDOW + 10)
-        assert (await bob.expect(frames.Push)).seq == WINDOW + 11
+        assert (await bob.expect(frames.Push)).number == WINDOW + 11
         await bob.send(frames.Ack(WINDOW + 11))
         await quiet(bob)
 
@@ -113,4 +113,4 @@ async def test_what_is_gone_at_the_end_of_an_inbox_is_said_too(running: RunningW
         assert (lost.first, lost.last) == (WINDOW + 1, WINDOW + 10)
         await bob.send(frames.Ack(lost.last))
         await send_many(alice, "bob", 1, first=WINDOW + 11)
-        assert (await bob.expect(frames.Push)).seq == WINDOW + 11
+        assert (await bob.expect(frames.Push)).number == WINDOW + 11

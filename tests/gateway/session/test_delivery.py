@@ -68,7 +68,7 @@ async def test_numbers_begin_at_1_and_are_dense(running: RunningWorker) -> None:
     async with running.client("alice") as alice, running.client("bob") as bob:
         await send_many(alice, "bob", 20)
         got = await pushes(bob, 20)
-        assert [push.seq for push in got] == list(range(1, 21))
+        assert [push.number for push in got] == list(range(1, 21))
         assert [push.message.body for push in got] == [f"m{n}".encode() for n in range(1, 21)]
 
 
@@ -84,7 +84,7 @@ async def test_every_device_sees_the_same_numbers_and_keeps_its_own_cursor(
         await quiet(two)
     async with running.client("bob", "d1") as one, running.client("bob", "d2") as two:
         assert await running.under_way(one) == []
-        assert [push.seq for push in await pushes(two, 2)] == [3, 4]
+        assert [push.number for push in await pushes(two, 2)] == [3, 4]
 
 
 async def test_a_message_waits_for_who_is_away(running: RunningWorker) -> None:
@@ -108,10 +108,10 @@ async def test_a_message_at_which_a_session_fails_reaches_it_and_all_others(
     ):
         failing = running.inside.sessions("bob")[0]
 
-        def broken(session: Session, seq: int, ms: int, push: bytes) -> None:
+        def broken(session: Session, number: int, ms: int, push: bytes | None) -> None:
             if session is failing:
                 raise ZeroDivisionError
-            stored(session, seq, ms, push)
+            stored(session, number, ms, push)
 
         monkeypatch.setattr(Session, "on_stored", broken)
         with capture_logs() as logs:
@@ -142,10 +142,10 @@ async def test_no_more_than_the_window_is_in_flight(running: RunningWorker, onli
 async def _take_all(running: RunningWorker, bob: RawClient, total: int) -> None:
     got = await pushes(bob, WINDOW)
     assert await running.under_way(bob) == []
-    await bob.send(frames.Ack(got[-1].seq))
+    await bob.send(frames.Ack(got[-1].number))
     got += await pushes(bob, total - WINDOW)
     assert await running.under_way(bob) == []
-    assert [push.seq for push in got] == list(range(1, total + 1))
+    assert [push.number for push in got] == list(range(1, total + 1))
     assert [push.message.body for push in got] == [f"m{n}".encode() for n in range(1, total + 1)]
 
 
@@ -157,7 +157,7 @@ async def test_pushes_go_on_live_after_the_window_was_full(running: RunningWorke
         await bob.send(frames.Ack(WINDOW))
         await send_many(alice, "bob", 30, first=WINDOW + 21)
         got = await pushes(bob, 50)
-        assert [push.seq for push in got] == list(range(WINDOW + 1, WINDOW + 51))
+        assert [push.number for push in got] == list(range(WINDOW + 1, WINDOW + 51))
 
 
 async def test_an_ack_is_never_answered_but_one_ahead_is_refused(running: RunningWorker) -> None:
@@ -229,4 +229,4 @@ async def test_a_killed_link_is_healed(running: RunningWorker, store: Any) -> No
         while isinstance(await bob.say("bob", "again"), frames.Error):
             pass
     async with running.client("bob") as bob:
-        assert (await bob.expect(frames.Push)).seq == 4
+        assert (await bob.expect(frames.Push)).number == 4

@@ -186,7 +186,7 @@ async def test_connected_tells_everything(running: RunningWorker) -> None:
     assert len(connected.session) == 16
     assert (connected.region, connected.user, connected.heartbeat) == ("sg", "alice", 25.0)
     assert connected.expires == int(running.clock.now) + 600
-    assert (connected.cursor.seq, connected.resumed, connected.lost) == (0, False, None)
+    assert (connected.cursor.number, connected.resumed, connected.lost) == (0, False, None)
     assert connected.limits == frames.Limits(running.app.tier.max_body, WINDOW, DEDUPE_WINDOW_MS)
 
 

@@ -14,7 +14,7 @@ from gateway.session.window import AckAhead, Window
 def test_what_is_up_to_the_cursor_counts_as_sent_and_acknowledged() -> None:
     """HP-7.2-2: pushes go on after `connected.cursor`."""
     window = Window(Cursor("e", 50, 5), top=7)
-    assert (window.sent, window.acked.seq, window.behind, window.room) == (5, 5, True, WINDOW)
+    assert (window.sent, window.acked.number, window.behind, window.room) == (5, 5, True, WINDOW)
     assert window.cursor == Cursor("e", 50, 5)
 
 
@@ -51,8 +51,8 @@ def test_an_ack_of_what_was_never_sent_is_refused() -> None:
     window.pushed(1, 10)
     with pytest.raises(AckAhead) as caught:
         window.ack(2)
-    assert (caught.value.seq, caught.value.sent) == (2, 1)
-    assert window.acked.seq == 0
+    assert (caught.value.number, caught.value.sent) == (2, 1)
+    assert window.acked.number == 0
     assert window.room == WINDOW - 1
 
 
@@ -84,5 +84,5 @@ def test_the_window_never_holds_more_and_never_forgets(acks: list[int]) -> None:
         else:
             assert window.ack(ack) == max(ack - acked, 0)
             acked = max(acked, ack)
-        assert window.acked.seq == acked
+        assert window.acked.number == acked
     assert pushed == list(range(1, len(pushed) + 1))
