@@ -84,8 +84,8 @@ class Reference(NamedTuple):
 
     `time_ms` is the message's, or that of the first message after a fan-out that was cut off.
     `size` is in bytes, 0 where it is not known. A `hole` is no message: what the user knows of the
-    conversation above `seq` counts no more, and the messages up to the next reference are only in
-    the history.
+    conversation above `seq` counts no more, and the messages from there to the next reference are
+    only in the history.
     """
 
     number: int

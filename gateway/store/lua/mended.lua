@@ -15,13 +15,13 @@ local function mended(row, name, said, seq, place, time, n, size)
   if since > lower then
     lower, base = since, since_n
   end
-  local row_n, row_time, first, read, floor, runs, hole = base, 0, 0, 0, 0, '', false
+  local row_n, row_time, first, read, floor, runs, hole = base, 0, 0, 0, 0, '', nil
   if row then
     local row_e, top, its_n, its_time, row_base, row_first, row_read, row_floor, _, _, at =
       struct.unpack('>I4I4I4I6I4I6I4I4I4I4', row)
     read, floor = row_read, row_floor
     if row_e ~= e and top > z then
-      hole, top, its_n = true, z, zn
+      hole, top, its_n = z, z, zn
       read, floor = math.min(read, top), math.min(floor, top)
     end
     if top >= since then
@@ -34,11 +34,11 @@ local function mended(row, name, said, seq, place, time, n, size)
     return
   end
   if last - 1 - lower > 256 then -- the rest is in the history
-    lower, hole = last - 1 - 256, true
+    lower, hole = last - 1 - 256, hole or lower
   end
   local refs = {}
   if hole then
-    refs[1] = struct.pack('>I4I6I3', lower, time, 16777215) .. name
+    refs[1] = struct.pack('>I4I6I3', hole, time, 16777215) .. name
   end
   for missing = lower + 1, last - 1 do
     refs[#refs + 1] = struct.pack('>I4I6I3', missing, time, 0) .. name

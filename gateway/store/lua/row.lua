@@ -2,8 +2,8 @@
 --
 -- An inbox is a list of references, REF and the name of the conversation as its user calls it: number in
 -- the conversation, time in ms, bytes of the stored message (0: not known). With HOLE bytes it is no
--- message: what the user knows of the conversation above that number counts no more, and what is below
--- the next reference is to be read in the history.
+-- message: what the user knows of the conversation above that number counts no more, and what is between
+-- that number and the next reference is to be read in the history.
 --
 -- Beside it lies a hash, the rows. Its field '#' is TOP: epoch of the inbox, its last number, and how many
 -- references were taken from its head; '#t' is when it was used last, as the sweeper found. For each

@@ -20,8 +20,8 @@ class ConversationRow(Struct, array_like=True, frozen=True):
     ``seq`` is the number of its last message for this user, and ``time`` that message's time in
     milliseconds since 1970. ``unread`` counts the messages that the user has not read, ``read`` is
     the user's watermark. ``until`` is 0, or, for somebody who went from the group, the last number
-    that they may know. ``message`` is the last message, or None: it has ended, was recalled or
-    forgotten, or is kept out of the history.
+    that they may know. ``message`` is the last message as the history has it, or None where the
+    history does not show it.
     """
 
     peer: str

@@ -115,8 +115,9 @@ class Lost(Struct, array_like=True, frozen=True, tag=19):
 class Reset(Struct, array_like=True, frozen=True, tag=20):
     """Server to client: what is known of the conversation with ``peer`` above ``seq`` is void.
 
-    Numbers above ``seq`` mean other messages now, or the messages are in the history alone: read it
-    from after ``seq``. It takes the inbox' number ``number`` and is acknowledged as a `Push` is.
+    Numbers above ``seq`` mean other messages now, or the messages up to the next push are in the
+    history alone: read it from after ``seq``. It takes the inbox' number ``number`` and is
+    acknowledged as a `Push` is.
     """
 
     number: Count

@@ -137,21 +137,21 @@ class Box:
         last = min(said.seq, interval.until or said.seq)
         lower, row = max(talk.gone, interval.since), self.rows.get(peer)
         known = Known(0, said.time, born, since=interval.since)
-        hole = False
+        hole: int | None = None
         if row is not None:
             known.read, known.floor = row.read, row.floor
             top = row.top
             if row.born is not born and top > lost_up_to:
-                hole, top = True, lost_up_to
+                hole = top = lost_up_to
             known.read, known.floor = min(row.read, top), min(row.floor, top)
-            if not hole:
+            if hole is None:
                 known.read, known.floor = row.read, row.floor
             if top >= interval.since:
-                lower, known.sure = max(top, talk.gone), row.sure and not hole
-        if last <= lower and not hole:
+                lower, known.sure = max(top, talk.gone), row.sure and hole is None
+        if last <= lower and hole is None:
             return
-        if hole:
-            self.told.append(Told(peer, lower, said.time, hole=True))
+        if hole is not None:
+            self.told.append(Told(peer, hole, said.time, hole=True))
             known.sure = False
         for seq in range(lower + 1, last + 1):
             self.told.append(Told(peer, seq, said.time))

@@ -204,6 +204,19 @@ async def test_a_conversation_without_its_head_begins_anew(kept: Kept) -> None:
     assert [(r.seq, r.hole) for r in refs] == [(1, False), (2, False), (0, True), (1, False)]
 
 
+async def test_an_inbox_that_lacks_very_much_is_told_where_its_history_begins(kept: Kept) -> None:
+    """HP-7.5-2: where more is missing than one script may add, the reset says up to where a client
+    knows the conversation, so that the history after it has all that is not pushed. It said where
+    the pushes go on, and nobody could know of the messages before."""
+    for _ in range(300):
+        await kept.send(kept.entry())
+    box = kept.store.keys.inbox(APP_ID, BOB)
+    kept.store.raw.delete(box.rows, box.refs)
+    await kept.send(kept.entry())
+    first, second, *_, last = (await kept.inboxes.page(APP_ID, BOB, 0, 1000)).references
+    assert ((first.seq, first.hole), second.seq, last.seq) == ((0, True), 45, 301)
+
+
 async def test_a_full_redis_recalls_erases_sweeps_and_reads(one_store: Store) -> None:
     """G12: what frees memory or reads works while sends are refused."""
     kept = Kept(one_store)
