@@ -35,7 +35,7 @@ from gateway.security.keyring import KeyringError
 from gateway.session.timing import Timing
 from gateway.store.errors import StampError
 from gateway.store.region_clock import RegionClock
-from gateway.store.sweeper import Sweeper
+from gateway.store.sweeper import Sweeper, keep_settling
 from gateway.tasks import Tasks
 
 _log = structlog.get_logger()
@@ -89,6 +89,8 @@ class Worker:
             backend.link,
             core.keys,
             backend.directory,
+            backend.stores.conversations,
+            backend.stores.references,
             backend.stores.groups,
             self._timing.clock.wall_ms,
             clock_agrees,
@@ -154,6 +156,8 @@ class Worker:
             self._keep("probe", self._probe.run())
         self._keep("wheel", self._timing.run())
         self._keep("sweeper", self._sweeper.run())
+        conversations, now_ms = self._backend.stores.conversations, self._timing.clock.wall_ms
+        self._keep("settling", keep_settling(conversations, now_ms))
         self._keep("apps", self._backend.directory.run())
         self._keep("look", self._backend.link.keep_looking())
         self._keep("rooms", rooms.run())
@@ -197,6 +201,7 @@ class Worker:
         with contextlib.suppress(OperationFailed, TimeoutError):
             async with asyncio.timeout(0.1 * self._settings.drain_s):
                 await backend.hubs.presence.aclose()
+                await backend.stores.conversations.settle(self._timing.clock.wall_ms())
                 # The last acknowledgements stand before this in the line.
                 await asyncio.gather(*backend.link.everywhere("PING"), return_exceptions=True)
         await backend.subscriber.aclose()

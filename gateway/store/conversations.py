@@ -28,7 +28,7 @@ from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
 from gateway.redis.connection import together, words_of
-from gateway.redis.errors import OperationFailed
+from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.link import Link
 from gateway.store import recipients
 from gateway.store.keys import CACHED, Keys
@@ -321,7 +321,9 @@ class ConversationStore:
             calls.append(
                 self._link.run(_SETTLED, tuple(names), look_after, retention_ms, *arguments)
             )
-        await asyncio.gather(*calls, return_exceptions=True)
+        for result in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(result, Exception) and not isinstance(result, Unavailable):
+                _log.error("settle_failed", reason=type(result).__name__, exc_info=result)
 
     # -- reading -----------------------------------------------------------------------------------
 

@@ -1,12 +1,11 @@
 """The sweeper: what is past its time leaves Redis within a minute, read or not.
 
-Reading already hides it to the millisecond (`InboxStore.page`); this is about the sealed bytes. In
-an inbox or log of more than 100 messages (1,000 for a message's own time to live) Redis frees them
-block by block, so a few may go later (sweep.lua, erase.lua).
-
-Each bucket has a due list, so an inbox or a log nobody touches is found without looking at the
-others, and a ttl list of the entries whose own time to live is shorter. One gateway of the region
-sweeps at a time, by a lease.
+Reading already hides it to the millisecond; this is about the sealed bytes. Each bucket has a due
+list, so an inbox, a conversation or a room that nobody touches is found without looking at the
+others, and a ttl list of the messages whose own time to live is shorter. A conversation whose last
+message some inbox may lack stands in the due list, too: the gateway that sent it may have died
+before it told everyone, and the sweeper does it then. One gateway of the region sweeps at a time,
+by a lease.
 """
 
 from __future__ import annotations
@@ -18,16 +17,19 @@ from typing import Final
 
 import structlog
 
+from gateway.apps.app import App
 from gateway.apps.errors import AppError
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.link import Link
 from gateway.redis.slots import BUCKETS
 from gateway.security.sealing import SealError
+from gateway.store.conversations import ConversationStore
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS, STALE_MS
-from gateway.store.keys import GROUP_DUE, LOG_DUE, STAMP, Keys
+from gateway.store.keys import STAMP, Keys
+from gateway.store.references import ReferenceStore
 from gateway.store.scripts import script
 
 SILENT_MS: Final = 120_000
@@ -38,15 +40,26 @@ GAPS_KEPT: Final = 8
 
 _SEEN: Final = script("seen", "now")
 _LEASE: Final = script("lease")
-_SWEEP: Final = script("sweep")
-_SWEEP_LOG: Final = script("sweep_log")
-_ERASE: Final = script("erase")
+_SWEEP_ROOM: Final = script("sweep")
 
 INTERVAL_S: Final = 10.0
 LEASE_MS: Final = 30_000
 BATCH: Final = 100
 
+SETTLE_S: Final = 5.0
+"""How often a gateway says of which conversations everyone has what it sent."""
+
 _log = structlog.get_logger()
+
+
+async def keep_settling(conversations: ConversationStore, clock_ms: Callable[[], int]) -> None:
+    """`ConversationStore.settle` every `SETTLE_S`. Never returns.
+
+    What it does not come to, because Redis is away or this gateway dies, the sweeper makes sure of.
+    """
+    while True:
+        await asyncio.sleep(SETTLE_S)
+        await conversations.settle(clock_ms())
 
 
 class Sweeper:
@@ -58,6 +71,8 @@ class Sweeper:
         link: Link,
         keys: Keys,
         directory: AppDirectory,
+        conversations: ConversationStore,
+        references: ReferenceStore,
         groups: GroupStore,
         clock_ms: Callable[[], int],
         trusted: Callable[[], bool],
@@ -65,6 +80,8 @@ class Sweeper:
         self._link = link
         self._keys = keys
         self._directory = directory
+        self._conversations = conversations
+        self._references = references
         self._groups = groups
         self._clock_ms = clock_ms
         self._trusted = trusted
@@ -127,17 +144,23 @@ class Sweeper:
         return bool(await self._link.run(_LEASE, (self._keys.sweeper,), self._id, LEASE_MS))
 
     async def sweep(self) -> int:
-        """Go through all due lists once; returns how many messages were removed.
+        """Go through all due lists once; returns how many messages, and references to them, were
+        removed.
 
         Raises:
-            Unavailable: Redis went away; what is left is swept next time.
+            Unavailable: Redis, or a server of a cluster, went away. The rest was swept.
         """
         self._overdue_ms = 0
-        removed = await asyncio.gather(
+        results = await asyncio.gather(
             *(self._sweep_bucket(b) for b in range(BUCKETS)),
-            *(self._erase_expired(b) for b in range(BUCKETS)),
+            *(self._end_messages(b) for b in range(BUCKETS)),
+            return_exceptions=True,
         )
-        return sum(removed)
+        await self._conversations.settle(self._clock_ms())  # where the sweeper made it so
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return sum(result for result in results if isinstance(result, int))
 
     def _found(self, scores: list[bytes], now: int) -> None:
         """These times were due. 0 is that of what was made due for a change of its app."""
@@ -147,100 +170,124 @@ class Sweeper:
                 return
 
     async def _sweep_bucket(self, bucket: int) -> int:
+        """Sweep what is due in a bucket. What can't be read, or be written now, is passed over."""
         due, now = self._keys.due(bucket), self._clock_ms()
         removed = passed_over = 0
-        while True:
+        away: Unavailable | None = None
+        apps: dict[str, App | Exception | None] = {}
+        while self._trusted():
             found = await self._link.call(
                 "ZRANGE", due, "-inf", now, "BYSCORE", "LIMIT", passed_over, BATCH, "WITHSCORES"
             )
             members = found[::2]
             self._found(found[1::2], now)
-            times: dict[str, tuple[int, int] | None] = {}
             for member in members:
-                app_id, _, name = member.decode().partition(":")
-                if name.startswith(GROUP_DUE):
-                    passed_over += not await self._group(app_id, name.removeprefix(GROUP_DUE))
-                    continue
-                if app_id not in times:
-                    times[app_id] = await self._times(app_id)
-                kept = times[app_id]
-                if kept is None:
-                    passed_over += 1
-                    continue
-                removed += await self._sweep_one(app_id, name, now, *kept)
+                try:
+                    app_id, _, name = member.decode().partition(":")
+                    if app_id not in apps:
+                        apps[app_id] = await self._app(app_id)
+                    gone, done = await self._sweep_one(app_id, apps[app_id], name, now)
+                except Unavailable as error:
+                    away, done, gone = error, False, 0
+                except Exception as error:  # noqa: BLE001 - it stops nobody else's sweep
+                    _log.error("sweep_failed", reason=type(error).__name__, exc_info=error)
+                    done, gone = False, 0
+                removed += gone
+                passed_over += not done
             if len(members) < BATCH:
-                return removed
+                break
+        if away is not None:
+            raise away
+        return removed
 
     async def _sweep_one(
+        self, app_id: str, app: App | Exception | None, name: str, now: int
+    ) -> tuple[int, bool]:
+        """Sweep what one member of a due list names; `app` is what `_app` returned.
+
+        Returns how many messages went, and False where it stays due.
+        """
+        if isinstance(app, Unavailable):
+            raise app
+        if isinstance(app, Exception):  # that has been logged
+            return 0, False
+        retention_ms, profile_ms = (0, 0) if app is None else (app.tier.retention_ms, PROFILE_MS)
+        kind, colon, rest = name.partition(":")
+        if not colon:
+            return await self._references.sweep(app_id, name, now, retention_ms, profile_ms), True
+        if kind == "r":
+            return await self._sweep_room(app_id, name, now, retention_ms, profile_ms), True
+        removed, more = 0, True
+        while more:
+            gone, more, owed = await self._conversations.sweep(
+                app_id, name, now, retention_ms, profile_ms
+            )
+            removed += gone
+        if owed and app is not None:
+            await self._heal(app, kind, rest)
+        return removed, not owed
+
+    async def _heal(self, app: App, kind: str, rest: str) -> None:
+        """Refer everyone to the last message of a conversation, which its gateway did not."""
+        try:
+            if kind == "g":
+                await self._groups.heal(app, rest)
+            else:
+                one, _, other = rest.partition(":")
+                to = self._conversations.direct(app.id, one, other)
+                await self._conversations.heal(app.id, app.tier, to)
+        except Unavailable as error:
+            # A full Redis refuses it, say. What stands behind it in the due list makes room.
+            _log.warning("heal_put_off", reason=error.reason)
+
+    async def _sweep_room(
         self, app_id: str, name: str, now: int, retention_ms: int, profile_ms: int
     ) -> int:
-        """Sweep a log, or an inbox: a user's, or a room's, which is kept like one."""
-        if name.startswith(LOG_DUE):
-            log = self._keys.log(app_id, name)
-            removed = await self._link.run(
-                _SWEEP_LOG, (log.log, log.meta, log.due), now, retention_ms, log.member
+        keys = self._keys.user(app_id, name)
+        return int(
+            await self._link.run(
+                _SWEEP_ROOM, keys.swept, now, retention_ms, profile_ms, keys.member, STALE_MS
             )
-        else:
-            keys = self._keys.user(app_id, name)
-            removed = await self._link.run(
-                _SWEEP,
-                keys.swept,
-                now,
-                retention_ms,
-                profile_ms,
-                keys.member,
-                STALE_MS,
-            )
-        return int(removed)
+        )
 
-    async def _erase_expired(self, bucket: int) -> int:
-        """Entries whose own time to live is over."""
-        ttl, now, removed = self._keys.ttl(bucket), self._clock_ms(), 0
-        while True:
+    async def _end_messages(self, bucket: int) -> int:
+        """Take the records of messages whose own time to live is over."""
+        ttl, now = self._keys.ttl(bucket), self._clock_ms()
+        removed = passed_over = 0
+        while self._trusted():
             found = await self._link.call(
-                "ZRANGE", ttl, "-inf", now, "BYSCORE", "LIMIT", 0, BATCH, "WITHSCORES"
+                "ZRANGE", ttl, "-inf", now, "BYSCORE", "LIMIT", passed_over, BATCH, "WITHSCORES"
             )
             members = found[::2]
             self._found(found[1::2], now)
-            streams: dict[str, list[str]] = {}
+            conversations: dict[bytes, list[bytes]] = {}
             for member in members:
-                stream, _, entry_id = member.decode().partition(" ")
-                streams.setdefault(stream, []).append(entry_id)
-            for stream, ids in streams.items():
-                app_id, _, name = stream.partition(":")
-                key = (
-                    self._keys.log(app_id, name).log
-                    if name.startswith(LOG_DUE)
-                    else self._keys.user(app_id, name).inbox
-                )
-                removed += await self._link.run(_ERASE, (key, ttl), stream, *ids)
+                conversation, _, number = member.rpartition(b" ")
+                conversations.setdefault(conversation, []).append(number)
+            for conversation, numbers in conversations.items():
+                try:
+                    app_id, _, name = conversation.decode().partition(":")
+                    seqs = [int(number) for number in numbers]
+                    removed += await self._conversations.end(app_id, name, seqs, now)
+                except Unavailable:
+                    raise
+                except Exception as error:  # noqa: BLE001 - it stops nobody else's
+                    _log.error("sweep_failed", reason=type(error).__name__, exc_info=error)
+                    passed_over += len(numbers)
             if len(members) < BATCH:
-                return removed
+                break
+        return removed
 
-    async def _group(self, app_id: str, group_id: str) -> bool:
-        """Look after a group; False where it stays due."""
-        try:
-            await self._groups.look_after(await self._directory.read(app_id), group_id)
-        except AppNotFound:
-            await self._groups.purge(app_id, group_id)
-        except (SealError, AppError) as error:
-            _log.error("sweep_app_unreadable", reason=type(error).__name__)
-            return False
-        except Unavailable as error:
-            # What the group owes its members can't be written now, on a full Redis say. What stands
-            # behind it in the due list is what makes room.
-            _log.warning("sweep_group_put_off", reason=error.reason)
-            return False
-        return True
-
-    async def _times(self, app_id: str) -> tuple[int, int] | None:
-        """How long messages and unused profiles of an app are kept, ms; None: it can't be told."""
+    async def _app(self, app_id: str) -> App | Exception | None:
+        """The app; None where it was deleted; or why it can't be told."""
         try:
             # Not from memory: whoever made an inbox due for a change has written the change before,
             # and an old time would put the inbox off to that time.
-            return (await self._directory.read(app_id)).tier.retention_ms, PROFILE_MS
+            return await self._directory.read(app_id)
         except AppNotFound:
-            return 0, 0
+            return None
+        except Unavailable as error:
+            return error
         except (SealError, AppError) as error:
             _log.error("sweep_app_unreadable", reason=type(error).__name__)
-            return None
+            return error

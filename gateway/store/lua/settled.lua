@@ -13,9 +13,14 @@ for i = 3, #ARGV, 4 do
   if head and seq <= head.q and seq > head.d then
     head.d = seq
     save(KEYS[at], head)
-    -- Due sooner, the sweeper finds nothing and notes when to look again.
-    redis.call('ZADD', KEYS[1], seq == head.q and tonumber(ARGV[i + 2]) + retention
-      or look_after, ARGV[i])
+    if seq == head.q then
+      -- Due with its oldest message, or a conversation that goes on would never be swept.
+      local oldest = redis.call('HGET', chunk_of(KEYS[at], head.birth, head.b + 1), head.b + 1 .. '')
+      redis.call('ZADD', KEYS[1], (oldest and struct.unpack('>I6', oldest, 3) or tonumber(ARGV[i + 2])) + retention,
+        ARGV[i])
+    else
+      redis.call('ZADD', KEYS[1], look_after, ARGV[i])
+    end
     if ARGV[i + 3] ~= '' and redis.call('HGET', KEYS[at + 1], 'v') == ARGV[i + 3] then
       local state = redis.call('HGETALL', KEYS[at + 1])
       for j = 1, #state, 2 do

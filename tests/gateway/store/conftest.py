@@ -23,6 +23,7 @@ from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.admin import Admin
+from gateway.store.conversations import ConversationStore
 from gateway.store.directory import AppDirectory
 from gateway.store.endings import BROKEN_OFF, End
 from gateway.store.entries import Entry, NewMessage
@@ -30,6 +31,7 @@ from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys, bucket_of
 from gateway.store.readers import Arrival, Checked, DeviceState, Progress, Reader
+from gateway.store.references import ReferenceStore
 from gateway.store.stamp import Stamp
 from gateway.store.sweeper import Sweeper
 from gateway.tasks import Tasks
@@ -96,6 +98,8 @@ class Store:
     keys: Keys = field(init=False)
     inboxes: InboxStore = field(init=False)
     tier: Tier = field(init=False)
+    clock_agrees: bool = True
+    """Whether the clock of whoever sweeps agrees with Redis'."""
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.app.region)
@@ -208,8 +212,19 @@ class Store:
         """A sweeper as a gateway that knows no app yet has it."""
         sealer = Sealer(self.keyring)
         directory = AppDirectory(self.link, self.keys, sealer, Tasks(), lambda _: None)
-        groups = GroupStore(self.link, self.keys, self.inboxes, lambda: self.clock.ms)
-        return Sweeper(self.link, self.keys, directory, groups, lambda: self.clock.ms, lambda: True)
+        talks = ConversationStore(self.link, self.keys)
+        references = ReferenceStore(self.link, self.keys, talks)
+        groups = GroupStore(self.link, self.keys, talks, lambda: self.clock.ms)
+        return Sweeper(
+            self.link,
+            self.keys,
+            directory,
+            talks,
+            references,
+            groups,
+            lambda: self.clock.ms,
+            lambda: self.clock_agrees,
+        )
 
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[Admin]:
