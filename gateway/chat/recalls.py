@@ -1,15 +1,15 @@
 """Recall and edit: a message that was sent is taken back, or says something else.
 
-What is known of the message comes from its own sealed record, never from the request. It is changed
-first in one place, the log or else one inbox, which decides between requests that come at the same
-time; then everywhere else; then a notice goes to all inboxes. Each step may be repeated. So where a
-gateway died on the way, the client's repetition finds the first place changed, and does the rest.
+What is known of the message comes from its own sealed record, never from the request. Its
+conversation, which holds it alone, changes it and adds the notice in one step, and decides between
+requests that come at the same time. Then everyone is referred to the notice. Where a gateway died
+before that, the client's repetition finds the message changed, and does the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from homeport import codec, codes
 from homeport.frames import EditNotice, Extra, Message, RecallNotice
@@ -25,47 +25,40 @@ from gateway.chat.principal import AppItself, Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused, check_body
 from gateway.chat.requests import request
+from gateway.clock import Clock
 from gateway.redis.errors import Unavailable
-from gateway.security.sealing import Tampered
-from gateway.store.entries import NewMessage
-from gateway.store.inbox import InboxStore
-from gateway.store.replacing import Changed, RewriteStore, Where
+from gateway.store.conversations import ConversationStore, NewEntry, StaleMembers
+from gateway.store.stored import FRESH_MS, HIDDEN, StoredMessage
 
 RECALLED: Final = MAX_EDITS + 1
 """The number of a recall among a message's changes: it follows every edit, and is the last."""
 
 ATTEMPTS: Final = 20
-"""How often a change is tried while others change the same message."""
+"""How often a change is tried while others change the same message, or the group."""
 
+CLOCKS_MS: Final = 500
+"""By how much the region's time on two gateways may differ, and be late to notice that time is up.
+Each goes by Redis' clock, and is wrong by half the time that Redis takes to answer, at most."""
 
-class _Named(NamedTuple):
-    """The message that a request names: the user's or the app's conversation, its id and time."""
-
-    conversation: Conversation
-    id: bytes
-    time_ms: int
+UNSEEN_S: Final = (FRESH_MS + CLOCKS_MS) / 1000
+"""Seconds after which no gateway pushes what it read before a message was replaced: until then a
+page that was read, or what was published, may count as fresh there (`FRESH_MS`)."""
 
 
 class RecallChat:
-    """Answers requests to recall and to edit. `clock_ms` gives milliseconds since 1970."""
+    """Answers requests to recall and to edit."""
 
     def __init__(
-        self,
-        replacing: RewriteStore,
-        inboxes: InboxStore,
-        conversations: Conversations,
-        records: Records,
-        clock_ms: Callable[[], int],
+        self, store: ConversationStore, conversations: Conversations, records: Records, clock: Clock
     ) -> None:
-        self._replacing = replacing
-        self._inboxes = inboxes
+        self._store = store
         self._conversations = conversations
         self._records = records
-        self._clock_ms = clock_ms
+        self._clock = clock
 
     @request
-    async def recall(self, principal: Principal, peer: str, message_id: bytes, time: int) -> None:
-        """Take back the message that has this id and time, in milliseconds.
+    async def recall(self, principal: Principal, peer: str, seq: int) -> None:
+        """Take back message `seq` of a conversation; once this returns, no device is sent it.
 
         A user may take back the own messages, and those of others in a group where the user is
         owner or admin, within the time that the app gives its users. The app itself may take back
@@ -75,35 +68,31 @@ class RecallChat:
             Refused: unknown_recipient, unknown_group, not_a_member, unknown_message, not_yours,
                 recall_too_late, unavailable, internal.
         """
-        named = _Named(await self._conversations.find(principal, peer), message_id, time)
-        app = principal.app
-        for _ in range(ATTEMPTS):
-            where, record, message = await self._find(principal, named)
-            if not _may_recall(principal, named.conversation, message):
+
+        async def once() -> bool:
+            conversation = await self._conversations.find(principal, peer)
+            kept, message = await self._find(principal.app, conversation, seq)
+            if not _may_recall(principal, conversation, message):
                 raise Refused(codes.NOT_YOURS)
-            if message.kind == RECALL_KIND:  # so it is to be finished
-                await self._spread(app, named.conversation, message, record, RECALLED)
-                return
+            if message.kind == RECALL_KIND:
+                await self._finish(principal.app, conversation, recall=True)
+                return True
             if isinstance(principal, User):
-                self._in_time(app, message)
-            told = RecallNotice(message.id, message.sender, message.time, name_of(principal))
-            ends = message.extra.expires if message.extra is not None else None
-            gone = replace(
-                message,
-                kind=RECALL_KIND,
-                body=codec.encode(told),
-                extra=Extra(expires=ends) if ends is not None else None,
-            )
-            record = self._records.make(app, gone, named.conversation.name)
-            if await self._replacing.swap(where, _changed(gone, record, RECALLED), _edits(message)):
-                await self._spread(app, named.conversation, gone, record, RECALLED)
-                return
-        raise Unavailable("message_contention")
+                self._in_time(principal.app, message)
+            told = RecallNotice(message.id, message.sender, seq, name_of(principal))
+            body, ends = codec.encode(told), kept.expires_ms
+            extra = Extra(expires=ends) if ends is not None else None
+            gone = replace(message, kind=RECALL_KIND, body=body, extra=extra)
+            return await self._change(principal.app, conversation, kept, gone, RECALLED, told)
+
+        await _until_done(once)
+        # Measured from here also where it was recalled before: nobody knows how long ago.
+        await self._clock.sleep(UNSEEN_S)
 
     @request
-    async def edit(self, user: User, peer: str, message_id: bytes, time: int, body: bytes) -> None:
-        """Give the message that has this id and time another text. Only its sender may: an edit
-        says something new in the sender's name, which not even the app itself may do.
+    async def edit(self, user: User, peer: str, seq: int, body: bytes) -> None:
+        """Give message `seq` of a conversation another text. Only its sender may: an edit says
+        something new in the sender's name, which not even the app itself may do.
 
         Raises:
             Refused: as `recall`, and blocked, muted, body_too_large, not_text, edit_limit.
@@ -111,115 +100,112 @@ class RecallChat:
         user.blockers.admit(peer)
         app = user.app
         check_body(app, body)
-        named = _Named(await self._conversations.find(user, peer), message_id, time)
-        if named.conversation.group is not None:
-            rules.may_send(named.conversation.group, user)
-        for _ in range(ATTEMPTS):
-            where, record, message = await self._find(user, named)
+
+        async def once() -> bool:
+            conversation = await self._conversations.find(user, peer)
+            if conversation.group is not None:
+                rules.may_send(conversation.group, user)
+            kept, message = await self._find(app, conversation, seq)
             if message.sender != user.id:
                 raise Refused(codes.NOT_YOURS)
             if message.kind == RECALL_KIND:
                 raise Refused(codes.UNKNOWN_MESSAGE)
-            edits = _edits(message)
-            if message.body == body:  # it says so already, and is to be finished
-                if edits:
-                    await self._spread(app, named.conversation, message, record, edits)
-                return
+            if message.body == body:  # it says so already
+                if kept.change:
+                    await self._finish(app, conversation, recall=False)
+                return True
             if message.kind != "text":
                 raise Refused(codes.NOT_TEXT)
             self._in_time(app, message)
-            if edits >= MAX_EDITS:
+            if kept.change >= MAX_EDITS:
                 raise Refused(codes.EDIT_LIMIT)
-            extra = replace(message.extra or Extra(), edits=edits + 1, edited=self._clock_ms())
+            edits, now_ms = kept.change + 1, self._clock.wall_ms()
+            extra = replace(message.extra or Extra(), edits=edits, edited=now_ms)
             edited = replace(message, body=body, extra=extra)
-            record = self._records.make(app, edited, named.conversation.name)
-            if await self._replacing.swap(where, _changed(edited, record, edits + 1), edits):
-                await self._spread(app, named.conversation, edited, record, edits + 1)
-                return
-        raise Unavailable("message_contention")
+            told = EditNotice(message.id, message.sender, seq, edits, now_ms, body)
+            return await self._change(app, conversation, kept, edited, edits, told)
 
-    # -- what is there -----------------------------------------------------------------------------
+        await _until_done(once)
 
-    async def _find(self, principal: Principal, named: _Named) -> tuple[Where, bytes, Message]:
-        app, conversation = principal.app, named.conversation
-        found = await self._replacing.find(
-            app,
-            conversation.name,
-            _readers(principal, conversation),
-            named.id,
-            named.time_ms,
-            self._clock_ms(),
-        )
-        if found is None:
-            raise Refused(codes.UNKNOWN_MESSAGE)
-        record = found.entry.record
-        try:
-            # Of this conversation, also where it was found in an inbox, which holds others' too.
-            message = codec.decode_message(self._records.kept(app, conversation.name, record))
-        except Tampered:
-            # Any client can bring this about, by naming another conversation: no word for the log.
-            raise Refused(codes.UNKNOWN_MESSAGE) from None
-        if not message.sender:  # a notice
-            raise Refused(codes.UNKNOWN_MESSAGE)
-        return found.where, record, message
+    async def _find(
+        self, app: App, conversation: Conversation, seq: int
+    ) -> tuple[StoredMessage, Message]:
+        now_ms = self._clock.wall_ms()
+        ((kept,),) = await self._store.read(app.id, [(conversation.name, [seq])])
+        if kept is not None and kept.readable(now_ms - app.tier.retention_ms + 1, now_ms):
+            assert kept.record is not None
+            opened = self._records.readable(app, conversation.name, kept.record)
+            message = codec.decode_message(opened) if opened is not None else None
+            if message is not None and message.sender:  # no notice
+                return kept, message
+        raise Refused(codes.UNKNOWN_MESSAGE)
 
     def _in_time(self, app: App, message: Message) -> None:
-        # Its time may be a little ahead of the clock.
-        if max(0, self._clock_ms() - message.time) >= app.recall_s * 1000:
+        # Its time may be a little ahead of this gateway's.
+        if max(0, self._clock.wall_ms() - message.time) >= app.recall_s * 1000:
             raise Refused(codes.RECALL_TOO_LATE)
 
-    # -- what becomes of it ------------------------------------------------------------------------
+    async def _change(
+        self,
+        app: App,
+        conversation: Conversation,
+        kept: StoredMessage,
+        message: Message,
+        change: int,
+        told: RecallNotice | EditNotice,
+    ) -> bool:
+        """Put `message` in the place of `kept` and tell everyone; False where another was faster.
 
-    async def _spread(
-        self, app: App, conversation: Conversation, message: Message, record: bytes, number: int
-    ) -> None:
-        """Have what one place has everywhere, and tell everyone."""
-        now_ms, group = self._clock_ms(), conversation.group
-        version: int | str = group.version if group is not None else ""
-        audience = (
-            group.audience
-            if group is not None
-            else self._inboxes.audience(app.id, conversation.users)
+        The notice of an edit says the text too: like the message, it is kept out of the history
+        and ends.
+        """
+        recall, now_ms = change == RECALLED, self._clock.wall_ms()
+        ends = None if recall else kept.expires_ms
+        notice = Message(
+            notice_id("changed", app.id, message.id.hex(), str(change)),
+            "",
+            message.to,
+            now_ms,
+            RECALL_KIND if recall else EDIT_KIND,
+            codec.encode(told),
+            Extra(expires=ends) if ends is not None else None,
         )
-        changed = _changed(message, record, number)
-        await self._replacing.spread(app.id, conversation.name, audience, changed)
-        mid = notice_id("changed", app.id, message.id.hex(), str(number))
-        notice = _notice(message, mid, now_ms)
-        new = NewMessage(mid, self._records.make(app, notice, conversation.name), now_ms)
-        await self._inboxes.deliver_to(app.id, app.tier, audience, new, version)
+        return await self._store.replace(
+            app.id,
+            app.tier,
+            self._conversations.recipients(app, conversation),
+            kept.seq,
+            kept.change,
+            change,
+            self._records.make(app, message, conversation.name),
+            NewEntry(
+                notice.id,
+                self._records.make(app, notice, conversation.name),
+                now_ms,
+                flags=kept.flags & HIDDEN,
+                expires_ms=ends,
+            ),
+            recall=recall,
+        )
+
+    async def _finish(self, app: App, conversation: Conversation, *, recall: bool) -> None:
+        """Tell whoever was not told of the change, where its gateway died or Redis was away."""
+        recipients = self._conversations.recipients(app, conversation)
+        await self._store.heal(app.id, app.tier, recipients, full=recall)
+
+
+async def _until_done(once: Callable[[], Awaitable[bool]]) -> None:
+    """Call `once`, and again where something changed under its hands."""
+    for _ in range(ATTEMPTS):
+        try:
+            if await once():
+                return
+        except StaleMembers:
+            continue
+    raise Unavailable("message_contention")
 
 
 def _may_recall(principal: Principal, conversation: Conversation, message: Message) -> bool:
     if isinstance(principal, AppItself) or message.sender == principal.id:
         return True
     return conversation.place is not None and conversation.place.role != "member"
-
-
-def _readers(principal: Principal, conversation: Conversation) -> Sequence[str]:
-    """The users whose inboxes may hold a message that the log does not: both ends of a
-    conversation; in a group, the asking user, or the group's owner if the app itself asks."""
-    group = conversation.group
-    if group is None:
-        return tuple(conversation.users)
-    if isinstance(principal, User):
-        return (principal.id,)
-    return [user for user, place in group.members.items() if place.role == "owner"]
-
-
-def _edits(message: Message) -> int:
-    return message.extra.edits if message.extra is not None else 0
-
-
-def _changed(message: Message, record: bytes, number: int) -> Changed:
-    return Changed(message.id, message.time, record, number, final=number == RECALLED)
-
-
-def _notice(message: Message, mid: bytes, now_ms: int) -> Message:
-    """The notice for everyone, of a recalled message, which says so itself, or an edited one."""
-    if message.kind == RECALL_KIND:
-        return Message(mid, "", message.to, now_ms, RECALL_KIND, message.body)
-    edited = (message.extra.edited if message.extra is not None else None) or now_ms
-    told = EditNotice(
-        message.id, message.sender, message.time, _edits(message), edited, message.body
-    )
-    return Message(mid, "", message.to, now_ms, EDIT_KIND, codec.encode(told))

@@ -33,7 +33,6 @@ from gateway.store.log import LogStore
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
 from gateway.store.references import ReferenceStore
-from gateway.store.replacing import RewriteStore
 from gateway.store.rooms import RoomStore
 
 
@@ -48,7 +47,6 @@ class Stores:
     blocks: BlockStore
     rooms: RoomStore
     groups: GroupStore
-    rewrites: RewriteStore
     rates: RateStore
 
     @classmethod
@@ -64,7 +62,6 @@ class Stores:
             blocks=BlockStore(link, keys),
             rooms=RoomStore(link, keys),
             groups=GroupStore(link, keys, inboxes, clock.wall_ms),
-            rewrites=RewriteStore(link, keys),
             rates=RateStore(link, keys),
         )
 
@@ -95,6 +92,6 @@ def chat_of(
         history=HistoryChat(
             stores.conversations, stores.references, conversations, records, now_ms
         ),
-        recalls=RecallChat(stores.rewrites, stores.inboxes, conversations, records, now_ms),
+        recalls=RecallChat(stores.conversations, conversations, records, clock),
         receipts=ReceiptChat(stores.conversations, stores.references, relay, conversations, now_ms),
     )

@@ -414,9 +414,8 @@ class ConversationStore:
     ) -> bool:
         """Put `record` in the place of message `seq`, as change number `change`, and add `notice`.
 
-        False where the message is not at change `expected`, or is gone. Where it is at `change`
-        already, nothing changes, and what was owed to the members is made good. A `recall` works
-        on a full Redis.
+        The notice of an earlier edit ends. False where the message is not at change `expected`, or
+        is gone: nothing changes then. A `recall` works on a full Redis.
         """
         keys = to.keys
         epoch, run = self.numbering(notice.id, keys.bucket)
@@ -434,6 +433,7 @@ class ConversationStore:
             record,
             notice.flags,
             notice.record,
+            notice.expires_ms or 0,
             durable=True,
         )
         if not reply:
@@ -532,12 +532,13 @@ class ConversationStore:
             await self._link.run(_ERASE, (keys.head, keys.ttl), keys.member, now_ms, *numbers)
         )
 
-    async def heal(self, app_id: str, tier: Tier, to: Recipients) -> None:
-        """Refer everyone to the last message, and to what is missing below it."""
+    async def heal(self, app_id: str, tier: Tier, to: Recipients, *, full: bool = False) -> None:
+        """Refer everyone to the last message, and to what is missing below it; with `full`, on a
+        full Redis too."""
         reply = await self._link.run(_LAST, (to.keys.head,))
         if reply:
             epoch = reply[4:8]
-            await self._tell(app_id, tier, to, reply, "", epoch, full=False)
+            await self._tell(app_id, tier, to, reply, "", epoch, full)
 
 
 def _long(value: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 _HEAD: Final = struct.Struct(">BBHII")
 _ENDS: Final = struct.Struct(">HI")
+_NOTICE_BYTES: Final = 4
 _REF: Final = struct.Struct(">IHIBH")
 _ROW: Final = struct.Struct(">IIIHIIHIIIII")
 _RUN: Final = struct.Struct(">IB")
@@ -23,6 +24,7 @@ HIDDEN: Final = 2
 """The history leaves the message out."""
 _ENDS_FLAG: Final = 4
 _OVER: Final = 8
+_NOTICED: Final = 16
 
 _HOLE: Final = 0xFFFFFF
 
@@ -60,12 +62,14 @@ def parse_message(seq: int, value: bytes, start: int = 0) -> StoredMessage:
     if flags & _ENDS_FLAG:
         ends_high, ends_low = _ENDS.unpack_from(value, at)
         at, expires_ms = at + _ENDS.size, ends_high << 32 | ends_low
+    if flags & _NOTICED:
+        at += _NOTICE_BYTES
     record = None if flags & _OVER else value[at:]
     return StoredMessage(seq, high << 32 | low, n, change, flags, expires_ms, record)
 
 
 def head_size(value: bytes) -> int:
-    """How many bytes of a stored message stand before its record."""
+    """How many bytes of a stored message that is new stand before its record."""
     return _HEAD.size + (_ENDS.size if value[1] & _ENDS_FLAG else 0)
 
 

@@ -1,3 +1,3 @@
 #!lua
 -- Edit a message: see conversation_replace.lua. A full Redis refuses it.
-return replace()
+return replace(true)

@@ -1,3 +1,3 @@
 #!lua flags=allow-oom
 -- Recall a message: see conversation_replace.lua. It works on a full Redis, which it frees bytes of.
-return replace()
+return replace(false)

@@ -1,14 +1,14 @@
 -- Shared by conversation_edit.lua and conversation_recall.lua, after stored.lua, parts.lua, append.lua
--- and spell.lua: put another record in the place of a message, and add the notice of it, in one step.
+-- and spell.lua: put another record in the place of a message, and add the notice of it, in one step. The
+-- notice of an earlier edit ends, because it says what the message says no more.
 --
 -- KEYS  1 head  2 due list
 -- ARGV  1 now ms  2 epoch for what is new here, and run of the server, 4 bytes each  3 ''  4 member of the due list
 --       5 when somebody else should look after the notice, ms  6 number of the message
 --       7 the change that is expected there now  8 the number of this change  9 record
---       10 flags of the notice  11 record of the notice
--- Returns PLACE, and the stored notice. Where this change is there already, the last message stands in
--- place of the notice, so that what is owed can be told. '' where another change is there, or nothing.
-local function replace()
+--       10 flags of the notice  11 record of the notice  12 when the notice ends, ms, or 0
+-- Returns PLACE, and the stored notice. '' where another change is there, or nothing.
+local function replace(edits)
   local seq, fresh, run = tonumber(ARGV[6]), string.sub(ARGV[2], 1, 4), string.sub(ARGV[2], 5, 8)
   local q, n_before, d, fixed = head_to_add(redis.call('HGET', KEYS[1], 'h'), fresh, run, KEYS[2], ARGV[4])
   local birth = string.sub(fixed, 25, 28)
@@ -17,24 +17,21 @@ local function replace()
   if not value then
     return ''
   end
-  local change, flags, time, n, ends = parts(value)
-  if bit.band(flags, OVER) ~= 0 then
+  local change, flags, time, n, ends, notice = parts(value)
+  if bit.band(flags, OVER) ~= 0 or change ~= tonumber(ARGV[7]) or change >= tonumber(ARGV[8]) then
     return ''
   end
-  local last
-  if change == tonumber(ARGV[8]) then
-    last = redis.call('HGET', chunk_of(KEYS[1], birth, q), q .. '') or ''
-  elseif change ~= tonumber(ARGV[7]) or change > tonumber(ARGV[8]) then
-    return ''
-  else
-    last = append(KEYS[1], q, n_before, d, fixed, q + 1 .. '', tonumber(ARGV[10]), tonumber(ARGV[1]), 0, ARGV[11],
-      KEYS[2], ARGV[4], ARGV[5])
-    if type(last) ~= 'string' then
-      return last
-    end
-    q = q + 1
-    redis.call('HSET', chunk, ARGV[6], spelled(tonumber(ARGV[8]), flags, time, n, ends, ARGV[9]))
+  local its_chunk = chunk_of(KEYS[1], birth, notice)
+  local told = notice ~= 0 and redis.call('HGET', its_chunk, notice .. '')
+  local last = append(KEYS[1], q, n_before, d, fixed, q + 1 .. '', tonumber(ARGV[10]), tonumber(ARGV[1]),
+    tonumber(ARGV[12]), ARGV[11], KEYS[2], ARGV[4], ARGV[5])
+  if type(last) ~= 'string' then
+    return last
   end
-  return struct.pack('>I4', q) .. string.sub(fixed, 1, 20) .. last
+  if told then
+    redis.call('HSET', its_chunk, notice .. '', ended(told))
+  end
+  redis.call('HSET', chunk, ARGV[6], spelled(tonumber(ARGV[8]), flags, time, n, ends, edits and q + 1 or 0, ARGV[9]))
+  return struct.pack('>I4', q + 1) .. string.sub(fixed, 1, 20) .. last
 end
 

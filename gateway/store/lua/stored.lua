@@ -6,7 +6,8 @@
 -- failure takes back the one write before it: while a cluster moves the slot, it may be elsewhere.
 --
 -- A stored message is '>BBI6I4': number of its last change, flags, time in ms, n; with ENDS I6, when
--- its own time to live ends; then the record. With OVER there is no record: it has ended, and its
+-- its own time to live ends; with NOTICED I4, the number of the notice of its last edit, which says the same
+-- text and goes with it; then the record. With OVER there is no record: it has ended, and its
 -- number, time and n stay until the tier's time is over, so that what is missing was lost.
 --
 -- Each function that a script contains costs every call of it 0.1 us, and as much each local of the script

@@ -15,7 +15,10 @@ from gateway.store.recipients import Interval
 
 @dataclass
 class Said:
-    """One message. `n` counts it where it counts as unread; `record` is None once it has ended."""
+    """One message. `n` counts it where it counts as unread; `record` is None once it has ended.
+
+    `notice` is the number of the notice of its last edit, 0 where there is none.
+    """
 
     seq: int
     time: int
@@ -26,6 +29,7 @@ class Said:
     record: bytes | None
     change: int = 0
     ends: int | None = None
+    notice: int = 0
 
     def readable(self, now: int, retention: int) -> bool:
         """Whether anybody is shown it."""
@@ -51,6 +55,17 @@ class Talk:
     version: int = 0
     intervals: dict[str, Interval] = field(default_factory=dict)
     ended: bool = False
+
+    def end(self, said: Said) -> None:
+        """A message ends, and with it the notice of its edit."""
+        said.record = None
+        self.end_notice(said)
+
+    def end_notice(self, said: Said) -> None:
+        """What an earlier edit of a message said ends."""
+        if (notice := self.said.get(said.notice)) is not None:
+            notice.record = None
+        said.notice = 0
 
     def members(self) -> set[str]:
         """Who is in it now."""

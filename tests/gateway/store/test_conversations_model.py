@@ -331,8 +331,9 @@ class Conversations(RuleBasedStateMachine):
             return
         change = 200 if recall else min(said.change + 1, 199)
         recipients, notice = self.recipients(sender, to, name), self.entry("", flags=0)
+        if not recall:
+            notice = replace(notice, expires_ms=said.ends)
         record = b"changed %d." % self.count
-        numbering = talk.noticing(self.link.run_number)
 
         def replaced(expected: int) -> Any:
             return self.talks.replace(
@@ -347,19 +348,16 @@ class Conversations(RuleBasedStateMachine):
                 recall=recall,
             )
 
-        assert not self.run(replaced(said.change + 7)) or said.change == change
+        assert not self.run(replaced(said.change + 7))
+        assert said.change == 0 or not self.run(replaced(said.change - 1))
         done = self.run(self.mortal(lambda: replaced(said.change), cut))
-        if said.record is None or (said.change == 200 and not recall):
+        if said.record is None or said.change >= change:
             assert not done
             return
-        if said.change == change:  # it was recalled before: what was owed is made good
-            last = talk.said.get(talk.q)
-            self.told_everywhere(talk, last, recipients, None, numbering)
-            if cut is not None:
-                self.told_everywhere(talk, last, recipients, cut, numbering)
-            return
         said.record, said.change = record, change
+        talk.end_notice(said)
         told = talk.add(self.link.run_number, notice.time_ms, False, "", notice.id, notice.record)
+        told.ends, said.notice = notice.expires_ms, 0 if recall else told.seq
         self.told_everywhere(talk, told, recipients, cut, (talk.born, talk.lost_up_to))
 
     def told_everywhere(
@@ -394,7 +392,7 @@ class Conversations(RuleBasedStateMachine):
         if said is not None:
             there = said.record is not None
             assert self.run(self.talks.erase(APP_ID, name, [said.seq])) == there
-            said.record = None
+            self.model[name].end(said)
 
     @rule(data=st.data(), user=users, forget=st.booleans())
     def somebody_reads(self, data: st.DataObject, user: str, forget: bool) -> None:
