@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Final
 
 import typer
-from homeport import Disconnected, Event, Lost, Reset
+from homeport import ConversationReset, Disconnected, Event, Lost, Reset
 
 from gateway.cli.environment import Json, recipient
 from gateway.cli.messages import line, record
@@ -25,7 +25,10 @@ def send(
     ],
     as_json: Json = False,
 ) -> None:
-    """Send one message. Ends when the gateway has confirmed that the message is kept."""
+    """Send one message. Ends when the gateway has confirmed that the message is kept.
+
+    Prints the message's number in the conversation, by which it can be recalled.
+    """
     sent = asyncio.run(
         ask(
             target,
@@ -35,9 +38,9 @@ def send(
         )
     )
     if as_json:
-        show({"id": sent.id, "time": sent.time}, as_json)
+        show({"seq": sent.seq, "id": sent.id, "time": sent.time}, as_json)
     else:
-        typer.echo(f"ok {sent.id}")
+        typer.echo(f"ok {sent.seq}")
 
 
 @as_user
@@ -53,7 +56,7 @@ def listen(
     Without --device it shows all that waits for the user, each time anew, and changes nothing. With
     it, it begins where this device had got to, and a message counts as received once it is printed.
     Ctrl-C ends it. With --json, one object a line; a loss is one too, with `lost` set to the first
-    and the last number.
+    and the last number of the inbox, and so is a conversation that began anew after number `reset`.
     """
     try:
         asyncio.run(_listen(target, count, as_json))
@@ -70,6 +73,10 @@ async def _listen(target: Target, count: int | None, as_json: bool) -> None:
             note(f"lost: messages {event.first} to {event.last} are no longer kept")
         elif isinstance(event, Reset):
             note("the inbox's numbering began again")
+        elif isinstance(event, ConversationReset):
+            if as_json:
+                show({"reset": event.seq, "with": event.peer}, as_json)
+            note(f"with {event.peer}, all after #{event.seq} began anew; `homeport history` has it")
         elif isinstance(event, Disconnected) and event.retry_in is not None:
             note(f"not connected: {event.reason}; next try in {event.retry_in:.1f} s")
 

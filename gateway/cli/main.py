@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "send": "chat:send",
     "listen": "chat:listen",
     "history": "history:history",
+    "conversations": "conversations:conversations",
     "unread": "unread:unread",
     "recall": "changes:recall",
     "edit": "changes:edit",

@@ -30,10 +30,11 @@ def moment(ms: int) -> str:
 
 
 def line(message: Message | RoomMessage) -> str:
-    """A message for people: local time, sender, text; where it is to a group, the group too."""
+    """A message for people: local time, number, sender, text; in a group, the group too."""
     said = _said(message)
-    if isinstance(message, Message) and message.to.startswith(GROUP):
-        said = f"{message.to} {said}"
+    if isinstance(message, Message):
+        group = f"{message.to} " if message.to.startswith(GROUP) else ""
+        said = f"#{message.seq} {group}{said}"
     return visible(f"{moment(message.time)} {said}")
 
 
@@ -72,9 +73,9 @@ def _said(message: Message | RoomMessage) -> str:
     if isinstance(notice, RecallNotice):
         if message.sender:  # it stands where the message was
             return f"{message.sender}: [recalled by {notice.by}]"
-        return f"{notice.by} recalled what {notice.sender} said at {moment(notice.time)}"
+        return f"{notice.by} recalled #{notice.seq} of {notice.sender}"
     if isinstance(notice, EditNotice):
-        return f"{notice.sender} edited what was said at {moment(notice.time)}: {notice.text}"
+        return f"{notice.sender} edited #{notice.seq}: {notice.text}"
     text_or_none = _text(message)
     if text_or_none is None:
         return f"{message.sender}: [{message.kind}, {len(message.body)} bytes]"

@@ -18,8 +18,8 @@ TIMEOUT_S: Final = 30.0
 def unread(target: Target, as_json: Json = False) -> None:
     """Print how many messages of each conversation are unread.
 
-    Only a client that says so makes them read; `homeport listen` does not. 1000 is 1000 or more.
-    At most 200 conversations, those that became unread last. With --json, one object a line.
+    Only a client that says so makes them read; `homeport listen` does not. At most 200
+    conversations, those that became unread last. With --json, one object a line.
     """
     found = asyncio.run(ask(target, lambda c: c.unread(timeout=None), TIMEOUT_S, "no whole answer"))
     for peer, count in found.items():

@@ -10,7 +10,7 @@
         async with Client(url, device="laptop", get_token=fetch_token, cursor=cursor) as client:
             sent = await client.send("bob", "hello")  # accepted: stored for bob
             async for message in client.messages():  # in order, each once
-                print(message.seq, message.sender, message.text)
+                print(message.sender, message.text)
 
     asyncio.run(main())
 
@@ -25,6 +25,7 @@ the gateway. ``SPEC.md`` is the normative text of the wire; ``frames``, ``codec`
 
 from homeport.client.client import Client
 from homeport.client.conversation import Conversation
+from homeport.client.conversations import ConversationInfo
 from homeport.client.cursor import CursorFile
 from homeport.client.errors import (
     Blocked,
@@ -49,6 +50,7 @@ from homeport.client.errors import (
 )
 from homeport.client.events import (
     Connected,
+    ConversationReset,
     CursorUnsaved,
     Disconnected,
     Event,
@@ -63,6 +65,7 @@ from homeport.client.events import (
     Transient,
 )
 from homeport.client.groups import Group, GroupInfo
+from homeport.client.history import History
 from homeport.client.message import Message, MessageRef, Sent
 from homeport.client.notices import EditNotice, Notice, RecallNotice
 from homeport.client.receipts import Reached, Unread
@@ -79,6 +82,8 @@ __all__ = [
     "MessageRef",
     "Sent",
     "Conversation",
+    "ConversationInfo",
+    "History",
     "Group",
     "GroupInfo",
     "GroupMember",
@@ -94,6 +99,7 @@ __all__ = [
     "Disconnected",
     "Lost",
     "Reset",
+    "ConversationReset",
     "CursorUnsaved",
     "RoomGap",
     "Signal",

@@ -17,7 +17,7 @@ from homeport.client.consumer import Consumer
 from homeport.client.cursor import CursorFile
 from homeport.client.dispatch import Dispatcher, Handler
 from homeport.client.errors import ClientClosed, CursorNotSaved
-from homeport.client.events import Disconnected, Event
+from homeport.client.events import ConversationReset, Disconnected, Event
 from homeport.client.groups import ConversationRequests
 from homeport.client.loop import OwnLoop
 from homeport.client.message import Message, MessageRef, Sent
@@ -128,7 +128,7 @@ class Client(
         self._watches = Watches(self._outgoing, tell)
         self._marks = Marks(self._outgoing)
         handed = _not_delivered if ephemeral else self._marks.delivered
-        self._consumer = Consumer(self._own_loop, device, cursor, auto_ack, handed, tell)
+        self._consumer = Consumer(self._own_loop, device, cursor, auto_ack, handed, self._told)
         self._reconnector = Reconnector(
             Login(address, device, platform, ephemeral, token, get_token),
             self._consumer,
@@ -224,7 +224,7 @@ class Client(
         kind: str | None = None,
         client_id: str | None = None,
         mentions: Iterable[str] = (),
-        reply: MessageRef | str | None = None,
+        reply: Message | MessageRef | int | None = None,
         history: bool = True,
         online_only: bool = False,
         ttl: int | None = None,
@@ -243,7 +243,7 @@ class Client(
             kind: the kind of the body. None: ``text`` for str, ``binary`` for bytes.
             client_id: names the message among those of its sender; None: a fresh one.
             mentions: ids of users whom the message mentions, at most 50.
-            reply: the message that this one answers, or its id.
+            reply: the message of this conversation that this one answers, or its `seq`.
             history: False keeps the message out of the conversation's history.
             online_only: True: only for sessions that are connected now; the message is kept in no
                 inbox and no history, and arrives as the event `Transient`.
@@ -315,7 +315,7 @@ class Client(
         """Acknowledge `message` and all before it; the frame leaves by itself, soon.
 
         Raises:
-            ValueError: this client has not handed out that number yet.
+            ValueError: this client has not handed out that message yet.
             ClientClosed: the client was closed by `close`, so the message will come again.
         """
         checks.instance("message", message, Message)
@@ -326,6 +326,12 @@ class Client(
     def cursor(self) -> Cursor | None:
         """The last acknowledged position; None before the first connection of a client without."""
         return self._consumer.cursor
+
+    def _told(self, event: Event) -> None:
+        """What the consumer tells."""
+        if isinstance(event, ConversationReset):
+            self._marks.reset(event)
+        self._events.tell(event)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The link has ended, in whatever way; end everything that waits for it."""

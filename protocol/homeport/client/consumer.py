@@ -36,7 +36,8 @@ SAVE_EVERY_S: Final = 1.0
 class Consumer:
     """An `Inbox` with a connection, a waiting reader and a cursor file.
 
-    `handed` is called with each message that the reader is handed, `tell` with a `CursorUnsaved`.
+    `handed` is called with each message that the reader is handed, `tell` with a `CursorUnsaved` or
+    a `ConversationReset`.
     """
 
     def __init__(
@@ -123,6 +124,14 @@ class Consumer:
         else:
             self._plan_ack()  # it may have been acknowledged before it was pushed again
 
+    def reset(self, frame: frames.Reset) -> None:
+        """Take in a reset; it is told when all messages before it are handed out. Raises
+        `OutOfOrder`."""
+        if self._inbox.reset(frame):
+            self._pass_resets()
+        else:
+            self._plan_ack()
+
     def lost(self, frame: frames.Lost) -> list[Lost]:
         """Skip a range. Raises `OutOfOrder`; returns the event to report to the caller."""
         return self._inbox.lost(frame)
@@ -142,6 +151,7 @@ class Consumer:
         self._waiting.check()
         if self._auto_ack and self._inbox.ack_taken():
             self._cursor_moved()
+        self._pass_resets()
         while self._stopped or (message := self._inbox.take()) is None:
             if self._stopped:
                 raise StopAsyncIteration
@@ -185,6 +195,11 @@ class Consumer:
 
     # --- inside -------------------------------------------------------------------------------
 
+    def _pass_resets(self) -> None:
+        for event in self._inbox.pass_resets():
+            self._tell(event)
+            self._cursor_moved()  # it has, or will with an ack
+
     def _cursor_moved(self) -> None:
         self._plan_ack()
         self._plan_save()
@@ -202,8 +217,8 @@ class Consumer:
         if self._ack_planned is not None:
             self._ack_planned.cancel()
             self._ack_planned = None
-        if self._connection is not None and (seq := self._inbox.ack_due()) is not None:
-            self._connection.write(encode(frames.Ack(seq)))
+        if self._connection is not None and (number := self._inbox.ack_due()) is not None:
+            self._connection.write(encode(frames.Ack(number)))
 
     def _plan_save(self) -> None:
         if self._file is not None and self._save_planned is None and not self._stopped:

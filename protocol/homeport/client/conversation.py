@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from homeport import frames
 from homeport.client import checks
 from homeport.client.consumer import Consumer
 from homeport.client.events import Receipt
-from homeport.client.message import Message, MessageRef, Sent, wire_id
+from homeport.client.history import History
+from homeport.client.message import Message, MessageRef, Sent, numbered
 from homeport.client.outgoing import Outgoing
-from homeport.frames import Options
+from homeport.frames import HistoryPage, Options
 from homeport.ids import new_client_id
-from homeport.limits import MAX_HISTORY_PAGE
 
 _NO_OPTIONS: Final = Options()
 
@@ -44,7 +44,7 @@ class Conversation:
         kind: str | None = None,
         client_id: str | None = None,
         mentions: Iterable[str] = (),
-        reply: MessageRef | str | None = None,
+        reply: Message | MessageRef | int | None = None,
         history: bool = True,
         online_only: bool = False,
         ttl: int | None = None,
@@ -56,7 +56,7 @@ class Conversation:
         """
         kind, data = checks.content(body, kind)
         name = checks.text("client_id", client_id or new_client_id())
-        answered = None if reply is None else wire_id(reply)
+        answered = None if reply is None else numbered("reply", reply, self.peer)
         checks.instance("ttl", ttl, int, type(None))
         people = tuple(checks.user_ids("mentions", mentions))
         asked = Options(people, answered, history, online_only, ttl)
@@ -64,7 +64,7 @@ class Conversation:
         accepted = await self._outgoing.request(
             frames.Send, name, self.peer, kind, data, options, timeout=timeout, client_id=name
         )
-        return Sent(accepted.id.hex(), accepted.time, self.peer)
+        return Sent(self.peer, accepted.seq, accepted.id.hex(), accepted.time)
 
     def signal(self, kind: str, body: str | bytes = b"") -> bool:
         """Send a signal, which matters only now (typing, a call).
@@ -84,10 +84,10 @@ class Conversation:
         self,
         *,
         limit: int | None = None,
-        before: int | None = None,
-        after: int | None = None,
+        before: Message | MessageRef | int | None = None,
+        after: Message | MessageRef | int | None = None,
         timeout: float | None = 30,
-    ) -> AsyncIterator[Message]:
+    ) -> History:
         """Iterate over the messages that are still kept, read or unread.
 
         The newest message comes first, or, with ``after``, the oldest. Present members of a group
@@ -96,52 +96,53 @@ class Conversation:
 
         Args:
             limit: the largest number of messages; None: all.
-            before, after: the `seq` of a message: begin before it, or after it. Give at most one.
+            before, after: a message of this conversation, or a `seq`: begin before it, or after it.
+                ``after=0`` begins with the oldest message. Give at most one.
 
         Raises:
             TypeError, ValueError: an argument makes no sense.
         """
         checks.instance("limit", limit, int, type(None))
-        checks.instance("before", before, int, type(None))
-        checks.instance("after", after, int, type(None))
         if before is not None and after is not None:
             raise ValueError("give either before or after")
-        return self._read(limit, before, after, timeout)
+        start, stop = (
+            None if message is None else numbered(name, message, self.peer)
+            for name, message in (("after", after), ("before", before))
+        )
 
-    async def _read(
-        self,
-        left: int | None,
-        before: int | None,
-        after: int | None,
-        timeout: float | None,
-    ) -> AsyncIterator[Message]:
-        while left is None or left > 0:
-            size = MAX_HISTORY_PAGE if left is None else min(left, MAX_HISTORY_PAGE)
-            page = await self._outgoing.request(
+        async def ask(size: int, before: int | None, after: int | None) -> HistoryPage:
+            return await self._outgoing.request(
                 frames.History, self.peer, size, before, after, timeout=timeout
             )
-            for entry in page.entries:
-                yield Message.of(entry.message, self._consumer.user, entry.seq, entry.message.time)
-            if page.next is None:
-                return
-            if left is not None:
-                left -= len(page.entries)
-            if after is None:
-                before = page.next
-            else:
-                after = page.next
 
-    async def delete_history(self, *, timeout: float | None = 30) -> None:
-        """Delete the history for this user, on all devices.
+        return History(ask, self._consumer, limit, stop, start)
 
-        Others keep theirs. What comes after the call began stays. Messages that wait in the inbox
-        still come. ``timeout`` is for each of its two requests.
+    async def delete_history(
+        self,
+        *,
+        upto: Message | MessageRef | int | None = None,
+        timeout: float | None = 30,
+    ) -> None:
+        """Delete the history for this user, on all devices, up to a message and with it.
+
+        Others keep theirs. Messages that wait in the inbox still come.
+
+        Args:
+            upto: a message of this conversation, or a `seq`. None: all of it; what comes after the
+                call began stays.
+            timeout: seconds for each request; without ``upto`` there are two.
+
+        Raises:
+            TypeError, ValueError: ``upto`` makes no sense.
         """
-        # Up to a place, so that a repetition can't take what came after the first try.
-        newest = await self._outgoing.request(frames.History, self.peer, 1, timeout=timeout)
-        upto = newest.entries[0].seq if newest.entries else newest.next
         if upto is not None:
-            await self._outgoing.request(frames.Forget, self.peer, upto, timeout=timeout)
+            last: int | None = numbered("upto", upto, self.peer)
+        else:
+            # Up to a number, so that a repetition can't take what came after the first try.
+            newest = await self._outgoing.request(frames.History, self.peer, 1, timeout=timeout)
+            last = newest.entries[0].seq if newest.entries else newest.next
+        if last is not None:
+            await self._outgoing.request(frames.Forget, self.peer, last, timeout=timeout)
 
     async def receipts(self, *, timeout: float | None = 30) -> list[Receipt]:
         """How far the others have got, as far as they have begun to receive.

@@ -45,7 +45,10 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Messages ``first`` to ``last`` of the inbox are gone: too old, or over the inbox's cap."""
+    """Numbers ``first`` to ``last`` of the inbox are gone: too old, or over the inbox's cap.
+
+    The conversations' numbers (`Message.seq`) are others.
+    """
 
     first: int
     last: int
@@ -62,6 +65,24 @@ class Reset:
 
     old_epoch: str
     new_epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationReset:
+    """What is known of the conversation with ``peer`` above the number ``seq`` counts no more.
+
+    The store has lost something: the numbers above ``seq`` mean other messages now, or their
+    messages are in the history alone. Forget what there was above it, and read
+    ``client.conversation(peer).history(after=seq)``. The event comes among the messages: those that
+    `Client.messages` handed out before it are the ones to forget, those after it stay.
+    """
+
+    peer: str
+    seq: int
+
+    def __repr__(self) -> str:
+        # Events end up in logs; user ids must not.
+        return f"<ConversationReset seq={self.seq}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +156,10 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """``user`` got and read the conversation with ``peer`` up to these messages' ``time``.
+    """``user`` got and read the conversation with ``peer`` up to these messages' ``seq``.
 
-    A message is read when its ``time`` is at or below ``read``, and delivered when it is at or
-    below ``delivered``. 0: none yet. ``user`` may be oneself, on another device.
+    A message is read when its ``seq`` is at or below ``read``, and delivered when it is at or below
+    ``delivered``. 0: none yet. ``user`` may be oneself, on another device.
     """
 
     peer: str
@@ -163,6 +184,7 @@ Event = (
     | Disconnected
     | Lost
     | Reset
+    | ConversationReset
     | CursorUnsaved
     | TokenExpiring
     | RoomGap

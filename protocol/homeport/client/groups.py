@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,9 +10,11 @@ from homeport import frames
 from homeport.client import checks
 from homeport.client.consumer import Consumer
 from homeport.client.conversation import Conversation
+from homeport.client.conversations import ConversationInfo, ConversationList
 from homeport.client.errors import ClientError
 from homeport.client.outgoing import Outgoing, Requests
 from homeport.frames import GroupMember
+from homeport.frames.conversations import RowPlace
 from homeport.frames.groups import Role
 from homeport.ids import GROUP, group_of, new_client_id
 from homeport.limits import MAX_GROUP_CHANGE
@@ -179,6 +181,30 @@ class ConversationRequests(Requests):
         if group is not None:
             return Group(group, self._outgoing, self._consumer)
         return Conversation(peer, self._outgoing, self._consumer)
+
+    def conversations(
+        self, *, limit: int | None = None, timeout: float | None = 30
+    ) -> AsyncIterator[ConversationInfo]:
+        """Iterate over this user's conversations, the one with the newest message first.
+
+        With their last messages and unread counts, they fill the first screen of a new device. The
+        conversations are those whose last message is still kept, and the groups that the user is
+        in. Pages are fetched when the iteration reaches them, each within ``timeout`` seconds. A
+        conversation that gets a message meanwhile may be left out: that message arrives in
+        `Client.messages`. Iterating raises what `Client.send` raises.
+
+        Args:
+            limit: the largest number of conversations; None: all.
+
+        Raises:
+            TypeError: ``limit`` is no number.
+        """
+        checks.instance("limit", limit, int, type(None))
+
+        async def ask(size: int, after: RowPlace | None) -> frames.ConversationPage:
+            return await self._outgoing.request(frames.Conversations, size, after, timeout=timeout)
+
+        return ConversationList(ask, self._consumer, limit)
 
     def group(self, id: str) -> Group:
         """The group that has this id. The server is asked nothing yet.

@@ -3,14 +3,18 @@
 Does no I/O. Four positions only move forward within an epoch::
 
     acked on this connection <= cursor <= handed out <= received
+
+All are numbers of the inbox. A program does not see them: it acknowledges messages, each of which
+holds the cursor that it leads to.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 from homeport import frames
-from homeport.client.events import Lost, Reset
+from homeport.client.events import ConversationReset, Lost, Reset
 from homeport.client.message import Message
 from homeport.frames import Cursor
 
@@ -19,16 +23,26 @@ class OutOfOrder(Exception):
     """The server pushed another number than the one that had to come."""
 
     def __init__(self, expected: int, got: int) -> None:
-        super().__init__(f"message {got} came where {expected} was due")
+        super().__init__(f"number {got} came where {expected} was due")
         self.expected = expected
         self.got = got
+
+
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """A reset among the messages. The cursor moves to it when the caller has acknowledged the
+    message before it, whose number is `after`."""
+
+    event: ConversationReset
+    cursor: Cursor
+    after: int
 
 
 class Inbox:
     """The client's end of the inbox, across all its connections.
 
     Its memory is bounded by the server's window: the server pushes no more than that many
-    unacknowledged messages, and what is pushed again after a reconnect is dropped here.
+    unacknowledged numbers, and what is pushed again after a reconnect is dropped here.
 
     Attributes:
         cursor: what the caller has acknowledged, or None before the first connection.
@@ -38,8 +52,10 @@ class Inbox:
     def __init__(self, cursor: Cursor | None) -> None:
         self.cursor = cursor
         self.user = ""
-        self._queue: deque[Message] = deque()
-        self._received = self._handed = cursor.seq if cursor else 0
+        self._queue: deque[Message | _Passing] = deque()
+        self._told: deque[_Passing] = deque()  # resets that wait for acks of messages before them
+        self._received = self._handed = cursor.number if cursor else 0
+        self._last = self._received  # the last one received that was not told as lost
         self._taken: Message | None = None
         # Of the present connection: the number due next, and the highest one acknowledged on it.
         self._due = 0
@@ -49,16 +65,17 @@ class Inbox:
         """Begin a connection; returns the events to report to the caller."""
         events: list[Reset | Lost] = []
         start = frame.cursor
-        first, last = frame.lost or (start.seq + 1, start.seq)
+        first, last = frame.lost or (start.number + 1, start.number)
         if self.cursor is None or self.cursor.epoch != start.epoch:
             if self.cursor is not None:
                 events.append(Reset(self.cursor.epoch, start.epoch))
             # What waits in the queue stays: those messages are real, and may not come again.
             self.cursor = start
-            self._received = self._handed = min(start.seq, first - 1)
+            self._told.clear()
+            self._received = self._handed = self._last = min(start.number, first - 1)
         self.user = frame.user
-        self._acked = start.seq
-        self._due = max(start.seq, last) + 1
+        self._acked = start.number
+        self._due = max(start.number, last) + 1
         events += self._skip_to(self._due)
         return events
 
@@ -68,15 +85,19 @@ class Inbox:
         Raises:
             OutOfOrder: it is not the number that is due.
         """
-        seq = frame.seq
-        if seq != self._due:
-            raise OutOfOrder(self._due, seq)
-        self._due = seq + 1
-        if seq <= self._received:
+        cursor = self._receive(frame.number, frame.ms)
+        if cursor is None:
             return False
-        self._received = seq
-        assert self.cursor is not None, "the connection's owner calls connected() first"
-        self._queue.append(Message.of(frame.message, self.user, seq, frame.ms, self.cursor.epoch))
+        self._queue.append(Message.of(frame.message, self.user, frame.seq, cursor))
+        return True
+
+    def reset(self, frame: frames.Reset) -> bool:
+        """Take in a reset, for `pass_resets`; else as `push`."""
+        after = self._last
+        cursor = self._receive(frame.number, frame.ms)
+        if cursor is None:
+            return False
+        self._queue.append(_Passing(ConversationReset(frame.peer, frame.seq), cursor, after))
         return True
 
     def lost(self, frame: frames.Lost) -> list[Lost]:
@@ -90,13 +111,26 @@ class Inbox:
         self._due = frame.last + 1
         return self._skip_to(self._due)
 
+    def pass_resets(self) -> list[ConversationReset]:
+        """The resets before the next message, each once; the cursor moves over them if it may."""
+        events = []
+        while self._queue and isinstance(passing := self._queue[0], _Passing):
+            self._queue.popleft()
+            if self._is_present(passing.cursor):
+                self._told.append(passing)
+            events.append(passing.event)
+        self._move_over_told()
+        return events
+
     def take(self) -> Message | None:
-        """Hand out the next message, or None when none is here."""
+        """Hand out the next message, or None when none is here; `pass_resets` goes before it."""
         if not self._queue:
             return None
-        message = self._taken = self._queue.popleft()
-        if self.cursor is not None and message.epoch == self.cursor.epoch:
-            self._handed = message.seq
+        message = self._queue.popleft()
+        assert isinstance(message, Message), "the caller passes resets first"
+        self._taken = message
+        if message.cursor is not None and self._is_present(message.cursor):
+            self._handed = message.cursor.number
         return message
 
     def ack_taken(self) -> bool:
@@ -112,21 +146,20 @@ class Inbox:
         Raises:
             ValueError: this client never handed that message out.
         """
-        cursor = self.cursor
-        if cursor is None or message.epoch != cursor.epoch or message.seq <= cursor.seq:
+        to = message.cursor
+        if to is None or not self._is_present(to) or to.number <= self._position:
             return False
-        if message.seq > self._handed:
-            raise ValueError("this client has not handed out a message with this number yet")
-        self.cursor = Cursor(cursor.epoch, message.stored, message.seq)
+        if to.number > self._handed:
+            raise ValueError("this client has not handed out this message yet")
+        self.cursor = to
+        self._move_over_told()
         return True
 
     @property
     def ack_size(self) -> int:
         """How many numbers the next `ack_due` would acknowledge."""
-        if self.cursor is None:
-            return 0
         # After a reconnect the cursor may be ahead of what this connection has pushed again.
-        return min(self.cursor.seq, self._due - 1) - self._acked
+        return min(self._position, self._due - 1) - self._acked
 
     def ack_due(self) -> int | None:
         """The number to send in an ack now, or None; counts it as sent."""
@@ -135,6 +168,31 @@ class Inbox:
             return None
         self._acked += size
         return self._acked
+
+    @property
+    def _position(self) -> int:
+        return self.cursor.number if self.cursor is not None else 0
+
+    def _is_present(self, cursor: Cursor) -> bool:
+        """The cursor is of the present numbering."""
+        return self.cursor is not None and self.cursor.epoch == cursor.epoch
+
+    def _receive(self, number: int, ms: int) -> Cursor | None:
+        """The cursor at a number that came; None if it was received on an earlier connection."""
+        if number != self._due:
+            raise OutOfOrder(self._due, number)
+        self._due = number + 1
+        if number <= self._received:
+            return None
+        self._received = self._last = number
+        assert self.cursor is not None, "the connection's owner calls connected() first"
+        return Cursor(self.cursor.epoch, ms, number)
+
+    def _move_over_told(self) -> None:
+        while self._told and self._told[0].after <= self._position:
+            passing = self._told.popleft()
+            if passing.cursor.number > self._position:
+                self.cursor = passing.cursor
 
     def _skip_to(self, due: int) -> list[Lost]:
         """What this client had already received is not lost to it."""

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from homeport import frames
 from homeport.client import checks, notices
-from homeport.client.notices import Notice
+from homeport.client.notices import EditNotice, Notice, RecallNotice
+from homeport.frames import Cursor
 
 _NOTHING = frames.Extra()
 
@@ -30,72 +31,69 @@ def text_of(kind: str, body: bytes) -> str:
 
 
 class Message(Struct, frozen=True):
-    """One message of the user's inbox, or of a conversation's history.
+    """One message of a conversation, which arrived in the user's inbox or stands in the history.
 
     Attributes:
         id: 32 hexadecimal digits, the same for all recipients of the message.
         sender: a user id; empty in a notice of the server.
         to: a user id, or ``g:`` and a group's id.
+        peer: what `Client.conversation` calls the conversation: the other user's id, or ``g:`` and
+            the group's. "" in a notice of a newer server that can't be read.
+        seq: its number in the conversation, the same for all who take part; 0 for one that has
+            none, because it was sent with ``online_only``.
         time: when the gateway accepted it, in milliseconds since 1970.
         kind: what the body is: ``text``, ``binary``, one that the sender chose, or one of the
             server's own, which begin with ``homeport.``.
         body: as the sender gave it.
-        seq: its number in this user's inbox, within `epoch`; in history, its number in the
-            conversation; 0 for one that is in neither.
-        stored: when it was stored there, in milliseconds since 1970.
-        epoch: names the inbox's numbering; "" for a message that did not come from the inbox.
         own: the connected user sent it, from this device or another.
         mentions: ids of the users whom the message mentions.
-        reply: the id of the message that this one answers, or None.
+        reply: the `seq` of the message that this one answers, or None.
         expires: when its own time to live ends, in milliseconds since 1970, or None.
         edits: how often its sender edited it.
         edited: when they last did, in milliseconds since 1970, or None.
+        cursor: the client's cursor once this message is acknowledged; None for a message that did
+            not come from the inbox.
     """
 
     id: str
     sender: str
     to: str
+    peer: str
+    seq: int
     time: int
     kind: str
     body: bytes
-    seq: int
-    stored: int
-    epoch: str
     own: bool
     mentions: tuple[str, ...] = ()
-    reply: str | None = None
+    reply: int | None = None
     expires: int | None = None
     edits: int = 0
     edited: int | None = None
+    cursor: Cursor | None = None
 
     @classmethod
-    def of(cls, inner: frames.Message, user: str, seq: int, stored: int, epoch: str = "") -> Self:
+    def of(cls, inner: frames.Message, user: str, seq: int, cursor: Cursor | None = None) -> Self:
         """What `user` is shown of a frame's message."""
         extra = inner.extra or _NOTHING
+        own = inner.sender == user
+        peer = inner.to if own or ":" in inner.to else inner.sender or _peer_of_notice(inner, user)
         return cls(
             inner.id.hex(),
             inner.sender,
             inner.to,
+            peer,
+            seq,
             inner.time,
             inner.kind,
             inner.body,
-            seq,
-            stored,
-            epoch,
-            inner.sender == user,
+            own,
             extra.mentions,
             extra.reply,
             extra.expires,
             extra.edits,
             extra.edited,
+            cursor,
         )
-
-    @property
-    def peer(self) -> str:
-        """What `Client.conversation` calls the conversation: the other user's id, or ``g:`` and the
-        group's. A notice of the server that is about no group has none: "".
-        """
-        return self.to if self.own or ":" in self.to else self.sender
 
     @property
     def text(self) -> str:
@@ -116,47 +114,70 @@ class Message(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class MessageRef:
+    """Names a message, where a method takes one: ``MessageRef("bob", 7)``.
+
+    Attributes:
+        peer: the conversation, as `Message.peer`.
+        seq: the message's number there.
+    """
+
+    peer: str
+    seq: int
+
+    def __repr__(self) -> str:
+        # It ends up in logs; user ids must not.
+        return f"<{type(self).__name__} seq={self.seq}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sent(MessageRef):
     """An accepted message.
 
     Attributes:
+        peer: the recipient, as it was given to `Client.send`.
+        seq: its number in the conversation; 0 for one sent with ``online_only`` or to a room.
         id: 32 hexadecimal digits.
         time: when the gateway accepted it, in milliseconds since 1970.
-        peer: the recipient, as it was given to `Client.send`.
     """
 
     id: str
     time: int
-    peer: str
-
-    def __repr__(self) -> str:
-        # It ends up in logs; user ids must not.
-        return f"<Sent {self.id}>"
 
 
-MessageRef = Message | Sent
-"""What names a message: one that this client was handed, or what a send returned."""
-
-
-def named(message: MessageRef) -> tuple[str, bytes, int]:
-    """How a request names `message`: the conversation, the id, and the time, by which it is found.
+def named(message: Message | MessageRef) -> tuple[str, int]:
+    """How a request names `message`: the conversation and the number in it.
 
     Raises:
         TypeError: it is no message.
-        ValueError: it is a notice of the server, which is in no conversation.
+        ValueError: it has no number in a conversation.
     """
-    checks.instance("message", message, Message, Sent)
-    if not message.peer:
-        raise ValueError("message is a notice of the server, not a message of a conversation")
-    return message.peer, wire_id(message), message.time
+    checks.instance("message", message, Message, MessageRef)
+    if not message.peer or message.seq < 1:
+        raise ValueError("message has no number in a conversation, so nothing can name it")
+    return message.peer, message.seq
 
 
-def wire_id(message: MessageRef | str) -> bytes:
-    """The 16 bytes of the id of `message`, or of the id that `message` is.
+def numbered(name: str, message: Message | MessageRef | int, peer: str) -> int:
+    """The number of `message`, the argument called `name`, in the conversation with `peer`.
 
     Raises:
-        TypeError: it is something else.
-        ValueError: it is a text that is no id.
+        TypeError: it is neither a message nor a number.
+        ValueError: it is a message of another conversation, or has no number.
     """
-    checks.instance("the message", message, Message, Sent, str)
-    return checks.hex_id("the message's id", message if isinstance(message, str) else message.id)
+    checks.instance(name, message, Message, MessageRef, int)
+    if isinstance(message, int):
+        return message
+    conversation, seq = named(message)
+    if conversation != peer:
+        raise ValueError(f"{name} is a message of another conversation")
+    return seq
+
+
+def _peer_of_notice(inner: frames.Message, user: str) -> str:
+    """The conversation that a notice of the server between two users is about: it is addressed as
+    the message was that it speaks of."""
+    if inner.to != user:
+        return inner.to
+    notice = notices.read(inner.kind, inner.sender, inner.body)
+    return notice.sender if isinstance(notice, RecallNotice | EditNotice) else ""

@@ -25,18 +25,18 @@ class RecallNotice:
     Attributes:
         message: the recalled message's id, 32 hexadecimal digits.
         sender: the user who sent it.
-        time: the recalled message's `Message.time`.
+        seq: the recalled message's number in the conversation.
         by: the user who recalled it.
     """
 
     message: str
     sender: str
-    time: int
+    seq: int
     by: str
 
     def __repr__(self) -> str:
         # Notices end up in logs; user ids must not.
-        return f"<RecallNotice of {self.message}>"
+        return f"<RecallNotice of {self.message} seq={self.seq}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class EditNotice:
     Attributes:
         message: the edited message's id, 32 hexadecimal digits.
         sender: the user who sent and edited it.
-        time: the edited message's `Message.time`.
+        seq: the edited message's number in the conversation.
         edits: how often it was edited by now.
         edited: when it was edited last, in milliseconds since 1970.
         text: what it says now; U+FFFD stands for what is not UTF-8.
@@ -57,14 +57,14 @@ class EditNotice:
 
     message: str
     sender: str
-    time: int
+    seq: int
     edits: int
     edited: int
     text: str
 
     def __repr__(self) -> str:
         # Notices end up in logs; user ids and what users write must not.
-        return f"<EditNotice {self.edits} of {self.message}>"
+        return f"<EditNotice {self.edits} of {self.message} seq={self.seq}>"
 
 
 Notice = GroupNotice | RecallNotice | EditNotice
@@ -78,12 +78,12 @@ def read(kind: str, sender: str, body: bytes) -> Notice | None:
             return msgspec.msgpack.decode(body, type=GroupNotice)
         if kind == RECALL_KIND:
             recall = msgspec.msgpack.decode(body, type=frames.RecallNotice)
-            return RecallNotice(recall.message.hex(), recall.sender, recall.time, recall.by)
+            return RecallNotice(recall.message.hex(), recall.sender, recall.seq, recall.by)
         if kind == EDIT_KIND:
             edit = msgspec.msgpack.decode(body, type=frames.EditNotice)
             text = edit.body.decode(errors="replace")
             return EditNotice(
-                edit.message.hex(), edit.sender, edit.time, edit.edits, edit.edited, text
+                edit.message.hex(), edit.sender, edit.seq, edit.edits, edit.edited, text
             )
     except (ValueError, RecursionError):  # msgspec's errors, and those of UTF-8
         return None

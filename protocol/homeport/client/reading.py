@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -20,6 +21,37 @@ class Reading(AsyncIterator[_T]):
 
     def __anext__(self) -> Awaitable[_T]:
         return self._next()
+
+
+class Pages(AsyncIterator[_T]):
+    """An asynchronous iterator over what the server is asked for page by page.
+
+    A page is asked for when the iteration reaches it. Where that failed, or was cancelled, the next
+    step asks for the same page again.
+    """
+
+    def __init__(self, limit: int | None, page: int) -> None:
+        """`limit` of them, None: all; at most `page` in one answer."""
+        self._left = limit
+        self._size = page
+        self._page: deque[_T] = deque()
+        self._more = True
+
+    async def __anext__(self) -> _T:
+        """Raises what `Client.send` raises. Safe to cancel."""
+        while not self._page:
+            size = self._size if self._left is None else min(self._left, self._size)
+            if not self._more or size <= 0:
+                raise StopAsyncIteration
+            items, self._more = await self.read(size)
+            self._page.extend(items)
+            if self._left is not None:
+                self._left -= len(items)
+        return self._page.popleft()
+
+    async def read(self, size: int) -> tuple[Sequence[_T], bool]:
+        """The next page, which may be shorter than `size`, and whether others follow."""
+        raise NotImplementedError
 
 
 class Waiting:

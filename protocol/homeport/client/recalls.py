@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from homeport import frames
 from homeport.client import checks
-from homeport.client.message import MessageRef, named
+from homeport.client.message import Message, MessageRef, named
 from homeport.client.outgoing import Requests
 
 
@@ -23,7 +23,7 @@ class RecallRequests(Requests):
         TypeError, ValueError: an argument makes no sense; nothing was sent.
     """
 
-    async def recall(self, message: MessageRef, *, timeout: float | None = 30) -> None:
+    async def recall(self, message: Message | MessageRef, *, timeout: float | None = 30) -> None:
         """Take a message back from everyone. Its sender may, and a group's owner and admins.
 
         The message is gone from the server when this returns. Devices that have it already receive
@@ -31,7 +31,9 @@ class RecallRequests(Requests):
         """
         await self._outgoing.request(frames.Recall, *named(message), timeout=timeout)
 
-    async def edit(self, message: MessageRef, text: str, *, timeout: float | None = 30) -> None:
+    async def edit(
+        self, message: Message | MessageRef, text: str, *, timeout: float | None = 30
+    ) -> None:
         """Give a text message of this user another text. Others receive an `EditNotice`.
 
         Raises:

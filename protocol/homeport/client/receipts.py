@@ -1,6 +1,6 @@
 """Receipts: the client reports how far its user has read, and learns how far others have.
 
-A message's watermark is its `time`; see SPEC.md section 14.
+A message's watermark is its `seq`; see SPEC.md section 14.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from homeport import frames
-from homeport.client import checks
 from homeport.client.errors import ClientClosed, RequestRefused, SendTimeout
-from homeport.client.message import Message, MessageRef, Sent, named
+from homeport.client.events import ConversationReset
+from homeport.client.message import Message, MessageRef, named
 from homeport.client.outgoing import Outgoing, Requests
 
 MARK_EVERY_S: Final = 1.0
@@ -32,7 +32,7 @@ class Reached:
 
 
 class Unread(dict[str, int]):
-    """Unread messages by peer; 1000 stands for 1000 or more.
+    """Unread messages by peer.
 
     `more` is true if some conversations are missing: only the 200 that became unread last are
     here.
@@ -46,7 +46,7 @@ class ReceiptRequests(Requests):
 
     _marks: Marks
 
-    def mark_read(self, message: MessageRef) -> None:
+    def mark_read(self, message: Message | MessageRef) -> None:
         """Report that the user has read `message` and all earlier messages of its conversation.
 
         The report is sent within a second, at the latest by `close`, and repeated after a
@@ -56,9 +56,9 @@ class ReceiptRequests(Requests):
         Raises:
             ClientClosed: the client has ended.
             TypeError: `message` is no message.
+            ValueError: it has no number in a conversation.
         """
-        checks.instance("message", message, Message, Sent)
-        self._marks.read(message)
+        self._marks.read(*named(message))
 
     async def unread(self, *, timeout: float | None = 30) -> Unread:
         """Count the unread messages of others, by peer; conversations without any are left out.
@@ -70,13 +70,14 @@ class ReceiptRequests(Requests):
         unread.more = counts.more
         return unread
 
-    async def reached(self, message: MessageRef, *, timeout: float | None = 30) -> Reached:
+    async def reached(
+        self, message: Message | MessageRef, *, timeout: float | None = 30
+    ) -> Reached:
         """How many others in the conversation (in a group, of its members) got and read `message`.
 
         Raises what `Client.send` raises.
         """
-        peer, _, time = named(message)
-        reach = await self._outgoing.request(frames.Receipts, peer, time, timeout=timeout)
+        reach = await self._outgoing.request(frames.Receipts, *named(message), timeout=timeout)
         return Reached(*reach.reached)
 
 
@@ -91,18 +92,24 @@ class Marks:
 
     def delivered(self, message: Message) -> None:
         """The program was handed `message`."""
-        if not message.own:
-            self._mark(message.peer, message.time, 0)
+        if not message.own and message.peer:
+            self._mark(message.peer, message.seq, 0)
 
-    def read(self, message: MessageRef) -> None:
-        """The user has read `message`, and all before it in its conversation.
+    def read(self, peer: str, seq: int) -> None:
+        """The user has read the conversation with `peer` up to the number `seq`.
 
         Raises:
             ClientClosed: the client has ended.
             RuntimeError: the client was not entered, or this is another event loop.
         """
         self._outgoing.check_open()
-        self._mark(message.peer, message.time, message.time)
+        self._mark(peer, seq, seq)
+
+    def reset(self, event: ConversationReset) -> None:
+        """What was to be told above `event.seq` is about messages that count no more."""
+        if (pending := self._pending.get(event.peer)) is not None:
+            delivered, read = pending
+            self._pending[event.peer] = (min(delivered, event.seq), min(read, event.seq))
 
     def flush(self) -> bool:
         """Tell what is pending; it is written in the next turn of the loop. False: nothing was."""
@@ -117,8 +124,6 @@ class Marks:
         return bool(pending)
 
     def _mark(self, peer: str, delivered: int, read: int) -> None:
-        if not peer:  # of a notice, which is in no conversation
-            return
         before = self._pending.get(peer, (0, 0))
         self._pending[peer] = (max(before[0], delivered), max(before[1], read))
         if self._timer is None:

@@ -311,6 +311,8 @@ class Reconnector:
         match frame:
             case frames.Push():
                 self._consumer.push(frame)
+            case frames.Reset():
+                self._consumer.reset(frame)
             case frames.Ok() if self._renewing is not None and frame.id == self._renewing[0]:
                 self._token = self._renewing[1]
             case frames.Error(id=id, code=codes.TOKEN_OTHER_USER.number) if (
@@ -330,7 +332,7 @@ class Reconnector:
             case frames.Signaled(sender, to, kind, body):
                 self._tell(Signal(sender, to, kind, body))
             case frames.Transient(message=message):
-                self._tell(Transient(Message.of(message, self._consumer.user, 0, message.time)))
+                self._tell(Transient(Message.of(message, self._consumer.user, 0)))
             case frames.Receipt(peer=peer, user=user, delivered=delivered, read=read):
                 self._tell(Receipt(peer, user, delivered, read))
             case frames.Ping():

@@ -178,7 +178,7 @@ class Room:
                     accepted = await publish()
         except TimeoutError:
             raise SendTimeout(name) from None
-        return Sent(accepted.id.hex(), accepted.time, to)
+        return Sent(to, accepted.seq, accepted.id.hex(), accepted.time)
 
     def signal(self, kind: str, body: str | bytes = b"") -> bool:
         """Send a signal to everybody in the room, this client too; as `Conversation.signal`.
