@@ -272,10 +272,10 @@ class Delivery:
     async def _nothing_there(self) -> None:
         """Numbers were announced that the inbox does not have: is it still the same?"""
         window = self._window
-        announced = window.top
+        window.top = window.sent  # what is announced from here on may be newer than the answer
         top = await self._hold.compare()
-        if top is not None and window.top == announced:  # else something was stored meanwhile
-            window.top = max(top, window.sent)
+        if top is not None:
+            window.top = max(window.top, top)
 
     def _push_page(self, page: Page) -> None:
         window, counts, seen_ms = self._window, self._counts, self._seen_ms

@@ -163,8 +163,8 @@ class Tap:
         except codec.FrameError as error:
             self._line(way, "refused", len(data), error.request_id or None, error.code.number)
         else:
-            number = getattr(frame, "seq", getattr(frame, "id", getattr(frame, "last", None)))
-            number = number if isinstance(number, int) else None
+            numbers = (getattr(frame, name, None) for name in ("number", "id", "seq", "last"))
+            number = next((each for each in numbers if isinstance(each, int)), None)
             self._line(way, _name(frame), len(data), number, getattr(frame, "code", None))
 
     def _line(self, way: str, frame: str, size: int, number: int | None, code: int | None) -> None:

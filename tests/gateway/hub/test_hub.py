@@ -38,9 +38,9 @@ class Listening:
         """Nobody does."""
         return False
 
-    def on_stored(self, seq: int, ms: int, push: bytes) -> None:
+    def on_stored(self, number: int, ms: int, push: bytes | None) -> None:
         """See `HubSession`."""
-        self.told.append((seq, ms, push))
+        self.told.append((number, ms, push))
 
     def on_room(self, payload: bytes | Bundle, priority: int) -> bool:
         """See `HubSession`; rooms have tests of their own."""
@@ -90,14 +90,17 @@ class Made:
     def __init__(self) -> None:
         self.count = 0
         self.error: Exception | None = None
+        self.nothing = False
 
     def __call__(
         self, app_id: str, user: str, channel: str, event: events.Stored | events.Relayed
-    ) -> bytes:
+    ) -> bytes | None:
         self.count += 1
         if self.error is not None:
             raise self.error
-        return f"{app_id}:{user}:".encode() + event.record
+        record = event.message.record if isinstance(event, events.Stored) else event.record
+        assert record is not None
+        return None if self.nothing else f"{app_id}:{user}:".encode() + record
 
 
 @pytest.fixture
@@ -124,9 +127,10 @@ def channel(user: str, app_id: str = APP) -> str:
     return Keys("sg").user(app_id, user).channel
 
 
-def stored(seq: int) -> bytes:
-    """What the store publishes for a message."""
-    return b"\x01" + seq.to_bytes(8, "big") + (seq * 10).to_bytes(8, "big") + b"record"
+def stored(number: int) -> bytes:
+    """What the store publishes for a message of ann's, which was stored at `number` * 10."""
+    place = b"\x01" + number.to_bytes(8, "big") + (1).to_bytes(4, "big") + b"\x03ann"
+    return place + b"\x00\x01" + (number * 10).to_bytes(6, "big") + b"\x00\x00\x00\x01record"
 
 
 async def test_a_relayed_frame_reaches_every_session_that_is_here(
@@ -170,6 +174,20 @@ async def test_one_payload_is_made_for_all_devices_of_a_user(
     assert len({id(session.told[0][2]) for session in devices}) == 1
     assert [session.told for session in others] == [[], []]
     assert made.count == 1
+
+
+async def test_of_what_can_not_be_pushed_as_it_came_each_hears_the_number(
+    hub: Hub, ears: Ears, made: Made
+) -> None:
+    """G1: a push that came late is read from the store, so each session has to know that there is
+    something to read. Of a frame that is stored nowhere there is nothing to say."""
+    devices = [Listening("alice") for _ in range(2)]
+    for session in devices:
+        await hub.join(session)
+    made.nothing = True
+    ears.publish(channel("alice"), stored(7))
+    ears.publish(channel("alice"), events.relayed(b"typing"))
+    assert [session.told for session in devices] == [[(7, 70, None)]] * 2
 
 
 async def test_an_event_reaches_all_even_if_it_ends_some(hub: Hub, ears: Ears) -> None:

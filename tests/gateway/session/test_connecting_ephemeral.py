@@ -35,15 +35,15 @@ async def test_it_gets_what_waits_and_what_comes_and_its_acks_keep_it_going(
             assert isinstance(await alice.say("bob", "hi"), frames.Ok)
         async with running.client("bob", "cli", ephemeral=True) as looking:
             for number in range(1, count + 1):
-                assert (await looking.until(frames.Push)).seq == number
+                assert (await looking.until(frames.Push)).number == number
                 await looking.send(frames.Ack(number))
             await alice.say("bob", "live")
-            assert (await looking.until(frames.Push)).seq == count + 1
+            assert (await looking.until(frames.Push)).number == count + 1
             session = looking.connected.session
             assert rows(running, "bob") == {f"s:{session}"}
         await until(lambda: rows(running, "bob") == set())
         async with running.client("bob", "phone") as phone:
-            assert (await phone.until(frames.Push)).seq == 1
+            assert (await phone.until(frames.Push)).number == 1
 
 
 async def test_it_closes_nobody_and_nobody_closes_it(settings: Settings, clock: FakeClock) -> None:
@@ -59,7 +59,7 @@ async def test_it_closes_nobody_and_nobody_closes_it(settings: Settings, clock: 
         assert await device.closed() == codes.REPLACED.number
         await alice.say("bob", "hi")
         for looking in (first, second):
-            assert (await looking.until(frames.Push)).seq == 1
+            assert (await looking.until(frames.Push)).number == 1
 
 
 async def test_it_has_no_presence_and_asks_what_any_session_may(

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import product
-from typing import Any, Final, cast
+from typing import Final
 
 import pytest
-from homeport import codes
-from homeport.frames import Cursor
 
 from gateway.redis.errors import Unavailable
-from gateway.session.counts import Counts
-from gateway.session.delivery import TRANSITIONS, Delivery, DeliveryEvent, DeliveryState
-from gateway.session.hold import DeviceHold
-from gateway.session.inboxes import SessionInboxes
-from gateway.session.saving import Saving
-from gateway.session.wire import Wire
-from gateway.store.entries import Entry
-from gateway.store.readers import Checked, DeviceState, Reader
-from gateway.tasks import Tasks
+from gateway.session.delivery import TRANSITIONS, DeliveryEvent, DeliveryState
+from gateway.store.readers import Checked
+from tests.gateway.session.slow_inbox import Setting, page
 from tests.harness import until
 
 State, Event = DeliveryState, DeliveryEvent
@@ -42,117 +34,30 @@ CAN_NOT_BE: Final = {
 }
 
 
-class Line:
-    """A wire that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.congested = False
-        self.sent: list[bytes] = []
-
-    def send(self, payload: bytes) -> None:
-        """See `Wire`."""
-        self.sent.append(payload)
-
-
-class Inbox:
-    """An inbox that owes answers: of pages, and of checks."""
-
-    def __init__(self) -> None:
-        self.pages: deque[asyncio.Future[list[Entry]]] = deque()
-        self.checks: deque[asyncio.Future[Checked]] = deque()
-        self.saved: list[Any] = []
-
-    async def page(self, *_: Any) -> list[Entry]:
-        """As `SessionInboxes.page`."""
-        self.pages.append(asyncio.get_running_loop().create_future())
-        return await self.pages[-1]
-
-    async def check(self, *_: Any) -> Checked:
-        """As `SessionInboxes.check`."""
-        self.checks.append(asyncio.get_running_loop().create_future())
-        return await self.checks[-1]
-
-    def pushes(self, _: Reader) -> Callable[[int, int, bytes], bytes]:
-        """As `SessionInboxes.pushes`, with the record itself as the push."""
-        return lambda seq, ms, record: record
-
-    def now_ms(self) -> int:
-        """As `SessionInboxes.now_ms`."""
-        return 1000
-
-    def ack(self, *said: Any) -> None:
-        """As `SessionInboxes.ack`."""
-        self.saved.append(said)
-
-
-class Setting:
-    """A delivery of an inbox that goes on after number 4."""
-
-    def __init__(self) -> None:
-        self.inbox, self.line, self.tasks = Inbox(), Line(), Tasks()
-        self.ended: list[codes.CloseCode] = []
-        inboxes = cast("SessionInboxes", self.inbox)
-        cursor = Cursor("e", 40, 4)
-        reader = Reader("app", "alice", "d", "s" * 16, False)
-        attached = DeviceState(cursor, 4, True, None, [])
-        self.hold = DeviceHold(
-            inboxes,
-            Saving(),
-            self.tasks,
-            reader,
-            attached,
-            end=self.ended.append,
-            blocks=lambda _: None,
-        )
-        wire, end = cast("Wire", self.line), self.ended.append
-        self.delivery = Delivery(inboxes, Counts(), self.tasks, wire, self.hold, end, seen_ms=0)
-
-    @property
-    def state(self) -> DeliveryState:
-        """Where the delivery is."""
-        return self.delivery.state
-
-    def at(self, state: DeliveryState) -> bool:
-        """True where the delivery is there."""
-        return self.state is state
-
-    def stored(self, seq: int) -> None:
-        """Number `seq` was stored, and is heard of."""
-        self.delivery.stored(seq, seq * 10, b"%d" % seq)
-
-    async def page_asked(self) -> asyncio.Future[list[Entry]]:
-        """The next page that is asked for."""
-        await until(lambda: self.inbox.pages)
-        return self.inbox.pages.popleft()
-
-    async def do(self, event: DeliveryEvent) -> None:
-        """Make `event` happen, and nothing that follows from it."""
-        self.line.congested = event is not Event.READ  # or what settles would read at once
-        if event is Event.READ:
-            self.hold.window.top = self.hold.window.sent + 1
-            self.delivery.catch_up()
-            await asyncio.sleep(0)  # a task that was made now begins, and asks for its page
-        elif event is Event.READ_OVER:
-            self.inbox.pages.popleft().set_exception(Unavailable("away"))
-            await self.idle()
-        elif event is Event.DOUBT:
-            self.delivery.doubt()
-        elif event is Event.SETTLED:
-            self.delivery.settled(self.hold.window.top)
-        else:
-            self.delivery.stop()
-
-    async def idle(self) -> None:
-        """Every task has ended."""
-        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
-
-
 @pytest.fixture
-async def setting() -> Any:
+async def setting() -> AsyncIterator[Setting]:
     """A delivery, whose tasks end with the test."""
     setting = Setting()
     yield setting
     await setting.tasks.end_spawned()
+
+
+async def do(setting: Setting, event: DeliveryEvent) -> None:
+    """Make `event` happen, and nothing that follows from it."""
+    setting.line.congested = event is not Event.READ  # or what settles would read at once
+    if event is Event.READ:
+        setting.hold.window.top = setting.hold.window.sent + 1
+        setting.delivery.catch_up()
+        await asyncio.sleep(0)  # a task that was made now begins, and asks for its page
+    elif event is Event.READ_OVER:
+        setting.inbox.pages.popleft().set_exception(Unavailable("away"))
+        await setting.idle()
+    elif event is Event.DOUBT:
+        setting.delivery.doubt()
+    elif event is Event.SETTLED:
+        setting.delivery.settled(setting.hold.window.top)
+    else:
+        setting.delivery.stop()
 
 
 def ways() -> Iterator[tuple[DeliveryState, list[DeliveryEvent]]]:
@@ -191,8 +96,8 @@ async def test_each_transition(
 ) -> None:
     """G3: the delivery goes where its table says."""
     for each in way:
-        await setting.do(each)
-    await setting.do(event)
+        await do(setting, each)
+    await do(setting, event)
     assert setting.state is after
 
 
@@ -202,9 +107,9 @@ async def test_each_transition(
 async def test_nothing_is_read_twice_or_in_vain(setting: Setting, way: list[DeliveryEvent]) -> None:
     """G9: only a delivery that pushes begins to read; each other one is let alone."""
     for each in way:
-        await setting.do(each)
+        await do(setting, each)
     before = setting.state
-    await setting.do(Event.READ)
+    await do(setting, Event.READ)
     await asyncio.sleep(0)
     assert setting.state is before
     assert len(setting.inbox.pages) == way.count(Event.READ)
@@ -212,10 +117,10 @@ async def test_nothing_is_read_twice_or_in_vain(setting: Setting, way: list[Deli
 
 async def test_a_reading_finds_out_that_the_session_has_ended(setting: Setting) -> None:
     """G3: the page that comes after the end is pushed to nobody."""
-    await setting.do(Event.READ)
-    await setting.do(Event.END)
+    await do(setting, Event.READ)
+    await do(setting, Event.END)
     setting.line.congested = False
-    (await setting.page_asked()).set_result([Entry(5, 50, b"5", None)])
+    (await setting.page_asked()).set_result(page(5))
     await setting.idle()
     assert setting.state is State.ENDED
     assert (setting.line.sent, setting.ended) == ([], [])
@@ -225,17 +130,16 @@ async def test_a_page_that_a_doubt_overtook_is_not_pushed(setting: Setting) -> N
     """G3: it is read again once the check has found that the numbers still hold."""
     setting.stored(6)  # 5 is missing
     assert setting.at(State.READING)
-    page = await setting.page_asked()
+    asked = await setting.page_asked()
     setting.delivery.doubt()
     assert setting.at(State.HALTING)
-    page.set_result([Entry(5, 50, b"5", None), Entry(6, 60, b"6", None)])
+    asked.set_result(page(5, 6))
     await until(lambda: setting.state is State.DOUBTING)
     setting.stored(7)
     assert setting.line.sent == []
     setting.delivery.settled(7)
     assert setting.at(State.READING)
-    entries = [Entry(seq, seq * 10, b"%d" % seq, None) for seq in (5, 6, 7)]
-    (await setting.page_asked()).set_result(entries)
+    (await setting.page_asked()).set_result(page(5, 6, 7))
     await until(lambda: setting.state is State.PUSHING)
     setting.stored(8)
     assert setting.line.sent == [b"5", b"6", b"7", b"8"]
@@ -249,7 +153,7 @@ async def test_a_doubt_during_a_check_asks_again(setting: Setting) -> None:
     await until(lambda: setting.inbox.checks)
     first = setting.inbox.checks.popleft()
     setting.delivery.doubt()
-    right = Checked("e", 4, 40, "s" * 16, 0)
+    right = Checked("e", 4, "s" * 16, 0)
     first.set_result(right)
     await until(lambda: setting.inbox.checks)
     assert setting.at(State.DOUBTING)

@@ -89,7 +89,7 @@ async def test_a_loss_is_noted_when_the_device_was_told(
         clock.advance(2 * 86_400)  # the first is past its time, the second is not
         async with running.client("bob", "phone") as bob:
             assert bob.connected.lost == (1, 1)
-            assert (await bob.until(frames.Push)).seq == 2
+            assert (await bob.until(frames.Push)).number == 2
         await noted(running, "bob", 2)
         async with running.admin() as admin:
             loss = (await read_user(admin.link, admin.keys, running.app, "bob")).loss

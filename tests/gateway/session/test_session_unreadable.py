@@ -40,10 +40,10 @@ async def test_a_record_that_was_tampered_with_holds_up_nobody(
         store.xadd(key, {b"m": garbage if second else fields[b"m"]}, id=entry_id)
     with capture_logs() as said:
         async with running.client("bob") as bob:
-            assert (await bob.expect(frames.Push)).seq == 1
+            assert (await bob.expect(frames.Push)).number == 1
             assert await bob.expect(frames.Lost) == frames.Lost(2, 2)
             push = await bob.expect(frames.Push)
-            assert (push.seq, push.message.body) == (3, b"m3")
+            assert (push.number, push.message.body) == (3, b"m3")
             await bob.send(frames.Ack(3))
             await quiet(bob)
     [line] = [line for line in said if line["event"] == "record_tampered"]

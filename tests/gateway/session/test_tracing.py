@@ -128,7 +128,7 @@ async def test_both_ways_of_sessions_that_are_there_and_that_begin(
         said = await alice.say("bobby", "very secret words")
         assert isinstance(said, frames.Ok)
         pushed = await phone.until(frames.Push)
-        await phone.send(frames.Ack(pushed.seq))
+        await phone.send(frames.Ack(pushed.number))
         assert isinstance(await phone.say("g:nobody", "x"), frames.Error)
         async with two.client("bobby", "tablet") as tablet:
             line = await operator.until("out", "connected")
