@@ -205,7 +205,7 @@ async def test_a_conversation_without_its_head_begins_anew(kept: Kept) -> None:
 
 
 async def test_an_inbox_that_lacks_very_much_is_told_where_its_history_begins(kept: Kept) -> None:
-    """HP-7.5-2: where more is missing than one script may add, the reset says up to where a client
+    """HP-7.5-3: where more is missing than one script may add, the reset says up to where a client
     knows the conversation, so that the history after it has all that is not pushed. It said where
     the pushes go on, and nobody could know of the messages before."""
     for _ in range(300):
