@@ -1,7 +1,7 @@
 """Groups: what is asked of them. Sending to them is in `gateway.chat.sending`.
 
-The store keeps groups and delivers the notices (`gateway.store.groups`); the rights of members are
-in `gateway.chat.group_rules`.
+The store keeps groups, and tells members of changes (`gateway.store.groups`); the rights of members
+are in `gateway.chat.group_rules`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.requests import request
 from gateway.redis.errors import Unavailable
-from gateway.store.group_state import Group, Notice
+from gateway.store.conversations import NewEntry
+from gateway.store.group_state import Group
 from gateway.store.groups import GroupStore
 
 NOTICE_KIND: Final = "homeport.group"
@@ -113,21 +114,20 @@ class GroupChat:
     async def _change(self, app: App, group_id: str, decide: Decide) -> None:
         """Make the change, unless it was made before, and make sure of its notice."""
         for _ in range(ATTEMPTS):
-            group = await self._groups.settled(app, group_id)
+            group = await self._groups.current(app, group_id)
             decision = decide(group)
             if decision is None:
+                # Its gateway may have died before it told anybody.
+                await self._groups.heal(app, group_id)
                 return
             change, notice = decision
-            now_ms = self._clock_ms()
-            version = now_ms if group is None else group.version + 1
+            now_ms, version = self._clock_ms(), self._groups.next_version(group)
             mid = notice_id("notice", app.id, group_id, str(version))
             body = codec.encode(replace(notice, version=version))
             message = Message(mid, "", GROUP + group_id, now_ms, NOTICE_KIND, body)
             record = self._records.make(app, message, message.to)
-            if await self._groups.change(
-                app, group_id, group, change, Notice(version, mid, record)
-            ):
-                await self._groups.settled(app, group_id)
+            entry = NewEntry(mid, record, now_ms, flags=0)
+            if await self._groups.change(app, group_id, group, change, version, entry):
                 return
         raise Unavailable("group_contention")
 

@@ -59,7 +59,7 @@ class Relay:
         """Tell every session of each member of `group`."""
         # Sealed for the group and not for each channel: once, whatever the number of members.
         sealed = self._records.relay(app, GROUP + group.id, frame, self._clock_ms())
-        await self._groups.signal(group, events.relayed_to_group(group.id, sealed))
+        await self._groups.signal(app, group, events.relayed_to_group(group.id, sealed))
 
     def once(self, app: App, users: Sequence[str], message: Message) -> asyncio.Future[Stored]:
         """Tell `message` to every session of `users`, unless its id already was.

@@ -61,7 +61,7 @@ class Stores:
             logs=LogStore(link, keys),
             blocks=BlockStore(link, keys),
             rooms=RoomStore(link, keys),
-            groups=GroupStore(link, keys, inboxes, clock.wall_ms),
+            groups=GroupStore(link, keys, conversations, clock.wall_ms),
             rates=RateStore(link, keys),
         )
 
@@ -77,7 +77,7 @@ def chat_of(
     now_ms, records = clock.wall_ms, framing.records
     relay = Relay(stores.inboxes, stores.rooms, stores.groups, records, now_ms)
     conversations = Conversations(stores.groups, stores.conversations)
-    to_groups = GroupSends(stores.groups, stores.inboxes, stores.logs, records)
+    to_groups = GroupSends(stores.groups, stores.conversations, records)
     to_rooms = RoomSends(stores.rooms, framing.room_records, hubs.rooms)
     return Chat(
         messages=MessageChat(

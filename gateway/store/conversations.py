@@ -23,12 +23,12 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
 import structlog
-from homeport.ids import peer_of
+from homeport.ids import GROUP, peer_of
 from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
 from gateway.redis.connection import together, words_of
-from gateway.redis.errors import OperationFailed, Unavailable
+from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link
 from gateway.store import recipients
 from gateway.store.keys import CACHED, Keys
@@ -95,12 +95,12 @@ class Stored(NamedTuple):
     repeated: bool = False
 
 
-class StaleMembers(OperationFailed):
-    """The group has another version than the sender went by: `version`, 0 where there is no group.
-    Nothing was stored."""
+class StaleMembers(Unavailable):
+    """The group has another version than `Recipients` says: `version`, 0 where there is no group.
+    Nothing was stored; read the group, and try again."""
 
     def __init__(self, version: int) -> None:
-        super().__init__("the group has changed")
+        super().__init__("stale_members", detail="the group has changed meanwhile; try again")
         self.version = version
 
 
@@ -208,7 +208,7 @@ class ConversationStore:
                 self._keys.sent(keys.bucket, message.id),
                 keys.due,
                 keys.ttl,
-                *(to.here or ((to.state,) if to.version else ())),
+                *(to.here or _state_of(to)),
             ),
             _ASK.pack(
                 epoch,
@@ -317,9 +317,15 @@ class ConversationStore:
             for to, seq, time_ms in found:
                 names += (to.keys.head, to.state or to.keys.head)
                 arguments += (to.keys.member, seq, time_ms, to.version)
-            look_after = now_ms + TAKEOVER_MS
             calls.append(
-                self._link.run(_SETTLED, tuple(names), look_after, retention_ms, *arguments)
+                self._link.run(
+                    _SETTLED,
+                    tuple(names),
+                    now_ms + TAKEOVER_MS,
+                    retention_ms,
+                    DEDUPE_WINDOW_MS,
+                    *arguments,
+                )
             )
         for result in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(result, Exception) and not isinstance(result, Unavailable):
@@ -416,15 +422,18 @@ class ConversationStore:
 
         The notice of an earlier edit ends. False where the message is not at change `expected`, or
         is gone: nothing changes then. A `recall` works on a full Redis.
+
+        Raises:
+            StaleMembers: `to` is not the group as it is.
         """
         keys = to.keys
         epoch, run = self.numbering(notice.id, keys.bucket)
         reply = await self._link.run(
             _RECALL if recall else _EDIT,
-            (keys.head, keys.due),
+            (keys.head, keys.due, *_state_of(to)),
             notice.time_ms,
             epoch + run,
-            "",
+            to.version,
             keys.member,
             notice.time_ms + TAKEOVER_MS,
             seq,
@@ -436,6 +445,8 @@ class ConversationStore:
             notice.expires_ms or 0,
             durable=True,
         )
+        if isinstance(reply, int):
+            raise StaleMembers(reply)
         if not reply:
             return False
         if len(reply) > _PLACE_SIZE:
@@ -518,10 +529,22 @@ class ConversationStore:
     async def sweep(
         self, app_id: str, conversation: str, now_ms: int, retention_ms: int, profile_ms: int
     ) -> Swept:
-        """Remove up to `SWEPT` messages that are past their time, and note when to look again."""
+        """Remove up to `SWEPT` messages that are past their time, and note when to look again.
+
+        With `profile_ms` 0, a group goes too once it has no message.
+        """
         keys = self._keys.conversation(app_id, conversation)
+        names: tuple[str, ...] = (keys.head, keys.due)
+        if conversation.startswith(GROUP):
+            names += (self._keys.group(app_id, conversation.removeprefix(GROUP)).state,)
         removed, more, owed = await self._link.run(
-            _SWEEP, (keys.head, keys.due), now_ms, retention_ms, profile_ms, keys.member, SWEPT
+            _SWEEP,
+            names,
+            now_ms,
+            retention_ms,
+            profile_ms,
+            keys.member,
+            SWEPT,
         )
         return Swept(removed, bool(more), bool(owed))
 
@@ -533,12 +556,23 @@ class ConversationStore:
         )
 
     async def heal(self, app_id: str, tier: Tier, to: Recipients, *, full: bool = False) -> None:
-        """Refer everyone to the last message, and to what is missing below it; with `full`, on a
-        full Redis too."""
-        reply = await self._link.run(_LAST, (to.keys.head,))
+        """Refer everyone to the last message, and to what is missing below it, if somebody may lack
+        a reference; with `full`, on a full Redis too.
+
+        Raises:
+            StaleMembers: `to` is not the group as it is.
+        """
+        reply = await self._link.run(_LAST, (to.keys.head, *_state_of(to)), to.version)
+        if isinstance(reply, int):
+            raise StaleMembers(reply)
         if reply:
             epoch = reply[4:8]
             await self._tell(app_id, tier, to, reply, "", epoch, full)
+
+
+def _state_of(to: Recipients) -> tuple[str, ...]:
+    """The key by which a script sees whether these are still the members of a group."""
+    return (to.state,) if to.version else ()
 
 
 def _long(value: int) -> tuple[int, int]:

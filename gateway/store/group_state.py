@@ -1,8 +1,10 @@
-"""A group as the store holds it, in the group's own bucket.
+"""A group as the store holds it, in its conversation's bucket.
 
-The state is a hash: ``v`` version, ``n`` sealed name, ``q`` whether all are muted, and per
-member ``u:<user>``: role, and ``-`` if muted. ``gone``, the former owner, marks a deleted group for
-a while.
+The state is a hash: ``v`` version, ``n`` sealed name, ``q`` whether all are muted, ``c`` how many
+members there are. ``u:<user>`` is a member: ``<role, with - if muted> <since> <n of since>``, since
+being the number of the conversation after which they are in it. ``x:<user>`` is one who went and
+may not know it yet: ``<since> <n of since> <until>``. ``gone``, the former owner, marks a deleted
+group for a while.
 """
 
 from __future__ import annotations
@@ -12,10 +14,9 @@ from typing import Final, NamedTuple
 
 from homeport.frames.groups import Role
 
-from gateway.store.audience import Audience
-
-NO_MEMBERS: Final = 3
-"""Fields of a state that are no members."""
+from gateway.store import recipients
+from gateway.store.keys import Keys
+from gateway.store.recipients import Interval, Recipients
 
 _ROLES: Final[dict[str, Role]] = {"o": "owner", "a": "admin", "m": "member"}
 
@@ -30,7 +31,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group at one version. `gone` is empty, or the owner of what was deleted."""
+    """A group at one version. `gone` is empty, or the owner of what was deleted.
+
+    `recipients` are the members, and those who went and may not know it yet.
+    """
 
     id: str
     version: int
@@ -38,12 +42,15 @@ class Group:
     muted: bool
     members: dict[str, Member]
     gone: str
-    audience: Audience = field(repr=False)
+    recipients: Recipients = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What becomes another; None is no change, and a member that is None is taken out."""
+    """What becomes another; None is no change, and a member that is None is taken out.
+
+    Whoever deletes a group, in `deleted_by`, takes all members out.
+    """
 
     sealed_name: bytes | None = None
     muted: bool | None = None
@@ -51,17 +58,7 @@ class Change:
     deleted_by: str | None = None
 
 
-class Notice(NamedTuple):
-    """What members are told of a change: a sealed message, and the version that the group has from
-    the change on."""
-
-    version: int
-    message_id: bytes
-    record: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """A group in the list of one of its members."""
 
     id: str
@@ -72,26 +69,52 @@ class Summary:
     size: int
 
 
-def fields_of(change: Change) -> list[str | bytes]:
-    """Field and value, one after the other; an empty value takes the field out."""
+def words_of(before: Group | None, change: Change) -> list[str | bytes]:
+    """What membership.lua is told to make of `before`: three words for each thing."""
+    old = before.members if before is not None else {}
+    members = change.members
+    words: list[str | bytes] = []
     if change.deleted_by is not None:
-        return ["gone", change.deleted_by]
-    fields: list[str | bytes] = []
+        members = dict.fromkeys(old)
+        words += ("set", "gone", change.deleted_by)
     if change.sealed_name is not None:
-        fields += ("n", change.sealed_name)
+        words += ("set", "n", change.sealed_name)
     if change.muted is not None:
-        fields += ("q", "1" if change.muted else "0")
-    for user, member in change.members.items():
-        fields += (f"u:{user}", _value(member))
-    return fields
-
-
-def _value(member: Member | None) -> str:
-    if member is None:
-        return ""
-    return member.role[0] + ("-" if member.muted else "")
+        words += ("set", "q", "1" if change.muted else "0")
+    for user, member in members.items():
+        if member is None:
+            words += ("out", user, "")
+        else:
+            words += ("in", user, member.role[0] + ("-" if member.muted else ""))
+    size = sum(member is not None for member in {**old, **members}.values())
+    return [*words, "set", "c", str(size)]
 
 
 def member_of(value: bytes) -> Member:
-    """What `fields_of` wrote for a member."""
-    return Member(_ROLES[value[:1].decode()], value.endswith(b"-"))
+    """What is kept of a member."""
+    role = value.partition(b" ")[0]
+    return Member(_ROLES[role[:1].decode()], role.endswith(b"-"))
+
+
+def parse_group(keys: Keys, app_id: str, group_id: str, raw: list[bytes]) -> Group:
+    """The group whose state has these fields and values, one after the other."""
+    state = dict(zip(raw[::2], raw[1::2], strict=True))
+    members: dict[str, Member] = {}
+    intervals: dict[str, Interval] = {}
+    for name, value in state.items():
+        user = name[2:].decode()
+        if name.startswith(b"u:"):
+            members[user] = member_of(value)
+            intervals[user] = Interval(*map(int, value.split(b" ")[1:]))
+        elif name.startswith(b"x:"):
+            intervals[user] = Interval(*map(int, value.split(b" ")))
+    version = int(state[b"v"])
+    return Group(
+        group_id,
+        version,
+        state.get(b"n", b""),
+        state.get(b"q") == b"1",
+        members,
+        state.get(b"gone", b"").decode(),
+        recipients.group(keys, app_id, group_id, version, intervals),
+    )

@@ -1,192 +1,161 @@
 """Groups: their members, and how these change.
 
-A change swaps one version of a group's state for the next, and in the same step puts its notice
-into a list beside it. A gateway that reads the group therefore sees notices that were not delivered
-yet, and delivers them (`gateway.store.group_notices`) before anything else goes to the members.
+A change of a group and the notice of it are one script in the bucket of its conversation, so the
+notice has a number there: those who come are in from it on, those who go are out after it. Every
+script that adds to the conversation is told the version of the member list that its caller goes by,
+and refuses another one (`StaleMembers`). So a gateway may go by the list that it has in memory.
 
-Times and versions are integers; a group's first version is the time it was made, in ms, so that
-they grow even if a group is made again after it was deleted.
+Times and versions are integers; a version is the time of the change, in ms, or more, so that they
+grow even if a group is made again after it was deleted, or Redis came back older.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-import structlog
 from homeport.ids import GROUP
-from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.app import App
-from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.redis.link import Link
-from gateway.store.group_notices import News, NoticeStore
-from gateway.store.group_state import (
-    NO_MEMBERS,
-    Change,
-    Group,
-    Notice,
-    Summary,
-    fields_of,
-    member_of,
-)
-from gateway.store.inbox import InboxStore
+from gateway.store.conversations import TAKEOVER_MS, ConversationStore, NewEntry, StaleMembers
+from gateway.store.group_state import Change, Group, Summary, member_of, parse_group, words_of
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
 
 _READ: Final = script("group_read")
-_CHANGE: Final = script("group_change")
+_CHANGE: Final = script("membership", "stored", "append")
 _SIGNAL: Final = script("group_signal")
+_GROUPS_OF: Final = script("groups_of")
 
 CACHED_MEMBERS: Final = 100_000
 """Members of all groups kept in memory, about 1 KiB each."""
 
-TAKEOVER_MS: Final = 15_000
-"""After which the sweeper delivers a notice that its own gateway did not."""
-
-_log = structlog.get_logger()
+HEALS: Final = 5
+"""How often a group is read to tell its members, while others change it."""
 
 
-class _Watch:
-    """One group as this process knows it."""
+class _Known:
+    """One group as this process knows it, and who waits for it to be read."""
 
-    __slots__ = ("group", "issued", "reading", "telling", "waiting")
+    __slots__ = ("group", "reading", "waiting")
 
     def __init__(self) -> None:
         self.group: Group | None = None
         self.reading = False
         self.waiting: list[asyncio.Future[Group | None]] = []
-        self.issued = 0
-        """Up to which version the notices are on their way, or delivered."""
-        self.telling: asyncio.Task[bool] | None = None
-
-    @property
-    def idle(self) -> bool:
-        return not self.reading and (self.telling is None or self.telling.done())
 
 
 class GroupStore:
     """The groups of a region. Methods raise, or put into their future, `OperationFailed`s."""
 
     def __init__(
-        self, link: Link, keys: Keys, inboxes: InboxStore, clock_ms: Callable[[], int]
+        self,
+        link: Link,
+        keys: Keys,
+        conversations: ConversationStore,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._link = link
         self._keys = keys
-        self._inboxes = inboxes
+        self._conversations = conversations
         self._clock_ms = clock_ms
-        self._notices = NoticeStore(link, keys, inboxes, clock_ms)
-        self._watches: OrderedDict[tuple[str, str], _Watch] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
         self._members = 0
 
     # -- reading ---------------------------------------------------------------------------------
+
+    def known(self, app: App, group_id: str) -> Group | None:
+        """The group as it was when this process read it last; None where it is not in memory."""
+        known = self._known.get((app.id, group_id))
+        if known is None:
+            return None
+        self._known.move_to_end((app.id, group_id))
+        return known.group
 
     def current(self, app: App, group_id: str) -> asyncio.Future[Group | None]:
         """The group as it is at some time after this call; None if there is none.
 
         Redis is asked for the version each time; the rest comes from memory if the version is
         unchanged. Per group, one question is in flight; calls that come meanwhile share the next
-        one. Futures are done in the order of the calls, after undelivered notices have left for the
-        members' inboxes.
+        one. Futures are done in the order of the calls.
         """
         future: asyncio.Future[Group | None] = asyncio.get_running_loop().create_future()
-        watch = self._watches.get((app.id, group_id))
-        if watch is None:
-            watch = self._watches[app.id, group_id] = _Watch()
-        self._watches.move_to_end((app.id, group_id))
-        watch.waiting.append(future)
-        if not watch.reading:
-            self._read(app, group_id, watch)
+        known = self._known.get((app.id, group_id))
+        if known is None:
+            known = self._known[app.id, group_id] = _Known()
+        self._known.move_to_end((app.id, group_id))
+        known.waiting.append(future)
+        if not known.reading:
+            self._read(app.id, group_id, known)
         return future
 
-    async def settled(self, app: App, group_id: str) -> Group | None:
-        """The present group, once the notices of all changes up to it are in the members' inboxes.
-
-        Raises:
-            Unavailable: Redis is away, or a notice could not be delivered.
-        """
-        group = await self.current(app, group_id)
-        watch = self._watches.get((app.id, group_id))
-        if (
-            watch is not None
-            and watch.telling is not None
-            and not await asyncio.shield(watch.telling)
-        ):
-            raise Unavailable("notice_not_delivered")
-        return group
-
-    def _read(self, app: App, group_id: str, watch: _Watch) -> None:
-        watch.reading = True
-        waiting, watch.waiting = watch.waiting, []
-        keys = self._keys.group(app.id, group_id)
-        known = watch.group.version if watch.group is not None else 0
-        call = self._link.run(_READ, (keys.state, keys.pending), known)
-        call.add_done_callback(partial(self._was_read, app, group_id, watch, waiting))
+    def _read(self, app_id: str, group_id: str, known: _Known) -> None:
+        known.reading = True
+        waiting, known.waiting = known.waiting, []
+        keys = self._keys.conversation(app_id, GROUP + group_id)
+        self._link.run_then(
+            partial(self._was_read, app_id, group_id, known, waiting),
+            _READ,
+            (self._keys.group(app_id, group_id).state, keys.head, keys.due),
+            known.group.version if known.group is not None else 0,
+            b"".join(self._conversations.numbering(secrets.token_bytes(4), keys.bucket)),
+            self._clock_ms(),
+            keys.member,
+        )
 
     def _was_read(
         self,
-        app: App,
+        app_id: str,
         group_id: str,
-        watch: _Watch,
+        known: _Known,
         waiting: list[asyncio.Future[Group | None]],
-        call: asyncio.Future[Any],
+        reply: Any,
     ) -> None:
-        watch.reading = False
-        error: Exception | None = None
-        try:
-            version, state, pending = call.result()
-            if state or version == b"0":
-                self._keep(app.id, watch, self._parse(app.id, group_id, int(version), state))
-            self._tell(app, group_id, watch, pending)
-        except Exception as reason:  # noqa: BLE001 - whoever waits for the group gets it
-            error = reason
+        known.reading = False
+        error = reply if isinstance(reply, Exception) else None
+        if error is None:
+            try:
+                version, state = reply
+                if state:
+                    self._keep(known, parse_group(self._keys, app_id, group_id, state))
+                elif version == b"0":
+                    self._keep(known, None)
+            except Exception as reason:  # noqa: BLE001 - whoever waits for the group gets it
+                error = reason
         for future in waiting:
             if future.done():  # its caller was cancelled
                 continue
             if error is not None:
                 future.set_exception(error)
             else:
-                future.set_result(watch.group)
-        if watch.waiting:
-            self._read(app, group_id, watch)
-        elif watch.group is None and watch.idle:
-            self._watches.pop((app.id, group_id), None)
+                future.set_result(known.group)
+        if known.waiting:
+            self._read(app_id, group_id, known)
+        elif known.group is None:
+            self._known.pop((app_id, group_id), None)
 
-    def _parse(self, app_id: str, group_id: str, version: int, raw: list[bytes]) -> Group | None:
-        if version == 0:
-            return None
-        state = dict(zip(raw[::2], raw[1::2], strict=True))
-        members = {
-            name[2:].decode(): member_of(value)
-            for name, value in state.items()
-            if name.startswith(b"u:")
-        }
-        return Group(
-            group_id,
-            version,
-            state.get(b"n", b""),
-            state.get(b"q") == b"1",
-            members,
-            state.get(b"gone", b"").decode(),
-            self._inboxes.audience(app_id, members, GROUP + group_id),
-        )
-
-    def _keep(self, app_id: str, watch: _Watch, group: Group | None) -> None:
-        self._members += _size(group) - _size(watch.group)
-        watch.group = group
+    def _keep(self, known: _Known, group: Group | None) -> None:
+        self._members += _size(group) - _size(known.group)
+        known.group = group
         if self._members <= CACHED_MEMBERS:
             return
-        for key, other in list(self._watches.items()):  # the longest unused first
+        for key, other in list(self._known.items()):  # the longest unused first
             if self._members <= CACHED_MEMBERS:
                 return
-            if other.idle and other is not watch:
+            if not other.reading and other is not known:
                 self._members -= _size(other.group)
-                del self._watches[key]
+                del self._known[key]
 
     # -- changing --------------------------------------------------------------------------------
+
+    def next_version(self, before: Group | None) -> int:
+        """The version that a change of `before` has, if it is made now."""
+        return max(self._clock_ms(), before.version + 1 if before is not None else 0)
 
     async def change(
         self,
@@ -194,87 +163,65 @@ class GroupStore:
         group_id: str,
         before: Group | None,
         change: Change,
-        notice: Notice,
+        version: int,
+        notice: NewEntry,
     ) -> bool:
-        """Make `before` into the version of `notice` by `change`; False if the group is no longer
-        as `before` was.
+        """Make `before` into `version` by `change`, and tell the members with `notice`.
 
-        Deleting a group deletes its log. The notice is for all members, including those whom the
-        change adds or removes. `settled` delivers it.
+        False if the group is no longer as `before` was. Those whom the change adds or removes get
+        the notice too. Deleting a group deletes its messages. Where this raises, the change may
+        have been made; then the next message, `heal` or the sweeper tells of it.
         """
-        keys = self._keys.group(app.id, group_id)
-        log = self._keys.log(app.id, GROUP + group_id)
+        keys = self._keys.conversation(app.id, GROUP + group_id)
         done = await self._link.run(
             _CHANGE,
-            (keys.state, keys.pending, keys.due, log.log, log.meta),
+            (self._keys.group(app.id, group_id).state, keys.head, keys.due),
             before.version if before is not None else 0,
-            notice.version,
-            News.of(before, change, notice).packed(),
-            self._clock_ms() + TAKEOVER_MS,
+            version,
+            notice.time_ms,
+            notice.time_ms + TAKEOVER_MS,
             keys.member,
-            DEDUPE_WINDOW_MS if change.deleted_by is not None else "",
-            log.member,
-            *fields_of(change),
+            b"".join(self._conversations.numbering(notice.id, keys.bucket)),
+            notice.flags,
+            notice.record,
+            "" if change.deleted_by is None else 1,
+            *words_of(before, change),
             durable=True,
         )
-        return bool(done)
-
-    def _tell(self, app: App, group_id: str, watch: _Watch, pending: Iterable[bytes]) -> None:
-        """Send off the notices that are not on their way yet, in their order."""
-        calls: list[asyncio.Future[Any]] = []
-        for raw in pending:
-            news = News.unpack(raw)
-            if news.version <= watch.issued:
-                continue
-            watch.issued = news.version
-            calls += self._notices.deliver(app, group_id, news)
-        if not calls:
-            if watch.telling is not None and watch.telling.done():
-                watch.telling = None  # nothing is owed, whoever delivered it
-        else:
-            # One that failed before was sent again just now, with what came after it.
-            earlier = watch.telling if watch.telling and not watch.telling.done() else None
-            watch.telling = asyncio.create_task(
-                self._told(app.id, group_id, watch, calls, watch.issued, earlier)
-            )
-
-    async def _told(
-        self,
-        app_id: str,
-        group_id: str,
-        watch: _Watch,
-        calls: list[asyncio.Future[Any]],
-        version: int,
-        earlier: asyncio.Task[bool] | None,
-    ) -> bool:
-        """Take notices off the list once they are stored for all. False: they stay on it."""
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        try:
-            for result in results:
-                if isinstance(result, BaseException):
-                    raise result  # noqa: TRY301
-            if earlier is not None and not await earlier:
-                watch.issued = 0
-                return False
-            await self._notices.done(app_id, group_id, version)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the notices are still owed
-            watch.issued = 0  # whoever reads next sends them again, and inboxes drop the second
-            _log.warning(
-                "group_notice_put_off",
-                reason=type(error).__name__,
-                exc_info=None if isinstance(error, OperationFailed) else error,
-            )
+        if not done:
             return False
+        await self.heal(app, group_id)
         return True
+
+    async def heal(self, app: App, group_id: str) -> None:
+        """Make sure that all members have a reference to the last message, if somebody may lack
+        it: its gateway may have died before it told them.
+
+        Raises:
+            Unavailable: Redis is away, or the group changes all the time.
+        """
+        for attempt in range(HEALS):
+            group = await self.current(app, group_id)
+            if group is None:
+                return
+            try:
+                await self._conversations.heal(app.id, app.tier, group.recipients)
+            except StaleMembers:
+                if attempt == HEALS - 1:
+                    raise
+            else:
+                return
 
     # -- telling without storing -----------------------------------------------------------------
 
-    async def signal(self, group: Group, event: bytes) -> None:
+    async def signal(self, app: App, group: Group, event: bytes) -> None:
         """Tell the event to whichever members are connected now; one call a bucket."""
-        calls = (
-            self._link.run(_SIGNAL, (*part.channels, *part.fences), group.version, event)
-            for part in group.audience
-        )
+        buckets: dict[int, list[str]] = {}
+        for user in group.members:
+            inbox = self._keys.inbox(app.id, user)
+            buckets.setdefault(inbox.bucket, []).extend((inbox.rows, inbox.channel))
+        name = GROUP + group.id
+        calls = (self._link.run(_SIGNAL, tuple(names), event, name) for names in buckets.values())
         await asyncio.gather(*calls)
 
     # -- a user's groups -------------------------------------------------------------------------
@@ -283,49 +230,22 @@ class GroupStore:
         self, app_id: str, user: str, after: str, count: int
     ) -> tuple[list[Summary], str | None]:
         """Up to `count` of the user's groups that follow the id `after`, and where more begin."""
-        _, groups = self._keys.groups_of(app_id, user)
-        found = sorted(raw.decode() for raw in await self._link.call("HKEYS", groups))
-        ids = [group_id for group_id in found if group_id > after]
-        page = ids[:count]
-        calls: list[asyncio.Future[Any]] = []
-        for group_id in page:
-            state = self._keys.group(app_id, group_id).state
-            calls.append(self._link.call("HMGET", state, "v", "n", "q", f"u:{user}"))
-            calls.append(self._link.call("HLEN", state))
-        raw = await asyncio.gather(*calls)
-        summaries = []
-        for group_id, known, fields in zip(page, raw[::2], raw[1::2], strict=True):
-            version, name, muted, me = known
-            if me is not None:  # else a change is on its way
-                summaries.append(
-                    Summary(
-                        group_id,
-                        int(version),
-                        name,
-                        muted == b"1",
-                        member_of(me).role,
-                        fields - NO_MEMBERS,
-                    )
-                )
-        return summaries, page[-1] if len(ids) > count else None
+        rows = self._keys.inbox(app_id, user).rows
+        more, *raw = await self._link.run(_GROUPS_OF, (rows,), after, count)
+        ids = [each.decode() for each in raw]
+        found = await asyncio.gather(*(self._summary(app_id, user, each) for each in ids))
+        return [each for each in found if each is not None], ids[-1] if more else None
 
-    # -- the sweeper's ---------------------------------------------------------------------------
-
-    async def look_after(self, app: App, group_id: str) -> None:
-        """Deliver what the gateway that changed the group could not, and note to look again."""
-        await self.settled(app, group_id)
-        await self._notices.done(app.id, group_id, 0)
-
-    async def purge(self, app_id: str, group_id: str) -> None:
-        """Remove a group whose app is gone."""
-        keys = self._keys.group(app_id, group_id)
-        names: list[bytes] = await self._link.call("HKEYS", keys.state)
-        users = [name[2:].decode() for name in names if name.startswith(b"u:")]
-        await asyncio.gather(
-            *(self._link.call("DEL", self._keys.groups_of(app_id, user)[1]) for user in users)
+    async def _summary(self, app_id: str, user: str, group_id: str) -> Summary | None:
+        """The group as its list has it; None where a change that takes the user out is on its
+        way."""
+        state = self._keys.group(app_id, group_id).state
+        version, name, muted, size, me = await self._link.call(
+            "HMGET", state, "v", "n", "q", "c", f"u:{user}"
         )
-        await self._link.call("DEL", keys.state, keys.pending)
-        await self._link.call("ZREM", keys.due, keys.member)
+        if me is None:
+            return None
+        return Summary(group_id, int(version), name, muted == b"1", member_of(me).role, int(size))
 
 
 def _size(group: Group | None) -> int:

@@ -17,8 +17,6 @@ BUCKETS: Final = 256
 STAMP: Final = "hp:region"
 CACHED: Final = 4096
 """Users, and conversations, whose names are kept in memory; about 1 KB each."""
-GROUP_DUE: Final = "group:"
-"""Begins a group's place in a due list, after the app; a user id has no colon."""
 LOG_DUE: Final = ("d:", GROUP)
 """One begins a log's place in a due or ttl list, after the app: direct conversations, groups."""
 
@@ -96,13 +94,10 @@ class ConversationKeys(NamedTuple):
 
 
 class GroupKeys(NamedTuple):
-    """The names that belong to one group. `member` stands for it in the bucket's due list."""
+    """The names that belong to one group beside those of its conversation."""
 
     bucket: int
-    member: str
     state: str
-    pending: str
-    due: str
 
 
 class RoomKeys(NamedTuple):
@@ -195,10 +190,7 @@ class Keys:
         head = f"{self._prefix}{{{bucket}}}:"
         return GroupKeys(
             bucket=bucket,
-            member=f"{app_id}:{GROUP_DUE}{group_id}",
             state=f"{head}grp:{app_id}:{group_id}",
-            pending=f"{head}grpnews:{app_id}:{group_id}",
-            due=f"{head}due",
         )
 
     def groups_of(self, app_id: str, user: str) -> tuple[int, str]:

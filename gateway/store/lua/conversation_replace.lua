@@ -2,13 +2,22 @@
 -- and spell.lua: put another record in the place of a message, and add the notice of it, in one step. The
 -- notice of an earlier edit ends, because it says what the message says no more.
 --
--- KEYS  1 head  2 due list
--- ARGV  1 now ms  2 epoch for what is new here, and run of the server, 4 bytes each  3 ''  4 member of the due list
+-- KEYS  1 head  2 due list  3 of a group: its state
+-- ARGV  1 now ms  2 epoch for what is new here, and run of the server, 4 bytes each
+--       3 '' or, for a group, the version of the member list that the notice goes by  4 member of the due list
 --       5 when somebody else should look after the notice, ms  6 number of the message
 --       7 the change that is expected there now  8 the number of this change  9 record
 --       10 flags of the notice  11 record of the notice  12 when the notice ends, ms, or 0
--- Returns PLACE, and the stored notice. '' where another change is there, or nothing.
+-- Returns PLACE, and the stored notice. '' where another change is there, or nothing. Or the group's version as
+-- a number, if it is another; 0 where there is no group.
 local function replace(edits)
+  if ARGV[3] ~= '' then
+    local group = redis.call('HMGET', KEYS[3], 'v', 'gone')
+    local version = not group[2] and group[1] or '0'
+    if version ~= ARGV[3] then
+      return tonumber(version)
+    end
+  end
   local seq, fresh, run = tonumber(ARGV[6]), string.sub(ARGV[2], 1, 4), string.sub(ARGV[2], 5, 8)
   local q, n_before, d, fixed = head_to_add(redis.call('HGET', KEYS[1], 'h'), fresh, run, KEYS[2], ARGV[4])
   local birth = string.sub(fixed, 25, 28)

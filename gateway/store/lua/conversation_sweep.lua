@@ -2,17 +2,25 @@
 -- Take out of a conversation what is past its time, and note when to look again. After stored.lua,
 -- parts.lua and head.lua.
 --
--- KEYS  1 head  2 due list
+-- KEYS  1 head  2 due list  3 of a group: its state
 -- ARGV  1 now ms  2 retention ms  3 how long an unused numbering is kept, ms  4 member of the due list
 --       5 most messages in this call
 -- Returns {how many were removed, 1 where more are due, 1 where references may be owed}.
 local CLOCKS = 10000 -- more than clocks of gateways differ
 local head = head_of(KEYS[1])
-if not head then
+local now, retention, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[5])
+local profile = tonumber(ARGV[3])
+-- The members of a group are in from some number on, so the numbers go on while there is the group; and whoever
+-- deletes its app finds it by the due list.
+local alive = KEYS[3] and profile > 0 and (not head or head.over == 0) and redis.call('EXISTS', KEYS[3]) == 1
+if not head and alive then
+  redis.call('ZADD', KEYS[2], now + profile, ARGV[4])
+  return {0, 0, 0}
+elseif not head then
+  redis.call('DEL', KEYS[1], KEYS[3] or KEYS[1])
   redis.call('ZREM', KEYS[2], ARGV[4])
   return {0, 0, 0}
 end
-local now, retention, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[5])
 local youngest, removed, due, before = now - retention + 1, 0, nil, head.b
 while head.b < head.q and most > 0 do
   most = most - 1
@@ -54,9 +62,11 @@ local owed = head.d < head.q and head.b < head.q
 if more then
   due = now
 elseif not due then
-  due = head.time + (head.over == 1 and 0 or tonumber(ARGV[3]))
-  if due <= now then
-    redis.call('DEL', KEYS[1])
+  due = head.time + (head.over == 1 and 0 or profile)
+  if due <= now and alive then
+    due = now + profile
+  elseif due <= now then
+    redis.call('DEL', KEYS[1], KEYS[3] or KEYS[1])
     redis.call('ZREM', KEYS[2], ARGV[4])
     return {removed, 0, 0}
   end

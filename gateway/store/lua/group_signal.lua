@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- Tell the members of a group who are of one bucket, and are here now; nothing is kept.
 --
--- KEYS  for each member the channel; then for each the version since which its user is out (fence)
--- ARGV  1 the version of the membership it goes by  2 what to publish
-local count = #KEYS / 2
-local out = redis.call('MGET', unpack(KEYS, count + 1))
-for i = 1, count do
-  if not out[i] or tonumber(ARGV[1]) >= tonumber(out[i]) then
-    redis.call('SPUBLISH', KEYS[i], ARGV[2])
+-- KEYS  for each member: rows, channel
+-- ARGV  1 what to publish  2 the conversation, as they call it
+-- Whoever was told meanwhile that they are out (`until` of the row, row.lua) hears nothing.
+for i = 1, #KEYS, 2 do
+  local row = redis.call('HGET', KEYS[i], ARGV[2])
+  if not row or string.sub(row, 41, 44) == '\0\0\0\0' then
+    redis.call('SPUBLISH', KEYS[i + 1], ARGV[1])
   end
 end

@@ -6,41 +6,45 @@
 -- KEYS  1 state  2 head  3 due list
 -- ARGV  1 the version to change, 0 for none  2 the new version  3 now ms
 --       4 when somebody else should look after the notice, ms  5 member of the due list
---       6 epoch for what is new here, and run of the server, 4 bytes each  7 ''  8 flags and 9 record of the notice
---       10 '' or, where the group ends, for how long that is remembered, ms
+--       6 epoch for what is new here, and run of the server, 4 bytes each
+--       7 flags and 8 record of the notice  9 '' or, where the group ends, anything
 --       then triples: 'set', field, value or '' for none; 'in', user, role; 'out', user, ''
 -- A member is 'u:<user>' with '<role> <from> <n of from>'; one who went and may not know it yet is
 -- 'x:<user>' with '<from> <n of from> <until>'. Who joins is in from the notice on, who goes is out after it.
--- Returns 1, or 0 where the group has another version.
+-- Returns 1, or 0 where the group has another version, or its head is lost (group_read.lua).
 local version = redis.call('HGET', KEYS[1], 'v') or '0'
-if version ~= ARGV[1] then
+local packed = redis.call('HGET', KEYS[2], 'h')
+if version ~= ARGV[1] or version ~= '0' and not packed then
   return 0
 end
-local before, before_n, d, fixed = head_to_add(redis.call('HGET', KEYS[2], 'h'), string.sub(ARGV[6], 1, 4),
-  string.sub(ARGV[6], 5, 8), KEYS[3], ARGV[5])
+local before, before_n, d, fixed = head_to_add(packed, string.sub(ARGV[6], 1, 4), string.sub(ARGV[6], 5, 8),
+  KEYS[3], ARGV[5])
+if version == '0' then
+  fixed = string.sub(fixed, 1, 28) .. '\0' -- one with this id may have ended before
+end
 local members = {}
-for i = 11, #ARGV, 3 do
+for i = 10, #ARGV, 3 do
   if ARGV[i] ~= 'set' then
     members[i] = redis.call('HGET', KEYS[1], 'u:' .. ARGV[i + 1]) or ''
   end
 end
 local b = struct.unpack('>I4', fixed, 13)
-if ARGV[10] ~= '' and before > b then
+if ARGV[9] ~= '' and before > b then
   -- What was said goes with the group; only the notice is kept, for its time.
   for number = math.floor((b + 1) / CHUNK), math.floor(before / CHUNK) do
     redis.call('UNLINK', chunk_of(KEYS[2], string.sub(fixed, 25, 28), number * CHUNK))
   end
 end
-if ARGV[10] ~= '' then
+if ARGV[9] ~= '' then
   fixed = string.sub(fixed, 1, 12) .. struct.pack('>I4I4', before, before_n) .. string.sub(fixed, 21, 28) .. '\1'
 end
-local value = append(KEYS[2], before, before_n, d, fixed, before + 1 .. '', tonumber(ARGV[8]), tonumber(ARGV[3]), 0,
-  ARGV[9], KEYS[3], ARGV[5], ARGV[4])
+local value = append(KEYS[2], before, before_n, d, fixed, before + 1 .. '', tonumber(ARGV[7]), tonumber(ARGV[3]), 0,
+  ARGV[8], KEYS[3], ARGV[5], ARGV[4])
 if type(value) ~= 'string' then
   return value
 end
 local from = before .. ' ' .. before_n
-for i = 11, #ARGV, 3 do
+for i = 10, #ARGV, 3 do
   local word, name, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if word == 'set' then
     redis.call('HSET', KEYS[1], name, value)
@@ -57,7 +61,7 @@ for i = 11, #ARGV, 3 do
   end
 end
 redis.call('HSET', KEYS[1], 'v', ARGV[2])
-if ARGV[10] ~= '' then
-  redis.call('PEXPIRE', KEYS[1], ARGV[10])
+if ARGV[9] ~= '' then
+  redis.call('HDEL', KEYS[1], 'n', 'q', 'c') -- the rest goes once all were told (settled.lua)
 end
 return 1

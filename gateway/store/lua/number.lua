@@ -7,25 +7,23 @@
 --       dedupe window ms, flags, when the message's own time to live ends or 0, when somebody else should
 --       look after it, inbox cap
 --       2 record  3 the conversation's member of the due list
---       4 '' or, for a group, the version of the member list that the sender goes by
+--       4 '' or, for a group, the version of the member list that the sender goes by: of a repeat too, whose
+--       references go to that list
 --       5 the sender's member of the due list
 --       then for each inbox: its member of the due list, its user's name for the conversation
 -- Returns '>BI2I2I6' and PLACE: 1 new or 0 a repeat, dropped, keys gone, the message's time in ms; and the
 -- stored message: without its record where it is new, '' where a repeat's is past its time. Or the group's
--- version as a number, 0 where there is none, if it is another.
+-- version as a number, if it is another; 0 where there is no group, or its head is lost (group_read.lua).
 -- The dedupe key holds '>I4I6', the message's number and its time.
 local fresh, now, retention, window, flags, ends, look_after, cap =
   struct.unpack('>I4xxxxI6I6I4BI6I6I4', ARGV[1])
 local due, sender, name, at, from, tops, rows = KEYS[3], ARGV[5], '', 5, 6, {}, {}
-local first, dropped, seq, value = false, 0, nil, nil
+local packed, dropped, seq, value = redis.call('HGET', KEYS[1], 'h'), 0, nil, nil
 if ARGV[4] ~= '' then
-  first = redis.call('GET', KEYS[2])
-  if not first then
-    local group = redis.call('HMGET', KEYS[5], 'v', 'gone')
-    local version = not group[2] and group[1] or '0'
-    if version ~= ARGV[4] then
-      return tonumber(version)
-    end
+  local group = redis.call('HMGET', KEYS[5], 'v', 'gone')
+  local version = packed and not group[2] and group[1] or '0'
+  if version ~= ARGV[4] then
+    return tonumber(version)
   end
 else
   local key = 5
@@ -34,10 +32,10 @@ else
     tops[i], rows[i], key = known[1], known[2], key + 3
   end
 end
-local q, n_before, d, fixed, gone = head_to_add(redis.call('HGET', KEYS[1], 'h'), string.sub(ARGV[1], 1, 4),
-  string.sub(ARGV[1], 5, 8), due, ARGV[3])
+local q, n_before, d, fixed, gone = head_to_add(packed, string.sub(ARGV[1], 1, 4), string.sub(ARGV[1], 5, 8),
+  due, ARGV[3])
 local field = q + 1 .. ''
-first = first or redis.call('SET', KEYS[2], struct.pack('>I4I6', q + 1, now), 'NX', 'GET', 'PX', window)
+local first = redis.call('SET', KEYS[2], struct.pack('>I4I6', q + 1, now), 'NX', 'GET', 'PX', window)
 if first then
   -- Written again, so that a WAIT behind this answer also covers the write of the earlier try.
   redis.call('SET', KEYS[2], first, 'KEEPTTL')

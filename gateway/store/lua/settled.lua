@@ -4,11 +4,12 @@
 --
 -- KEYS  1 due list  then for each conversation: head, its group's state or again the head
 -- ARGV  1 when somebody should look after what is not settled, ms  2 retention ms
+--       3 how long it is remembered that a group has ended, ms
 --       then for each conversation: its member of the due list, the number, its time in ms,
 --       and '' or the version of the member list that the references went by
 local look_after, retention = ARGV[1], tonumber(ARGV[2])
-for i = 3, #ARGV, 4 do
-  local at = 2 * (i - 3) / 4 + 2
+for i = 4, #ARGV, 4 do
+  local at = 2 * (i - 4) / 4 + 2
   local head, seq = head_of(KEYS[at]), tonumber(ARGV[i + 1])
   if head and seq <= head.q and seq > head.d then
     head.d = seq
@@ -30,6 +31,9 @@ for i = 3, #ARGV, 4 do
             redis.call('HDEL', KEYS[at + 1], state[j])
           end
         end
+      end
+      if head.over == 1 and seq == head.q then
+        redis.call('PEXPIRE', KEYS[at + 1], ARGV[3], 'NX')
       end
     end
   end

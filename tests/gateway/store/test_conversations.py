@@ -12,9 +12,9 @@ import pytest
 
 from gateway.redis.errors import Unavailable
 from gateway.store.conversations import READ_BYTES, ConversationStore, NewEntry
-from gateway.store.group_state import Change, Member
+from gateway.store.group_state import Change, Group, Member
+from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS
-from gateway.store.memberships import MembershipStore
 from gateway.store.references import ReferenceStore
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id
 
@@ -29,7 +29,7 @@ class Kept:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.talks = ConversationStore(store.link, store.keys)
-        self.groups = MembershipStore(store.link, store.keys, self.talks)
+        self.groups = GroupStore(store.link, store.keys, self.talks, lambda: store.clock.ms)
         self.inboxes = ReferenceStore(store.link, store.keys, self.talks)
 
     def entry(self, record: bytes = b"record", sender: str = ANN, flags: int = 1) -> NewEntry:
@@ -44,16 +44,18 @@ class Kept:
 
     async def group(self, *users: str) -> None:
         """The group, with these members."""
-        before = await self.groups.read(APP_ID, GROUP)
+        before = await self.read()
         old = set(before.members) if before else set()
         members: dict[str, Member | None] = {u: Member("member") for u in users if u not in old}
         members |= dict.fromkeys(old - set(users))
-        version = before.version + 1 if before else 1
+        version = self.groups.next_version(before)
         notice = self.entry(sender="", flags=0)
         change = Change(members=members)
-        assert await self.groups.change(
-            APP_ID, self.store.tier, GROUP, before, change, version, notice
-        )
+        assert await self.groups.change(self.store.app, GROUP, before, change, version, notice)
+
+    async def read(self) -> Group | None:
+        """The group as it is now."""
+        return await self.groups.current(self.store.app, GROUP)
 
 
 @pytest.fixture
@@ -119,13 +121,13 @@ async def test_references_are_bounded_by_the_bytes_of_what_they_refer_to(kept: K
 async def test_a_repeat_goes_by_the_first_one(kept: Kept) -> None:
     """G2: it has the first one's time and record, and is not for members who came after it."""
     await kept.group(ANN, BOB)
-    group = await kept.groups.read(APP_ID, GROUP)
+    group = await kept.read()
     assert group is not None
     first = kept.entry(b"first")
     stored = await kept.talks.send(APP_ID, kept.store.tier, group.recipients, first)
     await kept.group(ANN, BOB, "cid")
     kept.store.clock.now += 1
-    after = await kept.groups.read(APP_ID, GROUP)
+    after = await kept.read()
     assert after is not None
     again = replace(first, record=b"again", time_ms=kept.store.clock.ms)
     repeated = await kept.talks.send(APP_ID, kept.store.tier, after.recipients, again)
