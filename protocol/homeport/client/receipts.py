@@ -107,8 +107,8 @@ class Marks:
 
     def reset(self, event: ConversationReset) -> None:
         """What was to be told above `event.seq` is about messages that count no more."""
-        if (pending := self._pending.get(event.peer)) is not None:
-            delivered, read = pending
+        delivered, read = self._pending.pop(event.peer, (0, 0))
+        if min(delivered, event.seq):
             self._pending[event.peer] = (min(delivered, event.seq), min(read, event.seq))
 
     def flush(self) -> bool:

@@ -28,6 +28,8 @@ USER = "alice"
 EPOCH = "e1"
 MESSAGE_ID = "6d" * 16
 """The id that `Peer.ok` gives to what was sent."""
+SEQ = 500
+"""The number that it gives to that in the conversation; before those of `push`."""
 
 _F = TypeVar("_F")
 
@@ -66,12 +68,12 @@ class Peer:
         assert isinstance(frame, kind), frame
         return frame
 
-    async def acked(self, seq: int) -> list[int]:
-        """The acks up to the one of `seq`; nothing else may come."""
-        acks = [(await self.expect(Ack)).seq]
-        while acks[-1] < seq:
-            acks.append((await self.expect(Ack)).seq)
-        assert acks[-1] == seq
+    async def acked(self, number: int) -> list[int]:
+        """The acks up to the one of `number`; nothing else may come."""
+        acks = [(await self.expect(Ack)).number]
+        while acks[-1] < number:
+            acks.append((await self.expect(Ack)).number)
+        assert acks[-1] == number
         return acks
 
     async def send(self, *answers: ServerFrame) -> None:
@@ -93,11 +95,12 @@ class Peer:
 
     async def push(self, first: int, last: int | None = None, sender: str = "bob") -> None:
         """Push numbers `first` to `last`."""
-        await self.send(*(push(seq, sender) for seq in range(first, (last or first) + 1)))
+        await self.send(*(push(number, sender) for number in range(first, (last or first) + 1)))
 
     async def ok(self, send: frames.Send | frames.RoomSend, time: int = 1000) -> None:
         """Accept a send."""
-        await self.done(send, frames.Accepted(bytes.fromhex(MESSAGE_ID), time))
+        seq = SEQ if isinstance(send, frames.Send) else 0
+        await self.done(send, frames.Accepted(bytes.fromhex(MESSAGE_ID), time, seq))
 
     async def done(self, request: frames.Request[Any], answer: Struct | None = None) -> None:
         """Answer a request with ok."""
@@ -156,10 +159,16 @@ def answer(connect: Connect, **changes: Any) -> frames.Connected:
     return frames.Connected(**fields | changes)
 
 
-def push(seq: int, sender: str = "bob") -> frames.Push:
-    """Number `seq`, whose body is the number."""
-    message = Message(seq.to_bytes(16, "big"), sender, USER, seq, "text", str(seq).encode())
-    return frames.Push(seq, 1000 + seq, message)
+def push(number: int, sender: str = "bob") -> frames.Push:
+    """Number `number` of the inbox, whose body is the number. In its conversation it is `SEQ` and
+    that: the two are never the same."""
+    message = Message(number.to_bytes(16, "big"), sender, USER, 7, "text", str(number).encode())
+    return frames.Push(number, 1000 + number, SEQ + number, message)
+
+
+def reset(number: int, seq: int, peer: str = "bob") -> frames.Reset:
+    """Number `number` of the inbox: a conversation counts no more above `seq`."""
+    return frames.Reset(number, 1000 + number, peer, seq)
 
 
 class Server:

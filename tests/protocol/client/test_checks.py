@@ -8,7 +8,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from homeport import Client, Conversation, Group, Message, Place, frames
+from homeport import Client, Conversation, Group, Message, MessageRef, frames
 from homeport.client import checks
 from homeport.client.message import Sent
 
@@ -55,7 +55,7 @@ def test_a_list_of_users(users: Any) -> None:
     assert checks.user_ids("users", users) == ["bob"]
 
 
-SENT = Sent("6d" * 16, 1, "bob")
+SENT = Sent("bob", 7, "6d" * 16, 1)
 TEXTS: dict[str, Call] = {
     "send to": lambda c, value: c.send(value, "hi"),
     "send body": lambda c, value: c.send("bob", value),
@@ -97,21 +97,29 @@ async def _history(client: Client, **options: Any) -> None:
     client.conversation("bob").history(**options)
 
 
-NOTICE = Message("6d" * 16, "", "alice", 1, "homeport.recall", b"", 1, 1, "e", own=False)
+NOTICE = Message("6d" * 16, "", "alice", "", 3, 1, "homeport.recall", b"", own=False)
+TRANSIENT = Message("6d" * 16, "bob", "alice", "bob", 0, 1, "text", b"", own=False)
+OTHERS = MessageRef("carol", 7)
 WRONG: dict[str, tuple[type[Exception], Callable[[Client], Awaitable[object]]]] = {
     "write": (ValueError, lambda c: c.room("lobby").set("nobody")),  # type: ignore[arg-type]
     "role": (ValueError, lambda c: c.group(GROUP).set_role("bob", "boss")),  # type: ignore[arg-type]
     "state": (ValueError, lambda c: c.set_presence("busy")),  # type: ignore[arg-type]
     "reply": (TypeError, lambda c: c.send("bob", "hi", reply=b"r" * 16)),  # type: ignore[arg-type]
-    "short reply": (ValueError, lambda c: c.send("bob", "hi", reply="00")),
-    "reply in capitals": (ValueError, lambda c: c.send("bob", "hi", reply="AB" * 16)),
+    "an id as reply": (TypeError, lambda c: c.send("bob", "hi", reply="0f" * 16)),  # type: ignore[arg-type]
+    "reply to others": (ValueError, lambda c: c.send("bob", "hi", reply=OTHERS)),
+    "reply to a transient": (ValueError, lambda c: c.send("bob", "hi", reply=TRANSIENT)),
     "ttl": (TypeError, lambda c: c.send("bob", "hi", ttl="5")),  # type: ignore[arg-type]
     "expires": (TypeError, lambda c: c.watch_presence(["bob"], expires="5")),  # type: ignore[arg-type]
     "limit": (TypeError, lambda c: _history(c, limit="5")),
-    "before": (TypeError, lambda c: _history(c, before=5)),
-    "both": (ValueError, lambda c: _history(c, before=Place(1, 1), after=Place(1, 1))),
+    "before": (TypeError, lambda c: _history(c, before="5")),
+    "after": (ValueError, lambda c: _history(c, after=OTHERS)),
+    "both": (ValueError, lambda c: _history(c, before=0, after=0)),
+    "upto": (ValueError, lambda c: c.conversation("bob").delete_history(upto=OTHERS)),
+    "how many conversations": (TypeError, lambda c: _async(lambda: c.conversations(limit="5"))),  # type: ignore[arg-type]
     "recall of a notice": (ValueError, lambda c: c.recall(NOTICE)),
     "reached of a notice": (ValueError, lambda c: c.reached(NOTICE)),
+    "edit of a transient": (ValueError, lambda c: c.edit(TRANSIENT, "hi")),
+    "mark_read of a transient": (ValueError, lambda c: _async(lambda: c.mark_read(TRANSIENT))),
     "recall": (TypeError, lambda c: c.recall("00" * 16)),  # type: ignore[arg-type]
     "reached": (TypeError, lambda c: c.reached("00" * 16)),  # type: ignore[arg-type]
     "ack": (TypeError, lambda c: _async(lambda: c.ack(5))),  # type: ignore[arg-type]
@@ -173,7 +181,6 @@ IDS: dict[str, Call] = {
     "unblock": lambda c, id: c.unblock(id),
     "set_role": lambda c, id: c.group(GROUP).set_role(id, "admin"),
     "mute": lambda c, id: c.group(GROUP).mute(id),
-    "reply": lambda c, id: c.send("bob", "hi", reply=id),
 }
 
 

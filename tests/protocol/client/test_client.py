@@ -25,7 +25,7 @@ from homeport.client.connection import CLOSE_TIMEOUT_S
 from homeport.limits import PATH
 
 from tests.protocol.client.conftest import Setting
-from tests.protocol.client.server import Server, running
+from tests.protocol.client.server import SEQ, Server, running
 
 
 async def test_closing_while_connecting(setting: Setting) -> None:
@@ -209,20 +209,21 @@ def test_a_client_is_made_where_no_event_loop_runs(tmp_path: Path, with_file: bo
             await peer.done(await peer.expect(frames.RoomJoin), frames.RoomJoined("r1", 0, 1))
             await peer.push(1)
             await peer.done(await peer.expect(frames.RoomLeave))
-            assert (await peer.mark()).read == 1
+            assert (await peer.mark()).read == SEQ + 1
 
         asyncio.run(main())
     assert [type(event) for event in told] == [Connected]
     assert not with_file or (tmp_path / "cursor").exists()
 
 
-MESSAGE = Message("6d" * 16, "bob", "alice", 1, "text", b"", 1, 1, "e1", False)
+MESSAGE = Message("6d" * 16, "bob", "alice", "bob", 7, 1, "text", b"", False)
 USES: dict[str, Callable[[Client], Any]] = {
     "send": lambda client: client.send("bob", "hi"),
     "room": lambda client: client.room("lobby").__aenter__(),
     "unread": lambda client: client.unread(),
     "watch": lambda client: client.watch_presence(["bob"]),
     "history": lambda client: anext(client.conversation("bob").history()),
+    "conversations": lambda client: anext(client.conversations()),
     "messages": lambda client: anext(client.messages()),
     "ack": lambda client: client.ack(MESSAGE),
     "mark_read": lambda client: client.mark_read(MESSAGE),

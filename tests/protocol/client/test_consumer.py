@@ -10,6 +10,7 @@ import pytest
 from homeport import (
     ClientClosed,
     Connected,
+    ConversationReset,
     Cursor,
     CursorFile,
     CursorFileDamaged,
@@ -25,12 +26,12 @@ from homeport.codec import encode
 from homeport.frames import Limits
 
 from tests.protocol.client.conftest import Setting
-from tests.protocol.client.server import EPOCH, USER, push
+from tests.protocol.client.server import EPOCH, SEQ, USER, push, reset
 
 
 async def read(messages: AsyncIterator[Message], count: int) -> list[int]:
-    """The numbers of the next `count` messages."""
-    return [(await anext(messages)).seq for _ in range(count)]
+    """The inbox' numbers of the next `count` messages."""
+    return [int((await anext(messages)).text) for _ in range(count)]
 
 
 async def test_messages_are_read_in_order(setting: Setting) -> None:
@@ -39,15 +40,16 @@ async def test_messages_are_read_in_order(setting: Setting) -> None:
         await peer.push(1)
         await peer.push(2, sender=USER)
         first, second = [await anext(client.messages()) for _ in range(2)]
-        assert (first.seq, first.stored, first.text, first.own) == (1, 1001, "1", False)
-        assert (second.seq, second.sender, second.own) == (2, USER, True)
+        assert (first.seq, first.text, first.own) == (SEQ + 1, "1", False)
+        assert first.cursor == Cursor(EPOCH, 1001, 1)
+        assert (second.seq, second.sender, second.own) == (SEQ + 2, USER, True)
 
 
 async def test_a_body_is_not_in_its_repr(setting: Setting) -> None:
     """A logged message shows neither body nor user ids."""
     async with setting.live() as (client, peer):
         await peer.send(
-            frames.Push(1, 1, frames.Message(b"i" * 16, "bob", "zoe", 1, "text", b"secret"))
+            frames.Push(1, 1, 1, frames.Message(b"i" * 16, "bob", "zoe", 1, "text", b"secret"))
         )
         shown = repr(await anext(client.messages()))
         assert "seq=1" in shown
@@ -108,12 +110,12 @@ async def test_acks_leave_before_the_close(setting: Setting) -> None:
     async with setting.live() as (client, peer):
         await peer.push(1, 3)
         async for message in client.messages():
-            if message.seq == 3:
+            if message.text == "3":
                 break
     acks = [await peer.expect(frames.Ack)]
-    if acks[-1].seq == 1:
+    if acks[-1].number == 1:
         acks.append(await peer.expect(frames.Ack))
-    assert acks[-1].seq == 2
+    assert acks[-1].number == 2
     assert await peer.closed() == 1000
 
 
@@ -170,7 +172,7 @@ async def test_a_gap_is_not_read_over(setting: Setting) -> None:
         await read(messages, 2)
         await peer.push(4)
         told = await setting.events.next(Disconnected)
-        assert (told.reason, told.will_reconnect) == ("message 4 came where 3 was due", True)
+        assert (told.reason, told.will_reconnect) == ("number 4 came where 3 was due", True)
         peer = await setting.server.peer()
         connect = await peer.accept()
         assert connect.cursor == Cursor(EPOCH, 1001, 1)
@@ -199,6 +201,45 @@ async def test_a_reset_is_told(setting: Setting) -> None:
         await peer.push(1)
         assert await read(client.messages(), 1) == [1]
         assert client.cursor == Cursor("e2", 0, 0)
+
+
+async def test_a_conversation_that_is_reset_is_told(setting: Setting) -> None:
+    """HP-7.5-1: between the messages, to a reader of events and to ``on_event``; then it is
+    acknowledged as a message is, and after a reconnect the client goes on behind it."""
+    async with setting.live() as (client, peer):
+        await peer.push(1, 2)
+        await peer.send(reset(3, 40))
+        messages = client.messages()
+        assert await read(messages, 2) == [1, 2]
+        await setting.settled(peer)
+        assert not any(isinstance(event, ConversationReset) for event in setting.events.passed)
+        waiting = asyncio.create_task(read(messages, 1))
+        assert await setting.events.next(ConversationReset) == ConversationReset("bob", 40)
+        assert client.cursor == Cursor(EPOCH, 1003, 3)
+        assert await peer.acked(3)
+        peer.cut()
+        peer = await setting.server.peer()
+        assert (await peer.accept()).cursor == Cursor(EPOCH, 1003, 3)
+        await peer.push(4)
+        assert await waiting == [4]
+
+
+async def test_a_reset_needs_no_reader(setting: Setting) -> None:
+    """HP-7.5-1: a program that only sends learns of it too, where no message waits before it; else
+    it would be pushed anew on each connection."""
+    async with setting.live() as (client, peer):
+        await peer.send(reset(1, 40))
+        assert await setting.events.next(ConversationReset) == ConversationReset("bob", 40)
+        assert await peer.acked(1) == [1]
+        assert client.cursor == Cursor(EPOCH, 1001, 1)
+
+
+async def test_a_reset_out_of_order_is_not_read_over(setting: Setting) -> None:
+    """G3, HP-7.5-1: its number counts as a message's does."""
+    async with setting.live() as (_, peer):
+        await peer.send(reset(2, 40))
+        told = await setting.events.next(Disconnected)
+        assert (told.reason, told.will_reconnect) == ("number 2 came where 1 was due", True)
 
 
 async def test_a_cancelled_read_loses_nothing(setting: Setting) -> None:
@@ -247,7 +288,7 @@ async def test_reading_stops_when_the_caller_closes(setting: Setting) -> None:
     """A reader in another task ends by itself, without an error."""
 
     async def read_all() -> list[int]:
-        return [message.seq async for message in client.messages()]
+        return [int(message.text) async for message in client.messages()]
 
     async with setting.live() as (client, peer):
         reading = asyncio.create_task(read_all())
@@ -324,7 +365,7 @@ async def test_garbage_ends_the_connection_only(setting: Setting, garbage: bytes
 async def test_a_fragmented_message_is_one_frame(setting: Setting) -> None:
     """RFC 6455 section 5.4: something in between may have split it."""
     async with setting.live() as (client, peer):
-        whole = frames.Push(1, 1, frames.Message(b"i" * 16, "bob", USER, 1, "text", b"x" * 500))
+        whole = frames.Push(1, 1, 1, frames.Message(b"i" * 16, "bob", USER, 1, "text", b"x" * 500))
         data = encode(whole)
         await peer.ws.send([data[:1], data[1:300], data[300:]])
         assert (await anext(client.messages())).body == b"x" * 500

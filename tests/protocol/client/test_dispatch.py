@@ -51,7 +51,7 @@ async def test_what_it_raises_is_logged_and_stops_nothing(
     async with setting.live(on_event=handler) as (client, peer):
         await peer.send(Expiring(5))
         await peer.push(1)
-        assert (await anext(client.messages())).seq == 1
+        assert (await anext(client.messages())).text == "1"
         await until(lambda: len(told) == 2)
     assert [type(event) for event in told] == [Connected, TokenExpiring]
     assert f"on_event raised {type(error).__name__}" in caplog.text

@@ -91,8 +91,8 @@ def test_another_refusal_is_final(code: int) -> None:
 
 def test_a_fault_seen_here_is_retried() -> None:
     """A gap or silence: whatever code the dropped connection then shows."""
-    retry = verdict(Ended(1002, "", fault="message 5 came where 4 was due"))
-    assert retry.reason == "message 5 came where 4 was due"
+    retry = verdict(Ended(1002, "", fault="number 5 came where 4 was due"))
+    assert retry.reason == "number 5 came where 4 was due"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ ID = bytes(range(16))
 
 def shown(kind: str, body: bytes, sender: str = "alice") -> Message:
     """What bob is shown."""
-    return Message.of(frames.Message(ID, sender, "bob", 900, kind, body), "bob", 1, 1)
+    return Message.of(frames.Message(ID, sender, "bob", 900, kind, body), "bob", 5)
 
 
 def test_what_a_group_tells() -> None:
@@ -23,8 +23,8 @@ def test_what_a_group_tells() -> None:
 
 def test_what_a_recall_tells() -> None:
     """HP-13.4-2, HP-13.4-3: from the notice, and from what stands in the message's place."""
-    note = frames.RecallNotice(ID, "alice", 900, "carol")
-    told = RecallNotice(ID.hex(), "alice", 900, "carol")
+    note = frames.RecallNotice(ID, "alice", 4, "carol")
+    told = RecallNotice(ID.hex(), "alice", 4, "carol")
     for sender in ("", "alice"):
         assert shown("homeport.recall", codec.encode(note), sender).notice == told
     assert shown("text", codec.encode(note)).notice is None
@@ -32,11 +32,11 @@ def test_what_a_recall_tells() -> None:
 
 def test_what_an_edit_tells() -> None:
     """HP-13.4-2, HP-13.4-3: from the notice; the message itself counts its edits."""
-    note = frames.EditNotice(ID, "alice", 900, 2, 950, b"new\xff")
-    told = EditNotice(ID.hex(), "alice", 900, 2, 950, "new\ufffd")
+    note = frames.EditNotice(ID, "alice", 4, 2, 950, b"new\xff")
+    told = EditNotice(ID.hex(), "alice", 4, 2, 950, "new\ufffd")
     assert shown("homeport.edit", codec.encode(note), "").notice == told
     inner = frames.Message(ID, "alice", "bob", 900, "text", b"new", Extra(edits=2, edited=950))
-    message = Message.of(inner, "bob", 1, 1)
+    message = Message.of(inner, "bob", 5)
     assert (message.text, message.edits, message.edited) == ("new", 2, 950)
     assert (shown("text", b"x").edits, shown("text", b"x").edited) == (0, None)
 

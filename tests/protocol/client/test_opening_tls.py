@@ -32,7 +32,7 @@ async def test_a_private_ca(setting: Setting, tmp_path: Path) -> None:
         for _ in range(2):
             async with setting.live(ssl=context) as (client, peer):
                 await peer.push(1)
-                assert (await anext(client.messages())).seq == 1
+                assert (await anext(client.messages())).text == "1"
 
 
 async def test_a_certificate_nobody_vouches_for(setting: Setting, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from homeport import Client, Message, ProtocolError, Sent, frames
+from homeport import Client, ConversationInfo, Message, MessageRef, ProtocolError, frames
 from homeport.codec import encode
 
 from tests.protocol.client.conftest import Setting
@@ -24,6 +24,11 @@ async def first_of_history(client: Client) -> Message:
     return await anext(client.conversation("bob").history())
 
 
+async def first_conversation(client: Client) -> ConversationInfo:
+    """Read a row of the list of conversations."""
+    return await anext(client.conversations())
+
+
 @pytest.mark.parametrize("wrong", [None, b"secret", ["secret"], {"id": "secret"}], ids=str)
 @pytest.mark.parametrize(
     ("asks", "request_name"),
@@ -37,8 +42,9 @@ async def first_of_history(client: Client) -> Message:
         (lambda client: client.watch_presence(["bob"]), "presencesubscribe"),
         (lambda client: client.unread(), "unread"),
         (lambda client: client.conversation("bob").receipts(), "receipts"),
-        (lambda client: client.reached(Sent("6d" * 16, 900, "bob")), "receipts"),
+        (lambda client: client.reached(MessageRef("bob", 7)), "receipts"),
         (first_of_history, "history"),
+        (first_conversation, "conversations"),
         (lambda client: client.blocks(), "blocks"),
     ],
 )

@@ -21,7 +21,7 @@ from homeport.client.backoff import Backoff
 from homeport.frames import Limits, Send
 
 from tests.protocol.client.conftest import Setting
-from tests.protocol.client.server import MESSAGE_ID
+from tests.protocol.client.server import MESSAGE_ID, SEQ
 
 
 async def test_send_resolves_on_ok(setting: Setting) -> None:
@@ -32,7 +32,7 @@ async def test_send_resolves_on_ok(setting: Setting) -> None:
         assert frame == Send(frame.id, "c1", "bob", "text", "héllo".encode())
         assert not sending.done()
         await peer.ok(frame, time=77)
-        assert await sending == Sent(MESSAGE_ID, 77, "bob")
+        assert await sending == Sent("bob", SEQ, MESSAGE_ID, 77)
 
 
 async def test_bytes_are_binary_and_kinds_are_free(setting: Setting) -> None:

@@ -6,13 +6,23 @@ import asyncio
 import logging
 
 import pytest
-from homeport import Client, Message, Reached, Receipt, RequestRefused, codes, frames
+from homeport import (
+    Client,
+    ConversationReset,
+    Message,
+    Reached,
+    Receipt,
+    RequestRefused,
+    codes,
+    frames,
+)
 from homeport.client import receipts as module
+from homeport.codec import encode
 from homeport.frames import Mark
 from websockets.exceptions import ConnectionClosed
 
 from tests.protocol.client.conftest import Setting
-from tests.protocol.client.server import USER
+from tests.protocol.client.server import SEQ, USER, reset
 
 
 async def take(client: Client, count: int) -> list[Message]:
@@ -51,25 +61,25 @@ async def test_what_is_handed_out_is_marked_as_delivered(setting: Setting) -> No
         await peer.push(5)
         await take(client, 4)
         marks = [await peer.mark(), await peer.mark()]
-        assert {(m.peer, m.delivered, m.read) for m in marks} == {("bob", 3, 0), ("carol", 4, 0)}
+        told = {(m.peer, m.delivered, m.read) for m in marks}
+        assert told == {("bob", SEQ + 3, 0), ("carol", SEQ + 4, 0)}
         await take(client, 1)
         again = await peer.mark()
-        assert (again.peer, again.delivered, again.read) == ("bob", 5, 0)
+        assert (again.peer, again.delivered, again.read) == ("bob", SEQ + 5, 0)
 
 
 @pytest.mark.usefixtures("never")
-async def test_own_messages_and_notices_are_not_marked(setting: Setting) -> None:
+async def test_own_messages_and_what_is_unknown_are_not_marked(setting: Setting) -> None:
     """HP-14.2-7: all that leaves is the mark of the other message."""
     async with setting.live(auto_ack=False) as (client, peer):
         await peer.push(1, sender=USER)
         await peer.push(2, sender="")
         await peer.push(3)
-        mine, notice, _ = await take(client, 3)
-        assert (mine.own, mine.peer, notice.peer) == (True, USER, "")
-        client.mark_read(notice)
+        mine, unknown, _ = await take(client, 3)
+        assert (mine.own, mine.peer, unknown.peer) == (True, USER, "")
     assert await peer.closed() == 1000
     sent = await peer.mark()
-    assert sent == Mark(sent.id, "bob", 3, 0)
+    assert sent == Mark(sent.id, "bob", SEQ + 3, 0)
     with pytest.raises(ConnectionClosed):
         await peer.mark()
 
@@ -83,7 +93,42 @@ async def test_reading_is_marked_as_far_as_it_got(setting: Setting) -> None:
         client.mark_read(messages[1])
         client.mark_read(messages[0])
         sent = await peer.mark()
-        assert sent == Mark(sent.id, "bob", 3, 2)
+        assert sent == Mark(sent.id, "bob", SEQ + 3, SEQ + 2)
+
+
+@pytest.mark.usefixtures("never")
+async def test_a_notice_is_a_message_of_its_conversation(setting: Setting) -> None:
+    """HP-13.4-3: a program that marks the last message that it shows may be showing an edit; what
+    was before it stayed unread for ever, because a notice had no conversation."""
+    body = encode(frames.EditNotice(b"i" * 16, "bob", 3, 1, 9, b"new"))
+    notice = frames.Message(b"n" * 16, "", USER, 9, "homeport.edit", body)
+    async with setting.live(auto_ack=False) as (client, peer):
+        await peer.push(1)
+        await peer.send(frames.Push(2, 1002, SEQ + 2, notice))
+        client.mark_read((await take(client, 2))[-1])
+    assert await peer.closed() == 1000
+    sent = await peer.mark()
+    assert sent == Mark(sent.id, "bob", SEQ + 2, SEQ + 2)
+
+
+@pytest.mark.usefixtures("never")
+async def test_a_mark_of_what_was_reset_is_lowered(setting: Setting) -> None:
+    """HP-14.1-3: numbers above the reset mean other messages now, which nobody has read; a mark
+    that waited for its second would have marked them."""
+    async with setting.live(auto_ack=False) as (client, peer):
+        await peer.push(1, 9)
+        await peer.push(10, sender="carol")
+        messages = await take(client, 10)
+        client.mark_read(messages[2])
+        client.mark_read(messages[9])
+        await peer.send(reset(11, SEQ + 5), reset(12, 3, "dora"))
+        assert await setting.events.next(ConversationReset) == ConversationReset("bob", SEQ + 5)
+        assert await setting.events.next(ConversationReset) == ConversationReset("dora", 3)
+    assert await peer.closed() == 1000
+    marks = {(mark.peer, mark.delivered, mark.read) for mark in [await peer.mark() for _ in "ab"]}
+    assert marks == {("bob", SEQ + 5, SEQ + 3), ("carol", SEQ + 10, SEQ + 10)}
+    with pytest.raises(ConnectionClosed):
+        await peer.mark()
 
 
 @pytest.mark.usefixtures("never")
@@ -95,7 +140,7 @@ async def test_the_rest_leaves_before_the_close(setting: Setting) -> None:
             client.mark_read(message)
     assert await peer.closed() == 1000
     sent = await peer.mark()
-    assert sent == Mark(sent.id, "bob", 2, 2)
+    assert sent == Mark(sent.id, "bob", SEQ + 2, SEQ + 2)
 
 
 @pytest.mark.usefixtures("soon")
@@ -113,7 +158,7 @@ async def test_a_mark_without_an_answer_is_repeated_after_a_reconnect(setting: S
         await peer.done(first)
         await peer.push(1, 2)  # the first was not acknowledged
         await take(client, 1)
-        assert (await peer.mark()).delivered == 2
+        assert (await peer.mark()).delivered == SEQ + 2
 
 
 @pytest.mark.usefixtures("soon")
@@ -129,7 +174,7 @@ async def test_a_refused_mark_is_logged_and_harms_nothing(
         await peer.send(frames.Error(sent.id, codes.NOT_A_MEMBER.number, "no"))
         await peer.push(2)
         await take(client, 1)
-        assert (await peer.mark()).delivered == 2
+        assert (await peer.mark()).delivered == SEQ + 2
     assert "not_a_member" in caplog.text
     assert "bob" not in caplog.text
 
@@ -145,7 +190,7 @@ async def test_a_mark_that_may_not_be_repeated_is_made_anew(setting: Setting) ->
         await peer.send(frames.Error(first.id, codes.UNAVAILABLE.number, "later", 0.0))
         second = await peer.mark()
         assert second.id != first.id
-        assert (second.peer, second.delivered) == ("bob", 1)
+        assert (second.peer, second.delivered) == ("bob", SEQ + 1)
 
 
 async def test_a_receipt_is_told_as_an_event(setting: Setting) -> None:
@@ -160,10 +205,10 @@ async def test_asking_for_unread_counts(setting: Setting) -> None:
     async with setting.live() as (client, peer):
         asking = asyncio.create_task(client.unread())
         request = await peer.expect(frames.Unread)
-        rows = [("bob", 3), ("carol", 1000)]
+        rows = [("bob", 3), ("carol", 123_456)]
         await peer.done(request, frames.UnreadCounts(rows, True))
         counts = await asking
-        assert counts == {"bob": 3, "carol": 1000}
+        assert counts == {"bob": 3, "carol": 123_456}
         assert counts.more
         asking = asyncio.create_task(client.unread())
         request = await peer.expect(frames.Unread)
@@ -184,7 +229,7 @@ async def test_asking_for_receipts(setting: Setting) -> None:
         assert await asking == [Receipt("bob", "bob", 7, 5)]
         counting = asyncio.create_task(client.reached(message))
         request = await peer.expect(frames.Receipts)
-        assert request == frames.Receipts(request.id, "bob", message.time)
+        assert request == frames.Receipts(request.id, "bob", message.seq)
         await peer.done(request, frames.Reach([], (3, 2, 1)))
         assert await counting == Reached(people=3, delivered=2, read=1)
 
@@ -198,26 +243,3 @@ async def test_a_refused_question_is_raised(setting: Setting) -> None:
         with pytest.raises(RequestRefused) as caught:
             await asking
         assert caught.value.name == "unknown_recipient"
-
-
-def test_the_peer_of_a_message_is_whom_an_answer_goes_to() -> None:
-    """HP-14.2-3: the other user of a direct conversation, and a group by its own name."""
-    fields = {
-        "id": b"",
-        "time": 1,
-        "kind": "text",
-        "body": b"",
-        "seq": 1,
-        "stored": 1,
-        "epoch": "e",
-    }
-    made = [
-        Message(sender=sender, to=to, own=own, **fields)  # type: ignore[arg-type]
-        for sender, to, own in (
-            ("bob", "alice", False),
-            ("alice", "bob", True),
-            ("bob", "g:1", False),
-            ("alice", "g:1", True),
-        )
-    ]
-    assert [message.peer for message in made] == ["bob", "bob", "g:1", "g:1"]

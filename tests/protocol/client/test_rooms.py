@@ -94,7 +94,7 @@ async def test_sending_to_a_room(setting: Setting) -> None:
         assert asked == RoomSend(asked.id, "c1", "r:lobby", "text", b"hi", 0)
         assert not sending.done()
         await peer.ok(asked, time=7)
-        assert await sending == Sent(MESSAGE_ID, 7, "r:lobby")
+        assert await sending == Sent("r:lobby", 0, MESSAGE_ID, 7)
         with pytest.raises(ValueError, match="priority"):
             await room.send("hi", priority="urgent")  # type: ignore[arg-type]
         sending = asyncio.create_task(room.send(b"\xff"))

@@ -1,0 +1,79 @@
+"""Mirrors protocol/homeport/client/conversations.py: the list of a user's conversations."""
+
+from __future__ import annotations
+
+import asyncio
+
+from homeport import ConversationInfo, frames
+from homeport.frames import ConversationPage, ConversationRow, Conversations
+
+from tests.protocol.client.conftest import Setting
+from tests.protocol.client.server import Peer
+
+GROUP = f"g:{'0f' * 16}"
+
+
+def message(sender: str, to: str) -> frames.Message:
+    """The last message of a conversation."""
+    return frames.Message(b"i" * 16, sender, to, 900, "text", b"hello")
+
+
+async def answer(
+    peer: Peer, *rows: ConversationRow, next: tuple[int, str] | None = None
+) -> Conversations:
+    """Answer with a page."""
+    asked = await peer.expect(Conversations)
+    await peer.done(asked, ConversationPage(rows, next))
+    return asked
+
+
+async def test_a_new_device_fills_its_screen(setting: Setting) -> None:
+    """HP-13.5-1: each row as its fields, with the last message as any other is shown."""
+    async with setting.live() as (client, peer):
+
+        async def read() -> list[ConversationInfo]:
+            return [each async for each in client.conversations()]
+
+        reading = asyncio.create_task(read())
+        asked = await answer(
+            peer,
+            ConversationRow("bob", 12, 900, 2, 10, 0, message("bob", "alice")),
+            ConversationRow(GROUP, 40, 800, 0, 40, 0, message("alice", GROUP)),
+            ConversationRow("carol", 3, 700, 0, 0, 0),
+            ConversationRow("g:gone", 9, 600, 1, 4, 9),
+        )
+        assert (asked.limit, asked.after) == (100, None)
+        first, team, carol, gone = await reading
+        assert (first.peer, first.seq, first.time, first.unread, first.read, first.until) == (
+            "bob",
+            12,
+            900,
+            2,
+            10,
+            0,
+        )
+        assert first.message is not None
+        assert (first.message.peer, first.message.seq, first.message.text) == ("bob", 12, "hello")
+        assert (first.message.own, first.message.cursor) == (False, None)
+        assert team.message is not None
+        assert (team.message.peer, team.message.seq, team.message.own) == (GROUP, 40, True)
+        assert carol.message is None
+        assert gone.until == 9
+        assert "bob" not in repr(first)
+
+
+async def test_the_list_is_read_page_by_page(setting: Setting) -> None:
+    """HP-13.5-1: a page ends earlier than asked for where its messages are large; the next begins
+    after the last row, and no more come than were asked for."""
+    async with setting.live() as (client, peer):
+
+        async def read() -> list[str]:
+            return [each.peer async for each in client.conversations(limit=3)]
+
+        reading = asyncio.create_task(read())
+        first = await answer(peer, ConversationRow("bob", 1, 900, 0, 0), next=(900, "bob"))
+        assert (first.limit, first.after) == (3, None)
+        rest = [ConversationRow(name, 1, 800, 0, 0) for name in ("carol", "dora")]
+        second = await answer(peer, *rest, next=(800, "dora"))
+        assert (second.limit, second.after) == (2, (900, "bob"))
+        assert await reading == ["bob", "carol", "dora"]
