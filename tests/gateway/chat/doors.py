@@ -6,8 +6,6 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from homeport.frames import Place
-
 from gateway.chat.chat import Chat
 from gateway.chat.principal import AppItself, Principals, User
 from gateway.chat.refused import Refused, refusal
@@ -46,13 +44,13 @@ class Door:
         return await self.open.enter_async_context(self.principals.app(self.running.app.id))
 
     async def say(self, user: User, to: str, text: str, client_id: str = "") -> tuple[bytes, int]:
-        """Send a text; returns the message's id and time."""
+        """Send a text; returns the message's id, and its number in the conversation."""
         mid, stored = self.chat.messages.send(user, client_id or text, to, "text", text.encode())
-        return mid, await stored
+        return mid, (await stored).seq
 
     async def texts(self, who: User | AppItself, peer: str) -> list[str]:
         """The conversation's messages, the oldest first, as `who` sees them."""
-        page = await self.chat.history.page(who, peer, 50, after=Place(0, 0))
+        page = await self.chat.history.page(who, peer, 50, after=0)
         return [entry.message.body.decode() for entry in page.entries if entry.message.sender]
 
 

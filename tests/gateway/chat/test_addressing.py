@@ -7,6 +7,7 @@ from homeport import codes
 
 from gateway.chat.addressing import Conversations, address
 from gateway.chat.refused import Refused
+from gateway.store.conversations import ConversationStore
 from tests.harness import RunningWorker
 from tests.inside import Inside
 
@@ -41,7 +42,8 @@ async def test_a_conversation_is_for_those_who_are_in_it(running: RunningWorker)
     """HP-11.4-2: what each request asks before it tells anything; a user names a direct one by its
     other end only, and the app itself by its name only."""
     inside = Inside(running.worker)
-    chat, conversations = inside.chat, Conversations(inside.groups)
+    store = ConversationStore(inside.link, inside.keys)
+    chat, conversations = inside.chat, Conversations(inside.groups, store)
     principals, app_id = inside.principals, running.app.id
     async with (
         principals.user(app_id, "alice") as alice,
@@ -59,6 +61,9 @@ async def test_a_conversation_is_for_those_who_are_in_it(running: RunningWorker)
         assert (alone.name, alone.users) == ("d:alice:alice", ("alice",))
         assert (await conversations.find(app, f"g:{group}")).users == found.users
         assert (await conversations.find(app, "d:alice:bob")).name == "d:alice:bob"
+        for named in (direct, alone):
+            to = conversations.recipients(alice.app, named)
+            assert to.keys.member == f"{app_id}:{named.name}"
         for who, peer, code in (
             (eve, f"g:{group}", codes.NOT_A_MEMBER),
             (alice, f"g:{GROUP}", codes.UNKNOWN_GROUP),

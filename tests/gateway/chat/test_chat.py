@@ -68,14 +68,14 @@ async def test_who_is_blocked_is_blocked_at_each_door(door: Door) -> None:
     await until(lambda: not list(Inside(door.running.worker).sessions()))
     (seen,) = await door.chat.presence.get(bob, ["alice"])
     assert seen.since > 0
-    mid, time = await door.say(bob, "alice", "before")
+    _, seq = await door.say(bob, "alice", "before")
     await door.chat.blocks.block(alice, "bob")
     assert await door.chat.blocks.list(alice) == ("bob",)
     again = await door.user("bob")
     assert await code_of(later(lambda: door.say(again, "alice", "x"))) == "blocked"
     signal = door.chat.signals.signal
     assert await code_of(later(lambda: signal(again, "alice", "typing", b""))) == "blocked"
-    assert await code_of(door.chat.recalls.edit(again, "alice", mid, time, b"new")) == "blocked"
+    assert await code_of(door.chat.recalls.edit(again, "alice", seq, b"new")) == "blocked"
     (seen,) = await door.chat.presence.get(again, ["alice"])
     assert (seen.state, seen.status, seen.since) == ("offline", "", 0)
     assert await code_of(door.say(alice, "bob", "mine still goes")) == "ok"
@@ -169,25 +169,25 @@ async def test_a_room_takes_messages_of_those_with_a_seat(door: Door) -> None:
 async def test_messages_are_recalled_and_edited(door: Door) -> None:
     """HP-22: by who sent them, in time."""
     alice, bob = await door.user("alice"), await door.user("bob")
-    mid, time = await door.say(alice, "bob", "helo")
+    _, seq = await door.say(alice, "bob", "helo")
     recalls = door.chat.recalls
-    assert await code_of(recalls.edit(bob, "alice", mid, time, b"x")) == "not_yours"
-    assert await code_of(recalls.recall(bob, "alice", mid, time)) == "not_yours"
-    await recalls.edit(alice, "bob", mid, time, b"hello")
+    assert await code_of(recalls.edit(bob, "alice", seq, b"x")) == "not_yours"
+    assert await code_of(recalls.recall(bob, "alice", seq)) == "not_yours"
+    await recalls.edit(alice, "bob", seq, b"hello")
     assert await door.texts(bob, "alice") == ["hello"]
     door.clock.advance(door.running.app.recall_s)
-    assert await code_of(recalls.recall(alice, "bob", mid, time)) == "recall_too_late"
+    assert await code_of(recalls.recall(alice, "bob", seq)) == "recall_too_late"
 
 
 async def test_receipts_and_unread_counts(door: Door) -> None:
     """HP-15: who got and read what, and what is unread."""
     alice, bob = await door.user("alice"), await door.user("bob")
-    _, time = await door.say(alice, "bob", "hello")
+    _, seq = await door.say(alice, "bob", "hello")
     assert (await door.chat.receipts.unread(bob)).rows == [("alice", 1)]
-    await door.chat.receipts.mark(bob, "alice", 0, time)
+    await door.chat.receipts.mark(bob, "alice", 0, seq)
     assert (await door.chat.receipts.unread(bob)).rows == []
-    reach = await door.chat.receipts.reach(alice, "bob", time)
-    assert (reach.receipts, reach.reached) == ([("bob", time, time)], (1, 1, 1))
+    reach = await door.chat.receipts.reach(alice, "bob", seq)
+    assert (reach.receipts, reach.reached) == ([("bob", seq, seq)], (1, 1, 1))
 
 
 async def test_while_the_store_is_away_all_are_refused_alike(door: Door) -> None:
@@ -249,23 +249,23 @@ async def test_the_app_takes_back_what_its_users_said(door: Door) -> None:
     """In any conversation, named from neither end, and however late: the time is the app's own rule
     for its users. It edits nothing: that would be to speak in a user's name."""
     app, alice, bob = await door.app(), await door.user("alice"), await door.user("bob")
-    mid, time = await door.say(alice, "bob", "rude")
+    _, seq = await door.say(alice, "bob", "rude")
     group = await door.chat.groups.create(alice, "c1", "team", ["bob"])
-    quiet, stored = door.chat.messages.send(
+    _, stored = door.chat.messages.send(
         bob, "c9", f"g:{group}", "text", b"rude too", options=Options(history=False)
     )
-    quiet_time = await stored
+    quiet = (await stored).seq
     door.clock.advance(door.running.app.recall_s)
     recall = door.chat.recalls.recall
     for peer in ("bob", "d:bob:alice", "d:alice", "d:", "r:hall", "d:alice:bob:carol"):
-        assert await code_of(recall(app, peer, mid, time)) == "unknown_recipient"
+        assert await code_of(recall(app, peer, seq)) == "unknown_recipient"
     assert await door.texts(app, "d:alice:bob") == ["rude"]
-    await recall(app, "d:alice:bob", mid, time)
+    await recall(app, "d:alice:bob", seq)
     page = await door.chat.history.page(bob, "alice", 5)
     assert page.entries[-1].message.kind == "homeport.recall"
     assert b"rude" not in page.entries[-1].message.body
-    await recall(app, f"g:{group}", quiet, quiet_time)
-    assert await code_of(recall(app, "d:alice:carol", mid, time)) == "unknown_message"
+    await recall(app, f"g:{group}", quiet)
+    assert await code_of(recall(app, "d:alice:carol", seq)) == "unknown_message"
 
 
 async def test_the_app_spends_from_its_own_bucket(door: Door) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from homeport import codes, frames
 from homeport.frames import Options
 
 from tests.gateway.chat.grouping import created
+from tests.gateway.chat.keeping import dump, records
 from tests.harness import (
     FakeClock,
     RawClient,
@@ -35,22 +35,6 @@ async def send(
     """Send with options; frames before the answer are passed over."""
     name = name or f"c{client.request_id()}"
     return await client.answer(frames.Send, name, to, "text", text.encode(), Options(**options))
-
-
-def dump(running: RunningWorker) -> bytes:
-    """All bytes of all values in the store, as Redis would save them."""
-    with redis.Redis.from_url(running.redis_url) as client:
-        client.config_set("rdbcompression", "no")
-        found = b"".join(client.dump(key) or b"" for key in client.scan_iter(count=1000))
-        client.config_set("rdbcompression", "yes")
-        return found
-
-
-def records(running: RunningWorker) -> list[bytes]:
-    """The sealed records in all streams."""
-    with redis.Redis.from_url(running.redis_url) as client:
-        streams = client.scan_iter(count=1000, _type="stream")
-        return [fields[b"m"] for key in streams for _, fields in client.xrange(key)]
 
 
 async def test_mentions_and_reply_travel_inside(running: RunningWorker) -> None:

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import pytest
 from homeport import codes
-from homeport.frames import Place
 
 from gateway.chat.chat import Chat
 from gateway.chat.principal import AppItself, User
@@ -35,7 +34,7 @@ OF_ALL: Final = {
 OF_USERS: Final = {
     "messages.send", "signals.signal", "groups.leave", "groups.list", "blocks.block",
     "blocks.unblock", "blocks.list", "history.forget", "recalls.edit", "receipts.mark",
-    "receipts.unread",
+    "receipts.unread", "conversations.page",
 }  # fmt: skip
 OF_SESSIONS: Final = {
     "rooms.join", "rooms.leave", "presence.set", "presence.watch", "presence.unwatch",
@@ -148,8 +147,8 @@ async def answers(door: Door, who: AppItself | User, peer: str, group: str) -> d
     """What comes of each method, with values that are good for alice and for the app."""
     chat = door.chat
     alice, bob = await door.user("alice"), await door.user("bob")
-    mid, time = await door.say(alice, "bob", "hello", f"first for {who}")
-    other, later_time = await door.say(alice, "bob", "hullo", f"second for {who}")
+    _, first = await door.say(alice, "bob", "hello", f"first for {who}")
+    _, second = await door.say(alice, "bob", "hullo", f"second for {who}")
 
     async def send() -> None:
         _, stored = chat.messages.send(who, "c", "bob", "text", b"hi")  # type: ignore[arg-type]
@@ -179,13 +178,14 @@ async def answers(door: Door, who: AppItself | User, peer: str, group: str) -> d
         "presence.watch": lambda: chat.presence.watch(one, ["bob"], 60),
         "presence.unwatch": lambda: chat.presence.unwatch(one, ["bob"]),
         "presence.get": lambda: chat.presence.get(one, ["bob"]),
+        "conversations.page": lambda: chat.conversations.page(one, 5),
         "history.page": lambda: chat.history.page(one, peer, 5),
-        "history.forget": lambda: chat.history.forget(one, peer, Place(1, 1)),
-        "receipts.mark": lambda: chat.receipts.mark(one, peer, time, 0),
-        "receipts.reach": lambda: chat.receipts.reach(one, peer, time),
+        "history.forget": lambda: chat.history.forget(one, peer, 1),
+        "receipts.mark": lambda: chat.receipts.mark(one, peer, first, 0),
+        "receipts.reach": lambda: chat.receipts.reach(one, peer, first),
         "receipts.unread": lambda: chat.receipts.unread(one),
-        "recalls.edit": lambda: chat.recalls.edit(one, peer, other, later_time, b"hallo"),
-        "recalls.recall": lambda: chat.recalls.recall(one, peer, mid, time),
+        "recalls.edit": lambda: chat.recalls.edit(one, peer, second, b"hallo"),
+        "recalls.recall": lambda: chat.recalls.recall(one, peer, first),
     }
     assert calls.keys() == OF_ALL | OF_USERS | OF_SESSIONS
     found = {name: await code_of(later(call)) for name, call in calls.items()}
