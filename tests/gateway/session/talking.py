@@ -15,9 +15,9 @@ async def send_many(client: RawClient, to: str, count: int, first: int = 1) -> N
         await client.until(frames.Ok)
 
 
-async def note(client: RawClient, user: str, count: int) -> None:
+async def note(client: RawClient, user: str, count: int, first: int = 1) -> None:
     """As `send_many` to oneself, and take the pushes too: they and the oks come in any order."""
-    for number in range(1, count + 1):
+    for number in range(first, first + count):
         await client.send(frames.Send(number, f"m{number}", user, "text", f"m{number}".encode()))
     left = {frames.Ok: count, frames.Push: count}
     while any(left.values()):

@@ -15,29 +15,20 @@ from gateway.config import Settings
 from gateway.security.keyring import Keyring
 from gateway.security.pseudonyms import Pseudonyms
 from gateway.store.keys import Keys
+from tests.gateway.session.spoiling import chunk, published, record_of, spoil
 from tests.gateway.session.talking import note, pushes, quiet, send_many
 from tests.harness import FakeClock, RunningWorker, running_worker
-
-
-def inbox_key(running: RunningWorker, user: str) -> str:
-    """Where the store keeps a user's inbox."""
-    return Keys("sg").user(running.app.id, user).inbox
 
 
 @pytest.mark.parametrize("garbage", [b"", b"x", b"\xff" * 16 + b"\x05d:a:b", b"g" * 200])
 async def test_a_record_that_was_tampered_with_holds_up_nobody(
     running: RunningWorker, store: Any, garbage: bytes
 ) -> None:
-    """G5 and G7: its place is said to be lost, and the next one is delivered; the log has the app's
-    hashed name."""
+    """G5 and G7: its number is said to be lost, and the next one is delivered; the log has the
+    app's hashed name."""
     async with running.client("alice") as alice:
         await send_many(alice, "bob", 3)
-    key = inbox_key(running, "bob")
-    entries = store.xrange(key)
-    store.delete(key)
-    for entry_id, fields in entries:
-        second = entry_id.endswith(b"-2")
-        store.xadd(key, {b"m": garbage if second else fields[b"m"]}, id=entry_id)
+    spoil(store, chunk(running, "alice", "bob"), 2, garbage)
     with capture_logs() as said:
         async with running.client("bob") as bob:
             assert (await bob.expect(frames.Push)).number == 1
@@ -50,18 +41,15 @@ async def test_a_record_that_was_tampered_with_holds_up_nobody(
     assert line["app"] == Pseudonyms(running.keyring).app(running.app.id)
 
 
-async def test_a_record_that_was_moved_from_another_inbox_is_not_shown(
+async def test_a_record_that_was_moved_from_another_conversation_is_not_shown(
     running: RunningWorker, store: Any
 ) -> None:
     """G7: who can write to Redis can't hand alice's and carol's words to bob."""
     async with running.client("alice") as alice:
         await send_many(alice, "carol", 1)
         await send_many(alice, "bob", 1, first=2)
-    (_, carols), *_ = store.xrange(inbox_key(running, "carol"))
-    key = inbox_key(running, "bob")
-    ((entry_id, _),) = store.xrange(key)
-    store.delete(key)
-    store.xadd(key, carols, id=entry_id)
+    carols = record_of(store, chunk(running, "alice", "carol"), 1)
+    spoil(store, chunk(running, "alice", "bob"), 1, carols)
     async with running.client("bob") as bob:
         assert await bob.expect(frames.Lost) == frames.Lost(1, 1)
 
@@ -70,9 +58,10 @@ async def test_a_live_record_that_was_tampered_with_is_said_to_be_lost(
     running: RunningWorker, store: Any
 ) -> None:
     """G5: also where it comes through pub/sub."""
+    assert running.clock is not None
     async with running.client("bob") as bob:
         channel = Keys("sg").user(running.app.id, "bob").channel
-        payload = b"\x01" + (1).to_bytes(8, "big") + (5).to_bytes(8, "big") + b"garbage" * 9
+        payload = published(1, 1, "alice", running.clock.ms, b"garbage" * 9)
         store.execute_command("SPUBLISH", channel, payload)
         assert await bob.expect(frames.Lost) == frames.Lost(1, 1)
 
@@ -105,14 +94,16 @@ async def test_a_store_that_came_back_older_starts_a_new_epoch(
     running: RunningWorker, store: Any
 ) -> None:
     """HP-7.2-5 and G3: numbers that were given twice are not taken for the same messages."""
+    names = Keys("sg").inbox(running.app.id, "bob")
     async with running.client("bob") as bob:
-        await note(bob, "bob", 3)
+        await note(bob, "bob", 1)
+        older = {key: store.dump(key) for key in (names.refs, names.rows)}
+        await note(bob, "bob", 2, first=2)
     async with running.client("bob", "d2") as bob:
         last = (await pushes(bob, 3))[-1]
         epoch = bob.connected.cursor.epoch
-        names = Keys("sg").user(running.app.id, "bob")
-        store.xtrim(names.inbox, maxlen=0)
-        store.hset(names.meta, mapping={"q": "1", "t": str(last.ms)})
+        for key, value in older.items():
+            store.restore(key, 0, value, replace=True)
         running.pass_time(31)
         assert await bob.closed() == codes.STORE_UNAVAILABLE.number
     async with running.client("bob", "d2", cursor=Cursor(epoch, last.ms, 3)) as bob:
@@ -122,7 +113,17 @@ async def test_a_store_that_came_back_older_starts_a_new_epoch(
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"\x01", b"\x01 short", b"\x02x", b"\x03\xff", b"\x04\xff"]
+    "payload",
+    [
+        b"",
+        b"\x01",
+        b"\x01 short",
+        published(1, 1, "alice", 5, b"")[:-9],
+        published(1, 1, "a", 5, b"").replace(b"a", b"\xff"),
+        b"\x02x",
+        b"\x03\xff",
+        b"\x04\xff",
+    ],
 )
 async def test_garbage_on_a_channel_disturbs_nobody(
     running: RunningWorker, store: Any, payload: bytes, caplog: pytest.LogCaptureFixture
