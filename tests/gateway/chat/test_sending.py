@@ -42,12 +42,17 @@ async def quiet(client: RawClient) -> None:
 
 
 async def test_ok_tells_the_message_id_and_the_time(running: RunningWorker) -> None:
-    """HP-7.1-1 and HP-4.6-1."""
+    """HP-7.1-1 and HP-4.6-1; and the number in the conversation, 0 where there is none."""
     assert running.clock is not None
     async with running.client("alice") as alice:
         told = accepted(await alice.say("bob", "hello", "c1"))
         assert told.id == message_id(running.app.id, "alice", "c1")
-        assert told.time == running.clock.ms
+        assert (told.time, told.seq) == (running.clock.ms, 1)
+        assert accepted(await alice.say("carol", "hello", "c2")).seq == 1
+        assert accepted(await alice.say("bob", "again", "c3")).seq == 2
+        only = frames.Options(online_only=True)
+        told = await alice.ask(frames.Send, "c4", "bob", "text", b"now", only)
+        assert (told.time, told.seq) == (running.clock.ms, 0)
 
 
 async def test_it_reaches_the_recipient_and_every_device_of_the_sender(
@@ -63,18 +68,19 @@ async def test_it_reaches_the_recipient_and_every_device_of_the_sender(
         await sending.send(frames.Send(50, "c1", "bob", "text", b"hello"))
         got = await sending.until(frames.Push)
         assert await other.expect(frames.Push) == got
-        assert (got.seq, got.message.sender, got.message.to) == (1, "alice", "bob")
+        assert (got.number, got.message.sender, got.message.to) == (1, "alice", "bob")
         theirs = await bob.until(frames.Push)
         if theirs.message.body != b"hello":
             theirs = await bob.until(frames.Push)
-        assert (theirs.seq, theirs.message) == (2, got.message)
+        assert (theirs.number, theirs.message) == (2, got.message)
 
 
 async def test_a_message_to_oneself_is_put_in_once(running: RunningWorker) -> None:
     """HP-7.1-3."""
     async with running.client("alice") as alice, running.client("alice", "d2") as other:
         assert isinstance(await alice.say("alice", "note"), frames.Ok)
-        assert (await other.expect(frames.Push)).seq == 1
+        push = await other.expect(frames.Push)
+        assert (push.number, push.seq) == (1, 1)
         assert isinstance(await alice.say("alice", "note 2"), frames.Ok)
         assert (await other.expect(frames.Push)).message.body == b"note 2"
 
@@ -97,7 +103,8 @@ async def test_ok_is_not_sent_before_the_message_is_stored(
 
 
 async def test_a_repeated_send_adds_nothing(running: RunningWorker) -> None:
-    """HP-7.1-4 and G2: on the same connection, on another device, and whatever the body is now."""
+    """HP-7.1-4, HP-7.1-7 and G2: on the same connection, on another device, and whatever the body
+    is now; each answer, the push and the history tell one time and number."""
     assert running.clock is not None
     async with (
         running.client("alice") as alice,
@@ -108,8 +115,11 @@ async def test_a_repeated_send_adds_nothing(running: RunningWorker) -> None:
         running.clock.advance(5)
         for client, text in ((alice, "hello"), (again, "hello"), (alice, "other")):
             assert accepted(await client.say("bob", text, "c1")) == first
-        assert (await bob.expect(frames.Push)).message.body == b"hello"
+        push = await bob.expect(frames.Push)
+        assert (push.message.body, push.seq, push.message.time) == (b"hello", first.seq, first.time)
         assert await running.under_way(bob) == []
+        page = await alice.ask(frames.History, "bob")
+        assert [(each.seq, each.message) for each in page.entries] == [(push.seq, push.message)]
 
 
 async def test_client_message_ids_are_each_users_own(running: RunningWorker) -> None:
@@ -285,8 +295,7 @@ async def test_a_store_that_refuses_a_write_is_our_fault_and_no_ok(
     running: RunningWorker, store: Any
 ) -> None:
     """G1 and HP-4.6-1: an inbox that holds something else gives `internal`, not silence."""
-    names = Keys("sg").user(running.app.id, "bob")
-    store.set(names.inbox, "not a stream")
+    store.set(Keys("sg").inbox(running.app.id, "bob").refs, "not a list")
     async with running.client("alice") as alice:
         answer = await alice.say("bob", "x")
         assert isinstance(answer, frames.Error)
