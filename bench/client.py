@@ -20,6 +20,7 @@ from bench.wire import WebSocketClient, masked
 KIND: Final = "bench"
 PROGRAM: Final = "homeport-bench"
 _PUSH: Final = 17
+_RESET: Final = 20
 _ROOMPUSH: Final = 52
 _OK: Final = 3
 _HALF_WINDOW: Final = 128
@@ -71,6 +72,7 @@ class Totals:
         self.delivered = 0
         self.last_ns = 0
         self.told_lost = 0
+        self.told_reset = 0
         self.refused: Counter[str] = Counter()
         self.closes: Counter[int] = Counter()
         self.delivery = Recorder()
@@ -134,7 +136,7 @@ class Client(WebSocketClient):
         self._pending: dict[int, tuple[int, int]] = {}  # request id: number, due
         self._requests: dict[int, Callable[[frames.Ok | frames.Error], None]] = {}
         self._cursor: frames.Cursor | None = None
-        self._last = b""  # the last read with a push of the inbox, and where that begins
+        self._last = b""  # the last read with a push or reset of the inbox, and where that begins
         self._last_at = 0
         self._room_last = b""  # the same of the last push of the room
         self._room_last_at = 0
@@ -150,8 +152,8 @@ class Client(WebSocketClient):
         """Say connect, with the cursor of the connection before, if there was one."""
         self._next_id += 1
         if self._last and self._cursor is not None:
-            seq, ms = self._last_place()
-            self._cursor = frames.Cursor(self._cursor.epoch, ms, seq)
+            number, ms = self._last_place()
+            self._cursor = frames.Cursor(self._cursor.epoch, ms, number)
         self._last = b""
         self._pushes = 0
         who = self.who
@@ -159,9 +161,9 @@ class Client(WebSocketClient):
         self.write(masked(codec.encode(connect)))
 
     def _last_place(self) -> tuple[int, int]:
-        seq, at = _uint(self._last, self._last_at + 2)
+        number, at = _uint(self._last, self._last_at + 2)
         ms, _ = _uint(self._last, at)
-        return seq, ms
+        return number, ms
 
     def lost(self) -> None:
         """The connection is gone, for whatever reason."""
@@ -189,12 +191,7 @@ class Client(WebSocketClient):
             else:
                 self._other(data[start:end])
             if kind == _PUSH:
-                self._last, self._last_at = data, start
-                if not self._pushes and total.ack_every:
-                    self._ack_timer = asyncio.get_running_loop().call_later(
-                        total.ack_every, self.ack
-                    )
-                self._pushes += 1
+                self._take(data, start)
             else:
                 self._room_last, self._room_last_at = data, start
         elif kind == _OK:
@@ -206,8 +203,18 @@ class Client(WebSocketClient):
                     total.answer.append(time.monotonic_ns() - pending[1])
             else:
                 self._other(data[start:end])
+        elif kind == _RESET:  # its number and time stand where those of a push do
+            total.told_reset += 1
+            self._take(data, start)
         else:
             self._other(data[start:end])
+
+    def _take(self, data: bytes, start: int) -> None:
+        """A push or a reset of the inbox begins at `start`: acknowledge it soon."""
+        self._last, self._last_at = data, start
+        if not self._pushes and self._total.ack_every:
+            self._ack_timer = asyncio.get_running_loop().call_later(self._total.ack_every, self.ack)
+        self._pushes += 1
 
     def on_read(self) -> None:
         """Acknowledge what came, at once or when half of the window is full."""
@@ -221,8 +228,8 @@ class Client(WebSocketClient):
             self._ack_timer = None
         if self._pushes and self.connected:
             self._pushes = 0
-            seq, _ = _uint(self._last, self._last_at + 2)
-            self.write(masked(codec.encode(frames.Ack(seq))))
+            number, _ = _uint(self._last, self._last_at + 2)
+            self.write(masked(codec.encode(frames.Ack(number))))
 
     def _other(self, data: bytes) -> None:
         frame = codec.decode_server(data)

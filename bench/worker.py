@@ -151,6 +151,7 @@ class Worker:
                 "doubled": sum(c.received.doubled for c in self._clients),
                 "reordered": sum(c.received.reordered for c in self._clients),
                 "told_lost": total.told_lost,
+                "told_reset": total.told_reset,
             },
             refused=dict(total.refused),
             closes=dict(total.closes),

@@ -170,6 +170,7 @@ READS = (
     ("history", "--as", "alice", "--with", "mallory"),
     ("room", "join", "lobby", "--as", "alice", "--count", "9"),
     ("unread", "--as", "alice"),
+    ("conversations", "--as", "alice"),
     ("presence", "mallory", "--as", "alice"),
     ("group", "list", "--as", "mallory"),
 )

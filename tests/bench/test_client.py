@@ -76,13 +76,14 @@ def message(
     return frames.Message(bytes(16), f"u{sender}", "me", 2**41, KIND, stamp.rjust(size, b"f"))
 
 
-@pytest.mark.parametrize("seq", [1, 127, 128, 255, 256, 65_535, 65_536, 2**32, 2**53 - 1])
-def test_a_push_is_counted_timed_and_acknowledged(seq: int) -> None:
-    """Every form of the number before the message."""
+@pytest.mark.parametrize("number", [1, 127, 128, 255, 256, 65_535, 65_536, 2**32, 2**53 - 1])
+@pytest.mark.parametrize("seq", [1, 300])
+def test_a_push_is_counted_timed_and_acknowledged(number: int, seq: int) -> None:
+    """Every form of the numbers before the message; that of the inbox is the one acknowledged."""
     held = Held()
-    held.hear(frames.Push(seq, 2**41, message(4, 0, due=time.monotonic_ns())))
+    held.hear(frames.Push(number, 2**41, seq, message(4, 0, due=time.monotonic_ns())))
     assert held.total.delivered == 1
-    assert held.said() == [frames.Ack(seq)]
+    assert held.said() == [frames.Ack(number)]
     held.total.delivery.fold()
     assert held.client.received.due == {4: 1}
 
@@ -91,7 +92,7 @@ def test_a_push_is_counted_timed_and_acknowledged(seq: int) -> None:
 def test_a_stamp_is_found_in_a_body_of_any_size(size: int) -> None:
     """MessagePack has three forms of bytes; the stamp is found from the end."""
     held = Held()
-    held.hear(frames.RoomPush(9, 1, message(4, 0, size)), frames.Push(2, 5, message(4, 1, size)))
+    held.hear(frames.RoomPush(9, 1, message(4, 0, size)), frames.Push(2, 5, 1, message(4, 1, size)))
     assert held.total.delivered == 2
     assert held.client.received.due == {4: 2}
 
@@ -100,7 +101,7 @@ def test_what_is_not_of_this_run_is_not_counted() -> None:
     """An older message that still waited, a group's notice, a message with an extra."""
     held = Held()
     notice = frames.Message(bytes(16), "", "g:1", 1, "homeport.group", b"\x80")
-    held.hear(frames.Push(1, 1, message(4, 0, run=RUN + 1)), frames.Push(2, 1, notice))
+    held.hear(frames.Push(1, 1, 9, message(4, 0, run=RUN + 1)), frames.Push(2, 1, 9, notice))
     assert held.total.delivered == 0
     assert held.said() == [frames.Ack(2)]
 
@@ -108,19 +109,19 @@ def test_what_is_not_of_this_run_is_not_counted() -> None:
 def test_pushes_of_one_read_are_acknowledged_once() -> None:
     """``--ack-every 0``: one ack a read."""
     held = Held()
-    held.hear(*(frames.Push(seq, 1, message(4, seq - 1)) for seq in range(1, 101)))
+    held.hear(*(frames.Push(seq, 1, 9 + seq, message(4, seq - 1)) for seq in range(1, 101)))
     assert held.said() == [frames.Ack(100)]
 
 
 async def test_acks_wait_for_their_time_or_half_a_window() -> None:
     """``--ack-every``, as the SDK does it: a half-full window is acknowledged before its time."""
     held = Held(ack_every=600)
-    held.hear(*(frames.Push(seq, 1, message(4, seq - 1)) for seq in range(1, 101)))
+    held.hear(*(frames.Push(seq, 1, 9 + seq, message(4, seq - 1)) for seq in range(1, 101)))
     assert held.said() == []
-    held.hear(*(frames.Push(seq, 1, message(4, seq - 1)) for seq in range(101, 129)))
+    held.hear(*(frames.Push(seq, 1, 9 + seq, message(4, seq - 1)) for seq in range(101, 129)))
     assert held.said() == [frames.Ack(128)]
     held = Held(ack_every=0.001)
-    held.hear(frames.Push(1, 1, message(4, 0)))
+    held.hear(frames.Push(1, 1, 9, message(4, 0)))
     async with asyncio.timeout(10):
         while not (said := held.said()):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
@@ -162,7 +163,7 @@ def test_a_connection_is_resumed_with_its_cursor_and_what_was_not_answered() -> 
     """HP-8.3-3: the cursor, and the same client message id."""
     held = Held()
     held.client.send(due=5)
-    held.hear(frames.Push(300, 70_000, message(4, 0)))
+    held.hear(frames.Push(300, 70_000, 9, message(4, 0)))
     sent, _ = held.said()
     assert isinstance(sent, frames.Send)
     held.client.lost()
@@ -182,6 +183,17 @@ def test_a_ping_is_answered_and_a_loss_is_noted() -> None:
     held.hear(frames.Ping(), frames.Lost(3, 7))
     assert held.said() == [frames.Pong()]
     assert held.total.told_lost == 5
+
+
+def test_a_reset_is_acknowledged_and_counted() -> None:
+    """HP-7.5-1: it takes a number of the inbox. One that was not acknowledged came again on each
+    connection, and filled a window for ever."""
+    held = Held()
+    held.hear(frames.Push(1, 1, 9, message(4, 0)), frames.Reset(2, 70_000, "you", 40))
+    assert held.said() == [frames.Ack(2)]
+    assert (held.total.told_reset, held.total.delivered) == (1, 1)
+    held.client.lost()
+    assert held.connect().cursor == Cursor("e", 70_000, 2)
 
 
 def test_a_refused_connect_says_why() -> None:

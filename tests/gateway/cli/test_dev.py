@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -88,7 +89,13 @@ def test_everything_printed_is_good(tmp_path: Path) -> None:
                 assert sent.code == 0, sent.err
                 assert len(sent.json["id"]) == 32
         listed = dev.homeport("listen", "--as", "carol", "--count", "4", "--json")
-        assert [json.loads(line)["seq"] for line in listed.out.splitlines()] == [1, 2, 3, 4]
+        shown = [json.loads(line) for line in listed.out.splitlines()]
+        assert [(each["from"], each["seq"]) for each in shown] == [
+            ("alice", 1),
+            ("alice", 2),
+            ("bob", 1),
+            ("bob", 2),
+        ]
 
 
 def test_history_is_read_again_and_again(tmp_path: Path) -> None:
@@ -104,43 +111,51 @@ def test_history_is_read_again_and_again(tmp_path: Path) -> None:
 
 
 def test_a_message_is_edited_and_recalled(tmp_path: Path) -> None:
-    """HP-13.4-1, HP-13.4-3, HP-14.3-1: in its place, in words where it was had, and by its id."""
-
-    def ids() -> list[str]:
-        read = dev.homeport("history", "--as", "bob", "--with", "alice", "--json").out
-        return [json.loads(line)["id"] for line in read.splitlines()]
+    """HP-13.4-1, HP-13.4-3, HP-14.3-1: by its number; in its place, and as a notice where it was
+    had."""
 
     def changes(user: str, peer: str, *what: str) -> Ran:
         return dev.homeport(*what, "--as", user, "--with", peer)
 
+    def said(*what: str) -> list[str]:
+        return [line.split(" ", 2)[2] for line in dev.homeport(*what).out.splitlines()]
+
     with started(tmp_path) as dev:
-        for text in ("helo", "oops"):
-            assert dev.homeport("send", text, "--as", "alice", "--to", "bob").code == 0
+        for number, text in enumerate(("helo", "oops"), 1):
+            sent = dev.homeport("send", text, "--as", "alice", "--to", "bob")
+            assert (sent.code, sent.out) == (0, f"ok {number}\n")
         listened = ("listen", "--as", "bob", "--device", "phone", "--count", "2")
-        assert dev.homeport(*listened).code == 0
+        assert said(*listened) == ["#1 alice: helo", "#2 alice: oops"]
         assert dev.homeport("unread", "--as", "bob").out == "alice 2\n"
-        first, second = ids()
-        edited = changes("alice", "bob", "edit", first, "hello")
-        assert (edited.code, edited.out) == (0, f"ok {first}\n")
-        assert changes("bob", "alice", "recall", second).code == 1
+        assert changes("alice", "bob", "edit", "1", "hello").out == "ok 1\n"
+        assert changes("bob", "alice", "recall", "2").code == 1
         for _ in range(2):
-            assert changes("alice", "bob", "recall", second).out == f"ok {second}\n"
-        shown = dev.homeport("history", "--as", "bob", "--with", "alice").out.splitlines()
-        assert [line[20:] for line in shown] == [
-            "alice: hello (edited)",
-            "alice: [recalled by alice]",
-        ]
-        told = [line[20:] for line in dev.homeport(*listened).out.splitlines()]
-        assert [line[:37] for line in told] == [
-            "alice edited what was said at " + shown[0][:7],
-            "alice recalled what alice said at " + shown[1][:3],
-        ]
-        assert told[0].endswith(": hello")
-        gone = changes("alice", "bob", "edit", "0f" * 16, "x")
+            assert changes("alice", "bob", "recall", "2").out == "ok 2\n"
+        notices = ["#3 alice edited #1: hello", "#4 alice recalled #2 of alice"]
+        shown = ["#1 alice: hello (edited)", "#2 alice: [recalled by alice]", *notices]
+        assert said("history", "--as", "bob", "--with", "alice") == shown
+        assert said(*listened) == notices
+        gone = changes("alice", "bob", "edit", "9", "x")
         assert gone.code == 1
-        assert "no message 0f0f" in gone.err
+        assert "unknown_message" in gone.err
         counts = dev.homeport("unread", "--as", "bob", "--json")
         assert counts.json == {"with": "alice", "unread": 2}
+
+
+def test_conversations_are_listed(tmp_path: Path) -> None:
+    """HP-13.5-1: the one with the newest message first, what is unread, and the last message."""
+    with started(tmp_path) as dev:
+        for sender, text in (("alice", "one"), ("carol", "two"), ("alice", "three")):
+            assert dev.homeport("send", text, "--as", sender, "--to", "bob").code == 0
+        shown = dev.homeport("conversations", "--as", "bob").out.splitlines()
+        assert [re.sub(r"\d{4}-\S+ \S+", "<moment>", line) for line in shown] == [
+            "alice 2 unread, last: <moment> #2 alice: three",
+            "carol 1 unread, last: <moment> #1 carol: two",
+        ]
+        [only] = dev.homeport("conversations", "--as", "bob", "--limit", "1", "--json").out.split()
+        row = json.loads(only)
+        assert (row["with"], row["seq"], row["unread"]) == ("alice", 2, 2)
+        assert row["message"]["text"] == "three"
 
 
 def test_presence_is_shown_once_or_watched(tmp_path: Path) -> None:
@@ -192,7 +207,8 @@ def test_what_a_device_printed_once_it_does_not_print_again(tmp_path: Path) -> N
             assert dev.homeport("send", "--as", "alice", "--to", "bob", text).code == 0
         looked = dev.homeport("listen", "--as", "bob", "--count", "2")
         again = dev.homeport("listen", "--as", "bob", "--count", "2")
-        assert [line[20:] for line in again.out.splitlines()] == ["alice: one", "alice: two"]
+        shown = [line.split(" ", 2)[2] for line in again.out.splitlines()]
+        assert shown == ["#1 alice: one", "#2 alice: two"]
         assert again.out == looked.out
         listen = ("listen", "--as", "bob", "--device", "phone", "--count", "1")
         assert dev.homeport(*listen).out.endswith(" alice: one\n")
@@ -209,7 +225,7 @@ def test_send_reads_nothing_away(tmp_path: Path) -> None:
         ):
             assert dev.homeport("send", "--as", sender, "--to", to, text).code == 0
         heard = dev.homeport("listen", "--as", "alice", "--count", "3")
-        assert [line.split(" ", 2)[2] for line in heard.out.splitlines()] == [
+        assert [line.split(" ", 3)[3] for line in heard.out.splitlines()] == [
             "alice: one",
             "bob: two",
             "alice: three",

@@ -30,7 +30,7 @@ def heard(dev: Dev, user: str, count: int) -> list[str]:
     """What `listen` prints, without moment and group."""
     ran = run("listen", "--as", user, "--count", str(count), "--data", dev.folder)
     assert ran.code == 0, ran.err
-    return [line.split(" ", 3)[3] for line in ran.out.splitlines()]
+    return [line.split(" ", 4)[4] for line in ran.out.splitlines()]
 
 
 def test_a_group_from_its_beginning_to_its_end(dev: Dev) -> None:

@@ -14,6 +14,7 @@ COMMANDS = [
     "send",
     "listen",
     "history",
+    "conversations",
     "group create",
     "group rename",
     "group delete",

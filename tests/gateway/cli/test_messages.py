@@ -17,7 +17,8 @@ GROUP = "g:" + "0f" * 16
 
 def message(body: bytes, kind: str = "text", to: str = "bob", sender: str = "alice") -> Message:
     """A message from alice to bob."""
-    return Message("01" * 16, sender, to, 1_767_323_045_678, kind, body, 7, 0, "e", own=False)
+    inner = frames.Message(b"\1" * 16, sender, to, 1_767_323_045_678, kind, body)
+    return Message.of(inner, "bob", 7)
 
 
 def notice(change: str, *users: str, **more: object) -> Message:
@@ -28,9 +29,9 @@ def notice(change: str, *users: str, **more: object) -> Message:
     return message(body, "homeport.group", GROUP, sender="")
 
 
-def test_a_line_is_time_sender_and_text() -> None:
-    """What a person reads."""
-    assert line(message(b"hello")).endswith(" alice: hello")
+def test_a_line_is_time_number_sender_and_text() -> None:
+    """What a person reads; by the number, the message can be recalled."""
+    assert line(message(b"hello")).endswith(" #7 alice: hello")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_a_record_has_all_of_a_message() -> None:
 
 def test_a_message_to_a_group_names_it() -> None:
     """Else a reader of two groups could not tell where an answer goes."""
-    assert line(message(b"hello", to=GROUP)).endswith(f" {GROUP} alice: hello")
+    assert line(message(b"hello", to=GROUP)).endswith(f" #7 {GROUP} alice: hello")
     assert record(message(b"hello", to=GROUP))["to"] == GROUP
 
 
@@ -130,28 +131,25 @@ def test_a_rooms_message() -> None:
 
 def test_what_was_recalled_or_edited() -> None:
     """HP-13.4-2, HP-13.4-3: in its place, and as a notice; nothing in it can steer the terminal."""
-    gone = frames.RecallNotice(b"\2" * 16, "alice", 1_767_323_000_000, "bob")
+    gone = frames.RecallNotice(b"\2" * 16, "alice", 4, "bob")
     body = msgspec.msgpack.encode(gone)
     assert line(message(body, RECALL_KIND)).endswith(" alice: [recalled by bob]")
     told = message(body, RECALL_KIND, GROUP, sender="")
-    assert f" {GROUP} bob recalled what alice said at 2026-01-0" in line(told)
+    assert line(told).endswith(f" #7 {GROUP} bob recalled #4 of alice")
     assert record(told)["notice"] == {
         "message": "02" * 16,
         "sender": "alice",
-        "time": 1_767_323_000_000,
+        "seq": 4,
         "by": "bob",
     }
-    new = frames.EditNotice(
-        b"\2" * 16, "alice", 1_767_323_000_000, 2, 1_767_323_009_000, b"new\x1b\xff"
-    )
+    new = frames.EditNotice(b"\2" * 16, "alice", 4, 2, 1_767_323_009_000, b"new\x1b\xff")
     told = message(msgspec.msgpack.encode(new), EDIT_KIND, sender="")
-    assert line(told).endswith(r": new\x1b" + "\ufffd")
-    assert " alice edited what was said at 2026-01-0" in line(told)
+    assert line(told).endswith(r" #7 alice edited #4: new\x1b" + "\ufffd")
     shown: Any = record(told)["notice"]
     assert shown == {
         "message": "02" * 16,
         "sender": "alice",
-        "time": 1_767_323_000_000,
+        "seq": 4,
         "edits": 2,
         "edited": 1_767_323_009_000,
         "text": "new\x1b\ufffd",

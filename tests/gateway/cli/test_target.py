@@ -14,14 +14,15 @@ from tests.gateway.cli.conftest import run
 from tests.processes import PROGRAM
 
 GROUP = "g:" + "0" * 32
-ID = "0f" * 16
+NUMBER = "7"
 CHATS = (
     ["send", "hi", "--to", "bob"],
     ["listen"],
     ["history", "--with", "bob"],
     ["unread"],
-    ["recall", ID, "--with", "bob"],
-    ["edit", ID, "new", "--with", "bob"],
+    ["conversations"],
+    ["recall", NUMBER, "--with", "bob"],
+    ["edit", NUMBER, "new", "--with", "bob"],
     ["group", "create", "team", "bob"],
     ["group", "rename", GROUP, "crew"],
     ["group", "delete", GROUP],
@@ -79,10 +80,10 @@ def test_without_a_dev_folder_the_text_says_so(tmp_path: Path, command: list[str
         (["group", "add", GROUP, "bob", "a:b"], "A-Z a-z 0-9"),
         (["group", "role", GROUP, "bob", "boss"], "boss"),
         (["group", "mute", GROUP, "a b"], "A-Z a-z 0-9"),
-        (["recall", "xyz", "--with", "bob"], "32 lower-case hex digits"),
-        (["edit", ID[1:], "new", "--with", "bob"], "32 lower-case hex digits"),
-        (["edit", ID, "new"], "--with"),
-        (["recall", ID, "--with", "a b"], "A-Z a-z 0-9"),
+        (["recall", "xyz", "--with", "bob"], "not a valid int"),
+        (["edit", "0", "new", "--with", "bob"], "not in the range"),
+        (["edit", NUMBER, "new"], "--with"),
+        (["recall", NUMBER, "--with", "a b"], "A-Z a-z 0-9"),
         (["room", "join", "r:lobby"], "A-Z a-z 0-9"),
         (["room", "join", "lobby", "--last", "201"], "--last"),
         (["room", "send", "lobby", "hi", "--priority", "urgent"], "urgent"),

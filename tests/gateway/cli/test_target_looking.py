@@ -16,6 +16,7 @@ from tests.processes import PROGRAM, START_S, GatewayProcess
 
 LOOKS = (
     ("unread",),
+    ("conversations",),
     ("history", "--with", "alice"),
     ("presence", "alice"),
     ("send", "hi", "--to", "alice"),
@@ -58,7 +59,7 @@ def test_no_command_leaves_a_device_behind(region: Region) -> None:
             ran = run(*command, *as_bob)
             assert ran.code == 0, (command, ran.err)
             assert is_gone(region, app, "bob"), (command, rows(region, app, "bob"))
-        sent = run("send", "hi", "--to", "alice", *as_bob, "--json").json["id"]
+        sent = run("send", "hi", "--to", "alice", *as_bob).out.removeprefix("ok ").strip()
         for change in (("edit", sent, "hello"), ("recall", sent)):
             assert run(*change, "--with", "alice", *as_bob).code == 0
             assert is_gone(region, app, "bob"), change

@@ -28,7 +28,7 @@ async def answer(
 
 
 async def test_a_new_device_fills_its_screen(setting: Setting) -> None:
-    """HP-13.5-1: each row as its fields, with the last message as any other is shown."""
+    """HP-13.5-2: each row as its fields, with the last message as any other is shown."""
     async with setting.live() as (client, peer):
 
         async def read() -> list[ConversationInfo]:
@@ -63,7 +63,7 @@ async def test_a_new_device_fills_its_screen(setting: Setting) -> None:
 
 
 async def test_the_list_is_read_page_by_page(setting: Setting) -> None:
-    """HP-13.5-1: a page ends earlier than asked for where its messages are large; the next begins
+    """HP-13.5-5: a page ends earlier than asked for where its messages are large; the next begins
     after the last row, and no more come than were asked for."""
     async with setting.live() as (client, peer):
 
@@ -73,7 +73,9 @@ async def test_the_list_is_read_page_by_page(setting: Setting) -> None:
         reading = asyncio.create_task(read())
         first = await answer(peer, ConversationRow("bob", 1, 900, 0, 0), next=(900, "bob"))
         assert (first.limit, first.after) == (3, None)
+        empty = await answer(peer, next=(850, "x"))
+        assert (empty.limit, empty.after) == (2, (900, "bob"))
         rest = [ConversationRow(name, 1, 800, 0, 0) for name in ("carol", "dora")]
-        second = await answer(peer, *rest, next=(800, "dora"))
-        assert (second.limit, second.after) == (2, (900, "bob"))
+        last = await answer(peer, *rest, next=(800, "dora"))
+        assert (last.limit, last.after) == (2, (850, "x"))
         assert await reading == ["bob", "carol", "dora"]

@@ -75,8 +75,8 @@ async def test_history_around_a_message(
 
 
 async def test_what_the_store_has_lost_is_told(setting: Setting) -> None:
-    """G5: a hole in the numbers is no loss, because some are kept out of the history; so each page
-    says how many were lost, and the iteration adds them up."""
+    """G5, HP-13.2-7: a hole in the numbers is no loss, because some are kept out of the history; so
+    each page says how many were lost, and the iteration adds them up."""
     async with setting.live() as (client, peer):
         history = client.conversation("bob").history()
         assert history.lost == 0

@@ -113,8 +113,8 @@ async def test_a_notice_is_a_message_of_its_conversation(setting: Setting) -> No
 
 @pytest.mark.usefixtures("never")
 async def test_a_mark_of_what_was_reset_is_lowered(setting: Setting) -> None:
-    """HP-14.1-3: numbers above the reset mean other messages now, which nobody has read; a mark
-    that waited for its second would have marked them."""
+    """HP-7.5-2: numbers above the reset mean other messages now, which nobody has read; a mark that
+    waited for its second would have marked them."""
     async with setting.live(auto_ack=False) as (client, peer):
         await peer.push(1, 9)
         await peer.push(10, sender="carol")
