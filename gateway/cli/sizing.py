@@ -112,8 +112,8 @@ class Plan:
     """What `Demand` takes. Memory in bytes, network in bits a second, at the peak.
 
     `replicas` have `WORKERS` workers each, and one is to spare. `primaries` does not count their
-    replicas. `share` is the part of the load on the busiest primary: keys lie in 256 buckets, which
-    don't spread evenly over many. `redis_cores` is of all primaries together. `return_s` is how
+    replicas. `share` is the part of the load on the busiest primary: a primary holds
+    whole buckets, of 256. `redis_cores` is of all primaries together. `return_s` is how
     long all sessions take to connect again after a failure of everything.
     """
 
@@ -227,7 +227,7 @@ def _primaries(cores: float, size: int) -> tuple[int, float]:
         share = busiest_share(count)
         if cores * share <= BUSY and size * share <= PRIMARY_BYTES:
             return count, share
-    return BUCKETS, 1 / BUCKETS  # each bucket's slot given to a primary of its own, by hand
+    return BUCKETS, busiest_share(BUCKETS)
 
 
 @cache

@@ -9,13 +9,14 @@ propagation").
 
 from __future__ import annotations
 
+import itertools
 from typing import Final, NamedTuple
 
 from redis.crc import key_slot
 
 SLOTS: Final = 16384
 BUCKETS: Final = 256
-"""Keys are named so that each lies in one of so many buckets, whose hash tag is its number."""
+"""Keys are named so that each lies in one of so many buckets, by its hash tag."""
 
 
 class Node(NamedTuple):
@@ -43,8 +44,24 @@ def slot_of(key: str | bytes | int) -> int:
     return key_slot(key if isinstance(key, bytes) else str(key).encode())
 
 
-BUCKET_SLOTS: Final = tuple(slot_of(f"{{{bucket}}}") for bucket in range(BUCKETS))
-"""The slot of each bucket."""
+def _spread_tags() -> tuple[int, ...]:
+    """For each of `BUCKETS` ranges of equal size the smallest number whose slot falls into it.
+
+    A cluster gives each primary as many slots as another. Slots of the buckets' own numbers are
+    where chance puts them: then the busiest of 64 primaries has twice the mean.
+    """
+    tags: dict[int, int] = {}
+    for number in itertools.count():
+        tags.setdefault(slot_of(number) * BUCKETS // SLOTS, number)
+        if len(tags) == BUCKETS:
+            break
+    return tuple(tags[bucket] for bucket in range(BUCKETS))
+
+
+BUCKET_TAGS: Final = _spread_tags()
+"""The hash tag of each bucket. They never change: what was stored is looked for under them."""
+BUCKET_SLOTS: Final = tuple(map(slot_of, BUCKET_TAGS))
+"""The slot of each bucket: they grow with its number, evenly."""
 
 
 def parse_nodes(text: str, asked: str) -> list[Claim]:

@@ -1,7 +1,7 @@
 """Names of keys and channels. Nowhere else is one spelled out.
 
-Every key of a user carries the hash tag of a bucket, so that whatever one script touches lies in
-one slot, on one Redis and on Redis Cluster alike. There are 256 buckets a region.
+Every key of a user carries the hash tag of a bucket (`BUCKET_TAGS`), so that whatever one script
+touches lies in one slot, on one Redis and on Redis Cluster alike. A region has 256 buckets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from homeport.ids import GROUP, ROOM
 
-BUCKETS: Final = 256
+from gateway.redis.slots import BUCKET_TAGS, BUCKETS
+
 STAMP: Final = "hp:region"
 CACHED: Final = 4096
 """Users, and conversations, whose names are kept in memory; about 1 KB each."""
@@ -157,6 +158,10 @@ class Keys:
         self.gateways_clock = f"{self._prefix}{{{self.gateways}}}:clock"
         self.stamp_clock = f"{self._prefix}{{{STAMP}}}:clock"
 
+    def _in(self, bucket: int) -> str:
+        """How every name in a bucket begins."""
+        return f"{self._prefix}{{{BUCKET_TAGS[bucket]}}}:"
+
     @property
     def trace_orders(self) -> str:
         """Heard by every worker: which users are to be traced."""
@@ -173,21 +178,21 @@ class Keys:
     def due(self, bucket: int) -> str:
         """The due list of a bucket: sorted set, score in ms since 1970, member ``<app>:<user>``
         for an inbox and ``<app>:<conversation>`` for a log."""
-        return f"{self._prefix}{{{bucket}}}:due"
+        return f"{self._in(bucket)}due"
 
     def ttl(self, bucket: int) -> str:
         """Entries that end before their tier's time: sorted set, score in ms since 1970, member
         ``<member of the due list> <entry id>``."""
-        return f"{self._prefix}{{{bucket}}}:ttl"
+        return f"{self._in(bucket)}ttl"
 
     def dedupe(self, bucket: int, app_id: str, message_id: bytes) -> str:
         """Remembers, in one bucket, that this message was stored there."""
-        return f"{self._prefix}{{{bucket}}}:dup:{app_id}:{message_id.hex()}"
+        return f"{self._in(bucket)}dup:{app_id}:{message_id.hex()}"
 
     def group(self, app_id: str, group_id: str) -> GroupKeys:
         """All the names of one group, whose bucket is that of ``g:<id>``."""
         bucket = bucket_of(app_id, GROUP + group_id)
-        head = f"{self._prefix}{{{bucket}}}:"
+        head = self._in(bucket)
         return GroupKeys(
             bucket=bucket,
             state=f"{head}grp:{app_id}:{group_id}",
@@ -196,16 +201,16 @@ class Keys:
     def groups_of(self, app_id: str, user: str) -> tuple[int, str]:
         """A user's bucket, and in it the hash of the groups the user is in."""
         bucket = bucket_of(app_id, user)
-        return bucket, f"{self._prefix}{{{bucket}}}:grps:{app_id}:{user}"
+        return bucket, f"{self._in(bucket)}grps:{app_id}:{user}"
 
     def fence(self, app_id: str, user: str, group_id: str) -> str:
         """In the user's bucket: since which version of the group the user is out of it."""
         bucket = bucket_of(app_id, user)
-        return f"{self._prefix}{{{bucket}}}:out:{app_id}:{user}:{group_id}"
+        return f"{self._in(bucket)}out:{app_id}:{user}:{group_id}"
 
     def rate(self, app_id: str, user: str) -> str:
         """The token bucket of a user, or of the whole app where `user` is empty."""
-        return f"{self._prefix}{{{bucket_of(app_id, user)}}}:rate:{app_id}:{user}"
+        return f"{self._in(bucket_of(app_id, user))}rate:{app_id}:{user}"
 
     def log_dedupe(self, app_id: str, conversation: str, message_id: bytes) -> str:
         """The key that marks a message id as stored in a log.
@@ -215,7 +220,7 @@ class Keys:
         bucket = self.log(app_id, conversation).bucket
         if not conversation.startswith(GROUP):
             return self.dedupe(bucket, app_id, message_id)
-        return f"{self._prefix}{{{bucket}}}:dupl:{app_id}:{message_id.hex()}"
+        return f"{self._in(bucket)}dupl:{app_id}:{message_id.hex()}"
 
     def sent(self, bucket: int, message_id: bytes) -> str:
         """Remembers in a conversation's bucket which number a message got, and its time.
@@ -223,11 +228,11 @@ class Keys:
         A message id is derived from the app's, so no two apps have one.
         """
         name = urlsafe_b64encode(message_id).rstrip(b"=").decode()
-        return f"{self._prefix}{{{bucket}}}:sent:{name}"
+        return f"{self._in(bucket)}sent:{name}"
 
     def _inbox(self, app_id: str, user: str) -> InboxKeys:
         named = self.user(app_id, user)
-        head = f"{self._prefix}{{{named.bucket}}}:"
+        head = self._in(named.bucket)
         return InboxKeys(
             user=user,
             bucket=named.bucket,
@@ -243,7 +248,7 @@ class Keys:
         kind, _, rest = conversation.partition(":")
         bucket = bucket_of(app_id, rest.partition(":")[0] if kind == "d" else conversation)
         member = f"{app_id}:{conversation}"
-        head = f"{self._prefix}{{{bucket}}}:"
+        head = self._in(bucket)
         return ConversationKeys(
             bucket=bucket,
             member=member,
@@ -260,7 +265,7 @@ class Keys:
         kind, _, rest = conversation.partition(":")
         bucket = bucket_of(app_id, rest.partition(":")[0] if kind == "d" else conversation)
         member = f"{app_id}:{conversation}"
-        head = f"{self._prefix}{{{bucket}}}:"
+        head = self._in(bucket)
         return LogKeys(
             bucket=bucket,
             member=member,
@@ -273,13 +278,13 @@ class Keys:
     def marks(self, app_id: str, conversation: str) -> str:
         """The watermarks of a conversation's people: hash of user to ``<delivered> <read>``."""
         bucket = bucket_of(app_id, conversation)
-        return f"{self._prefix}{{{bucket}}}:marks:{app_id}:{conversation}"
+        return f"{self._in(bucket)}marks:{app_id}:{conversation}"
 
     def _user(self, app_id: str, user: str) -> UserKeys:
         """All the names of one user."""
         bucket = bucket_of(app_id, user)
         member = f"{app_id}:{user}"
-        head = f"{self._prefix}{{{bucket}}}:"
+        head = self._in(bucket)
         return UserKeys(
             user=user,
             bucket=bucket,
@@ -297,21 +302,21 @@ class Keys:
 
     def presence_channel(self, app_id: str, user: str) -> str:
         """In the user's bucket: heard where somebody watches the user."""
-        return f"{self._prefix}{{{bucket_of(app_id, user)}}}:pres:{app_id}:{user}"
+        return f"{self._in(bucket_of(app_id, user))}pres:{app_id}:{user}"
 
     def clock(self, bucket: int) -> str:
         """Tells the time of the server that has a bucket (lua/now.lua)."""
-        return f"{self._prefix}{{{bucket}}}:clock"
+        return f"{self._in(bucket)}clock"
 
     def probe(self, bucket: int, gateway: str) -> str:
         """What one gateway process writes and says to itself in a bucket, to know that what is sent
         is written and heard: a key and a channel."""
-        return f"{self._prefix}{{{bucket}}}:probe:{gateway}"
+        return f"{self._in(bucket)}probe:{gateway}"
 
     def _room(self, app_id: str, room: str) -> RoomKeys:
         """All the names of one room."""
         like = self.user(app_id, ROOM + room)
-        head = f"{self._prefix}{{{like.bucket}}}:"
+        head = self._in(like.bucket)
         return RoomKeys(
             bucket=like.bucket,
             member=like.member,

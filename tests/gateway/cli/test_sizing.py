@@ -56,11 +56,10 @@ def test_what_gives_way_is_said_the_worst_first() -> None:
     assert not any("256 buckets" in text for text in breaks(*of(SIZES[1])))
 
 
-@pytest.mark.parametrize(("primaries", "buckets"), [(1, 256), (2, 128), (3, 91)])
-def test_buckets_do_not_spread_evenly(primaries: int, buckets: int) -> None:
-    """The busiest primary has more than its part: counted with Redis' own CRC-16."""
+@pytest.mark.parametrize(("primaries", "buckets"), [(1, 256), (2, 128), (3, 86), (64, 4), (100, 4)])
+def test_a_primary_holds_whole_buckets(primaries: int, buckets: int) -> None:
+    """The busiest has more than its part, by less than one: counted with Redis' own CRC-16."""
     assert busiest_share(primaries) == buckets / 256
-    assert busiest_share(64) == 2 / 64
 
 
 async def test_memory_is_as_measured(redis_url: str) -> None:
