@@ -46,15 +46,23 @@ _F = TypeVar("_F")
 
 
 class FakeClock:
-    """Both clocks of a gateway, moved by hand. It starts at the real time."""
+    """Both clocks of a gateway, moved by hand. It starts at the real time.
+
+    Whoever sleeps by it is awake at once; `slept` has for how long, in seconds.
+    """
 
     def __init__(self) -> None:
         self.now = float(int(time.time()))
         self.steady = 1000.0
+        self.slept: list[float] = []
 
     def clock(self) -> Clock:
         """The clock to give to a worker."""
-        return Clock(wall=lambda: self.now, steady=lambda: self.steady)
+        return Clock(wall=lambda: self.now, steady=lambda: self.steady, sleep=self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Clock.sleep`."""
+        self.slept.append(seconds)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, on both clocks."""

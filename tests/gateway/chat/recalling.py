@@ -5,31 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import redis
 from homeport import codes, frames
 from homeport.frames import EditNotice, Message, Options, RecallNotice
 from homeport.frames.recalls import EDIT_KIND, RECALL_KIND
 
-from tests.harness import RawClient
+from gateway.store.stored import parse_message
+from tests.harness import RawClient, RunningWorker
 
-Sent = tuple[bytes, int]
-"""A message's id and time."""
+Sent = frames.Accepted
+"""A message's id, time and number."""
 
 
 async def sent(client: RawClient, to: str, text: str, **options: Any) -> Sent:
     """Send a text, which must be accepted."""
     name = f"c{client.request_id()}-{client.connected.session}"
-    accepted = await client.ask(frames.Send, name, to, "text", text.encode(), Options(**options))
-    return accepted.id, accepted.time
+    return await client.ask(frames.Send, name, to, "text", text.encode(), Options(**options))
 
 
 async def recall(client: RawClient, peer: str, message: Sent) -> str:
     """Recall a message; "ok", or the name of the code it was refused with."""
-    return _told(await client.answer(frames.Recall, peer, *message))
+    return _told(await client.answer(frames.Recall, peer, message.seq))
 
 
 async def edit(client: RawClient, peer: str, message: Sent, text: str) -> str:
     """Edit a message; "ok", or the name of the code it was refused with."""
-    return _told(await client.answer(frames.Edit, peer, *message, text.encode()))
+    return _told(await client.answer(frames.Edit, peer, message.seq, text.encode()))
 
 
 def _told(answer: frames.Ok | frames.Error) -> str:
@@ -53,17 +54,41 @@ def shortly(message: Message) -> str:
 
 
 async def pushed(client: RawClient, count: int) -> list[str]:
-    """The next `count` pushes, whose numbers must follow each other (G3)."""
-    found: list[frames.Push] = []
+    """What the next `count` numbers of the inbox say, which must follow each other (G3): a message
+    as `shortly`, or "lost"."""
+    found: list[str] = []
+    first = 0
     while len(found) < count:
-        frame = await client.next((frames.Push, frames.Lost))
-        assert isinstance(frame, frames.Push), frame
-        found.append(frame)
-    assert [push.seq for push in found] == list(range(found[0].seq, found[0].seq + count))
-    return [shortly(push.message) for push in found]
+        frame = await client.next((frames.Push, frames.Lost, frames.Reset))
+        assert isinstance(frame, frames.Push | frames.Lost), frame
+        number = frame.first if isinstance(frame, frames.Lost) else frame.number
+        first = first or number
+        assert number == first + len(found)
+        if isinstance(frame, frames.Lost):
+            found += ["lost"] * (frame.last - frame.first + 1)
+        else:
+            found.append(shortly(frame.message))
+    return found
 
 
 async def history(client: RawClient, peer: str, limit: int = 50) -> list[str]:
-    """The conversation's last messages, the newest first."""
+    """What users said in the conversation's last `limit` messages, the newest first."""
     page = await client.ask(frames.History, peer, limit)
-    return [shortly(entry.message) for entry in page.entries]
+    return [shortly(entry.message) for entry in page.entries if entry.message.sender]
+
+
+def stored(running: RunningWorker) -> dict[bytes, bytes]:
+    """The sealed records of all conversations, by the id of their message."""
+    with redis.Redis.from_url(running.redis_url) as client:
+        found = [
+            parse_message(int(seq), value)
+            for key in client.scan_iter("hp:*:conv:*", count=1000, _type="hash")
+            for seq, value in client.hgetall(key).items()
+            if seq.isdigit()
+        ]
+    return {message.record[:16]: message.record for message in found if message.record}
+
+
+def secret(running: RunningWorker, message: Sent) -> bytes:
+    """The end of what is stored of a message: its ciphertext's and the tag, which no other has."""
+    return stored(running)[message.id][-40:]

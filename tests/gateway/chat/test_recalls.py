@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
+import redis
 from homeport import frames
 from homeport.limits import MAX_EDITS
 from structlog.testing import capture_logs
 
-from gateway.apps.tiers import Tier
+from gateway.chat.recalls import UNSEEN_S
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
-from gateway.store.replacing import RewriteStore
+from gateway.redis.scripts import SCRIPTS
 from tests.gateway.chat.grouping import created, done
-from tests.gateway.chat.recalling import edit, history, pushed, recall, sent
-from tests.gateway.chat.test_options import dump, records
+from tests.gateway.chat.recalling import edit, history, pushed, recall, secret, sent, stored
+from tests.gateway.chat.test_options import dump
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RunningWorker, accepted, until
 
 DAY = 24 * 3600
+
+
+def killed(then: Callable[[Any], None], *_: Any, **__: Any) -> None:
+    """`Link.run_packed` of a gateway that dies before it refers anybody to a message."""
+    then(Unavailable("killed"))
 
 
 async def test_a_recall_reaches_every_device(settings: Settings, clock: FakeClock) -> None:
@@ -34,14 +42,14 @@ async def test_a_recall_reaches_every_device(settings: Settings, clock: FakeCloc
             await sent(alice, "bob", "before")
             oops = await sent(alice, "bob", "oops")
             await sent(alice, "bob", "after")
-            secret = next(r for r in records(one) if r.startswith(oops[0]))
+            text = secret(one, oops)
             assert await recall(alice, "bob", oops) == "ok"
             for online in (alice, other, bob):
                 told = ["before", "oops", "after", "told recalled by alice"]
                 assert await pushed(online, 4) == told
             for client, peer in ((other, "bob"), (bob, "alice")):
                 assert await history(client, peer) == ["after", "recalled by alice", "before"]
-            assert secret[-40:] not in dump(one)
+            assert text not in dump(one)
         async with one.client("bob", "late") as bob:
             told = ["before", "recalled by alice", "after", "told recalled by alice"]
             assert await pushed(bob, 4) == told
@@ -52,25 +60,31 @@ async def test_an_edit_reaches_every_device(settings: Settings, clock: FakeClock
     async with two_workers(settings, clock) as (one, two):
         async with one.client("alice") as alice, two.client("bob") as bob:
             typo = await sent(alice, "bob", "teh", mentions=("carol",))
-            secret = next(r for r in records(one) if r.startswith(typo[0]))
+            text = secret(one, typo)
             clock.advance(3)
             assert await edit(alice, "bob", typo, "the") == "ok"
             assert await pushed(bob, 2) == ["teh", "told the 1"]
             assert await history(bob, "alice") == ["the 1"]
-            assert secret[-40:] not in dump(one)
+            assert text not in dump(one)
         async with one.client("bob", "late") as bob:
-            first = (await bob.expect(frames.Push)).message
-            assert (first.id, first.time, first.body) == (*typo, b"the")
+            push = await bob.expect(frames.Push)
+            first = push.message
+            assert (first.id, first.time, push.seq) == (typo.id, typo.time, typo.seq)
+            assert first.body == b"the"
             assert first.extra == frames.Extra(("carol",), edits=1, edited=clock.ms)
+            notice = await bob.expect(frames.Push)
+            told = msgspec.msgpack.decode(notice.message.body, type=frames.EditNotice)
+            assert told == frames.EditNotice(typo.id, "alice", typo.seq, 1, clock.ms, b"the")
+            page = await bob.ask(frames.History, "alice", 10)
+            assert [entry.seq for entry in page.entries] == [notice.seq, typo.seq]
 
 
 async def test_a_group(gateway: RunningWorker) -> None:
-    """HP-13.4-2, HP-13.4-3: in each member's inbox, of those who are away too."""
+    """HP-13.4-2, HP-13.4-3: for each member, those who are away too."""
     async with gateway.client("alice") as alice, gateway.client("bob") as bob:
         group = f"g:{await created(alice, 'bob', 'carol')}"
         oops, typo = await sent(bob, group, "oops"), await sent(bob, group, "teh")
-        before = {r[-40:] for r in records(gateway) if r[:16] in (oops[0], typo[0])}
-        assert len(before) == 2
+        before = [secret(gateway, oops), secret(gateway, typo)]
         assert await recall(bob, group, oops) == "ok"
         assert await edit(bob, group, typo, "the") == "ok"
         assert await history(alice, group) == ["the 1", "recalled by bob"]
@@ -116,37 +130,43 @@ async def test_who_may(gateway: RunningWorker) -> None:
 
 
 async def test_what_is_not_there(gateway: RunningWorker) -> None:
-    """HP-13.4-5: another id, time, conversation or user; a notice; a kind that is no text."""
+    """HP-13.4-5: another number, conversation or user; a notice; a kind that is no text."""
     async with gateway.client("alice") as alice, gateway.client("eve") as eve:
         kept = await sent(alice, "bob", "kept")
-        unkept = await sent(alice, "bob", "unkept", history=False)
-        group_id = await created(alice, "bob")
-        group = f"g:{group_id}"
-        notice = next(r for r in records(gateway) if group.encode() in r)[:16]
-        for peer, message in (
-            ("bob", (b"x" * 16, kept[1])),
-            ("bob", (kept[0], kept[1] + 60_000)),
-            ("bob", (kept[0], 2**53 - 1)),
-            ("carol", kept),
-            ("carol", unkept),
-            (group, kept),
-            (group, unkept),
-            (group, (notice, kept[1])),
+        group = f"g:{await created(alice, 'bob')}"  # its only message is a notice
+        for peer, seq in (
+            ("bob", 0),
+            ("bob", kept.seq + 1),
+            ("bob", 2**53 - 1),
+            ("carol", kept.seq),
+            (group, 1),
         ):
-            assert await recall(alice, peer, message) == "unknown_message", (peer, message)
+            message = frames.Accepted(kept.id, kept.time, seq)
+            assert await recall(alice, peer, message) == "unknown_message", (peer, seq)
             assert await edit(alice, peer, message, "x") == "unknown_message"
-        for message in (kept, unkept):
-            assert await recall(eve, "bob", message) == "unknown_message"
-            assert await edit(eve, "alice", message, "x") == "unknown_message"
+        assert await recall(eve, "bob", kept) == "unknown_message"
+        assert await edit(eve, "alice", kept, "x") == "unknown_message"
         for peer in ("r:lobby", "g:x", "a b"):
             assert await recall(alice, peer, kept) == "unknown_recipient"
             assert await edit(alice, peer, kept, "x") == "unknown_recipient"
         assert await recall(alice, "g:" + "0" * 32, kept) == "unknown_group"
         assert await edit(alice, "bob", kept, "x" * 8193) == "body_too_large"
-        told = await alice.ask(frames.Send, "picture", "bob", "image", b"\x00")
-        picture = (told.id, told.time)
+        picture = await alice.ask(frames.Send, "picture", "bob", "image", b"\x00")
         assert await edit(alice, "bob", picture, "x") == "not_text"
         assert await recall(alice, "bob", picture) == "ok"
+
+
+async def test_of_another_conversation_with_the_same_number(gateway: RunningWorker) -> None:
+    """HP-13.4-5: a number means a message of the conversation that is named, and of no other."""
+    async with gateway.client("alice") as alice, gateway.client("carol") as carol:
+        await sent(alice, "bob", "to bob")
+        to_alice = await sent(carol, "alice", "to alice")
+        assert await recall(alice, "carol", to_alice) == "not_yours"
+        with capture_logs() as logs:
+            assert await recall(alice, "dave", to_alice) == "unknown_message"
+        assert [line["event"] for line in logs] == ["refused"]
+        assert await history(alice, "bob") == ["to bob"]
+        assert await history(alice, "carol") == ["to alice"]
 
 
 @pytest.mark.parametrize("window", [120, 0, 7 * DAY])
@@ -160,8 +180,7 @@ async def test_the_window(running: RunningWorker, window: int) -> None:
     async with running.client("alice") as alice:
         await until(lambda: directory.known(running.app.id).recall_s == window)
         early, late = await sent(alice, "bob", "early"), await sent(alice, "bob", "late")
-        late = (late[0], early[1])  # what the client says of the time changes nothing
-        clock.now = (early[1] + 1000 * window) / 1000 - 0.001
+        clock.now = (early.time + 1000 * window) / 1000 - 0.001
         expected = "ok" if window else "recall_too_late"
         assert await edit(alice, "bob", early, "new") == expected
         assert await recall(alice, "bob", early) == expected
@@ -186,8 +205,7 @@ async def test_ten_edits(gateway: RunningWorker) -> None:
         assert await recall(alice, "bob", message) == "ok"
         assert await history(alice, "bob") == ["recalled by alice"]
     async with gateway.client("bob") as bob:
-        notices = [f"told {number} {number}" for number in range(1, 11)]
-        told = ["recalled by alice", *notices, "told recalled by alice"]
+        told = ["recalled by alice", *["lost"] * 10, "told recalled by alice"]
         assert await pushed(bob, 12) == told
 
 
@@ -204,69 +222,73 @@ async def test_a_recall_is_the_last_word(gateway: RunningWorker) -> None:
         assert await pushed(bob, 3) == ["oops", "told recalled by alice", "next"]
 
 
-@pytest.mark.parametrize("acked", [(), ("alice",), ("bob",)], ids=["none", "own", "peer's"])
-async def test_without_history(gateway: RunningWorker, acked: tuple[str, ...]) -> None:
-    """HP-13.4-5: what is in no log is found in the inbox of either user, while one has it."""
+async def test_an_edits_notice_goes_with_what_it_says(gateway: RunningWorker) -> None:
+    """HP-13.4-1, HP-13.4-2: the notice of an edit says the text, too. A recall left it in every
+    inbox, and who was away read there what had been taken back."""
+    async with gateway.client("alice") as alice:
+        message = await sent(alice, "bob", "0")
+        texts = []
+        for text in ("1", "2"):
+            texts.append(secret(gateway, message))
+            before = set(stored(gateway))
+            assert await edit(alice, "bob", message, text) == "ok"
+            (notice,) = set(stored(gateway)) - before
+            texts.append(stored(gateway)[notice][-40:])
+        texts.append(secret(gateway, message))
+        async with gateway.client("bob", "d1") as bob:
+            assert await pushed(bob, 3) == ["2 2", "lost", "told 2 2"]
+        found = dump(gateway)
+        assert [each in found for each in texts] == [False, False, False, True, True]
+        assert await recall(alice, "bob", message) == "ok"
+        async with gateway.client("bob", "d2") as bob:
+            told = ["recalled by alice", "lost", "lost", "told recalled by alice"]
+            assert await pushed(bob, 4) == told
+        found = dump(gateway)
+        assert [each for each in texts if each in found] == []
+
+
+async def test_without_history(gateway: RunningWorker) -> None:
+    """HP-13.4-1, HP-12.1-4: what the history leaves out can be changed, and neither it nor the
+    notice of an edit, which says the text, is in the history then."""
     async with gateway.client("alice") as alice:
         message = await sent(alice, "bob", "unkept", history=False)
-        secret = records(gateway)[0]
-        for user in acked:
-            async with gateway.client(user, "d1") as client:
-                await client.send(frames.Ack((await client.until(frames.Push)).seq))
-                await client.send(frames.Ping())
-                await client.until(frames.Pong)
-    async with gateway.client("alice", "d2") as alice:
-        for text in ("new", "newer"):
-            assert await edit(alice, "bob", message, text) == "ok"
+        text = secret(gateway, message)
+        for new in ("new", "newer"):
+            assert await edit(alice, "bob", message, new) == "ok"
+        assert (await alice.ask(frames.History, "bob", 10)).entries == ()
         assert await recall(alice, "bob", message) == "ok"
-        assert await history(alice, "bob") == []
-    assert secret[-40:] not in dump(gateway)
+        assert (await alice.ask(frames.History, "bob", 10)).entries == ()
+        assert text not in dump(gateway)
     async with gateway.client("bob", "d9") as bob:
-        last = ["told new 1", "told newer 2", "told recalled by alice"]
-        expected = [*([] if "bob" in acked else ["recalled by alice"]), *last]
-        assert await pushed(bob, len(expected)) == expected
+        told = ["recalled by alice", "lost", "lost", "told recalled by alice"]
+        assert await pushed(bob, 4) == told
 
 
-@pytest.mark.parametrize("where", ["log", "inbox"])
 @pytest.mark.parametrize("what", ["recall", "edit"])
 async def test_a_gateway_that_died_on_the_way(
-    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, what: str, where: str
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """HP-13.4-8 and G10: it has changed one place; the repetition on another does the rest."""
+    """HP-13.4-8 and G10: it has changed the message and told nobody; the repetition on another
+    gateway tells everyone."""
     async with two_workers(settings, clock) as (one, two):
         async with one.client("alice") as alice:
-            message = await sent(alice, "bob", "oops", history=where == "log")
-            secret = next(r for r in records(one) if r.startswith(message[0]))
+            message = await sent(alice, "bob", "oops")
+            text = secret(one, message)
 
-            async def dies(*_: Any) -> None:
-                raise Unavailable("killed")
-
-            monkeypatch.setattr(RewriteStore, "spread", dies)
+            monkeypatch.setattr(one.inside.link, "run_packed", killed)
             call = recall(alice, "bob", message) if what == "recall" else None
             assert await (call or edit(alice, "bob", message, "new")) == "unavailable"
             monkeypatch.undo()
-            assert secret[-40:] in dump(one)
+            assert text not in dump(one)
+        async with one.client("bob", "d1") as bob:
+            assert await pushed(bob, 1) == ["recalled by alice" if what == "recall" else "new 1"]
         clock.advance(3600)  # also after the window
         async with two.client("alice") as alice:
             call = recall(alice, "bob", message) if what == "recall" else None
             assert await (call or edit(alice, "bob", message, "new")) == "ok"
-            assert secret[-40:] not in dump(one)
-        async with one.client("bob") as bob:
-            text = "recalled by alice" if what == "recall" else "new 1"
-            assert await pushed(bob, 2) == [text, f"told {text}"]
-
-
-async def test_a_message_of_another_conversation_is_no_word_in_the_log(
-    gateway: RunningWorker,
-) -> None:
-    """HP-13.4-5: any client can name one, as often as its rate allows. Each is counted, as every
-    refusal is, and none is called a record that was tampered with."""
-    async with gateway.client("alice") as alice:
-        message = await sent(alice, "bob", "kept", history=False)
-        with capture_logs() as logs:
-            assert await recall(alice, "carol", message) == "unknown_message"
-        assert [line["event"] for line in logs] == ["refused"]
-    assert gateway.inside.counts.errors["unknown_message"] == 1
+        async with one.client("bob", "d2") as bob:
+            says = "recalled by alice" if what == "recall" else "new 1"
+            assert await pushed(bob, 2) == [says, f"told {says}"]
 
 
 async def test_changes_at_the_same_time(settings: Settings, clock: FakeClock) -> None:
@@ -285,38 +307,32 @@ async def test_changes_at_the_same_time(settings: Settings, clock: FakeClock) ->
                 )
             )
             assert answers == ["ok", "ok"]
-            found = {r for r in records(one) if r.startswith(message[0])}
-            assert len(found) == 1
-            assert (await history(first, "bob", 1))[0] in (f"a {turn} 2", f"b {turn} 2")
+            assert (await history(first, "bob"))[0] in (f"a {turn} 2", f"b {turn} 2")
             edited, recalled = await asyncio.gather(
                 edit(first, "bob", message, "c"), recall(second, "bob", message)
             )
             assert edited in ("ok", "unknown_message")
             assert recalled == "ok"
-            assert len({r for r in records(one) if r.startswith(message[0])}) == 1
-            assert await history(first, "bob", 1) == ["recalled by alice"]
+            assert (await history(first, "bob"))[0] == "recalled by alice"
 
 
-async def test_a_copy_that_was_under_way_is_not_stored(
+async def test_a_repeat_does_not_bring_back_what_was_recalled(
     settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HP-13.4-9 and G2: a send that got into some places only, recalled, and then repeated."""
+    """HP-13.4-9 and G2: a send that reached the conversation alone, recalled, and then repeated."""
     async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
-        inboxes = one.inside.inboxes
-
-        deliver = inboxes.deliver
-
-        def only_own(app_id: str, tier: Tier, users: Any, *more: Any) -> Any:
-            return deliver(app_id, tier, ("alice",), *more)
-
-        monkeypatch.setattr(inboxes, "deliver", only_own)
-        told = accepted(await alice.say("bob", "oops", "same"))
+        monkeypatch.setattr(one.inside.link, "run_packed", killed)
+        assert isinstance(await alice.say("bob", "oops", "same"), frames.Error)
         monkeypatch.undo()
         async with two.client("alice", "d2") as other:
-            assert await recall(other, "bob", (told.id, told.time)) == "ok"
-        assert isinstance(await alice.say("bob", "oops", "same"), frames.Ok)
+            ((seq, _),) = [
+                (entry.seq, entry.message)
+                for entry in (await other.ask(frames.History, "bob", 10)).entries
+            ]
+            assert await recall(other, "bob", frames.Accepted(b"", 0, seq)) == "ok"
+        assert accepted(await alice.say("bob", "oops", "same")).seq == seq
         async with two.client("bob") as bob:
-            assert await pushed(bob, 1) == ["told recalled by alice"]
+            assert await pushed(bob, 2) == ["recalled by alice", "told recalled by alice"]
             assert await one.under_way(bob) == []
 
 
@@ -353,42 +369,121 @@ async def test_a_time_to_live_stays(gateway: RunningWorker) -> None:
         assert await history(alice, "bob") == ["c"]
 
 
-async def test_a_cursor_in_an_inbox_that_was_written_anew_is_good(gateway: RunningWorker) -> None:
-    """HP-7.2-4, G3: before, at and behind the changed message, with acknowledged ones before."""
-    async with gateway.client("alice") as alice:
-        messages = [await sent(alice, "bob", str(number)) for number in range(6)]
-    async with gateway.client("bob", "d1") as bob:
-        pushes = [await bob.expect(frames.Push) for _ in range(6)]
-        epoch = bob.connected.cursor.epoch
-        await bob.send(frames.Ack(2))
-        await bob.send(frames.Ping())
-        await bob.expect(frames.Pong)
-    async with gateway.client("alice") as alice:
-        assert await recall(alice, "bob", messages[3]) == "ok"
-    for push in pushes[1:]:
-        cursor = frames.Cursor(epoch, push.ms, push.seq)
-        async with gateway.client("bob", f"at{push.seq}", cursor=cursor) as bob:
-            assert bob.connected.resumed
-            assert bob.connected.lost is None
-            texts = [*"012", "recalled by alice", *"45", "told recalled by alice"]
-            assert await pushed(bob, 7 - push.seq) == texts[push.seq :]
+class Gate(FakeClock):
+    """A clock whose sleepers wait until it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        """See `FakeClock`."""
+        await super().sleep(seconds)
+        await self.open.wait()
 
 
-async def test_a_cursor_that_names_an_edited_message_by_another_time(
-    gateway: RunningWorker,
-) -> None:
-    """HP-7.2-4: it is of a numbering that was lost; an edited message is not one that has ended."""
-    clock = gateway.clock
-    assert clock is not None
-    async with gateway.client("alice") as alice:
-        message = await sent(alice, "bob", "teh")
-        clock.advance(10)
-        await sent(alice, "bob", "next")
-        assert await edit(alice, "bob", message, "the") == "ok"
-    async with gateway.client("bob", "d1") as bob:
-        push = await bob.expect(frames.Push)
-        epoch = bob.connected.cursor.epoch
-    for ms, resumed in ((push.ms, True), (push.ms + 5, False)):
-        cursor = frames.Cursor(epoch, ms, push.seq)
-        async with gateway.client("bob", "d2", cursor=cursor) as bob:
-            assert bob.connected.resumed is resumed
+@pytest.mark.parametrize("repeated", [False, True], ids=["first", "repeated"])
+async def test_only_the_answer_to_a_recall_waits(settings: Settings, repeated: bool) -> None:
+    """HP-13.4-1: everyone is told at once; `ok` comes when no gateway pushes the text any more, and
+    no earlier where the recall was done before, since nobody knows how long ago."""
+    clock = Gate()
+    async with (
+        two_workers(settings, clock) as (one, two),
+        one.client("alice") as alice,
+        two.client("bob") as bob,
+    ):
+        message = await sent(alice, "bob", "oops")
+        assert await edit(alice, "bob", message, "edited") == "ok"
+        assert clock.slept == []
+        asked = [frames.Recall(alice.request_id(), "bob", message.seq)]
+        if repeated:
+            asked.append(frames.Recall(alice.request_id(), "bob", message.seq))
+        for frame in asked:
+            await alice.send(frame)
+        assert await pushed(bob, 3) == ["oops", "told edited 1", "told recalled by alice"]
+        await until(lambda: len(clock.slept) == len(asked))
+        assert {*clock.slept} == {UNSEEN_S}
+        came = await one.under_way(alice)
+        assert came
+        assert not [frame for frame in came if isinstance(frame, frames.Ok)]
+        clock.open.set()
+        answers = [await alice.expect(frames.Ok) for _ in asked]
+        assert {answer.id for answer in answers} == {frame.id for frame in asked}
+
+
+class Passing(FakeClock):
+    """A clock on which time passes while somebody sleeps."""
+
+    async def sleep(self, seconds: float) -> None:
+        """See `FakeClock`."""
+        await super().sleep(seconds)
+        self.advance(seconds)
+
+
+async def test_a_push_that_was_held_up(settings: Settings) -> None:
+    """HP-13.4-1: what Redis published of the message comes to a gateway after `ok` to its recall.
+    The device used to be sent the text then."""
+    held: list[tuple[bytes, bytes]] = []
+
+    def hold(channel: bytes, payload: bytes) -> bool:
+        held.append((channel, payload))
+        return True
+
+    async with (
+        two_workers(settings, Passing()) as (one, two),
+        one.client("alice") as alice,
+        two.client("bob") as bob,
+    ):
+        with two.inside.losing(hold):
+            message = await sent(alice, "bob", "oops")
+            assert await recall(alice, "bob", message) == "ok"
+            await until(lambda: len(held) == 2)
+        for channel, payload in held:
+            two.inside.hub.heard(channel, payload)
+        assert await pushed(bob, 2) == ["recalled by alice", "told recalled by alice"]
+
+
+async def test_a_page_that_was_held_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HP-13.4-1: what a gateway read of the store before a recall comes to it after `ok`."""
+    async with two_workers(settings, Passing()) as (one, two), one.client("alice") as alice:
+        message = await sent(alice, "bob", "oops")
+        run, read, go_on = two.inside.link.run, asyncio.Event(), asyncio.Event()
+
+        async def late(reply: Awaitable[Any]) -> Any:
+            await reply
+            read.set()
+            await go_on.wait()
+            return await reply
+
+        def slowly(script: Any, *said: Any, **more: Any) -> asyncio.Future[Any]:
+            reply = run(script, *said, **more)
+            reads = script is SCRIPTS["conversation_read"]
+            return asyncio.ensure_future(late(reply)) if reads else reply
+
+        monkeypatch.setattr(two.inside.link, "run", slowly)
+
+        async def connects() -> list[str]:
+            async with two.client("bob") as bob:
+                return await pushed(bob, 2)
+
+        coming = asyncio.create_task(connects())
+        await read.wait()
+        assert await recall(alice, "bob", message) == "ok"
+        go_on.set()
+        assert await coming == ["recalled by alice", "told recalled by alice"]
+
+
+async def test_on_a_full_redis(running: RunningWorker) -> None:
+    """HP-13.4-1, G12: a recall, which frees memory, is done and told; an edit is refused."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        message = await sent(alice, "bob", "oops")
+        with redis.Redis.from_url(running.redis_url) as raw:
+            raw.config_set("maxmemory", 1)
+            try:
+                assert await edit(alice, "bob", message, "new") == "unavailable"
+                for _ in range(2):
+                    assert await recall(alice, "bob", message) == "ok"
+            finally:
+                raw.config_set("maxmemory", 0)
+        assert await pushed(bob, 2) == ["oops", "told recalled by alice"]
+        assert await history(bob, "alice") == ["recalled by alice"]
