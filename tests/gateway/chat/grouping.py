@@ -52,7 +52,7 @@ async def read(client: RawClient) -> list[str]:
     numbers: list[int] = []
     while True:
         frame = await client.next(frames.Push)
-        numbers.append(frame.seq)
+        numbers.append(frame.number)
         message = frame.message
         if message.body == b"mark":
             assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))  # G3

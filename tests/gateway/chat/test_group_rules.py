@@ -129,16 +129,32 @@ async def test_sends_that_are_no_good(gateway: RunningWorker) -> None:
         assert await read(alice) == ["created alice alice team", "deleted alice"]
 
 
-async def test_a_repeat_is_held_to_the_same_as_a_new_send(gateway: RunningWorker) -> None:
-    """HP-11.2-7: muted, or removed, since the first; its message stays where it is, once."""
-    async with gateway.client("alice") as alice, gateway.client("bob") as bob:
+async def test_a_repeat_goes_by_the_membership_of_the_first(gateway: RunningWorker) -> None:
+    """HP-11.2-8: its sender is muted, removed, or the group is gone since; it stands once, and
+    nobody who came later gets it. A client whose `ok` was lost was told that its message, which
+    everybody had read, was refused."""
+
+    async def repeat() -> frames.Accepted:
+        return await bob.ask(frames.Send, "k", f"g:{group}", "text", b"stays")
+
+    async with (
+        gateway.client("alice") as alice,
+        gateway.client("bob") as bob,
+        gateway.client("carol") as carol,
+    ):
         group = await created(alice, "bob")
-        assert await said(bob, group, "stays", "k") == "ok"
+        first = await repeat()
+        assert first.seq == 2
+        await done(alice, "add", group, ["carol"])
+        assert await repeat() == first
         await done(alice, "mute", group, True, "bob")
-        assert await said(bob, group, "stays", "k") == "muted"
+        assert (await repeat(), await said(bob, group, "new")) == (first, "muted")
         await done(alice, "remove", group, ["bob"])
-        assert await said(bob, group, "stays", "k") == "not_a_member"
+        assert (await repeat(), await said(bob, group, "new")) == (first, "not_a_member")
         assert (await read(alice)).count("stays") == 1
+        assert "stays" not in await read(carol)
+        await done(alice, "delete", group)
+        assert (await repeat(), await said(bob, group, "new")) == (first, "unknown_group")
 
 
 async def test_a_group_is_as_large_as_the_tier_says(gateway: RunningWorker) -> None:

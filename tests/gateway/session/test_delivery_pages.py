@@ -57,8 +57,9 @@ def lost(first: int, last: int) -> bytes:
 async def test_each_number_is_pushed_or_said_to_be_lost_or_resets(
     setting: Setting, got: Page, sent: list[bytes]
 ) -> None:
-    """G5, HP-7.4-1: to the number, whether it was dropped, has ended or was erased; one frame for
-    numbers that follow each other. What is under a number once is acknowledged by it."""
+    """G5, HP-7.4-1, HP-7.4-4: to the number, whether it was dropped, has ended or was
+    erased; one frame for numbers that follow each other. What is under a number once is
+    acknowledged by it."""
     setting.stored(got.top, late=True)
     await setting.answer(got)
     assert setting.line.sent == sent

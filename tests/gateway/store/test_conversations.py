@@ -137,7 +137,7 @@ async def test_a_repeat_goes_by_the_first_one(kept: Kept) -> None:
 
 
 async def test_a_repeat_has_the_first_ones_time_after_that_ended(kept: Kept) -> None:
-    """HP-11.2-7: also of a message that was erased, or is past its tier's time."""
+    """HP-11.2-8, HP-7.1-7: also of a message that was erased, or is past its tier's time."""
     store, first = kept.store, kept.entry(b"first")
     stored = await kept.send(first)
     assert await kept.talks.sent(APP_ID, TALK, first.id) == stored._replace(repeated=True)
