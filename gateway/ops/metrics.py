@@ -141,8 +141,8 @@ _ALL: Final = (
     Metric(
         "homeport_store_lost_keys_total",
         "counter",
-        "Times one of the two keys of an inbox or a history was found gone: Redis evicts, or lost "
-        "it.",
+        "Times a key of an inbox or of a conversation was found gone, or what only such a key led "
+        "to: Redis evicts, or lost it.",
     ),
     Metric(
         "homeport_store_sweeper_lag_seconds",

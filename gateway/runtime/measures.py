@@ -17,8 +17,8 @@ from gateway.runtime.recovery import Recovery
 from gateway.runtime.reload import Reloading
 from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
-from gateway.store.inbox import InboxStore
-from gateway.store.log import LogStore
+from gateway.store.conversations import ConversationStore
+from gateway.store.references import ReferenceStore
 from gateway.store.region_clock import RegionClock
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
@@ -32,8 +32,8 @@ class Measures:
     """
 
     counts: Counts
-    inboxes: InboxStore
-    logs: LogStore
+    conversations: ConversationStore
+    references: ReferenceStore
     link: Link
     sweeper: Sweeper
     send_to_push: Tally
@@ -71,8 +71,10 @@ class Measures:
             "homeport_session_closes_total": {**counts.closes},
             "homeport_session_errors_total": {**counts.errors},
             "homeport_session_token_refusals_total": {**counts.token_refusals},
-            "homeport_store_inbox_evictions_total": self.inboxes.evictions,
-            "homeport_store_lost_keys_total": self.inboxes.lost_keys + self.logs.lost_keys,
+            "homeport_store_inbox_evictions_total": self.conversations.evictions,
+            "homeport_store_lost_keys_total": self.conversations.lost_keys
+            + self.references.lost_keys
+            + self.sweeper.lost_keys,
             "homeport_store_sweeper_lag_seconds": self.sweeper.lag_s,
             "homeport_store_link_queue_commands": self.link.queued,
             "homeport_store_wrong_redis": int(isinstance(self.link.refused, WrongServer)),

@@ -107,8 +107,8 @@ class Worker:
         backend, clock = self._backend, self._timing.clock
         measures = Measures(
             counts=self._door.counts,
-            inboxes=backend.stores.inboxes,
-            logs=backend.stores.logs,
+            conversations=backend.stores.conversations,
+            references=backend.stores.references,
             link=backend.link,
             sweeper=self._sweeper,
             send_to_push=backend.framing.send_to_push,

@@ -16,6 +16,7 @@ Every method may raise, or put into its future, `Unavailable` or `CommandFault`.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -537,7 +538,8 @@ class ConversationStore:
         names: tuple[str, ...] = (keys.head, keys.due)
         if conversation.startswith(GROUP):
             names += (self._keys.group(app_id, conversation.removeprefix(GROUP)).state,)
-        removed, more, owed = await self._link.run(
+        numbering = b"".join(self.numbering(secrets.token_bytes(4), keys.bucket))
+        removed, more, owed, lost = await self._link.run(
             _SWEEP,
             names,
             now_ms,
@@ -545,7 +547,9 @@ class ConversationStore:
             profile_ms,
             keys.member,
             SWEPT,
+            numbering,
         )
+        self._lost(0, lost)
         return Swept(removed, bool(more), bool(owed))
 
     async def end(self, app_id: str, conversation: str, numbers: Sequence[int], now_ms: int) -> int:

@@ -22,6 +22,10 @@ LOG_DUE: Final = ("d:", GROUP)
 """One begins a log's place in a due or ttl list, after the app: direct conversations, groups."""
 
 
+_SWEPT: Final = frozenset({"rows", "refs", "dev", "inbox"})
+"""Kinds of keys that are named after a member of the due list; ``conv`` is another."""
+
+
 def bucket_of(app_id: str, name: str) -> int:
     """The bucket of a user or a conversation, 0-255: CRC-32 of ``<app>:<name>``, modulo 256.
 
@@ -94,6 +98,21 @@ class ConversationKeys(NamedTuple):
     ttl: str
 
 
+class FoundKey(NamedTuple):
+    """A key that was found, not asked for: what stands for it in the due list `due` is `member`.
+
+    Of a chunk, `head` is the conversation's, and `birth` and `number` are its own.
+    """
+
+    name: str
+    app_id: str
+    due: str
+    member: str
+    head: str = ""
+    birth: int = 0
+    number: int = 0
+
+
 class GroupKeys(NamedTuple):
     """The names that belong to one group beside those of its conversation."""
 
@@ -161,6 +180,33 @@ class Keys:
     def _in(self, bucket: int) -> str:
         """How every name in a bucket begins."""
         return f"{self._prefix}{{{BUCKET_TAGS[bucket]}}}:"
+
+    @property
+    def pattern(self) -> str:
+        """What the names of a region's buckets match, for SCAN."""
+        return f"{self._prefix}{{*}}:*"
+
+    def found(self, name: str) -> FoundKey | None:
+        """What a name says of its key, if its kind is one that the sweeper looks after."""
+        tag, _, rest = name.removeprefix(self._prefix).partition(":")
+        kind, _, member = rest.partition(":")
+        app_id, _, whose = member.partition(":")
+        due = f"{self._prefix}{tag}:due"
+        if kind in _SWEPT and app_id:
+            return FoundKey(name, app_id, due, member)
+        if kind != "conv" or not whose:
+            return None
+        parts = whose.split(":")
+        own = 3 if parts[0] == "d" else 2
+        conversation, numbers = ":".join(parts[:own]), parts[own:]
+        member = f"{app_id}:{conversation}"
+        if not numbers:
+            return FoundKey(name, app_id, due, member)
+        if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+            return None
+        head = name.removesuffix(":" + ":".join(numbers))
+        birth = int(numbers[0]) if len(numbers) == 2 else 0
+        return FoundKey(name, app_id, due, member, head, birth, int(numbers[-1]))
 
     @property
     def trace_orders(self) -> str:

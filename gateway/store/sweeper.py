@@ -31,6 +31,7 @@ from gateway.store.inbox import PROFILE_MS, STALE_MS
 from gateway.store.keys import STAMP, Keys
 from gateway.store.references import ReferenceStore
 from gateway.store.scripts import script
+from gateway.store.scrub import Scrub
 
 SILENT_MS: Final = 120_000
 """Time without a gateway at work that is noted."""
@@ -85,6 +86,7 @@ class Sweeper:
         self._groups = groups
         self._clock_ms = clock_ms
         self._trusted = trusted
+        self._scrub = Scrub(link, keys, self._app, clock_ms)
         self._id = secrets.token_hex(8)
         self._overdue_ms = 0
         self._tended_ms = clock_ms()
@@ -99,6 +101,11 @@ class Sweeper:
         """
         return (self._overdue_ms + max(self._clock_ms() - self._tended_ms, 0)) / 1000
 
+    @property
+    def lost_keys(self) -> int:
+        """How many keys were found that only a lost one led to."""
+        return self._scrub.lost_keys
+
     async def run(self) -> None:
         """Sweep every `INTERVAL_S` while this process holds the lease. Never returns."""
         self._tended_ms = self._clock_ms()  # by now Redis has told the time
@@ -112,6 +119,7 @@ class Sweeper:
                     removed = await self.sweep()
                     if removed:
                         _log.info("swept", messages=removed)
+                    await self.look_around()
                 else:
                     self._overdue_ms = 0  # how late it is, its holder says
                 self._tended_ms = self._clock_ms()
@@ -161,6 +169,14 @@ class Sweeper:
             if isinstance(result, BaseException):
                 raise result
         return sum(result for result in results if isinstance(result, int))
+
+    async def look_around(self) -> None:
+        """Look at some keys that nothing may lead to any more; see `Scrub`.
+
+        Raises:
+            Unavailable: Redis went away.
+        """
+        await self._scrub.round()
 
     def _found(self, scores: list[bytes], now: int) -> None:
         """These times were due. 0 is that of what was made due for a change of its app."""

@@ -4,22 +4,30 @@
 --
 -- KEYS  1 head  2 due list  3 of a group: its state
 -- ARGV  1 now ms  2 retention ms  3 how long an unused numbering is kept, ms  4 member of the due list
---       5 most messages in this call
--- Returns {how many were removed, 1 where more are due, 1 where references may be owed}.
+--       5 most messages in this call  6 for a head that is lost: epoch, and run of the server, 4 bytes each
+-- Returns {how many were removed, 1 where more are due, 1 where references may be owed, 1 where the head is lost}.
 local CLOCKS = 10000 -- more than clocks of gateways differ
 local head = head_of(KEYS[1])
 local now, retention, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[5])
 local profile = tonumber(ARGV[3])
 -- The members of a group are in from some number on, so the numbers go on while there is the group; and whoever
 -- deletes its app finds it by the due list.
-local alive = KEYS[3] and profile > 0 and (not head or head.over == 0) and redis.call('EXISTS', KEYS[3]) == 1
+local grouped = KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1
+local alive = grouped and profile > 0 and (not head or head.over == 0)
 if not head and alive then
+  redis.call('ZADD', KEYS[2], now + profile, ARGV[4]) -- group_read.lua begins another numbering
+  return {0, 0, 0, 1}
+elseif not head and not KEYS[3] and profile > 0 then
+  -- What is looked after was here. The next message begins another numbering, as it does before the sweeper
+  -- comes (append.lua); and this one's chunks are named by nobody, so they go (scrub.lua).
+  redis.call('HSET', KEYS[1], 'h', struct.pack('>I4I4I6I4', 0, 0, now, 0) .. string.sub(ARGV[6], 1, 4)
+    .. string.rep('\0', 16) .. string.sub(ARGV[6], 5, 8) .. string.sub(ARGV[6], 1, 4) .. '\0')
   redis.call('ZADD', KEYS[2], now + profile, ARGV[4])
-  return {0, 0, 0}
+  return {0, 0, 0, 1}
 elseif not head then
   redis.call('DEL', KEYS[1], KEYS[3] or KEYS[1])
   redis.call('ZREM', KEYS[2], ARGV[4])
-  return {0, 0, 0}
+  return {0, 0, 0, 0}
 end
 local youngest, removed, due, before = now - retention + 1, 0, nil, head.b
 while head.b < head.q and most > 0 do
@@ -58,7 +66,7 @@ if head.b > before then
 end
 local more = not due and head.b < head.q
 -- What is owed stays due until it is settled (settled.lua).
-local owed = head.d < head.q and head.b < head.q
+local owed = head.d < head.q and head.b < head.q and (grouped or not KEYS[3])
 if more then
   due = now
 elseif not due then
@@ -68,10 +76,10 @@ elseif not due then
   elseif due <= now then
     redis.call('DEL', KEYS[1], KEYS[3] or KEYS[1])
     redis.call('ZREM', KEYS[2], ARGV[4])
-    return {removed, 0, 0}
+    return {removed, 0, 0, 0}
   end
 end
 if not owed then
   redis.call('ZADD', KEYS[2], due, ARGV[4])
 end
-return {removed, more and 1 or 0, owed and 1 or 0}
+return {removed, more and 1 or 0, owed and 1 or 0, 0}

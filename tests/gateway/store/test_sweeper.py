@@ -243,14 +243,15 @@ async def test_a_profile_is_kept_for_half_a_year(talks: Talks) -> None:
     for days in (4, 100):
         store.clock.now = used + days * DAY_S
         await store.sweeper().sweep()
-    late = await talks.attach(BOB, cursor=Cursor(standing.epoch, 0, 0))
-    assert (late.start, late.here, late.top, late.epoch) == (0, 3, 3, standing.epoch)
+    late = await talks.attach(BOB, cursor=Cursor(standing.start.epoch, 0, 0))
+    assert (late.start.epoch, late.start.number) == (standing.start.epoch, 0)
+    assert (late.here, late.top) == (3, 3)
     keys = store.keys.inbox(APP_ID, BOB)
     await acked(
         talks.inboxes,
         Reader(APP_ID, BOB, "phone", session("s")),
         store.tier,
-        Progress(Cursor(late.epoch, 0, 3), End(store.clock.ms, BROKEN_OFF)),
+        Progress(Cursor(late.start.epoch, 0, 3), End(store.clock.ms, BROKEN_OFF)),
         store.clock.ms,
     )
     for days in (1, 79, 181, 400):
