@@ -7,8 +7,7 @@ The connection is `gateway.redis`; the scripts are in ``lua/``, and ``scripts`` 
 - Apps and users: ``directory``, ``rates``, ``blocks``, ``headcount``, ``presence``.
 - Messages: ``inbox`` is what a user's devices read, ``readers`` those devices, ``entries`` what
   they read and ``endings`` how sessions ended; ``log`` is a conversation's history; ``audience``
-  stores for many at once; ``replacing`` edits and recalls; ``receipts``; ``events`` are what
-  pub/sub carries.
+  stores for many at once; ``receipts``; ``events`` are what pub/sub carries.
 - Groups and rooms: ``groups``, ``group_state``, ``group_notices``, ``rooms``.
 - ``sweeper`` deletes what is past its time.
 - For the command line, which ``admin`` opens: ``registry`` (apps), ``access`` (revoked tokens and

@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
 def parse_entries(raw: list[Any]) -> list[Entry]:
     """Entries of a stream as Redis tells them: ``[id, [m, record]]``; then ``x`` and a time, where
-    there is one, and ``e`` and a number, where the message was changed (`gateway.store.replacing`).
+    there is one.
     """
     entries = []
     for entry_id, fields in raw:

@@ -1,4 +1,4 @@
-"""`make soak`: the walks of `test_inbox_model`, by seeds that nobody chose, while there is time.
+"""`make soak`: the walks of `test_conversations_model`, by chance, while there is time.
 
 pytest does not collect this by itself: a commit's tests take the same walks each time.
 """
@@ -12,7 +12,7 @@ import time
 import pytest
 from hypothesis import Phase, seed
 
-from tests.gateway.store.test_inbox_model import Changing, walk
+from tests.gateway.store.test_conversations_model import Conversations, walk
 
 WALKS = 5
 """With one seed; they take some seconds, and on a busy machine half a minute."""
@@ -34,7 +34,7 @@ def test_fresh_walks_agree_with_the_model(store_url: str) -> None:
         number = int(chosen) if chosen else secrets.randbelow(2**32)
         print(f"\nseed {number}; to repeat it: make soak SOAK_SEED={number}", flush=True)
 
-        class Fresh(Changing):
+        class Fresh(Conversations):
             """Takes the walks of this seed."""
 
         walk(

@@ -624,13 +624,13 @@ class Conversations(RuleBasedStateMachine):
                 assert due <= self.now + TAKEOVER_MS + self.tier.retention_ms
 
 
-def walk(url: str, **options: Any) -> None:
+def walk(url: str, machine: type[Conversations], **options: Any) -> None:
     """Let things happen to a real store and to the model. `options` are Hypothesis' settings."""
     with tempfile.TemporaryDirectory() as folder:
-        Conversations.url = url
-        Conversations.keyring = Keyring.create(Path(folder) / "keys.json", "sg")
+        machine.url = url
+        machine.keyring = Keyring.create(Path(folder) / "keys.json", "sg")
         run_state_machine_as_test(
-            Conversations,
+            machine,
             settings=settings(
                 stateful_step_count=50,
                 deadline=None,
@@ -642,5 +642,6 @@ def walk(url: str, **options: Any) -> None:
 
 
 def test_conversations_and_inboxes_agree_with_the_model(store_url: str) -> None:
-    """G1, G2, G3, G4, G5, G11: the same walks each time."""
-    walk(store_url, max_examples=15, derandomize=True, phases=[Phase.generate])
+    """G1, G2, G3, G4, G5, G11."""
+    # The same walks each time: what is found by chance is `make soak`'s.
+    walk(store_url, Conversations, max_examples=15, derandomize=True, phases=[Phase.generate])

@@ -42,7 +42,6 @@ from gateway.store.rates import RateStore
 from gateway.store.readers import Arrival, Progress, Reader
 from gateway.store.receipts import Marks, ReceiptStore
 from gateway.store.region_clock import TIME
-from gateway.store.replacing import AT_ONCE, COPY_MS, Changed, RewriteStore, Where
 from gateway.store.rooms import RoomStore, Start, Top
 from gateway.store.server_facts import store_facts
 from gateway.tasks import Tasks
@@ -59,7 +58,6 @@ GROUP_TALK: Final = f"g:{GROUP_ID}"
 
 REFUSED: Final = frozenset(
     {
-        "copy",
         "deliver",
         "group_change",
         "group_member",
@@ -67,7 +65,6 @@ REFUSED: Final = frozenset(
         "once",
         "presence_set",
         "probe",
-        "replace",
         "room_send",
         "room_set",
     }
@@ -85,7 +82,6 @@ WORKING: Final = frozenset(
         "deleted",
         "due_now",
         "erase",
-        "find",
         "forget",
         "gateways",
         "group_read",
@@ -182,7 +178,6 @@ class Region:
         self.receipts = ReceiptStore(link, store.keys)
         self.presence = PresenceStore(link, store.keys, "abcdef")
         self.rates = RateStore(link, store.keys)
-        self.replacing = RewriteStore(link, store.keys)
         self.sweeper = store.sweeper()
         self.sent_mid = message_id()
 
@@ -271,7 +266,6 @@ class Region:
             "marks": lambda: self.receipts.marks(app, TALK, ["bob"]),
             "history": lambda: self.logs.page(app, tier, TALK, "bob", now, 10),
             "forget": lambda: self.logs.forget(app, TALK, "bob", Place(now, 1)),
-            "find": lambda: self.replacing.find(self.app, TALK, ["bob"], self.sent_mid, now, now),
             "block": lambda: self.blocks.change(app, tier, "bob", "eve", True, now),
             "unblock": lambda: self.blocks.change(app, tier, "ann", "eve", False, now),
             "blocks": lambda: self.blocks.list(app, "ann"),
@@ -296,15 +290,7 @@ class Region:
     def refused(self) -> dict[str, Callable[[], Awaitable[Any]]]:
         """What is `unavailable` until there is room."""
         app, tier, now = APP_ID, self.tier, self.now
-        changed = Changed(self.sent_mid, now, b"edited", 1, False)
-        log = self.keys.log(app, TALK)
-        where = Where(log.log, log.meta, self.keys.log_dedupe(app, TALK, self.sent_mid))
         first, second, mid = message_id(), message_id(), message_id()
-
-        async def copy() -> None:  # the script, which comes after one that is refused too
-            keys = (log.log, log.meta, f"{log.log}:copy")
-            said = (changed.message_id, changed.record, changed.number, 0, AT_ONCE, COPY_MS)
-            await self.link.run(SCRIPTS["copy"], keys, "0", *said, durable=True)
 
         return {
             "send": lambda: self.send(first),
@@ -312,8 +298,6 @@ class Region:
             "online only": lambda: self.inboxes.tell(app, mid, {"bob": b"event"}, now),
             "group log": lambda: self.logs.add(app, tier, NewMessage(mid, b"r", now, GROUP_TALK)),
             "group": lambda: self.create_group(2),
-            "edit": lambda: self.replacing.swap(where, changed, 0),
-            "long edit": copy,
             "room": lambda: self.rooms.send(
                 self.app, "hall", NewMessage(mid, b"r", now, sender="ann"), Top()
             ),
