@@ -9,6 +9,7 @@ import pytest
 import redis
 from homeport import codec, frames
 from homeport.frames import ConversationRow, Mark
+from homeport.frames.conversations import RowPlace
 from homeport.limits import MAX_FRAME_BYTES
 from structlog.testing import capture_logs
 
@@ -40,7 +41,7 @@ async def running(store_url: str, tmp_path: Path, clock: FakeClock) -> AsyncIter
 async def listed(client: RawClient, limit: int = 50) -> list[ConversationRow]:
     """All conversations, page by page; each page must fit a frame."""
     rows: list[ConversationRow] = []
-    after: frames.RowPlace | None = None
+    after: RowPlace | None = None
     while True:
         page = await client.ask(frames.Conversations, limit, after)
         assert len(codec.encode_ok(2**32 - 1, page)) <= MAX_FRAME_BYTES

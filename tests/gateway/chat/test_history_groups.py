@@ -5,37 +5,48 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from homeport import frames
-from homeport.frames import Place
 
 from gateway.config import Settings
+from gateway.store.conversations import ConversationStore
 from gateway.store.keys import Keys
-from gateway.store.log import LogStore
 from tests.gateway.chat.grouping import created, done, read, said
-from tests.gateway.chat.test_history import DAY, page
-from tests.gateway.chat.test_options import dump, send
+from tests.gateway.chat.keeping import chunk, dump, kept, records
+from tests.gateway.chat.test_options import send
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, until
+
+DAY: float = 24 * 3600
 
 
 async def denied(client: RawClient, peer: str) -> set[str]:
     """What a reading and a deletion are refused with."""
     reading = await client.refused(frames.History, peer)
-    deleting = await client.refused(frames.Forget, peer, Place(2**53 - 1, 1))
+    deleting = await client.refused(frames.Forget, peer, 2**53 - 1)
     return {reading.name, deleting.name}
 
 
-def logged(gateway: RunningWorker, group: str) -> list[bytes]:
-    """The sealed records of a group's log."""
-    log = Keys("sg").log(gateway.app.id, f"g:{group}").log
-    with redis.Redis.from_url(gateway.redis_url) as store:
-        return [fields[b"m"] for _, fields in store.xrange(log)]
+async def page(client: RawClient, group: str, limit: int = 50, **where: int | None) -> list[str]:
+    """A page's texts; a notice is what it tells of, in brackets. Nothing of it is lost."""
+    page = await client.ask(frames.History, f"g:{group}", limit, **where)
+    assert page.lost == 0
+    return [shortly(entry.message) for entry in page.entries]
+
+
+def shortly(message: frames.Message) -> str:
+    """A text; or the change that a notice tells of, in brackets."""
+    if message.kind != "homeport.group":
+        return message.body.decode()
+    return f"({msgspec.msgpack.decode(message.body, type=frames.GroupNotice).change})"
 
 
 async def test_every_member_reads_the_same(gateway: RunningWorker) -> None:
-    """HP-13.1-1, HP-13.2-1, HP-13.2-6: each message once, no notice, also to who came later."""
+    """HP-13.1-1, HP-13.1-7, HP-13.2-1, HP-13.2-6: each message once, and the notices, under the
+    same numbers for all, also to whoever came later; their numbers are dense but for what was kept
+    out of the history."""
     async with gateway.client("alice") as alice, gateway.client("bob") as bob:
         group = await created(alice, "bob")
         assert await said(alice, group, "one", "same") == "ok"
@@ -47,12 +58,18 @@ async def test_every_member_reads_the_same(gateway: RunningWorker) -> None:
         async with gateway.client("carol") as carol:
             assert await read(carol) == ["added alice carol team", "three"]
             for client in (alice, bob, carol):
-                texts, places, following = await page(client, f"g:{group}")
-                assert (texts, following) == (["three", "two", "one"], None)
-                assert [place.seq for place in places] == [3, 2, 1]
-            texts, _, following = await page(carol, f"g:{group}", 2, after=Place(0, 0))
-            assert texts == ["one", "two"]
-            assert (await page(carol, f"g:{group}", after=following))[0] == ["three"]
+                found = await client.ask(frames.History, f"g:{group}", 50)
+                assert [(entry.seq, shortly(entry.message)) for entry in found.entries] == [
+                    (6, "three"),
+                    (5, "(added)"),
+                    (3, "two"),
+                    (2, "one"),
+                    (1, "(created)"),
+                ]
+                assert (found.next, found.lost) == (None, 0)
+            assert await page(carol, group, 2, after=0) == ["(created)", "one"]
+            assert await page(carol, group, 2, after=2) == ["two", "(added)"]
+            assert await page(carol, group, after=5) == ["three"]
 
 
 async def test_who_is_not_in_it_learns_nothing(gateway: RunningWorker) -> None:
@@ -65,12 +82,12 @@ async def test_who_is_not_in_it_learns_nothing(gateway: RunningWorker) -> None:
         group = await created(alice, "bob")
         await said(alice, group, "secret")
         assert await denied(eve, f"g:{group}") == {"not_a_member"}
-        assert (await page(bob, f"g:{group}"))[0] == ["secret"]
+        assert await page(bob, group) == ["secret", "(created)"]
         await done(alice, "remove", group, ["bob"])
         assert await denied(bob, f"g:{group}") == {"not_a_member"}
         await said(alice, group, "more")
         await done(alice, "add", group, ["bob"])
-        assert (await page(bob, f"g:{group}"))[0] == ["more", "secret"]
+        assert await page(bob, group) == ["(added)", "more", "(removed)", "secret", "(created)"]
         assert await denied(alice, "g:" + "0" * 32) == {"unknown_group"}
         for peer in ("g:", "g:x", f"g:{group.upper()}", f"G:{group}", f"d:g:{group}"):
             assert await denied(alice, peer) == {"unknown_recipient"}
@@ -87,7 +104,7 @@ async def test_a_gateway_with_an_old_list_shows_nothing(
     ):
         group = await created(alice, "bob")
         await said(alice, group, "secret")
-        assert (await page(bob, f"g:{group}"))[0] == ["secret"]
+        assert await page(bob, group) == ["secret", "(created)"]
         await done(alice, "remove", group, ["bob"])
         assert await denied(bob, f"g:{group}") == {"not_a_member"}
 
@@ -98,25 +115,82 @@ async def test_deleting_is_for_oneself(gateway: RunningWorker) -> None:
         group = await created(alice, "bob")
         await said(alice, group, "a")
         await said(alice, group, "b")
-        _, places, _ = await page(bob, f"g:{group}")
-        await bob.ask(frames.Forget, f"g:{group}", places[0])
+        await bob.ask(frames.Forget, f"g:{group}", 3)
         await said(alice, group, "c")
         async with gateway.client("bob", "d2") as other:
-            assert (await page(other, f"g:{group}"))[0] == ["c"]
-        assert (await page(alice, f"g:{group}"))[0] == ["c", "b", "a"]
+            assert await page(other, group) == ["c"]
+        assert await page(alice, group) == ["c", "b", "a", "(created)"]
+
+
+async def test_who_just_came_can_delete_what_was_there_before(gateway: RunningWorker) -> None:
+    """HP-13.3-1, HP-13.2-6: a new member reads the whole history, so they can delete all of it,
+    also what is from before their time in the group."""
+    async with gateway.client("alice") as alice, gateway.client("carol") as carol:
+        group = await created(alice, "bob")
+        await said(alice, group, "before")
+        await done(alice, "add", group, ["carol"])
+        assert await page(carol, group) == ["(added)", "before", "(created)"]
+        await carol.ask(frames.Forget, f"g:{group}", 2)
+        assert await page(carol, group) == ["(added)"]
+        await carol.ask(frames.Forget, f"g:{group}", 2**53 - 1)
+        assert await page(carol, group) == []
+        await said(alice, group, "after")
+        assert await page(carol, group) == ["after"]
+
+
+async def test_deleting_outlives_leaving_and_coming_back(gateway: RunningWorker) -> None:
+    """HP-13.3-1: the same user, the same conversation, the same numbers."""
+    async with gateway.client("alice") as alice, gateway.client("bob") as bob:
+        group = await created(alice, "bob")
+        await said(alice, group, "a")
+        await bob.ask(frames.Forget, f"g:{group}", 2)
+        await done(bob, "leave", group)
+        await said(alice, group, "b")
+        await done(alice, "add", group, ["bob"])
+        assert await page(bob, group) == ["(added)", "b", "(left)"]
+
+
+async def test_deleting_does_not_wait_for_a_fan_out(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-13.3-1, G9, G10: a gateway died after it had stored a message and before it told the
+    members. One of them reads it in the history and deletes it; their inboxes are made good once,
+    and not by each deletion that names a number beyond the last."""
+    healed = 0
+    heal = ConversationStore.heal
+
+    async def counted(*asked: Any) -> None:
+        nonlocal healed
+        healed += 1
+        await heal(*asked)
+
+    async with two_workers(settings, clock) as (one, _), one.client("alice") as alice:
+        group = await created(alice, "bob")
+        rows = Keys("sg").inbox(one.app.id, "bob").rows
+        with redis.Redis.from_url(one.redis_url) as store:
+            behind = store.hget(rows, f"g:{group}")
+            await said(alice, group, "a")
+            store.hset(rows, f"g:{group}", behind)
+        monkeypatch.setattr(ConversationStore, "heal", counted)
+        async with one.client("bob") as bob:
+            for _ in range(3):
+                await bob.ask(frames.Forget, f"g:{group}", 2**53 - 1)
+                assert await page(bob, group) == []
+        assert healed == 1
+        await said(alice, group, "b")
+        async with one.client("bob", "d2") as bob:
+            assert await page(bob, group) == ["b"]
 
 
 async def test_history_ends_with_the_tiers_time(gateway: RunningWorker) -> None:
-    """HP-13.1-3, HP-13.1-4, HP-13.1-2: to the millisecond; and the sweeper takes the bytes.
-
-    It is free's three days. What stands in the due list for the group itself is left alone.
-    """
+    """HP-13.1-3, HP-13.1-4, HP-13.1-2: to the millisecond; and the sweeper takes the bytes. It is
+    free's three days."""
     clock = gateway.clock
     assert clock is not None
     async with gateway.client("alice") as alice:
         group = await created(alice, "bob")
         await said(alice, group, "old")
-        old = logged(gateway, group)[0]
+        before = records(gateway)
         clock.advance(1)
         await send(alice, f"g:{group}", "short", ttl=5)
         await said(alice, group, "young")
@@ -124,27 +198,23 @@ async def test_history_ends_with_the_tiers_time(gateway: RunningWorker) -> None:
     await gateway.inside.sweep()
     clock.advance(3 * DAY - 6.001)
     async with gateway.client("alice") as alice:
-        assert (await page(alice, f"g:{group}"))[0] == ["young", "old"]
+        assert await page(alice, group) == ["young", "old", "(created)"]
         clock.advance(0.001)
-        assert (await page(alice, f"g:{group}"))[0] == ["young"]
-        assert old in dump(gateway)
+        assert await page(alice, group) == ["young"]
+        clock.advance(1)
+        assert await page(alice, group) == []
+        assert all(each in dump(gateway) for each in before)
+        clock.advance(15)
         await gateway.inside.sweep()
-        assert old not in dump(gateway)
-        clock.advance(1.001)  # "short" took the millisecond before "young" (HP-14.1-2)
-        await gateway.inside.sweep()
-        with redis.Redis.from_url(gateway.redis_url) as store:
-            assert [key for key in store.scan_iter() if b":log" in key] == []
-            due = Keys("sg").group(gateway.app.id, group)
-            # Some group lies in the bucket of one of its users, whose inbox is due there too.
-            users = (b":alice", b":bob")
-            left = [member for member in store.zrange(due.due, 0, -1) if not member.endswith(users)]
-            assert left == [due.member.encode()]
+        assert records(gateway) == []
         assert await said(alice, group, "still there", "another") == "ok"
-        assert (await page(alice, f"g:{group}"))[0] == ["still there"]
+        assert await page(alice, group) == ["still there"]
 
 
 @pytest.mark.parametrize("what", ["tier", "app"])
-async def test_changes_of_the_app_reach_its_logs(running: RunningWorker, what: str) -> None:
+async def test_changes_of_the_app_reach_its_conversations(
+    running: RunningWorker, what: str
+) -> None:
     """HP-13.1-4: a downgrade sweeps what is now too old, a deletion all, in the next round."""
     clock = running.clock
     assert clock is not None
@@ -158,68 +228,69 @@ async def test_changes_of_the_app_reach_its_logs(running: RunningWorker, what: s
         else:
             await admin.apps.delete(running.app.id)
     await running.inside.sweep()
-    with redis.Redis.from_url(running.redis_url) as store:
-        assert [key for key in store.scan_iter() if b":log" in key] == []
+    assert list(kept(running)) == []
 
 
 async def test_it_goes_with_the_group(gateway: RunningWorker) -> None:
-    """HP-13.1-5: at once, with its place in the due list; and another group's stays."""
+    """HP-13.1-5: at once, but for the notice of it; and another group's stays."""
     async with gateway.client("alice") as alice, gateway.client("bob") as bob:
         group, other = await created(alice, "bob"), await created(alice, "bob", name="two")
-        await said(alice, group, "gone")
         await said(alice, other, "stays")
+        before = records(gateway)
+        await said(alice, group, "gone")
+        (gone,) = set(records(gateway)) - set(before)
         await done(alice, "delete", group)
+        assert gone not in dump(gateway)
         for client in (alice, bob):
             assert await denied(client, f"g:{group}") == {"unknown_group"}
-            assert (await page(client, f"g:{other}"))[0] == ["stays"]
-    keys = Keys("sg").log(gateway.app.id, f"g:{group}")
+            assert await page(client, other) == ["stays", "(created)"]
     with redis.Redis.from_url(gateway.redis_url) as store:
-        assert store.exists(keys.log, keys.meta) == 0
-        assert store.zscore(keys.due, keys.member) is None
+        assert store.hkeys(chunk(gateway, f"g:{group}")) == [b"3"]
 
 
-async def test_what_was_under_way_begins_no_other_log(
+async def test_what_was_under_way_begins_no_other_conversation(
     settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HP-13.1-5: one stalls between the question and the fan-out; two deletes the group."""
+    """HP-13.1-5: one has the group in memory and stalls before it stores a message; two deletes the
+    group meanwhile."""
     async with (
         two_workers(settings, clock) as (one, two),
         one.client("alice") as alice,
         two.client("alice", "d2") as other,
     ):
         group = await created(alice, "bob")
-        stalled: list[asyncio.Future[int]] = []
-        add = LogStore.add
+        assert await said(alice, group, "first") == "ok"
+        go = asyncio.Event()
+        link, run_then = one.inside.link, one.inside.link.run_then
+        held: list[tuple[Any, ...]] = []
 
-        def later(logs: LogStore, *arguments: Any) -> asyncio.Future[int]:
-            accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            accepted.add_done_callback(
-                lambda _: add(logs, *arguments).add_done_callback(kept.set_result)
-            )
-            stalled.append(accepted)
-            return accepted
+        def later(*asked: Any, **more: Any) -> None:
+            held.append(asked)
+            go_on = asyncio.ensure_future(go.wait())
+            go_on.add_done_callback(lambda _: run_then(*asked, **more))
 
-        kept: asyncio.Future[asyncio.Future[int]] = asyncio.get_running_loop().create_future()
-        monkeypatch.setattr(LogStore, "add", later)
+        monkeypatch.setattr(link, "run_then", later)
         sending = asyncio.create_task(said(alice, group, "late"))
-        await until(lambda: stalled)
+        await until(lambda: held)
         await done(other, "delete", group)
-        stalled[0].set_result(clock.ms)
-        await sending
-        assert int((await kept).result()) == clock.ms
-    with redis.Redis.from_url(one.redis_url) as store:
-        assert [key for key in store.scan_iter() if b":log" in key] == []
+        monkeypatch.setattr(link, "run_then", run_then)
+        go.set()
+        assert await sending == "unknown_group"
+        assert len(records(one)) == 1
 
 
-async def test_ok_waits_for_history(gateway: RunningWorker) -> None:
-    """HP-13.1-1 and G1: a log that can't be written to means no ok, and a retry repairs it."""
+async def test_ok_waits_for_the_conversation(gateway: RunningWorker) -> None:
+    """HP-13.1-1 and G1: a conversation that can't be written to means no ok, and a retry repairs
+    it."""
     async with gateway.client("alice") as alice:
         group = await created(alice, "bob")
-        log = Keys("sg").log(gateway.app.id, f"g:{group}").log
+        messages = chunk(gateway, f"g:{group}")
         with redis.Redis.from_url(gateway.redis_url) as store:
-            store.set(log, "in the way")
+            whole = store.dump(messages)
+            store.delete(messages)
+            store.set(messages, "in the way")
             assert await said(alice, group, "x", "same") == "internal"
-            store.delete(log)
+            store.restore(messages, 0, whole, replace=True)
         assert await said(alice, group, "x", "same") == "ok"
-        assert (await page(alice, f"g:{group}"))[0] == ["x"]
+        assert await page(alice, group) == ["x", "(created)"]
         await done(alice, "get", group)

@@ -16,7 +16,6 @@ from gateway.chat.limits import Limits
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
 from gateway.store.rates import RateStore
-from gateway.store.readers import Reader
 from tests.gateway.replicas import blast, counted, two_workers
 from tests.harness import FakeClock, RawClient, RunningWorker, running_worker, until
 
@@ -44,12 +43,10 @@ async def test_a_session_gets_its_burst_and_then_its_rate(
             running.pass_time(refused[0].retry_after)
             assert counted(await blast(client, 2)) == Counter(ok=1, session=1)
         async with running.client("alice", "d1") as again:
-            assert again.connected.cursor.seq == 0
+            assert again.connected.cursor.number == 0
             await again.send(frames.Ack(0))
-            top = await running.inside.inboxes.check(
-                Reader(running.app.id, "sink", "none", ""), again.connected.cursor, 0, clock.ms
-            )
-            assert top.top == 501
+        async with running.client("sink") as sink:
+            assert (await sink.ask(frames.Conversations)).conversations[0].seq == 501
 
 
 async def test_a_thousand_messages_take_ten_seconds_on_the_free_tier(

@@ -62,9 +62,9 @@ async def test_a_principal_that_stays_sees_what_its_app_is_now(door: Door) -> No
     assert await code_of(later(lambda: send(alice, "c1", "bob", "text", big)[1])) == (
         "body_too_large"
     )
-    mid, time = await door.say(alice, "bob", "hello")
+    _, seq = await door.say(alice, "bob", "hello")
     door.clock.advance(running.app.recall_s)
-    assert await code_of(door.chat.recalls.recall(alice, "bob", mid, time)) == "recall_too_late"
+    assert await code_of(door.chat.recalls.recall(alice, "bob", seq)) == "recall_too_late"
     longer = running.app.recall_s * 2
     async with running.admin() as admin:
         await admin.apps.change(running.app.id, "tier", "pro", door.clock.ms)
@@ -72,7 +72,7 @@ async def test_a_principal_that_stays_sees_what_its_app_is_now(door: Door) -> No
     await until(lambda: alice.app.recall_s == longer)
     assert app.app.tier_name == "pro"
     assert await code_of(later(lambda: send(alice, "c2", "bob", "text", big)[1])) == "ok"
-    assert await code_of(door.chat.recalls.recall(alice, "bob", mid, time)) == "ok"
+    assert await code_of(door.chat.recalls.recall(alice, "bob", seq)) == "ok"
 
     async with running.admin() as admin:
         await admin.apps.delete(running.app.id)

@@ -31,7 +31,7 @@ async def test_what_cannot_be_sealed_is_refused_and_logged(
     async with a_door(settings, clock, "free") as door:
         alice = await door.user("alice")
         group = await door.chat.groups.create(alice, "c", "t", ["bob"])
-        mid, time = await door.say(alice, "bob", "hi")
+        _, seq = await door.say(alice, "bob", "hi")
         chat, sealer = door.chat, Inside(door.running.worker).sealer
         online = Options(online_only=True)
         calls: list[Callable[[], Awaitable[object]]] = [
@@ -45,14 +45,14 @@ async def test_what_cannot_be_sealed_is_refused_and_logged(
             lambda: chat.groups.create(alice, "d", "t", ["bob"]),
             lambda: chat.groups.rename(alice, group, "n"),
             lambda: chat.groups.add(alice, group, ["eve"]),
-            lambda: chat.recalls.edit(alice, "bob", mid, time, b"new"),
-            lambda: chat.recalls.recall(alice, "bob", mid, time),
+            lambda: chat.recalls.edit(alice, "bob", seq, b"new"),
+            lambda: chat.recalls.recall(alice, "bob", seq),
         ]
         good, sealer.active = sealer.active, 9  # a version that no key file has
         with capture_logs() as logs:
             answers = [await told(call) for call in calls]
             assert answers == ["internal"] * len(calls)
-            assert await told(lambda: chat.receipts.mark(alice, "bob", time, time)) == "ok"
+            assert await told(lambda: chat.receipts.mark(alice, "bob", seq, seq)) == "ok"
             assert await told(lambda: chat.history.page(alice, "bob", 5)) == "ok"
         assert len([line for line in logs if line["event"] == "request_failed"]) >= len(calls)
         sealer.active = good
