@@ -51,9 +51,18 @@ class ReceiptChat:
         """
         if max(delivered, read) == 0:
             raise Refused(codes.INVALID_FIELD, "Neither `delivered` nor `read` is above 0.")
-        app = user.app
-        found = await self._conversations.find(user, peer)
-        raised = await self._store.mark(app.id, found.name, user.id, delivered, read)
+        app, until = user.app, 0
+        try:
+            found = await self._conversations.find(user, peer)
+        except Refused as refused:
+            row = await self._references.row(app.id, user.id, peer)
+            if refused.code not in (codes.NOT_A_MEMBER, codes.UNKNOWN_GROUP) or not (
+                row and row.until
+            ):
+                raise
+            # Who went may still read what was for them; nobody else is told.
+            found, until = Conversation(peer, (user.id,)), row.until
+        raised = await self._store.mark(app.id, found.name, user.id, delivered, read, until)
         if raised is None:
             return
         if read:

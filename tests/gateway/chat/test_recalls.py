@@ -248,7 +248,7 @@ async def test_an_edits_notice_goes_with_what_it_says(gateway: RunningWorker) ->
 
 
 async def test_without_history(gateway: RunningWorker) -> None:
-    """HP-13.4-1, HP-12.1-4: what the history leaves out can be changed, and neither it nor the
+    """HP-13.4-1, HP-13.4-11: what the history leaves out can be changed, and neither it nor the
     notice of an edit, which says the text, is in the history then."""
     async with gateway.client("alice") as alice:
         message = await sent(alice, "bob", "unkept", history=False)

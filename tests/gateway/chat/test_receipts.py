@@ -400,17 +400,45 @@ async def test_a_group_is_unread_and_read_like_any_conversation(running: Running
 
 
 async def test_whoever_is_not_in_the_group_is_refused(running: RunningWorker) -> None:
-    """HP-14.1-7: who never was, who no longer is, and for a group that is not."""
+    """HP-14.1-7: who never was, and for a group that is not."""
     async with running.client("alice") as alice, running.client("mallory") as mallory:
-        group = await team(alice, "bob", "mallory")
+        group = await team(alice, "bob")
         seq = await say(alice, group)
-        await alice.ask(frames.GroupRemove, group[2:], ["mallory"])
         assert await refused(mallory, Mark, group, seq, seq) == codes.NOT_A_MEMBER.number
         assert await refused(mallory, frames.Receipts, group) == codes.NOT_A_MEMBER.number
         no_group = "g:" + "0" * 32
         code = await refused(alice, Mark, no_group, seq)
         assert code == codes.UNKNOWN_GROUP.number
         assert (await receipts(alice, group)).receipts == []
+
+
+@pytest.mark.parametrize("end", ["removed", "deleted"])
+async def test_who_went_reads_what_was_for_them(running: RunningWorker, end: str) -> None:
+    """HP-14.1-11: up to the notice by which they went. They could never read it, and it stood in
+    their unread counts for as long as the tier keeps messages."""
+    async with (
+        running.client("alice") as alice,
+        running.client("mallory") as mallory,
+        running.client("mallory", "d2") as other,
+    ):
+        group = await team(alice, "mallory")
+        await say(alice, group)
+        if end == "removed":
+            await alice.ask(frames.GroupRemove, group[2:], ["mallory"])
+            seq = await say(alice, group)
+            assert await unread(mallory) == {group: 1}
+        else:
+            await alice.ask(frames.GroupDelete, group[2:])
+            seq = 99
+        await mark(mallory, group, seq, seq)
+        assert await unread(mallory) == {}
+        assert await other.until(Receipt) == Receipt(group, "mallory", 3, 3)
+        assert await refused(mallory, frames.Receipts, group) in (
+            codes.NOT_A_MEMBER.number,
+            codes.UNKNOWN_GROUP.number,
+        )
+        heard = alice.passed + await running.under_way(alice)
+        assert not any(isinstance(frame, Receipt) for frame in heard)
 
 
 @pytest.mark.parametrize(("others", "told"), [(100, True), (101, False)])
