@@ -32,15 +32,17 @@ end
 if removed > 0 and epoch then
   redis.call('HSET', KEYS[2], '#', struct.pack(TOP, epoch, top, base))
 end
-local last_used, due, forgot = 0, nil, false
+local last_used, due, forgot, member = 0, nil, false, false
 local rows = redis.call('HGETALL', KEYS[2])
 for i = 1, #rows, 2 do
   if rows[i] == '#t' then
     last_used = math.max(last_used, tonumber(rows[i + 1]))
   elseif string.sub(rows[i], 1, 1) ~= '#' then
-    local _, _, _, time = struct.unpack(ROW, rows[i + 1])
+    local _, _, _, time, _, _, _, _, _, upto = struct.unpack(ROW, rows[i + 1])
     last_used = math.max(last_used, time)
-    if time + retention + SLACK <= now or retention == 0 then
+    if upto == 0 and retention > 0 and string.sub(rows[i], 1, 2) == 'g:' then
+      member = true -- of a group, however long nothing is said in it (groups_of.lua)
+    elseif time + retention + SLACK <= now or retention == 0 then
       redis.call('HDEL', KEYS[2], rows[i])
       forgot = true
     else
@@ -79,7 +81,9 @@ end
 if head then
   due = math.min(due or math.huge, head + retention)
 end
-if not due then
+if not due and member then
+  due = now + retention
+elseif not due then
   -- No message and no device: only the numbering is left, so that a late device can be told the
   -- truth about what it missed. It goes when the profile's time is over.
   local over = last_used + tonumber(ARGV[3])

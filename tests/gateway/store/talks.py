@@ -118,6 +118,7 @@ class Known:
     read: int = 0
     floor: int = 0
     since: int = 0
+    until: int = 0
     sure: bool = True
 
 
@@ -151,7 +152,7 @@ class Box:
         born, lost_up_to = numbering
         last = min(said.seq, interval.until or said.seq)
         lower, row = max(talk.gone, interval.since), self.rows.get(peer)
-        known = Known(0, said.time, born, since=interval.since)
+        known = Known(0, said.time, born, since=interval.since, until=interval.until)
         hole: int | None = None
         if row is not None:
             known.read, known.floor = row.read, row.floor
@@ -183,10 +184,12 @@ class Box:
             self.base += 1
 
     def sweep(self, now: int, retention: int, slack: int) -> None:
-        """What is past its time goes, and rows an hour later."""
+        """What is past its time goes, and rows an hour later, but for those of a group that the
+        user is in."""
         while self.told and self.told[0].time + retention <= now:
             self.told.pop(0)
             self.base += self.hashed
         for peer, row in list(self.rows.items()):
-            if row.time + retention + slack <= now:
+            inside = peer.startswith("g:") and row.until == 0
+            if row.time + retention + slack <= now and not inside:
                 del self.rows[peer]
