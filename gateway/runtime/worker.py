@@ -201,7 +201,7 @@ class Worker:
         with contextlib.suppress(OperationFailed, TimeoutError):
             async with asyncio.timeout(0.1 * self._settings.drain_s):
                 await backend.hubs.presence.aclose()
-                await backend.stores.conversations.settle(self._timing.clock.wall_ms())
+                await backend.stores.conversations.fanout.settle(self._timing.clock.wall_ms())
                 # The last acknowledgements stand before this in the line.
                 await asyncio.gather(*backend.link.everywhere("PING"), return_exceptions=True)
         await backend.subscriber.aclose()

@@ -2,15 +2,11 @@
 
 A conversation numbers its messages 1, 2, 3… and holds the sealed records. A message is stored in
 two steps: the conversation's script numbers and keeps it (and serves those of two users whose
-inboxes share its bucket), then one script for each other bucket adds references. A reference that
-is
-missing below a new one is added with it, so a fan-out that was cut off heals with the next message,
-with a repeat, or by the sweeper, who finds the conversation in the due list until `settle` has said
-that everyone has their reference.
+inboxes share its bucket), then one script for each other bucket adds references
+(`gateway.store.fanout`).
 
 docs/design/conversations.md describes the keys. Times are milliseconds since 1970 and are passed
-in.
-Every method may raise, or put into its future, `Unavailable` or `CommandFault`.
+in. Every method may raise, or put into its future, `Unavailable` or `CommandFault`.
 """
 
 from __future__ import annotations
@@ -23,33 +19,29 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 
-import structlog
-from homeport.ids import GROUP, peer_of
+from homeport.ids import GROUP
 from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
-from gateway.redis.connection import together, words_of
 from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link
 from gateway.store import recipients
+from gateway.store.fanout import PLACE_SIZE, TAKEOVER_MS, Fanout, done, fail, two_fields
 from gateway.store.keys import CACHED, Keys
 from gateway.store.recipients import Recipients
 from gateway.store.scripts import script
 from gateway.store.stored import (
     COUNTS,
+    HistoryPage,
+    Raised,
     StoredMessage,
+    Swept,
     head_size,
     last_number,
     parse_message,
-    time_of,
 )
 
-_log = structlog.get_logger("store")
-
 _SEND: Final = script("conversation_send", "stored", "append", "mended", "number", "refer")
-_REFERENCES: Final = script("references", "mended", "refer_all", "refer")
-_REFERENCES_FULL: Final = script("references_full", "mended", "refer_all", "refer")
-_SETTLED: Final = script("settled", "stored", "head")
 _PAGE: Final = script("conversation_page", "stored", "parts", "head")
 _READ: Final = script("conversation_read", "stored", "head")
 _EDIT: Final = script(
@@ -69,9 +61,6 @@ READ_BYTES: Final = 128 * 1024
 LOOKS: Final = 512
 """Numbers that one call for a page of history looks at: messages may have ended in between."""
 
-TAKEOVER_MS: Final = 20_000
-"""After which the sweeper makes sure that everyone has a reference, if `settle` has not said so."""
-
 SWEPT: Final = 128
 """Messages that one call removes."""
 
@@ -79,10 +68,8 @@ SWEPT: Final = 128
 _ASK: Final = struct.Struct(">4s4sHIHIIBHIHII")
 _SAID: Final = struct.Struct(">BHHHII")
 _SENT: Final = struct.Struct(">IHI")
-_LIMITS: Final = struct.Struct(">IHI4s")
-_PLACE_SIZE: Final = 24
 _PLACE_AT: Final = 11
-_PLACE_END: Final = _PLACE_AT + _PLACE_SIZE
+_PLACE_END: Final = _PLACE_AT + PLACE_SIZE
 
 
 class Stored(NamedTuple):
@@ -121,40 +108,6 @@ class NewEntry:
     expires_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryPage:
-    """Messages in reading order. Reading goes on from `next`; 0 at the end. `lost` numbers were not
-    there although nothing had removed them: Redis has lost keys."""
-
-    messages: list[StoredMessage]
-    next: int
-    lost: int
-
-
-class Raised(NamedTuple):
-    """One person's watermarks as they are now, and whether this call raised them.
-
-    `n` and `time_ms` are those of the message that is read up to, `epoch` is the conversation's.
-    """
-
-    epoch: int
-    delivered: int
-    read: int
-    read_rose: bool
-    rose: bool
-    n: int
-    time_ms: int
-
-
-class Swept(NamedTuple):
-    """What a sweep did: messages `removed`; `more` are due; `owed`: somebody may lack a
-    reference."""
-
-    removed: int
-    more: bool
-    owed: bool
-
-
 class ConversationStore:
     """The conversations of a region."""
 
@@ -163,11 +116,7 @@ class ConversationStore:
         self._keys = keys
         self.direct = lru_cache(CACHED)(partial(recipients.direct, keys))
         """The recipients of a message from one user to another: ``direct(app_id, sender, to)``."""
-        self.evictions = 0
-        """References that made room for others because an inbox held its tier's cap."""
-        self.lost_keys = 0
-        """How often a key was found gone that nothing had removed."""
-        self._settling: dict[str, tuple[Recipients, int, int, int]] = {}
+        self.fanout = Fanout(link, keys)
 
     # -- sending -----------------------------------------------------------------------------------
 
@@ -182,24 +131,26 @@ class ConversationStore:
         """
         future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         keys = to.keys
-        epoch, run = self.numbering(message.id, keys.bucket)
+        epoch, run = self.fanout.numbering(message.id, keys.bucket)
 
         def numbered(reply: Any) -> None:
             if isinstance(reply, Exception):
-                _fail(future, reply)
+                fail(future, reply)
             elif isinstance(reply, int):
-                _fail(future, StaleMembers(reply))
+                fail(future, StaleMembers(reply))
             else:
                 new, dropped, gone, high, low, seq = _SAID.unpack_from(reply)
                 stored = Stored(seq, high << 32 | low, repeated=not new)
-                self._lost(dropped, gone)
+                self.fanout.note(dropped, gone)
                 place, value = reply[_PLACE_AT:_PLACE_END], reply[_PLACE_END:]
                 if new:
                     value = value[: head_size(value)] + message.record
                 elif not value:  # past its time: nobody gets it any more
-                    _done(future, stored)
+                    done(future, stored)
                     return
-                self._refer(app_id, tier, to, place, value, message.sender, epoch, future, stored)
+                self.fanout.refer(
+                    app_id, tier, to, place, value, message.sender, epoch, future, stored
+                )
 
         self._link.run_then(
             numbered,
@@ -214,12 +165,12 @@ class ConversationStore:
             _ASK.pack(
                 epoch,
                 run,
-                *_long(message.time_ms),
-                *_long(tier.retention_ms),
+                *two_fields(message.time_ms),
+                *two_fields(tier.retention_ms),
                 DEDUPE_WINDOW_MS,
                 message.flags,
-                *_long(message.expires_ms or 0),
-                *_long(message.time_ms + TAKEOVER_MS),
+                *two_fields(message.expires_ms or 0),
+                *two_fields(message.time_ms + TAKEOVER_MS),
                 tier.inbox_cap,
             ),
             message.record,
@@ -239,98 +190,6 @@ class ConversationStore:
             return None
         seq, high, low = _SENT.unpack(found)
         return Stored(seq, high << 32 | low, repeated=True)
-
-    def _refer(
-        self,
-        app_id: str,
-        tier: Tier,
-        to: Recipients,
-        place: bytes,
-        value: bytes,
-        sender: str,
-        epoch: bytes,
-        future: asyncio.Future[Any],
-        result: Any,
-        *,
-        full: bool = False,
-    ) -> None:
-        """Refer the inboxes of all other buckets to a message; then `future` has `result`."""
-        left = len(to.parts)
-
-        def all_have_it() -> None:
-            seq = int.from_bytes(place[:4], "big")
-            known = self._settling.get(to.keys.head)
-            if known is None or known[1] <= seq:
-                self._settling[to.keys.head] = (to, seq, time_of(value), tier.retention_ms)
-            _done(future, result)
-
-        def placed(reply: Any) -> None:
-            nonlocal left
-            left -= 1
-            if isinstance(reply, Exception):
-                _fail(future, reply)
-                return
-            if reply:
-                self._lost(*reply)
-            if left == 0 and not future.done():
-                all_have_it()
-
-        if not to.parts:
-            all_have_it()
-            return
-        sha = (_REFERENCES_FULL if full else _REFERENCES).sha
-        limits = _LIMITS.pack(tier.inbox_cap, *_long(tier.retention_ms), epoch)
-        said = words_of(place, value, limits, f"{app_id}:{sender}")
-        for part in to.parts:
-            begin = words_of("EVALSHA", sha, part.names.number)
-            command = together(begin, part.names, said, part.arguments)
-            self._link.run_packed(placed, command, part.bucket, durable=True)
-
-    def numbering(self, message_id: bytes, bucket: int) -> tuple[bytes, bytes]:
-        """What a script that adds to a conversation is told, 4 bytes each: the epoch of what this
-        message begins, as good as random, and the run of the server that has the bucket."""
-        # A repeat under another run of the server must not come to the epoch that it began before.
-        run = int(self._link.run_of(bucket) or "0", 16)
-        epoch = int.from_bytes(message_id[:4], "big") ^ run
-        return epoch.to_bytes(4, "big"), run.to_bytes(4, "big")
-
-    def _lost(self, evicted: int, keys: int) -> None:
-        self.evictions += evicted
-        if keys:
-            self.lost_keys += keys
-            _log.error("redis_lost_keys", keys=keys)
-
-    async def settle(self, now_ms: int) -> None:
-        """Say of which conversations everyone has their references, so that nobody looks after
-        them.
-
-        To be called every few seconds. What fails is left to the sweeper, which then finds that
-        nothing is owed.
-        """
-        settling, self._settling = self._settling, {}
-        buckets: dict[tuple[int, int], list[tuple[Recipients, int, int]]] = {}
-        for to, seq, time_ms, retention_ms in settling.values():
-            buckets.setdefault((to.keys.bucket, retention_ms), []).append((to, seq, time_ms))
-        calls = []
-        for (_, retention_ms), found in buckets.items():
-            names = [found[0][0].keys.due]
-            arguments: list[str | int] = []
-            for to, seq, time_ms in found:
-                names += (to.keys.head, to.state or to.keys.head)
-                arguments += (to.keys.member, seq, time_ms, to.version)
-            calls.append(
-                self._link.run(
-                    _SETTLED,
-                    tuple(names),
-                    now_ms + TAKEOVER_MS,
-                    retention_ms,
-                    DEDUPE_WINDOW_MS,
-                    *arguments,
-                )
-            )
-        for result in await asyncio.gather(*calls, return_exceptions=True):
-            if isinstance(result, Exception) and not isinstance(result, Unavailable):
-                _log.error("settle_failed", reason=type(result).__name__, exc_info=result)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -368,7 +227,7 @@ class ConversationStore:
         )
         following, lost, *raw = reply
         if lost:
-            self._lost(0, 1)
+            self.fanout.note(0, 1)
         messages = [parse_message(*pair) for pair in zip(raw[::2], raw[1::2], strict=True)]
         return HistoryPage(messages, following, lost)
 
@@ -428,7 +287,7 @@ class ConversationStore:
             StaleMembers: `to` is not the group as it is.
         """
         keys = to.keys
-        epoch, run = self.numbering(notice.id, keys.bucket)
+        epoch, run = self.fanout.numbering(notice.id, keys.bucket)
         reply = await self._link.run(
             _RECALL if recall else _EDIT,
             (keys.head, keys.due, *_state_of(to)),
@@ -450,41 +309,9 @@ class ConversationStore:
             raise StaleMembers(reply)
         if not reply:
             return False
-        if len(reply) > _PLACE_SIZE:
-            await self._tell(app_id, tier, to, reply, notice.sender, epoch, recall)
+        if len(reply) > PLACE_SIZE:
+            await self.fanout.tell(app_id, tier, to, reply, notice.sender, epoch, full=recall)
         return True
-
-    async def _tell(
-        self,
-        app_id: str,
-        tier: Tier,
-        to: Recipients,
-        said: bytes,
-        sender: str,
-        epoch: bytes,
-        full: bool,
-    ) -> None:
-        """Refer everyone to the last message of a conversation, here or elsewhere."""
-        place, value = said[:_PLACE_SIZE], said[_PLACE_SIZE:]
-        everywhere = self._everywhere(app_id, to)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._refer(app_id, tier, everywhere, place, value, sender, epoch, future, None, full=full)
-        await future
-
-    def _everywhere(self, app_id: str, to: Recipients) -> Recipients:
-        """The same, with those who have their inboxes beside the conversation among the parts."""
-        if not to.here:
-            return to
-        conversation = to.keys.member.partition(":")[2]
-        users = [member.partition(":")[2] for member in to.here_arguments[::2]]
-        parts = [
-            recipients.part(
-                to.keys.bucket,
-                "",
-                [(self._keys.inbox(app_id, user), peer_of(user, conversation)) for user in users],
-            )
-        ]
-        return to._replace(here=(), here_arguments=(), parts=(*to.parts, *parts))
 
     async def erase(self, app_id: str, conversation: str, numbers: Sequence[int]) -> int:
         """The records of these messages go at once, without a notice; returns how many went."""
@@ -571,24 +398,9 @@ class ConversationStore:
             raise StaleMembers(reply)
         if reply:
             epoch = reply[4:8]
-            await self._tell(app_id, tier, to, reply, "", epoch, full)
+            await self.fanout.tell(app_id, tier, to, reply, "", epoch, full=full)
 
 
 def _state_of(to: Recipients) -> tuple[str, ...]:
     """The key by which a script sees whether these are still the members of a group."""
     return (to.state,) if to.version else ()
-
-
-def _long(value: int) -> tuple[int, int]:
-    """What `struct` needs for a number of 6 bytes."""
-    return value >> 32, value & 0xFFFFFFFF
-
-
-def _done(future: asyncio.Future[Any], result: Any) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

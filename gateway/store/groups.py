@@ -22,7 +22,8 @@ from homeport.ids import GROUP
 
 from gateway.apps.app import App
 from gateway.redis.link import Link
-from gateway.store.conversations import TAKEOVER_MS, ConversationStore, NewEntry, StaleMembers
+from gateway.store.conversations import ConversationStore, NewEntry, StaleMembers
+from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Summary, member_of, parse_group, words_of
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
@@ -103,7 +104,7 @@ class GroupStore:
             _READ,
             (self._keys.group(app_id, group_id).state, keys.head, keys.due),
             known.group.version if known.group is not None else 0,
-            b"".join(self._conversations.numbering(secrets.token_bytes(4), keys.bucket)),
+            b"".join(self._conversations.fanout.numbering(secrets.token_bytes(4), keys.bucket)),
             self._clock_ms(),
             keys.member,
         )
@@ -181,7 +182,7 @@ class GroupStore:
             notice.time_ms,
             notice.time_ms + TAKEOVER_MS,
             keys.member,
-            b"".join(self._conversations.numbering(notice.id, keys.bucket)),
+            b"".join(self._conversations.fanout.numbering(notice.id, keys.bucket)),
             notice.flags,
             notice.record,
             "" if change.deleted_by is None else 1,

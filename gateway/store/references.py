@@ -27,7 +27,7 @@ from homeport.ids import GROUP, direct_conversation
 from gateway.apps.tiers import Tier
 from gateway.redis.link import Link, Then
 from gateway.store.blocks import NOBODY, BlockedBy
-from gateway.store.conversations import READ_BYTES, ConversationStore, Raised
+from gateway.store.conversations import READ_BYTES, ConversationStore
 from gateway.store.endings import ENDS_KEPT, ENDS_MS
 from gateway.store.inbox import EPOCH_CHARS, MAX_DEVICES, PAGE, SEEN_MS, STALE_MS
 from gateway.store.keys import Keys
@@ -40,7 +40,7 @@ from gateway.store.readers import (
     TooManyDevices,
 )
 from gateway.store.scripts import script
-from gateway.store.stored import Reference, Row, StoredMessage, parse_references, parse_row
+from gateway.store.stored import Raised, Reference, Row, StoredMessage, parse_references, parse_row
 
 _log = structlog.get_logger("store")
 

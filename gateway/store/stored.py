@@ -7,6 +7,7 @@ Numbers of a conversation and of an inbox are dense, from 1; times are milliseco
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -154,3 +155,37 @@ def parse_row(peer: str, value: bytes) -> Row:
         since,
         until,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Messages in reading order. Reading goes on from `next`; 0 at the end. `lost` numbers were not
+    there although nothing had removed them: Redis has lost keys."""
+
+    messages: list[StoredMessage]
+    next: int
+    lost: int
+
+
+class Raised(NamedTuple):
+    """One person's watermarks as they are now, and whether this call raised them.
+
+    `n` and `time_ms` are those of the message that is read up to, `epoch` is the conversation's.
+    """
+
+    epoch: int
+    delivered: int
+    read: int
+    read_rose: bool
+    rose: bool
+    n: int
+    time_ms: int
+
+
+class Swept(NamedTuple):
+    """What a sweep did: messages `removed`; `more` are due; `owed`: somebody may lack a
+    reference."""
+
+    removed: int
+    more: bool
+    owed: bool

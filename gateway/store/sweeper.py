@@ -60,7 +60,7 @@ async def keep_settling(conversations: ConversationStore, clock_ms: Callable[[],
     """
     while True:
         await asyncio.sleep(SETTLE_S)
-        await conversations.settle(clock_ms())
+        await conversations.fanout.settle(clock_ms())
 
 
 class Sweeper:
@@ -164,7 +164,7 @@ class Sweeper:
             *(self._end_messages(b) for b in range(BUCKETS)),
             return_exceptions=True,
         )
-        await self._conversations.settle(self._clock_ms())  # where the sweeper made it so
+        await self._conversations.fanout.settle(self._clock_ms())  # where the sweeper made it so
         for result in results:
             if isinstance(result, BaseException):
                 raise result

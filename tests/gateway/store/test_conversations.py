@@ -191,7 +191,7 @@ async def test_a_lost_chunk_is_noticed(kept: Kept) -> None:
     kept.store.raw.delete(f"{kept.store.keys.conversation(APP_ID, TALK).head}:0")
     page = await kept.talks.page(APP_ID, kept.store.tier, TALK, kept.store.clock.ms, 100)
     assert [m.seq for m in page.messages] == [130, 129, 128]
-    assert (page.lost, kept.talks.lost_keys) == (127, 1)
+    assert (page.lost, kept.talks.fanout.lost_keys) == (127, 1)
 
 
 async def test_a_conversation_without_its_head_begins_anew(kept: Kept) -> None:

@@ -27,7 +27,8 @@ from hypothesis.stateful import (
 
 from gateway.redis.link import Link, Then
 from gateway.security.keyring import Keyring
-from gateway.store.conversations import TAKEOVER_MS, ConversationStore, NewEntry, StaleMembers
+from gateway.store.conversations import ConversationStore, NewEntry, StaleMembers
+from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS
@@ -439,7 +440,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule()
     def gateways_settle(self) -> None:
-        self.run(self.talks.settle(self.now))
+        self.run(self.talks.fanout.settle(self.now))
         for name, (version, seq) in self.settling.items():
             talk = self.model[name]
             if seq <= talk.settled or seq > talk.q:
@@ -518,7 +519,7 @@ class Conversations(RuleBasedStateMachine):
         self.all_sent(name).difference_update(forgotten)
         self.sent = [each for each in self.sent if each[3].id not in forgotten]
         self.settling.pop(name, None)
-        self.run(self.talks.settle(0))
+        self.run(self.talks.fanout.settle(0))
         self.settling.clear()
         for each in self.model.values():
             each.settled = self.settled(each.name)

@@ -17,8 +17,9 @@ from gateway.apps.tiers import TIERS
 from gateway.redis.errors import Unavailable
 from gateway.redis.slots import BUCKETS
 from gateway.store import sweeper as module
-from gateway.store.conversations import TAKEOVER_MS, ConversationStore, NewEntry, Stored
+from gateway.store.conversations import ConversationStore, NewEntry, Stored
 from gateway.store.endings import BROKEN_OFF, End
+from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.readers import Arrival, Progress, Reader
 from gateway.store.references import ReferenceStore, Standing
 from gateway.store.sweeper import BATCH
@@ -67,7 +68,7 @@ class Talks:
 
     async def settle(self) -> None:
         """As a gateway does every few seconds."""
-        await self.talks.settle(self.store.clock.ms)
+        await self.talks.fanout.settle(self.store.clock.ms)
 
     async def history(self, one: str, other: str) -> list[int]:
         """The numbers that the history shows."""
