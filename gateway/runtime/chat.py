@@ -29,7 +29,6 @@ from gateway.store.conversations import ConversationStore
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
-from gateway.store.log import LogStore
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
 from gateway.store.references import ReferenceStore
@@ -43,7 +42,6 @@ class Stores:
     inboxes: InboxStore
     conversations: ConversationStore
     references: ReferenceStore
-    logs: LogStore
     blocks: BlockStore
     rooms: RoomStore
     groups: GroupStore
@@ -58,7 +56,6 @@ class Stores:
             inboxes=inboxes,
             conversations=conversations,
             references=ReferenceStore(link, keys, conversations),
-            logs=LogStore(link, keys),
             blocks=BlockStore(link, keys),
             rooms=RoomStore(link, keys),
             groups=GroupStore(link, keys, conversations, clock.wall_ms),
