@@ -365,7 +365,7 @@ class ConversationStore:
         names: tuple[str, ...] = (keys.head, keys.due)
         if conversation.startswith(GROUP):
             names += (self._keys.group(app_id, conversation.removeprefix(GROUP)).state,)
-        numbering = b"".join(self.numbering(secrets.token_bytes(4), keys.bucket))
+        numbering = b"".join(self.fanout.numbering(secrets.token_bytes(4), keys.bucket))
         removed, more, owed, lost = await self._link.run(
             _SWEEP,
             names,
