@@ -62,7 +62,7 @@ class Wrong:
     async def length(self, user: str) -> int:
         """How many messages lie in the inbox of `user`, also those whose time is over."""
         async with Redis.from_url(self.site.store.url) as redis:
-            return int(await redis.xlen(Keys("sg").user(self.site.app.id, user).inbox))
+            return int(await redis.llen(Keys("sg").inbox(self.site.app.id, user).refs))
 
     async def lag(self, seconds: float) -> None:
         """Wait until nothing was swept for so long."""

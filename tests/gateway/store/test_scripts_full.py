@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import hiredis
 import pytest
-from homeport.frames import Cursor, Place
+from homeport.frames import Cursor
 from redis.exceptions import OutOfMemoryError
 
 import gateway.redis
@@ -28,19 +30,19 @@ from gateway.redis.url import RedisUrl
 from gateway.runtime.probe import Probe
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
-from gateway.store import events, stamp
+from gateway.store import events, stamp, stored
 from gateway.store.blocks import BlockStore
+from gateway.store.conversations import ConversationStore, NewEntry
 from gateway.store.endings import BROKEN_OFF, End, Loss
 from gateway.store.entries import NewMessage
-from gateway.store.group_state import Change, Member, Notice
+from gateway.store.group_state import Change, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import STAMP
-from gateway.store.log import LogStore
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
 from gateway.store.readers import Arrival, Progress, Reader
-from gateway.store.receipts import Marks, ReceiptStore
+from gateway.store.references import ReferenceStore
 from gateway.store.region_clock import TIME
 from gateway.store.rooms import RoomStore, Start, Top
 from gateway.store.server_facts import store_facts
@@ -54,17 +56,16 @@ TALK: Final = "d:ann:bob"
 NOWHERE: Final = Cursor("", 0, 0)
 PHONE: Final = Reader(APP_ID, "bob", "phone", session("s"))
 LOOKING: Final = Reader(APP_ID, "bob", "cli", session("e"), ephemeral=True)
-GROUP_TALK: Final = f"g:{GROUP_ID}"
 
 REFUSED: Final = frozenset(
     {
-        "deliver",
-        "group_change",
-        "group_member",
-        "log",
+        "conversation_edit",
+        "conversation_send",
+        "membership",
         "once",
         "presence_set",
         "probe",
+        "references",
         "room_send",
         "room_set",
     }
@@ -73,37 +74,45 @@ REFUSED: Final = frozenset(
 
 WORKING: Final = frozenset(
     {
-        "ack",
-        "attach",
         "audit",
         "block",
         "blocked_by",
-        "check",
+        "conversation_erase",
+        "conversation_floor",
+        "conversation_last",
+        "conversation_mark",
+        "conversation_page",
+        "conversation_read",
+        "conversation_recall",
+        "conversation_sweep",
         "deleted",
         "due_now",
-        "erase",
-        "forget",
         "gateways",
         "group_read",
         "group_signal",
-        "group_told",
-        "history",
+        "groups_of",
+        "inbox_ack",
+        "inbox_attach",
+        "inbox_check",
+        "inbox_page",
+        "inbox_sweep",
         "lease",
-        "mark",
         "put",
-        "reach",
-        "read",
+        "references_full",
         "revoke",
         "rights",
-        "time",
         "room_join",
         "room_seats",
         "room_signal",
+        "row_mark",
+        "rows",
+        "scan",
+        "scrub",
         "seen",
+        "settled",
         "spend",
         "sweep",
-        "sweep_log",
-        "unread",
+        "time",
     }
 )
 """Those that must work on one."""
@@ -171,37 +180,47 @@ class Region:
         self.store, self.link, self.keys = store, link, store.keys
         self.app, self.tier, self.now = store.app, store.app.tier, store.clock.ms
         self.inboxes = InboxStore(link, store.keys)
-        self.logs = LogStore(link, store.keys)
+        self.talks = ConversationStore(link, store.keys)
+        self.references = ReferenceStore(link, store.keys, self.talks)
         self.blocks = BlockStore(link, store.keys)
-        self.groups = GroupStore(link, store.keys, self.inboxes, lambda: store.clock.ms)
+        self.groups = GroupStore(link, store.keys, self.talks, lambda: store.clock.ms)
         self.rooms = RoomStore(link, store.keys)
-        self.receipts = ReceiptStore(link, store.keys)
         self.presence = PresenceStore(link, store.keys, "abcdef")
         self.rates = RateStore(link, store.keys)
-        self.sweeper = store.sweeper()
-        self.sent_mid = message_id()
+        self.to = self.talks.direct(APP_ID, "ann", "bob")
 
     async def live(self) -> None:
-        """Everything there is, before Redis is full."""
+        """Everything there is, before Redis is full. Nobody has settled it."""
         await self.attach()
-        await self.send(self.sent_mid)
-        await self.send(message_id())
-        await self.create_group(1)
-        await self.groups.settled(self.app, GROUP_ID)
+        for _ in range(3):
+            await self.send()
+        await self.send(ends_ms=self.now + 1000)
+        assert await self.create_group(GROUP_ID)
         await self.rooms.join(self.app, "hall", "ann:d1", Start(1), Top(), self.now)
         await self.blocks.change(APP_ID, self.tier, "ann", "eve", True, self.now)
 
     async def attach(self) -> Any:
-        return await self.inboxes.attach(PHONE, self.tier, Arrival(self.now), self.now)
+        return await self.references.attach(PHONE, self.tier, Arrival(self.now), self.now)
 
-    def send(self, mid: bytes, expires_ms: int | None = None) -> asyncio.Future[int]:
-        return self.inboxes.deliver(
-            APP_ID,
-            self.tier,
-            ("ann", "bob"),
-            NewMessage(mid, b"r" * 50, self.now, TALK, "ann", expires_ms),
-            history=True,
+    def entry(
+        self, sender: str = "ann", flags: int = stored.COUNTS, ends: int | None = None
+    ) -> Any:
+        mid = hashlib.sha256(message_id()).digest()[:16]
+        return NewEntry(mid, b"r" * 50, self.now, sender, flags, ends)
+
+    def send(self, ends_ms: int | None = None) -> asyncio.Future[Any]:
+        return self.talks.send(APP_ID, self.tier, self.to, self.entry(ends=ends_ms))
+
+    def change(self, seq: int, *, recall: bool) -> Awaitable[bool]:
+        notice = self.entry("", 0)
+        return self.talks.replace(
+            APP_ID, self.tier, self.to, seq, 0, 11 if recall else 1, b"other", notice, recall=recall
         )
+
+    async def numbers(self) -> tuple[int, int]:
+        """How many messages the conversation has had, and how many bob's inbox."""
+        page = await self.talks.page(APP_ID, self.tier, TALK, self.now, 1)
+        return page.messages[0].seq, (await self.references.page(APP_ID, "bob", 0)).top
 
     async def probe(self) -> None:
         """Send one probe; raises what it is refused with."""
@@ -231,41 +250,70 @@ class Region:
         probe.send()
         await answers[-1]
 
-    async def create_group(self, version: int) -> bool:
+    async def create_group(self, group_id: str) -> bool:
         change = Change(b"name", False, {"ann": Member("owner"), "bob": Member("member")})
+        version = self.groups.next_version(None)
         return await self.groups.change(
-            self.app, GROUP_ID, None, change, Notice(version, message_id(), b"r")
+            self.app, group_id, None, change, version, self.entry("", 0)
         )
 
     def working(self) -> dict[str, Callable[[], Awaitable[Any]]]:
         """What must go on."""
         app, tier, now = APP_ID, self.tier, self.now
 
+        async def page() -> None:
+            found = await self.references.page(app, "bob", 0)
+            waiting = await self.references.messages(app, tier, "bob", found.references, now)
+            assert [each.message is not None for each in waiting][:2] == [True, True]
+
         async def ack() -> None:
-            cursor = Cursor((await self.attach()).cursor.epoch, now, 1)
+            cursor = Cursor((await self.attach()).start.epoch, now, 1)
             end, loss = End(now, BROKEN_OFF), Loss(now, 1, 2)
-            await acked(self.inboxes, PHONE, tier, Progress(cursor, end, loss), now)
+            await acked(self.references, PHONE, tier, Progress(cursor, end, loss), now)
 
         async def marked() -> None:
-            raised = await self.receipts.mark(app, "bob", TALK, Marks(now, now))
-            assert raised is not None and raised.read_rose
+            raised = await self.talks.mark(app, TALK, "bob", 2, 2)
+            assert raised is not None
+            assert raised.read_rose
+            await self.references.read_up_to(app, "bob", "ann", raised)
+
+        async def unread() -> None:
+            counts, _ = await self.references.unread(app, tier, "bob", now, 10)
+            assert counts["ann"] > 0
+            later = now + tier.retention_ms  # some of them are counted anew
+            assert await self.references.unread(app, tier, "bob", later, 10) == ({}, False)
+
+        async def forgotten() -> None:
+            row = await self.references.row(app, "bob", "ann")
+            assert row is not None
+            await self.references.forget(app, "bob", row, 1)
+
+        async def recalled() -> None:
+            assert await self.change(2, recall=True)
+
+        async def erased() -> None:
+            assert await self.talks.erase(app, TALK, [1]) == 1
 
         async def signalled() -> None:
             group = await self.groups.current(self.app, GROUP_ID)
             assert group is not None
-            await self.groups.signal(group, b"event")
+            await self.groups.signal(self.app, group, b"event")
 
         return {
             "attach": self.attach,
-            "ephemeral": lambda: self.inboxes.attach(LOOKING, tier, Arrival(now), now),
-            "check": lambda: self.inboxes.check(PHONE, Cursor("", 0, 0), 0, now + 60_000),
-            "page": lambda: self.inboxes.page(app, tier, "bob", NOWHERE, now, 10),
+            "ephemeral": lambda: self.references.attach(LOOKING, tier, Arrival(now), now),
+            "check": lambda: self.references.check(PHONE, Cursor("", 0, 0), 0, now + 60_000),
+            "page": page,
             "ack": ack,
-            "unread": lambda: self.receipts.unread(app, tier, "bob", now, 10),
+            "unread": unread,
             "mark": marked,
-            "marks": lambda: self.receipts.marks(app, TALK, ["bob"]),
-            "history": lambda: self.logs.page(app, tier, TALK, "bob", now, 10),
-            "forget": lambda: self.logs.forget(app, TALK, "bob", Place(now, 1)),
+            "marks": lambda: self.talks.marks(app, TALK, ["bob"]),
+            "history": lambda: self.talks.page(app, tier, TALK, now, 10),
+            "forget": forgotten,
+            "recall": recalled,
+            "erase": erased,
+            "sent": lambda: self.talks.sent(app, TALK, b"i" * 16),
+            "settle": lambda: self.talks.settle(now),
             "block": lambda: self.blocks.change(app, tier, "bob", "eve", True, now),
             "unblock": lambda: self.blocks.change(app, tier, "ann", "eve", False, now),
             "blocks": lambda: self.blocks.list(app, "ann"),
@@ -274,10 +322,8 @@ class Region:
             "connections": lambda: self.presence.tell(app),
             "presence": lambda: self.presence.read([(app, "bob")]),
             "spend": lambda: self.rates.spend(app, "bob", Rate(10, 10), 1, now),
-            "group": lambda: self.groups.settled(self.app, GROUP_ID),
             "groups": lambda: self.groups.of_user(app, "bob", "", 10),
             "group signal": signalled,
-            "look after": lambda: self.groups.look_after(self.app, GROUP_ID),
             "join": lambda: self.rooms.join(self.app, "new", "bob:d", Start(1), Top(), now),
             "keep": lambda: self.rooms.keep(app, "hall", ["ann:d1"], Top(), now),
             "away": lambda: self.rooms.away(app, "hall", "ann:d1", now),
@@ -289,15 +335,15 @@ class Region:
 
     def refused(self) -> dict[str, Callable[[], Awaitable[Any]]]:
         """What is `unavailable` until there is room."""
-        app, tier, now = APP_ID, self.tier, self.now
-        first, second, mid = message_id(), message_id(), message_id()
-
+        app, now = APP_ID, self.now
+        mid = message_id()
         return {
-            "send": lambda: self.send(first),
-            "send with a time to live": lambda: self.send(second, now + 1000),
+            "send": self.send,
+            "send with a time to live": lambda: self.send(now + 1000),
             "online only": lambda: self.inboxes.tell(app, mid, {"bob": b"event"}, now),
-            "group log": lambda: self.logs.add(app, tier, NewMessage(mid, b"r", now, GROUP_TALK)),
-            "group": lambda: self.create_group(2),
+            "group": lambda: self.create_group("cd" * 16),
+            "edit": lambda: self.change(3, recall=False),
+            "heal": lambda: self.talks.heal(app, self.tier, self.to),
             "room": lambda: self.rooms.send(
                 self.app, "hall", NewMessage(mid, b"r", now, sender="ann"), Top()
             ),
@@ -360,14 +406,18 @@ async def test_every_script_is_walked_on_a_full_redis(store: Store) -> None:
                     await act()
                 except Unavailable as error:
                     pytest.fail(f"{name}: {error}")
-        top = store.meta("bob")["q"]
-        for act in refused.values():
-            await act()  # there is room again
-        assert int(store.meta("bob")["q"]) == int(top) + 2  # and nothing was done before
+        seq, number = await region.numbers()
+        for name, act in refused.items():
+            if name != "heal":  # that is settled
+                await act()  # there is room again
+        # And nothing was done before: two messages and an edit's notice came; bob's inbox has the
+        # notice of the group, too.
+        assert await region.numbers() == (seq + 3, number + 4)
         walked = link.sent
-    by_the_sweeper = {"lease", "seen", "sweep", "sweep_log", "erase"}
+    by_the_sweeper = {"lease", "seen", "sweep", "conversation_sweep", "inbox_sweep"}
+    by_the_sweeper |= {"scan", "scrub"}
     by_the_operator = {"audit", "deleted", "revoke", "put", "due_now"}
-    assert walked == SCRIPTS.keys() - by_the_sweeper - by_the_operator - {"rights"}
+    assert walked == (REFUSED | WORKING) - by_the_sweeper - by_the_operator - {"rights"}
 
 
 async def test_the_sweeper_makes_room_on_a_full_redis(
@@ -378,17 +428,11 @@ async def test_the_sweeper_makes_room_on_a_full_redis(
     async with recording(store) as link:
         region = Region(store, link)
         await region.live()
-        body = b"b" * 10_000
-        await asyncio.gather(*(store.deliver("cat", record=body) for _ in range(300)))
-        await region.send(message_id(), store.clock.ms + 1000)
-        # A group owes a notice that can't be delivered now, and stands first in its due list.
-        assert await region.groups.change(
-            store.app,
-            GROUP_ID,
-            await region.groups.current(store.app, GROUP_ID),
-            Change(members={"cat": Member("member")}),
-            Notice(2, message_id(), b"r"),
-        )
+        body, entry = b"b" * 10_000, region.entry()
+        big = [replace(entry, id=bytes([n % 256, n // 256]) * 8, record=body) for n in range(300)]
+        to = region.talks.direct(APP_ID, "cat", "dan")
+        await asyncio.gather(*(region.talks.send(APP_ID, region.tier, to, each) for each in big))
+        # Nobody has settled any of it: everyone is owed a reference that can't be written now.
         used = int(store.raw.info("memory")["used_memory"])
         with full(store):
             store.clock.advance(store.app.tier.retention_ms / 1000 + 1)
@@ -396,9 +440,11 @@ async def test_the_sweeper_makes_room_on_a_full_redis(
             monkeypatch.setattr("gateway.store.sweeper.INTERVAL_S", 0.01)
             running = asyncio.create_task(sweeper.run())
             try:
-                log = store.keys.log(APP_ID, TALK).log
-                await until(lambda: not store.inbox("cat") and not store.inbox("bob"))
-                await until(lambda: not store.raw.exists(log))
+                left = [store.keys.conversation(APP_ID, name).head for name in (TALK, "d:cat:dan")]
+                left = [f"{head}:{n}" for head in left for n in range(3)] + [
+                    store.keys.inbox(APP_ID, "dan").refs
+                ]
+                await until(lambda: not store.raw.exists(*left))
             finally:
                 running.cancel()
             assert int(store.raw.info("memory")["used_memory"]) < used - 2_000_000
@@ -409,7 +455,11 @@ async def test_the_sweeper_makes_room_on_a_full_redis(
 async def test_an_operator_can_act_while_redis_is_full(store: Store) -> None:
     """G8: a stolen token could not be revoked, a leaked certificate not be replaced, and the app
     that filled Redis not be deleted: the stamp is written before anything, and so were they."""
-    await asyncio.gather(*(store.deliver(f"u{n}") for n in range(50)))
+    async with recording(store) as link:
+        region = Region(store, link)
+        for n in range(50):
+            to = region.talks.direct(APP_ID, f"u{n}", "bob")
+            await region.talks.send(APP_ID, region.tier, to, region.entry())
     other = create_app("other", "sg", "free", "global", store.clock.ms)
     with full(store):
         async with store.admin() as admin:
@@ -435,7 +485,8 @@ async def test_an_operator_can_act_while_redis_is_full(store: Store) -> None:
                 await admin.apps.create(other, store.clock.ms)
             await admin.apps.delete(APP_ID)
         await store.sweeper().sweep()
-        assert not any(store.inbox(f"u{n}") for n in range(50))
+        refs = [store.keys.inbox(APP_ID, f"u{n}").refs for n in range(50)]
+        assert not store.raw.exists(*refs)
     assert store.raw.exists(store.keys.app(other.id)) == 0
 
 
