@@ -91,7 +91,7 @@ async def test_every_device_has_its_own_acknowledgement_saved(
 
     def saved(user: str) -> int:
         row = store.hget(Keys("sg").user(running.app.id, user).meta, "d:d1")
-        return int(row.split()[0].partition(b"-")[2])
+        return int(row.split()[0])
 
     def is_saved(by_ann: int, by_bob: int) -> bool:
         return (saved("ann"), saved("bob")) == (by_ann, by_bob)
