@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from homeport import Client, Disconnected, Event, Lost, Message, Reset, Sent
+from homeport import Client, ConversationReset, Disconnected, Event, Lost, Message, Reset, Sent
 
 from tests.system.site import DEADLINE_S, PATIENCE_S, Site
 
@@ -138,14 +138,18 @@ class Load:
     # -- the account ---------------------------------------------------------------------------
 
     async def check(self) -> None:
-        """Nothing lost, nothing twice, in each sender's order, and the numbers dense.
+        """Nothing lost, nothing twice, in each sender's order, and the numbers dense: those of each
+        inbox, and those of each conversation, which are in its order.
 
         A last message to oneself shows that nothing else is in an inbox: it has the next number.
         """
         due = self.due()
         for user in self.users:
             got = self.got[user]
-            assert [message.seq for message in got] == list(range(1, due[user] + 1))
+            assert [_number(message) for message in got] == list(range(1, due[user] + 1))
+            for other in self.users:
+                seqs = [message.seq for message in got if message.peer == other]
+                assert seqs == list(range(1, len(seqs) + 1)), f"{user} with {other}"
             by_sender: dict[str, list[int]] = defaultdict(list)
             for message in got:
                 sender, _, number = message.text.partition(" ")
@@ -167,7 +171,7 @@ class Load:
                 await self._changed.wait()
         for user in self.users:
             assert self.got[user][-1].text == f"{user} end"
-            assert self.got[user][-1].seq == due[user] + 1
+            assert _number(self.got[user][-1]) == due[user] + 1
         self._check_events()
 
     def check_told(self) -> int:
@@ -181,14 +185,18 @@ class Load:
         for user in self.users:
             numberings: list[list[Message]] = [[]]
             for message in self.got[user]:
-                if numberings[-1] and message.seq <= numberings[-1][-1].seq:
+                if numberings[-1] and _number(message) <= _number(numberings[-1][-1]):
                     numberings.append([])
                 numberings[-1].append(message)
             told = sum(isinstance(event, Reset) for event in self.events[user])
             assert len(numberings) - 1 <= told, f"{user}: {told} times told of another numbering"
+            # A conversation's reset has a number of the inbox too.
+            resets = sum(isinstance(event, ConversationReset) for event in self.events[user])
             for numbering in numberings:
-                seqs = [message.seq for message in numbering]
-                assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), f"{user}: a hole"
+                numbers = [_number(message) for message in numbering]
+                holes = numbers[-1] - numbers[0] + 1 - len(numbers)
+                assert numbers == sorted(set(numbers)), f"{user}: not in order"
+                assert holes <= resets, f"{user}: a hole"
                 by_sender: dict[str, int] = defaultdict(lambda: -1)
                 for message in numbering:
                     sender, _, number = message.text.partition(" ")
@@ -211,6 +219,13 @@ class Load:
     def _check_events(self) -> None:
         """No client was told of a loss, and none had to give a connection up for a fault in it."""
         for events in self.events.values():
-            assert not [event for event in events if isinstance(event, Lost | Reset)]
+            told = Lost | Reset | ConversationReset
+            assert not [event for event in events if isinstance(event, told)]
             for event in events:
                 assert not isinstance(event, Disconnected) or "was due" not in event.reason
+
+
+def _number(message: Message) -> int:
+    """The number that a message has in the inbox."""
+    assert message.cursor is not None
+    return message.cursor.number

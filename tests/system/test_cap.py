@@ -27,11 +27,11 @@ async def _send(running: RunningWorker, count: int) -> None:
 
 async def _pushes(bob: RawClient, first: int, last: int) -> None:
     """Expect the numbers `first` to `last`, and acknowledge each half window."""
-    for seq in range(first, last + 1):
+    for number in range(first, last + 1):
         push = await bob.expect(frames.Push)
-        assert push.seq == seq
-        if seq % (WINDOW // 2) == 0 or seq == last:
-            await bob.send(frames.Ack(seq))
+        assert push.number == number
+        if number % (WINDOW // 2) == 0 or number == last:
+            await bob.send(frames.Ack(number))
 
 
 async def test_offline(settings: Settings) -> None:
@@ -52,8 +52,8 @@ async def test_in_the_middle_of_a_session(settings: Settings) -> None:
     """G5, G9, HP-7.4-2: a session with a full window is told what went while it was not looking."""
     async with running_worker(settings, tier="free") as running, running.client("bob") as bob:
         await _send(running, WINDOW + CAP + OVER)
-        for seq in range(1, WINDOW + 1):
-            assert (await bob.expect(frames.Push)).seq == seq
+        for number in range(1, WINDOW + 1):
+            assert (await bob.expect(frames.Push)).number == number
         # All but the newest 1,000 are gone: of those not pushed, the first 234.
         await bob.send(frames.Ack(WINDOW))
         assert await bob.receive() == frames.Lost(WINDOW + 1, WINDOW + OVER)

@@ -27,6 +27,12 @@ async def _read(client: Client, count: int) -> list[Message]:
     return got
 
 
+def _number(message: Message) -> int:
+    """The number that a message has in the inbox."""
+    assert message.cursor is not None
+    return message.cursor.number
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["known devices", "new devices"])
 async def test_a_thousand_wait_for_two_devices(open_site: OpenSite, known: bool) -> None:
     """G1, G3, G4, G10: each device gets 1 to 1000 in order, acknowledges, and gets none again."""
@@ -53,6 +59,7 @@ async def test_a_thousand_wait_for_two_devices(open_site: OpenSite, known: bool)
         for bob in bobs:
             got = await _read(bob, COUNT)
             assert [message.seq for message in got] == list(range(1, COUNT + 1))
+            assert [_number(message) for message in got] == list(range(1, COUNT + 1))
             assert [message.text for message in got] == [str(n) for n in range(COUNT)]
 
     async with contextlib.AsyncExitStack() as stack:
@@ -68,4 +75,5 @@ async def test_a_thousand_wait_for_two_devices(open_site: OpenSite, known: bool)
         for bob in bobs:
             (message,) = await _read(bob, 1)
             assert (message.seq, message.text) == (COUNT + 1, "one more")
+            assert _number(message) == COUNT + 1
     assert not [event for event in events if isinstance(event, Lost | Reset)]

@@ -50,7 +50,7 @@ async def test_a_message_waits_for_the_tiers_time(
             connected = await bob.connect(running.token("bob"), "phone")
             assert connected.lost is None
             push = await bob.expect(frames.Push)
-            assert (push.seq, push.message.body) == (1, b"hello")
+            assert (push.number, push.message.body) == (1, b"hello")
         clock.advance(2)
         async with RawClient.open(running.url) as bob:  # the phone has not acknowledged it
             assert (await bob.connect(running.token("bob"), "phone")).lost == (1, 1)
@@ -65,7 +65,7 @@ async def test_a_message_waits_for_the_tiers_time(
             await _say(running, "after it")
             for bob in bobs:
                 push = await bob.expect(frames.Push)
-                assert (push.seq, push.message.body) == (2, b"after it")
+                assert (push.number, push.message.body) == (2, b"after it")
 
 
 async def test_an_upgrade_gives_back_what_is_still_held(
@@ -96,7 +96,7 @@ async def test_a_downgrade_hides_at_once_what_is_too_old(
             connected = await bob.connect(running.token("bob"), "phone")
             assert connected.lost == (1, 1)
             push = await bob.expect(frames.Push)
-            assert (push.seq, push.message.body) == (2, b"young")
+            assert (push.number, push.message.body) == (2, b"young")
 
 
 async def test_a_live_session_obeys_the_new_tier(settings: Settings, clock: FakeClock) -> None:
