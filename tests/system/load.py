@@ -138,8 +138,8 @@ class Load:
     # -- the account ---------------------------------------------------------------------------
 
     async def check(self) -> None:
-        """Nothing lost, nothing twice, in each sender's order, and the numbers dense: those of each
-        inbox, and those of each conversation, which are in its order.
+        """Nothing lost, nothing twice, in each sender's order within a conversation, and the numbers
+        dense: those of each inbox, and those of each conversation, which are in its order.
 
         A last message to oneself shows that nothing else is in an inbox: it has the next number.
         """
@@ -150,16 +150,16 @@ class Load:
             for other in self.users:
                 seqs = [message.seq for message in got if message.peer == other]
                 assert seqs == list(range(1, len(seqs) + 1)), f"{user} with {other}"
-            by_sender: dict[str, list[int]] = defaultdict(list)
+            by_talk: dict[tuple[str, str], list[int]] = defaultdict(list)
             for message in got:
                 sender, _, number = message.text.partition(" ")
                 assert sender == message.sender
-                by_sender[sender].append(int(number))
-            for sender in self.users:
-                expected = [
-                    number for number, to in enumerate(self._sent[sender]) if user in (to, sender)
-                ]
-                assert by_sender[sender] == expected, f"from {sender} to {user}"
+                by_talk[sender, message.to].append(int(number))
+            for sender, sent in self._sent.items():
+                for to in {to for to in sent if user in (to, sender)}:
+                    expected = [number for number, other in enumerate(sent) if other == to]
+                    assert by_talk.pop((sender, to)) == expected, f"{sender} to {to}, at {user}"
+            assert not by_talk
         ids = [answer.result().id for answers in self._answers.values() for answer in answers]
         assert len(set(ids)) == len(ids) == self.accepted
         assert {message.id for got in self.got.values() for message in got} == set(ids)
@@ -176,8 +176,8 @@ class Load:
 
     def check_told(self) -> int:
         """As `check`, where a failover may have undone what was never accepted: nothing accepted is
-        missing, numbers are dense within each numbering, each sender's order holds there, and where
-        something came again, in a new numbering, the client was told so before (G5).
+        missing, numbers are dense within each numbering, each sender's order within a conversation
+        holds there, and where something came again, in a new numbering, the client was told so before (G5).
 
         Returns how many messages came again.
         """
@@ -197,11 +197,12 @@ class Load:
                 holes = numbers[-1] - numbers[0] + 1 - len(numbers)
                 assert numbers == sorted(set(numbers)), f"{user}: not in order"
                 assert holes <= resets, f"{user}: a hole"
-                by_sender: dict[str, int] = defaultdict(lambda: -1)
+                by_talk: dict[tuple[str, str], int] = defaultdict(lambda: -1)
                 for message in numbering:
                     sender, _, number = message.text.partition(" ")
-                    assert int(number) > by_sender[sender], f"{user}: order of {sender}"
-                    by_sender[sender] = int(number)
+                    talk = sender, message.to
+                    assert int(number) > by_talk[talk], f"{user}: order of {sender}"
+                    by_talk[talk] = int(number)
             expected = {
                 f"{sender} {number}"
                 for sender, sent in self._sent.items()

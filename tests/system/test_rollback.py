@@ -150,7 +150,7 @@ async def test_a_live_session_trusts_no_number_until_it_was_checked(settings: Se
             connected = await bob.connect(here.token("bob"), cursor=cursor)
             assert not connected.resumed
             assert connected.cursor.epoch != cursor.epoch
-            # Only the inbox is older: its conversation still has what was sent before, and tells it.
+            # Only the inbox is older: its conversation has what was sent before, and tells it.
             expected = [b"%d" % n for count in (KEPT, GONE, GONE + 2) for n in range(count)]
             assert [(await bob.expect(frames.Push)).message.body for _ in expected] == expected
 
