@@ -138,8 +138,8 @@ class Load:
     # -- the account ---------------------------------------------------------------------------
 
     async def check(self) -> None:
-        """Nothing lost, nothing twice, in each sender's order within a conversation, and the numbers
-        dense: those of each inbox, and those of each conversation, which are in its order.
+        """Nothing lost, nothing twice, in each sender's order within a conversation, and dense
+        numbers: those of each inbox, and those of each conversation, which are in its order.
 
         A last message to oneself shows that nothing else is in an inbox: it has the next number.
         """
@@ -177,7 +177,8 @@ class Load:
     def check_told(self) -> int:
         """As `check`, where a failover may have undone what was never accepted: nothing accepted is
         missing, numbers are dense within each numbering, each sender's order within a conversation
-        holds there, and where something came again, in a new numbering, the client was told so before (G5).
+        holds there, and where something came again, in a new numbering, the client was told so
+        before (G5).
 
         Returns how many messages came again.
         """
