@@ -71,8 +71,8 @@ class Measures:
             "homeport_session_closes_total": {**counts.closes},
             "homeport_session_errors_total": {**counts.errors},
             "homeport_session_token_refusals_total": {**counts.token_refusals},
-            "homeport_store_inbox_evictions_total": self.conversations.evictions,
-            "homeport_store_lost_keys_total": self.conversations.lost_keys
+            "homeport_store_inbox_evictions_total": self.conversations.fanout.evictions,
+            "homeport_store_lost_keys_total": self.conversations.fanout.lost_keys
             + self.references.lost_keys
             + self.sweeper.lost_keys,
             "homeport_store_sweeper_lag_seconds": self.sweeper.lag_s,

@@ -376,7 +376,7 @@ class ConversationStore:
             SWEPT,
             numbering,
         )
-        self._lost(0, lost)
+        self.fanout.note(0, lost)
         return Swept(removed, bool(more), bool(owed))
 
     async def end(self, app_id: str, conversation: str, numbers: Sequence[int], now_ms: int) -> int:
