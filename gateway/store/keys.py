@@ -24,6 +24,8 @@ LOG_DUE: Final = ("d:", GROUP)
 
 _SWEPT: Final = frozenset({"rows", "refs", "dev", "inbox"})
 """Kinds of keys that are named after a member of the due list; ``conv`` is another."""
+_LEFT: Final = frozenset({"rev", "blk", "blkby", "closes"})
+"""Such kinds that may be there without one."""
 
 
 def bucket_of(app_id: str, name: str) -> int:
@@ -101,7 +103,8 @@ class ConversationKeys(NamedTuple):
 class FoundKey(NamedTuple):
     """A key that was found, not asked for: what stands for it in the due list `due` is `member`.
 
-    Of a chunk, `head` is the conversation's, and `birth` and `number` are its own.
+    `swept` is False where it may be there without standing in that list. Of a chunk, `head` is the
+    conversation's, and `birth` and `number` are its own.
     """
 
     name: str
@@ -111,6 +114,7 @@ class FoundKey(NamedTuple):
     head: str = ""
     birth: int = 0
     number: int = 0
+    swept: bool = True
 
 
 class GroupKeys(NamedTuple):
@@ -192,8 +196,11 @@ class Keys:
         kind, _, member = rest.partition(":")
         app_id, _, whose = member.partition(":")
         due = f"{self._prefix}{tag}:due"
-        if kind in _SWEPT and app_id:
-            return FoundKey(name, app_id, due, member)
+        if kind in _SWEPT or kind in _LEFT:
+            return FoundKey(name, app_id, due, member, swept=kind in _SWEPT)
+        if kind == "grp":
+            member = f"{app_id}:{GROUP}{whose}"
+            return FoundKey(name, app_id, due, member, swept=False)
         if kind != "conv" or not whose:
             return None
         parts = whose.split(":")

@@ -376,6 +376,7 @@ class ReferenceStore:
                     named.blocked_by,
                     keys.meta,
                     named.closes,
+                    named.revoked,
                 ),
                 now_ms,
                 retention_ms,

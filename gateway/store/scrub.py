@@ -82,6 +82,8 @@ class Scrub:
     async def _scrub(self, due: str, found: list[FoundKey], gone: set[str]) -> None:
         names, said = [due], list[str | bytes]()
         for each in found:
+            if not each.swept and each.app_id not in gone:
+                continue
             names += (each.name, each.head or each.name)
             if each.head:
                 said += ("chunk", each.birth.to_bytes(4, "big"), str(each.number))
