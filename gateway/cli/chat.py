@@ -70,7 +70,7 @@ async def _listen(target: Target, count: int | None, as_json: bool) -> None:
         if isinstance(event, Lost):
             if as_json:
                 show({"lost": [event.first, event.last]}, as_json)
-            note(f"lost: messages {event.first} to {event.last} are no longer kept")
+            note(f"lost: {event.count} of the messages that waited are no longer kept")
         elif isinstance(event, Reset):
             note("the inbox's numbering began again")
         elif isinstance(event, ConversationReset):

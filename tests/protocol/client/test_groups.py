@@ -17,6 +17,7 @@ from homeport import (
 )
 from homeport.client.groups import READS
 from homeport.frames import GroupGet, GroupMember, GroupNotice, GroupView
+from msgspec import structs
 
 from gateway.config import Settings
 from tests.harness import RunningWorker, running_worker
@@ -83,32 +84,45 @@ async def test_a_group_from_its_beginning_to_its_end(gateway: RunningWorker) -> 
             (),
         )
         assert await bob.groups() == []
+
+        told: list[GroupNotice] = []
+        seqs: list[int] = []
+        messages = alice.messages()
+
+        async def read_until(change: str) -> None:
+            async for message in messages:
+                note = message.notice
+                seqs.append(message.seq)
+                assert message.peer == group.peer
+                if not isinstance(note, GroupNotice):
+                    assert (message.sender, message.to, message.text) == ("bob", group.peer, "hi")
+                    continue
+                assert (message.sender, message.to, message.own) == ("", group.peer, False)
+                told.append(note)
+                if note.change == change:
+                    return
+
+        await read_until("left")
         await group.delete()
         assert await alice.groups() == []
         assert await refused(group.info()) == "unknown_group"
-
-        told: list[GroupNotice] = []
-        async for message in alice.messages():
-            note = message.notice
-            if not isinstance(note, GroupNotice):
-                assert (message.sender, message.to, message.text) == ("bob", group.peer, "hi")
-                continue
-            assert (message.sender, message.to, message.own) == ("", group.peer, False)
-            told.append(note)
-            if note.change == "deleted":
-                break
-        assert told == [
-            GroupNotice(first.version, "alice", "created", ["alice", "bob", "carol"], "team"),
-            GroupNotice(first.version + 1, "alice", "renamed", name="crew"),
-            GroupNotice(first.version + 2, "alice", "muted", ["bob"], muted=True),
-            GroupNotice(first.version + 3, "alice", "muted", ["bob"], muted=False),
-            GroupNotice(first.version + 4, "alice", "muted", muted=True),
-            GroupNotice(first.version + 5, "alice", "muted", muted=False),
-            GroupNotice(first.version + 6, "alice", "role", ["bob"], role="admin"),
-            GroupNotice(first.version + 7, "bob", "added", ["dave"], "crew"),
-            GroupNotice(first.version + 8, "bob", "removed", ["carol"]),
-            GroupNotice(first.version + 9, "bob", "left", ["bob"]),
-            GroupNotice(first.version + 10, "alice", "deleted"),
+        await read_until("deleted")
+        versions = [note.version for note in told]
+        assert versions[0] == first.version
+        assert versions == sorted(set(versions)), "each change has a higher one"
+        assert seqs == list(range(1, 13)), "notices are in the conversation's numbering"
+        assert [structs.replace(note, version=0) for note in told] == [
+            GroupNotice(0, "alice", "created", ["alice", "bob", "carol"], "team"),
+            GroupNotice(0, "alice", "renamed", name="crew"),
+            GroupNotice(0, "alice", "muted", ["bob"], muted=True),
+            GroupNotice(0, "alice", "muted", ["bob"], muted=False),
+            GroupNotice(0, "alice", "muted", muted=True),
+            GroupNotice(0, "alice", "muted", muted=False),
+            GroupNotice(0, "alice", "role", ["bob"], role="admin"),
+            GroupNotice(0, "bob", "added", ["dave"], "crew"),
+            GroupNotice(0, "bob", "removed", ["carol"]),
+            GroupNotice(0, "bob", "left", ["bob"]),
+            GroupNotice(0, "alice", "deleted"),
         ]
 
 
