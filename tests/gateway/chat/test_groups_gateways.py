@@ -10,29 +10,24 @@ import redis
 
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
-from gateway.redis.scripts import SCRIPTS, Script
+from gateway.store.conversations import TAKEOVER_MS
 from tests.gateway.chat.grouping import created, done, read, refused, said
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RunningWorker
 
 
-async def away(*_: Any, **__: Any) -> int:
+async def away(*_: Any, **__: Any) -> None:
     """As a call that Redis never got."""
     raise Unavailable("test")
 
 
+async def says_so(*_: Any, **__: Any) -> None:
+    """As a call that was answered."""
+
+
 def tells_nobody(one: RunningWorker, patch: pytest.MonkeyPatch) -> None:
-    """From now on this gateway changes groups, says so, and can tell nobody."""
-    run, groups = one.inside.link.run, one.inside.groups
-
-    def cut(script: Script, *arguments: Any, **options: Any) -> asyncio.Future[Any]:
-        if script is SCRIPTS["group_member"]:
-            return asyncio.ensure_future(away())
-        return run(script, *arguments, **options)
-
-    patch.setattr(groups, "settled", groups.current)
-    patch.setattr(one.inside.link, "run", cut)
-    patch.setattr(one.inside.inboxes, "deliver_to", lambda *_, **__: asyncio.ensure_future(away()))
+    """From now on this gateway changes groups, says so, and tells no member."""
+    patch.setattr(one.inside.groups, "heal", says_so)
 
 
 async def test_a_repeated_send_adds_nothing(settings: Settings, clock: FakeClock) -> None:
@@ -83,8 +78,8 @@ async def test_a_message_that_was_under_way_does_not_reach_who_was_removed(
 ) -> None:
     """HP-11.2-6: two has read the list, and stalls; the removal is answered; then two goes on.
 
-    The list it goes by is as stale as can be. Bob's inbox itself refuses the message, and carol's,
-    in whichever bucket, takes it.
+    The list it goes by is as stale as can be. The conversation refuses the message, and two sends
+    it again by the list as it is then.
     """
     async with (
         two_workers(settings, clock) as (one, two),
@@ -95,24 +90,21 @@ async def test_a_message_that_was_under_way_does_not_reach_who_was_removed(
     ):
         group = await created(alice, "bob", "carol")
         assert await said(other, group, "before") == "ok"
-        inboxes = two.inside.inboxes
-        deliver, stalled = inboxes.deliver_to, asyncio.Event()
-        gone_on = asyncio.Event()
+        link = two.inside.link
+        run_then, stalled = link.run_then, asyncio.Event()
+        held: list[tuple[Any, ...]] = []
 
-        def stall(*arguments: Any, **options: Any) -> asyncio.Future[int]:
-            async def later() -> int:
-                stalled.set()
-                await gone_on.wait()
-                return await deliver(*arguments, **options)
+        def stall(*said: Any, **options: Any) -> None:
+            held.append((said, options))
+            stalled.set()
 
-            return asyncio.ensure_future(later())
-
-        monkeypatch.setattr(inboxes, "deliver_to", stall)
+        monkeypatch.setattr(link, "run_then", stall)
         sending = asyncio.create_task(said(other, group, "late"))
         await stalled.wait()
         monkeypatch.undo()
         await done(alice, "remove", group, ["bob"])
-        gone_on.set()
+        for words, options in held:
+            run_then(*words, **options)
         assert await sending == "ok"
         assert (await read(bob))[1:] == ["before", "removed alice bob"]
         assert "late" in await read(carol)
@@ -150,20 +142,18 @@ async def test_a_notice_whose_gateway_died_is_delivered_before_the_next_message(
 async def test_the_sweeper_tells_what_a_dead_gateway_did_not(
     settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HP-11.3-2: in a group that nobody sends to, too; and then it owes nothing."""
+    """HP-11.3-2: in a group that nobody sends to, too."""
     async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
         group = await created(alice, "bob")
         tells_nobody(one, monkeypatch)
         await done(alice, "rename", group, "crew")
-        clock.advance(14)
+        clock.advance(TAKEOVER_MS / 1000 - 1)
         await two.inside.sweep()
         async with two.client("bob") as bob:
             assert len(await read(bob)) == 1
             clock.advance(2)
             await two.inside.sweep()
             assert await read(bob) == ["renamed alice crew"]
-        with redis.Redis.from_url(settings.redis_url) as client:
-            assert not list(client.scan_iter("*grpnews*"))
 
 
 async def test_a_change_that_could_not_be_told_is_unavailable_and_then_done(
@@ -172,11 +162,8 @@ async def test_a_change_that_could_not_be_told_is_unavailable_and_then_done(
     """HP-11.3-2, HP-11.3-3: no ok before all are told; the repeat is ok, whoever told them."""
     async with two_workers(settings, clock) as (one, two), one.client("alice") as alice:
         group = await created(alice, "bob")
-        inboxes = one.inside.inboxes
         for name, by_another in (("crew", False), ("gang", True)):
-            monkeypatch.setattr(
-                inboxes, "deliver_to", lambda *_, **__: asyncio.ensure_future(away())
-            )
+            monkeypatch.setattr(one.inside.groups, "heal", away)
             assert await refused(alice, "rename", group, name) == "unavailable"
             monkeypatch.undo()
             if by_another:
