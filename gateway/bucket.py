@@ -17,7 +17,7 @@ class TokenBucket:
     `now` is always a reading of the same steady clock, in seconds.
     """
 
-    __slots__ = ("_full_at", "_interval", "_slack")
+    __slots__ = ("_burst", "_full_at", "_interval")
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
         self._full_at = now
@@ -26,23 +26,24 @@ class TokenBucket:
     def change(self, rate: float, burst: int) -> None:
         """Hold to other numbers from now on. When it is full again does not change."""
         self._interval = 1 / rate
-        # How far off `full_at` may be where one token is left. A hundredth of a token more, because
-        # sums of intervals are not exact.
-        self._slack = (burst - 0.99) * self._interval
+        # A hundredth of a token more, because sums of intervals are not exact.
+        self._burst = burst + 0.01
 
-    def wait(self, now: float) -> float:
-        """Seconds until there is a token; 0.0 if there is one now."""
-        wait = self._full_at - self._slack - now
+    def wait(self, now: float, tokens: int = 1) -> float:
+        """Seconds until there are as many tokens; 0.0 if there are now. More than a burst are there
+        once the bucket is full."""
+        left = self._burst - tokens
+        wait = self._full_at - (left if left > 0.0 else 0.01) * self._interval - now
         return wait if wait > 0.0 else 0.0
 
     def full(self, now: float) -> bool:
         """True when nothing is missing."""
         return self._full_at <= now
 
-    def take(self, now: float) -> None:
-        """Take a token. Ask `wait` first."""
+    def take(self, now: float, tokens: int = 1) -> None:
+        """Take tokens. Ask `wait` first. Those that are not there are a debt."""
         full_at = self._full_at
-        self._full_at = (full_at if full_at > now else now) + self._interval
+        self._full_at = (full_at if full_at > now else now) + tokens * self._interval
 
 
 class RecentBuckets(Generic[_Key]):

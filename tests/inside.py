@@ -40,6 +40,7 @@ from gateway.store.groups import GroupStore
 from gateway.store.headcount import Headcount
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
+from gateway.store.references import ReferenceStore
 from gateway.wheel import Wheel
 
 
@@ -198,6 +199,11 @@ class Inside:
     def keys(self) -> Keys:
         """The names of what is in Redis."""
         return self._worker._backend.core.keys
+
+    @property
+    def references(self) -> ReferenceStore:
+        """The users' inboxes and rows."""
+        return self._worker._backend.stores.references
 
     @property
     def inboxes(self) -> InboxStore:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from homeport import codes
 from homeport.ids import is_user_id
 
+from gateway.chat import prices
 from gateway.chat.principal import User
 from gateway.chat.refused import Refused
 from gateway.chat.requests import request
@@ -24,7 +25,7 @@ class BlockChat:
         self._blocks = blocks
         self._clock_ms = clock_ms
 
-    @request
+    @request(prices.CHANGE)
     async def block(self, user: User, other: str) -> None:
         """Let `other` send nothing to the user any more.
 
@@ -33,7 +34,7 @@ class BlockChat:
         """
         await self._change(user, other, blocked=True)
 
-    @request
+    @request(prices.CHANGE)
     async def unblock(self, user: User, other: str) -> None:
         """Let `other` send to the user again.
 
@@ -51,7 +52,7 @@ class BlockChat:
             user.app_id, user.app.tier, user.id, other, blocked, self._clock_ms()
         )
 
-    @request
+    @request(prices.LIST)
     async def list(self, user: User) -> tuple[str, ...]:
         """Whom the user blocks.
 

@@ -11,6 +11,7 @@ from homeport.ids import GROUP
 from homeport.limits import MAX_ID_CHARS, MAX_INTEGER
 
 from gateway.apps.app import App
+from gateway.chat import prices
 from gateway.chat.pages import Page, around
 from gateway.chat.principal import User
 from gateway.chat.records import Records
@@ -42,7 +43,7 @@ class ConversationChat:
         self._records = records
         self._clock_ms = clock_ms
 
-    @request
+    @request(prices.conversations)
     async def page(
         self, user: User, limit: int, *, after: tuple[int, str] | None = None
     ) -> ConversationPage:

@@ -1,7 +1,7 @@
 """Messages to groups, for `gateway.chat.sending` alone.
 
-It looks at the sender's place in the group, and at nothing else: limits, blocks, kind and body are
-looked at before. So `Chat` has no way to it.
+It looks at the sender's place in the group, and has the sender pay for so many members; limits,
+blocks, kind and body are looked at before. So `Chat` has no way to it.
 
 A message goes by the group as this process read it last, without asking. Where that list is another
 one by now, the conversation's script stores nothing and says so; where the list itself refuses the
@@ -22,6 +22,7 @@ from homeport.ids import GROUP
 
 from gateway.apps.app import App
 from gateway.chat import group_rules as rules
+from gateway.chat import prices
 from gateway.chat.principal import User
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
@@ -86,7 +87,7 @@ class GroupSends:
 
         Raises:
             SealError: it can't be sealed.
-            Refused: in the future: unknown_group, not_a_member or muted.
+            Refused: in the future: unknown_group, not_a_member, muted or rate_limited.
             Unavailable, CommandFault: in the future: it could not be kept.
         """
         app = sender.app
@@ -124,6 +125,12 @@ class GroupSends:
                 return  # some of them may come back, and stand before this one
             line.waiting.popleft()
             app, to = send.app, there.recipients
+            if not send.attempts:
+                try:
+                    send.sender.allowance.pay(app.tier, prices.fan_out(len(there.members)))
+                except Refused as error:
+                    send.accepted.set_exception(error)
+                    continue
             stored = self._conversations.send(app.id, app.tier, to, send.entry)
             line.flying, line.version = line.flying + 1, there.version
             stored.add_done_callback(partial(self._answered, line, send, group))

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from gateway.apps.app import App
 from gateway.chat import group_rules as rules
+from gateway.chat import prices
 from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.requests import request
@@ -52,7 +53,7 @@ class GroupChat:
 
     # -- changes -----------------------------------------------------------------------------------
 
-    @request
+    @request(prices.CHANGE)
     async def create(
         self, principal: Principal, client_id: str, name: str, users: Sequence[str]
     ) -> str:
@@ -62,60 +63,63 @@ class GroupChat:
         group = group_id(app.id, name_of(principal), client_id)
         sealed = self._seal(app, group, name)
         await self._change(
-            app, group, lambda old: rules.create(old, principal, name, sealed, users)
+            principal, group, lambda old: rules.create(old, principal, name, sealed, users)
         )
         return group
 
-    @request
+    @request(prices.CHANGE)
     async def rename(self, principal: Principal, group: str, name: str) -> None:
         """Give a group another name."""
         app, sealed = principal.app, self._seal(principal.app, group, name)
         await self._change(
-            app, group, lambda old: rules.rename(old, principal, self._name(app, old), name, sealed)
+            principal,
+            group,
+            lambda old: rules.rename(old, principal, self._name(app, old), name, sealed),
         )
 
-    @request
+    @request(prices.CHANGE)
     async def delete(self, principal: Principal, group: str) -> None:
         """End a group."""
-        await self._change(principal.app, group, lambda old: rules.delete(old, principal))
+        await self._change(principal, group, lambda old: rules.delete(old, principal))
 
-    @request
+    @request(prices.CHANGE)
     async def add(self, principal: Principal, group: str, users: Sequence[str]) -> None:
         """Make members of `users`; all of them or none."""
         app = principal.app
         await self._change(
-            app, group, lambda old: rules.add(old, principal, users, self._name(app, old))
+            principal, group, lambda old: rules.add(old, principal, users, self._name(app, old))
         )
 
-    @request
+    @request(prices.CHANGE)
     async def remove(self, principal: Principal, group: str, users: Sequence[str]) -> None:
         """Take `users` out; all of them or none."""
-        await self._change(principal.app, group, lambda old: rules.remove(old, principal, users))
+        await self._change(principal, group, lambda old: rules.remove(old, principal, users))
 
-    @request
+    @request(prices.CHANGE)
     async def leave(self, user: User, group: str) -> None:
         """Remove the asking user."""
-        await self._change(user.app, group, lambda old: rules.leave(old, user))
+        await self._change(user, group, lambda old: rules.leave(old, user))
 
-    @request
+    @request(prices.CHANGE)
     async def set_role(self, principal: Principal, group: str, user: str, role: Role) -> None:
         """Give a member a role."""
-        await self._change(
-            principal.app, group, lambda old: rules.set_role(old, principal, user, role)
-        )
+        await self._change(principal, group, lambda old: rules.set_role(old, principal, user, role))
 
-    @request
+    @request(prices.CHANGE)
     async def mute(self, principal: Principal, group: str, user: str | None, muted: bool) -> None:
         """Let a member send no more, or again; None: all but owner and admins."""
-        await self._change(
-            principal.app, group, lambda old: rules.mute(old, principal, user, muted)
-        )
+        await self._change(principal, group, lambda old: rules.mute(old, principal, user, muted))
 
-    async def _change(self, app: App, group_id: str, decide: Decide) -> None:
+    async def _change(self, principal: Principal, group_id: str, decide: Decide) -> None:
         """Make the change, unless it was made before, and make sure of its notice."""
+        app = principal.app
         for _ in range(ATTEMPTS):
             group = await self._groups.current(app, group_id)
             decision = decide(group)
+            members = set() if group is None else set(group.members)
+            if decision is not None:
+                members.update(decision[0].members)
+            principal.allowance.pay(app.tier, prices.fan_out(len(members)))
             if decision is None:
                 # Its gateway may have died before it told anybody.
                 await self._groups.heal(app, group_id)
@@ -133,7 +137,7 @@ class GroupChat:
 
     # -- asking ------------------------------------------------------------------------------------
 
-    @request
+    @request(prices.LIST)
     async def get(self, principal: Principal, group: str, after: str = "") -> GroupView:
         """A group, with the members that follow the user id `after`."""
         found, me = rules.place_in(await self._groups.current(principal.app, group), principal)
@@ -153,7 +157,7 @@ class GroupChat:
             len(rest) > MEMBERS_PAGE,
         )
 
-    @request
+    @request(prices.GROUPS)
     async def list(self, user: User, after: str = "") -> GroupPage:
         """The user's groups that follow the group id `after`."""
         found, more = await self._groups.of_user(user.app_id, user.id, after, GROUPS_PAGE)

@@ -8,6 +8,7 @@ from typing import Final
 from homeport import codec, codes
 from homeport.frames import Entry, HistoryPage
 
+from gateway.chat import prices
 from gateway.chat.addressing import Conversations
 from gateway.chat.pages import Page, around
 from gateway.chat.principal import Principal, User
@@ -43,7 +44,7 @@ class HistoryChat:
         self._records = records
         self._clock_ms = clock_ms
 
-    @request
+    @request(prices.history)
     async def page(
         self,
         principal: Principal,
@@ -93,7 +94,7 @@ class HistoryChat:
             # The frame is full. Nobody knows yet how much of what is lost lies before its end.
             limit = len(page.items)
 
-    @request
+    @request(prices.CHANGE)
     async def forget(self, user: User, peer: str, upto: int) -> None:
         """Hide the messages of a conversation from the user, up to number `upto`, or to the last.
 

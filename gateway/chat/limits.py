@@ -21,6 +21,7 @@ from gateway.apps.app import App
 from gateway.apps.tiers import Rate, Tier
 from gateway.bucket import RecentBuckets, TokenBucket
 from gateway.chat.refused import Refused
+from gateway.chat.shares import Shares
 from gateway.clock import Clock
 from gateway.store.rates import RateStore
 
@@ -73,10 +74,10 @@ class SharedBucket(TokenBucket):
             self._rate = rate
             self.change(rate.per_s, rate.burst)
 
-    def take(self, now: float) -> None:
-        """Take a token (ask `wait` first), and report to Redis after each tenth of the burst."""
-        super().take(now)
-        self.taken += 1
+    def take(self, now: float, tokens: int = 1) -> None:
+        """Take tokens (ask `wait` first), and report to Redis after each tenth of the burst."""
+        super().take(now, tokens)
+        self.taken += tokens
         if (self.taken - self._told) * REPORT_SHARE >= self._rate.burst:
             self.report()
 
@@ -120,12 +121,16 @@ class Allowance:
     itself its own.
     """
 
-    __slots__ = ("_buckets", "_limits", "_shared", "_signals", "_steady", "_tier")
+    __slots__ = ("_buckets", "_limits", "_shared", "_signals", "_steady", "_tier", "paid", "share")
 
     def __init__(self, limits: Limits, clock: Clock, app: App, user: str, session: bool) -> None:
         self._limits = limits
         self._steady = clock.steady
         self._tier = tier = app.tier
+        self.share = limits.shares.of(app.id)
+        """What the app has under way in this process."""
+        self.paid = 0
+        """How many tokens the principal has paid so far."""
         self._signals: TokenBucket | None = None  # made at a session's first signal
         self._shared = [(app.id, user), (app.id, "")] if user else [(app.id, "")]
         buckets: list[tuple[str, _SessionBucket | SharedBucket]] = []
@@ -136,45 +141,35 @@ class Allowance:
         buckets.append(("app", limits.hold(app.id, "", tier.app)))
         self._buckets = tuple(buckets)
 
-    def send(self, tier: Tier) -> None:
-        """Take a token out of each bucket, or none out of any.
+    def pay(self, tier: Tier, price: int) -> None:
+        """Take as many tokens as `price` out of each bucket, or none out of any.
 
         Raises:
             Refused: rate_limited.
         """
         now = self._now(tier)
         for limit, bucket in self._buckets:
-            if wait := bucket.wait(now):
+            if wait := bucket.wait(now, price):
                 raise _refusal(limit, wait)
         for _, bucket in self._buckets:
-            bucket.take(now)
+            bucket.take(now, price)
+        self.paid += price
 
-    def request(self, tier: Tier) -> None:
-        """Take a token for a request other than a send: out of the narrowest bucket only.
-
-        Raises:
-            Refused: rate_limited.
-        """
-        now = self._now(tier)
-        limit, bucket = self._buckets[0]
-        if wait := bucket.wait(now):
-            raise _refusal(limit, wait)
-        bucket.take(now)
-
-    def signal(self, tier: Tier) -> None:
-        """Take a token for a signal: a session has a bucket for them, else it is a request.
+    def signal(self, tier: Tier, price: int) -> None:
+        """Pay for a signal. A session has a bucket for their number besides.
 
         Raises:
             Refused: rate_limited.
         """
         if self._buckets[0][0] != "session":
-            self.request(tier)
+            self.pay(tier, price)
             return
         now = self._steady()
         if self._signals is None:
             self._signals = TokenBucket(SIGNAL_RATE, SIGNAL_BURST, now)
         if wait := self._signals.wait(now):
-            raise Refused(codes.RATE_LIMITED, retry_after=wait)
+            raise _refusal("signals", wait)
+        self.pay(tier, price)
         self._signals.take(now)
 
     async def learnt(self) -> None:
@@ -218,9 +213,10 @@ def _refusal(limit: str, wait: float) -> Refused:
 class Limits:
     """The shared buckets of a process, each kept while a principal here needs it."""
 
-    def __init__(self, rates: RateStore, clock: Clock) -> None:
+    def __init__(self, rates: RateStore, clock: Clock, shares: Shares) -> None:
         self._rates = rates
         self._clock = clock
+        self.shares = shares
         self._buckets: dict[tuple[str, str], SharedBucket] = {}
         self._connects: RecentBuckets[tuple[str, str]] = RecentBuckets(
             CONNECT_RATE, CONNECT_BURST, MAX_CONNECTING

@@ -10,6 +10,7 @@ from homeport.frames import UserPresence
 from homeport.ids import is_user_id
 
 from gateway.apps.app import App
+from gateway.chat import prices
 from gateway.chat.principal import Principal, SessionUser, User
 from gateway.chat.refused import Refused
 from gateway.chat.requests import request
@@ -60,7 +61,7 @@ class PresenceChat:
         self._hub = hub
         self._clock_ms = clock_ms
 
-    @request
+    @request(prices.CHANGE)
     async def set(self, user: SessionUser, state: str, status: str | None) -> None:
         """Say how the user's device is; `status` None leaves the text as it is.
 
@@ -74,7 +75,7 @@ class PresenceChat:
             sealed = self._statuses.seal(user.app, user.id, status, self._clock_ms())
         await self._store.set(user.app_id, user.id, user.device, state, sealed)
 
-    @request
+    @request(prices.watch)
     async def watch(
         self, user: SessionUser, users: Sequence[str], expires_s: float
     ) -> tuple[UserPresence, ...]:
@@ -87,7 +88,7 @@ class PresenceChat:
         states = await self._hub.watch(user.app_id, user.id, user.session, users, expires_s)
         return tuple(states)
 
-    @request
+    @request(prices.users)
     async def unwatch(self, user: SessionUser, users: Sequence[str]) -> None:
         """Tell the session of `users` no more.
 
@@ -97,7 +98,7 @@ class PresenceChat:
         _check(users)
         self._hub.unwatch(user.app_id, user.session, users)
 
-    @request
+    @request(prices.users)
     async def get(self, principal: Principal, users: Sequence[str]) -> tuple[UserPresence, ...]:
         """The states of `users` in this moment; users who block the asking user seem to be offline.
 

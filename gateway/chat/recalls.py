@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from gateway.apps.app import App
 from gateway.chat import group_rules as rules
+from gateway.chat import prices
 from gateway.chat.addressing import Conversation, Conversations
 from gateway.chat.principal import AppItself, Principal, User, name_of
 from gateway.chat.records import Records
@@ -56,7 +57,7 @@ class RecallChat:
         self._records = records
         self._clock = clock
 
-    @request
+    @request(prices.CHANGE)
     async def recall(self, principal: Principal, peer: str, seq: int) -> None:
         """Take back message `seq` of a conversation; once this returns, no device is sent it.
 
@@ -74,6 +75,7 @@ class RecallChat:
             kept, message = await self._find(principal.app, conversation, seq)
             if not _may_recall(principal, conversation, message):
                 raise Refused(codes.NOT_YOURS)
+            _pay_for_all(principal, conversation)
             if message.kind == RECALL_KIND:
                 await self._finish(principal.app, conversation, recall=True)
                 return True
@@ -89,7 +91,7 @@ class RecallChat:
         # Measured from here also where it was recalled before: nobody knows how long ago.
         await self._clock.sleep(UNSEEN_S)
 
-    @request
+    @request(prices.CHANGE)
     async def edit(self, user: User, peer: str, seq: int, body: bytes) -> None:
         """Give message `seq` of a conversation another text. Only its sender may: an edit says
         something new in the sender's name, which not even the app itself may do.
@@ -110,6 +112,7 @@ class RecallChat:
                 raise Refused(codes.NOT_YOURS)
             if message.kind == RECALL_KIND:
                 raise Refused(codes.UNKNOWN_MESSAGE)
+            _pay_for_all(user, conversation)
             if message.body == body:  # it says so already
                 if kept.change:
                     await self._finish(app, conversation, recall=False)
@@ -203,6 +206,12 @@ async def _until_done(once: Callable[[], Awaitable[bool]]) -> None:
         except StaleMembers:
             continue
     raise Unavailable("message_contention")
+
+
+def _pay_for_all(principal: Principal, conversation: Conversation) -> None:
+    """Pay for the notice to the members of a group."""
+    if conversation.group is not None:
+        principal.allowance.pay(principal.app.tier, prices.fan_out(len(conversation.users)))
 
 
 def _may_recall(principal: Principal, conversation: Conversation, message: Message) -> bool:

@@ -10,6 +10,7 @@ from homeport import codes
 from homeport.frames import Reach, Receipt, UnreadCounts
 from homeport.limits import MAX_RECEIPT_ROWS, MAX_UNREAD_ROWS
 
+from gateway.chat import prices
 from gateway.chat.addressing import Conversation, Conversations
 from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.refused import Refused, refusal
@@ -41,7 +42,7 @@ class ReceiptChat:
         self._conversations = conversations
         self._clock_ms = clock_ms
 
-    @request
+    @request(prices.CHANGE)
     async def mark(self, user: User, peer: str, delivered: int, read: int) -> None:
         """The user got the conversation up to number `delivered`, and read it up to number `read`;
         0 says nothing. A number above the last message is that of the last.
@@ -62,14 +63,16 @@ class ReceiptChat:
                 raise
             # Who went may still read what was for them; nobody else is told.
             found, until = Conversation(peer, (user.id,)), row.until
+        others = _others(found, user.id)
+        if telling := len(others) <= MAX_RECEIPT_ROWS:
+            user.allowance.pay(app.tier, prices.told(len(others)))
         raised = await self._store.mark(app.id, found.name, user.id, delivered, read, until)
         if raised is None:
             return
         if read:
             await self._references.read_up_to(app.id, user.id, peer, raised)
         told: list[tuple[str, str]] = []
-        others = _others(found, user.id)
-        if raised.rose and len(others) <= MAX_RECEIPT_ROWS:
+        if raised.rose and telling:
             # What each hearer calls the conversation: the group, or the other one's id.
             told += [(hearer, peer if found.group is not None else user.id) for hearer in others]
         if raised.read_rose:
@@ -89,7 +92,7 @@ class ReceiptChat:
                 refusal(error)  # for the log
                 break
 
-    @request
+    @request(prices.LIST)
     async def reach(self, principal: Principal, peer: str, seq: int) -> Reach:
         """How far the others in a conversation are, and how many of them got and read its message
         `seq`. To the app itself all users are others."""
@@ -106,7 +109,7 @@ class ReceiptChat:
             ),
         )
 
-    @request
+    @request(prices.LIST)
     async def unread(self, user: User) -> UnreadCounts:
         """How many messages of which conversations the user has not read."""
         counts, more = await self._references.unread(

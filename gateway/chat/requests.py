@@ -17,24 +17,42 @@ _Answer = TypeVar("_Answer")
 _Method = Callable[Concatenate[_Self, _Who, _Asked], Coroutine[Any, Any, _Answer]]
 
 
-def request(method: _Method[_Self, _Who, _Asked, _Answer]) -> _Method[_Self, _Who, _Asked, _Answer]:
-    """Make a request of `method`, whose first argument is the principal that asks.
+def request(
+    price: int | Callable[..., int],
+) -> Callable[[_Method[_Self, _Who, _Asked, _Answer]], _Method[_Self, _Who, _Asked, _Answer]]:
+    """Make a request, which costs `price`, of a method whose first argument is the principal.
 
-    It refuses a principal of another kind than that argument's type, and takes a token of the
-    principal's; and whatever the floors below raise leaves it as `Refused`, so that a door catches
-    nothing else.
+    `price` is of `gateway.chat.prices`: a number, or a function of the arguments that follow the
+    principal. The request refuses a principal of another kind than that argument's type, and has it
+    pay, before there is anything to await: so a flood costs no tasks. Whatever the floors below
+    raise leaves it as `Refused`, so that a door catches nothing else.
     """
-    kind = next(iter(get_type_hints(method).values()))
 
-    @wraps(method)
-    async def asked(
-        self: _Self, principal: _Who, /, *args: _Asked.args, **kwargs: _Asked.kwargs
-    ) -> _Answer:
-        of_kind(principal, kind)
-        try:
-            principal.allowance.request(principal.app.tier)
-            return await method(self, principal, *args, **kwargs)
-        except FAULTS as error:
-            raise refusal(error) from error
+    def made(
+        method: _Method[_Self, _Who, _Asked, _Answer],
+    ) -> _Method[_Self, _Who, _Asked, _Answer]:
+        kind = next(iter(get_type_hints(method).values()))
 
-    return asked
+        async def answer(
+            self: _Self, principal: _Who, /, *args: _Asked.args, **kwargs: _Asked.kwargs
+        ) -> _Answer:
+            try:
+                return await method(self, principal, *args, **kwargs)
+            except FAULTS as error:
+                raise refusal(error) from error
+
+        @wraps(method)
+        def asked(
+            self: _Self, principal: _Who, /, *args: _Asked.args, **kwargs: _Asked.kwargs
+        ) -> Coroutine[Any, Any, _Answer]:
+            of_kind(principal, kind)
+            try:
+                costs = price if isinstance(price, int) else price(*args, **kwargs)
+                principal.allowance.pay(principal.app.tier, costs)
+            except FAULTS as error:
+                raise refusal(error) from error
+            return answer(self, principal, *args, **kwargs)
+
+        return asked
+
+    return made

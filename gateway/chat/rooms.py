@@ -11,6 +11,7 @@ from homeport.frames import RoomJoined
 from homeport.ids import is_user_id
 from homeport.limits import MAX_ROOMS
 
+from gateway.chat import prices
 from gateway.chat.principal import Principal, SessionUser, User
 from gateway.chat.refused import Refused
 from gateway.chat.requests import request
@@ -29,7 +30,7 @@ class RoomChat:
         self._hub = hub
         self._clock_ms = clock_ms
 
-    @request
+    @request(prices.join)
     async def join(
         self, user: SessionUser, room: str, *, last: int, epoch: str = "", after: int = 0
     ) -> RoomJoined:
@@ -74,7 +75,7 @@ class RoomChat:
         )
         return RoomJoined(joined.epoch, start, joined.members)
 
-    @request
+    @request(prices.CHANGE)
     async def leave(self, user: SessionUser, room: str) -> None:
         """Give the seat up.
 
@@ -85,7 +86,7 @@ class RoomChat:
         self._hub.leave(user.session, room)
         await self._store.leave(user.app_id, room, _seat(user), self._clock_ms())
 
-    @request
+    @request(prices.CHANGE)
     async def set(self, principal: Principal, room: str, write: str, admins: Sequence[str]) -> None:
         """Create a room, or change its write policy. The app itself may change every room's; a
         room's creator stays its creator.

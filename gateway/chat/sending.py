@@ -9,6 +9,7 @@ from homeport import codes
 from homeport.frames import Message, Options, Priority
 from homeport.ids import direct_conversation, message_id
 
+from gateway.chat import prices
 from gateway.chat.addressing import address
 from gateway.chat.group_sends import GroupSends
 from gateway.chat.options import NONE, check_options, expires_ms, extra_of
@@ -72,7 +73,7 @@ class MessageChat:
         of_kind(sender, User)
         try:
             app = sender.app
-            sender.allowance.send(app.tier)
+            sender.allowance.pay(app.tier, prices.send(body))
             sender.blockers.admit(to)
             check_kind(kind)
             where, place = address(to)

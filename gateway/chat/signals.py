@@ -10,6 +10,7 @@ from homeport.frames import Signaled
 from homeport.limits import MAX_SIGNAL_BYTES, MAX_SIGNAL_MEMBERS
 
 from gateway.chat import group_rules as rules
+from gateway.chat import prices
 from gateway.chat.addressing import Kind, address
 from gateway.chat.principal import User, of_kind
 from gateway.chat.refused import FAULTS, Refused, check_kind, refusal
@@ -41,7 +42,7 @@ class SignalChat:
             app = sender.app
         except FAULTS as error:
             raise refusal(error) from error
-        sender.allowance.signal(app.tier)
+        sender.allowance.signal(app.tier, prices.send(body))
         sender.blockers.admit(to)
         check_kind(kind)
         if len(body) > MAX_SIGNAL_BYTES:
@@ -60,6 +61,7 @@ class SignalChat:
                 group = rules.may_send(await self._groups.current(app, place), sender)
                 if len(group.members) > MAX_SIGNAL_MEMBERS:
                     raise Refused(codes.GROUP_TOO_LARGE)
+                sender.allowance.pay(app.tier, prices.told(len(group.members)))
                 await self._relay.to_group(app, group, told)
             else:
                 await self._relay.to_user(app, place, told)

@@ -176,6 +176,7 @@ class WebSocketConnection(asyncio.Protocol):
             if plain:
                 session.receive(piece)
             else:
+                session.intake.take(self._timing.clock.steady())
                 self._parse(piece)
             left -= 1
             if not left or self._throttled:

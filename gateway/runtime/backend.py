@@ -8,6 +8,7 @@ import socket
 from gateway.chat.framing import Framing
 from gateway.chat.limits import Limits
 from gateway.chat.principal import Principals
+from gateway.chat.shares import Shares
 from gateway.hub.hub import Hub
 from gateway.hub.hubs import Hubs
 from gateway.hub.presence import PresenceHub
@@ -64,6 +65,6 @@ class Backend:
             subscriber, self.presence, users.find, framing.status, clock, timing.wheel
         )
         self.hubs = Hubs(users, rooms, presence)
-        self.limits = Limits(stores.rates, clock)
+        self.limits = Limits(stores.rates, clock, Shares(lambda: link.queued))
         self.principals = Principals(self.limits, stores.blocks, self.directory)
         self.chat = chat_of(stores, self.presence, framing, self.hubs, clock)

@@ -6,7 +6,7 @@ Sends and signals are in `gateway.session.requests`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from homeport import frames
 from msgspec import Struct
@@ -17,18 +17,27 @@ from gateway.chat.principal import SessionUser
 Route = Callable[[Chat, SessionUser, Any], Awaitable[Struct | None]]
 """Does what a frame asks, and returns the answer that `homeport.frames.ANSWERS` names for it.
 
-Raises `Refused` to say no.
+It raises `Refused`, or what is awaited does, to say no.
 """
+
+
+_Value = TypeVar("_Value")
+_Form = TypeVar("_Form", bound=Struct)
+
+
+async def _in(form: Callable[[_Value], _Form], value: Awaitable[_Value]) -> _Form:
+    """What is awaited, in the form of an answer."""
+    return form(await value)
 
 
 # -- groups ----------------------------------------------------------------------------------------
 
 
-async def _group_create(
+def _group_create(
     chat: Chat, user: SessionUser, frame: frames.GroupCreate
-) -> frames.GroupCreated:
-    group = await chat.groups.create(user, frame.client_id, frame.name, frame.members)
-    return frames.GroupCreated(group)
+) -> Awaitable[frames.GroupCreated]:
+    created = chat.groups.create(user, frame.client_id, frame.name, frame.members)
+    return _in(frames.GroupCreated, created)
 
 
 def _group_rename(chat: Chat, user: SessionUser, frame: frames.GroupRename) -> Awaitable[None]:
@@ -99,8 +108,8 @@ def _unblock(chat: Chat, user: SessionUser, frame: frames.Unblock) -> Awaitable[
     return chat.blocks.unblock(user, frame.user)
 
 
-async def _blocks(chat: Chat, user: SessionUser, _: frames.Blocks) -> frames.BlockList:
-    return frames.BlockList(await chat.blocks.list(user))
+def _blocks(chat: Chat, user: SessionUser, _: frames.Blocks) -> Awaitable[frames.BlockList]:
+    return _in(frames.BlockList, chat.blocks.list(user))
 
 
 # -- presence --------------------------------------------------------------------------------------
@@ -110,10 +119,10 @@ def _presence_set(chat: Chat, user: SessionUser, frame: frames.PresenceSet) -> A
     return chat.presence.set(user, frame.state, frame.status)
 
 
-async def _presence_subscribe(
+def _presence_subscribe(
     chat: Chat, user: SessionUser, frame: frames.PresenceSubscribe
-) -> frames.PresenceList:
-    return frames.PresenceList(await chat.presence.watch(user, frame.users, frame.expires))
+) -> Awaitable[frames.PresenceList]:
+    return _in(frames.PresenceList, chat.presence.watch(user, frame.users, frame.expires))
 
 
 def _presence_unsubscribe(
@@ -122,10 +131,10 @@ def _presence_unsubscribe(
     return chat.presence.unwatch(user, frame.users)
 
 
-async def _presence_get(
+def _presence_get(
     chat: Chat, user: SessionUser, frame: frames.PresenceGet
-) -> frames.PresenceList:
-    return frames.PresenceList(await chat.presence.get(user, frame.users))
+) -> Awaitable[frames.PresenceList]:
+    return _in(frames.PresenceList, chat.presence.get(user, frame.users))
 
 
 # -- what was said ---------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from gateway.session.blockers import BlockerWatch
 from gateway.session.delivery import Delivery
 from gateway.session.entrance import Entrance
 from gateway.session.inboxes import Page
+from gateway.session.intake import FAULTY, RENEW, Intake
 from gateway.session.lifetime import Lifetime
 from gateway.session.notes import SessionNotes
 from gateway.session.requests import Requests
@@ -24,15 +25,15 @@ from gateway.session.state import State
 from gateway.session.timing import Timing
 from gateway.session.tracing import Tap, TracedWire
 from gateway.session.window import AckAhead
-from gateway.session.wire import ROOM_WAITING, Wire
+from gateway.session.wire import MAX_WAITING, ROOM_WAITING, Wire
 from gateway.store import events
 from gateway.store.endings import BROKEN_OFF, Cause
 from gateway.store.readers import Reader
 
 
 class Session:
-    """One connection, with the random `id`. `bearer` is the token of the upgrade's Authorization
-    header, if any; `connect` connects the session with the token it is given.
+    """One connection, with the random `id`; what comes is paid for to `intake`. `bearer` is the
+    token of the upgrade, if any; `connect` connects the session with the token it is given.
 
     The connection calls `receive`, `receive_text`, `writable` and `disconnected`; the hub calls
     the ``on_`` methods; the wheel calls `visit`. While it connects, `identified`, `entered` and
@@ -58,6 +59,7 @@ class Session:
         "_timing",
         "_wire",
         "id",
+        "intake",
     )
 
     def __init__(
@@ -77,6 +79,7 @@ class Session:
         self._timing = timing
         self._connect = connect
         self._wire = wire
+        self.intake = Intake(timing.clock, self.throttle)
         self._bearer = bearer
         self._state = State.OPENED
         self._tap: Tap | None = None  # where an operator traces the user
@@ -117,7 +120,7 @@ class Session:
     @property
     def idle(self) -> bool:
         """True when no request waits for its answer."""
-        return self._requests is None or self._requests.open == 0
+        return self._requests is None or self._requests.idle
 
     def is_closed(self) -> bool:
         """True once the session has ended."""
@@ -141,15 +144,17 @@ class Session:
             return
         if self._tap is not None:
             self._tap.received(data)
-        lifetime = self._lifetime
+        lifetime, now = self._lifetime, self._timing.clock.steady()
+        self.intake.take(now)
         if lifetime is not None and lifetime.deadlines is not None:
-            lifetime.deadlines.heard(self._timing.clock.steady())
+            lifetime.deadlines.heard(now)
         try:
             frame = codec.decode_client(data)
         except codec.MalformedFrame as error:
             self.close(codes.BAD_FRAME, str(error))
             return
         except codec.FrameError as error:
+            self.intake.take(now, FAULTY)
             self.refuse(error.request_id, Refused(error.code, str(error)))
             return
         self._notes.counts.frames[type(frame)] += 1
@@ -179,14 +184,12 @@ class Session:
             self._notes.counts.slow_consumers += 1
         if self._lifetime is not None:
             self._lifetime.behind(not writable)
-        # Not to read what can't be answered keeps the answers' memory bounded too.
         self.throttle()
         if writable and self._delivery is not None:
             self._delivery.catch_up()
 
     def left(self, code: int) -> None:
-        """The client says that it ends the connection, with this close code; `disconnected`
-        follows."""
+        """The client ends the connection, with this close code; `disconnected` follows."""
         if not self.is_closed():
             self._cause = Cause("client", code)
 
@@ -196,10 +199,10 @@ class Session:
             self.close(codes.CONNECT_TIMEOUT)
 
     def throttle(self) -> None:
-        """Read the client only while it reads us, and not too many requests are open."""
+        """Read the client only while it reads us, pays, and has not too many requests open."""
         if not self.is_closed():
-            asks_too_much = self._requests is not None and self._requests.too_many
-            self._wire.throttle(self._wire.congested or asks_too_much)
+            too_many = self._requests is not None and self._requests.too_many
+            self._wire.throttle(self._wire.congested or self.intake.empty or too_many)
 
     # -- connect -------------------------------------------------------------------------------
 
@@ -221,6 +224,7 @@ class Session:
         assert self._lifetime is not None, "it is identified"
         assert self._entered is not None, "it has entered"
         self._state = State.LIVE
+        self.intake.known(self._entered.tier)
         self._delivery = delivery
         self._lifetime.start(behind=self._wire.congested)
         self._notes.connected(self.reader, self._entered.tier.name, connected.resumed)
@@ -244,9 +248,6 @@ class Session:
 
     # -- frames of a live session that ask for nothing in the store ------------------------------
 
-    def _on_connect(self, frame: frames.Connect) -> None:
-        self.refuse(frame.id, Refused(codes.ALREADY_CONNECTED))
-
     def _on_ack(self, frame: frames.Ack) -> None:
         assert self._delivery is not None
         try:
@@ -256,10 +257,8 @@ class Session:
 
     def _on_renew(self, frame: frames.Renew) -> None:
         assert self._lifetime is not None
+        self.intake.take(self._timing.clock.steady(), RENEW)
         self._lifetime.renew(self.app_id, frame)
-
-    def _on_ping(self, _: frames.Ping) -> None:
-        self.send(frames.Pong())
 
     # -- from the hub ----------------------------------------------------------------------------
 
@@ -339,13 +338,18 @@ class Session:
     def answer(self, request_id: int, answer: Struct | None) -> None:
         """Answer a request with ok, unless the session has ended."""
         if self._state is not State.CLOSED:
+            self.intake.answered()
             self._wire.send(codec.encode_ok(request_id, answer))
+            if self._wire.congested and self._wire.waiting > MAX_WAITING:
+                self.close(codes.SLOW_CONSUMER)
 
     def refuse(self, request_id: int, refused: Refused) -> None:
         """Answer a request with an error; id 0 answers none."""
         self._notes.refused(self.id, self._reader, refused)
         code, text = refused.code.number, str(refused)
         self.send(frames.Error(request_id, code, text, refused.retry_after, refused.details))
+        if self.intake.refused(refused.code):
+            self.close(codes.TOO_MANY_REFUSALS)
 
     def go_away(self, reconnect_in: float) -> None:
         """This gateway is leaving: whatever is asked from now on, the client asks again elsewhere.
@@ -386,9 +390,11 @@ class Session:
 
 
 _HANDLERS: Final[dict[type, Callable[[Session, Any], None]]] = {
-    frames.Connect: Session._on_connect,
+    frames.Connect: lambda session, frame: session.refuse(
+        frame.id, Refused(codes.ALREADY_CONNECTED)
+    ),
     frames.Ack: Session._on_ack,
     frames.Renew: Session._on_renew,
-    frames.Ping: Session._on_ping,
+    frames.Ping: lambda session, _: session.send(frames.Pong()),
     frames.Pong: lambda *_: None,  # being heard is all there is to it
 }

@@ -9,6 +9,9 @@ from homeport.frames import Priority
 
 from gateway.hub.fanout import Bundle
 
+MAX_WAITING: Final = 1024 * 1024
+"""Bytes waiting for a client past which it is closed: it asked for more than it reads."""
+
 ROOM_WAITING: Final = {
     Priority.LOW: 0,
     Priority.NORMAL: 128 * 1024,

@@ -230,6 +230,11 @@ TRY_LATER: Final = CloseCode(
     "try_later",
     "A limit of connections is reached; reconnect after `retry_after` of the preceding error.",
 )
+TOO_MANY_REFUSALS: Final = CloseCode(
+    4008,
+    "too_many_refusals",
+    "The server refused 512 requests in a row; reconnect after the `retry_after` of the last.",
+)
 
 BAD_FRAME: Final = CloseCode(
     4500,

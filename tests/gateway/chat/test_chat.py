@@ -273,7 +273,7 @@ async def test_the_app_spends_from_its_own_bucket(door: Door) -> None:
     app = await door.app()
     with pytest.raises(Refused) as refused:
         while True:
-            app.allowance.request(app.app.tier)
+            app.allowance.pay(app.app.tier, 1)
     assert refused.value.details == {"limit": "app"}
     alice = await door.user("alice")
     assert await code_of(later(lambda: door.say(alice, "bob", "x"))) == "rate_limited"

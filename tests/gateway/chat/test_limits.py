@@ -13,6 +13,8 @@ from homeport import codes, frames
 
 from gateway.apps.tiers import TIERS, Rate
 from gateway.chat.limits import Limits
+from gateway.chat.refused import Refused
+from gateway.chat.shares import Shares
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
 from gateway.store.rates import RateStore
@@ -64,28 +66,42 @@ async def test_a_thousand_messages_take_ten_seconds_on_the_free_tier(
         assert accepted == 1000
 
 
-async def test_other_requests_take_from_the_sessions_bucket_only(
+async def test_frames_that_ask_for_nothing_take_no_tokens(
     settings: Settings, clock: FakeClock
 ) -> None:
-    """HP-17.1-2: acks and pings take nothing, connect and renew neither."""
+    """HP-17.1-1: acks, pings and a renewal take none; what is refused takes none either."""
     async with (
         running_worker(settings, tier="free", clock=clock) as running,
         running.client("alice") as client,
     ):
-        for n in range(1, 499):
+        for n in range(1, 124):
             await client.send(frames.Blocks(n))
             assert isinstance(await client.until(frames.Ok), frames.Ok)
         for _ in range(20):
             await client.send(frames.Ping())
             await client.send(frames.Ack(0))
             await client.expect(frames.Pong)
-        assert counted(await blast(client, 3)) == Counter(ok=2, session=1)
+        assert counted(await blast(client, 6)) == Counter(ok=6)
         await client.send(frames.Blocks(7))
         refused = await client.until(frames.Error)
         assert (refused.id, refused.code) == (7, codes.RATE_LIMITED.number)
+        assert refused.retry_after == pytest.approx(2 / 50, abs=0.002)
         await client.send(frames.Renew(8, running.token("alice")))
         assert (await client.until(frames.Ok)).id == 8
-        assert running.inside.limits.hold(running.app.id, "alice", FREE.user).taken == 2
+        assert running.inside.limits.hold(running.app.id, "alice", FREE.user).taken == 498
+
+
+async def test_a_price_above_a_burst_needs_a_full_bucket(
+    running: RunningWorker, clock: FakeClock
+) -> None:
+    """HP-17.1-1: the largest request can be made at all; then the bucket is in debt."""
+    allowance = running.inside.limits.open(running.app, "alice")
+    tier = running.app.tier
+    allowance.pay(tier, tier.user.burst + 500)
+    with pytest.raises(Refused) as refused:
+        allowance.pay(tier, 1)
+    assert refused.value.retry_after == pytest.approx(501 / tier.user.per_s, abs=0.01)
+    allowance.close()
 
 
 async def test_a_change_of_tier_counts_for_the_next_request(
@@ -212,9 +228,7 @@ async def test_no_message_waits_for_the_shared_buckets(
         with monkeypatch.context() as patch:
             patch.setattr(RateStore, "spend", spend)
             async with running.client("alice") as client:
-                # To two: the clock stands, and a conversation runs a second ahead at most.
-                for to in (f"sink{turn}", f"drain{turn}"):
-                    assert counted(await blast(client, 600, to)) == Counter(ok=600)
+                assert counted(await blast(client, 1_200, f"sink{turn}")) == Counter(ok=1_200)
 
 
 async def test_a_session_gives_its_buckets_back(running: RunningWorker) -> None:
@@ -245,7 +259,7 @@ async def test_a_session_that_sent_nothing_has_nothing_to_tell(
     for sends in (0, 3):
         allowance = limits.open(running.app, "alice")
         for _ in range(sends):
-            allowance.send(running.app.tier)
+            allowance.pay(running.app.tier, 1)
         allowance.close()
     assert told == [("alice", 0), ("", 0), ("alice", 0), ("", 0), ("alice", 3), ("", 3)]
 
@@ -258,7 +272,8 @@ class Copies:
         self.clock = clock
         self.link = running.inside.link
         self.copies = [
-            Limits(rates, clock.clock()).hold(running.app.id, "alice", rate) for _ in range(count)
+            Limits(rates, clock.clock(), Shares(lambda: 0)).hold(running.app.id, "alice", rate)
+            for _ in range(count)
         ]
 
     def spend(self, copy: int, most: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -81,9 +82,9 @@ async def test_a_principal_that_stays_sees_what_its_app_is_now(door: Door) -> No
     for answer in (
         later(lambda: send(alice, "c3", "bob", "text", b"")[1]),
         later(lambda: door.chat.signals.signal(alice, "bob", "typing", b"")),
-        door.chat.groups.list(alice),
-        door.chat.history.page(app, "d:alice:bob", 5),
-        door.chat.rooms.set(app, "hall", "everyone", []),
+        later(lambda: door.chat.groups.list(alice)),
+        later(lambda: door.chat.history.page(app, "d:alice:bob", 5)),
+        later(lambda: door.chat.rooms.set(app, "hall", "everyone", [])),
         door.user("alice"),
         door.app(),
     ):
@@ -123,9 +124,10 @@ async def test_to_come_again_brings_no_tokens(door: Door) -> None:
     async with principals.app(app_id) as app:
         with pytest.raises(Refused):
             while True:
-                app.allowance.request(app.app.tier)
+                app.allowance.pay(app.app.tier, 1)
     async with principals.app(app_id) as app:
-        assert await code_of(door.chat.groups.create(app, "c1", "team", ["bob"])) == "rate_limited"
+        create = partial(door.chat.groups.create, app, "c1", "team", ["bob"])
+        assert await code_of(later(create)) == "rate_limited"
 
 
 async def test_a_principal_ends_with_its_door(door: Door) -> None:
@@ -138,7 +140,7 @@ async def test_a_principal_ends_with_its_door(door: Door) -> None:
     for asked in (
         later(lambda: door.say(gone, "bob", "x")),
         later(lambda: door.chat.signals.signal(gone, "bob", "typing", b"")),
-        door.chat.groups.list(gone),
+        later(lambda: door.chat.groups.list(gone)),
     ):
         with pytest.raises(RuntimeError):
             await asked

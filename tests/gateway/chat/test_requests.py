@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, Final
 
 import pytest
-from homeport import codes
 
 from gateway.chat.chat import Chat
 from gateway.chat.principal import AppItself, User
@@ -23,6 +22,7 @@ from gateway.config import Settings
 from gateway.store.readers import Reader
 from tests.gateway.chat.doors import Door, a_door, code_of, later
 from tests.harness import FakeClock
+from tests.inside import Inside
 
 KINDS: Final = ("app", "user", "session")
 
@@ -83,19 +83,20 @@ async def principal(door: Door, kind: str, name: str) -> AppItself | User:
 
 
 def asked(method: Callable[..., Any], who: object) -> Any:
-    """Call `method` with a text that is good for nothing, for each value that it needs."""
+    """Call `method` with a text or number that is good for nothing, for each value it needs."""
     _, *required = [
         each
         for each in inspect.signature(method).parameters.values()
         if each.default is inspect.Parameter.empty
     ]
-    plain = ["?" for each in required if each.kind is not each.KEYWORD_ONLY]
-    named = {each.name: "?" for each in required if each.kind is each.KEYWORD_ONLY}
+    values = {each: 0 if each.annotation == "int" else "?" for each in required}
+    plain = [value for each, value in values.items() if each.kind is not each.KEYWORD_ONLY]
+    named = {each.name: v for each, v in values.items() if each.kind is each.KEYWORD_ONLY}
     return method(who, *plain, **named)
 
 
 def test_the_table_names_each_method(door: Door) -> None:
-    """HP-17.1-2: what a door can reach through `chat` is what the table says, and no more."""
+    """HP-17.1-1: what a door can reach through `chat` is what the table says, and no more."""
     names = [name for name, _ in reachable(door.chat)]
     assert sorted(names) == sorted(OF_ALL | OF_USERS | OF_SESSIONS)
     assert not any(callable(getattr(door.chat, each.name)) for each in dataclasses.fields(Chat))
@@ -103,44 +104,34 @@ def test_the_table_names_each_method(door: Door) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_nothing_can_be_asked_for_without_a_token(door: Door, kind: str) -> None:
-    """HP-17.1-2: a principal that has spent its tokens is refused by each method there is, and one
+    """HP-17.1-1: a principal that has spent its tokens is refused by each method there is, and one
     of the wrong kind by each that is not for it, before the method looks at anything else."""
     who = await principal(door, kind, "alice")
-    for spend in (who.allowance.request, who.allowance.send, who.allowance.signal):
-        with pytest.raises(Refused):
-            while True:
-                spend(who.app.tier)
+    spend(who)
     for name, method in reachable(door.chat):
         expected = "rate_limited" if may(name, kind) else "not_allowed"
         assert (name, await code_of(later(partial(asked, method, who)))) == (name, expected)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_each_request_takes_one_token(door: Door, kind: str) -> None:
-    """HP-17.1-1, HP-17.1-2: whatever comes of it; and one that is refused for its author's kind
-    takes none."""
-    tier = door.running.app.tier
+def spend(who: AppItself | User) -> None:
+    """Take all tokens that are left to `who`."""
+    with pytest.raises(Refused):
+        while True:
+            who.allowance.pay(who.app.tier, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+async def test_each_request_takes_tokens(door: Door, kind: str) -> None:
+    """HP-17.1-1: whatever comes of it; and one that is refused for its author's kind takes none."""
+    limits, tier = Inside(door.running.worker).limits, door.running.app.tier
     for number, (name, method) in enumerate(reachable(door.chat)):
-        if kind == "app" or not may(name, kind):
-            continue
         who = await principal(door, kind, f"user-{number}")
-        signaled = name == "signals.signal" and kind == "session"
-        take = who.allowance.signal if signaled else who.allowance.request
-        left = 0
-        with pytest.raises(Refused):
-            while True:
-                take(tier)
-                left += 1
-        again = await principal(door, kind, f"again-{number}")
-        take = again.allowance.signal if signaled else again.allowance.request
-        for _ in range(left - 1):
-            take(tier)
+        bucket = limits.hold(door.running.app.id, f"user-{number}", tier.user)
         with contextlib.suppress(Exception):  # of the values, which are none
-            answer = asked(method, again)
+            answer = asked(method, who)
             await (answer[1] if isinstance(answer, tuple) else answer)
-        with pytest.raises(Refused) as refused:
-            take(tier)
-        assert refused.value.code is codes.RATE_LIMITED, name
+        assert (bucket.taken > 0) == may(name, kind), name
+        limits.release((door.running.app.id, f"user-{number}"))
 
 
 async def answers(door: Door, who: AppItself | User, peer: str, group: str) -> dict[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from gateway.store.log import LogStore
 from homeport.frames import Cursor, Place
 
 from gateway.store.entries import NewMessage
-from gateway.store.log import LogStore
 from gateway.store.rooms import RoomStore, Start, Top
 from tests.gateway.store.conftest import APP_ID, Store, message_id
 
