@@ -296,8 +296,9 @@ def test_a_reset_of_an_earlier_numbering_moves_nothing() -> None:
     inbox.take()
     assert inbox.connected(connected(0, epoch="e2")) == [Reset(EPOCH, "e2")]
     inbox.push(push(1))
+    inbox.push(push(2))
     inbox.take()
     assert inbox.pass_resets() == [ConversationReset("bob", 40)]
     assert inbox.cursor == Cursor("e2", 1000, 0)
-    assert take_all(inbox) == [1]
-    assert inbox.cursor == Cursor("e2", 1001, 1)
+    assert take_all(inbox) == [1, 2]
+    assert inbox.cursor == Cursor("e2", 1002, 2)
