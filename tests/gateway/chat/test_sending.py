@@ -122,6 +122,30 @@ async def test_a_repeated_send_adds_nothing(running: RunningWorker) -> None:
         assert [(each.seq, each.message) for each in page.entries] == [(push.seq, push.message)]
 
 
+@pytest.mark.parametrize("to", ["bob", "alice"])
+async def test_a_message_costs_redis_its_scripts_and_no_call_more(
+    running: RunningWorker, store: Any, to: str
+) -> None:
+    """G9: one script numbers and keeps a message; one more refers the other user's inbox to it,
+    where that lies in another bucket. Their pushes come with them, and nothing is asked before."""
+    keys, app_id = Keys("sg"), running.app.id
+    scripts = len({keys.inbox(app_id, user).bucket for user in ("alice", to)})
+    send = running.inside.chat.messages.send
+    async with running.inside.principals.user(app_id, "alice") as alice:
+        await send(alice, "first", to, "text", b"x")[1]
+        with store.monitor() as monitor:
+            for number in range(30):
+                await send(alice, f"c{number}", to, "text", b"x")[1]
+            store.echo("the end")
+            asked = 0
+            for command in monitor.listen():
+                if command["command"] == "ECHO the end":
+                    break
+                asked += command["client_type"] != "lua"
+    # Now and then a chore asks for something, but not once per message.
+    assert 30 * scripts <= asked < 30 * scripts + 15
+
+
 async def test_client_message_ids_are_each_users_own(running: RunningWorker) -> None:
     """HP-7.1-4: the same user; another's same id is another message."""
     async with running.client("alice") as alice, running.client("carol") as carol:
