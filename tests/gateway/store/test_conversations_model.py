@@ -305,6 +305,9 @@ class Conversations(RuleBasedStateMachine):
         if gone is not None:
             talk.said.clear()
             talk.gone, talk.ended = talk.q, True
+            for box in self.boxes.values():
+                if (row := box.rows.get(name)) is not None:
+                    row.sure = False  # until the end is told, what went with the group is counted
         said = talk.add(self.link.run_number, notice.time_ms, False, "", notice.id, notice.record)
         talk.version += 1
         for user in sorted(old if gone else old - inside):
@@ -426,7 +429,9 @@ class Conversations(RuleBasedStateMachine):
             return
         until = talk.intervals.get(user, ALWAYS).until
         raised = self.run(self.talks.mark(APP_ID, name, user, 0, seq, until))
-        assert raised is not None
+        if raised is None:  # an older Redis came back, which has no such conversation yet
+            assert talk.q == 0
+            return
         reached = min(seq, talk.q, until or seq)
         assert raised.read >= reached
         if self.run(self.inboxes.read_up_to(APP_ID, user, peer, raised)) >= 0:

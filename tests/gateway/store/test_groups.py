@@ -246,7 +246,7 @@ async def test_what_is_owed_to_nobody_is_not_told_again(
 ) -> None:
     """G9: a request that is repeated for ever costs a question, and no fan-out."""
     await gateway.have(ANN, BOB, CID)
-    await gateway.talks.settle(gateway.store.clock.ms)
+    await gateway.talks.fanout.settle(gateway.store.clock.ms)
     counted = Away(monkeypatch, gateway.store)
     await gateway.groups.heal(gateway.store.app, TEAM)
     assert counted.calls == ["group_read", "conversation_last"]
@@ -346,7 +346,7 @@ async def test_a_users_groups_are_those_they_are_in(gateway: Gateway) -> None:
     store = gateway.store
     for days in (1, 4, 100, 200):
         store.clock.advance(days * DAY_S)
-        await gateway.talks.settle(store.clock.ms)
+        await gateway.talks.fanout.settle(store.clock.ms)
         await store.sweeper().sweep()
         assert await gateway.mine(BOB) == [(name, 2) for name in names[2:]]
 
@@ -363,7 +363,7 @@ async def test_a_group_in_which_nothing_was_said_for_long_goes_on(gateway: Gatew
     await gateway.have(ANN, BOB)
     await gateway.say("once")
     await gateway.have(ANN, BOB, CID)
-    await gateway.talks.settle(store.clock.ms)
+    await gateway.talks.fanout.settle(store.clock.ms)
     for days in (4, 181, 181, 181):
         store.clock.advance(days * DAY_S)
         await store.sweeper().sweep()
@@ -402,7 +402,7 @@ async def test_a_deleted_group_leaves_nothing(
             with pytest.raises(Unavailable):
                 await gateway.change(Change(deleted_by=ANN), note="ended")
     assert not store.holds(b"CANARY")
-    await gateway.talks.settle(store.clock.ms)
+    await gateway.talks.fanout.settle(store.clock.ms)
     store.clock.advance(60)
     await store.sweeper().sweep()
     for user in (ANN, CID):
@@ -430,7 +430,7 @@ async def test_a_group_that_ended_is_remembered_for_as_long_as_a_repeat_may_come
     await gateway.change(Change(deleted_by=ANN))
     state = store.keys.group(APP_ID, TEAM).state
     assert store.raw.pttl(state) == -1
-    await gateway.talks.settle(store.clock.ms)
+    await gateway.talks.fanout.settle(store.clock.ms)
     assert 590_000 < store.raw.pttl(state) <= 600_000
     group = await gateway.current()
     assert group is not None
@@ -446,14 +446,14 @@ async def test_a_group_that_is_made_again_goes_on_after_the_one_that_ended(
     await gateway.have(ANN, BOB, CID)
     await gateway.say("old")
     await gateway.change(Change(deleted_by=ANN), note="ended")
-    await gateway.talks.settle(store.clock.ms)
+    await gateway.talks.fanout.settle(store.clock.ms)
     store.raw.delete(store.keys.group(APP_ID, TEAM).state)
     await gateway.have(ANN, BOB, note="again")
     assert (await gateway.say("new")).seq == 5
     assert await gateway.has(BOB) == ["gone", "gone", "ended", "again", "new"]
     assert await gateway.has(CID) == ["gone", "gone", "ended"]
     assert await gateway.mine(BOB) == [(TEAM, 2)]
-    await gateway.talks.settle(store.clock.ms)
+    await gateway.talks.fanout.settle(store.clock.ms)
     store.clock.advance(4 * DAY_S)
     await store.sweeper().sweep()
     assert (await gateway.say("later")).seq == 6
