@@ -18,8 +18,8 @@ from gateway.config import Settings
 from gateway.redis.errors import Unavailable
 from gateway.redis.scripts import SCRIPTS
 from tests.gateway.chat.grouping import created, done
+from tests.gateway.chat.keeping import dump
 from tests.gateway.chat.recalling import edit, history, pushed, recall, secret, sent, stored
-from tests.gateway.chat.test_options import dump
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RunningWorker, accepted, until
 
