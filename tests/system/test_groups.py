@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -18,6 +19,7 @@ from gateway.runtime.core import Core
 from gateway.security import tokens
 from gateway.security.keyring import Keyring
 from gateway.store.keys import Keys
+from gateway.store.stored import parse_references
 from tests.ports import free_port
 from tests.processes import GatewayProcess
 
@@ -121,13 +123,12 @@ async def test_a_thousand_members_and_a_gateway_that_dies_half_way(region: Regio
         for each in reading:
             assert await each == expected
         assert await own == expected
-    ids = [bytes.fromhex(each.id) for each in sent]
+    seqs = [each.seq for each in sent]
     keys = Keys("sg")
     with redis.Redis.from_url(region.redis_url) as store:
         for user in offline:
-            entries = store.xrange(keys.user(region.app.id, user).inbox)
-            found = [fields[b"m"][:16] for _, fields in entries]
-            assert [each for each in found if each in ids] == ids
+            raw: Any = store.lrange(keys.inbox(region.app.id, user).refs, 0, -1)
+            assert [each.seq for each in parse_references(1, raw) if each.seq in seqs] == seqs
     for user in offline[::100]:
         async with asyncio.timeout(WAIT_S), region.client(user, 0) as client:
             assert await texts(client, MESSAGES) == expected

@@ -10,7 +10,7 @@ import redis
 
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
-from gateway.store.conversations import TAKEOVER_MS
+from gateway.store.fanout import TAKEOVER_MS
 from tests.gateway.chat.grouping import created, done, read, refused, said
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock, RunningWorker
