@@ -23,7 +23,7 @@ from gateway.redis.errors import Unavailable
 from gateway.redis.node_link import NodeLink
 from gateway.runtime import usage
 from gateway.security.keyring import Keyring
-from gateway.store.entries import Entry
+from gateway.store.references import ReferencePage, ReferenceStore
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.gateway.redis.conftest import Heard
 from tests.gateway.runtime.metered import CAP, OTHER, USER, Metered, push
@@ -170,14 +170,13 @@ async def test_a_hole_that_a_session_leaves_is_the_next_ones(
     """G3: Redis can't be read, so the holes stay; the sessions end. Nothing is missing for good:
     the next session is given all of it."""
     running = metered.running
-    inboxes = running.inside.inboxes
 
-    async def away(*_: object) -> list[Entry]:
+    async def away(*_: object) -> ReferencePage:
         raise Unavailable("not now")
 
     with monkeypatch.context() as patched:
         async with running.client(USER) as alice, running.client(OTHER) as bob:
-            patched.setattr(inboxes, "page", away)
+            patched.setattr(ReferenceStore, "page", away)
             with running.inside.deaf():
                 await alice.say(OTHER, "1")
                 await running.inside.subscriber.subscribe("hp:sg:{0}:another", Heard())
@@ -189,8 +188,8 @@ async def test_a_hole_that_a_session_leaves_is_the_next_ones(
         await until(lambda: not running.inside.sessions())
     assert metered.now["session_gaps_healed_total"] == 2
     async with running.client(OTHER) as bob:
-        assert (await bob.until(frames.Push)).seq == 1
-        assert (await bob.until(frames.Push)).seq == 2
+        assert (await bob.until(frames.Push)).number == 1
+        assert (await bob.until(frames.Push)).number == 2
     assert metered.now["session_gaps_found_total"] == 2
 
 

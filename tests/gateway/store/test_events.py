@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.store import events
-from tests.gateway.store.conftest import Store, session
+from gateway.store.conversations import ConversationStore, NewEntry
+from gateway.store.references import ReferenceStore
+from tests.gateway.store.conftest import Store, message_id, session
 
 names = st.from_regex(r"[A-Za-z0-9._@+\-]{1,64}", fullmatch=True)
 
@@ -39,15 +41,28 @@ def test_an_unknown_kind_is_passed_over(payload: bytes) -> None:
 
 
 async def test_a_stored_message_is_published_as_it_is_stored(store: Store) -> None:
-    """G3: what a live session is pushed has the number and the time that the inbox gives it."""
-    record = bytes(range(256))
+    """G3: what a live session is pushed has the numbers and the time that the inbox and the
+    conversation give it."""
+    talks = ConversationStore(store.link, store.keys)
+    inboxes = ReferenceStore(store.link, store.keys, talks)
+    record, ends_ms, found = bytes(range(256)), store.clock.ms + 1000, []
     async with store.hearing(store.inboxes.channel(store.app.id, "ann")) as heard:
-        for _ in range(2):
-            await store.deliver("ann", record=record)
-        got = [events.parse((await heard.get())[1]) for _ in range(2)]
-    entries = await store.page("ann")
-    assert got == [events.Stored(e.seq, e.ms, e.record) for e in entries]
-    assert [e.seq for e in entries] == [1, 2]
+        for other, ends in (("bob", None), ("cy", ends_ms), ("bob", None)):
+            new = NewEntry(message_id(), record, store.clock.ms, other, expires_ms=ends)
+            to = talks.direct(store.app.id, other, "ann")
+            await talks.send(store.app.id, store.tier, to, new)
+            found.append(events.parse((await heard.get())[1]))
+    page = await inboxes.page(store.app.id, "ann", 0)
+    waiting = await inboxes.messages(
+        store.app.id, store.tier, "ann", page.references, store.clock.ms
+    )
+    assert [ref[:3] for ref, _ in waiting] == [(1, "bob", 1), (2, "cy", 1), (3, "bob", 2)]
+    assert found == [
+        events.Stored(ref.number, ref.seq, ref.peer, message)
+        for ref, message in waiting
+        if message is not None
+    ]
+    assert {ref.time_ms for ref, _ in waiting} == {store.clock.ms}
 
 
 async def test_attaching_tells_the_session_before(store: Store) -> None:
