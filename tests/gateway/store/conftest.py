@@ -60,7 +60,7 @@ class _HeardQueue(asyncio.Queue[tuple[bytes, bytes]]):
         self.put_nowait((channel, payload))
 
 
-async def acked(inboxes: InboxStore, *said: Any) -> None:
+async def acked(inboxes: InboxStore | ReferenceStore, *said: Any) -> None:
     """`InboxStore.ack`, and wait for its answer."""
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     inboxes.ack(answer.set_result, *said)

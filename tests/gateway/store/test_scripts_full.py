@@ -313,7 +313,7 @@ class Region:
             "recall": recalled,
             "erase": erased,
             "sent": lambda: self.talks.sent(app, TALK, b"i" * 16),
-            "settle": lambda: self.talks.settle(now),
+            "settle": lambda: self.talks.fanout.settle(now),
             "block": lambda: self.blocks.change(app, tier, "bob", "eve", True, now),
             "unblock": lambda: self.blocks.change(app, tier, "ann", "eve", False, now),
             "blocks": lambda: self.blocks.list(app, "ann"),
