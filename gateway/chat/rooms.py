@@ -35,7 +35,8 @@ class RoomChat:
         self, user: SessionUser, room: str, *, last: int, epoch: str = "", after: int = 0
     ) -> RoomJoined:
         """Take a seat; its pushes begin in the loop's next turn, behind whatever the caller says of
-        it now. The client wants the `last` messages, and has those up to `after` of `epoch`.
+        it now. The client wants the `last` messages, and has those up to `after` of `epoch`; the
+        oldest are left out where all are too many bytes.
 
         Raises:
             Refused: invalid_field, too_many_rooms, unavailable; not_in_room where it was left

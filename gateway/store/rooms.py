@@ -1,8 +1,9 @@
 """Rooms in Redis: seats, the last messages, the write policy.
 
-A room's hash holds ``e`` epoch, ``q`` and ``t`` last seq and ms, ``u`` last used, and, if it was
-created with a policy, ``o`` its creator, ``w`` the policy and ``a`` its admins. Its log is a capped
-stream with entry ids ``<ms>-<seq>``. The sweeper treats both like an inbox that has no devices.
+A room's hash holds ``e`` epoch, ``q`` and ``t`` last seq and ms, ``r`` the run of the server that
+gave them, ``u`` last used, and, if it was created with a policy, ``o`` its creator, ``w`` the
+policy and ``a`` its admins. Its log is a capped stream with entry ids ``<ms>-<seq>``. The sweeper
+treats both like an inbox that has no devices.
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
 `Unavailable` or `CommandFault`.
@@ -22,7 +23,7 @@ from homeport.limits import DEDUPE_WINDOW_MS, MAX_LAST
 from gateway.apps.app import App
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
-from gateway.store.conversations import Stored
+from gateway.store.conversations import READ_BYTES, Stored
 from gateway.store.entries import NewMessage
 from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
@@ -76,7 +77,8 @@ class RoomEntry:
 class Top:
     """The highest number that a gateway has heard in a room, and its epoch, "" for none.
 
-    Where Redis knows less of that epoch, it came back older, and a new epoch begins.
+    Where Redis knows less of that epoch, it came back older, and a new epoch begins; as it does
+    under each run of the server, because nobody may be there who has heard more.
     """
 
     epoch: str = ""
@@ -94,7 +96,10 @@ class Start(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Where a room stood as a session took its seat: its `entries`, oldest first, end at `top`."""
+    """Where a room stood as a session took its seat: its `entries`, oldest first, end at `top`.
+
+    Of those that were asked for, the oldest are left out where all are more than `READ_BYTES`.
+    """
 
     epoch: str
     top: int
@@ -142,6 +147,8 @@ class RoomStore:
             keys.member,
             heard.epoch,
             heard.seq,
+            self._link.run_of(keys.bucket),
+            READ_BYTES,
         )
         entries = [RoomEntry(int(at.partition(b"-")[2]), field[1]) for at, field in reversed(raw)]
         return Joined(found.decode(), int(top), int(members), entries)
@@ -182,6 +189,7 @@ class RoomStore:
             heard.epoch,
             heard.seq,
             _new_epoch(),
+            self._link.run_of(keys.bucket),
             *seats,
         )
 
@@ -199,6 +207,9 @@ class RoomStore:
         """
         message_id, record, now_ms, _, sender, _ = message
         keys = self._keys.room(app.id, room)
+        run = self._link.run_of(keys.bucket)
+        # A repeat under another run must not come to the epoch that it began before.
+        epoch = int(message_id.hex()[:EPOCH_CHARS], 16) ^ int(run or "0", 16)
         taken: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._link.run_then(
             partial(_settle, taken),
@@ -220,8 +231,9 @@ class RoomStore:
             record,
             heard.epoch,
             heard.seq,
-            message_id.hex()[:EPOCH_CHARS],
+            f"{epoch:0{EPOCH_CHARS}x}",
             keys.member,
+            run,
         )
         return taken
 
@@ -250,6 +262,7 @@ class RoomStore:
             " ".join(admins),
             _new_epoch(),
             keys.member,
+            self._link.run_of(keys.bucket),
         )
         if reply != b"ok":
             raise RoomRefused(reply.decode())

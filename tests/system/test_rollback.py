@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import shutil
+from collections.abc import AsyncIterator
 
 import pytest
 import redis.asyncio as redis
@@ -14,8 +16,10 @@ from websockets.exceptions import ConnectionClosed
 from gateway.config import Settings
 from gateway.redis.guard import Call
 from gateway.store.keys import Keys
+from tests.gateway.chat.rooming import join, pushed, write
 from tests.harness import ANSWER_S, RawClient, running_worker, until
-from tests.system.site import DEADLINE_S, PATIENCE_S, Front, OpenSite, ws
+from tests.processes import GatewayProcess
+from tests.system.site import DEADLINE_S, PATIENCE_S, Front, OpenSite, Site, ws
 
 KEPT, GONE = 5, 5
 
@@ -207,6 +211,47 @@ async def test_a_room_says_all_that_is_said_after_a_rollback(
             "fresh2",
         ]
         assert RoomGap("lobby", None) in events
+
+
+async def test_a_room_does_not_go_on_where_nobody_remembers(open_site: OpenSite) -> None:
+    """HP-15.6-5, HP-15.3-2: Redis came back older while nobody was in the room, and all gateways
+    are new. Its numbers went on under the same epoch, so who came back with a number that was given
+    again meanwhile was told nothing of the messages up to it, and no loss."""
+    site = await open_site()
+    gateway = await site.gateway()
+
+    async def say(client: RawClient, word: str, count: int) -> None:
+        for n in range(count):
+            assert isinstance(await write(client, f"{word}{n}"), frames.Ok)
+
+    async with raw(site, gateway, "alice") as alice:
+        epoch = (await join(alice)).epoch
+        await say(alice, "kept", KEPT)
+        backup = site.folder / "backup"
+        shutil.copytree(site.store.aof, backup)
+        await say(alice, "gone", GONE)
+        heard = (await pushed(alice, KEPT + GONE))[-1][0]
+    gateway.kill()
+    site.store.kill()
+    site.store.restore(backup)
+    site.store.start()
+    gateway.start()
+    async with raw(site, gateway, "bob") as bob:
+        await join(bob)
+        await say(bob, "fresh", GONE + 3)
+        async with raw(site, gateway, "alice") as alice:
+            back = await join(alice, last=200, epoch=epoch, after=heard)
+            assert back.epoch != epoch
+            texts = [text for _, text in await pushed(alice, KEPT + GONE + 3)]
+            assert texts[KEPT:] == [f"fresh{n}" for n in range(GONE + 3)]
+
+
+@contextlib.asynccontextmanager
+async def raw(site: Site, gateway: GatewayProcess, user: str) -> AsyncIterator[RawClient]:
+    """A client that says exactly what the test tells it to."""
+    async with RawClient.open(ws(gateway)) as client:
+        await client.connect(site.token(user))
+        yield client
 
 
 async def alice_is_back(events: list[object]) -> None:

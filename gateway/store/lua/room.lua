@@ -27,24 +27,26 @@ local function reap(seats, users, now)
 end
 
 -- Where the room stands: epoch, last seq, last ms. `heard` is the highest number that the asking
--- gateway has heard of the epoch `of`, '' where it has heard none.
+-- gateway has heard of the epoch `of`, '' where it has heard none; `run` is the run of the server.
 --
--- A Redis that came back older knows less than that. The numbers it would give next were given to
--- other messages, so a new epoch begins, above what was heard.
-local function stands(meta, log, of, heard, new_epoch)
-  local known = redis.call('HMGET', meta, 'e', 'q', 't')
+-- A Redis that came back older may know less than what was heard, here or elsewhere. The numbers it would
+-- give next were given to other messages, so a new epoch begins, above what was heard: with each run of
+-- the server, and where this gateway has heard more.
+local function stands(meta, log, of, heard, new_epoch, run)
+  local known = redis.call('HMGET', meta, 'e', 'q', 't', 'r')
   local epoch, top, ms = known[1], tonumber(known[2]) or 0, tonumber(known[3]) or 0
+  local more = epoch == of and tonumber(heard) > top
   if not epoch then
     local seq, last = half(log)
-    epoch, top, ms = new_epoch, seq or 0, last or 0
-  elseif epoch == of and tonumber(heard) > top then
-    epoch, top = new_epoch, tonumber(heard)
-  else
+    top, ms = seq or 0, last or 0
+  elseif not more and known[4] == run then
     return epoch, top, ms
+  elseif more then
+    top = tonumber(heard)
   end
-  redis.call('HSET', meta, 'e', epoch, 'q', string.format('%.0f', top),
-    't', string.format('%.0f', ms))
-  return epoch, top, ms
+  redis.call('HSET', meta, 'e', new_epoch, 'q', string.format('%.0f', top),
+    't', string.format('%.0f', ms), 'r', run)
+  return new_epoch, top, ms
 end
 
 -- Why a user may not write in a room, or nil.

@@ -5,11 +5,12 @@
 -- ARGV  1 now ms  2 retention ms  3 seat  4 seat ends at, ms  5 ttl of the seats, ms
 --       6 how many of the last messages  7 8 what the client has: epoch, seq
 --       9 a new epoch  10 member of the due list
---       11 12 the highest number that this gateway has heard: epoch, seq
--- Returns {epoch, top seq, members, entries newest first}.
+--       11 12 the highest number that this gateway has heard: epoch, seq  13 run of the server
+--       14 most bytes of the messages, but for the newest
+-- Returns {epoch, top seq, members, entries newest first}. Older ones are left out once the bytes are used up.
 local now = tonumber(ARGV[1])
 reap(KEYS[3], KEYS[4], now)
-local epoch, top = stands(KEYS[1], KEYS[2], ARGV[11], ARGV[12], ARGV[9])
+local epoch, top = stands(KEYS[1], KEYS[2], ARGV[11], ARGV[12], ARGV[9], ARGV[13])
 redis.call('HSET', KEYS[1], 'u', ARGV[1])
 redis.call('ZADD', KEYS[5], 'LT', now + tonumber(ARGV[2]), ARGV[10])
 take(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5])
@@ -19,10 +20,17 @@ local entries, after = {}, 0
 if ARGV[7] == epoch and tonumber(ARGV[8]) <= top then
   after = tonumber(ARGV[8])
 end
-if tonumber(ARGV[6]) > 0 and after < top then
-  local youngest = string.format('%.0f-0', now - tonumber(ARGV[2]) + 1)
-  for _, entry in ipairs(redis.call('XREVRANGE', KEYS[2], '+', youngest, 'COUNT', ARGV[6])) do
-    if tonumber(string.match(entry[1], '-(%d+)$')) <= after then
+local youngest = string.format('%.0f-0', now - tonumber(ARGV[2]) + 1)
+local left, bytes, from = after < top and tonumber(ARGV[6]) or 0, tonumber(ARGV[14]), '+'
+while left > 0 do
+  -- Four at a time: as many bytes too much are read here at most, and none of them is answered.
+  local count = math.min(4, left)
+  local found = redis.call('XREVRANGE', KEYS[2], from, youngest, 'COUNT', count)
+  left = #found == count and left - count or 0
+  for _, entry in ipairs(found) do
+    bytes, from = bytes - #entry[2][2], '(' .. entry[1]
+    if tonumber(string.match(entry[1], '-(%d+)$')) <= after or bytes < 0 and #entries > 0 then
+      left = 0
       break
     end
     entries[#entries + 1] = entry

@@ -3,10 +3,11 @@
 --
 -- KEYS  1 meta  2 seats  3 users  4 log
 -- ARGV  1 now ms  2 keep, away or leave  3 seats end at, ms  4 ttl of the seats, ms
---       5 6 the highest number that this gateway has heard: epoch, seq  7 a new epoch  8... seats
+--       5 6 the highest number that this gateway has heard: epoch, seq  7 a new epoch
+--       8 run of the server  9... seats
 -- Returns {members, and of a keep epoch, top seq}.
 reap(KEYS[2], KEYS[3], tonumber(ARGV[1]))
-for i = 8, #ARGV do
+for i = 9, #ARGV do
   if ARGV[2] == 'keep' then
     take(KEYS[2], KEYS[3], ARGV[i], ARGV[3], ARGV[4])
   elseif redis.call('ZSCORE', KEYS[2], ARGV[i]) then
@@ -21,6 +22,6 @@ local members = redis.call('HLEN', KEYS[3])
 if ARGV[2] ~= 'keep' then
   return {members}
 end
-local epoch, top = stands(KEYS[1], KEYS[4], ARGV[5], ARGV[6], ARGV[7])
+local epoch, top = stands(KEYS[1], KEYS[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8])
 redis.call('HSET', KEYS[1], 'u', ARGV[1])
 return {members, epoch, string.format('%.0f', top)}

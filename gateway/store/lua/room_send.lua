@@ -4,7 +4,7 @@
 -- KEYS  1 dedupe  2 meta  3 log  4 seats  5 users  6 due list  7 channel
 -- ARGV  1 now ms  2 retention ms  3 how many are kept  4 dedupe window ms  5 user  6 record
 --       7 8 the highest number that the sender's gateway has heard: epoch, seq
---       9 a new epoch  10 member of the due list
+--       9 a new epoch  10 member of the due list  11 run of the server
 -- Returns the ms at which the message was first published, or why it must not be.
 local now = tonumber(ARGV[1])
 local first = redis.call('GET', KEYS[1])
@@ -16,7 +16,7 @@ local no = barred(KEYS[2], KEYS[5], ARGV[5])
 if no then
   return no
 end
-local epoch, top, last = stands(KEYS[2], KEYS[3], ARGV[7], ARGV[8], ARGV[9])
+local epoch, top, last = stands(KEYS[2], KEYS[3], ARGV[7], ARGV[8], ARGV[9], ARGV[11])
 local seq, ms = top + 1, math.max(last, now)
 local seq_text, ms_text = string.format('%.0f', seq), string.format('%.0f', ms)
 -- What may fail comes before the dedupe mark.

@@ -87,6 +87,22 @@ async def test_the_last_messages_are_two_hundred_at_most(
         assert store.xlen(log) == 200
 
 
+async def test_the_last_messages_are_bounded_by_bytes(running: RunningWorker) -> None:
+    """HP-15.3-1, HP-15.1-2: 200 messages of 64 KiB were 12 MB for each join. Where they are too
+    many bytes, the oldest are left out; who comes back sees by `seq` which."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        epoch = (await join(alice)).epoch
+        for number in range(1, 13):
+            await write(alice, f"{number} ".ljust(30_000, "x"))
+        for back in ({}, {"epoch": epoch, "after": 2}):
+            joined = await join(bob, last=200, **back)
+            assert joined.seq == 8
+            assert [seq for seq, _ in await pushed(bob, 4)] == [9, 10, 11, 12]
+        joined = await join(bob, last=200, epoch=epoch, after=10)
+        assert joined.seq == 10
+        assert [seq for seq, _ in await pushed(bob, 2)] == [11, 12]
+
+
 async def test_last_is_at_most_200(running: RunningWorker) -> None:
     """HP-15.3-1: more is an invalid field, and the connection stays."""
     async with running.client("alice") as alice:
