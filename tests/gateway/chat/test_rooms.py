@@ -94,8 +94,8 @@ async def test_the_last_messages_are_bounded_by_bytes(running: RunningWorker) ->
         epoch = (await join(alice)).epoch
         for number in range(1, 13):
             await write(alice, f"{number} ".ljust(30_000, "x"))
-        for back in ({}, {"epoch": epoch, "after": 2}):
-            joined = await join(bob, last=200, **back)
+        for back in ("", epoch):
+            joined = await join(bob, last=200, epoch=back, after=2)
             assert joined.seq == 8
             assert [seq for seq, _ in await pushed(bob, 4)] == [9, 10, 11, 12]
         joined = await join(bob, last=200, epoch=epoch, after=10)
