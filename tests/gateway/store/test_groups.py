@@ -14,12 +14,12 @@ from gateway.redis.errors import Unavailable
 from gateway.redis.scripts import SCRIPTS, Script
 from gateway.store import groups as module
 from gateway.store.conversations import (
-    TAKEOVER_MS,
     ConversationStore,
     NewEntry,
     StaleMembers,
     Stored,
 )
+from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS
