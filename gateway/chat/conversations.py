@@ -12,7 +12,7 @@ from homeport.limits import MAX_ID_CHARS, MAX_INTEGER
 
 from gateway.apps.app import App
 from gateway.chat import prices
-from gateway.chat.pages import Page, around
+from gateway.chat.pages import Page, around, fresh
 from gateway.chat.principal import User
 from gateway.chat.records import Records
 from gateway.chat.requests import request
@@ -53,6 +53,11 @@ class ConversationChat:
         Raises:
             Refused: unavailable, internal.
         """
+        return await fresh(lambda: self._page(user, limit, after), self._clock_ms)
+
+    async def _page(
+        self, user: User, limit: int, after: tuple[int, str] | None
+    ) -> ConversationPage:
         app, now_ms = user.app, self._clock_ms()
         youngest = now_ms - app.tier.retention_ms + 1
         rows, more = await self._references.rows(app.id, user.id, limit, after=after)

@@ -10,7 +10,7 @@ from homeport.frames import Entry, HistoryPage
 
 from gateway.chat import prices
 from gateway.chat.addressing import Conversations
-from gateway.chat.pages import Page, around
+from gateway.chat.pages import Page, around, fresh
 from gateway.chat.principal import Principal, User
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
@@ -63,8 +63,23 @@ class HistoryChat:
         """
         if before is not None and after is not None:
             raise Refused(codes.INVALID_FIELD, "`before` and `after` don't go together.")
-        app = principal.app
         name = (await self._conversations.find(principal, peer)).name
+        return await fresh(
+            lambda: self._page(principal, peer, name, limit, before=before, after=after),
+            self._clock_ms,
+        )
+
+    async def _page(
+        self,
+        principal: Principal,
+        peer: str,
+        name: str,
+        limit: int,
+        *,
+        before: int | None,
+        after: int | None,
+    ) -> HistoryPage:
+        app = principal.app
         floor = 0
         if isinstance(principal, User):
             row = await self._references.row(app.id, principal.id, peer)

@@ -1,14 +1,37 @@
-"""Pages: as much of an answer as one frame carries."""
+"""Pages: as much of an answer as one frame carries, and no older than a moment."""
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
 
 from homeport import codec
 from homeport.limits import MAX_FRAME_BYTES
 from msgspec import Struct
 
+from gateway.redis.errors import Unavailable
+from gateway.store.stored import FRESH_MS
+
+READS: Final = 3
+"""How often a page is made that takes too long."""
+
 _Item = TypeVar("_Item", bound=Struct)
+_Page = TypeVar("_Page", bound=Struct)
+
+
+async def fresh(made: Callable[[], Awaitable[_Page]], clock_ms: Callable[[], int]) -> _Page:
+    """A page that was read a moment ago: what is in it may be recalled while it is made, and the
+    recall is answered with ok `FRESH_MS` later (SPEC.md HP-13.4-1).
+
+    Raises:
+        Unavailable: Redis answers too slowly, or this process does.
+    """
+    for _ in range(READS):
+        began_ms = clock_ms()
+        page = await made()
+        if clock_ms() - began_ms <= FRESH_MS:
+            return page
+    raise Unavailable("late")
 
 
 def around(empty: Struct) -> int:
