@@ -6,25 +6,30 @@ Reads only, and nothing that a user wrote: no record of a message is opened, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Self
 
-from homeport.ids import peer_of
+from homeport.ids import GROUP
 
 from gateway.apps.app import App
 from gateway.redis.link import Link
 from gateway.store.blocks import BlockedBy
+from gateway.store.conversations import ConversationStore
 from gateway.store.endings import NotedEnd, NotedLoss
 from gateway.store.events import SESSION_ID_CHARS
 from gateway.store.inbox import STALE_MS
-from gateway.store.keys import Keys, UserKeys
+from gateway.store.keys import Keys
 from gateway.store.presence import GATEWAY_CHARS
 from gateway.store.readers import DISPLACED
+from gateway.store.references import ReferenceStore
 from gateway.store.region_clock import time_of
+from gateway.store.stored import Row
 
 MAX_CONVERSATIONS: Final = 50
-"""The number of conversations with unread messages that are listed: those unread last."""
+"""The number of conversations with unread messages that are listed: the newest."""
+
+_ROWS: Final = 1000
+"""The number of conversations that one call reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,9 @@ class SessionFacts:
 class DeviceFacts:
     """A device, or an ephemeral session, whose `device` is "".
 
-    `unacknowledged` counts what waits for it within the tier's time; the oldest of that was stored
-    at `oldest_ms`. `displaced` says that it made room for another device.
+    `acknowledged` is a number of the inbox. `unacknowledged` counts what waits after it within the
+    tier's time; the oldest of that was sent at `oldest_ms`. `displaced` says that it made
+    room for another device.
     """
 
     device: str
@@ -62,10 +68,10 @@ class DeviceFacts:
 class UserFacts:
     """All of it; times are milliseconds since 1970, and `now_ms` is when it was read.
 
-    `head` is the last number of the inbox, `kept` how many messages it holds and `cap` how many it
-    may, the oldest of `oldest_ms`. `unread` is by conversation as the user calls it; `more` says
-    that there are others. `revoked_before_ms` is 0 where nothing was revoked, of the user
-    or of the whole app.
+    `head` is the last number of the inbox, `kept` how many references it holds and `cap` how many
+    it may; the oldest within the tier's time is of `oldest_ms`. `unread` is by conversation as the
+    user calls it, newest first; `more` says that there are others. `revoked_before_ms` is 0
+    where nothing was revoked, of the user or of the whole app.
     """
 
     now_ms: int
@@ -96,126 +102,132 @@ class UserFacts:
 async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
     """What the region's Redis holds of a user, by Redis' own clock. Changes nothing."""
     now_ms = await time_of(link, keys)
-    names = keys.user(app.id, user)
+    names, inbox = keys.user(app.id, user), keys.inbox(app.id, user)
     youngest = now_ms - app.tier.retention_ms + 1
-    _, groups = keys.groups_of(app.id, user)
-    (
-        alive,
-        places,
-        fields,
-        kept,
-        oldest,
-        talks,
-        blocks,
-        blockers,
-        revoked,
-        count,
-        ends,
-    ) = await asyncio.gather(
+    store = ReferenceStore(link, keys, ConversationStore(link, keys))
+    alive, places, fields, waiting, rows, blocks, blockers, revoked, ends = await asyncio.gather(
         link.call("ZRANGEBYSCORE", keys.gateways, now_ms, "+inf"),
         link.call("HGETALL", keys.gateway_names),
-        link.call("HGETALL", names.meta),
-        link.call("XLEN", names.inbox),
-        link.call("XRANGE", names.inbox, f"{youngest}-0", "+", "COUNT", 1),
-        link.call("ZREVRANGE", names.unread, 0, MAX_CONVERSATIONS),
+        link.call("HGETALL", inbox.meta),
+        _Waiting.read(store, app.id, user, youngest),
+        _rows(store, app.id, user),
         link.call("HKEYS", names.blocks),
         link.call("HGETALL", names.blocked_by),
         link.call("GET", names.revoked),
-        link.call("HLEN", groups),
         link.call("LRANGE", names.closes, 0, -1),
     )
     places, fields = _pairs(places), _pairs(fields)
     where = {name: places.get(name, b"").decode() for name in alive}
-    inbox = _Inbox(link, names.inbox, fields, youngest)
-    rows = {
-        name.decode(): await inbox.row(name, where, now_ms)
+    devices = {
+        name.decode(): await _device(name, fields, waiting, where, now_ms)
         for name in sorted(fields)
         if name[:2] in (b"d:", b"s:")
+    }
+    unread = {
+        # Where some of them are past their time, this is what the user is told without a recount.
+        row.peer: row.unread
+        for row in rows
+        if row.unread and row.time_ms >= youngest
     }
     loss = fields.get(b"l")
     blocked = BlockedBy.parse(blockers)
     return UserFacts(
         now_ms=now_ms,
-        devices=tuple(row for name, row in rows.items() if name.startswith("d:")),
-        looking=tuple(row for name, row in rows.items() if name.startswith("s:")),
-        head=int(fields.get(b"q", 0)),
-        kept=kept,
+        devices=tuple(each for name, each in devices.items() if name.startswith("d:")),
+        looking=tuple(each for name, each in devices.items() if name.startswith("s:")),
+        head=waiting.top,
+        kept=waiting.kept,
         cap=app.tier.inbox_cap,
-        oldest_ms=_ms(oldest),
-        unread=await _unread(link, names, user, talks[:MAX_CONVERSATIONS], youngest),
-        more=len(talks) > MAX_CONVERSATIONS,
+        oldest_ms=(await waiting.after(0))[1],
+        unread=dict(list(unread.items())[:MAX_CONVERSATIONS]),
+        more=len(unread) > MAX_CONVERSATIONS,
         blocks=tuple(sorted(name.decode() for name in blocks if name)),
         blocked_by=tuple(sorted(blocked.users)),
         revoked_before_ms=max(int(revoked or 0), app.revoked_before_ms),
-        groups=count,
+        groups=sum(row.peer.startswith(GROUP) and row.until == 0 for row in rows),
         ends=tuple(NotedEnd.parse(each.decode()) for each in ends),
         loss=None if loss is None else NotedLoss.parse(loss.decode()),
     )
 
 
-async def _unread(
-    link: Link, names: UserKeys, user: str, talks: Sequence[bytes], youngest: int
-) -> dict[str, int]:
-    """How many messages are unread, by the other end of each conversation that has any."""
-    times = await asyncio.gather(
-        *(link.call("LRANGE", names.waiting(talk.decode()), 0, -1) for talk in talks)
-    )
-    unread = {
-        peer_of(user, talk.decode()): sum(int(time) >= youngest for time in each)
-        for talk, each in zip(talks, times, strict=True)
-    }
-    return {peer: number for peer, number in unread.items() if number}
+async def _rows(store: ReferenceStore, app_id: str, user: str) -> list[Row]:
+    """All conversations of the user, the newest first."""
+    rows: list[Row] = []
+    more = True
+    while more:
+        after = (rows[-1].time_ms, rows[-1].peer) if rows else None
+        page, more = await store.rows(app_id, user, _ROWS, after=after)
+        rows += page
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
-class _Inbox:
-    """A user's inbox: the stream `name`, and the `fields` of the hash beside it. `youngest` is the
-    oldest time, in milliseconds, that is within the tier's."""
+class _Waiting:
+    """A user's inbox. `top` is its last number, `kept` how many references it holds, `young` the
+    number of the first that is within the tier's time, `top` + 1 where none is."""
 
-    link: Link
-    name: str
-    fields: dict[bytes, bytes]
-    youngest: int
+    store: ReferenceStore
+    app_id: str
+    user: str
+    top: int
+    kept: int
+    young: int
 
-    async def row(self, name: bytes, where: dict[bytes, str], now_ms: int) -> DeviceFacts:
-        """The facts in the field `name`; `where` are the places of the gateways that live."""
-        fields = self.fields
-        acked, seen, holder, since, *platform = fields[name].decode().split(" ", 4)
-        seq = int(acked.partition("-")[2])
-        after = max(acked, f"{self.youngest}-0", key=lambda place: int(place.partition("-")[0]))
-        waiting = await self.link.call("XRANGE", self.name, f"({after}", "+", "COUNT", 1)
-        # Numbers are dense, but where a message's own time to live ended before the tier's.
-        first = int(waiting[0][0].partition(b"-")[2]) if waiting else None
-        head = int(fields.get(b"q", 0))
-        session = None
-        if len(holder) == SESSION_ID_CHARS:
-            gateway = holder[-GATEWAY_CHARS:]
-            lives = gateway.encode() in where
-            session = SessionFacts(
-                id=holder,
-                gateway=gateway,
-                where=where.get(gateway.encode(), ""),
-                since_ms=int(since),
-                connected=lives and int(seen) > now_ms - STALE_MS,
-            )
-        return DeviceFacts(
-            device=name[2:].decode() if name.startswith(b"d:") else "",
-            platform="".join(platform),
-            session=session,
-            seen_ms=int(seen),
-            acknowledged=seq,
-            unacknowledged=0 if first is None else head - first + 1,
-            oldest_ms=_ms(waiting),
-            away=b"a:" + name[2:] in fields,
-            displaced=holder == DISPLACED,
+    @classmethod
+    async def read(cls, store: ReferenceStore, app_id: str, user: str, youngest: int) -> Self:
+        page = await store.page(app_id, user, 0)
+        kept = page.top - page.here
+        while page.references:
+            for ref in page.references:
+                if ref.time_ms >= youngest:
+                    return cls(store, app_id, user, page.top, kept, ref.number)
+            page = await store.page(app_id, user, page.references[-1].number)
+        return cls(store, app_id, user, page.top, kept, page.top + 1)
+
+    async def after(self, number: int) -> tuple[int, int | None]:
+        """How many wait after `number`, and the time of the first of them."""
+        first = max(number + 1, self.young)
+        page = await self.store.page(self.app_id, self.user, first - 1, 1)
+        if not page.references:
+            return 0, None
+        ref = page.references[0]
+        return page.top - ref.number + 1, ref.time_ms
+
+
+async def _device(
+    name: bytes,
+    fields: dict[bytes, bytes],
+    waiting: _Waiting,
+    where: dict[bytes, str],
+    now_ms: int,
+) -> DeviceFacts:
+    """The facts in the field `name`; `where` are the places of the gateways that live."""
+    acked, seen, holder, since, *platform = fields[name].decode().split(" ", 4)
+    unacknowledged, oldest_ms = await waiting.after(int(acked))
+    session = None
+    if len(holder) == SESSION_ID_CHARS:
+        gateway = holder[-GATEWAY_CHARS:]
+        lives = gateway.encode() in where
+        session = SessionFacts(
+            id=holder,
+            gateway=gateway,
+            where=where.get(gateway.encode(), ""),
+            since_ms=int(since),
+            connected=lives and int(seen) > now_ms - STALE_MS,
         )
+    return DeviceFacts(
+        device=name[2:].decode() if name.startswith(b"d:") else "",
+        platform="".join(platform),
+        session=session,
+        seen_ms=int(seen),
+        acknowledged=int(acked),
+        unacknowledged=unacknowledged,
+        oldest_ms=oldest_ms,
+        away=b"a:" + name[2:] in fields,
+        displaced=holder == DISPLACED,
+    )
 
 
 def _pairs(told: list[bytes]) -> dict[bytes, bytes]:
     """A hash, as HGETALL tells it."""
     return dict(zip(told[::2], told[1::2], strict=True))
-
-
-def _ms(entries: list[Any]) -> int | None:
-    """The time of the first of some entries of a stream."""
-    return int(entries[0][0].partition(b"-")[0]) if entries else None

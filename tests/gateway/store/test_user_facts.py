@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from homeport.frames import Cursor
-from homeport.ids import direct_conversation
 
-from gateway.apps.app import App
 from gateway.store.blocks import BlockStore
+from gateway.store.conversations import ConversationStore, NewEntry
 from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Loss, NotedEnd, NotedLoss
-from gateway.store.entries import NewMessage
+from gateway.store.group_state import Change, Member
+from gateway.store.groups import GroupStore
 from gateway.store.presence import PresenceStore
 from gateway.store.readers import Arrival, Progress, Reader
+from gateway.store.references import ReferenceStore, Standing
 from gateway.store.user_facts import MAX_CONVERSATIONS, UserFacts, read_user
 from tests.gateway.store.conftest import Store, acked, message_id, session
 
@@ -32,6 +33,27 @@ async def read(store: Store, user: str = "ann") -> UserFacts:
         )
 
 
+def inboxes(store: Store) -> ReferenceStore:
+    """As a gateway has them."""
+    return ReferenceStore(store.link, store.keys, ConversationStore(store.link, store.keys))
+
+
+async def say(store: Store, sender: str, to: str = "ann") -> None:
+    """A message, now."""
+    talks = ConversationStore(store.link, store.keys)
+    entry = NewEntry(message_id(), b"r", store.clock.ms, sender)
+    await talks.send(store.app.id, store.tier, talks.direct(store.app.id, sender, to), entry)
+
+
+async def attach(
+    store: Store, device: str, session_id: str, *, ephemeral: bool = False
+) -> Standing:
+    """A device of ann connects, now."""
+    reader = Reader(store.app.id, "ann", device, session_id, ephemeral)
+    now = store.clock.ms
+    return await inboxes(store).attach(reader, store.app.tier, Arrival(now), now)
+
+
 def everything(store: Store) -> dict[bytes, Any]:
     """Every key with its bytes."""
     return {key: store.raw.dump(key) for key in store.raw.scan_iter(count=1000)}
@@ -49,19 +71,22 @@ async def test_of_nobody_there_is_nothing(store: Store) -> None:
 async def test_devices_with_what_waits_for_each(store: Store) -> None:
     """Cursor against head: of a device that reads, and one that does not, of a killed gateway."""
     await PresenceStore(store.link, store.keys, GATEWAY, where="host-7 2").renew()
-    await store.fill("ann", 2)
-    phone = await store.attach("ann", "phone", of("p"))
-    await store.attach("ann", "old", of("o", "dead00"))
-    await store.ack("ann", Cursor(phone.cursor.epoch, phone.entries[0].ms, 1), "phone", of("p"))
+    for _ in range(2):
+        await say(store, "bob")
+    phone = await attach(store, "phone", of("p"))
+    await attach(store, "old", of("o", "dead00"))
+    cursor = Cursor(phone.start.epoch, phone.references[0].time_ms, 1)
+    reader = Reader(store.app.id, "ann", "phone", of("p"))
+    await acked(inboxes(store), reader, store.app.tier, Progress(cursor), store.clock.ms)
     store.clock.advance(5)
-    await store.fill("ann", 2)
-    looking = Reader(store.app.id, "ann", "cli", of("l"), ephemeral=True)
-    await store.inboxes.attach(looking, store.app.tier, Arrival(store.clock.ms), store.clock.ms)
+    for _ in range(2):
+        await say(store, "bob")
+    await attach(store, "cli", of("l"), ephemeral=True)
     facts = await read(store)
     old, read_by = facts.devices
     assert (facts.head, facts.kept, facts.cap) == (4, 4, store.app.tier.inbox_cap)
     assert (read_by.device, read_by.acknowledged, read_by.unacknowledged) == ("phone", 1, 3)
-    assert read_by.oldest_ms == phone.entries[1].ms
+    assert read_by.oldest_ms == phone.references[1].time_ms
     assert read_by.session is not None
     assert read_by.session.connected
     assert (read_by.session.gateway, read_by.session.where) == (GATEWAY, "host-7 2")
@@ -76,12 +101,15 @@ async def test_what_is_past_its_time_does_not_wait(store: Store) -> None:
     """G4: it is not delivered, so it is not told, whether the sweeper has come or not."""
     now = store.clock.ms
     store.clock.advance(-store.app.tier.retention_ms / 1000 - 60)
-    await store.fill("ann", 3)
+    for _ in range(3):
+        await say(store, "zoe")
     store.clock.now = now / 1000
-    await store.fill("ann", 1)
-    await store.attach("ann", "phone", of("p"))
-    [phone] = (await read(store)).devices
-    assert phone.unacknowledged == 1
+    await say(store, "bob")
+    await attach(store, "phone", of("p"))
+    facts = await read(store)
+    [phone] = facts.devices
+    assert (phone.unacknowledged, phone.oldest_ms, facts.oldest_ms) == (1, now, now)
+    assert facts.unread == {"bob": 1}
 
 
 async def test_unread_blocks_and_revocation(store: Store) -> None:
@@ -92,7 +120,7 @@ async def test_unread_blocks_and_revocation(store: Store) -> None:
     await blocks.change(store.app.id, store.app.tier, "cy", "ann", False, store.clock.ms)
     for sender, count in (("bob", 2), ("zoe", 1)):
         for _ in range(count):
-            await deliver(store, store.app, sender)
+            await say(store, sender)
     async with store.admin() as admin:
         await admin.access.revoke(store.app.id, "ann", 5000)
     facts = await read(store)
@@ -100,33 +128,40 @@ async def test_unread_blocks_and_revocation(store: Store) -> None:
     assert (facts.unread, facts.more) == ({"bob": 2, "zoe": 1}, False)
     assert facts.revoked_before_ms == 5000
     for number in range(MAX_CONVERSATIONS):
-        await deliver(store, store.app, f"s{number}")
+        await say(store, f"s{number}")
     facts = await read(store)
     assert (len(facts.unread), facts.more) == (MAX_CONVERSATIONS, True)
 
 
-async def deliver(store: Store, app: App, sender: str) -> None:
-    """A message of `sender` to ann."""
-    talk = direct_conversation(sender, "ann")
-    await store.inboxes.deliver(
-        app.id,
-        app.tier,
-        ("ann", sender),
-        NewMessage(message_id(), b"r", store.clock.ms, talk, sender),
-    )
+async def test_groups_that_the_user_is_in(store: Store) -> None:
+    """Not those that the user went from, however well their messages are remembered."""
+    talks = ConversationStore(store.link, store.keys)
+    groups = GroupStore(store.link, store.keys, talks, lambda: store.clock.ms)
+    for group in ("ab" * 16, "cd" * 16):
+        members: dict[str, Member | None] = {"bob": Member("owner"), "ann": Member("member")}
+        notice = NewEntry(message_id(), b"in", store.clock.ms, "", 0)
+        version = groups.next_version(None)
+        assert await groups.change(store.app, group, None, Change(members=members), version, notice)
+    assert (await read(store)).groups == 2
+    before = await groups.current(store.app, group)
+    notice = NewEntry(message_id(), b"out", store.clock.ms, "", 0)
+    version = groups.next_version(before)
+    change = Change(members={"ann": None})
+    assert await groups.change(store.app, group, before, change, version, notice)
+    assert (await read(store)).groups == 1
 
 
 async def test_the_last_ends_and_the_last_loss_are_kept(store: Store) -> None:
     """A few of them, the newest first; they go with the profile, and with the app."""
-    attached = await store.attach("ann")
+    attached = await attach(store, "phone", session("s"))
     reader = Reader(store.app.id, "ann", "phone", session("s"))
-    none = Cursor(attached.cursor.epoch, 0, 0)
+    none = Cursor(attached.start.epoch, 0, 0)
     tier = store.app.tier
     for number in range(ENDS_KEPT + 2):
         end, loss = End(number, Cause("gateway", 4500 + number)), Loss(number, number, number + 1)
-        await acked(store.inboxes, reader, tier, Progress(none, end, loss), store.clock.ms)
-    await acked(store.inboxes, reader, tier, Progress(none, End(99, BROKEN_OFF)), 5)
-    await acked(store.inboxes, reader, tier, Progress(none), store.clock.ms)  # goes on: no end
+        await acked(inboxes(store), reader, tier, Progress(none, end, loss), store.clock.ms)
+    await acked(inboxes(store), reader, tier, Progress(none, End(99, BROKEN_OFF)), 5)
+    await acked(inboxes(store), reader, tier, Progress(none), store.clock.ms)  # goes on: no end
     facts = await read(store)
     assert [end.ms for end in facts.ends] == [99, *range(ENDS_KEPT + 1, 2, -1)]
     assert facts.ends[0] == NotedEnd(99, BROKEN_OFF, session("s"), "phone")
@@ -144,8 +179,8 @@ async def test_the_last_ends_and_the_last_loss_are_kept(store: Store) -> None:
 async def test_reading_changes_nothing(store: Store) -> None:
     """Not a byte of any key, so it can be done at any time."""
     await PresenceStore(store.link, store.keys, GATEWAY).renew()
-    await store.fill("ann", 3)
-    await store.attach("ann")
+    await say(store, "bob")
+    await attach(store, "phone", of("p"))
     before = everything(store)
     await read(store)
     assert everything(store) == before
