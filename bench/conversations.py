@@ -15,7 +15,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,6 +120,23 @@ async def _direct(region: Region, sends: int = SENDS) -> tuple[float, float]:
     return (await region.calls_us() - calls) / sends, (await region.cpu_us() - cpu) / sends
 
 
+def _appended(folder: Path) -> int:
+    """Bytes of the append-only file."""
+    return sum(path.stat().st_size for path in folder.rglob("*.aof"))
+
+
+async def _appended_for(
+    region: Region, folder: Path, step: Callable[[int], Awaitable[Any]], count: int
+) -> tuple[float, float]:
+    """One of `count` steps: bytes of append-only file, and microseconds in calls."""
+    before, calls = _appended(folder), await region.calls_us()
+    for number in range(count):
+        await step(number)
+    calls = await region.calls_us() - calls
+    await asyncio.sleep(0.2)
+    return (_appended(folder) - before) / count, calls / count
+
+
 async def _bytes_for(region: Region, prefix: str, messages: int, talks: int = 200) -> float:
     """Bytes of a stored message in conversations of so many, inboxes, rows and all."""
     before = await region.memory()
@@ -167,14 +184,26 @@ async def _edit(region: Region, folder: Path) -> tuple[float, float]:
     for _ in range(90):
         await asyncio.gather(*(region.send("ed", "fred", os.urandom(32 * 1024)) for _ in range(10)))
 
-    def log_bytes() -> int:
-        return sum(path.stat().st_size for path in folder.rglob("*.aof"))
+    grown, spent = await _appended_for(
+        region, folder, lambda _: region.edit("ed", "fred", 450, os.urandom(32 * 1024)), 1
+    )
+    return grown, spent / 1000
 
-    before, calls = log_bytes(), await region.calls_us()
-    await region.edit("ed", "fred", 450, os.urandom(32 * 1024))
-    spent = (await region.calls_us() - calls) / 1000
-    await asyncio.sleep(0.2)
-    return log_bytes() - before, spent
+
+async def _small(region: Region, folder: Path) -> dict[str, float]:
+    """A message of two users, and an edit of it: one at a time."""
+    people = ("ned", "fay")
+    sent = await _appended_for(
+        region, folder, lambda _: region.send(*people, os.urandom(RECORD)), 100
+    )
+    edited = await _appended_for(
+        region, folder, lambda n: region.edit(*people, n + 1, os.urandom(RECORD)), 100
+    )
+    return {
+        "direct message, bytes of append-only file": sent[0],
+        "edit, bytes of append-only file": edited[0],
+        "edit, us in calls": edited[1],
+    }
 
 
 async def _measured(region: Region, folder: Path) -> dict[str, float]:
@@ -183,6 +212,7 @@ async def _measured(region: Region, folder: Path) -> dict[str, float]:
     rounds = [await _direct(region) for _ in range(ROUNDS)]
     for place, what in enumerate(("in calls", "CPU")):
         found[f"direct message, us {what}"] = statistics.median(each[place] for each in rounds)
+    found |= await _small(region, folder)
     for messages in (1, 5, 20, 100):
         talks = 200 if messages < 100 else 50
         found[

@@ -26,34 +26,49 @@ from gateway.dev.embedded import EmbeddedValkey
 from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
 from gateway.security.sealing import Sealer
-from gateway.store.entries import NewMessage
-from gateway.store.inbox import InboxStore
+from gateway.store.conversations import ConversationStore, NewEntry
 from gateway.store.keys import Keys
 from gateway.store.readers import Arrival, Reader
+from gateway.store.references import ReferenceStore
 from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks
 
-PAIRS: Final = 250
-EACH: Final = 100
-"""Messages of each pair of users; a message is one of 25,000."""
+USERS: Final = 300
+PEERS: Final = 5
+"""Each user talks with so many that come after them in a ring, and as many before them."""
+TALKS: Final = USERS * PEERS
+EACH: Final = 10
+"""Messages of each conversation. Nobody acknowledges any."""
 
 
 class Kept:
-    """Counts of one server, as differences."""
+    """Counts of one server."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._before: dict[str, int] = {}
 
-    async def since(self, count: int) -> dict[str, float]:
-        """What was added since the last call, for each of `count`."""
+    async def info(self) -> dict[str, int]:
+        """Bytes of memory that the server uses, and that it has got from its clients."""
         info = (await self._link.call("INFO")).decode()
         fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
-        names = ("used_memory", "total_net_input_bytes", "total_net_output_bytes")
-        now = {name: int(fields[name]) for name in names}
-        added = {name: (now[name] - self._before.get(name, 0)) / count for name in names}
-        self._before = now
-        return added
+        return {name: int(fields[name]) for name in ("used_memory", "total_net_input_bytes")}
+
+    async def of(self, pattern: str) -> int:
+        """Bytes of the keys with such names. Those of a client's connection are not in it."""
+        names = await self._link.call("KEYS", pattern)
+        return sum(
+            await asyncio.gather(
+                *(self._link.call("MEMORY", "USAGE", name, "SAMPLES", 0) for name in names)
+            )
+        )
+
+    async def without_marks(self) -> int:
+        """Take the marks against repeats away; how many bytes that has freed."""
+        before = await self.info()
+        names = await self._link.call("KEYS", "*:sent:*")
+        for start in range(0, len(names), 1000):
+            await self._link.call("DEL", *names[start : start + 1000])
+        return before["used_memory"] - (await self.info())["used_memory"]
 
 
 async def measure(url: str) -> dict[str, float]:
@@ -61,54 +76,67 @@ async def measure(url: str) -> dict[str, float]:
     link, _ = open_redis(url, Stamp(RegionIdentity.of(KEYRING), lambda: True), Tasks())
     await link.start()
     try:
-        inboxes, records, kept = InboxStore(link, Keys("sg")), Records(Sealer(KEYRING)), Kept(link)
-        now_ms = time.time_ns() // 1_000_000
-        pairs = [(f"alice{number:05}", f"bob{number:05}") for number in range(PAIRS)]
-        await asyncio.gather(
-            *(
-                inboxes.attach(
-                    Reader(APP.id, user, "phone", f"{user:0<32}"), APP.tier, Arrival(now_ms), now_ms
-                )
-                for pair in pairs
-                for user in pair
-            )
-        )
-        # Not by the server's memory: the buffers of a connection weigh as much as these.
-        sizes = [await link.call("MEMORY", "USAGE", key) for key in await link.call("KEYS", "*:{*")]
-        found = {"user: rows in Redis": sum(sizes) / (2 * PAIRS)}
-        await kept.since(1)
-
-        async def deliver(at_ms: int, *, history: bool) -> dict[str, float]:
-            for _ in range(EACH):
-                calls = []
-                for alice, bob in pairs:
-                    talk = direct_conversation(alice, bob)
-                    message = frames.Message(os.urandom(16), alice, bob, at_ms, "text", BODY)
-                    record = records.make(APP, message, talk)
-                    new = NewMessage(message.id, record, at_ms, talk, alice)
-                    calls.append(inboxes.deliver(APP.id, APP.tier, (alice, bob), new, history))
-                await asyncio.gather(*calls)
-            return await kept.since(PAIRS * EACH)
-
-        plain = await deliver(now_ms, history=False)
-        logged = await deliver(now_ms, history=True)
-        marks = await _without_marks(link, kept)
-        found["message: mark against repeats"] = -marks / 4
-        found["message: in an inbox"] = (plain["used_memory"] + marks / 2) / 2
-        found["message: in a history"] = logged["used_memory"] - plain["used_memory"]
-        found["message: to Redis"] = logged["total_net_input_bytes"]
-        found["message: from Redis, without pushes"] = logged["total_net_output_bytes"]
-        return found
+        return await _measured(link)
     finally:
         await link.aclose()
 
 
-async def _without_marks(link: Link, kept: Kept) -> float:
-    """What memory a message has less once its marks are over; there were two for each."""
-    names = list(await link.call("KEYS", "*:dup:*"))
-    for start in range(0, len(names), 1000):
-        await link.call("DEL", *names[start : start + 1000])
-    return (await kept.since(PAIRS * EACH))["used_memory"]
+async def _measured(link: Link) -> dict[str, float]:
+    keys, records, kept = Keys("sg"), Records(Sealer(KEYRING)), Kept(link)
+    store = ConversationStore(link, keys)
+    inboxes = ReferenceStore(link, keys, store)
+    now_ms = time.time_ns() // 1_000_000
+    users = [f"somebody{number:05}" for number in range(USERS)]
+    pairs = [
+        (users[at], users[(at + by) % USERS]) for at in range(USERS) for by in range(1, PEERS + 1)
+    ]
+
+    async def say() -> None:
+        """A message in each conversation."""
+        for start in range(0, TALKS, USERS):
+            calls = []
+            for alice, bob in pairs[start : start + USERS]:
+                talk = direct_conversation(alice, bob)
+                message = frames.Message(os.urandom(16), alice, bob, now_ms, "text", BODY)
+                record = records.make(APP, message, talk)
+                new = NewEntry(message.id, record, now_ms, alice)
+                calls.append(store.send(APP.id, APP.tier, store.direct(APP.id, alice, bob), new))
+            await asyncio.gather(*calls)
+
+    await asyncio.gather(
+        *(
+            inboxes.attach(
+                Reader(APP.id, user, "phone", f"{user:0<32}"), APP.tier, Arrival(now_ms), now_ms
+            )
+            for user in users
+        )
+    )
+    # Not by the server's memory: the buffers of a connection weigh as much as these.
+    user_bytes, no_rows = await kept.of("*:{*"), await kept.of("*:rows:*")
+
+    begin = await kept.info()
+    await say()
+    await kept.without_marks()
+    one, one_references = await kept.info(), await kept.of("*:refs:*")
+    rows = await kept.of("*:rows:*") - no_rows
+    for _ in range(EACH - 1):
+        await say()
+    to_redis = (await kept.info())["total_net_input_bytes"] - one["total_net_input_bytes"]
+    marks = await kept.without_marks()
+    full, references = await kept.info(), await kept.of("*:refs:*")
+
+    later = TALKS * (EACH - 1)
+    message = full["used_memory"] - one["used_memory"] - (references - one_references)
+    first = one["used_memory"] - begin["used_memory"] - one_references - rows
+    return {
+        "user: with one device": user_bytes / USERS,
+        "user: row of a conversation": rows / (2 * TALKS),
+        "user: reference in the inbox": references / (2 * TALKS * EACH),
+        "conversation: beside messages and rows": first / TALKS - message / later,
+        "message: in its conversation": message / later,
+        "message: mark against repeats": marks / later,
+        "message: to Redis": to_redis / later,
+    }
 
 
 def main() -> None:

@@ -34,8 +34,7 @@ from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer
-from gateway.store.entries import NewMessage
-from gateway.store.inbox import InboxStore
+from gateway.store.conversations import ConversationStore, NewEntry
 from gateway.store.keys import Keys
 from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks
@@ -111,25 +110,20 @@ async def with_store(url: str) -> dict[str, float]:
     link, _ = open_redis(url, Stamp(RegionIdentity.of(KEYRING), lambda: True), Tasks())
     await link.start()
     try:
-        inboxes = InboxStore(link, Keys("sg"))
+        conversations = ConversationStore(link, Keys("sg"))
+        two = conversations.direct(APP.id, "alice", "bob")
         record = Records(Sealer(KEYRING)).make(
             APP, frames.Message(b"\1" * 16, "alice", "bob", 0, "text", BODY), CONVERSATION
         )
 
-        def deliver() -> Awaitable[object]:
-            now_ms = time.time_ns() // 1_000_000
-            users = ("alice", "bob")
-            return inboxes.deliver(
-                APP.id,
-                APP.tier,
-                users,
-                NewMessage(os.urandom(16), record, now_ms, CONVERSATION, "alice"),
-            )
+        def send() -> Awaitable[object]:
+            new = NewEntry(os.urandom(16), record, time.time_ns() // 1_000_000, "alice")
+            return conversations.send(APP.id, APP.tier, two, new)
 
         result: dict[str, float] = {}
         for name, step, count in (
             ("link: one call", lambda: link.call("PING"), 20_000),
-            ("deliver: to two inboxes", deliver, 5_000),
+            ("send: a direct message, stored", send, 5_000),
         ):
             result[name], result[f"{name}, in Redis"] = await _best_in_flight(link, step, count)
         return result

@@ -34,12 +34,15 @@ def _demand(
     waiting: Annotated[
         float, typer.Option(min=0, help="Messages waiting for a user who is away, on average.")
     ] = 20,
+    talk: Annotated[
+        float, typer.Option(min=1, help="Messages that a conversation keeps, on average.")
+    ] = 20,
     tier: Annotated[
         str, typer.Option(metavar="|".join(TIERS), callback=_tier, help="How long they are kept.")
     ] = "basic",
 ) -> Demand:
     """What the options say."""
-    return Demand(users, rate, TIERS[tier], online, recipients, size, waiting)
+    return Demand(users, rate, TIERS[tier], online, recipients, size, waiting, talk)
 
 
 @taking("demand", _demand)
@@ -60,7 +63,7 @@ def capacity(demand: Demand, as_json: Json = False) -> None:
         "gateway replicas": f"{found.replicas:,} of {WORKERS} cores, one of them to spare",
         "gateway memory": f"{found.gateway_bytes / gib:,.1f} GiB in all",
         "Redis primaries": f"{found.primaries:,}, each with a replica",
-        "Redis memory": f"{found.redis_bytes / gib:,.1f} GiB, {found.history_share:.0%} history",
+        "Redis memory": f"{found.redis_bytes / gib:,.1f} GiB, {found.kept_share:.0%} conversations",
         "Redis CPU": f"{found.redis_cores:,.2f} cores in all, "
         f"{found.redis_cores * found.share:.2f} of the busiest primary",
         "network, clients": f"{found.client_bps / 1e6:,.0f} Mbit/s",

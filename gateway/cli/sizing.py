@@ -24,34 +24,38 @@ class Costs:
 
     Attributes:
         message_us: gateway, for a direct message, both ends online (`bench chat`, 6,000 a second).
-        redis_message_us: Redis, for the same.
+        redis_message_us: Redis, for the same (bench/results/costs.md says how it was derived).
         delivery_us: gateway, for each further member of a group (`bench group`).
-        redis_delivery_us: Redis, for the same.
+        redis_delivery_us: Redis, for the same (as above).
         idle_us: gateway, for an open connection a second (`bench conn`).
         session_bytes: gateway memory of an open WSS connection, after reconnects (`bench conn`).
         worker_bytes: memory of a worker without connections (`bench conn`).
         sessions_per_s: sessions that one core opens a second over WSS (`bench storm`).
         user_bytes: Redis memory of a user with one device (`bench.kept`).
-        inbox_bytes: the same of a message of 200 bytes in one inbox (`bench.kept`).
-        history_bytes: the same of it in a history (`bench.kept`).
+        row_bytes: the same of a conversation in a user's list of them (`bench.kept`).
+        reference_bytes: the same of a message that waits in one inbox (`bench.kept`).
+        conversation_bytes: the same of a conversation, beside its messages (`bench.kept`).
+        stored_bytes: the same of a message of 200 bytes in its conversation (`bench.kept`).
         mark_bytes: the same of a mark against repeats, for ten minutes (`bench.kept`).
         to_redis_bytes: what a direct message of 200 bytes sends to Redis (`bench.kept`).
         frame_bytes: around a body, in a push over WSS: frame, TLS record, TCP and IP headers.
     """
 
     message_us: float = 115
-    redis_message_us: float = 95
+    redis_message_us: float = 86
     delivery_us: float = 26
-    redis_delivery_us: float = 32
+    redis_delivery_us: float = 27
     idle_us: float = 1.6
     session_bytes: int = 45 * 1024
     worker_bytes: int = 70 * 2**20
     sessions_per_s: int = 1_700
-    user_bytes: int = 460
-    inbox_bytes: int = 390
-    history_bytes: int = 285
-    mark_bytes: int = 146
-    to_redis_bytes: int = 2_450
+    user_bytes: int = 430
+    row_bytes: int = 60
+    reference_bytes: int = 29
+    conversation_bytes: int = 590
+    stored_bytes: int = 395
+    mark_bytes: int = 104
+    to_redis_bytes: int = 1_850
     frame_bytes: int = 180
 
 
@@ -96,6 +100,7 @@ class Demand:
         size: bytes of a body.
         tier: how long messages are kept.
         waiting: messages that wait in the inbox of a user who is away.
+        talk: messages that a conversation keeps at a time.
     """
 
     users: int
@@ -105,6 +110,7 @@ class Demand:
     recipients: float = 1
     size: int = BODY
     waiting: float = 20
+    talk: float = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +118,10 @@ class Plan:
     """What `Demand` takes. Memory in bytes, network in bits a second, at the peak.
 
     `replicas` have `WORKERS` workers each, and one is to spare. `primaries` does not count their
-    replicas. `share` is the part of the load on the busiest primary: a primary holds
-    whole buckets, of 256. `redis_cores` is of all primaries together. `return_s` is how
-    long all sessions take to connect again after a failure of everything.
+    replicas. `share` is the part of the load on the busiest primary: a primary holds whole buckets,
+    of 256. `redis_cores` is of all primaries together. `kept_share` is the part of Redis' memory
+    that conversations and their rows take. `return_s` is how long all sessions take to connect
+    again after a failure of everything.
     """
 
     sessions: int
@@ -125,7 +132,7 @@ class Plan:
     share: float
     redis_bytes: int
     redis_cores: float
-    history_share: float
+    kept_share: float
     client_bps: float
     redis_bps: float
     return_s: float
@@ -145,16 +152,17 @@ def plan(demand: Demand, costs: Costs = COSTS) -> Plan:
     redis_us = demand.rate * (costs.redis_message_us + further * costs.redis_delivery_us)
     body = demand.size - BODY
     users = demand.users * costs.user_bytes
-    away = (demand.users - sessions) * demand.waiting * (costs.inbox_bytes + body)
-    kept_s = demand.tier.retention_ms / 1000
-    history = demand.rate * AVERAGE * kept_s * (costs.history_bytes + body)
-    marks = demand.rate * 600 * (demand.recipients + 1) * costs.mark_bytes
-    redis_bytes = ceil(users + away + history + marks)
+    waiting = (demand.users - sessions) * demand.waiting * costs.reference_bytes
+    messages = demand.rate * AVERAGE * demand.tier.retention_ms / 1000
+    talk = costs.conversation_bytes + (demand.recipients + 1) * costs.row_bytes
+    kept = messages * (costs.stored_bytes + body + talk / demand.talk)
+    marks = demand.rate * 600 * costs.mark_bytes
+    redis_bytes = ceil(users + waiting + kept + marks)
     primaries, share = _primaries(redis_us / 1e6, redis_bytes)
 
     pushes = 1 + demand.recipients
     client_bps = demand.rate * (1 + pushes) * (demand.size + costs.frame_bytes) * 8
-    redis_bps = demand.rate * pushes / 2 * (costs.to_redis_bytes + 3 * body) * 8
+    redis_bps = demand.rate * pushes / 2 * (costs.to_redis_bytes + 2 * body) * 8
     return Plan(
         sessions=sessions,
         workers=workers,
@@ -164,7 +172,7 @@ def plan(demand: Demand, costs: Costs = COSTS) -> Plan:
         share=share,
         redis_bytes=redis_bytes,
         redis_cores=redis_us / 1e6,
-        history_share=history / redis_bytes,
+        kept_share=kept / redis_bytes,
         client_bps=client_bps,
         redis_bps=redis_bps,
         return_s=sessions / ((replicas - 1) * WORKERS * costs.sessions_per_s),
@@ -186,9 +194,9 @@ def breaks(demand: Demand, found: Plan) -> list[str]:
             "among several installations, each with a Redis of its own",
         ),
         (
-            found.redis_bytes * found.history_share / PRIMARY_BYTES,
-            f"history is {found.history_share:.0%} of Redis' memory: a tier that keeps it for less "
-            "time, or sends without history, before more primaries",
+            found.redis_bytes * found.kept_share / PRIMARY_BYTES,
+            f"conversations are {found.kept_share:.0%} of Redis' memory: a tier that keeps "
+            "messages for less time, or messages with a ttl, before more primaries",
         ),
         (
             found.redis_cores / BUSY,

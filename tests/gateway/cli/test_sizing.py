@@ -43,8 +43,18 @@ def test_more_of_anything_never_takes_less() -> None:
     assert plan(replace(demand, recipients=50)).redis_cores > 10 * found.redis_cores
     assert plan(replace(demand, size=2_000)).redis_bytes > found.redis_bytes
     assert plan(replace(demand, waiting=200)).redis_bytes > found.redis_bytes
+    assert plan(replace(demand, talk=2)).redis_bytes > 1.5 * found.redis_bytes
     assert plan(replace(demand, tier=TIERS["pro"])).redis_bytes > 5 * found.redis_bytes
     assert plan(replace(demand, users=2_000_000, online=0.05)).sessions == found.sessions
+
+
+def test_a_message_is_kept_once_however_many_read_it() -> None:
+    """A member more costs Redis a row in a conversation and, while away, a reference; no body."""
+    demand = Demand(1_000_000, 2_000, TIERS["basic"], size=8_192)
+    one, hundred = plan(demand), plan(replace(demand, recipients=100))
+    messages = demand.rate / 3 * demand.tier.retention_ms / 1000
+    rows = messages / demand.talk * 99 * COSTS.row_bytes
+    assert hundred.redis_bytes - one.redis_bytes == pytest.approx(rows, rel=0.001)
 
 
 def test_what_gives_way_is_said_the_worst_first() -> None:
@@ -66,10 +76,12 @@ async def test_memory_is_as_measured(redis_url: str) -> None:
     """The costs in Redis are those of a real one, to a tenth; `python -m bench.kept` shows them."""
     found = await kept.measure(redis_url)
     planned = {
-        "user: rows in Redis": COSTS.user_bytes,
+        "user: with one device": COSTS.user_bytes,
+        "user: row of a conversation": COSTS.row_bytes,
+        "user: reference in the inbox": COSTS.reference_bytes,
+        "conversation: beside messages and rows": COSTS.conversation_bytes,
+        "message: in its conversation": COSTS.stored_bytes,
         "message: mark against repeats": COSTS.mark_bytes,
-        "message: in an inbox": COSTS.inbox_bytes,
-        "message: in a history": COSTS.history_bytes,
         "message: to Redis": COSTS.to_redis_bytes,
     }
     assert found == {**found, **{k: pytest.approx(v, rel=0.1) for k, v in planned.items()}}
