@@ -232,22 +232,31 @@ class ConversationStore:
         return HistoryPage(messages, following, lost)
 
     async def read(
-        self, app_id: str, wanted: Sequence[tuple[str, Sequence[int]]]
+        self,
+        app_id: str,
+        wanted: Sequence[tuple[str, Sequence[int]]],
+        sizes: Sequence[int] | None = None,
     ) -> list[list[StoredMessage | None]]:
         """The messages with these numbers of these conversations; None for those that are gone.
 
-        In the order of `wanted`, whatever their age. At most about `READ_BYTES` of each bucket: the
-        lists of a bucket end where these are used up, and those after that are empty.
+        In the order of `wanted`, whatever their age. At most `READ_BYTES` of each bucket, but for
+        the first message of each: the lists of a bucket end where these are used up, and those
+        after that are empty. With `sizes`, the bytes that each conversation's messages should
+        have together, it is as much of all buckets together, but for the very first message.
         """
         buckets: dict[int, list[int]] = {}
         for at, (conversation, _) in enumerate(wanted):
             bucket = self._keys.conversation(app_id, conversation).bucket
             buckets.setdefault(bucket, []).append(at)
-        calls = []
+        calls, most, first = [], READ_BYTES, "1"
+        # What nobody should need is for what an edit has made larger.
+        spare = 0 if sizes is None else max(0, READ_BYTES - sum(sizes)) // max(1, len(buckets))
         for places in buckets.values():
             heads = (self._keys.conversation(app_id, wanted[at][0]).head for at in places)
             numbers = [n for at in places for n in (len(wanted[at][1]), *wanted[at][1])]
-            calls.append(self._link.run(_READ, tuple(heads), READ_BYTES, *numbers))
+            if sizes is not None:
+                most, first = spare + sum(sizes[at] for at in places), "" if calls else "1"
+            calls.append(self._link.run(_READ, tuple(heads), most, first, *numbers))
         found: list[list[StoredMessage | None]] = [[] for _ in wanted]
         for places, reply in zip(buckets.values(), await asyncio.gather(*calls), strict=True):
             values = iter(reply)

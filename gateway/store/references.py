@@ -54,6 +54,11 @@ _ROW_MARK: Final = script("row_mark", "row")
 _FLOOR: Final = script("conversation_floor", "stored", "parts", "head")
 
 
+UNKNOWN_BYTES: Final = 1024
+"""What a message is taken to have whose reference does not say. It is asked for again if it has
+more and does not fit."""
+
+
 class Waiting(NamedTuple):
     """What a reference of an inbox refers to. `message` is None where nothing can be shown: it has
     ended or was erased, or the reference is a hole."""
@@ -188,17 +193,26 @@ class ReferenceStore:
     async def messages(
         self, app_id: str, tier: Tier, user: str, references: list[Reference], now_ms: int
     ) -> list[Waiting]:
-        """What `references` of `user`'s inbox refer to, as far as one answer of each bucket holds.
+        """What `references` of `user`'s inbox refer to: up to `READ_BYTES`, but for the first.
 
         In their order, and up to the first that was left out: those after it are to be asked for
         again. At least the first is there.
         """
         wanted: dict[str, list[int]] = {}
+        sizes: dict[str, int] = {}
+        left_bytes = READ_BYTES
         for ref in references:
             if not ref.hole:
+                size = ref.size or UNKNOWN_BYTES
+                left_bytes -= size
+                if left_bytes < 0 and wanted:
+                    break
                 wanted.setdefault(ref.peer, []).append(ref.seq)
+                sizes[ref.peer] = sizes.get(ref.peer, 0) + size
         found = await self._conversations.read(
-            app_id, [(conversation_of(user, peer), seqs) for peer, seqs in wanted.items()]
+            app_id,
+            [(conversation_of(user, peer), seqs) for peer, seqs in wanted.items()],
+            list(sizes.values()),
         )
         left = {peer: iter(messages) for peer, messages in zip(wanted, found, strict=True)}
         youngest = now_ms - tier.retention_ms + 1
@@ -208,7 +222,7 @@ class ReferenceStore:
             if not ref.hole:
                 try:
                     message = next(left[ref.peer])
-                except StopIteration:
+                except (KeyError, StopIteration):
                     break
                 if message is not None and not message.readable(youngest, now_ms):
                     message = None

@@ -2,10 +2,11 @@
 -- Messages by their numbers, of conversations of one bucket. After stored.lua, parts.lua and head.lua.
 --
 -- KEYS  the heads
--- ARGV  1 most bytes, but for the first message  then for each head: how many numbers, and these
+-- ARGV  1 most bytes  2 '1' where the first message is returned even if it is larger
+--       then for each head: how many numbers, and these
 -- Returns for each number, in the same order, the stored message, or '' where there is none. What comes
 -- after the bytes are used up is left out.
-local bytes, replies, at = tonumber(ARGV[1]), {}, 2
+local bytes, replies, at = tonumber(ARGV[1]), {}, 3
 for k = 1, #KEYS do
   local head, count = head_of(KEYS[k]), tonumber(ARGV[at])
   local done = 0
@@ -19,7 +20,7 @@ for k = 1, #KEYS do
     for i = 1, #fields do
       local value = values[i] or ''
       bytes = bytes - #value
-      if bytes < 0 and #replies > 0 then
+      if bytes < 0 and (#replies > 0 or ARGV[2] == '') then
         return replies
       end
       replies[#replies + 1] = value

@@ -3,8 +3,10 @@ Redis."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +58,22 @@ class Kept:
     async def read(self) -> Group | None:
         """The group as it is now."""
         return await self.groups.current(self.store.app, GROUP)
+
+
+@contextlib.contextmanager
+def answers(store: Store) -> Iterator[list[int]]:
+    """The bytes of each list of values that scripts answer meanwhile."""
+    sizes: list[int] = []
+    ask = store.link.run
+
+    def run(*said: Any, **options: Any) -> asyncio.Future[Any]:
+        future = ask(*said, **options)
+        future.add_done_callback(lambda done: sizes.append(sum(map(len, done.result()))))
+        return future
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.link, "run", run)
+        yield sizes
 
 
 @pytest.fixture
@@ -247,3 +265,35 @@ async def test_a_full_redis_recalls_erases_sweeps_and_reads(one_store: Store) ->
     finally:
         raw.config_set("maxmemory", 0)
     assert not one_store.holds(b"CANARY")
+
+
+@pytest.mark.parametrize("edited", [False, True])
+async def test_catching_up_over_many_buckets_is_bounded_by_their_sum(
+    kept: Kept, edited: bool
+) -> None:
+    """G9: each bucket's answer was bounded, and a page that had messages of thirty of them could be
+    thirty times as large: messages that small edits made large, and references without a size."""
+    talks, store = kept.talks, kept.store
+    senders = [f"a{n}" for n in range(30)]
+    assert len({store.keys.conversation(APP_ID, f"d:{s}:{BOB}").bucket for s in senders}) > 5
+    for sender in senders:
+        to, large = talks.direct(APP_ID, sender, BOB), b"r" * 20_000
+        first = kept.entry(b"small" if edited else large, sender)
+        await talks.send(APP_ID, store.tier, to, first)
+        if edited:
+            notice = kept.entry(sender="", flags=0)
+            assert await talks.replace(APP_ID, store.tier, to, 1, 0, 1, large, notice, recall=False)
+    refs = store.keys.inbox(APP_ID, BOB).refs
+    if not edited:  # as who heals writes them: nobody says how large the message is
+        raw: Any = store.raw
+        for at, ref in enumerate(raw.lrange(refs, 0, -1)):
+            raw.lset(refs, at, ref[:10] + bytes(3) + ref[13:])
+    left = (await kept.inboxes.page(APP_ID, BOB, 0)).references
+    seen: list[str] = []
+    while left:
+        with answers(store) as sizes:
+            found = await kept.inboxes.messages(APP_ID, store.tier, BOB, left, store.clock.ms)
+        assert 0 < sum(sizes) <= READ_BYTES + 21_000
+        seen += [w.reference.peer for w in found if w.message and len(w.message.record or b"") > 9]
+        left = left[len(found) :]
+    assert seen == senders
