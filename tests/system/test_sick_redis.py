@@ -185,30 +185,28 @@ async def test_a_redis_that_evicts_is_refused_unless_that_is_meant(open_site: Op
 
 async def test_a_session_whose_numbering_is_gone_is_told(open_site: OpenSite) -> None:
     """G3: somebody, or an eviction, took the hash beside an inbox away. Its session ends with the
-    check that finds it, and the next one is told of a new numbering, gets what was not
+    message that shows it, and the next one is told of a new numbering, gets what was not
     acknowledged, and what comes then; and the gateway says that a key is gone."""
     site, ops = await open_site(), Ops()
     gateway = await site.gateway(ops_listen=ops.address)
     await ops.until("/readyz", 200)
-    keys = Keys("sg").user(site.app.id, "bob")
+    keys = Keys("sg").inbox(site.app.id, "bob")
     with redis.Redis.from_url(site.store.url) as raw:
         async with RawClient.open(ws(gateway)) as alice, RawClient.open(ws(gateway)) as bob:
             await alice.connect(site.token("alice"))
             first = await bob.connect(site.token("bob"))
             await alice.say("bob", "one")
             at = await bob.until(frames.Push)
-            raw.delete(keys.meta)
+            raw.delete(keys.rows)
             await alice.say("bob", "two")
-            await bob.until(frames.Push)
-            raw.client_kill_filter(_type="pubsub")  # so that it is looked at now
             assert await bob.closed() == codes.STORE_UNAVAILABLE.number
             async with RawClient.open(ws(gateway)) as again:
-                cursor = frames.Cursor(first.cursor.epoch, at.ms, at.seq)
+                cursor = frames.Cursor(first.cursor.epoch, at.ms, at.number)
                 told = await again.connect(site.token("bob"), cursor=cursor)
                 assert (told.resumed, told.lost) == (False, None)
                 assert told.cursor.epoch != first.cursor.epoch
-                pushed = [(await again.until(frames.Push)).seq for _ in range(2)]
+                pushed = [(await again.until(frames.Push)).number for _ in range(2)]
                 await alice.say("bob", "three")
-                pushed.append((await again.until(frames.Push)).seq)
+                pushed.append((await again.until(frames.Push)).number)
                 assert pushed == [1, 2, 3]
         await ops.metrics_until(lambda found: found["homeport_store_lost_keys_total"] >= 1)
