@@ -274,16 +274,20 @@ class RedisCluster:
                         return node
         raise redis.ConnectionError(f"nobody has slot {slot}")
 
-    def move(self, slot: int, to: Node) -> None:
-        """Move a slot as resharding tools do: key by key, and then tell all."""
+    def move(self, slot: int, to: Node, at_once: int = 100) -> None:
+        """Move a slot as resharding tools do: so many keys at once, and then tell all."""
         source = self.owner(slot)
         source_id, target_id = (node.ask("CLUSTER", "MYID") for node in (source, to))
         to.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
-        while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100):
+        while keys := source.ask("CLUSTER", "GETKEYSINSLOT", slot, at_once):
             source.ask("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
         for node in (to, source, *(n for n in self.primaries() if n not in (to, source))):
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+
+    def move_by_key(self, slot: int, to: Node) -> None:
+        """The same, key by key: one of a conversation's may be here and the next one there."""
+        self.move(slot, to, 1)
 
     def move_at_once(self, slot: int, to: Node) -> None:
         """Move a slot in one step, as Valkey 9 can, and return when it is there."""

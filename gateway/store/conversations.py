@@ -248,7 +248,8 @@ class ConversationStore:
         for at, (conversation, _) in enumerate(wanted):
             bucket = self._keys.conversation(app_id, conversation).bucket
             buckets.setdefault(bucket, []).append(at)
-        calls, most, first = [], READ_BYTES, "1"
+        calls: list[asyncio.Future[Any]] = []
+        most, first = READ_BYTES, "1"
         # What nobody should need is for what an edit has made larger.
         spare = 0 if sizes is None else max(0, READ_BYTES - sum(sizes)) // max(1, len(buckets))
         for places in buckets.values():

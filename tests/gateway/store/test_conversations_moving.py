@@ -30,6 +30,7 @@ class Sender:
         self.accepted: dict[int, bytes] = {}
         """The records, by the numbers that were answered."""
         self.refused = 0
+        self.pages = 0
         self.doubled: list[int] = []
 
     async def send(self, number: int) -> None:
@@ -47,6 +48,22 @@ class Sender:
             self.accepted[stored.seq] = entry.record
             return
 
+    async def read(self, stop: asyncio.Event) -> None:
+        """The newest page of the history, until `stop`: it has no gap."""
+        while not stop.is_set():
+            try:
+                page = await self._talks.page(
+                    APP_ID, self._store.tier, self.name, self._store.clock.ms, 100
+                )
+            except Unavailable:
+                self.refused += 1
+                await asyncio.sleep(0)
+                continue
+            assert page.lost == 0
+            seqs = [m.seq for m in page.messages]
+            assert seqs == list(range(seqs[0], seqs[0] - len(seqs), -1)) if seqs else True
+            self.pages += 1
+
     async def flow(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
         room = asyncio.Semaphore(20)
@@ -58,7 +75,7 @@ class Sender:
                 tasks.create_task(self.send(number)).add_done_callback(lambda _: room.release())
 
 
-@pytest.mark.parametrize("way", ["move", "move_at_once"])
+@pytest.mark.parametrize("way", ["move", "move_by_key", "move_at_once"])
 async def test_slots_move_while_conversations_are_written_to(
     cluster_url: str, _cluster: RedisCluster, keyring: Keyring, way: str
 ) -> None:
@@ -80,6 +97,7 @@ async def test_slots_move_while_conversations_are_written_to(
             await until(lambda: all(len(flows[u].accepted) > before[u] + 70 for u in flows))
 
         sending = [asyncio.create_task(sender.flow(stop)) for sender in flows.values()]
+        sending += [asyncio.create_task(sender.read(stop)) for sender in flows.values()]
         try:
             for slot in slots:
                 home = _cluster.owner(slot)
@@ -92,7 +110,7 @@ async def test_slots_move_while_conversations_are_written_to(
             stop.set()
             async with asyncio.timeout(START_S):
                 await asyncio.gather(*sending)
-        print({user: (len(s.accepted), s.refused) for user, s in flows.items()})
+        print({user: (len(s.accepted), s.refused, s.pages) for user, s in flows.items()})
         for user, sender in flows.items():
             count = len(sender.accepted)
             assert sender.doubled == []
