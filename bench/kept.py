@@ -27,9 +27,9 @@ from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
 from gateway.security.sealing import Sealer
 from gateway.store.conversations import ConversationStore, NewEntry
+from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.readers import Arrival, Reader
-from gateway.store.references import ReferenceStore
 from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks
 
@@ -84,7 +84,7 @@ async def measure(url: str) -> dict[str, float]:
 async def _measured(link: Link) -> dict[str, float]:
     keys, records, kept = Keys("sg"), Records(Sealer(KEYRING)), Kept(link)
     store = ConversationStore(link, keys)
-    inboxes = ReferenceStore(link, keys, store)
+    inboxes = InboxStore(link, keys, store)
     now_ms = time.time_ns() // 1_000_000
     users = [f"somebody{number:05}" for number in range(USERS)]
     pairs = [

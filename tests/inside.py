@@ -40,7 +40,6 @@ from gateway.store.groups import GroupStore
 from gateway.store.headcount import Headcount
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
-from gateway.store.references import ReferenceStore
 from gateway.wheel import Wheel
 
 
@@ -201,13 +200,8 @@ class Inside:
         return self._worker._backend.core.keys
 
     @property
-    def references(self) -> ReferenceStore:
-        """The users' inboxes and rows."""
-        return self._worker._backend.stores.references
-
-    @property
     def inboxes(self) -> InboxStore:
-        """What is kept of each user."""
+        """The users' inboxes."""
         return self._worker._backend.stores.inboxes
 
     @property

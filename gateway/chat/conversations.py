@@ -17,7 +17,7 @@ from gateway.chat.principal import User
 from gateway.chat.records import Records
 from gateway.chat.requests import request
 from gateway.store.conversations import ConversationStore
-from gateway.store.references import ReferenceStore, conversation_of
+from gateway.store.rows import RowStore, conversation_of
 from gateway.store.stored import HIDDEN, Row, StoredMessage
 
 AT_ONCE: Final = 25
@@ -34,12 +34,12 @@ class ConversationChat:
     def __init__(
         self,
         store: ConversationStore,
-        references: ReferenceStore,
+        rows: RowStore,
         records: Records,
         clock_ms: Callable[[], int],
     ) -> None:
         self._store = store
-        self._references = references
+        self._rows = rows
         self._records = records
         self._clock_ms = clock_ms
 
@@ -60,7 +60,7 @@ class ConversationChat:
     ) -> ConversationPage:
         app, now_ms = user.app, self._clock_ms()
         youngest = now_ms - app.tier.retention_ms + 1
-        rows, more = await self._references.rows(app.id, user.id, limit, after=after)
+        rows, more = await self._rows.rows(app.id, user.id, limit, after=after)
         following = (rows[-1].time_ms, rows[-1].peer) if more else None
         # A group is there as long as the user is in it, everything else as long as its messages.
         rows = [
@@ -68,7 +68,7 @@ class ConversationChat:
             for row in rows
             if row.time_ms >= youngest or (row.peer.startswith(GROUP) and row.until == 0)
         ]
-        counts = await self._references.unread_of(app.id, app.tier, user.id, rows, now_ms)
+        counts = await self._rows.unread_of(app.id, app.tier, user.id, rows, now_ms)
         page = Page[ConversationRow](_AROUND)
         for start in range(0, len(rows), AT_ONCE):
             part = rows[start : start + AT_ONCE]

@@ -11,7 +11,7 @@ from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound
-from gateway.store.references import conversation_of
+from gateway.store.rows import conversation_of
 from gateway.store.stored import FRESH_MS
 from gateway.tally import Tally
 

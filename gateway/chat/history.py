@@ -17,7 +17,7 @@ from gateway.chat.refused import Refused
 from gateway.chat.requests import request
 from gateway.redis.errors import Unavailable
 from gateway.store.conversations import ConversationStore
-from gateway.store.references import ReferenceStore
+from gateway.store.rows import RowStore
 
 _AROUND: Final = around(HistoryPage((), 2**32 - 1, 2**32 - 1))
 
@@ -33,13 +33,13 @@ class HistoryChat:
     def __init__(
         self,
         store: ConversationStore,
-        references: ReferenceStore,
+        rows: RowStore,
         conversations: Conversations,
         records: Records,
         clock_ms: Callable[[], int],
     ) -> None:
         self._store = store
-        self._references = references
+        self._rows = rows
         self._conversations = conversations
         self._records = records
         self._clock_ms = clock_ms
@@ -82,7 +82,7 @@ class HistoryChat:
         app = principal.app
         floor = 0
         if isinstance(principal, User):
-            row = await self._references.row(app.id, principal.id, peer)
+            row = await self._rows.row(app.id, principal.id, peer)
             floor = 0 if row is None else row.floor
         while True:
             found = await self._store.page(
@@ -119,10 +119,10 @@ class HistoryChat:
         app = user.app
         found = await self._conversations.find(user, peer)
         upto = min(upto, await self._store.top(app.id, found.name))
-        row = await self._references.row(app.id, user.id, peer)
+        row = await self._rows.row(app.id, user.id, peer)
         if row is None or row.top < upto:
             # The user has no reference yet to what is to be hidden.
             await self._store.heal(app.id, app.tier, self._conversations.recipients(app, found))
-            row = await self._references.row(app.id, user.id, peer)
-        if row is not None and not await self._references.forget(app.id, user.id, row, upto):
+            row = await self._rows.row(app.id, user.id, peer)
+        if row is not None and not await self._rows.forget(app.id, user.id, row, upto):
             raise Unavailable("conversation_contention")

@@ -18,7 +18,7 @@ from gateway.chat.relay import Relay
 from gateway.chat.requests import request
 from gateway.security.sealing import SealError
 from gateway.store.conversations import ConversationStore
-from gateway.store.references import ReferenceStore
+from gateway.store.rows import RowStore
 
 
 class ReceiptChat:
@@ -31,13 +31,13 @@ class ReceiptChat:
     def __init__(
         self,
         store: ConversationStore,
-        references: ReferenceStore,
+        rows: RowStore,
         relay: Relay,
         conversations: Conversations,
         clock_ms: Callable[[], int],
     ) -> None:
         self._store = store
-        self._references = references
+        self._rows = rows
         self._relay = relay
         self._conversations = conversations
         self._clock_ms = clock_ms
@@ -56,7 +56,7 @@ class ReceiptChat:
         try:
             found = await self._conversations.find(user, peer)
         except Refused as refused:
-            row = await self._references.row(app.id, user.id, peer)
+            row = await self._rows.row(app.id, user.id, peer)
             if refused.code not in (codes.NOT_A_MEMBER, codes.UNKNOWN_GROUP) or not (
                 row and row.until
             ):
@@ -70,7 +70,7 @@ class ReceiptChat:
         if raised is None:
             return
         if read:
-            await self._references.read_up_to(app.id, user.id, peer, raised)
+            await self._rows.read_up_to(app.id, user.id, peer, raised)
         told: list[tuple[str, str]] = []
         if raised.rose and telling:
             # What each hearer calls the conversation: the group, or the other one's id.
@@ -112,7 +112,7 @@ class ReceiptChat:
     @request(prices.LIST)
     async def unread(self, user: User) -> UnreadCounts:
         """How many messages of which conversations the user has not read."""
-        counts, more = await self._references.unread(
+        counts, more = await self._rows.unread(
             user.app_id, user.app.tier, user.id, self._clock_ms(), MAX_UNREAD_ROWS
         )
         return UnreadCounts(list(counts.items()), more)

@@ -13,8 +13,7 @@ from homeport.frames import Message
 from gateway.apps.app import App
 from gateway.chat.room_records import RoomRecords
 from gateway.hub.rooms import RoomHub
-from gateway.store.conversations import Stored
-from gateway.store.entries import NewMessage
+from gateway.store.conversations import NewEntry, Stored
 from gateway.store.rooms import RoomStore
 
 
@@ -37,5 +36,5 @@ class RoomSends:
             SealError: it can't be sealed.
         """
         record = self._records.make(app, room, message, priority)
-        new = NewMessage(message.id, record, message.time, "", message.sender)
+        new = NewEntry(message.id, record, message.time, message.sender)
         return self._store.send(app, room, new, self._hub.top(app.id, room))

@@ -31,8 +31,8 @@ from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
-from gateway.store.references import ReferenceStore
 from gateway.store.rooms import RoomStore
+from gateway.store.rows import RowStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Stores:
 
     inboxes: InboxStore
     conversations: ConversationStore
-    references: ReferenceStore
+    rows: RowStore
     blocks: BlockStore
     rooms: RoomStore
     groups: GroupStore
@@ -50,12 +50,11 @@ class Stores:
     @classmethod
     def of(cls, link: Link, keys: Keys, clock: Clock) -> Self:
         """Those behind `link`."""
-        inboxes = InboxStore(link, keys)
         conversations = ConversationStore(link, keys)
         return cls(
-            inboxes=inboxes,
+            inboxes=InboxStore(link, keys, conversations),
             conversations=conversations,
-            references=ReferenceStore(link, keys, conversations),
+            rows=RowStore(link, keys),
             blocks=BlockStore(link, keys),
             rooms=RoomStore(link, keys),
             groups=GroupStore(link, keys, conversations, clock.wall_ms),
@@ -85,10 +84,8 @@ def chat_of(
         rooms=RoomChat(stores.rooms, hubs.rooms, now_ms),
         blocks=BlockChat(stores.blocks, now_ms),
         presence=PresenceChat(presence, framing.statuses, hubs.presence, now_ms),
-        conversations=ConversationChat(stores.conversations, stores.references, records, now_ms),
-        history=HistoryChat(
-            stores.conversations, stores.references, conversations, records, now_ms
-        ),
+        conversations=ConversationChat(stores.conversations, stores.rows, records, now_ms),
+        history=HistoryChat(stores.conversations, stores.rows, conversations, records, now_ms),
         recalls=RecallChat(stores.conversations, conversations, records, clock),
-        receipts=ReceiptChat(stores.conversations, stores.references, relay, conversations, now_ms),
+        receipts=ReceiptChat(stores.conversations, stores.rows, relay, conversations, now_ms),
     )

@@ -63,7 +63,7 @@ class WebSocketDoor:
         app_limit = AppLimit(backend.headcount, backend.presence.tell)
         entrance = Entrance(handshake, backend.limits, app_limit, self.tracer, hubs)
         inboxes = SessionInboxes(
-            backend.stores.references, backend.framing.records, backend.directory, timing.clock
+            backend.stores.inboxes, backend.framing.records, backend.directory, timing.clock
         )
         connector = Connector(
             entrance, inboxes, backend.chat, backend.principals, notes, timing, tasks=tasks

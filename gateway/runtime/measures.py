@@ -18,7 +18,7 @@ from gateway.runtime.reload import Reloading
 from gateway.runtime.rotation import LiveKeyring
 from gateway.session.counts import Counts
 from gateway.store.conversations import ConversationStore
-from gateway.store.references import ReferenceStore
+from gateway.store.inbox import InboxStore
 from gateway.store.region_clock import RegionClock
 from gateway.store.sweeper import Sweeper
 from gateway.tally import Tally
@@ -33,7 +33,7 @@ class Measures:
 
     counts: Counts
     conversations: ConversationStore
-    references: ReferenceStore
+    inboxes: InboxStore
     link: Link
     sweeper: Sweeper
     send_to_push: Tally
@@ -73,7 +73,7 @@ class Measures:
             "homeport_session_token_refusals_total": {**counts.token_refusals},
             "homeport_store_inbox_evictions_total": self.conversations.fanout.evictions,
             "homeport_store_lost_keys_total": self.conversations.fanout.lost_keys
-            + self.references.lost_keys
+            + self.inboxes.lost_keys
             + self.sweeper.lost_keys,
             "homeport_store_sweeper_lag_seconds": self.sweeper.lag_s,
             "homeport_store_link_queue_commands": self.link.queued,

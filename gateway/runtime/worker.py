@@ -90,7 +90,7 @@ class Worker:
             core.keys,
             backend.directory,
             backend.stores.conversations,
-            backend.stores.references,
+            backend.stores.inboxes,
             backend.stores.groups,
             self._timing.clock.wall_ms,
             clock_agrees,
@@ -108,7 +108,7 @@ class Worker:
         measures = Measures(
             counts=self._door.counts,
             conversations=backend.stores.conversations,
-            references=backend.stores.references,
+            inboxes=backend.stores.inboxes,
             link=backend.link,
             sweeper=self._sweeper,
             send_to_push=backend.framing.send_to_push,

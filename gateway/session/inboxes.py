@@ -16,8 +16,9 @@ from gateway.chat.records import Records
 from gateway.clock import Clock
 from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.directory import AppDirectory
+from gateway.store.inbox import InboxStore, Waiting
 from gateway.store.readers import Arrival, Checked, Progress, Reader
-from gateway.store.references import ReferenceStore, Waiting, conversation_of
+from gateway.store.rows import conversation_of
 from gateway.store.stored import FRESH_MS, Reference
 
 
@@ -63,7 +64,7 @@ class SessionInboxes:
     """
 
     def __init__(
-        self, store: ReferenceStore, records: Records, directory: AppDirectory, clock: Clock
+        self, store: InboxStore, records: Records, directory: AppDirectory, clock: Clock
     ) -> None:
         self._store = store
         self._records = records

@@ -337,7 +337,7 @@ class ConversationStore:
     ) -> Raised | None:
         """Raise `user`'s watermarks, to the last message at most; None: there is no conversation.
 
-        `ReferenceStore.read_up_to` takes what was read out of the unread; repeating both does no
+        `RowStore.read_up_to` takes what was read out of the unread; repeating both does no
         harm. Where `until` is not 0, it is the last number that the user may know of.
         """
         head = self._keys.conversation(app_id, conversation).head

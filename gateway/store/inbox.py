@@ -1,55 +1,55 @@
-"""A user's inbox: what is delivered to it, and what each device has read.
+"""Inboxes: what waits for a user, as references to messages of conversations.
 
-An inbox is a Redis stream whose entry ids are ``<ms>-<seq>``. ``ms`` never goes back and ``seq`` is
-dense: 1, 2, 3…, so that one id tells the time (for the retention) and the place (for holes). Next
-to it lies a hash: ``e`` epoch, ``q`` and ``t`` last seq and ms, ``f`` the last entry that every
-device has acknowledged, ``u`` last used, ``l`` the last loss that a device was told of
-(`gateway.store.endings`), and for each device ``d:<device>``, which holds
-``<acknowledged id> <seen ms> <session> <connected ms> <platform>``. The session is empty while the
-device is not connected, and ``!`` after it made room for another. A session that is no device has
-such a row too, ``s:<session>``, while it is connected: it is counted, and counts for nothing else.
+An inbox is a list of references with dense numbers, 1, 2, 3…; beside it lies a hash with the
+numbering and the user's rows (lua/row.lua), and another one: ``u`` last used, ``f`` the number up
+to which every device has acknowledged, ``l`` the last loss that a device was told of
+(`gateway.store.endings`), and for each device ``d:<device>``, which holds ``<acknowledged number>
+<seen ms> <session> <connected ms> <platform>``. The session is empty while the device is not
+connected, and ``!`` after it made room for another. A session that is no device has such a row
+too, ``s:<session>``, while it is connected: it is counted, and counts for nothing else.
 
-Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
-`Unavailable` or `CommandFault`.
+A cursor's ``ms`` is the time of the message that has the number, so that another message under the
+same number is noticed. Times are milliseconds since 1970 and are passed in. Every method may raise,
+or put into its future, `Unavailable` or `CommandFault`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 import structlog
 from homeport.frames import Cursor
 from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
-from gateway.redis.connection import together, words_of
 from gateway.redis.link import Link, Then
-from gateway.store.audience import AllStored, Audience, audience_of
-from gateway.store.blocks import BlockedBy
-from gateway.store.conversations import Stored
+from gateway.store.blocks import NOBODY, BlockedBy
+from gateway.store.conversations import READ_BYTES, ConversationStore, Stored
 from gateway.store.endings import ENDS_KEPT, ENDS_MS
-from gateway.store.entries import Entry, NewMessage, parse_entries
-from gateway.store.keys import CACHED, Keys, UserKeys
+from gateway.store.keys import Keys, UserKeys
 from gateway.store.readers import (
     Arrival,
     Checked,
-    DeviceState,
     Progress,
     Reader,
     TokenRevoked,
     TooManyDevices,
 )
+from gateway.store.rows import conversation_of
 from gateway.store.scripts import script
+from gateway.store.stored import Reference, StoredMessage, parse_references
 
-_log = structlog.get_logger()
+_log = structlog.get_logger("store")
 
-_DELIVER: Final = script("deliver", "half", "keep")
-_ATTACH: Final = script("attach", "half")
-_ACK: Final = script("ack")
-_CHECK: Final = script("check")
+_ATTACH: Final = script("inbox_attach", "row", "waiting")
+_ACK: Final = script("inbox_ack", "row", "waiting")
+_CHECK: Final = script("inbox_check", "row", "waiting")
+_PAGE: Final = script("inbox_page", "row", "waiting")
+_SWEEP: Final = script("inbox_sweep", "row", "waiting")
 _ONCE: Final = script("once")
 
 PAGE: Final = 128
@@ -72,83 +72,67 @@ SEEN_MS: Final = 45_000
 every half minute or so, fit into `STALE_MS` with as much again to spare."""
 
 
+UNKNOWN_BYTES: Final = 1024
+"""What a message is taken to have whose reference does not say. It is asked for again if it has
+more and does not fit."""
+
+
+class Waiting(NamedTuple):
+    """What a reference of an inbox refers to. `message` is None where nothing can be shown: it has
+    ended or was erased, or the reference is a hole."""
+
+    reference: Reference
+    message: StoredMessage | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a device stands as it connects.
+
+    What it has not acknowledged begins after `start`; `top` is the last number. The numbers from
+    there to `here` are gone: the device is told that they are lost. `resumed` is true when it goes
+    on at the client's own cursor. `references` are the first that wait. `seen_ms` is when an
+    earlier session of the device was seen last, 0 where there was none. `since_ms` is since when
+    this one is connected; it is later than that of each earlier session of the device.
+    """
+
+    start: Cursor
+    here: int
+    top: int
+    resumed: bool
+    references: list[Reference]
+    blocked_by: BlockedBy = NOBODY
+    seen_ms: int = 0
+    since_ms: int = 0
+
+
+class ReferencePage(NamedTuple):
+    """References that follow a number, the first of them `here` + 1; `top` is the inbox' last
+    number.
+
+    `epoch` is empty where the numbering is gone."""
+
+    epoch: str
+    top: int
+    here: int
+    references: list[Reference]
+
+
 class InboxStore:
     """The inboxes of a region."""
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: Link, keys: Keys, conversations: ConversationStore) -> None:
         self._link = link
         self._keys = keys
-        self.audience = partial(audience_of, keys)
-        self._direct = lru_cache(CACHED)(self.audience)
-        self.evictions = 0
-        """Messages that made room for others because an inbox held its tier's cap."""
+        self._conversations = conversations
         self.lost_keys = 0
-        """How often one of the two keys of an inbox or a log was found gone."""
+        """How often one of the two keys of an inbox was found gone as a device came."""
 
-    def _lost(self, evicted: int, keys: int) -> None:
-        self.evictions += evicted
-        if keys:
-            self.lost_keys += keys
-            _log.error("redis_lost_keys", keys=keys)
+    # -- the user's sessions -----------------------------------------------------------------------
 
-    def deliver(
-        self,
-        app_id: str,
-        tier: Tier,
-        users: tuple[str, ...],
-        message: NewMessage,
-        history: bool = False,
-    ) -> asyncio.Future[int]:
-        """Store `message` in the inbox of each of `users`, unless one with its id already was.
-
-        With `history` it is kept in the log of its conversation too, a direct one between `users`.
-
-        One call per bucket, all in one round trip. The future holds the time at which the message
-        was first stored. Commands go out in the order of the calls to this method.
-        """
-        audience = self._direct(app_id, users, message.conversation, history)
-        return self.deliver_to(app_id, tier, audience, message)
-
-    def deliver_to(
-        self,
-        app_id: str,
-        tier: Tier,
-        audience: Audience,
-        message: NewMessage,
-        version: int | str = "",
-        also: Sequence[asyncio.Future[Any]] = (),
-    ) -> asyncio.Future[int]:
-        """Store `message` in the inboxes of `audience`, as `deliver` does.
-
-        For a group, `version` is that of the member list in `audience`; a user who left the group
-        at a later version gets nothing. `also` are other calls that store the message and answer
-        as these do: the future waits for them too.
-        """
-        stored = AllStored(len(audience) + len(also), self._lost)
-        message_id, record, now_ms, conversation, sender, expires_ms = message
-        arguments = words_of(
-            now_ms,
-            tier.retention_ms,
-            tier.inbox_cap,
-            DEDUPE_WINDOW_MS,
-            record,
-            message_id.hex()[:EPOCH_CHARS],
-            version,
-            "" if expires_ms is None else expires_ms,
-            conversation,
-            f"{app_id}:{sender}",
-            1000,
-        )
-        for part in audience:
-            dedupe = self._keys.dedupe(part.bucket, app_id, message_id)
-            begin = words_of("EVALSHA", _DELIVER.sha, 1 + part.begin.number, dedupe)
-            command = together(begin, part.begin, arguments, part.end)
-            self._link.run_packed(stored, command, part.bucket, durable=True)
-        for call in also:
-            call.add_done_callback(stored.also)
-        if not audience and not also:
-            stored.future.set_result(now_ms)
-        return stored.future
+    def channel(self, app_id: str, user: str) -> str:
+        """The pub/sub channel of a user."""
+        return self._keys.user(app_id, user).channel
 
     def tell(
         self, app_id: str, message_id: bytes, payloads: Mapping[str, bytes], now_ms: int
@@ -177,6 +161,8 @@ class InboxStore:
         """Publish the event to the sessions of `user` that are connected now."""
         return self._link.publish(self.channel(app_id, user), event)
 
+    # -- reading -----------------------------------------------------------------------------------
+
     async def attach(
         self,
         reader: Reader,
@@ -184,8 +170,8 @@ class InboxStore:
         arrival: Arrival,
         now_ms: int,
         device_policy: str = "replace",
-    ) -> DeviceState:
-        """Make the session the one of its device, and find the position where it continues.
+    ) -> Standing:
+        """Make the session the one of its device, and find the number where it continues.
 
         `device_policy` is `App.device_policy`; if a device of the same platform is replaced, its
         session gets an event. Ephemeral sessions are counted separately, and none is replaced.
@@ -194,29 +180,31 @@ class InboxStore:
             TokenRevoked: tokens issued at `arrival.issued_ms` are void.
             TooManyDevices: the limit is reached, and no device is replaced.
         """
-        keys = self._keys.user(reader.app_id, reader.user)
+        user = self._keys.user(reader.app_id, reader.user)
+        keys = self._keys.inbox(reader.app_id, reader.user)
         given = arrival.cursor or Cursor("", 0, 0)
         reply = await self._link.run(
             _ATTACH,
             (
-                keys.inbox,
+                keys.refs,
                 keys.meta,
-                keys.revoked,
+                user.revoked,
                 keys.due,
                 keys.channel,
-                keys.blocked_by,
+                user.blocked_by,
                 self._keys.presence_channel(reader.app_id, reader.user),
+                keys.rows,
             ),
             now_ms,
             tier.retention_ms,
             reader.device,
             reader.session,
             arrival.issued_ms,
-            given.epoch,
+            number_of(given.epoch),
             given.ms,
             given.number,
             PAGE,
-            reader.session[:EPOCH_CHARS],
+            crc32(reader.session.encode()),
             keys.member,
             MAX_DEVICES,
             tier.devices,
@@ -224,67 +212,96 @@ class InboxStore:
             arrival.platform,
             STALE_MS,
             "ephemeral" if reader.ephemeral else "",
+            READ_BYTES,
         )
-        return self._attached(reply, now_ms)
-
-    def _attached(self, reply: list[Any], now_ms: int) -> DeviceState:
-        """What `attach.lua` replied."""
         if reply[0] == b"revoked":
             raise TokenRevoked("the token was revoked")
         if reply[0] == b"too many":
             raise TooManyDevices("too many devices")
-        _, epoch, top_ms, top, start_ms, start, resumed, raw, blocked_by, *rest = reply
-        seen_ms, lost, since_ms = rest
-        self._lost(0, lost)
-        read = DeviceState(
-            Cursor(epoch.decode(), int(start_ms), int(start)),
-            int(top),
+        _, epoch, top, ms, start, here, resumed, raw, blocked_by, seen_ms, lost, since_ms = reply
+        if lost:
+            self.lost_keys += 1
+            _log.error("redis_lost_keys", keys=1)
+        return Standing(
+            Cursor(epoch_of(epoch), ms, start),
+            here,
+            top,
             bool(resumed),
-            None,
-            parse_entries(raw),
+            parse_references(here + 1, raw),
             BlockedBy.parse(blocked_by),
-            int(seen_ms),
-            int(since_ms),
+            seen_ms,
+            since_ms,
         )
-        return read.past_what_is_gone(int(top_ms), now_ms)
 
-    async def page(
-        self, app_id: str, tier: Tier, user: str, after: Cursor, now_ms: int, count: int
-    ) -> list[Entry]:
-        """Up to `count` entries that follow `after` and are within the tier's time."""
+    async def page(self, app_id: str, user: str, after: int, count: int = PAGE) -> ReferencePage:
+        """Up to `count` references that follow number `after`, of up to `READ_BYTES` together."""
+        keys = self._keys.inbox(app_id, user)
+        epoch, top, here, raw = await self._link.run(
+            _PAGE, (keys.refs, keys.rows), after, count, READ_BYTES
+        )
+        return ReferencePage(epoch_of(epoch), top, here, parse_references(here + 1, raw))
+
+    async def messages(
+        self, app_id: str, tier: Tier, user: str, references: list[Reference], now_ms: int
+    ) -> list[Waiting]:
+        """What `references` of `user`'s inbox refer to: up to `READ_BYTES`, but for the first.
+
+        In their order, and up to the first that was left out: those after it are to be asked for
+        again. At least the first is there.
+        """
+        wanted: dict[str, list[int]] = {}
+        sizes: dict[str, int] = {}
+        left_bytes = READ_BYTES
+        for ref in references:
+            if not ref.hole:
+                size = ref.size or UNKNOWN_BYTES
+                left_bytes -= size
+                if left_bytes < 0 and wanted:
+                    break
+                wanted.setdefault(ref.peer, []).append(ref.seq)
+                sizes[ref.peer] = sizes.get(ref.peer, 0) + size
+        found = await self._conversations.read(
+            app_id,
+            [(conversation_of(user, peer), seqs) for peer, seqs in wanted.items()],
+            list(sizes.values()),
+        )
+        left = {peer: iter(messages) for peer, messages in zip(wanted, found, strict=True)}
         youngest = now_ms - tier.retention_ms + 1
-        start = f"({after.ms}-{after.number}" if after.ms >= youngest else f"{youngest}-0"
-        inbox = self._keys.user(app_id, user).inbox
-        return parse_entries(await self._link.call("XRANGE", inbox, start, "+", "COUNT", count))
+        waiting = []
+        for ref in references:
+            message = None
+            if not ref.hole:
+                try:
+                    message = next(left[ref.peer])
+                except (KeyError, StopIteration):
+                    break
+                if message is not None and not message.readable(youngest, now_ms):
+                    message = None
+            waiting.append(Waiting(ref, message))
+        return waiting
 
-    def ack(
-        self,
-        then: Then,
-        reader: Reader,
-        tier: Tier,
-        progress: Progress,
-        now_ms: int,
-    ) -> None:
+    def ack(self, then: Then, reader: Reader, tier: Tier, progress: Progress, now_ms: int) -> None:
         """Save the device's `progress`; its `end` gives the device free.
 
         A cursor of another numbering than the inbox' own changes nothing. The end and the loss are
         noted for operators. `then` is called with the answer, which only says that it is done, or
         with the error.
         """
-        keys = self._keys.user(reader.app_id, reader.user)
+        user = self._keys.user(reader.app_id, reader.user)
+        keys = self._keys.inbox(reader.app_id, reader.user)
         cursor, end, loss = progress
         ended: tuple[str, ...] = ()
         if end is not None:
-            ended = (self._keys.presence_channel(reader.app_id, reader.user), keys.closes)
+            ended = (self._keys.presence_channel(reader.app_id, reader.user), user.closes)
         self._link.run_then(
             then,
             _ACK,
-            (keys.inbox, keys.meta, *ended),
+            (keys.refs, keys.meta, keys.rows, *ended),
             now_ms,
             tier.retention_ms,
             reader.row,
             reader.session,
-            cursor.epoch,
+            number_of(cursor.epoch),
             cursor.ms,
             cursor.number,
             "" if end is None else end.pack(reader.session, reader.device),
@@ -295,11 +312,12 @@ class InboxStore:
 
     async def check(self, reader: Reader, given: Cursor, since_ms: int, now_ms: int) -> Checked:
         """Compare a live session, last given `given`, with what Redis holds. `since_ms` is that of
-        `DeviceState`."""
-        keys = self._keys.user(reader.app_id, reader.user)
-        epoch, _, top, holder, revoked, block_change = await self._link.run(
+        `Standing`."""
+        user = self._keys.user(reader.app_id, reader.user)
+        keys = self._keys.inbox(reader.app_id, reader.user)
+        epoch, top, holder, revoked, block_change = await self._link.run(
             _CHECK,
-            (keys.inbox, keys.meta, keys.revoked, keys.blocked_by),
+            (keys.refs, keys.meta, user.revoked, user.blocked_by, keys.rows),
             now_ms,
             reader.row,
             given.ms,
@@ -307,17 +325,37 @@ class InboxStore:
             SEEN_MS,
             since_ms,
         )
-        return Checked(
-            epoch.decode(),
-            int(top),
-            holder.decode(),
-            int(revoked),
-            int(block_change),
-        )
+        return Checked(epoch_of(epoch), top, holder.decode(), int(revoked), int(block_change))
 
-    def channel(self, app_id: str, user: str) -> str:
-        """The pub/sub channel of a user."""
-        return self._keys.user(app_id, user).channel
+    # -- the sweeper's -----------------------------------------------------------------------------
+
+    async def sweep(
+        self, app_id: str, user: str, now_ms: int, retention_ms: int, profile_ms: int
+    ) -> int:
+        """Remove references, devices and rows that are past their time; how many references
+        went."""
+        named = self._keys.user(app_id, user)
+        keys = self._keys.inbox(app_id, user)
+        return int(
+            await self._link.run(
+                _SWEEP,
+                (
+                    keys.refs,
+                    keys.rows,
+                    keys.due,
+                    named.blocks,
+                    named.blocked_by,
+                    keys.meta,
+                    named.closes,
+                    named.revoked,
+                ),
+                now_ms,
+                retention_ms,
+                profile_ms,
+                keys.member,
+                STALE_MS,
+            )
+        )
 
 
 class _AllTold:
@@ -339,3 +377,16 @@ class _AllTold:
         self._times.append(int(reply))
         if len(self._times) == self._left:
             self.future.set_result(Stored(0, min(self._times)))
+
+
+def epoch_of(number: int) -> str:
+    """An inbox' epoch as cursors hold it: 8 hex digits; "" where there is none."""
+    return "" if number < 0 else f"{number:08x}"
+
+
+def number_of(epoch: str) -> int:
+    """The number that scripts know an epoch by; -1 for what is no epoch of ours."""
+    try:
+        return int.from_bytes(bytes.fromhex(epoch), "big") if len(epoch) == EPOCH_CHARS else -1
+    except ValueError:
+        return -1

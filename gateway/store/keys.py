@@ -18,9 +18,6 @@ from gateway.redis.slots import BUCKET_TAGS, BUCKETS
 STAMP: Final = "hp:region"
 CACHED: Final = 4096
 """Users, and conversations, whose names are kept in memory; about 1 KB each."""
-LOG_DUE: Final = ("d:", GROUP)
-"""One begins a log's place in a due or ttl list, after the app: direct conversations, groups."""
-
 
 _SWEPT: Final = frozenset({"rows", "refs", "dev", "inbox"})
 """Kinds of keys that are named after a member of the due list; ``conv`` is another."""
@@ -49,29 +46,23 @@ class UserKeys(NamedTuple):
     channel: str
     blocks: str
     blocked_by: str
-    unread: str
     closes: str
 
     @property
     def swept(self) -> tuple[str, ...]:
-        """What the sweeper's script of a user takes."""
+        """What the sweeper's script of a room takes."""
         return (
             self.inbox,
             self.meta,
             self.due,
             self.blocks,
             self.blocked_by,
-            self.unread,
             self.closes,
         )
 
-    def waiting(self, conversation: str) -> str:
-        """List: the times of the unread messages of a conversation, as they came."""
-        return f"{self.unread}:{conversation}"
-
 
 class InboxKeys(NamedTuple):
-    """The names of one user's inbox of references (`gateway.store.references`).
+    """The names of one user's inbox of references (`gateway.store.inbox`).
 
     `user` and `member` are those of `UserKeys`; `rows` is the hash beside the list `refs`.
     """
@@ -141,21 +132,6 @@ class RoomKeys(NamedTuple):
     users: str
 
 
-class LogKeys(NamedTuple):
-    """The names that belong to one conversation's log. `member` is its own in the due list.
-
-    It begins with one of `LOG_DUE` after the app, so it is no user's there and no room's, and it is
-    not what stands for a group itself. A group's log lies in the group's bucket.
-    """
-
-    bucket: int
-    member: str
-    log: str
-    meta: str
-    due: str
-    ttl: str
-
-
 class Keys:
     """Spells the names of one region."""
 
@@ -170,7 +146,6 @@ class Keys:
         self.sweeper = f"{self._prefix}sweeper"
         # Every message asks for the names of the same few: a name costs more to spell than to keep.
         self.user = lru_cache(CACHED)(self._user)
-        self.log = lru_cache(CACHED)(self._log)
         self.inbox = lru_cache(CACHED)(self._inbox)
         self.conversation = lru_cache(CACHED)(self._conversation)
         self.room = lru_cache(CACHED)(self._room)
@@ -230,12 +205,12 @@ class Keys:
 
     def due(self, bucket: int) -> str:
         """The due list of a bucket: sorted set, score in ms since 1970, member ``<app>:<user>``
-        for an inbox and ``<app>:<conversation>`` for a log."""
+        for an inbox and ``<app>:<conversation>`` for a conversation."""
         return f"{self._in(bucket)}due"
 
     def ttl(self, bucket: int) -> str:
-        """Entries that end before their tier's time: sorted set, score in ms since 1970, member
-        ``<member of the due list> <entry id>``."""
+        """Messages that end before their tier's time: sorted set, score in ms since 1970, member
+        ``<member of the due list> <number>``."""
         return f"{self._in(bucket)}ttl"
 
     def dedupe(self, bucket: int, app_id: str, message_id: bytes) -> str:
@@ -251,29 +226,9 @@ class Keys:
             state=f"{head}grp:{app_id}:{group_id}",
         )
 
-    def groups_of(self, app_id: str, user: str) -> tuple[int, str]:
-        """A user's bucket, and in it the hash of the groups the user is in."""
-        bucket = bucket_of(app_id, user)
-        return bucket, f"{self._in(bucket)}grps:{app_id}:{user}"
-
-    def fence(self, app_id: str, user: str, group_id: str) -> str:
-        """In the user's bucket: since which version of the group the user is out of it."""
-        bucket = bucket_of(app_id, user)
-        return f"{self._in(bucket)}out:{app_id}:{user}:{group_id}"
-
     def rate(self, app_id: str, user: str) -> str:
         """The token bucket of a user, or of the whole app where `user` is empty."""
         return f"{self._in(bucket_of(app_id, user))}rate:{app_id}:{user}"
-
-    def log_dedupe(self, app_id: str, conversation: str, message_id: bytes) -> str:
-        """The key that marks a message id as stored in a log.
-
-        A direct log is written with an inbox and shares the mark of `dedupe`. A group's log is
-        written by itself and needs another mark, because inboxes may lie in its bucket too."""
-        bucket = self.log(app_id, conversation).bucket
-        if not conversation.startswith(GROUP):
-            return self.dedupe(bucket, app_id, message_id)
-        return f"{self._in(bucket)}dupl:{app_id}:{message_id.hex()}"
 
     def sent(self, bucket: int, message_id: bytes) -> str:
         """Remembers in a conversation's bucket which number a message got, and its time.
@@ -310,29 +265,6 @@ class Keys:
             ttl=f"{head}ttl",
         )
 
-    def _log(self, app_id: str, conversation: str) -> LogKeys:
-        """All the names of one conversation's log.
-
-        Of a direct one it lies with its first user, so that one script stores a message in both.
-        """
-        kind, _, rest = conversation.partition(":")
-        bucket = bucket_of(app_id, rest.partition(":")[0] if kind == "d" else conversation)
-        member = f"{app_id}:{conversation}"
-        head = self._in(bucket)
-        return LogKeys(
-            bucket=bucket,
-            member=member,
-            log=f"{head}log:{member}",
-            meta=f"{head}logmeta:{member}",
-            due=f"{head}due",
-            ttl=f"{head}ttl",
-        )
-
-    def marks(self, app_id: str, conversation: str) -> str:
-        """The watermarks of a conversation's people: hash of user to ``<delivered> <read>``."""
-        bucket = bucket_of(app_id, conversation)
-        return f"{self._in(bucket)}marks:{app_id}:{conversation}"
-
     def _user(self, app_id: str, user: str) -> UserKeys:
         """All the names of one user."""
         bucket = bucket_of(app_id, user)
@@ -349,7 +281,6 @@ class Keys:
             channel=f"{head}ch:{member}",
             blocks=f"{head}blk:{member}",
             blocked_by=f"{head}blkby:{member}",
-            unread=f"{head}unr:{member}",
             closes=f"{head}closes:{member}",
         )
 

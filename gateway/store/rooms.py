@@ -23,8 +23,7 @@ from homeport.limits import DEDUPE_WINDOW_MS, MAX_LAST
 from gateway.apps.app import App
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
-from gateway.store.conversations import READ_BYTES, Stored
-from gateway.store.entries import NewMessage
+from gateway.store.conversations import READ_BYTES, NewEntry, Stored
 from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
@@ -197,7 +196,7 @@ class RoomStore:
         self,
         app: App,
         room: str,
-        message: NewMessage,
+        message: NewEntry,
         heard: Top,
     ) -> asyncio.Future[Stored]:
         """Publish `message` as the room's next number, unless one with its id already was.
@@ -205,17 +204,16 @@ class RoomStore:
         The future holds the time at which the message was first published, and no number; it raises
         `RoomRefused` where its sender may not write.
         """
-        message_id, record, now_ms, _, sender, _ = message
         keys = self._keys.room(app.id, room)
         run = self._link.run_of(keys.bucket)
         # A repeat under another run must not come to the epoch that it began before.
-        epoch = int(message_id.hex()[:EPOCH_CHARS], 16) ^ int(run or "0", 16)
+        epoch = int(message.id.hex()[:EPOCH_CHARS], 16) ^ int(run or "0", 16)
         taken: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._link.run_then(
             partial(_settle, taken),
             _SEND,
             (
-                self._keys.dedupe(keys.bucket, app.id, message_id),
+                self._keys.dedupe(keys.bucket, app.id, message.id),
                 keys.meta,
                 keys.log,
                 keys.seats,
@@ -223,12 +221,12 @@ class RoomStore:
                 keys.due,
                 keys.channel,
             ),
-            now_ms,
+            message.time_ms,
             app.tier.retention_ms,
             MAX_LAST,
             DEDUPE_WINDOW_MS,
-            sender,
-            record,
+            message.sender,
+            message.record,
             heard.epoch,
             heard.seq,
             f"{epoch:0{EPOCH_CHARS}x}",

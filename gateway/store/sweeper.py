@@ -27,9 +27,8 @@ from gateway.store.conversations import ConversationStore
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound
 from gateway.store.groups import GroupStore
-from gateway.store.inbox import PROFILE_MS, STALE_MS
+from gateway.store.inbox import PROFILE_MS, STALE_MS, InboxStore
 from gateway.store.keys import STAMP, Keys
-from gateway.store.references import ReferenceStore
 from gateway.store.scripts import script
 from gateway.store.scrub import Scrub
 
@@ -73,7 +72,7 @@ class Sweeper:
         keys: Keys,
         directory: AppDirectory,
         conversations: ConversationStore,
-        references: ReferenceStore,
+        inboxes: InboxStore,
         groups: GroupStore,
         clock_ms: Callable[[], int],
         trusted: Callable[[], bool],
@@ -82,7 +81,7 @@ class Sweeper:
         self._keys = keys
         self._directory = directory
         self._conversations = conversations
-        self._references = references
+        self._inboxes = inboxes
         self._groups = groups
         self._clock_ms = clock_ms
         self._trusted = trusted
@@ -230,7 +229,7 @@ class Sweeper:
         retention_ms, profile_ms = (0, 0) if app is None else (app.tier.retention_ms, PROFILE_MS)
         kind, colon, rest = name.partition(":")
         if not colon:
-            return await self._references.sweep(app_id, name, now, retention_ms, profile_ms), True
+            return await self._inboxes.sweep(app_id, name, now, retention_ms, profile_ms), True
         if kind == "r":
             return await self._sweep_room(app_id, name, now, retention_ms, profile_ms), True
         removed, more = 0, True

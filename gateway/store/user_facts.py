@@ -17,12 +17,12 @@ from gateway.store.blocks import BlockedBy
 from gateway.store.conversations import ConversationStore
 from gateway.store.endings import NotedEnd, NotedLoss
 from gateway.store.events import SESSION_ID_CHARS
-from gateway.store.inbox import STALE_MS
+from gateway.store.inbox import STALE_MS, InboxStore
 from gateway.store.keys import Keys
 from gateway.store.presence import GATEWAY_CHARS
 from gateway.store.readers import DISPLACED
-from gateway.store.references import ReferenceStore
 from gateway.store.region_clock import time_of
+from gateway.store.rows import RowStore
 from gateway.store.stored import Row
 
 MAX_CONVERSATIONS: Final = 50
@@ -104,13 +104,13 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
     now_ms = await time_of(link, keys)
     names, inbox = keys.user(app.id, user), keys.inbox(app.id, user)
     youngest = now_ms - app.tier.retention_ms + 1
-    store = ReferenceStore(link, keys, ConversationStore(link, keys))
+    store = InboxStore(link, keys, ConversationStore(link, keys))
     alive, places, fields, waiting, rows, blocks, blockers, revoked, ends = await asyncio.gather(
         link.call("ZRANGEBYSCORE", keys.gateways, now_ms, "+inf"),
         link.call("HGETALL", keys.gateway_names),
         link.call("HGETALL", inbox.meta),
         _Waiting.read(store, app.id, user, youngest),
-        _rows(store, app.id, user),
+        _rows(RowStore(link, keys), app.id, user),
         link.call("HKEYS", names.blocks),
         link.call("HGETALL", names.blocked_by),
         link.call("GET", names.revoked),
@@ -150,7 +150,7 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
     )
 
 
-async def _rows(store: ReferenceStore, app_id: str, user: str) -> list[Row]:
+async def _rows(store: RowStore, app_id: str, user: str) -> list[Row]:
     """All conversations of the user, the newest first."""
     rows: list[Row] = []
     more = True
@@ -166,7 +166,7 @@ class _Waiting:
     """A user's inbox. `top` is its last number, `kept` how many references it holds, `young` the
     number of the first that is within the tier's time, `top` + 1 where none is."""
 
-    store: ReferenceStore
+    store: InboxStore
     app_id: str
     user: str
     top: int
@@ -174,7 +174,7 @@ class _Waiting:
     young: int
 
     @classmethod
-    async def read(cls, store: ReferenceStore, app_id: str, user: str, youngest: int) -> Self:
+    async def read(cls, store: InboxStore, app_id: str, user: str, youngest: int) -> Self:
         page = await store.page(app_id, user, 0)
         kept = page.top - page.here
         while page.references:

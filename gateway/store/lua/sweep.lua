@@ -2,7 +2,7 @@
 -- Take out of one user's inbox what is past its time, forget devices unseen for as long, and note
 -- when to look again.
 --
--- KEYS  1 inbox  2 meta  3 due list  4 blocks  5 blocked by  6 unread  7 last closes
+-- KEYS  1 inbox  2 meta  3 due list  4 blocks  5 blocked by  6 last closes
 -- ARGV  1 now ms  2 retention ms  3 how long an unused profile is kept, ms  4 member of the due list
 --       5 how long a connected session may go unseen, ms
 -- Returns how many messages were removed.
@@ -56,7 +56,7 @@ if not due then
   -- Deliveries count on it to be looked at before the next message is past its time.
   due = math.min(over, now + retention)
   if over <= now then
-    redis.call('DEL', KEYS[1], KEYS[2], KEYS[6], KEYS[7])
+    redis.call('DEL', KEYS[1], KEYS[2], KEYS[6])
     if tonumber(ARGV[3]) == 0 then -- the app is gone; else a block stays for good
       redis.call('DEL', KEYS[4], KEYS[5])
     end

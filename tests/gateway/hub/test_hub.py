@@ -15,6 +15,7 @@ from gateway.redis.link import Link
 from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
+from gateway.store.conversations import ConversationStore
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.tasks import Tasks
@@ -118,7 +119,7 @@ def made() -> Made:
 @pytest.fixture
 def hub(ears: Ears, made: Made) -> Hub:
     """A hub between the two."""
-    inboxes = InboxStore(cast("Link", None), Keys("sg"))
+    inboxes = InboxStore(cast("Link", None), Keys("sg"), cast("ConversationStore", None))
     return Hub(cast("Subscriber", ears), inboxes, made, Tasks())
 
 

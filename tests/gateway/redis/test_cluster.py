@@ -23,11 +23,11 @@ from gateway.redis.promises import Promises
 from gateway.redis.slots import Node, slot_of
 from gateway.redis.subscriber import Subscriber
 from gateway.redis.url import RedisUrl
-from gateway.store.entries import NewMessage
+from gateway.store.conversations import ConversationStore, NewEntry, Stored
 from gateway.store.errors import WrongRegionStamp
-from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.stamp import RegionIdentity
+from gateway.store.stored import parse_references
 from gateway.tasks import Tasks
 from tests.clusters import START_S, RedisCluster, cluster
 from tests.gateway.redis.conftest import Heard, beginning, until
@@ -128,7 +128,7 @@ async def test_a_slot_moves_while_it_is_written_to(
     key = f"{{{keys.bucket}}}:list"
     source, target = _cluster.owner(slot), other_than(_cluster, slot)
     async with Ends(cluster_url).open() as ends:
-        inboxes, stop = InboxStore(ends.link, KEYS), asyncio.Event()
+        talks, stop = ConversationStore(ends.link, KEYS), asyncio.Event()
         answered = {"push": 0, "deliver": 0}
 
         async def push(number: int) -> object:
@@ -137,11 +137,11 @@ async def test_a_slot_moves_while_it_is_written_to(
             return answer
 
         async def deliver(number: int) -> object:
-            answer = await inboxes.deliver(
+            answer = await talks.send(
                 APP,
                 TIERS["pro"],
-                (user,),
-                NewMessage(message_id(), b"%d" % number, 1_700_000_000_000),
+                talks.direct(APP, user, user),
+                NewEntry(message_id(), b"%d" % number, 1_700_000_000_000, user),
             )
             answered["deliver"] += 1
             return answer
@@ -158,11 +158,13 @@ async def test_a_slot_moves_while_it_is_written_to(
         stop.set()
         pushed, stored = await asyncio.gather(*flows)
         assert pushed == list(range(1, len(pushed) + 1))
-        entries = await ends.link.call("XRANGE", keys.inbox, "-", "+")
-        assert [fields[1] for _, fields in entries] == [b"%d" % n for n in range(len(stored))]
-        assert [int(name.partition(b"-")[2]) for name, _ in entries] == list(
-            range(1, len(stored) + 1)
+        refs = await ends.link.call("LRANGE", KEYS.inbox(APP, user).refs, 0, -1)
+        numbers = list(range(1, len(stored) + 1))
+        assert [ref.seq for ref in parse_references(1, refs)] == numbers
+        page = await talks.page(
+            APP, TIERS["pro"], f"d:{user}:{user}", 1_700_000_000_000, 100, after=0
         )
+        assert [message.record for message in page.messages] == [b"%d" % n for n in range(100)]
 
 
 async def test_a_channel_is_heard_where_its_slot_is(
@@ -376,22 +378,22 @@ async def test_scripts_are_loaded_again_at_each_node(
     """G10: after SCRIPT FLUSH a repetition works, on whichever node it is."""
     users = [f"u{n}" for n in range(30)]
     async with Ends(cluster_url).open() as ends:
-        inboxes = InboxStore(ends.link, KEYS)
+        talks = ConversationStore(ends.link, KEYS)
         for node in _cluster.primaries():
             node.ask("SCRIPT", "FLUSH")
 
-        async def deliver(user: str) -> int:
+        async def deliver(user: str) -> Stored:
             mid = message_id()
             while True:
                 try:
-                    return await inboxes.deliver(
-                        APP, TIERS["pro"], (user,), NewMessage(mid, b"x", 1_000)
-                    )
+                    to = talks.direct(APP, user, user)
+                    entry = NewEntry(mid, b"x", 1_000, user)
+                    return await talks.send(APP, TIERS["pro"], to, entry)
                 except Unavailable:
                     await asyncio.sleep(0.02)
 
         async with asyncio.timeout(START_S):
             await asyncio.gather(*map(deliver, users))
-        inboxes_of = [KEYS.user(APP, user).inbox for user in users]
-        lengths = await asyncio.gather(*(ends.link.call("XLEN", name) for name in inboxes_of))
+        inboxes_of = [KEYS.inbox(APP, user).refs for user in users]
+        lengths = await asyncio.gather(*(ends.link.call("LLEN", name) for name in inboxes_of))
         assert lengths == [1] * len(users)

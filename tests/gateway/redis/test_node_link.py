@@ -28,7 +28,7 @@ from gateway.redis.url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.access import REVOKE
-from gateway.store.entries import NewMessage
+from gateway.store.conversations import ConversationStore, NewEntry, Stored
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import STAMP, Keys
 from gateway.store.readers import Reader
@@ -138,13 +138,13 @@ async def test_flushed_scripts_are_loaded_again(store: Store) -> None:
     """G10: SCRIPT FLUSH, or a failover to a server without them, mends itself."""
     ups: list[None] = []
     store.link.on_up = lambda: ups.append(None)
-    assert await store.deliver("ann")
+    assert await store.say("ann")
     store.raw.script_flush()
     with pytest.raises(Unavailable, match="NOSCRIPT"):
-        await store.deliver("ann")
+        await store.say("ann")
     await until(lambda: store.link.up)
-    assert await store.deliver("ann")
-    assert [seq for seq, _ in store.inbox("ann")] == [1, 2]
+    assert await store.say("ann")
+    assert store.inbox("ann") == [1, 2]
     assert len(ups) == 1
 
 
@@ -169,10 +169,14 @@ async def test_a_full_redis_is_unavailable_and_keeps_the_connection(servers: Ser
         raw.config_set("maxmemory", 0)
         async with linked(server.url) as link:
             raw.config_set("maxmemory", 1)
-            inboxes = InboxStore(link, Keys("sg"))
+            talks = ConversationStore(link, Keys("sg"))
+            inboxes = InboxStore(link, Keys("sg"), talks)
             assert await reasons([link.call("SET", "a", 1)]) == {"oom"}
-            sent = inboxes.deliver(
-                APP_ID, TIERS["free"], ("ann",), NewMessage(message_id(), b"r", 1)
+            sent = talks.send(
+                APP_ID,
+                TIERS["free"],
+                talks.direct(APP_ID, "bob", "ann"),
+                NewEntry(message_id(), b"r", 1, "bob"),
             )
             with pytest.raises(Unavailable, match="OOM"):
                 await sent
@@ -325,28 +329,31 @@ async def test_a_short_count_of_replicas_is_not_ok(
     monkeypatch.setattr(module, "BARRIER_TIMEOUT_MS", 100)
     primary, replica = await replicated(servers)
     keys = Keys("sg")
-    inbox = keys.user(APP_ID, "ann").inbox
+    inbox = keys.inbox(APP_ID, "ann").refs
     async with linked(primary.url, replicas=1) as link:
-        inboxes = InboxStore(link, keys)
+        talks = ConversationStore(link, keys)
         with redis.Redis.from_url(replica.url) as copy, redis.Redis.from_url(primary.url) as raw:
 
-            def deliver(mid: bytes) -> asyncio.Future[int]:
-                return inboxes.deliver(
-                    APP_ID, TIERS["free"], ("ann",), NewMessage(mid, b"x", 1_700_000_000_000)
+            def deliver(mid: bytes) -> asyncio.Future[Stored]:
+                return talks.send(
+                    APP_ID,
+                    TIERS["free"],
+                    talks.direct(APP_ID, "ann", "ann"),
+                    NewEntry(mid, b"x", 1_700_000_000_000, "ann"),
                 )
 
             await deliver(message_id())
-            assert copy.xlen(inbox) == 1
+            assert copy.llen(inbox) == 1
             mid = message_id()
             os.kill(replica.pid, signal.SIGSTOP)
             try:
                 assert await reasons([deliver(mid), deliver(mid)]) == {"replicas"}
-                assert raw.xlen(inbox) == 2
+                assert raw.llen(inbox) == 2
                 assert await link.call("GET", "nothing") is None  # what need not be durable goes on
             finally:
                 os.kill(replica.pid, signal.SIGCONT)
-            assert await deliver(mid) == 1_700_000_000_000
-            assert raw.xlen(inbox) == copy.xlen(inbox) == 2
+            assert (await deliver(mid)).time_ms == 1_700_000_000_000
+            assert raw.llen(inbox) == copy.llen(inbox) == 2
 
 
 async def test_waits_do_not_queue_up(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +377,7 @@ async def test_waits_do_not_queue_up(servers: Servers, monkeypatch: pytest.Monke
 async def test_without_replicas_nothing_waits(store: Store) -> None:
     """`memory` and `fsync` need no WAIT: Redis' own answer is the promise."""
     before = calls_of(store.raw, "wait")
-    await store.deliver("ann")
+    await store.say("ann")
     assert calls_of(store.raw, "wait") == before
 
 

@@ -23,7 +23,7 @@ from gateway.redis.errors import Unavailable
 from gateway.redis.node_link import NodeLink
 from gateway.runtime import usage
 from gateway.security.keyring import Keyring
-from gateway.store.references import ReferencePage, ReferenceStore
+from gateway.store.inbox import InboxStore, ReferencePage
 from tests.gateway.net.raw import RawSocket, upgrade
 from tests.gateway.redis.conftest import Heard
 from tests.gateway.runtime.metered import CAP, OTHER, USER, Metered, push
@@ -176,7 +176,7 @@ async def test_a_hole_that_a_session_leaves_is_the_next_ones(
 
     with monkeypatch.context() as patched:
         async with running.client(USER) as alice, running.client(OTHER) as bob:
-            patched.setattr(ReferenceStore, "page", away)
+            patched.setattr(InboxStore, "page", away)
             with running.inside.deaf():
                 await alice.say(OTHER, "1")
                 await running.inside.subscriber.subscribe("hp:sg:{0}:another", Heard())

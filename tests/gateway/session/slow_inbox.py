@@ -15,8 +15,8 @@ from gateway.session.hold import DeviceHold
 from gateway.session.inboxes import Attached, Page, SessionInboxes
 from gateway.session.saving import Saving
 from gateway.session.wire import Wire
+from gateway.store.inbox import Waiting
 from gateway.store.readers import Checked, Reader
-from gateway.store.references import Waiting
 from gateway.store.stored import FRESH_MS, Reference, StoredMessage
 from gateway.tasks import Tasks
 from tests.harness import FakeClock, until

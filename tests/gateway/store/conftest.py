@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -23,16 +24,16 @@ from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.admin import Admin
-from gateway.store.conversations import ConversationStore
+from gateway.store.conversations import ConversationStore, NewEntry, Stored
 from gateway.store.directory import AppDirectory
 from gateway.store.endings import BROKEN_OFF, End
-from gateway.store.entries import Entry, NewMessage
 from gateway.store.groups import GroupStore
-from gateway.store.inbox import InboxStore
+from gateway.store.inbox import InboxStore, Standing
 from gateway.store.keys import Keys, bucket_of
-from gateway.store.readers import Arrival, Checked, DeviceState, Progress, Reader
-from gateway.store.references import ReferenceStore
+from gateway.store.readers import Arrival, Checked, Progress, Reader
+from gateway.store.rows import RowStore
 from gateway.store.stamp import Stamp
+from gateway.store.stored import Reference, parse_references
 from gateway.store.sweeper import Sweeper
 from gateway.tasks import Tasks
 from tests.clusters import client_of
@@ -43,8 +44,8 @@ _numbers = itertools.count(1)
 
 
 def message_id() -> bytes:
-    """A fresh one."""
-    return next(_numbers).to_bytes(16, "big")
+    """A fresh one. It is as good as random: an epoch begins with it."""
+    return hashlib.sha256(next(_numbers).to_bytes(16, "big")).digest()[:16]
 
 
 def session(name: str) -> str:
@@ -60,13 +61,19 @@ class _HeardQueue(asyncio.Queue[tuple[bytes, bytes]]):
         self.put_nowait((channel, payload))
 
 
-async def acked(inboxes: InboxStore | ReferenceStore, *said: Any) -> None:
+async def acked(inboxes: InboxStore, *said: Any) -> None:
     """`InboxStore.ack`, and wait for its answer."""
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     inboxes.ack(answer.set_result, *said)
     reply = await answer
     if isinstance(reply, Exception):
         raise reply
+
+
+def lost(standing: Standing) -> tuple[int, int] | None:
+    """The numbers, both included, that are gone before what waits for a device."""
+    start, here = standing.start.number, standing.here
+    return (start + 1, here) if here > start else None
 
 
 def together(user: str) -> str:
@@ -96,7 +103,9 @@ class Store:
     clock: FakeClock
     app: App
     keys: Keys = field(init=False)
+    talks: ConversationStore = field(init=False)
     inboxes: InboxStore = field(init=False)
+    rows: RowStore = field(init=False)
     tier: Tier = field(init=False)
     clock_agrees: bool = True
     """Whether the clock of whoever sweeps agrees with Redis'."""
@@ -104,7 +113,9 @@ class Store:
     def __post_init__(self) -> None:
         self.keys = Keys(self.app.region)
         self.tier = self.app.tier
-        self.inboxes = InboxStore(self.link, self.keys)
+        self.talks = ConversationStore(self.link, self.keys)
+        self.inboxes = InboxStore(self.link, self.keys, self.talks)
+        self.rows = RowStore(self.link, self.keys)
 
     def use_tier(self, tier: str, inbox_cap: int | None = None) -> None:
         """As a gateway that has heard of the app's new tier; its cap may be another."""
@@ -112,20 +123,18 @@ class Store:
         cap = self.app.tier.inbox_cap if inbox_cap is None else inbox_cap
         self.tier = replace(self.app.tier, inbox_cap=cap)
 
-    def deliver(
-        self, *users: str, record: bytes = b"record", mid: bytes | None = None
-    ) -> asyncio.Future[int]:
-        """Store a message in the inboxes of `users`, now."""
-        return self.inboxes.deliver(
-            self.app.id, self.tier, users, NewMessage(mid or message_id(), record, self.clock.ms)
+    def say(
+        self, to: str, sender: str = "sender", record: bytes = b"record", mid: bytes | None = None
+    ) -> asyncio.Future[Stored]:
+        """A message, now."""
+        entry = NewEntry(mid or message_id(), record, self.clock.ms, sender)
+        return self.talks.send(
+            self.app.id, self.tier, self.talks.direct(self.app.id, sender, to), entry
         )
 
     async def fill(self, user: str, count: int) -> None:
-        """Store `count` messages, which hold the texts of their numbers, in the same ms."""
-        top = int(self.raw.hget(self.keys.user(self.app.id, user).meta, "q") or 0)
-        await asyncio.gather(
-            *(self.deliver(user, record=b"%d" % n) for n in range(top + 1, top + count + 1))
-        )
+        """Send `user` as many messages, in the same ms."""
+        await asyncio.gather(*(self.say(user) for _ in range(count)))
 
     async def attach(
         self,
@@ -134,7 +143,7 @@ class Store:
         name: str = "s",
         cursor: Cursor | None = None,
         issued_ms: int | None = None,
-    ) -> DeviceState:
+    ) -> Standing:
         """Connect a device, now, with a token issued now or at `issued_ms`.
 
         Any number of devices: how many a tier lets in is test_inbox_admission.py's business.
@@ -163,12 +172,6 @@ class Store:
             self.clock.ms,
         )
 
-    async def page(self, user: str, after: Cursor | None = None, count: int = 1000) -> list[Entry]:
-        """What can be read after `after`, or at all."""
-        return await self.inboxes.page(
-            self.app.id, self.tier, user, after or Cursor("", 0, 0), self.clock.ms, count
-        )
-
     async def check(
         self, user: str, given: Cursor, device: str = "phone", since_ms: int = 0
     ) -> Checked:
@@ -176,10 +179,17 @@ class Store:
         reader = Reader(self.app.id, user, device, session("s"))
         return await self.inboxes.check(reader, given, since_ms, self.clock.ms)
 
-    def inbox(self, user: str) -> list[tuple[int, int]]:
-        """The (seq, ms) of what Redis holds, past its time or not."""
-        ids: Any = self.raw.xrange(self.keys.user(self.app.id, user).inbox)
-        return [(int(seq), int(ms)) for ms, _, seq in (i.partition(b"-") for i, _ in ids)]
+    def waiting(self, user: str) -> list[Reference]:
+        """What Redis holds in an inbox, past its time or not."""
+        keys = self.keys.inbox(self.app.id, user)
+        raw: Any = self.raw.lrange(keys.refs, 0, -1)
+        numbering: Any = self.raw.hget(keys.rows, "#")
+        top = int.from_bytes(numbering[4:10], "big") if numbering else len(raw)
+        return parse_references(top - len(raw) + 1, raw)
+
+    def inbox(self, user: str) -> list[int]:
+        """The numbers of that."""
+        return [ref.number for ref in self.waiting(user)]
 
     def meta(self, user: str) -> dict[str, str]:
         """The hash next to the inbox."""
@@ -212,15 +222,13 @@ class Store:
         """A sweeper as a gateway that knows no app yet has it."""
         sealer = Sealer(self.keyring)
         directory = AppDirectory(self.link, self.keys, sealer, Tasks(), lambda _: None)
-        talks = ConversationStore(self.link, self.keys)
-        references = ReferenceStore(self.link, self.keys, talks)
-        groups = GroupStore(self.link, self.keys, talks, lambda: self.clock.ms)
+        groups = GroupStore(self.link, self.keys, self.talks, lambda: self.clock.ms)
         return Sweeper(
             self.link,
             self.keys,
             directory,
-            talks,
-            references,
+            self.talks,
+            self.inboxes,
             groups,
             lambda: self.clock.ms,
             lambda: self.clock_agrees,

@@ -16,8 +16,7 @@ from gateway.redis.errors import Unavailable
 from gateway.store.conversations import READ_BYTES, ConversationStore, NewEntry
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
-from gateway.store.inbox import PROFILE_MS
-from gateway.store.references import ReferenceStore
+from gateway.store.inbox import PROFILE_MS, InboxStore
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id
 
 ANN, BOB = "ann", apart("ann")
@@ -32,7 +31,7 @@ class Kept:
         self.store = store
         self.talks = ConversationStore(store.link, store.keys)
         self.groups = GroupStore(store.link, store.keys, self.talks, lambda: store.clock.ms)
-        self.inboxes = ReferenceStore(store.link, store.keys, self.talks)
+        self.inboxes = InboxStore(store.link, store.keys, self.talks)
 
     def entry(self, record: bytes = b"record", sender: str = ANN, flags: int = 1) -> NewEntry:
         """A new message, now."""
@@ -255,7 +254,7 @@ async def test_a_full_redis_recalls_erases_sweeps_and_reads(one_store: Store) ->
         assert await kept.talks.erase(APP_ID, TALK, [2]) == 1
         raised = await kept.talks.mark(APP_ID, TALK, BOB, 0, 3)
         assert raised is not None
-        assert await kept.inboxes.read_up_to(APP_ID, BOB, ANN, raised) == 0
+        assert await kept.store.rows.read_up_to(APP_ID, BOB, ANN, raised) == 0
         now = one_store.clock.ms
         page = await kept.talks.page(APP_ID, one_store.tier, TALK, now, 10)
         assert [m.seq for m in page.messages] == [4, 3, 1]

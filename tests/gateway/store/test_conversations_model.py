@@ -33,9 +33,9 @@ from gateway.store.conversations import ConversationStore, NewEntry, StaleMember
 from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
-from gateway.store.inbox import PROFILE_MS
+from gateway.store.inbox import PROFILE_MS, InboxStore
 from gateway.store.recipients import ALWAYS, Interval, Recipients
-from gateway.store.references import ReferenceStore
+from gateway.store.rows import RowStore
 from gateway.store.stored import COUNTS
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id, open_store, together
 from tests.gateway.store.talks import Box, Known, Said, Talk
@@ -110,7 +110,8 @@ class Conversations(RuleBasedStateMachine):
         link: Any = self.link
         self.talks = ConversationStore(link, self.store.keys)
         self.groups = self.a_gateways_groups()
-        self.inboxes = ReferenceStore(link, self.store.keys, self.talks)
+        self.inboxes = InboxStore(link, self.store.keys, self.talks)
+        self.rows = RowStore(link, self.store.keys)
         self.boxes = {user: Box(user) for user in USERS}
         self.model: dict[str, Talk] = {}
         self.sent: list[tuple[str, str, str, NewEntry]] = []
@@ -425,8 +426,8 @@ class Conversations(RuleBasedStateMachine):
         talk = self.model[name]
         seq = data.draw(st.integers(1, row.top + 2))
         if forget:
-            found = self.run(self.inboxes.row(APP_ID, user, peer))
-            self.run(self.inboxes.forget(APP_ID, user, found, seq))
+            found = self.run(self.rows.row(APP_ID, user, peer))
+            self.run(self.rows.forget(APP_ID, user, found, seq))
             row.floor = max(row.floor, min(seq, row.top))
             return
         until = talk.intervals.get(user, ALWAYS).until
@@ -436,7 +437,7 @@ class Conversations(RuleBasedStateMachine):
             return
         reached = min(seq, talk.q, until or seq)
         assert raised.read >= reached
-        if self.run(self.inboxes.read_up_to(APP_ID, user, peer, raised)) >= 0:
+        if self.run(self.rows.read_up_to(APP_ID, user, peer, raised)) >= 0:
             row.read = max(row.read, raised.read)
             if raised.read < row.top and raised.read not in talk.said:
                 row.sure = False
@@ -609,7 +610,7 @@ class Conversations(RuleBasedStateMachine):
     @invariant()
     def unread_is_exact(self) -> None:
         for user, box in self.boxes.items():
-            found, _ = self.run(self.inboxes.unread(APP_ID, self.tier, user, self.now, 100))
+            found, _ = self.run(self.rows.unread(APP_ID, self.tier, user, self.now, 100))
             for peer, row in box.rows.items():
                 if row.sure:
                     wanted = self.unread(user, peer, row)

@@ -12,7 +12,7 @@ from gateway.redis.errors import Unavailable
 from gateway.redis.slots import slot_of
 from gateway.security.keyring import Keyring
 from gateway.store.conversations import ConversationStore, NewEntry
-from gateway.store.references import ReferenceStore
+from gateway.store.inbox import InboxStore
 from tests.clusters import START_S, RedisCluster
 from tests.gateway.redis.conftest import until
 from tests.gateway.store.conftest import APP_ID, apart, message_id, open_store, together
@@ -86,7 +86,7 @@ async def test_slots_move_while_conversations_are_written_to(
     back."""
     async with open_store(cluster_url, keyring, tier="enterprise") as store:
         talks = ConversationStore(store.link, store.keys)
-        inboxes = ReferenceStore(store.link, store.keys, talks)
+        inboxes = InboxStore(store.link, store.keys, talks)
         flows = {user: Sender(store, talks, user) for user in (together(ANN), apart(ANN))}
         slots = {slot_of(sender.to.keys.head): sender for sender in flows.values()}
         slots |= {slot_of(store.keys.inbox(APP_ID, user).rows): flows[user] for user in flows}
@@ -144,7 +144,7 @@ async def read(talks: ConversationStore, name: str, count: int) -> list[bytes]:
     return found
 
 
-async def told(inboxes: ReferenceStore, user: str) -> list[Any]:
+async def told(inboxes: InboxStore, user: str) -> list[Any]:
     """All that an inbox refers to."""
     found: list[Any] = []
     while True:

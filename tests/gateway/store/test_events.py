@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.store import events
 from gateway.store.conversations import ConversationStore, NewEntry
-from gateway.store.references import ReferenceStore
+from gateway.store.inbox import InboxStore
 from tests.gateway.store.conftest import Store, message_id, session
 
 names = st.from_regex(r"[A-Za-z0-9._@+\-]{1,64}", fullmatch=True)
@@ -44,7 +44,7 @@ async def test_a_stored_message_is_published_as_it_is_stored(store: Store) -> No
     """G3: what a live session is pushed has the numbers and the time that the inbox and the
     conversation give it."""
     talks = ConversationStore(store.link, store.keys)
-    inboxes = ReferenceStore(store.link, store.keys, talks)
+    inboxes = InboxStore(store.link, store.keys, talks)
     record, ends_ms, found = bytes(range(256)), store.clock.ms + 1000, []
     async with store.hearing(store.inboxes.channel(store.app.id, "ann")) as heard:
         for other, ends in (("bob", None), ("cy", ends_ms), ("bob", None)):

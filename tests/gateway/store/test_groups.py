@@ -22,8 +22,7 @@ from gateway.store.conversations import (
 from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
-from gateway.store.inbox import PROFILE_MS
-from gateway.store.references import ReferenceStore
+from gateway.store.inbox import PROFILE_MS, InboxStore
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id, together
 
 ANN, BOB, CID = "ann", together("ann"), apart("ann")
@@ -38,7 +37,7 @@ class Gateway:
         self.store = store
         self.talks = ConversationStore(store.link, store.keys)
         self.groups = GroupStore(store.link, store.keys, self.talks, lambda: store.clock.ms)
-        self.inboxes = ReferenceStore(store.link, store.keys, self.talks)
+        self.inboxes = InboxStore(store.link, store.keys, self.talks)
 
     def entry(self, text: str, sender: str = ANN, flags: int = 1) -> NewEntry:
         """A new message, now."""

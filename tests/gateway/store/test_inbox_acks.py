@@ -6,20 +6,20 @@ from typing import Any
 
 from homeport.frames import Cursor
 
-from gateway.store.inbox import SEEN_MS
-from gateway.store.readers import Checked, DeviceState
+from gateway.store.inbox import SEEN_MS, Standing
+from gateway.store.readers import Checked
 from tests.gateway.store.conftest import Store, session
 
 
-def at(attached: DeviceState, seq: int) -> Cursor:
+def at(attached: Standing, seq: int) -> Cursor:
     """The cursor of a client that has dealt with number `seq` of what attaching brought."""
-    ms = next(e.ms for e in attached.entries if e.seq == seq)
-    return Cursor(attached.cursor.epoch, ms, seq)
+    ms = next(ref.time_ms for ref in attached.references if ref.number == seq)
+    return Cursor(attached.start.epoch, ms, seq)
 
 
-def seqs(attached: DeviceState) -> list[int]:
+def seqs(attached: Standing) -> list[int]:
     """The numbers that attaching brought."""
-    return [entry.seq for entry in attached.entries]
+    return [ref.number for ref in attached.references]
 
 
 # -- ack ---------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ async def test_an_ack_is_cumulative_and_never_goes_back(store: Store) -> None:
     attached = await store.attach("ann")
     for seq, stands in ((2, 2), (4, 4), (3, 4), (4, 4), (1, 4), (5, 5)):
         await store.ack("ann", at(attached, seq))
-        assert (await store.attach("ann")).cursor.seq == stands
+        assert (await store.attach("ann")).start.number == stands
 
 
 async def test_only_what_all_known_devices_acknowledged_goes(store: Store) -> None:
@@ -41,15 +41,15 @@ async def test_only_what_all_known_devices_acknowledged_goes(store: Store) -> No
     a, b, c = [await store.attach("ann", device) for device in "abc"]
     await store.ack("ann", at(a, 4), "a")
     await store.ack("ann", at(b, 2), "b")
-    assert [seq for seq, _ in store.inbox("ann")] == [1, 2, 3, 4]
+    assert store.inbox("ann") == [1, 2, 3, 4]
     await store.ack("ann", at(c, 3), "c")
-    assert [seq for seq, _ in store.inbox("ann")] == [3, 4]
+    assert store.inbox("ann") == [3, 4]
     await store.ack("ann", at(b, 4), "b")
-    assert [seq for seq, _ in store.inbox("ann")] == [4]
+    assert store.inbox("ann") == [4]
     await store.ack("ann", at(c, 4), "c")
     assert store.inbox("ann") == []
     await store.fill("ann", 1)
-    assert [e.seq for e in await store.page("ann")] == [5]  # HP-7.2-1: the count goes on
+    assert store.inbox("ann") == [5]  # HP-7.2-1: the count goes on
 
 
 async def test_a_device_unseen_for_the_tiers_time_holds_nothing_up(store: Store) -> None:
@@ -72,8 +72,8 @@ async def test_closing_gives_the_device_free(store: Store) -> None:
     await store.ack("ann", at(attached, 1), name="one", closing=True)
     assert (await store.check("ann", at(attached, 1))).holder == ""
     async with store.hearing(store.inboxes.channel(store.app.id, "ann")) as heard:
-        assert (await store.attach("ann", name="two")).cursor.seq == 1
-        await store.deliver("ann")
+        assert (await store.attach("ann", name="two")).start.number == 1
+        await store.say("ann")
         assert (await heard.get())[1][0] == 1  # the message; before it nobody was replaced
     # The replaced session's late goodbye does not give away what is another's now.
     await store.ack("ann", at(attached, 2), name="one", closing=True)
@@ -91,7 +91,7 @@ async def test_check_tells_where_the_inbox_is(store: Store) -> None:
     await store.fill("ann", 1)
     for seq in (1, 3):
         assert await store.check("ann", at(attached, seq)) == Checked(
-            attached.cursor.epoch, 4, store.clock.ms, session("one"), 0
+            attached.start.epoch, 4, session("one"), 0
         )
     await store.attach("ann", name="two")
     assert (await store.check("ann", at(attached, 3))).holder == session("two")
@@ -104,19 +104,19 @@ async def test_check_finds_a_void_numbering(store: Store) -> None:
     """G5: ahead of the top, given again, unknown device, or nothing there at all."""
     await store.fill("ann", 2)
     attached = await store.attach("ann")
-    ms, epoch = attached.entries[0].ms, attached.cursor.epoch
+    ms, epoch = attached.references[0].time_ms, attached.start.epoch
     assert (await store.check("ann", Cursor(epoch, ms, 3))).epoch == ""
     store.clock.advance(1)
     await store.fill("ann", 1)
     assert (await store.check("ann", Cursor(epoch, ms + 1, 3))).epoch == ""
     assert (await store.check("ann", Cursor(epoch, ms, 2), "unknown")).epoch == ""
-    assert await store.check("bob", Cursor(epoch, ms, 2)) == Checked("", 0, 0, "", 0)
+    assert await store.check("bob", Cursor(epoch, ms, 2)) == Checked("", 0, "", 0)
     assert store.meta("bob") == {}  # asking leaves nothing behind
 
 
 async def test_check_keeps_a_connected_device_from_being_forgotten(store: Store) -> None:
     """G4, HP-19.1-7: a device that stays connected is not unseen, though it may never write."""
-    cursor = (await store.attach("ann", name="one")).cursor
+    cursor = (await store.attach("ann", name="one")).start
     row = store.meta("ann")["d:phone"]
     store.clock.advance(SEEN_MS / 1000)
     await store.check("ann", cursor)
@@ -135,12 +135,8 @@ async def test_a_row_that_came_back_from_the_past_replaces_nobody(store: Store) 
     before: Any = store.raw.hgetall(meta)
     second = await store.attach("ann", name="two")  # within the same millisecond
     assert second.since_ms > first.since_ms
-    assert (await store.check("ann", first.cursor, since_ms=first.since_ms)).holder == session(
-        "two"
-    )
+    assert (await store.check("ann", first.start, since_ms=first.since_ms)).holder == session("two")
     store.raw.hset(meta, mapping=before)
-    checked = await store.check("ann", second.cursor, since_ms=second.since_ms)
+    checked = await store.check("ann", second.start, since_ms=second.since_ms)
     assert (checked.epoch, checked.holder) == ("", "")
-    assert (await store.check("ann", first.cursor, since_ms=first.since_ms)).holder == session(
-        "one"
-    )
+    assert (await store.check("ann", first.start, since_ms=first.since_ms)).holder == session("one")

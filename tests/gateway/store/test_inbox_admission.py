@@ -1,4 +1,4 @@
-"""How many devices of a user are let in: attach.lua, on both kinds of store."""
+"""How many devices of a user are let in: inbox_attach.lua, on both kinds of store."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from homeport.frames import Cursor
 
 from gateway.store import events
-from gateway.store.inbox import SEEN_MS, STALE_MS
-from gateway.store.readers import DISPLACED, Arrival, DeviceState, Reader, TooManyDevices
+from gateway.store.inbox import SEEN_MS, STALE_MS, Standing
+from gateway.store.readers import DISPLACED, Arrival, Reader, TooManyDevices
 from tests.gateway.store.conftest import Store, session
 
 
 async def connect(
     store: Store, device: str, platform: str = "ios", most: int = 2, policy: str = "replace"
-) -> DeviceState:
+) -> Standing:
     """Attach a device of ann's as the session of its name, where `most` are let in."""
     attached = await store.inboxes.attach(
         Reader(store.app.id, "ann", device, session(device)),
@@ -50,14 +50,14 @@ async def test_the_oldest_of_the_platform_makes_room(store: Store, platform: str
     await connect(store, "old-web", "web", 3)
     first = await connect(store, "b", platform, 3)
     await connect(store, "a", platform, 3)
-    await store.ack("ann", Cursor(first.cursor.epoch, first.entries[0].ms, 1), "b", "b")
+    await store.ack("ann", Cursor(first.start.epoch, first.references[0].time_ms, 1), "b", "b")
     channel = store.keys.user(store.app.id, "ann").channel
     async with store.hearing(channel) as heard:
         await connect(store, "new", platform, 3)
         name, payload = await heard.get()
         assert (name.decode(), events.parse(payload)) == (channel, events.Displaced(session("b")))
     assert holders(store) == {"old-web": "old-web", "b": DISPLACED, "a": "a", "new": "new"}
-    assert store.meta("ann")["d:b"].split(" ")[0].endswith("-1")
+    assert store.meta("ann")["d:b"].split(" ")[0] == "1"
     assert store.meta("ann")["d:b"].endswith(f" {platform}")
 
 
@@ -92,7 +92,7 @@ async def test_a_device_takes_its_own_place(store: Store, policy: str) -> None:
 async def test_what_counts_is_who_connected_first(store: Store) -> None:
     """HP-19.1-2: not who was heard of last; connecting again makes a device the youngest."""
     await connect(store, "a")
-    cursor = (await connect(store, "b")).cursor
+    cursor = (await connect(store, "b")).start
     await connect(store, "a")
     await store.ack("ann", cursor, "b", "b")
     await connect(store, "c")
@@ -101,7 +101,7 @@ async def test_what_counts_is_who_connected_first(store: Store) -> None:
 
 async def test_a_device_that_left_does_not_count(store: Store) -> None:
     """HP-19.1-1."""
-    cursor = (await connect(store, "a")).cursor
+    cursor = (await connect(store, "a")).start
     await connect(store, "b")
     await store.ack("ann", cursor, "a", "a", closing=True)
     await connect(store, "c", policy="refuse")
@@ -110,7 +110,7 @@ async def test_a_device_that_left_does_not_count(store: Store) -> None:
 
 async def test_the_late_words_of_one_that_made_room_change_nothing(store: Store) -> None:
     """HP-19.1-1: an ack, or its closing, does not make it count again; nor does a check."""
-    cursor = (await connect(store, "a")).cursor
+    cursor = (await connect(store, "a")).start
     await connect(store, "b")
     await connect(store, "c")
     await store.ack("ann", cursor, "a", "a")
@@ -150,7 +150,7 @@ async def test_a_device_of_a_killed_gateway_counts_for_two_minutes(store: Store)
 
 async def test_a_device_that_is_checked_counts_on(store: Store) -> None:
     """HP-19.1-1: checks come a minute apart at most; half of them need not write."""
-    cursor = (await connect(store, "a")).cursor
+    cursor = (await connect(store, "a")).start
     await connect(store, "b")
     for _ in range(10):
         for device in "ab":
@@ -165,7 +165,7 @@ async def test_rows_of_an_older_gateway_are_read(store: Store) -> None:
     """HP-19.1-1: from before there were platforms; one without a session counts as gone."""
     meta = store.keys.user(store.app.id, "ann").meta
     for device, holder in (("a", session("a")), ("b", "")):
-        store.raw.hset(meta, f"d:{device}", f"0-0 {store.clock.ms} {holder}")
+        store.raw.hset(meta, f"d:{device}", f"0 {store.clock.ms} {holder}")
     with pytest.raises(TooManyDevices):
         await connect(store, "c", "ios", 1)
     await connect(store, "c", "", 1)
@@ -177,4 +177,4 @@ async def test_two_at_once_do_not_both_get_the_last_place(store: Store) -> None:
     results = await asyncio.gather(
         *(connect(store, f"d{n}", policy="refuse") for n in range(6)), return_exceptions=True
     )
-    assert sum(isinstance(result, DeviceState) for result in results) == 2
+    assert sum(isinstance(result, Standing) for result in results) == 2

@@ -8,9 +8,9 @@ import pytest
 from homeport.frames import Cursor
 
 from gateway.store.endings import BROKEN_OFF, End
-from gateway.store.inbox import SEEN_MS, STALE_MS
+from gateway.store.inbox import SEEN_MS, STALE_MS, Standing
 from gateway.store.presence import PresenceStore
-from gateway.store.readers import Arrival, DeviceState, Progress, Reader, TooManyDevices
+from gateway.store.readers import Arrival, Progress, Reader, TooManyDevices
 from tests.gateway.store.conftest import Store, acked, session
 
 
@@ -21,7 +21,7 @@ def reader(store: Store, name: str = "look") -> Reader:
 
 async def begin(
     store: Store, name: str = "look", cursor: Cursor | None = None, most: int = 2
-) -> DeviceState:
+) -> Standing:
     """Begin an ephemeral session, where a user may have `most`."""
     return await store.inboxes.attach(
         reader(store, name),
@@ -44,15 +44,15 @@ async def test_it_reads_what_waits_and_leaves_all_as_it_was(store: Store) -> Non
     acknowledged, and so nothing of it was trimmed for the tier's time."""
     await store.fill("ann", 3)
     phone = await store.attach("ann")
-    await store.ack("ann", Cursor(phone.cursor.epoch, phone.entries[0].ms, 1))
+    await store.ack("ann", Cursor(phone.start.epoch, phone.references[0].time_ms, 1))
     before = store.meta("ann")
     looking = await begin(store)
-    assert [entry.seq for entry in looking.entries] == [2, 3]
-    last = looking.entries[-1]
-    await end(store, Cursor(looking.cursor.epoch, last.ms, last.seq))
+    assert [ref.number for ref in looking.references] == [2, 3]
+    last = looking.references[-1]
+    await end(store, Cursor(looking.start.epoch, last.time_ms, last.number))
     assert store.meta("ann") == before
-    assert [seq for seq, _ in store.inbox("ann")] == [2, 3]
-    await store.ack("ann", Cursor(phone.cursor.epoch, phone.entries[2].ms, 3))
+    assert store.inbox("ann") == [2, 3]
+    await store.ack("ann", Cursor(phone.start.epoch, phone.references[2].time_ms, 3))
     assert store.inbox("ann") == []
 
 
@@ -60,20 +60,20 @@ async def test_its_own_cursor_is_where_it_goes_on_and_trims_nothing(store: Store
     """HP-19.2-2: after a reconnect it does not begin anew; a device's cursor would be an ack."""
     await store.fill("ann", 3)
     first = await begin(store)
-    at = Cursor(first.cursor.epoch, first.entries[1].ms, 2)
+    at = Cursor(first.start.epoch, first.references[1].time_ms, 2)
     again = await begin(store, cursor=at)
-    assert (again.resumed, [entry.seq for entry in again.entries]) == (True, [3])
+    assert (again.resumed, [ref.number for ref in again.references]) == (True, [3])
     await end(store, at)
-    assert [seq for seq, _ in store.inbox("ann")] == [1, 2, 3]
+    assert store.inbox("ann") == [1, 2, 3]
 
 
 async def test_of_a_user_without_anything_nothing_is_left(store: Store) -> None:
     """HP-19.2-1: neither the hash nor, after the next round of the sweeper, a place in its list."""
     looking = await begin(store)
     await begin(store, "other")
-    await end(store, looking.cursor)
+    await end(store, looking.start)
     assert store.meta("ann")
-    await end(store, looking.cursor, "other")
+    await end(store, looking.start, "other")
     assert store.meta("ann") == {}
     store.clock.advance(STALE_MS / 1000)
     await store.sweeper().sweep()
@@ -85,11 +85,12 @@ async def test_the_numbering_it_made_is_the_one_that_goes_on(store: Store) -> No
     """G3: what is stored while it is the first session of a user is kept as any message is."""
     looking = await begin(store)
     await store.fill("ann", 1)
-    await end(store, looking.cursor)
-    assert store.meta("ann")["e"] == looking.cursor.epoch
+    await end(store, looking.start)
     store.clock.advance(STALE_MS / 1000)
     await store.sweeper().sweep()
-    assert [entry.seq for entry in (await store.attach("ann")).entries] == [1]
+    phone = await store.attach("ann")
+    assert phone.start.epoch == looking.start.epoch
+    assert [ref.number for ref in phone.references] == [1]
     due = store.due("ann")
     assert due is not None
     assert due > store.clock.ms
@@ -124,7 +125,7 @@ async def test_one_of_a_killed_gateway_is_gone_after_two_minutes(store: Store) -
     await store.sweeper().sweep()
     rows = {name for name in store.meta("ann") if name.startswith("s:")}
     assert rows == {f"s:{session('lives')}", f"s:{session('third')}"}
-    checked = await store.inboxes.check(reader(store, "gone"), gone.cursor, 0, store.clock.ms)
+    checked = await store.inboxes.check(reader(store, "gone"), gone.start, 0, store.clock.ms)
     assert checked.epoch == ""  # its session, where it lives after all, has to connect again
 
 
@@ -134,8 +135,8 @@ async def test_one_that_stays_is_kept(store: Store) -> None:
     stays = await begin(store)
     for _ in range(4):
         store.clock.advance(SEEN_MS / 1000 + 1)
-        checked = await store.inboxes.check(reader(store), stays.cursor, 0, store.clock.ms)
-        assert (checked.epoch, checked.holder) == (stays.cursor.epoch, session("look"))
+        checked = await store.inboxes.check(reader(store), stays.start, 0, store.clock.ms)
+        assert (checked.epoch, checked.holder) == (stays.start.epoch, session("look"))
         await store.sweeper().sweep()
     assert "u" not in store.meta("ann")
 
@@ -146,7 +147,7 @@ async def test_it_makes_nobody_online(store: Store) -> None:
     looking = await begin(store, "x" * 10 + "aaaaaa")
     channel = presence.channel(store.app.id, "ann")
     async with store.hearing(channel) as heard:
-        await end(store, looking.cursor, "x" * 10 + "aaaaaa")
+        await end(store, looking.start, "x" * 10 + "aaaaaa")
         await begin(store, "y" * 10 + "aaaaaa")
         [found], alive = await presence.read([(store.app.id, "ann")])
         assert found.devices == ()

@@ -83,7 +83,7 @@ async def test_a_row_that_nobody_writes_any_more_does_not_count(
     attached = await store.attach("bob", "d1", of(HERE))
     store.clock.advance(SEEN_MS / 1000 + 30)
     assert await state(store, presence) == "online"
-    await store.check("bob", attached.cursor, "d1")
+    await store.check("bob", attached.start, "d1")
     store.clock.advance(STALE_MS / 1000 - 1)
     assert await state(store, presence) == "online"
     store.clock.advance(1)
@@ -97,7 +97,7 @@ async def test_since_is_when_a_user_was_seen_last(store: Store, presence: Presen
     await store.attach("bob", "d2", of(HERE, 2))
     store.clock.advance(5)
     left = store.clock.ms
-    await store.ack("bob", attached.cursor, "d1", of(HERE, 1), closing=True)
+    await store.ack("bob", attached.start, "d1", of(HERE, 1), closing=True)
     (bob, nobody), _ = await presence.read([(store.app.id, "bob"), (store.app.id, "nobody")])
     assert (bob.seen_ms, nobody.seen_ms) == (left, 0)
 
@@ -108,7 +108,7 @@ async def test_what_the_channel_says(
     """HP-20.2-2: a byte when a device comes, goes, or is set; nothing for what is no change."""
     attached = await store.attach("bob", "d1", of(HERE))
     await until(lambda: heard == [CAME])
-    none = Cursor(attached.cursor.epoch, 0, 0)
+    none = Cursor(attached.start.epoch, 0, 0)
     await store.ack("bob", none, "d1", of(HERE))
     await store.ack("bob", none, "d1", of(THERE), closing=True)  # it was replaced before
     await presence.set(store.app.id, "bob", "d1", "online", b"")

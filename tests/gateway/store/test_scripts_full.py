@@ -34,7 +34,6 @@ from gateway.store import events, stamp, stored
 from gateway.store.blocks import BlockStore
 from gateway.store.conversations import ConversationStore, NewEntry
 from gateway.store.endings import BROKEN_OFF, End, Loss
-from gateway.store.entries import NewMessage
 from gateway.store.group_state import Change, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
@@ -42,9 +41,9 @@ from gateway.store.keys import STAMP
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
 from gateway.store.readers import Arrival, Progress, Reader
-from gateway.store.references import ReferenceStore
 from gateway.store.region_clock import TIME
 from gateway.store.rooms import RoomStore, Start, Top
+from gateway.store.rows import RowStore
 from gateway.store.server_facts import store_facts
 from gateway.tasks import Tasks
 from tests.gateway.conftest import Servers
@@ -179,9 +178,9 @@ class Region:
     def __init__(self, store: Store, link: NodeLink) -> None:
         self.store, self.link, self.keys = store, link, store.keys
         self.app, self.tier, self.now = store.app, store.app.tier, store.clock.ms
-        self.inboxes = InboxStore(link, store.keys)
         self.talks = ConversationStore(link, store.keys)
-        self.references = ReferenceStore(link, store.keys, self.talks)
+        self.inboxes = InboxStore(link, store.keys, self.talks)
+        self.rows = RowStore(link, store.keys)
         self.blocks = BlockStore(link, store.keys)
         self.groups = GroupStore(link, store.keys, self.talks, lambda: store.clock.ms)
         self.rooms = RoomStore(link, store.keys)
@@ -200,7 +199,7 @@ class Region:
         await self.blocks.change(APP_ID, self.tier, "ann", "eve", True, self.now)
 
     async def attach(self) -> Any:
-        return await self.references.attach(PHONE, self.tier, Arrival(self.now), self.now)
+        return await self.inboxes.attach(PHONE, self.tier, Arrival(self.now), self.now)
 
     def entry(
         self, sender: str = "ann", flags: int = stored.COUNTS, ends: int | None = None
@@ -220,7 +219,7 @@ class Region:
     async def numbers(self) -> tuple[int, int]:
         """How many messages the conversation has had, and how many bob's inbox."""
         page = await self.talks.page(APP_ID, self.tier, TALK, self.now, 1)
-        return page.messages[0].seq, (await self.references.page(APP_ID, "bob", 0)).top
+        return page.messages[0].seq, (await self.inboxes.page(APP_ID, "bob", 0)).top
 
     async def probe(self) -> None:
         """Send one probe; raises what it is refused with."""
@@ -262,31 +261,31 @@ class Region:
         app, tier, now = APP_ID, self.tier, self.now
 
         async def page() -> None:
-            found = await self.references.page(app, "bob", 0)
-            waiting = await self.references.messages(app, tier, "bob", found.references, now)
+            found = await self.inboxes.page(app, "bob", 0)
+            waiting = await self.inboxes.messages(app, tier, "bob", found.references, now)
             assert [each.message is not None for each in waiting][:2] == [True, True]
 
         async def ack() -> None:
             cursor = Cursor((await self.attach()).start.epoch, now, 1)
             end, loss = End(now, BROKEN_OFF), Loss(now, 1, 2)
-            await acked(self.references, PHONE, tier, Progress(cursor, end, loss), now)
+            await acked(self.inboxes, PHONE, tier, Progress(cursor, end, loss), now)
 
         async def marked() -> None:
             raised = await self.talks.mark(app, TALK, "bob", 2, 2)
             assert raised is not None
             assert raised.read_rose
-            await self.references.read_up_to(app, "bob", "ann", raised)
+            await self.rows.read_up_to(app, "bob", "ann", raised)
 
         async def unread() -> None:
-            counts, _ = await self.references.unread(app, tier, "bob", now, 10)
+            counts, _ = await self.rows.unread(app, tier, "bob", now, 10)
             assert counts["ann"] > 0
             later = now + tier.retention_ms  # some of them are counted anew
-            assert await self.references.unread(app, tier, "bob", later, 10) == ({}, False)
+            assert await self.rows.unread(app, tier, "bob", later, 10) == ({}, False)
 
         async def forgotten() -> None:
-            row = await self.references.row(app, "bob", "ann")
+            row = await self.rows.row(app, "bob", "ann")
             assert row is not None
-            await self.references.forget(app, "bob", row, 1)
+            await self.rows.forget(app, "bob", row, 1)
 
         async def recalled() -> None:
             assert await self.change(2, recall=True)
@@ -301,8 +300,8 @@ class Region:
 
         return {
             "attach": self.attach,
-            "ephemeral": lambda: self.references.attach(LOOKING, tier, Arrival(now), now),
-            "check": lambda: self.references.check(PHONE, Cursor("", 0, 0), 0, now + 60_000),
+            "ephemeral": lambda: self.inboxes.attach(LOOKING, tier, Arrival(now), now),
+            "check": lambda: self.inboxes.check(PHONE, Cursor("", 0, 0), 0, now + 60_000),
             "page": page,
             "ack": ack,
             "unread": unread,
@@ -345,7 +344,7 @@ class Region:
             "edit": lambda: self.change(3, recall=False),
             "heal": lambda: self.talks.heal(app, self.tier, self.to),
             "room": lambda: self.rooms.send(
-                self.app, "hall", NewMessage(mid, b"r", now, sender="ann"), Top()
+                self.app, "hall", NewEntry(mid, b"r", now, "ann"), Top()
             ),
             "room policy": lambda: self.rooms.set(self.app, "mine", "ann", "admins", ["ann"], now),
             "probe": self.probe,

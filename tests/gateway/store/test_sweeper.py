@@ -20,8 +20,8 @@ from gateway.store import sweeper as module
 from gateway.store.conversations import ConversationStore, NewEntry, Stored
 from gateway.store.endings import BROKEN_OFF, End
 from gateway.store.fanout import TAKEOVER_MS
+from gateway.store.inbox import InboxStore, Standing
 from gateway.store.readers import Arrival, Progress, Reader
-from gateway.store.references import ReferenceStore, Standing
 from gateway.store.sweeper import BATCH
 from tests.gateway.store.conftest import (
     APP_ID,
@@ -52,7 +52,7 @@ class Talks:
 
     def __post_init__(self) -> None:
         self.talks = ConversationStore(self.store.link, self.store.keys)
-        self.inboxes = ReferenceStore(self.store.link, self.store.keys, self.talks)
+        self.inboxes = InboxStore(self.store.link, self.store.keys, self.talks)
 
     def say(
         self, sender: str, to: str, record: bytes = b"record", ttl_s: float | None = None

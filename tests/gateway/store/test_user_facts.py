@@ -7,13 +7,13 @@ from typing import Any
 from homeport.frames import Cursor
 
 from gateway.store.blocks import BlockStore
-from gateway.store.conversations import ConversationStore, NewEntry
+from gateway.store.conversations import NewEntry
 from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Loss, NotedEnd, NotedLoss
 from gateway.store.group_state import Change, Member
 from gateway.store.groups import GroupStore
+from gateway.store.inbox import Standing
 from gateway.store.presence import PresenceStore
 from gateway.store.readers import Arrival, Progress, Reader
-from gateway.store.references import ReferenceStore, Standing
 from gateway.store.user_facts import MAX_CONVERSATIONS, UserFacts, read_user
 from tests.gateway.store.conftest import Store, acked, message_id, session
 
@@ -33,25 +33,13 @@ async def read(store: Store, user: str = "ann") -> UserFacts:
         )
 
 
-def inboxes(store: Store) -> ReferenceStore:
-    """As a gateway has them."""
-    return ReferenceStore(store.link, store.keys, ConversationStore(store.link, store.keys))
-
-
-async def say(store: Store, sender: str, to: str = "ann") -> None:
-    """A message, now."""
-    talks = ConversationStore(store.link, store.keys)
-    entry = NewEntry(message_id(), b"r", store.clock.ms, sender)
-    await talks.send(store.app.id, store.tier, talks.direct(store.app.id, sender, to), entry)
-
-
 async def attach(
     store: Store, device: str, session_id: str, *, ephemeral: bool = False
 ) -> Standing:
     """A device of ann connects, now."""
     reader = Reader(store.app.id, "ann", device, session_id, ephemeral)
     now = store.clock.ms
-    return await inboxes(store).attach(reader, store.app.tier, Arrival(now), now)
+    return await store.inboxes.attach(reader, store.app.tier, Arrival(now), now)
 
 
 def everything(store: Store) -> dict[bytes, Any]:
@@ -72,15 +60,15 @@ async def test_devices_with_what_waits_for_each(store: Store) -> None:
     """Cursor against head: of a device that reads, and one that does not, of a killed gateway."""
     await PresenceStore(store.link, store.keys, GATEWAY, where="host-7 2").renew()
     for _ in range(2):
-        await say(store, "bob")
+        await store.say("ann", "bob")
     phone = await attach(store, "phone", of("p"))
     await attach(store, "old", of("o", "dead00"))
     cursor = Cursor(phone.start.epoch, phone.references[0].time_ms, 1)
     reader = Reader(store.app.id, "ann", "phone", of("p"))
-    await acked(inboxes(store), reader, store.app.tier, Progress(cursor), store.clock.ms)
+    await acked(store.inboxes, reader, store.app.tier, Progress(cursor), store.clock.ms)
     store.clock.advance(5)
     for _ in range(2):
-        await say(store, "bob")
+        await store.say("ann", "bob")
     await attach(store, "cli", of("l"), ephemeral=True)
     facts = await read(store)
     old, read_by = facts.devices
@@ -102,9 +90,9 @@ async def test_what_is_past_its_time_does_not_wait(store: Store) -> None:
     now = store.clock.ms
     store.clock.advance(-store.app.tier.retention_ms / 1000 - 60)
     for _ in range(3):
-        await say(store, "zoe")
+        await store.say("ann", "zoe")
     store.clock.now = now / 1000
-    await say(store, "bob")
+    await store.say("ann", "bob")
     await attach(store, "phone", of("p"))
     facts = await read(store)
     [phone] = facts.devices
@@ -120,7 +108,7 @@ async def test_unread_blocks_and_revocation(store: Store) -> None:
     await blocks.change(store.app.id, store.app.tier, "cy", "ann", False, store.clock.ms)
     for sender, count in (("bob", 2), ("zoe", 1)):
         for _ in range(count):
-            await say(store, sender)
+            await store.say("ann", sender)
     async with store.admin() as admin:
         await admin.access.revoke(store.app.id, "ann", 5000)
     facts = await read(store)
@@ -128,15 +116,14 @@ async def test_unread_blocks_and_revocation(store: Store) -> None:
     assert (facts.unread, facts.more) == ({"bob": 2, "zoe": 1}, False)
     assert facts.revoked_before_ms == 5000
     for number in range(MAX_CONVERSATIONS):
-        await say(store, f"s{number}")
+        await store.say("ann", f"s{number}")
     facts = await read(store)
     assert (len(facts.unread), facts.more) == (MAX_CONVERSATIONS, True)
 
 
 async def test_groups_that_the_user_is_in(store: Store) -> None:
     """Not those that the user went from, however well their messages are remembered."""
-    talks = ConversationStore(store.link, store.keys)
-    groups = GroupStore(store.link, store.keys, talks, lambda: store.clock.ms)
+    groups = GroupStore(store.link, store.keys, store.talks, lambda: store.clock.ms)
     for group in ("ab" * 16, "cd" * 16):
         members: dict[str, Member | None] = {"bob": Member("owner"), "ann": Member("member")}
         notice = NewEntry(message_id(), b"in", store.clock.ms, "", 0)
@@ -159,9 +146,9 @@ async def test_the_last_ends_and_the_last_loss_are_kept(store: Store) -> None:
     tier = store.app.tier
     for number in range(ENDS_KEPT + 2):
         end, loss = End(number, Cause("gateway", 4500 + number)), Loss(number, number, number + 1)
-        await acked(inboxes(store), reader, tier, Progress(none, end, loss), store.clock.ms)
-    await acked(inboxes(store), reader, tier, Progress(none, End(99, BROKEN_OFF)), 5)
-    await acked(inboxes(store), reader, tier, Progress(none), store.clock.ms)  # goes on: no end
+        await acked(store.inboxes, reader, tier, Progress(none, end, loss), store.clock.ms)
+    await acked(store.inboxes, reader, tier, Progress(none, End(99, BROKEN_OFF)), 5)
+    await acked(store.inboxes, reader, tier, Progress(none), store.clock.ms)  # goes on: no end
     facts = await read(store)
     assert [end.ms for end in facts.ends] == [99, *range(ENDS_KEPT + 1, 2, -1)]
     assert facts.ends[0] == NotedEnd(99, BROKEN_OFF, session("s"), "phone")
@@ -179,7 +166,7 @@ async def test_the_last_ends_and_the_last_loss_are_kept(store: Store) -> None:
 async def test_reading_changes_nothing(store: Store) -> None:
     """Not a byte of any key, so it can be done at any time."""
     await PresenceStore(store.link, store.keys, GATEWAY).renew()
-    await say(store, "bob")
+    await store.say("ann", "bob")
     await attach(store, "phone", of("p"))
     before = everything(store)
     await read(store)
