@@ -124,7 +124,7 @@ async def test_slots_move_while_conversations_are_written_to(
             assert [(r.seq, r.hole) for r in references] == [
                 (seq, False) for seq in range(1, count + 1)
             ]
-            row = await inboxes.row(APP_ID, user, ANN)
+            row = await store.rows.row(APP_ID, user, ANN)
             assert row is not None
             assert (row.top, row.unread) == (count, count)
         mine = await told(inboxes, ANN)
