@@ -17,6 +17,7 @@ from gateway.chat.principal import User
 from gateway.chat.records import Records
 from gateway.chat.requests import request
 from gateway.store.conversations import ConversationStore
+from gateway.store.lateness import Lateness
 from gateway.store.rows import RowStore, conversation_of
 from gateway.store.stored import HIDDEN, Row, StoredMessage
 
@@ -36,11 +37,13 @@ class ConversationChat:
         store: ConversationStore,
         rows: RowStore,
         records: Records,
+        lateness: Lateness,
         clock_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self._rows = rows
         self._records = records
+        self._lateness = lateness
         self._clock_ms = clock_ms
 
     @request(prices.conversations)
@@ -53,7 +56,7 @@ class ConversationChat:
         Raises:
             Refused: unavailable, internal.
         """
-        return await fresh(lambda: self._page(user, limit, after), self._clock_ms)
+        return await fresh(lambda: self._page(user, limit, after), self._lateness, self._clock_ms)
 
     async def _page(
         self, user: User, limit: int, after: tuple[int, str] | None

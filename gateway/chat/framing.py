@@ -11,8 +11,8 @@ from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound
+from gateway.store.lateness import Lateness
 from gateway.store.rows import conversation_of
-from gateway.store.stored import FRESH_MS
 from gateway.tally import Tally
 
 
@@ -23,13 +23,18 @@ class Framing:
     """
 
     def __init__(
-        self, sealer: Sealer, directory: AppDirectory, clock_ms: Callable[[], int]
+        self,
+        sealer: Sealer,
+        directory: AppDirectory,
+        lateness: Lateness,
+        clock_ms: Callable[[], int],
     ) -> None:
         self.records = Records(sealer)
         self.room_records = RoomRecords(sealer)
         self.statuses = Statuses(sealer)
         self.send_to_push = Tally()
         """Milliseconds from a message's time until Redis told of it, so that it could be pushed."""
+        self.lateness = lateness
         self._directory = directory
         self._clock_ms = clock_ms
 
@@ -46,7 +51,9 @@ class Framing:
             return self.records.relayed(app, channel, event.record, event.group)
         number, seq, message, now_ms = event.number, event.seq, event.message, self._clock_ms()
         self.send_to_push.add(now_ms - message.time_ms)
-        if message.record is None or not message.readable(now_ms - FRESH_MS, now_ms):
+        if message.record is None or not message.readable(0, now_ms):
+            return None
+        if not self.lateness.fresh(message.time_ms):
             return None
         conversation = conversation_of(user, event.peer)
         return self.records.push(

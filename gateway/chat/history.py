@@ -17,6 +17,7 @@ from gateway.chat.refused import Refused
 from gateway.chat.requests import request
 from gateway.redis.errors import Unavailable
 from gateway.store.conversations import ConversationStore
+from gateway.store.lateness import Lateness
 from gateway.store.rows import RowStore
 
 _AROUND: Final = around(HistoryPage((), 2**32 - 1, 2**32 - 1))
@@ -36,12 +37,14 @@ class HistoryChat:
         rows: RowStore,
         conversations: Conversations,
         records: Records,
+        lateness: Lateness,
         clock_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self._rows = rows
         self._conversations = conversations
         self._records = records
+        self._lateness = lateness
         self._clock_ms = clock_ms
 
     @request(prices.history)
@@ -66,6 +69,7 @@ class HistoryChat:
         name = (await self._conversations.find(principal, peer)).name
         return await fresh(
             lambda: self._page(principal, peer, name, limit, before=before, after=after),
+            self._lateness,
             self._clock_ms,
         )
 

@@ -10,7 +10,7 @@ from homeport.limits import MAX_FRAME_BYTES
 from msgspec import Struct
 
 from gateway.redis.errors import Unavailable
-from gateway.store.stored import FRESH_MS
+from gateway.store.lateness import Lateness
 
 READS: Final = 3
 """How often a page is made that takes too long."""
@@ -19,9 +19,11 @@ _Item = TypeVar("_Item", bound=Struct)
 _Page = TypeVar("_Page", bound=Struct)
 
 
-async def fresh(made: Callable[[], Awaitable[_Page]], clock_ms: Callable[[], int]) -> _Page:
-    """A page that was read a moment ago: what is in it may be recalled while it is made, and the
-    recall is answered with ok `FRESH_MS` later (SPEC.md HP-13.4-1).
+async def fresh(
+    made: Callable[[], Awaitable[_Page]], lateness: Lateness, clock_ms: Callable[[], int]
+) -> _Page:
+    """A page that was read a moment ago: what is in it may be recalled while it is made, and is
+    shown to nobody once the recall is answered with ok (SPEC.md HP-13.4-1).
 
     Raises:
         Unavailable: Redis answers too slowly, or this process does.
@@ -29,7 +31,7 @@ async def fresh(made: Callable[[], Awaitable[_Page]], clock_ms: Callable[[], int
     for _ in range(READS):
         began_ms = clock_ms()
         page = await made()
-        if clock_ms() - began_ms <= FRESH_MS:
+        if lateness.fresh(began_ms):
             return page
     raise Unavailable("late")
 

@@ -29,7 +29,8 @@ from gateway.chat.requests import request
 from gateway.clock import Clock
 from gateway.redis.errors import Unavailable
 from gateway.store.conversations import ConversationStore, NewEntry, StaleMembers
-from gateway.store.stored import FRESH_MS, HIDDEN, StoredMessage
+from gateway.store.lateness import Lateness
+from gateway.store.stored import HIDDEN, StoredMessage
 
 RECALLED: Final = MAX_EDITS + 1
 """The number of a recall among a message's changes: it follows every edit, and is the last."""
@@ -37,24 +38,22 @@ RECALLED: Final = MAX_EDITS + 1
 ATTEMPTS: Final = 20
 """How often a change is tried while others change the same message, or the group."""
 
-CLOCKS_MS: Final = 500
-"""By how much the region's time on two gateways may differ, and be late to notice that time is up.
-Each goes by Redis' clock, and is wrong by half the time that Redis takes to answer, at most."""
-
-UNSEEN_S: Final = (FRESH_MS + CLOCKS_MS) / 1000
-"""Seconds after which no gateway pushes what it read before a message was replaced: until then a
-page that was read, or what was published, may count as fresh there (`FRESH_MS`)."""
-
 
 class RecallChat:
     """Answers requests to recall and to edit."""
 
     def __init__(
-        self, store: ConversationStore, conversations: Conversations, records: Records, clock: Clock
+        self,
+        store: ConversationStore,
+        conversations: Conversations,
+        records: Records,
+        lateness: Lateness,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._conversations = conversations
         self._records = records
+        self._lateness = lateness
         self._clock = clock
 
     @request(prices.CHANGE)
@@ -89,7 +88,7 @@ class RecallChat:
 
         await _until_done(once)
         # Measured from here also where it was recalled before: nobody knows how long ago.
-        await self._clock.sleep(UNSEEN_S)
+        await self._lateness.unseen(self._clock.sleep)
 
     @request(prices.CHANGE)
     async def edit(self, user: User, peer: str, seq: int, body: bytes) -> None:

@@ -18,6 +18,7 @@ from gateway.runtime.core import Core
 from gateway.session.timing import Timing
 from gateway.store.directory import AppDirectory
 from gateway.store.headcount import Headcount
+from gateway.store.lateness import Lateness
 from gateway.store.presence import GATEWAY_CHARS, PresenceStore
 from gateway.tasks import Tasks
 
@@ -55,7 +56,8 @@ class Backend:
             on_gone=lambda app_id: self.hubs.users.app_deleted(app_id),
             on_change=lambda app: self.hubs.users.app_changed(app),
         )
-        self.framing = framing = Framing(core.sealer, self.directory, clock.wall_ms)
+        lateness = Lateness(link, core.keys, self.gateway, clock.wall_ms)
+        self.framing = framing = Framing(core.sealer, self.directory, lateness, clock.wall_ms)
         self.stores = stores = Stores.of(link, core.keys, clock)
         self.headcount = Headcount()
         self.presence = PresenceStore(link, core.keys, self.gateway, self.headcount, self.where)

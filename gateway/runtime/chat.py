@@ -84,8 +84,17 @@ def chat_of(
         rooms=RoomChat(stores.rooms, hubs.rooms, now_ms),
         blocks=BlockChat(stores.blocks, now_ms),
         presence=PresenceChat(presence, framing.statuses, hubs.presence, now_ms),
-        conversations=ConversationChat(stores.conversations, stores.rows, records, now_ms),
-        history=HistoryChat(stores.conversations, stores.rows, conversations, records, now_ms),
-        recalls=RecallChat(stores.conversations, conversations, records, clock),
+        conversations=ConversationChat(
+            stores.conversations, stores.rows, records, framing.lateness, now_ms
+        ),
+        history=HistoryChat(
+            stores.conversations,
+            stores.rows,
+            conversations,
+            records,
+            framing.lateness,
+            now_ms,
+        ),
+        recalls=RecallChat(stores.conversations, conversations, records, framing.lateness, clock),
         receipts=ReceiptChat(stores.conversations, stores.rows, relay, conversations, now_ms),
     )

@@ -62,8 +62,13 @@ class WebSocketDoor:
         handshake = Handshake(settings.region, settings.directory, backend.directory)
         app_limit = AppLimit(backend.headcount, backend.presence.tell)
         entrance = Entrance(handshake, backend.limits, app_limit, self.tracer, hubs)
+        framing = backend.framing
         inboxes = SessionInboxes(
-            backend.stores.inboxes, backend.framing.records, backend.directory, timing.clock
+            backend.stores.inboxes,
+            framing.records,
+            framing.lateness,
+            backend.directory,
+            timing.clock,
         )
         connector = Connector(
             entrance, inboxes, backend.chat, backend.principals, notes, timing, tasks=tasks

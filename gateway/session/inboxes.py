@@ -17,9 +17,10 @@ from gateway.clock import Clock
 from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.directory import AppDirectory
 from gateway.store.inbox import InboxStore, Waiting
+from gateway.store.lateness import Lateness
 from gateway.store.readers import Arrival, Checked, Progress, Reader
 from gateway.store.rows import conversation_of
-from gateway.store.stored import FRESH_MS, Reference
+from gateway.store.stored import Reference
 
 
 class Page(NamedTuple):
@@ -64,10 +65,16 @@ class SessionInboxes:
     """
 
     def __init__(
-        self, store: InboxStore, records: Records, directory: AppDirectory, clock: Clock
+        self,
+        store: InboxStore,
+        records: Records,
+        lateness: Lateness,
+        directory: AppDirectory,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._records = records
+        self._lateness = lateness
         self._directory = directory
         self._clock = clock
 
@@ -126,7 +133,8 @@ class SessionInboxes:
 
     def fresh(self, page: Page) -> bool:
         """False where what `page` holds may have been recalled since it was read."""
-        return (self._clock.steady() - page.asked) * 1000 <= FRESH_MS
+        age_ms = (self._clock.steady() - page.asked) * 1000
+        return self._lateness.fresh(self._clock.wall_ms() - age_ms)
 
     def check(self, reader: Reader, cursor: Cursor, since_ms: int) -> Awaitable[Checked]:
         """Compare what `reader`, connected since `since_ms`, believes with the store."""

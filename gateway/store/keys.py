@@ -144,6 +144,8 @@ class Keys:
         """List: sealed notes of what operators did, the newest first."""
         self.apps_channel = f"{self._prefix}{{apps}}:changed"
         self.sweeper = f"{self._prefix}sweeper"
+        self.late = f"{self._prefix}late"
+        """Sorted set: the gateways that push what is older than others do (`Lateness`)."""
         # Every message asks for the names of the same few: a name costs more to spell than to keep.
         self.user = lru_cache(CACHED)(self._user)
         self.inbox = lru_cache(CACHED)(self._inbox)

@@ -29,10 +29,6 @@ _NOTICED: Final = 16
 
 _HOLE: Final = 0xFFFFFF
 
-FRESH_MS: Final = 500
-"""A message that was read from the store, or published, longer ago than this is not pushed: it may
-have been recalled since. It is read again."""
-
 
 class StoredMessage(Struct, frozen=True):
     """One message of a conversation.

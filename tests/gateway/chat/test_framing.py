@@ -15,7 +15,8 @@ from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.directory import AppDirectory
-from gateway.store.stored import FRESH_MS, StoredMessage
+from gateway.store.lateness import FRESH_MS, Lateness
+from gateway.store.stored import StoredMessage
 
 SENT_MS = 1_700_000_000_000
 GROUP = "g:" + "ab" * 16
@@ -40,7 +41,12 @@ class Setting:
         self.directory = Known()
         sealer = Sealer(Keyring("sg", {1: 0}, {1: os.urandom(32)}))
         directory = cast("AppDirectory", self.directory)
-        self.framing = Framing(sealer, directory, lambda: self.now_ms)
+        lateness = cast("Lateness", self)
+        self.framing = Framing(sealer, directory, lateness, lambda: self.now_ms)
+
+    def fresh(self, as_of_ms: float) -> bool:
+        """As that of a `Lateness` of a gateway that is not late."""
+        return self.now_ms - as_of_ms <= FRESH_MS
 
     def message(self, conversation: str, to: str) -> frames.Message:
         """A message of ann's, whose record is in `self.record`."""

@@ -1,13 +1,17 @@
-"""Mirrors gateway/chat/pages.py: where a page ends."""
+"""Mirrors gateway/chat/pages.py: where a page ends, and how old it may be."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import pytest
 from homeport import codec
 from homeport.frames import Entry, HistoryPage, Message
 from homeport.limits import MAX_FRAME_BYTES
 
-from gateway.chat.pages import Page, around
+from gateway.chat.pages import READS, Page, around, fresh
+from gateway.redis.errors import Unavailable
+from gateway.store.lateness import FRESH_MS, Lateness
 
 LONGEST = HistoryPage((), 2**32 - 1, 2**32 - 1)
 
@@ -45,3 +49,30 @@ def test_the_first_item_is_on_its_page_whatever_its_size() -> None:
     assert page.add(entry(2 * MAX_FRAME_BYTES))
     assert not page.add(entry(30))
     assert len(page.items) == 1
+
+
+class Late:
+    """The `Lateness` of a gateway that is not late, at `now_ms`."""
+
+    now_ms = 0
+
+    def fresh(self, as_of_ms: float) -> bool:
+        """As that of a `Lateness`."""
+        return self.now_ms - as_of_ms <= FRESH_MS
+
+
+async def test_a_page_that_took_too_long_is_made_again() -> None:
+    """HP-13.4-1: what was read may have been recalled since; after three tries the client is told
+    to come again."""
+    late, took = Late(), [FRESH_MS + 1, FRESH_MS]
+
+    async def made() -> HistoryPage:
+        late.now_ms += took.pop(0)
+        return HistoryPage((), lost=len(took))
+
+    lateness = cast("Lateness", late)
+    assert (await fresh(made, lateness, lambda: late.now_ms)).lost == 0
+    took = [FRESH_MS + 1] * (READS + 1)
+    with pytest.raises(Unavailable):
+        await fresh(made, lateness, lambda: late.now_ms)
+    assert len(took) == 1

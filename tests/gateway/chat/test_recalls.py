@@ -13,10 +13,10 @@ from homeport import frames
 from homeport.limits import MAX_EDITS
 from structlog.testing import capture_logs
 
-from gateway.chat.recalls import UNSEEN_S
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
 from gateway.redis.scripts import SCRIPTS
+from gateway.store.lateness import UNSEEN_S
 from tests.gateway.chat.grouping import created, done
 from tests.gateway.chat.keeping import dump
 from tests.gateway.chat.recalling import edit, history, pushed, recall, secret, sent, stored

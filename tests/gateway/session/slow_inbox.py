@@ -16,8 +16,9 @@ from gateway.session.inboxes import Attached, Page, SessionInboxes
 from gateway.session.saving import Saving
 from gateway.session.wire import Wire
 from gateway.store.inbox import Waiting
+from gateway.store.lateness import FRESH_MS
 from gateway.store.readers import Checked, Reader
-from gateway.store.stored import FRESH_MS, Reference, StoredMessage
+from gateway.store.stored import Reference, StoredMessage
 from gateway.tasks import Tasks
 from tests.harness import FakeClock, until
 

@@ -14,7 +14,7 @@ from homeport.frames.recalls import RECALL_KIND
 from homeport.ids import direct_conversation
 
 from gateway.config import Settings
-from gateway.store.stored import FRESH_MS
+from gateway.store.lateness import FRESH_MS
 from tests.gateway.replicas import two_workers
 from tests.gateway.session.talking import pushes, quiet, send_many
 from tests.harness import FakeClock, RawClient, RunningWorker, accepted, until

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from gateway.session.delivery import READS, DeliveryState
 from gateway.session.inboxes import Page
-from gateway.store.stored import FRESH_MS
+from gateway.store.lateness import FRESH_MS
 from tests.gateway.session.slow_inbox import START, Setting, gone, hole, page
 from tests.harness import until
 
