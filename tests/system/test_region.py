@@ -7,6 +7,7 @@ import shutil
 import pytest
 import redis
 from homeport import WrongRegion, codes, frames
+from homeport.ids import direct_conversation
 
 from gateway.security.keyring import Keyring
 from gateway.store.keys import Keys
@@ -23,15 +24,15 @@ async def test_a_record_copied_across_cannot_be_opened(open_site: OpenSite) -> N
         async with RawClient.open(ws(gateway)) as alice:
             await alice.connect(site.token("alice"))
             assert isinstance(await alice.say("bob", f"for {site.region}", "same-id"), frames.Ok)
-    names = [Keys(site.region).user(site.app.id, "bob").inbox for site in sites]
+    talk = direct_conversation("alice", "bob")
+    chunks = [f"{Keys(site.region).conversation(site.app.id, talk).head}:0" for site in sites]
     with (
         redis.Redis.from_url(sites[0].store.url) as sg,
         redis.Redis.from_url(sites[1].store.url) as eu,
     ):
-        foreign = sg.dump(names[0])
-        assert foreign is not None
-        eu.restore(names[1], 0, foreign, replace=True)
-        assert eu.xrange(names[1]) == sg.xrange(names[0])
+        foreign = sg.hget(chunks[0], "1")
+        assert isinstance(foreign, bytes)
+        assert eu.hset(chunks[1], "1", foreign) == 0  # it takes the place of eu's own
     site, gateway = sites[1], gateways[1]
     async with RawClient.open(ws(gateway)) as bob, RawClient.open(ws(gateway)) as alice:
         connected = await bob.connect(site.token("bob"))
