@@ -30,9 +30,10 @@ WAITED_FOR = {
     "redis/connection.py _until_over": 2,
     # Everything that it can raise goes to those that wait for the app, each by its own request.
     "store/directory.py _load": 1,
+    # What it raises goes to the sender that waits for the answer.
+    "chat/group_sends.py _refuse": 1,
     # These catch whatever they raise, log it, and have it done again.
     "hub/presence.py _queue": 1,
-    "store/groups.py _tell": 1,
     # Its end is looked at: what it raised is logged, and the connection's place is given free.
     "net/acceptor.py _take": 1,
 }
