@@ -205,9 +205,10 @@ def unknown_frame(size: int) -> bytes:
 )
 @pytest.mark.parametrize("fragments", [1, 3])
 async def test_a_message_of_the_limit_is_taken_and_one_byte_more_is_not(
-    running: RunningWorker, connected: bool, limit: int, fragments: int
+    running: RunningWorker, clock: FakeClock, connected: bool, limit: int, fragments: int
 ) -> None:
-    """HP-2.3-3, HP-2.3-4 and HP-4.4-1: however it is cut into WebSocket fragments."""
+    """HP-2.3-3, HP-2.3-4 and HP-4.4-1: however it is cut into WebSocket fragments. Before connect,
+    a refused frame costs all that the connection has, so it waits before the next (HP-17.4-1)."""
     async with RawClient.open(running.url) as client:
         if connected:
             await client.connect(running.token("alice"))
@@ -220,6 +221,7 @@ async def test_a_message_of_the_limit_is_taken_and_one_byte_more_is_not(
         await client.websocket.send(cut(unknown_frame(limit)))
         error = await client.expect(frames.Error)
         assert (error.id, error.code) == (6, codes.UNKNOWN_TYPE.number)
+        clock.advance(3)
         await client.websocket.send(cut(unknown_frame(limit + 1)))
         assert await client.closed() == 1009
 
