@@ -162,7 +162,7 @@ async def test_a_canary_is_found_nowhere(open_site: OpenSite) -> None:
     stored = [name for name in places if name != "logs"]
     assert _found(planted.encode(), places) == stored
     assert _found(bytes.fromhex(planted), {"base64": base64.b64encode(bytes.fromhex(planted))})
-    assert [name for name, content in places.items() if b"inbox:" in content] == stored
+    assert [name for name, content in places.items() if b"refs:" in content] == stored
     assert b"token_expired" in places["logs"]  # so they are the logs of this run
 
     assert len(used) == 5
