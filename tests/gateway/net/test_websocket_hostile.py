@@ -99,7 +99,7 @@ async def bystander_talks(client: RawClient) -> None:
     assert {type(answer) for answer in answers} == {frames.Ok, frames.Push}
     for answer in answers:
         if isinstance(answer, frames.Push):
-            await client.send(frames.Ack(answer.seq))
+            await client.send(frames.Ack(answer.number))
 
 
 async def refused_by(gateway: Gateway, connected: bool) -> int:
@@ -128,6 +128,15 @@ async def refused_by(gateway: Gateway, connected: bool) -> int:
 
 
 async def _answered_and_kept(gateway: Gateway, connected: bool, some: list[dict[str, Any]]) -> None:
+    """On one connection; before connect on one each, which then waits: it has paid with all that it
+    had (HP-17.4-1)."""
+    if connected:
+        await _answered(gateway, connected, some)
+    else:
+        await asyncio.gather(*(_answered(gateway, connected, [vector]) for vector in some))
+
+
+async def _answered(gateway: Gateway, connected: bool, some: list[dict[str, Any]]) -> None:
     async with RawClient.open(gateway.url) as client:
         if connected:
             await client.connect(gateway.hostile)
