@@ -257,13 +257,13 @@ async def test_one_question_is_under_way_and_answers_come_in_order(
     """G3, G9: whoever asks meanwhile shares the next question; the members come with it only where
     the version is another."""
     await gateway.have(ANN, BOB)
-    counted, order = Away(monkeypatch, gateway.store), []
+    counted, order = Away(monkeypatch, gateway.store), list[object]()
     asked = [gateway.groups.current(gateway.store.app, TEAM) for _ in range(10)]
-    for number, future in enumerate(asked):
-        future.add_done_callback(lambda _, number=number: order.append(number))
+    for future in asked:
+        future.add_done_callback(order.append)
     found = await asyncio.gather(*asked)
     assert counted.calls == ["group_read", "group_read"]
-    assert order == list(range(10))
+    assert order == asked
     assert all(each is gateway.by_heart() for each in found)
 
 
@@ -494,7 +494,7 @@ async def test_a_signal_reaches_no_member_who_was_told_that_they_are_out(
         new = await two.current()
         assert new is not None
         await two.groups.signal(store.app, new, b"again")
-        found = []
+        found = list[tuple[bytes, bytes]]()
         while sum(payload == b"again" for _, payload in found) < 3:
             found.append(await asyncio.wait_for(heard.get(), 10))
     late = sorted(channel.decode() for channel, payload in found if payload == b"late")

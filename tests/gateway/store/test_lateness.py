@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from gateway.redis.errors import Unavailable
 from gateway.store.lateness import (
     AGAIN_MS,
@@ -45,11 +47,14 @@ async def test_a_gateway_that_stays_late_renews_its_note(store: Store) -> None:
     ten seconds old."""
     late = lateness(store)
     since_ms = await noted(store, late)
+
+    def noted_until(ends_ms: int) -> bool:
+        return store.raw.zscore(store.keys.late, "one") == ends_ms
+
     for _ in range(5):
         store.clock.advance(AGAIN_MS / 1000)
         assert late.fresh(store.clock.ms - AGAIN_MS)
-        ends_ms = store.clock.ms + NOTE_MS
-        await until(lambda ends_ms=ends_ms: store.raw.zscore(store.keys.late, "one") == ends_ms)
+        await until(partial(noted_until, store.clock.ms + NOTE_MS))
         await store.link.call("PING")
     assert late.fresh(store.clock.ms - LATE_MS)
     assert store.clock.ms - LATE_MS >= since_ms - FRESH_MS
@@ -96,7 +101,7 @@ async def test_a_recall_waits_a_second_or_as_long_as_somebody_is_late(store: Sto
     async def renewed(seconds: float) -> None:
         await sleep(seconds)
         other.fresh(store.clock.ms - LATE_MS)
-        await until(lambda: store.raw.zscore(store.keys.late, "two") > store.clock.ms)
+        await until(lambda: (store.raw.zscore(store.keys.late, "two") or 0) > store.clock.ms)
 
     slept.clear()
     await noted(store, other)
