@@ -27,7 +27,8 @@ from gateway.dev.embedded import EmbeddedValkey
 from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
 from gateway.security.keyring import Keyring
-from gateway.store.conversations import ConversationStore, NewEntry
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
 from gateway.store.keys import Keys
@@ -107,7 +108,7 @@ class Region:
         notice = NewEntry(os.urandom(16), record[:RECORD], self.now(), flags=0)
         to = self.store.direct(APP.id, a, b)
         assert await self.store.replace(
-            APP.id, APP.tier, to, number, 0, 1, record, notice, recall=False
+            APP.id, APP.tier, to, number, notice, expected=0, change=1, record=record, recall=False
         )
 
 

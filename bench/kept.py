@@ -26,7 +26,8 @@ from gateway.dev.embedded import EmbeddedValkey
 from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
 from gateway.security.sealing import Sealer
-from gateway.store.conversations import ConversationStore, NewEntry
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
 from gateway.store.readers import Arrival, Reader

@@ -34,7 +34,8 @@ from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer
-from gateway.store.conversations import ConversationStore, NewEntry
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry
 from gateway.store.keys import Keys
 from gateway.store.stamp import RegionIdentity, Stamp
 from gateway.tasks import Tasks

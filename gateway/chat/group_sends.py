@@ -26,7 +26,8 @@ from gateway.chat import prices
 from gateway.chat.principal import User
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
-from gateway.store.conversations import ConversationStore, NewEntry, StaleMembers, Stored
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry, StaleMembers, Stored
 from gateway.store.group_state import Group
 from gateway.store.groups import GroupStore
 from gateway.store.stored import COUNTS, HIDDEN

@@ -22,7 +22,7 @@ from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.requests import request
 from gateway.redis.errors import Unavailable
-from gateway.store.conversations import NewEntry
+from gateway.store.entries import NewEntry
 from gateway.store.group_state import Group
 from gateway.store.groups import GroupStore
 

@@ -28,7 +28,8 @@ from gateway.chat.refused import Refused, check_body
 from gateway.chat.requests import request
 from gateway.clock import Clock
 from gateway.redis.errors import Unavailable
-from gateway.store.conversations import ConversationStore, NewEntry, StaleMembers
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry, StaleMembers
 from gateway.store.lateness import Lateness
 from gateway.store.stored import HIDDEN, StoredMessage
 
@@ -177,9 +178,6 @@ class RecallChat:
             app.tier,
             self._conversations.recipients(app, conversation),
             kept.seq,
-            kept.change,
-            change,
-            self._records.make(app, message, conversation.name),
             NewEntry(
                 notice.id,
                 self._records.make(app, notice, conversation.name),
@@ -187,6 +185,9 @@ class RecallChat:
                 flags=kept.flags & HIDDEN,
                 expires_ms=ends,
             ),
+            expected=kept.change,
+            change=change,
+            record=self._records.make(app, message, conversation.name),
             recall=recall,
         )
 

@@ -11,7 +11,7 @@ from homeport.ids import GROUP
 from gateway.apps.app import App
 from gateway.chat.records import Records
 from gateway.store import events
-from gateway.store.conversations import Stored
+from gateway.store.entries import Stored
 from gateway.store.group_state import Group
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore

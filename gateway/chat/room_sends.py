@@ -13,7 +13,7 @@ from homeport.frames import Message
 from gateway.apps.app import App
 from gateway.chat.room_records import RoomRecords
 from gateway.hub.rooms import RoomHub
-from gateway.store.conversations import NewEntry, Stored
+from gateway.store.entries import NewEntry, Stored
 from gateway.store.rooms import RoomStore
 
 

@@ -18,7 +18,8 @@ from gateway.chat.records import Records
 from gateway.chat.refused import FAULTS, Refused, check_body, check_kind, refusal
 from gateway.chat.relay import Relay
 from gateway.chat.room_sends import RoomSends
-from gateway.store.conversations import ConversationStore, NewEntry, Stored
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry, Stored
 from gateway.store.stored import COUNTS, HIDDEN
 
 

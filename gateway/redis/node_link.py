@@ -40,6 +40,9 @@ BARRIER_TIMEOUT_MS: Final = 1000
 
 _log = structlog.get_logger()
 
+_MOVING: Final = "ttempted to access a non local key"
+"""What Redis says of a script whose keys are not all here while their slot moves."""
+
 _FORBIDDEN: Final = ("ERR ACL failure in script", "ERR The user executing the script can't")
 """How Valkey, and Redis, begin what is NOPERM outside a script."""
 
@@ -248,6 +251,8 @@ class NodeLink(RedisConnection, Link):
         # Only the first word: the rest of a script's error may quote keys.
         text = str(reply)
         word = "NOPERM" if text.startswith(_FORBIDDEN) else text.split(" ", 1)[0]
+        if _MOVING in text:
+            word = "TRYAGAIN"
         if word == "NOPERM" and not self._allowed:
             return Unavailable(FORBIDDEN, detail=words_of(text))
         if word in _RECONNECT:

@@ -92,8 +92,8 @@ class Worker:
             backend.stores.conversations,
             backend.stores.inboxes,
             backend.stores.groups,
-            self._timing.clock.wall_ms,
-            clock_agrees,
+            clock_ms=self._timing.clock.wall_ms,
+            trusted=clock_agrees,
         )
         self._reporter: Reporter | None = None
         self._probe: Probe | None = None

@@ -15,7 +15,7 @@ from gateway.chat.principal import SessionUser
 from gateway.chat.refused import Refused, refusal
 from gateway.session.counts import Counts
 from gateway.session.routes import ROUTES
-from gateway.store.conversations import Stored
+from gateway.store.entries import Stored
 from gateway.tasks import Tasks
 
 MAX_UNANSWERED: Final = 256

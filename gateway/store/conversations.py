@@ -15,23 +15,21 @@ import asyncio
 import secrets
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from homeport.ids import GROUP
 from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
-from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link
 from gateway.store import recipients
-from gateway.store.fanout import PLACE_SIZE, TAKEOVER_MS, Fanout, done, fail, two_fields
+from gateway.store.entries import NewEntry, StaleMembers, Stored
+from gateway.store.fanout import PLACE_SIZE, TAKEOVER_MS, Fanout, Placed, done, fail, two_fields
 from gateway.store.keys import CACHED, Keys
 from gateway.store.recipients import Recipients
 from gateway.store.scripts import script
 from gateway.store.stored import (
-    COUNTS,
     HistoryPage,
     Raised,
     StoredMessage,
@@ -70,42 +68,6 @@ _SAID: Final = struct.Struct(">BHHHII")
 _SENT: Final = struct.Struct(">IHI")
 _PLACE_AT: Final = 11
 _PLACE_END: Final = _PLACE_AT + PLACE_SIZE
-
-
-class Stored(NamedTuple):
-    """A message was stored as number `seq` at `time_ms`; `repeated` where it was before.
-
-    Of a message that no conversation holds, only the time is known: `seq` is 0.
-    """
-
-    seq: int
-    time_ms: int
-    repeated: bool = False
-
-
-class StaleMembers(Unavailable):
-    """The group has another version than `Recipients` says: `version`, 0 where there is no group.
-    Nothing was stored; read the group, and try again."""
-
-    def __init__(self, version: int) -> None:
-        super().__init__("stale_members", detail="the group has changed meanwhile; try again")
-        self.version = version
-
-
-@dataclass(frozen=True, slots=True)
-class NewEntry:
-    """A message for a conversation. `record` is sealed, `time_ms` is when it was accepted.
-
-    `sender` is "" where it is the server. `flags` are those of `gateway.store.stored`.
-    `expires_ms` is when its own time to live ends; None: when the tier's does.
-    """
-
-    id: bytes
-    record: bytes
-    time_ms: int
-    sender: str = ""
-    flags: int = COUNTS
-    expires_ms: int | None = None
 
 
 class ConversationStore:
@@ -148,9 +110,8 @@ class ConversationStore:
                 elif not value:  # past its time: nobody gets it any more
                     done(future, stored)
                     return
-                self.fanout.refer(
-                    app_id, tier, to, place, value, message.sender, epoch, future, stored
-                )
+                placed = Placed(place, value, message.sender, epoch)
+                self.fanout.refer(app_id, tier, to, placed, future, stored)
 
         self._link.run_then(
             numbered,
@@ -281,11 +242,11 @@ class ConversationStore:
         tier: Tier,
         to: Recipients,
         seq: int,
+        notice: NewEntry,
+        *,
         expected: int,
         change: int,
         record: bytes,
-        notice: NewEntry,
-        *,
         recall: bool,
     ) -> bool:
         """Put `record` in the place of message `seq`, as change number `change`, and add `notice`.

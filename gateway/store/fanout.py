@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from homeport.ids import peer_of
@@ -29,7 +29,7 @@ from gateway.store.recipients import Recipients
 from gateway.store.scripts import script
 from gateway.store.stored import time_of
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 _REFERENCES: Final = script("references", "mended", "refer_all", "refer")
 _REFERENCES_FULL: Final = script("references_full", "mended", "refer_all", "refer")
@@ -42,6 +42,19 @@ PLACE_SIZE: Final = 24
 """Of what a script says of a message's place (PLACE in lua/head.lua), in bytes."""
 
 _LIMITS: Final = struct.Struct(">IHI4s")
+
+
+class Placed(NamedTuple):
+    """A message that its conversation has numbered and kept.
+
+    `place` is what the conversation's script says of its place, `value` the stored message,
+    `sender` its author's id or "", `epoch` (4 bytes) that of an inbox which begins with it.
+    """
+
+    place: bytes
+    value: bytes
+    sender: str
+    epoch: bytes
 
 
 class Fanout:
@@ -61,10 +74,7 @@ class Fanout:
         app_id: str,
         tier: Tier,
         to: Recipients,
-        place: bytes,
-        value: bytes,
-        sender: str,
-        epoch: bytes,
+        message: Placed,
         future: asyncio.Future[Any],
         result: Any,
         *,
@@ -72,6 +82,7 @@ class Fanout:
     ) -> None:
         """Refer the inboxes of all other buckets to a message; then `future` has `result`."""
         left = len(to.parts)
+        place, value, sender, epoch = message
 
         def all_have_it() -> None:
             seq = int.from_bytes(place[:4], "big")
@@ -116,10 +127,10 @@ class Fanout:
         """Refer everyone to a message, those whose inboxes lie beside the conversation too.
 
         `said` is its PLACE (lua/head.lua) and the stored message."""
-        place, value = said[:PLACE_SIZE], said[PLACE_SIZE:]
+        message = Placed(said[:PLACE_SIZE], said[PLACE_SIZE:], sender, epoch)
         everywhere = self.everywhere(app_id, to)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.refer(app_id, tier, everywhere, place, value, sender, epoch, future, None, full=full)
+        self.refer(app_id, tier, everywhere, message, future, None, full=full)
         await future
 
     def numbering(self, message_id: bytes, bucket: int) -> tuple[bytes, bytes]:

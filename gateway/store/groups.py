@@ -22,7 +22,8 @@ from homeport.ids import GROUP
 
 from gateway.apps.app import App
 from gateway.redis.link import Link
-from gateway.store.conversations import ConversationStore, NewEntry, StaleMembers
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry, StaleMembers
 from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Summary, member_of, parse_group, words_of
 from gateway.store.keys import Keys

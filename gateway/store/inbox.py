@@ -28,8 +28,9 @@ from homeport.limits import DEDUPE_WINDOW_MS
 from gateway.apps.tiers import Tier
 from gateway.redis.link import Link, Then
 from gateway.store.blocks import NOBODY, BlockedBy
-from gateway.store.conversations import READ_BYTES, ConversationStore, Stored
+from gateway.store.conversations import READ_BYTES, ConversationStore
 from gateway.store.endings import ENDS_KEPT, ENDS_MS
+from gateway.store.entries import Stored
 from gateway.store.keys import Keys, UserKeys
 from gateway.store.readers import (
     Arrival,
@@ -43,7 +44,7 @@ from gateway.store.rows import conversation_of
 from gateway.store.scripts import script
 from gateway.store.stored import Reference, StoredMessage, parse_references
 
-_log = structlog.get_logger("store")
+_log = structlog.get_logger()
 
 _ATTACH: Final = script("inbox_attach", "row", "waiting")
 _ACK: Final = script("inbox_ack", "row", "waiting")
@@ -214,6 +215,10 @@ class InboxStore:
             "ephemeral" if reader.ephemeral else "",
             READ_BYTES,
         )
+        return self._standing(reply)
+
+    def _standing(self, reply: list[Any]) -> Standing:
+        """What `inbox_attach.lua` replied."""
         if reply[0] == b"revoked":
             raise TokenRevoked("the token was revoked")
         if reply[0] == b"too many":

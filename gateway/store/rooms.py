@@ -23,7 +23,8 @@ from homeport.limits import DEDUPE_WINDOW_MS, MAX_LAST
 from gateway.apps.app import App
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
-from gateway.store.conversations import READ_BYTES, NewEntry, Stored
+from gateway.store.conversations import READ_BYTES
+from gateway.store.entries import NewEntry, Stored
 from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
 from gateway.store.scripts import script

@@ -91,7 +91,7 @@ class RowStore:
         epoch, n, time_ms = await self._link.run(_FLOOR, (head,), youngest, row.top)
         if epoch != row.epoch:
             return 0 if row.time_ms < youngest else row.unread
-        return max(0, await self._set_row(app_id, user, row.peer, row.epoch, 0, n, time_ms, 0))
+        return max(0, await self._set_row(app_id, user, row.peer, row.epoch, n=n, time_ms=time_ms))
 
     async def read_up_to(self, app_id: str, user: str, peer: str, raised: Raised) -> int:
         """What `ConversationStore.mark` raised is unread no longer; returns how much still is.
@@ -99,7 +99,13 @@ class RowStore:
         -1: the user has no row of the conversation.
         """
         return await self._set_row(
-            app_id, user, peer, raised.epoch, raised.read, raised.n, raised.time_ms, 0
+            app_id,
+            user,
+            peer,
+            raised.epoch,
+            read=raised.read,
+            n=raised.n,
+            time_ms=raised.time_ms,
         )
 
     async def forget(self, app_id: str, user: str, row: Row, floor: int) -> bool:
@@ -107,7 +113,7 @@ class RowStore:
 
         Not above the row's last number. False where the row is another one meanwhile.
         """
-        return await self._set_row(app_id, user, row.peer, row.epoch, 0, 0, 0, floor) >= 0
+        return await self._set_row(app_id, user, row.peer, row.epoch, floor=floor) >= 0
 
     async def _set_row(
         self,
@@ -115,10 +121,11 @@ class RowStore:
         user: str,
         peer: str,
         epoch: int,
-        read: int,
-        n: int,
-        time_ms: int,
-        floor: int,
+        *,
+        read: int = 0,
+        n: int = 0,
+        time_ms: int = 0,
+        floor: int = 0,
     ) -> int:
         rows = self._keys.inbox(app_id, user).rows
         return int(

@@ -74,6 +74,7 @@ class Sweeper:
         conversations: ConversationStore,
         inboxes: InboxStore,
         groups: GroupStore,
+        *,
         clock_ms: Callable[[], int],
         trusted: Callable[[], bool],
     ) -> None:

@@ -14,7 +14,8 @@ from gateway.chat.principal import User
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
 from gateway.redis.scripts import SCRIPTS
-from gateway.store.conversations import ConversationStore, Stored
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import Stored
 from tests.gateway.chat.doors import Door, a_door, code_of
 from tests.gateway.replicas import two_workers
 from tests.harness import FakeClock

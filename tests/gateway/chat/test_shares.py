@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from gateway.chat.shares import BUSY, LIMIT, Shares
 from tests.harness import until
@@ -19,13 +20,12 @@ async def test_while_redis_is_busy_an_app_has_its_share_and_the_others_have_thei
     """G9: the app that has more under way than its share waits; another one goes on."""
     shares = Shares(lambda: BUSY)
     flooding, other = shares.of("flooding"), shares.of("other")
-    flooding.begin(LIMIT - 1)
-    assert not flooding.used_up
-    flooding.begin(1)
-    assert flooding.used_up
-    assert not other.used_up
-    flooding.end(1)
-    assert not flooding.used_up
+    used_up = []
+    for tokens in (LIMIT - 1, 1, -1):
+        flooding.begin(tokens)
+        used_up.append(flooding.used_up)
+        assert not other.used_up
+    assert used_up == [False, True, False]
 
 
 async def test_who_waits_goes_on_in_the_order_of_coming_once_the_line_is_short() -> None:
@@ -39,7 +39,7 @@ async def test_who_waits_goes_on_in_the_order_of_coming_once_the_line_is_short()
         share.begin(LIMIT // 2)
 
     for number in range(3):
-        share.wait(lambda number=number: go_on(number))
+        share.wait(partial(go_on, number))
     await asyncio.sleep(0.02)
     assert gone == []
     share.end(1)

@@ -23,7 +23,8 @@ from gateway.redis.promises import Promises
 from gateway.redis.slots import Node, slot_of
 from gateway.redis.subscriber import Subscriber
 from gateway.redis.url import RedisUrl
-from gateway.store.conversations import ConversationStore, NewEntry, Stored
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry, Stored
 from gateway.store.errors import WrongRegionStamp
 from gateway.store.keys import Keys
 from gateway.store.stamp import RegionIdentity

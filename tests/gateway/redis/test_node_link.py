@@ -28,7 +28,8 @@ from gateway.redis.url import RedisUrl
 from gateway.security.keyring import Keyring
 from gateway.store import stamp
 from gateway.store.access import REVOKE
-from gateway.store.conversations import ConversationStore, NewEntry, Stored
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry, Stored
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import STAMP, Keys
 from gateway.store.readers import Reader
@@ -394,5 +395,6 @@ async def test_scripts_are_there_from_the_greeting_on(servers: Servers) -> None:
     """EVALSHA works at once on a fresh server."""
     server = servers()
     async with linked(server.url) as link:
-        keys = ("{1}i", "{1}m", "{1}r", "{1}b")
-        assert (await link.run(SCRIPTS["check"], keys, 1, "d", 0, 0, 1))[2] == b"0"
+        keys = ("{1}i", "{1}m", "{1}r", "{1}b", "{1}w")
+        epoch, top, *_ = await link.run(SCRIPTS["inbox_check"], keys, 1, "d", 0, 0, 1, 0)
+        assert (epoch, top) == (-1, 0)

@@ -24,9 +24,10 @@ from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events
 from gateway.store.admin import Admin
-from gateway.store.conversations import ConversationStore, NewEntry, Stored
+from gateway.store.conversations import ConversationStore
 from gateway.store.directory import AppDirectory
 from gateway.store.endings import BROKEN_OFF, End
+from gateway.store.entries import NewEntry, Stored
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore, Standing
 from gateway.store.keys import Keys, bucket_of
@@ -230,8 +231,8 @@ class Store:
             self.talks,
             self.inboxes,
             groups,
-            lambda: self.clock.ms,
-            lambda: self.clock_agrees,
+            clock_ms=lambda: self.clock.ms,
+            trusted=lambda: self.clock_agrees,
         )
 
     @contextlib.asynccontextmanager

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from gateway.redis.errors import Unavailable
-from gateway.store.conversations import READ_BYTES, ConversationStore, NewEntry
+from gateway.store.conversations import READ_BYTES, ConversationStore
+from gateway.store.entries import NewEntry
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS, InboxStore
@@ -110,10 +111,10 @@ async def test_catching_up_is_bounded_by_bytes_even_after_edits(kept: Kept) -> N
             kept.store.tier,
             kept.talks.direct(APP_ID, ANN, BOB),
             2 * seq - 1,
-            0,
-            1,
-            b"r" * 32_000,
             kept.entry(sender="", flags=0),
+            expected=0,
+            change=1,
+            record=b"r" * 32_000,
             recall=False,
         )
     page = await kept.inboxes.page(APP_ID, BOB, 0)
@@ -178,7 +179,15 @@ async def test_what_was_recalled_is_in_no_key(kept: Kept) -> None:
     to = kept.talks.direct(APP_ID, ANN, BOB)
     notice = kept.entry(b"notice", sender="", flags=0)
     assert await kept.talks.replace(
-        APP_ID, kept.store.tier, to, 2, 0, 11, b"recalled", notice, recall=True
+        APP_ID,
+        kept.store.tier,
+        to,
+        2,
+        notice,
+        expected=0,
+        change=11,
+        record=b"recalled",
+        recall=True,
     )
     assert not kept.store.holds(b"CANARY1")
     assert kept.store.holds(b"CANARY0")
@@ -249,7 +258,15 @@ async def test_a_full_redis_recalls_erases_sweeps_and_reads(one_store: Store) ->
         to = kept.talks.direct(APP_ID, ANN, BOB)
         notice = kept.entry(b"notice", sender="", flags=0)
         assert await kept.talks.replace(
-            APP_ID, one_store.tier, to, 1, 0, 11, b"recalled", notice, recall=True
+            APP_ID,
+            one_store.tier,
+            to,
+            1,
+            notice,
+            expected=0,
+            change=11,
+            record=b"recalled",
+            recall=True,
         )
         assert await kept.talks.erase(APP_ID, TALK, [2]) == 1
         raised = await kept.talks.mark(APP_ID, TALK, BOB, 0, 3)
@@ -281,7 +298,17 @@ async def test_catching_up_over_many_buckets_is_bounded_by_their_sum(
         await talks.send(APP_ID, store.tier, to, first)
         if edited:
             notice = kept.entry(sender="", flags=0)
-            assert await talks.replace(APP_ID, store.tier, to, 1, 0, 1, large, notice, recall=False)
+            assert await talks.replace(
+                APP_ID,
+                store.tier,
+                to,
+                1,
+                notice,
+                expected=0,
+                change=1,
+                record=large,
+                recall=False,
+            )
     refs = store.keys.inbox(APP_ID, BOB).refs
     if not edited:  # as who heals writes them: nobody says how large the message is
         raw: Any = store.raw

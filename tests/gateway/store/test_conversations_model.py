@@ -29,7 +29,8 @@ from hypothesis.stateful import (
 from gateway.apps.tiers import TIERS
 from gateway.redis.link import Link, Then
 from gateway.security.keyring import Keyring
-from gateway.store.conversations import ConversationStore, NewEntry, StaleMembers
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry, StaleMembers
 from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
@@ -362,10 +363,10 @@ class Conversations(RuleBasedStateMachine):
                 self.tier,
                 recipients,
                 said.seq,
-                expected,
-                change,
-                record,
                 notice,
+                expected=expected,
+                change=change,
+                record=record,
                 recall=recall,
             )
 

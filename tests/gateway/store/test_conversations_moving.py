@@ -11,7 +11,8 @@ import pytest
 from gateway.redis.errors import Unavailable
 from gateway.redis.slots import slot_of
 from gateway.security.keyring import Keyring
-from gateway.store.conversations import ConversationStore, NewEntry
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry
 from gateway.store.inbox import InboxStore
 from tests.clusters import START_S, RedisCluster
 from tests.gateway.redis.conftest import until

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.store import events
-from gateway.store.conversations import ConversationStore, NewEntry
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry
 from gateway.store.inbox import InboxStore
 from tests.gateway.store.conftest import Store, message_id, session
 

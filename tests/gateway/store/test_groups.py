@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,12 +14,8 @@ import pytest
 from gateway.redis.errors import Unavailable
 from gateway.redis.scripts import SCRIPTS, Script
 from gateway.store import groups as module
-from gateway.store.conversations import (
-    ConversationStore,
-    NewEntry,
-    StaleMembers,
-    Stored,
-)
+from gateway.store.conversations import ConversationStore
+from gateway.store.entries import NewEntry, StaleMembers, Stored
 from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
@@ -207,7 +204,17 @@ async def test_a_heal_by_an_old_list_is_refused(gateways: tuple[Gateway, Gateway
         await two.talks.heal(APP_ID, two.store.tier, old)
     notice = two.entry("recalled", "", 0)
     with pytest.raises(StaleMembers):
-        await two.talks.replace(APP_ID, two.store.tier, old, 3, 0, 11, b"gone", notice, recall=True)
+        await two.talks.replace(
+            APP_ID,
+            two.store.tier,
+            old,
+            3,
+            notice,
+            expected=0,
+            change=11,
+            record=b"gone",
+            recall=True,
+        )
     await two.groups.heal(two.store.app, TEAM)
     assert await one.has(BOB) == ["note", "note"]
 
@@ -257,13 +264,17 @@ async def test_one_question_is_under_way_and_answers_come_in_order(
     """G3, G9: whoever asks meanwhile shares the next question; the members come with it only where
     the version is another."""
     await gateway.have(ANN, BOB)
-    counted, order = Away(monkeypatch, gateway.store), list[object]()
+    counted, order = Away(monkeypatch, gateway.store), list[int]()
+
+    def noted(number: int, _: object) -> None:
+        order.append(number)
+
     asked = [gateway.groups.current(gateway.store.app, TEAM) for _ in range(10)]
-    for future in asked:
-        future.add_done_callback(order.append)
+    for number, future in enumerate(asked):
+        future.add_done_callback(partial(noted, number))
     found = await asyncio.gather(*asked)
     assert counted.calls == ["group_read", "group_read"]
-    assert order == asked
+    assert order == list(range(10))
     assert all(each is gateway.by_heart() for each in found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from homeport.frames import Cursor
 
-from gateway.store.conversations import NewEntry
+from gateway.store.entries import NewEntry
 from gateway.store.rooms import RoomStore, Start, Top
 from tests.gateway.store.conftest import APP_ID, Store, lost, message_id
 

@@ -32,8 +32,9 @@ from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store import events, stamp, stored
 from gateway.store.blocks import BlockStore
-from gateway.store.conversations import ConversationStore, NewEntry
+from gateway.store.conversations import ConversationStore
 from gateway.store.endings import BROKEN_OFF, End, Loss
+from gateway.store.entries import NewEntry
 from gateway.store.group_state import Change, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
@@ -213,7 +214,15 @@ class Region:
     def change(self, seq: int, *, recall: bool) -> Awaitable[bool]:
         notice = self.entry("", 0)
         return self.talks.replace(
-            APP_ID, self.tier, self.to, seq, 0, 11 if recall else 1, b"other", notice, recall=recall
+            APP_ID,
+            self.tier,
+            self.to,
+            seq,
+            notice,
+            expected=0,
+            change=11 if recall else 1,
+            record=b"other",
+            recall=recall,
         )
 
     async def numbers(self) -> tuple[int, int]:

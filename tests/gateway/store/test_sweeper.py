@@ -17,8 +17,9 @@ from gateway.apps.tiers import TIERS
 from gateway.redis.errors import Unavailable
 from gateway.redis.slots import BUCKETS
 from gateway.store import sweeper as module
-from gateway.store.conversations import ConversationStore, NewEntry, Stored
+from gateway.store.conversations import ConversationStore
 from gateway.store.endings import BROKEN_OFF, End
+from gateway.store.entries import NewEntry, Stored
 from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.inbox import InboxStore, Standing
 from gateway.store.readers import Arrival, Progress, Reader

@@ -7,8 +7,8 @@ from typing import Any
 from homeport.frames import Cursor
 
 from gateway.store.blocks import BlockStore
-from gateway.store.conversations import NewEntry
 from gateway.store.endings import BROKEN_OFF, ENDS_KEPT, Cause, End, Loss, NotedEnd, NotedLoss
+from gateway.store.entries import NewEntry
 from gateway.store.group_state import Change, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import Standing
