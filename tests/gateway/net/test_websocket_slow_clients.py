@@ -154,6 +154,7 @@ async def test_a_client_that_sends_and_does_not_read_is_not_read(
                 raw.writer.write(ping)
             await asyncio.sleep(0.001)
         for _ in range(20):
+            clock.advance(0.5)
             raw.writer.write(ping)
             assert isinstance(await alice.say("alice", "x"), frames.Ok)
             # the pongs past the mark are those of one share of its frames
