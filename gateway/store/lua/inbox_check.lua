@@ -5,7 +5,7 @@
 -- KEYS  1 inbox  2 meta  3 revoked  4 blocked by  5 rows
 -- ARGV  1 now ms  2 field of the session's row  3 4 the last message the session was given: ms, seq
 --       5 how long the device may go unseen before it is written down again, ms
---       6 since when the session is connected, as attach.lua said
+--       6 since when the session is connected, as inbox_attach.lua said
 -- Returns {epoch, top seq, holder of the device, revoked before ms, number of the last change
 -- of blocks}; the epoch is -1 where the numbering, or the row of the device, is no longer the one
 -- that the session knows.
