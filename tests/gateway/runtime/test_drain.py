@@ -148,9 +148,9 @@ async def test_what_was_asked_is_answered_and_what_is_asked_later_is_not_done(
             assert got == [b"before", b"asked"]
             await bob.send(frames.Send(90, "c90", "bob", "text", b"end"))
             push = await bob.until(frames.Push)
-            assert (push.seq, push.message.body) == (3, b"end")  # nothing lies between
+            assert (push.number, push.message.body) == (3, b"end")  # nothing lies between
         async with after.client("alice") as alice:
-            assert (await alice.until(frames.Push)).seq == 2  # what she acknowledged is saved
+            assert (await alice.until(frames.Push)).number == 2  # what she acknowledged is saved
 
 
 async def test_what_stays_unanswered_holds_nobody(

@@ -20,6 +20,8 @@ from gateway.redis.node_link import NodeLink
 from gateway.runtime import reload
 from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
+from gateway.store.rows import conversation_of
+from gateway.store.stored import parse_message, parse_references
 from tests.gateway.replicas import two_workers
 from tests.harness import (
     FakeClock,
@@ -47,11 +49,12 @@ async def look(running: RunningWorker) -> list[EventDict]:
 
 def versions(store: Any, running: RunningWorker, user: str) -> list[int]:
     """Under which key versions the messages in a user's inbox are sealed, in their order."""
-    found = []
-    for _, fields in store.xrange(Keys("sg").user(running.app.id, user).inbox):
-        record = fields[b"m"]
-        sealed = record[17 + record[16] :]
-        found.append(int.from_bytes(sealed[1:3], "big"))
+    found, app_id, keys = [], running.app.id, Keys("sg")
+    for ref in parse_references(1, store.lrange(keys.inbox(app_id, user).refs, 0, -1)):
+        head = keys.conversation(app_id, conversation_of(user, ref.peer)).head
+        record = parse_message(ref.seq, store.hget(f"{head}:0", str(ref.seq))).record
+        assert record is not None
+        found.append(int.from_bytes(record[17:19], "big"))  # behind the id and the seal's form
     return found
 
 
