@@ -138,10 +138,10 @@ async def test_a_gateway_that_has_not_looked_yet_reads_its_file_at_once(
         await hears(bob, "hello")
         assert versions(store, early, "bob") == [2]
         await says(bob, "alice", "read, but not sealed with before the stamp was looked at")
-        assert versions(early)[-1] == 1
+        assert versions(store, early, "alice")[-1] == 1
         await late.worker.reloading.look()
         await says(bob, "alice", "now")
-        assert versions(early)[-1] == 2
+        assert versions(store, early, "alice")[-1] == 2
 
 
 async def test_a_file_is_not_read_for_each_message_that_names_a_version(
