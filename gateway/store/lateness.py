@@ -97,7 +97,8 @@ class Lateness:
 
     async def _anybody(self) -> bool:
         try:
-            now_ms = self._clock_ms()
-            return bool(await self._link.call("ZCOUNT", self._keys.late, f"({now_ms}", "+inf"))
+            after, late = f"({self._clock_ms()}", self._keys.late
+            one = await self._link.call("ZRANGE", late, after, "+inf", "BYSCORE", "LIMIT", 0, 1)
+            return bool(one)
         except OperationFailed:
             return True

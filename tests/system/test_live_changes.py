@@ -21,6 +21,8 @@ from gateway.dev import certificates
 from gateway.dev.certificates import DevCerts
 from gateway.security.keyring import Keyring
 from gateway.store.keys import Keys
+from gateway.store.rows import conversation_of
+from gateway.store.stored import parse_message, parse_references
 from tests.harness import RawClient, client_tls, until
 from tests.processes import GatewayProcess
 from tests.system.load import Load
@@ -79,10 +81,15 @@ async def _shown(gateway: GatewayProcess, files: Files) -> bytes:
 
 def _sealed_under(site: Site, user: str) -> list[int]:
     """The key versions of the messages that wait for a user, in their order."""
+    found, app_id, keys = [], site.app.id, Keys(site.region)
     with redis.Redis.from_url(site.store.url) as store:
-        entries = store.xrange(Keys(site.region).user(site.app.id, user).inbox)
-    records = [fields[b"m"] for _, fields in entries]
-    return [int.from_bytes(r[18 + r[16] : 20 + r[16]], "big") for r in records]
+        for ref in parse_references(1, store.lrange(keys.inbox(app_id, user).refs, 0, -1)):
+            head = keys.conversation(app_id, conversation_of(user, ref.peer)).head
+            value = store.hget(f"{head}:{ref.seq // 128}", str(ref.seq))
+            record = parse_message(ref.seq, value).record
+            assert record is not None
+            found.append(int.from_bytes(record[17:19], "big"))  # behind the id and the seal's form
+    return found
 
 
 async def _until_new_key(site: Site, client: Client, user: str) -> int:

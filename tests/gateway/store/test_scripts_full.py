@@ -96,6 +96,7 @@ WORKING: Final = frozenset(
         "inbox_check",
         "inbox_page",
         "inbox_sweep",
+        "late",
         "lease",
         "put",
         "references_full",
