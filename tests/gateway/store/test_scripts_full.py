@@ -39,6 +39,7 @@ from gateway.store.group_state import Change, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import STAMP
+from gateway.store.lateness import FRESH_MS, Lateness
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
 from gateway.store.readers import Arrival, Progress, Reader
@@ -327,6 +328,7 @@ class Region:
             "unblock": lambda: self.blocks.change(app, tier, "ann", "eve", False, now),
             "blocks": lambda: self.blocks.list(app, "ann"),
             "blocked by": lambda: self.blocks.blocked_by(app, "eve"),
+            "late": self.late,
             "lease": self.presence.renew,
             "connections": lambda: self.presence.tell(app),
             "presence": lambda: self.presence.read([(app, "bob")]),
@@ -341,6 +343,13 @@ class Region:
             "time": lambda: self.link.run(TIME, (self.keys.clock(0),), ""),
             "publish": lambda: self.link.publish(self.inboxes.channel(app, "bob"), b"event"),
         }
+
+    async def late(self) -> None:
+        """The gateway notes that it is late."""
+        late = Lateness(self.link, self.keys, "one", lambda: self.now)
+        assert not late.fresh(self.now - FRESH_MS - 1)
+        if not await self.link.call("ZCARD", self.keys.late):
+            raise Unavailable("oom")
 
     def refused(self) -> dict[str, Callable[[], Awaitable[Any]]]:
         """What is `unavailable` until there is room."""
