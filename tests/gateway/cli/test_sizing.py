@@ -84,7 +84,11 @@ async def test_memory_is_as_measured(redis_url: str) -> None:
         "message: mark against repeats": COSTS.mark_bytes,
         "message: to Redis": COSTS.to_redis_bytes,
     }
-    assert found == {**found, **{k: pytest.approx(v, rel=0.1) for k, v in planned.items()}}
+    # What a conversation takes is the difference of two sums of all memory, and now and then the
+    # server gives a connection's buffers back in between: 70 bytes a conversation.
+    wide = "conversation: beside messages and rows"
+    near = {k: pytest.approx(v, rel=0.2 if k == wide else 0.1) for k, v in planned.items()}
+    assert found == {**found, **near}
 
 
 @pytest.mark.parametrize(
