@@ -19,7 +19,7 @@ STAMP: Final = "hp:region"
 CACHED: Final = 4096
 """Users, and conversations, whose names are kept in memory; about 1 KB each."""
 
-_SWEPT: Final = frozenset({"rows", "refs", "dev", "inbox"})
+_SWEPT: Final = frozenset({"rows", "refs", "dev", "log"})
 """Kinds of keys that are named after a member of the due list; ``conv`` is another."""
 _LEFT: Final = frozenset({"rev", "blk", "blkby", "closes"})
 """Such kinds that may be there without one."""
@@ -39,7 +39,6 @@ class UserKeys(NamedTuple):
     user: str
     bucket: int
     member: str
-    inbox: str
     meta: str
     revoked: str
     due: str
@@ -47,18 +46,6 @@ class UserKeys(NamedTuple):
     blocks: str
     blocked_by: str
     closes: str
-
-    @property
-    def swept(self) -> tuple[str, ...]:
-        """What the sweeper's script of a room takes."""
-        return (
-            self.inbox,
-            self.meta,
-            self.due,
-            self.blocks,
-            self.blocked_by,
-            self.closes,
-        )
 
 
 class InboxKeys(NamedTuple):
@@ -118,8 +105,8 @@ class GroupKeys(NamedTuple):
 class RoomKeys(NamedTuple):
     """The names that belong to one room.
 
-    `log` and `meta` are spelled as a user's inbox and hash are, and `member` as a user's in the
-    due list, so that the sweeper keeps the times of a room too. No user id has a colon.
+    `meta` is spelled as a user's hash is, and `member` as a user's in the due list, so that the
+    sweeper keeps the times of a room too. No user id has a colon.
     """
 
     bucket: int
@@ -276,7 +263,6 @@ class Keys:
             user=user,
             bucket=bucket,
             member=member,
-            inbox=f"{head}inbox:{member}",
             meta=f"{head}dev:{member}",
             revoked=f"{head}rev:{member}",
             due=f"{head}due",
@@ -306,7 +292,7 @@ class Keys:
         return RoomKeys(
             bucket=like.bucket,
             member=like.member,
-            log=like.inbox,
+            log=f"{head}log:{like.member}",
             meta=like.meta,
             due=like.due,
             channel=like.channel,

@@ -27,7 +27,7 @@ from gateway.store.conversations import ConversationStore
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound
 from gateway.store.groups import GroupStore
-from gateway.store.inbox import PROFILE_MS, STALE_MS, InboxStore
+from gateway.store.inbox import PROFILE_MS, InboxStore
 from gateway.store.keys import STAMP, Keys
 from gateway.store.scripts import script
 from gateway.store.scrub import Scrub
@@ -40,7 +40,7 @@ GAPS_KEPT: Final = 8
 
 _SEEN: Final = script("seen", "now")
 _LEASE: Final = script("lease")
-_SWEEP_ROOM: Final = script("sweep")
+_SWEEP_ROOM: Final = script("room_sweep")
 
 INTERVAL_S: Final = 10.0
 LEASE_MS: Final = 30_000
@@ -232,7 +232,7 @@ class Sweeper:
         if not colon:
             return await self._inboxes.sweep(app_id, name, now, retention_ms, profile_ms), True
         if kind == "r":
-            return await self._sweep_room(app_id, name, now, retention_ms, profile_ms), True
+            return await self._sweep_room(app_id, rest, now, retention_ms, profile_ms), True
         removed, more = 0, True
         while more:
             gone, more, owed = await self._conversations.sweep(
@@ -257,13 +257,12 @@ class Sweeper:
             _log.warning("heal_put_off", reason=error.reason)
 
     async def _sweep_room(
-        self, app_id: str, name: str, now: int, retention_ms: int, profile_ms: int
+        self, app_id: str, room: str, now: int, retention_ms: int, profile_ms: int
     ) -> int:
-        keys = self._keys.user(app_id, name)
+        keys = self._keys.room(app_id, room)
+        names = (keys.log, keys.meta, keys.due)
         return int(
-            await self._link.run(
-                _SWEEP_ROOM, keys.swept, now, retention_ms, profile_ms, keys.member, STALE_MS
-            )
+            await self._link.run(_SWEEP_ROOM, names, now, retention_ms, profile_ms, keys.member)
         )
 
     async def _end_messages(self, bucket: int) -> int:

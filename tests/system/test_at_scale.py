@@ -78,7 +78,7 @@ async def test_a_cluster_failover_under_load(open_site: OpenSite, tmp_path: Path
     """G1, G2, G5, G10: the same in a cluster, where the other two thirds go on meanwhile."""
     with cluster(tmp_path / "redis") as own:
         site = await open_site(servers=own)
-        slot = slot_of(Keys("sg").user(site.app.id, "user0").inbox)
+        slot = slot_of(Keys("sg").inbox(site.app.id, "user0").refs)
         await _its_primary_dies(site, lambda: own.owner(slot), "cluster")
 
 
@@ -92,7 +92,7 @@ async def test_slots_move_under_load(
     site = await open_site(servers=Shared(_cluster))
     gateway = await site.gateway()
     load = Load(site, ws(gateway), USERS, random.Random(7))
-    slots = {slot_of(Keys("sg").user(site.app.id, user).inbox) for user in load.users}
+    slots = {slot_of(Keys("sg").inbox(site.app.id, user).refs) for user in load.users}
     async with load.running():
         sending = asyncio.create_task(load.send(EACH, 12))
         await load.until_accepted(TOTAL // 8)

@@ -1,4 +1,4 @@
--- What an inbox, a log or a room is where the hash beside its stream is gone and the stream is not: a
+-- What a room is where the hash beside its stream is gone and the stream is not: a
 -- Redis that evicts, or loses part of its memory, lets keys go one by one.
 
 -- Returns the seq and the ms of the last entry, and the place before the first one; nothing where the

@@ -83,7 +83,7 @@ async def test_the_last_messages_are_two_hundred_at_most(
         assert result.seq == first - 1
         wanted = [(n, str(n)) for n in range(first, 251)]
         assert await pushed(bob, len(wanted)) == wanted
-        [log] = store.keys("*inbox*r:lobby")
+        [log] = store.keys("*log*r:lobby")
         assert store.xlen(log) == 200
 
 
@@ -142,7 +142,7 @@ async def test_nothing_is_told_past_the_tiers_time(
             assert result.seq == 1
             await write(bob, "new")
             assert await pushed(bob) == [(2, "new")]
-        [log] = store.keys("*inbox*r:lobby")
+        [log] = store.keys("*log*r:lobby")
         assert store.xlen(log) == 2
         await running.inside.sweep()
         assert store.xlen(log) == 1
@@ -288,7 +288,7 @@ async def test_the_store_sees_no_message(running: RunningWorker, store: Any) -> 
             pubsub.ssubscribe(channel)
             await write(alice, "the secret text")
             heard = [pubsub.handle_message(pubsub.parse_response()) for _ in range(2)]
-            [log] = store.keys("*inbox*r:lobby")
+            [log] = store.keys("*log*r:lobby")
             for each in (heard[1]["data"], store.xrange(log)[0][1][b"m"]):
                 assert len(each) > 50
                 assert b"secret" not in each
@@ -303,7 +303,7 @@ async def test_a_record_of_another_room_does_not_open(running: RunningWorker, st
         await write(alice, "1", "one")
         await write(alice, "2", "one")
         await write(alice, "mine", "two")
-        [one], [two] = store.keys("*inbox*r:one"), store.keys("*inbox*r:two")
+        [one], [two] = store.keys("*log*r:one"), store.keys("*log*r:two")
         entries = store.xrange(one)
         [(at, _)] = store.xrange(two)
         store.delete(two)

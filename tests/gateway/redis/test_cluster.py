@@ -88,7 +88,7 @@ def user_at(node_slots: Callable[[int], bool]) -> str:
     return next(
         name
         for n in itertools.count()
-        if node_slots(slot_of(KEYS.user(APP, name := f"u{n}").inbox))
+        if node_slots(slot_of(KEYS.inbox(APP, name := f"u{n}").refs))
     )
 
 
@@ -125,8 +125,8 @@ async def test_a_slot_moves_while_it_is_written_to(
     """G1, G2, G3: a list that is appended to, and an inbox that messages are stored in: neither a
     refusal, nor a hole, nor one twice, nor two in another order, there and back again."""
     user = "ann"
-    keys, slot = KEYS.user(APP, user), slot_of(KEYS.user(APP, user).inbox)
-    key = f"{{{keys.bucket}}}:list"
+    key = KEYS.inbox(APP, user).refs + ":list"
+    slot = slot_of(key)
     source, target = _cluster.owner(slot), other_than(_cluster, slot)
     async with Ends(cluster_url).open() as ends:
         talks, stop = ConversationStore(ends.link, KEYS), asyncio.Event()
@@ -253,7 +253,7 @@ async def test_a_primary_dies(own: RedisCluster) -> None:
     async with Ends(own.url, replicas=1).open() as ends:
         channels = [KEYS.user(APP, user).channel for user in (theirs, ours)]
         await asyncio.gather(*(ends.subscriber.subscribe(each, ends.listener) for each in channels))
-        there, here = (KEYS.user(APP, user).inbox + "x" for user in (theirs, ours))
+        there, here = (KEYS.inbox(APP, user).refs + "x" for user in (theirs, ours))
         assert await ends.link.call("SET", there, "kept", durable=True) == b"OK"
         calls = [ends.link.call("APPEND", there, "") for _ in range(100)]
         lost.kill()

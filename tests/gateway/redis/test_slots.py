@@ -32,8 +32,10 @@ def test_the_slot_is_redis_own() -> None:
     key with a hash tag only the tag counts."""
     assert slot_of("123456789") == 0x31C3
     assert slot_of("hp:sg:{123456789}:inbox:a:ann") == 0x31C3
-    keys = Keys("sg").user("a", "ann")
-    assert {slot_of(name) for name in (*keys.swept, keys.channel)} == {BUCKET_SLOTS[keys.bucket]}
+    keys, inbox = Keys("sg").user("a", "ann"), Keys("sg").inbox("a", "ann")
+    names = (keys.meta, keys.due, keys.blocks, keys.blocked_by, keys.closes, keys.channel)
+    slots = {slot_of(name) for name in (*names, inbox.refs, inbox.rows)}
+    assert slots == {BUCKET_SLOTS[keys.bucket]}
 
 
 def test_buckets_are_spread_over_the_slots() -> None:

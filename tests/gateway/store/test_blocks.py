@@ -12,7 +12,8 @@ from gateway.redis.link import Link
 from gateway.redis.scripts import SCRIPTS, Script
 from gateway.store import blocks as blocks_module
 from gateway.store.blocks import BlockedBy, BlockStore, TooManyBlocks
-from gateway.store.inbox import PROFILE_MS
+from gateway.store.conversations import ConversationStore
+from gateway.store.inbox import PROFILE_MS, InboxStore
 from gateway.store.keys import Keys
 from tests.gateway.store.conftest import Store
 
@@ -39,8 +40,8 @@ class Harness:
         return await self.blocks.list(APP, user)
 
     async def sweep(self, user: str, now_ms: int, retention: int, profile: int) -> None:
-        keys = KEYS.user(APP, user)
-        await self.link.run(SCRIPTS["sweep"], keys.swept, now_ms, retention, profile, keys.member)
+        inboxes = InboxStore(self.link, KEYS, ConversationStore(self.link, KEYS))
+        await inboxes.sweep(APP, user, now_ms, retention, profile)
 
 
 @pytest.fixture

@@ -105,6 +105,7 @@ WORKING: Final = frozenset(
         "rights",
         "room_join",
         "room_seats",
+        "room_sweep",
         "room_signal",
         "row_mark",
         "rows",
@@ -113,7 +114,6 @@ WORKING: Final = frozenset(
         "seen",
         "settled",
         "spend",
-        "sweep",
         "time",
     }
 )
@@ -432,7 +432,7 @@ async def test_every_script_is_walked_on_a_full_redis(store: Store) -> None:
         # notice of the group, too.
         assert await region.numbers() == (seq + 3, number + 4)
         walked = link.sent
-    by_the_sweeper = {"lease", "seen", "sweep", "conversation_sweep", "inbox_sweep"}
+    by_the_sweeper = {"lease", "seen", "room_sweep", "conversation_sweep", "inbox_sweep"}
     by_the_sweeper |= {"scan", "scrub"}
     by_the_operator = {"audit", "deleted", "revoke", "put", "due_now"}
     assert walked == (REFUSED | WORKING) - by_the_sweeper - by_the_operator - {"rights"}
