@@ -75,7 +75,7 @@ class PresenceChat:
             sealed = self._statuses.seal(user.app, user.id, status, self._clock_ms())
         await self._store.set(user.app_id, user.id, user.device, state, sealed)
 
-    @request(prices.watch)
+    @request(prices.users)
     async def watch(
         self, user: SessionUser, users: Sequence[str], expires_s: float
     ) -> tuple[UserPresence, ...]:

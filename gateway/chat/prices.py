@@ -55,13 +55,8 @@ def conversations(limit: int, *, after: Any = None) -> int:
     return 1 + limit // _INBOXES
 
 
-def users(users: Sequence[str]) -> int:
-    """What is done for each of a list of users."""
-    return 1 + len(users) // _INBOXES
-
-
-def watch(users: Sequence[str], expires_s: int) -> int:
-    """A subscription to the presence of users."""
+def users(users: Sequence[str], expires_s: float = 0) -> int:
+    """What is done for each of a list of users; a subscription costs the same however long."""
     return 1 + len(users) // _INBOXES
 
 
