@@ -176,7 +176,6 @@ class WebSocketConnection(asyncio.Protocol):
             if plain:
                 session.receive(piece)
             else:
-                session.intake.take(self._timing.clock.steady())
                 self._parse(piece)
             left -= 1
             if not left or self._throttled:
@@ -267,6 +266,8 @@ class WebSocketConnection(asyncio.Protocol):
         session = self._session
         if session is None:
             return
+        if not frame.fin or frame.opcode not in (Opcode.BINARY, Opcode.CONT):
+            session.intake.take(self._timing.clock.steady())  # with a whole message, `receive` does
         if frame.opcode is Opcode.BINARY and frame.fin:
             session.receive(bytes(frame.data))
         elif frame.opcode is Opcode.TEXT:
