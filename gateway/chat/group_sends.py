@@ -130,7 +130,8 @@ class GroupSends:
                 try:
                     send.sender.allowance.pay(app.tier, prices.fan_out(len(there.members)))
                 except Refused as error:
-                    send.accepted.set_exception(error)
+                    if not send.accepted.done():  # else its caller was cancelled
+                        send.accepted.set_exception(error)
                     continue
             stored = self._conversations.send(app.id, app.tier, to, send.entry)
             line.flying, line.version = line.flying + 1, there.version

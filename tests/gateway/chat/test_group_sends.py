@@ -205,6 +205,23 @@ async def test_while_the_group_cannot_be_read_all_who_wait_are_told(
         assert [(await each).seq for each in sent] == [2, 3, 4]
 
 
+async def test_nobody_is_told_that_a_cancelled_message_costs_too_much(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-17.1-2: its caller had gone when the group was read and its price known; the refusal of it
+    failed, and held up who came behind."""
+    errors = list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    async with doors(settings, clock) as (one, two):
+        names = [f"m{n}" for n in range(79)]
+        group = await one.chat.groups.create(await one.user("alice"), "c", "team", names)
+        alice, tier = await two.user("alice"), two.running.app.tier
+        alice.allowance.pay(tier, tier.user.burst - 5)
+        send(two, alice, group, "1").cancel()
+        assert (await send(two, await two.user("m1"), group, "2")).seq == 2
+    assert not errors
+
+
 async def test_a_door_finds_a_group_that_it_has_not_in_memory(
     settings: Settings, clock: FakeClock
 ) -> None:
