@@ -8,7 +8,6 @@ requests of its sessions wait unread, each session's in order, and none is refus
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 from weakref import WeakValueDictionary
@@ -31,7 +30,7 @@ class Share:
 
     def __init__(self, queued: Callable[[], int]) -> None:
         self._queued = queued
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: dict[Callable[[], None], None] = {}  # in the order of coming
         self._looking = False
         self.open = 0
         """Tokens that were paid for requests which are not answered."""
@@ -50,17 +49,19 @@ class Share:
         self.open -= tokens
 
     def wait(self, go_on: Callable[[], None]) -> None:
-        """Call `go_on` once something may be begun again, after those who wait already."""
-        self._waiting.append(go_on)
+        """Call `go_on` once something may be begun again, after those who wait already. To wait
+        twice is to wait once."""
+        self._waiting[go_on] = None
         if not self._looking:
             self._looking = True
             asyncio.get_running_loop().call_later(LOOK_S, self._look)
 
     def _look(self) -> None:
-        for _ in range(len(self._waiting)):
+        for go_on in list(self._waiting):
             if self.used_up:
                 break
-            self._waiting.popleft()()
+            del self._waiting[go_on]
+            go_on()
         self._looking = bool(self._waiting)
         if self._looking:
             asyncio.get_running_loop().call_later(LOOK_S, self._look)

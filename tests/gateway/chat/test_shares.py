@@ -50,6 +50,19 @@ async def test_who_waits_goes_on_in_the_order_of_coming_once_the_line_is_short()
     await until(lambda: gone == [0, 1, 2])
 
 
+async def test_who_waits_twice_goes_on_once() -> None:
+    """G9: a session asks again with each answer, and has one place among those who wait."""
+    share, gone = Shares(lambda: BUSY).of("app"), list[None]()
+    share.begin(LIMIT)
+    go_on = partial(gone.append, None)
+    for _ in range(1_000):
+        share.wait(go_on)
+    share.end(LIMIT)
+    await until(lambda: gone)
+    await asyncio.sleep(0.02)
+    assert gone == [None]
+
+
 async def test_a_share_is_the_same_for_all_sessions_of_an_app() -> None:
     """G9: many sessions have no more together than one."""
     shares = Shares(lambda: BUSY)
