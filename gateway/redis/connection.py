@@ -16,7 +16,13 @@ from typing import Any, Final, NamedTuple, cast
 import hiredis
 import structlog
 
-from gateway.redis.errors import FORBIDDEN, OperationFailed, Unavailable, WrongServer
+from gateway.redis.errors import (
+    FORBIDDEN,
+    READONLY,
+    OperationFailed,
+    Unavailable,
+    WrongServer,
+)
 from gateway.redis.reasons import Sayings, is_known
 from gateway.redis.servers import CONNECT_TIMEOUT_S, Server, transport_of
 from gateway.tasks import Tasks
@@ -338,4 +344,6 @@ def _refusal(error: Exception) -> WrongServer | Unavailable | None:
     """`error`, where it is about a Redis that answers, and not about one that is away."""
     if isinstance(error, WrongServer):
         return error
-    return error if isinstance(error, Unavailable) and error.reason == FORBIDDEN else None
+    if isinstance(error, Unavailable) and error.reason in (FORBIDDEN, READONLY):
+        return error
+    return None

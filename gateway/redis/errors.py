@@ -41,6 +41,10 @@ FORBIDDEN: Final = "acl"
 """The reason of an `Unavailable` that Redis' ACL is to blame for."""
 
 
+READONLY: Final = "readonly"
+"""The reason of one whose server is a replica."""
+
+
 class MissingRights(Unavailable):
     """The ACL user `user` may not run `commands`, which a gateway needs. It is asked again."""
 

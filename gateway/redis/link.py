@@ -41,8 +41,8 @@ class Link(ABC):
     up: bool
     on_up: Callable[[], None] | None
     refused: WrongServer | Unavailable | None
-    """Why the Redis that answers is not used, while that is so: it is the wrong one, or lacks
-    rights."""
+    """Why the Redis that answers is not used, while that is so: it is the wrong one or a replica,
+    or our user lacks rights."""
 
     @abstractmethod
     async def start(self) -> None:

@@ -97,6 +97,7 @@ class NodeLink(RedisConnection, Link):
         self._broken = ""
         self._may_look: frozenset[str] = frozenset()
         self._allowed = False  # our user has been found to have its rights
+        self._left: Unavailable | None = None  # the answer that this connection was given up for
         self._pending: deque[Then | _Held | _Barrier] = deque()
         self._held: list[_Held] = []
         self._barrier: _Barrier | None = None
@@ -153,10 +154,14 @@ class NodeLink(RedisConnection, Link):
     async def _greet(self) -> None:
         def ask(*command: str | bytes | int) -> asyncio.Future[Any]:
             future: asyncio.Future[Any] = self._loop.create_future()
-            self._ask(partial(settle, future), pack(command))
+            if self._left is not None or self._lost.is_set():
+                # An answer before was a reason to leave: to nothing more there is an answer.
+                future.set_exception(self._left or lost(self._server))
+            else:
+                self._ask(partial(settle, future), pack(command))
             return future
 
-        self._allowed = False
+        self._allowed, self._left = False, None
         await asyncio.gather(*(ask("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()))
         await self._check_rights(ask)
         self._allowed = True
@@ -255,10 +260,13 @@ class NodeLink(RedisConnection, Link):
             word = "TRYAGAIN"
         if word == "NOPERM" and not self._allowed:
             return Unavailable(FORBIDDEN, detail=words_of(text))
-        if word in _RECONNECT:
-            self.abort()
         if word in PASSING:
-            return Unavailable(word.lower(), detail=f"{self._server.place}: {word} {PASSING[word]}")
+            detail = f"{self._server.place}: {word} {PASSING[word]}"
+            passing = Unavailable(word.lower(), detail=detail)
+            if word in _RECONNECT:
+                self._left = passing
+                self.abort()
+            return passing
         if word == "NOPERM":
             detail = words_of(text)  # no key in it
             _log.error("redis_refused_command", reply=word, detail=detail)

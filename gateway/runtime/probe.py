@@ -151,7 +151,8 @@ class Probe:
     def fault(self) -> str:
         """Where probes are lost, if `proof_s` says so: one of `gateway.ops.board.FAULTS`."""
         if self._link.refused is not None:
-            return WRONG_REDIS if isinstance(self._link.refused, WrongServer) else FORBIDDEN
+            wrong = isinstance(self._link.refused, WrongServer)
+            return WRONG_REDIS if wrong else fault_of(self._link.refused)
         now = self._clock.steady()
         worst = max(self._ways.values(), key=lambda way: way.age(now), default=None)
         return "link" if worst is None else worst.fault(now)

@@ -398,3 +398,27 @@ async def test_scripts_are_there_from_the_greeting_on(servers: Servers) -> None:
         keys = ("{1}i", "{1}m", "{1}r", "{1}b", "{1}w")
         epoch, top, *_ = await link.run(SCRIPTS["inbox_check"], keys, 1, "d", 0, 0, 1, 0)
         assert (epoch, top) == (-1, 0)
+
+
+async def test_a_server_that_became_a_replica_is_named_at_each_connect(servers: Servers) -> None:
+    """G12: its greeting went on after the answer for which the connection was given up, and waited
+    five seconds for nothing; then the log asked whether this port wants TLS."""
+    server = servers()
+    async with linked(server.url) as link:
+
+        async def writes(ask: Any, _: int | None) -> None:
+            with contextlib.suppress(OperationFailed):  # as who knows the time already does
+                await ask("EVALSHA", SCRIPTS["lease"].sha, 1, "a", "me", 1000)
+
+        link.on_greet = writes
+        with redis.Redis.from_url(server.url) as raw:
+            raw.replicaof("127.0.0.1", "1")
+            with pytest.raises(Unavailable):
+                await link.call("SET", "a", "b")
+            async with asyncio.timeout(3):
+                await until(lambda: link.refused is not None)
+            assert getattr(link.refused, "reason", None) == "readonly"
+            raw.replicaof("NO", "ONE")
+        await until(lambda: link.up)
+        assert link.refused is None
+        assert await link.call("SET", "a", "b") == b"OK"
