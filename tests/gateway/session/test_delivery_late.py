@@ -35,9 +35,12 @@ class HeldUp:
             self._heard.append(payload)
         return held
 
-    async def let_go(self, count: int) -> None:
-        """Wait until `count` messages were held up, and let the gateway hear them."""
+    async def came(self, count: int) -> None:
+        """Wait until `count` messages were held up: each may come behind the ok to its send."""
         await until(lambda: len(self._heard) == count)
+
+    def let_go(self) -> None:
+        """Let the gateway hear them."""
         while self._heard:
             self._hub.heard(self._channel, self._heard.pop(0))
 
@@ -59,8 +62,9 @@ async def test_what_was_recalled_while_its_push_was_held_up_is_not_shown(
         with held_up(running, "bob") as held:
             sent = accepted(await alice.say("bob", "a secret"))
             await alice.ask(frames.Recall, "bob", sent.seq)
+            await held.came(2)  # the notice too
         running.pass_time((FRESH_MS + 1) / 1000)
-        await held.let_go(2)  # the notice too
+        held.let_go()
         for push in await pushes(bob, 2):
             assert push.message.kind == RECALL_KIND
             assert b"a secret" not in codec.encode(push)
@@ -72,9 +76,10 @@ async def test_what_came_late_is_read_once_for_all_that_waits(running: RunningWo
     async with running.client("alice") as alice, running.client("bob") as bob:
         with held_up(running, "bob") as held:
             await send_many(alice, "bob", 3)
+            await held.came(3)
         running.pass_time((FRESH_MS + 1) / 1000)
         before = running.inside.counts.catch_up_reads
-        await held.let_go(3)
+        held.let_go()
         assert [push.message.body for push in await pushes(bob, 3)] == [b"m1", b"m2", b"m3"]
         assert running.inside.counts.catch_up_reads <= before + 2
         await send_many(alice, "bob", 1, first=4)
@@ -92,7 +97,8 @@ async def test_what_has_ended_while_its_push_was_held_up_is_lost(running: Runnin
             await alice.until(frames.Ok)
             running.pass_time(1)
             await send_many(alice, "bob", 1)
-        await held.let_go(2)
+            await held.came(2)
+        held.let_go()
         assert await bob.expect(frames.Lost) == frames.Lost(1, 1)
         push = await bob.expect(frames.Push)
         assert (push.number, push.message.body) == (2, b"m1")
