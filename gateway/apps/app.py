@@ -12,7 +12,14 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from gateway.apps.errors import InvalidApp, MainlandOnly, UnknownAccount, UnknownRegion
+from gateway.apps.errors import (
+    InvalidApp,
+    MainlandOnly,
+    UnknownAccount,
+    UnknownKey,
+    UnknownRegion,
+)
+from gateway.apps.public_keys import PublicKey, check_keys
 from gateway.apps.regions import REGIONS, region_of
 from gateway.apps.settings import SETTINGS, AppSettings, Value, setting
 
@@ -30,7 +37,8 @@ class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         account: "mainland" or "global", the kind of account it belongs to.
         salt: 32 random bytes; without them nothing its users wrote can be opened again.
         certificates: primary first, at most two. Each is 64 hex digits, and their ASCII bytes are
-            the HMAC key of the app's tokens.
+            the HMAC key of tokens by HS256.
+        keys: public keys, the oldest first, at most two; they verify tokens by ES256 and EdDSA.
         created_ms: milliseconds since 1970.
         revoked_before_ms: tokens of all users that were issued before this are void; milliseconds
             since 1970, 0: none are.
@@ -39,7 +47,7 @@ class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         UnknownRegion: `region` does not exist.
         UnknownAccount: `account` is neither "mainland" nor "global".
         MainlandOnly: `account` is "mainland", and the region is not "cn".
-        InvalidApp, InvalidSetting: another field, or a setting, has a wrong form.
+        InvalidApp, InvalidKey, InvalidSetting: another field, a key, or a setting has a wrong form.
     """
 
     id: str
@@ -49,6 +57,7 @@ class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     certificates: tuple[str, ...]
     created_ms: int
     revoked_before_ms: int = 0
+    keys: tuple[PublicKey, ...] = ()
 
     def __post_init__(self) -> None:
         if self.region not in REGIONS:
@@ -65,6 +74,7 @@ class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, om
             _CERTIFICATE.fullmatch(certificate) for certificate in self.certificates
         ):
             raise InvalidApp("certificates", "one or two, each of 64 hex digits")
+        check_keys(self.keys)
         # Not against the tier: if a release gives a tier less, its apps must still be readable.
         for each in SETTINGS.values():
             each.check(self)
@@ -139,6 +149,27 @@ def with_new_certificate(app: App) -> App:
     The old secondary is dropped: tokens signed with it are refused from now on.
     """
     return replace(app, certificates=(_new_certificate(), app.certificates[0]))
+
+
+def with_key(app: App, key: PublicKey) -> App:
+    """`app` with a public key more; the very same one again changes nothing.
+
+    Raises:
+        InvalidKey: it has two, or one that differs in its `kid` only, or one of this `kid`.
+    """
+    return app if key in app.keys else replace(app, keys=(*app.keys, key))
+
+
+def without_key(app: App, name: str) -> App:
+    """`app` without the public key whose `kid` or thumbprint is `name`.
+
+    Raises:
+        UnknownKey: it has none.
+    """
+    left = tuple(key for key in app.keys if name not in (key.id, key.kid))
+    if len(left) == len(app.keys) or not name:
+        raise UnknownKey(app.id, name)
+    return replace(app, keys=left)
 
 
 def _new_certificate() -> str:

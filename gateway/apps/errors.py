@@ -7,6 +7,8 @@ Errors::
     +-- UnknownAccount    `account` is neither "mainland" nor "global"
     +-- MainlandOnly      an account of mainland China asked for a `region` other than cn
     +-- InvalidApp        a `field` that no setting is has a wrong form
+    +-- InvalidKey        what should be a public key of the app is none, or may not be added
+    +-- UnknownKey        the app has no public key that is called `name`
     +-- SettingError      carries the setting's `name`
         +-- UnknownSetting    there is no such setting; `known` has those that there are
         +-- FixedField        it is a field of the app, and not one that can be set; `why`
@@ -59,6 +61,23 @@ class InvalidApp(AppError):
     def __init__(self, field: str, rule: str) -> None:
         super().__init__(f"the app's {field} must be {rule}")
         self.field = field
+
+
+class InvalidKey(AppError):
+    """`rule` says what the key must do; the text shows nothing of it, as it may be a secret."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"the key must {rule}")
+        self.rule = rule
+
+
+class UnknownKey(AppError):
+    """`name` is neither the `kid` nor the thumbprint of a public key of `app_id`."""
+
+    def __init__(self, app_id: str, name: str) -> None:
+        super().__init__(f"no such public key; `homeport app keys {app_id}` shows those there are")
+        self.app_id = app_id
+        self.name = name
 
 
 class SettingError(AppError):

@@ -253,6 +253,7 @@ FIXED: Final = {
     "account": "the kind of account decided the app's region; for another kind, create another app",
     "created": "it is when the app was created",
     "certificate": "`homeport app rotate-certificate` gives the app a new one",
+    "keys": "`homeport app add-key` and `homeport app remove-key` change them",
 }
 """Why other things that `homeport app` shows of an app are no settings, by name."""
 

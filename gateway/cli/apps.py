@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import textwrap
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gateway import files
 from gateway.apps import app as apps
 from gateway.apps.app import ACCOUNTS, App, settings_of
 from gateway.apps.settings import SETTINGS, setting
@@ -16,8 +19,10 @@ from gateway.apps.tiers import TIERS
 from gateway.cli.environment import AppArgument, Environment, Json, in_environment
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import show, utc
+from gateway.security.jwk import read_public
+from gateway.security.jws import fingerprint
+from gateway.security.token007 import certificate_of
 from gateway.store.admin import Admin
-from gateway.store.errors import AppNotFound
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Create, show and change apps.")
 
@@ -31,6 +36,12 @@ def _record(found: App) -> dict[str, object]:
         "created": utc(found.created_ms / 1000),
         **settings_of(found),
     }
+
+
+def _signing(found: App) -> dict[str, object]:
+    """What is shown once, for the app's back end."""
+    certificate = found.certificates[0]
+    return {"certificate": certificate, "certificate_007": certificate_of(certificate)}
 
 
 def _table() -> str:
@@ -55,8 +66,8 @@ def create(
     """Create an app.
 
     The gateway's region is its home for life. Prints its id and its certificate, with which the
-    app's back end signs tokens. The certificate is not shown again. `homeport app set` changes its
-    settings.
+    app's back end signs tokens, and the shorter one for tokens of the form 007. They are not shown
+    again. `homeport app set` changes its settings.
     """
 
     async def run() -> App:
@@ -72,7 +83,7 @@ def create(
         return made
 
     made = asyncio.run(run())
-    show(_record(made) | {"certificate": made.certificates[0]}, as_json, verbatim=SETTINGS)
+    show(_record(made) | _signing(made), as_json, verbatim=SETTINGS)
 
 
 @app.command("list")
@@ -97,20 +108,22 @@ def list_(environment: Environment, as_json: Json = False) -> None:
             typer.echo(f"{one.id}  {one.tier.name:<10}  {created}  {one.name}")
 
 
-@app.command("show")
-@in_environment
-def show_(environment: Environment, app_id: AppArgument, as_json: Json = False) -> None:
-    """Show one app, without its secrets."""
+def _found(environment: Environment, app_id: str) -> App:
+    """The app, of the gateway's own region."""
 
     async def run() -> App:
         environment.check_home(app_id)
         async with environment.admin() as admin:
-            found = await admin.apps.get(app_id)
-        if found is None:
-            raise AppNotFound(app_id)
-        return found
+            return await admin.apps.existing(app_id)
 
-    show(_record(asyncio.run(run())), as_json, verbatim=SETTINGS)
+    return asyncio.run(run())
+
+
+@app.command("show")
+@in_environment
+def show_(environment: Environment, app_id: AppArgument, as_json: Json = False) -> None:
+    """Show one app, without its secrets."""
+    show(_record(_found(environment, app_id)), as_json, verbatim=SETTINGS)
 
 
 def _change(
@@ -163,7 +176,73 @@ def rotate_certificate(
         environment, app_id, lambda admin, now_ms: admin.apps.rotate_certificate(app_id, now_ms)
     )
     environment.keep_certificate(found)
-    show(_record(found) | {"certificate": found.certificates[0]}, as_json, verbatim=SETTINGS)
+    show(_record(found) | _signing(found), as_json, verbatim=SETTINGS)
+
+
+def _keys(found: App) -> list[dict[str, str]]:
+    """What verifies the app's tokens, and nothing of a secret. `id` is what an identity's
+    `signed_by` says."""
+    return [
+        {"id": fingerprint(each), "algorithm": "HS256", "kid": ""} for each in found.certificates
+    ] + [{"id": each.id, "algorithm": each.algorithm, "kid": each.kid} for each in found.keys]
+
+
+def _show_keys(found: App, as_json: bool) -> None:
+    for each in _keys(found):
+        if as_json:
+            show(each, as_json)
+        else:
+            typer.echo(f"{each['algorithm']:<5}  {each['id']:<43}  {each['kid']}".rstrip())
+
+
+@app.command()
+@in_environment
+def keys(environment: Environment, app_id: AppArgument, as_json: Json = False) -> None:
+    """List what an app's tokens may be signed with: algorithm, id and `kid`. No secrets.
+
+    HS256 stands for a certificate, with the newest first. With --json, one object a line.
+    """
+    _show_keys(_found(environment, app_id), as_json)
+
+
+@app.command()
+@in_environment
+def add_key(
+    environment: Environment,
+    app_id: AppArgument,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The public key; - reads it from stdin.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Accept tokens signed with a key of the app's own: a public key as JWK or PEM.
+
+    P-256 for tokens by ES256, Ed25519 for EdDSA. An app has two at most, so that one can follow the
+    other. Prints all that the app has. Its certificate stays good as well.
+    """
+    data = sys.stdin.buffer.read(files.MAX_BYTES) if str(file) == "-" else files.read(file).data
+    key = read_public(data)
+    _show_keys(
+        _change(environment, app_id, lambda admin, now_ms: admin.apps.add_key(app_id, key, now_ms)),
+        as_json,
+    )
+
+
+@app.command()
+@in_environment
+def remove_key(
+    environment: Environment,
+    app_id: AppArgument,
+    name: Annotated[str, typer.Argument(metavar="KEY", help="Its `kid`, or its id.")],
+    as_json: Json = False,
+) -> None:
+    """Accept no more tokens of a public key, and end the sessions that they opened."""
+    _show_keys(
+        _change(
+            environment, app_id, lambda admin, now_ms: admin.apps.remove_key(app_id, name, now_ms)
+        ),
+        as_json,
+    )
 
 
 @app.command()

@@ -48,9 +48,9 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
     from gateway.dev.embedded import EmbeddedError
     from gateway.redis.errors import OperationFailed, Unavailable
     from gateway.runtime.starting import StartError
+    from gateway.security.errors import TokenRefused
     from gateway.security.keyring import KeyringError, KeyringMissing
     from gateway.security.sealing import SealError
-    from gateway.security.tokens import TokenRefused
     from gateway.store.errors import AppNotFound
     from gateway.tasks import TaskEnded
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gateway import files
 from gateway.apps.app import App
 from gateway.cli.environment import (
     AppOption,
@@ -22,6 +24,7 @@ from gateway.cli.environment import (
 from gateway.cli.errors import EPILOG, CommandError
 from gateway.cli.output import show, utc
 from gateway.security import tokens
+from gateway.security.jwk import read_private
 from gateway.store.errors import AppNotFound
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Make, check and revoke tokens.")
@@ -47,9 +50,17 @@ def new(
         int | None,
         typer.Option(min=1, metavar="SECONDS", help="Default: the longest the app allows."),
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Sign with this private key, a JWK or PEM, instead of the app's certificate.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a token for a user, as the app's back end would. Prints only the token."""
+    signer = None if key is None else read_private(files.read(key).data)
     found, now = asyncio.run(_app(environment, environment.app_id(app_id)))
     if lifetime is None:
         lifetime = found.max_token_s
@@ -57,7 +68,9 @@ def new(
         raise typer.BadParameter(
             f"the app allows {found.max_token_s} s at most", param_hint="--lifetime"
         )
-    token = tokens.mint(found.id, found.certificates[0], found.region, user, now, lifetime)
+    token = tokens.mint(
+        found.id, signer or found.certificates[0], found.region, user, now, lifetime
+    )
     if as_json:
         expires = int(now) + lifetime
         show({"token": token, "app": found.id, "user": user, "expires": expires}, as_json)
@@ -65,19 +78,38 @@ def new(
         typer.echo(token)
 
 
+_Token = Annotated[str, typer.Argument(help="The token, or - to read it from stdin.")]
+
+
+def _read(token: str) -> str:
+    """A token that is given on the command line, or on stdin, where no history keeps it."""
+    return sys.stdin.readline().strip() if token == "-" else token  # noqa: S105
+
+
+@app.command()
+def inspect(token: _Token, as_json: Json = False) -> None:
+    """Show what a token says, for what it is worth: nothing is verified, and no gateway asked."""
+    said = tokens.contents(_read(token))
+    if not as_json:
+        for name in said.keys() & {"iat", "exp", "nbf"}:
+            said[name] = _time(said[name])
+    show(said, as_json, verbatim=said)
+
+
+def _time(value: object) -> object:
+    """Seconds since 1970 as a person reads them; anything else as it is."""
+    latest = datetime.max.replace(tzinfo=UTC).timestamp()
+    return utc(value) if isinstance(value, int | float) and 0 <= value < latest else value
+
+
 @app.command()
 @in_environment
-def check(
-    environment: Environment,
-    token: Annotated[str, typer.Argument(help="The token, or - to read it from stdin.")],
-    as_json: Json = False,
-) -> None:
+def check(environment: Environment, token: _Token, as_json: Json = False) -> None:
     """Say whether a gateway would let a token in, and whom it names.
 
     Signature, times, audience and the app are checked; a revocation is not looked up.
     """
-    if token == "-":  # noqa: S105
-        token = sys.stdin.readline().strip()
+    token = _read(token)
     found, now = asyncio.run(_app(environment, tokens.app_id_of(token)))
     identity = tokens.verify(token, found, now)
     record = {
@@ -85,6 +117,7 @@ def check(
         "user": identity.user,
         "issued": utc(identity.issued_s),
         "expires": utc(identity.expires_s),
+        "signed_by": identity.signed_by,
     }
     show(record, as_json)
 

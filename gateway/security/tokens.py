@@ -1,8 +1,8 @@
-"""Tokens: JWTs (RFC 7519) signed by an app's back end with the app's certificate.
+"""Tokens: what an app's back end signs, so that a user is let in.
 
-The algorithm is HS256 and nothing else. It belongs to the key, so the token has no say in it
-(RFC 8725 section 3.1), and keys that a token brings along or points to (`jku`, `jwk`, `x5u`) are
-never looked at. Time is passed in.
+A token is a JWT (RFC 7519), signed with the app's certificate or with a key whose public half the
+app has registered (`gateway.security.jws`), or one of the form 007 (`gateway.security.token007`).
+Whatever its form, `verify` compares the same claims with the same rules. Time is passed in.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Final, TypeVar
+from enum import Enum
+from typing import Annotated, Any, Final, TypeVar
 
-import jwt
 import msgspec
-from homeport import codes
+from homeport import codes, token007
 from homeport.ids import is_app_id, is_user_id
 from homeport.limits import MAX_INTEGER, MAX_TOKEN_CHARS
 
 from gateway.apps.app import App
+from gateway.apps.public_keys import PublicKey
+from gateway.security import jws
+from gateway.security.errors import TokenRefused
+from gateway.security.jwk import PrivateKey
+from gateway.security.jws import Signed, fingerprint
+from gateway.security.token007 import is_signed_by
 
 MAX_CLOCK_SKEW_S: Final = 5
 """How far ahead the clock of an app's back end may run, in seconds."""
@@ -27,12 +33,22 @@ MAX_CLOCK_SKEW_S: Final = 5
 REMEMBERED: Final = 8192
 """Signatures that a process remembers, at least; at most twice as many. Some 400 bytes each."""
 
-_ALGORITHM: Final = "HS256"
-_signer: Final = jwt.PyJWS([_ALGORITHM], {"enforce_minimum_key_length": True})
-
 _C = TypeVar("_C")
-_Signed = tuple[bytes, str]
+_Known = tuple[bytes, tuple[str, ...], tuple[PublicKey, ...]]
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
+
+
+class Purpose(Enum):
+    """What a token is for. The value ends its audience, after the region."""
+
+    CONNECT = ""
+    """A user connects."""
+    REST = ":rest"
+    """The app's own servers ask; nobody connects with it."""
+
+    def audience(self, app: App) -> str:
+        """The `aud` of such a token of `app`."""
+        return f"homeport:{app.region}{self.value}"
 
 
 class _Issuer(msgspec.Struct):
@@ -43,51 +59,37 @@ class _Claims(msgspec.Struct):
     """Strict types: a bool, a float or text is not a time. An array of one is a single audience."""
 
     iss: str
-    sub: str
     aud: str | tuple[str]
     iat: _Seconds
     exp: _Seconds
     nbf: _Seconds = 0
+    sub: str = ""
 
 
 _issuer_decoder: Final = msgspec.json.Decoder(_Issuer)
 _claims_decoder: Final = msgspec.json.Decoder(_Claims)
 
 
-class TokenRefused(Exception):
-    """The token lets nobody in. `code` says why; the text shows nothing of the token.
-
-    `user` is whom it names where the app did sign it.
-    """
-
-    def __init__(self, code: codes.ErrorCode, detail: str = "", user: str | None = None) -> None:
-        super().__init__(f"{code.meaning} {detail}".rstrip())
-        self.code = code
-        self.user = user
-
-
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Whom a good token names, and from when to when: seconds since 1970, the end excluded.
 
-    `signed_by` is the `fingerprint` of the certificate that signed it.
+    `user` is empty where the token is the app's own. `signed_by` and `digest` are those of
+    `jws.Signed`: which key signed it, and which token it is.
     """
 
     user: str
     issued_s: int
     expires_s: int
     signed_by: str
+    digest: str
 
     def holds(self, app: App) -> bool:
-        """False where `app` has no such certificate any more, or has voided tokens of that age."""
-        return self.issued_s * 1000 >= app.revoked_before_ms and self.signed_by in map(
-            fingerprint, app.certificates
+        """False where `app` has no such key any more, or has voided tokens of that age."""
+        return self.issued_s * 1000 >= app.revoked_before_ms and (
+            self.signed_by in map(fingerprint, app.certificates)
+            or any(self.signed_by == key.id for key in app.keys)
         )
-
-
-def fingerprint(certificate: str) -> str:
-    """Tells certificates apart, and nothing about them."""
-    return hashlib.sha256(certificate.encode()).hexdigest()[:16]
 
 
 def covering_ms(now_ms: int) -> int:
@@ -99,67 +101,62 @@ def covering_ms(now_ms: int) -> int:
 
 
 def app_id_of(token: str) -> str:
-    """The app a token claims to be from (`iss`). Nothing is verified: use it to find the app only.
+    """The app a token claims to be from. Nothing is verified: use it to find the app only.
 
     Raises:
         TokenRefused: TOKEN_TOO_LARGE or TOKEN_MALFORMED.
     """
     _check_size(token)
-    segments = token.split(".")
-    if len(segments) != 3:
-        raise TokenRefused(codes.TOKEN_MALFORMED, "It does not have three parts.")
-    try:
-        payload = base64.b64decode(segments[1] + "==", altchars=b"-_")
-    except (ValueError, binascii.Error):
-        raise TokenRefused(codes.TOKEN_MALFORMED, "Its claims are not base64url.") from None
-    app_id = _decode(_issuer_decoder, payload).iss
+    app_id = _parse_007(token).app if _is_007(token) else _claims_of(token, _issuer_decoder).iss
     if not is_app_id(app_id):
-        raise TokenRefused(codes.TOKEN_MALFORMED, "`iss` must be an app id.")
+        raise TokenRefused(codes.TOKEN_MALFORMED, "It must name an app by its id, in `iss`.")
     return app_id
 
 
 class Signatures:
-    """Remembers which tokens were signed by which certificates.
+    """Remembers which JWTs were signed by which keys.
 
-    Clients that come back all at once show the tokens they had, and checking an HMAC by way of
-    PyJWT is most of what a token costs. Only that is remembered, by the token's hash and the
-    certificates that the app has at the moment: times, audience and app are compared each time, and
-    a signature by a certificate that was taken away is none any more. Only good ones are kept, so
-    nobody can push them out with bad ones.
+    Clients that come back all at once show the tokens they had, and checking a signature is most of
+    what a token costs. Only that is remembered, by the token's hash and the keys that the app has
+    at the moment: times, audience and app are compared each time, and a signature by a key that was
+    taken away is none any more. Only good ones are kept, so nobody can push them out with bad ones.
     """
 
     __slots__ = ("_new", "_old")
 
     def __init__(self) -> None:
-        self._new: dict[tuple[bytes, tuple[str, ...]], _Signed] = {}
-        self._old: dict[tuple[bytes, tuple[str, ...]], _Signed] = {}
+        self._new: dict[_Known, Signed] = {}
+        self._old: dict[_Known, Signed] = {}
 
     def __len__(self) -> int:
         return len(self._new) + len(self._old)
 
-    def payload(self, token: str, certificates: tuple[str, ...]) -> _Signed:
-        """The claims as bytes, once one of `certificates` proves to have signed them, and the
-        fingerprint of that one.
-
-        Raises:
-            TokenRefused: TOKEN_ALGORITHM, TOKEN_MALFORMED or TOKEN_SIGNATURE.
-        """
-        key = (hashlib.sha256(token.encode(errors="surrogatepass")).digest(), certificates)
+    def check(self, token: str, app: App) -> Signed:
+        """As `jws.check`."""
+        hashed = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        key = (hashed, app.certificates, app.keys)
         signed = self._new.get(key)
         if signed is None:
-            signed = self._old.get(key) or _signed_payload(token, certificates)
+            signed = self._old.get(key) or jws.check(token, app)
             if len(self._new) >= REMEMBERED:
                 self._old, self._new = self._new, {}
             self._new[key] = signed
         return signed
 
 
-def verify(token: str, app: App, now_s: float, signatures: Signatures | None = None) -> Identity:
+def verify(
+    token: str,
+    app: App,
+    now_s: float,
+    signatures: Signatures | None = None,
+    purpose: Purpose = Purpose.CONNECT,
+) -> Identity:
     """Check everything about a token: its signature, its audience and its times.
 
-    Both certificates of `app` are tried; `signatures` remembers what was found before. The token is
-    good while ``now_s < exp``, in seconds since 1970; its `iat` (and `nbf`, if any) may lie
-    `MAX_CLOCK_SKEW_S` ahead.
+    Every key of `app` that may have signed it is tried; `signatures` remembers what was found
+    before. The token is good while ``now_s < exp``, in seconds since 1970; its `iat` (and `nbf`, if
+    any) may lie `MAX_CLOCK_SKEW_S` ahead. A token to connect with names a user; one for REST does
+    not, and is the app's own.
 
     Raises:
         TokenRefused: with one of the codes TOKEN_TOO_LARGE to TOKEN_AUDIENCE, or TOKEN_REVOKED
@@ -167,34 +164,44 @@ def verify(token: str, app: App, now_s: float, signatures: Signatures | None = N
             the app did not sign learns nothing about its claims.
     """
     _check_size(token)
-    signed = _signed_payload if signatures is None else signatures.payload
-    payload, signed_by = signed(token, app.certificates)
-    claims = _decode(_claims_decoder, payload)
+    if _is_007(token):
+        claims, signed_by, digest = _checked_007(token, app)
+    else:
+        check = jws.check if signatures is None else signatures.check
+        payload, signed_by, digest = check(token, app)
+        claims = _decode(_claims_decoder, payload)
     if claims.iss != app.id:
         raise TokenRefused(codes.TOKEN_SIGNATURE, "`iss` names another app.")
-    if not is_user_id(claims.sub):
-        raise TokenRefused(codes.TOKEN_MALFORMED, "`sub` must be a user id.")
-    if claims.aud not in (audience := f"homeport:{app.region}", (audience,)):
-        raise TokenRefused(codes.TOKEN_AUDIENCE, user=claims.sub)
+    named = claims.sub if is_user_id(claims.sub) else None
+    if claims.aud not in (audience := purpose.audience(app), (audience,)):
+        raise TokenRefused(codes.TOKEN_AUDIENCE, user=named)
+    user = _subject(claims.sub, app, purpose)
     if now_s >= claims.exp:
-        raise TokenRefused(codes.TOKEN_EXPIRED, user=claims.sub)
+        raise TokenRefused(codes.TOKEN_EXPIRED, user=named)
     if max(claims.iat, claims.nbf) > now_s + MAX_CLOCK_SKEW_S:
-        raise TokenRefused(codes.TOKEN_NOT_YET, user=claims.sub)
+        raise TokenRefused(codes.TOKEN_NOT_YET, user=named)
     if claims.exp - claims.iat > app.max_token_s:
-        raise TokenRefused(codes.TOKEN_LIFETIME, f"It allows {app.max_token_s} s.", claims.sub)
+        raise TokenRefused(codes.TOKEN_LIFETIME, f"It allows {app.max_token_s} s.", named)
     if claims.iat * 1000 < app.revoked_before_ms:
-        raise TokenRefused(codes.TOKEN_REVOKED, user=claims.sub)
-    return Identity(claims.sub, claims.iat, claims.exp, signed_by)
+        raise TokenRefused(codes.TOKEN_REVOKED, user=named)
+    return Identity(user, claims.iat, claims.exp, signed_by, digest)
 
 
 def mint(
-    app_id: str, certificate: str, region: str, user: str, now_s: float, lifetime_s: int = 86400
+    app_id: str,
+    key: str | PrivateKey,
+    region: str,
+    user: str,
+    now_s: float,
+    lifetime_s: int = 86400,
 ) -> str:
     """A token as an app's back end makes it, good for `lifetime_s` seconds from `now_s`.
 
+    `key` is a certificate of the app, or the private half of one of its public keys.
+
     Raises:
         ValueError: `user` is not a user id.
-        jwt.InvalidKeyError: `certificate` is too short to sign with.
+        jwt.InvalidKeyError: the certificate is too short to sign with.
     """
     if not is_user_id(user):
         raise ValueError("a user id is 1 to 64 of A-Z a-z 0-9 . _ @ + -")
@@ -206,7 +213,31 @@ def mint(
         "iat": issued,
         "exp": issued + lifetime_s,
     }
-    return _signer.encode(msgspec.json.encode(claims), certificate, _ALGORITHM)
+    payload = msgspec.json.encode(claims)
+    if isinstance(key, str):
+        return jws.signer.encode(payload, key, jws.HS256)
+    kid = {"kid": key.public.kid} if key.public.kid else None
+    return jws.signer.encode(payload, key.signer, key.public.algorithm, kid)
+
+
+def contents(token: str) -> dict[str, Any]:
+    """What a token says, by the names of JWT, for people to read. Nothing is verified.
+
+    Raises:
+        TokenRefused: TOKEN_TOO_LARGE or TOKEN_MALFORMED.
+    """
+    _check_size(token)
+    if not _is_007(token):
+        claims = _claims_of(token, msgspec.json.Decoder(dict[str, Any]))
+        return {"form": "JWT", "header": jws.header_of(token), **claims}
+    found = _parse_007(token)
+    return {
+        "form": "007",
+        "iss": found.app,
+        "sub": found.user or None,
+        "iat": found.issued_s,
+        "exp": found.issued_s + found.lifetime_s,
+    }
 
 
 def _check_size(token: str) -> None:
@@ -214,23 +245,57 @@ def _check_size(token: str) -> None:
         raise TokenRefused(codes.TOKEN_TOO_LARGE, f"The limit is {MAX_TOKEN_CHARS} characters.")
 
 
-def _signed_payload(token: str, certificates: tuple[str, ...]) -> _Signed:
-    """The claims as bytes, and the fingerprint of the certificate that signed them; not cached.
+def _subject(sub: str, app: App, purpose: Purpose) -> str:
+    """The user whom a token for `purpose` names; "" where that is the app itself."""
+    if purpose is Purpose.CONNECT:
+        if not is_user_id(sub):
+            raise TokenRefused(codes.TOKEN_MALFORMED, "`sub` must be a user id.")
+        return sub
+    if sub not in ("", app.id):
+        raise TokenRefused(codes.TOKEN_MALFORMED, "`sub` must be the app id, or absent.")
+    return ""
+
+
+def _is_007(token: str) -> bool:
+    return token.startswith(token007.PREFIX)
+
+
+def _parse_007(token: str) -> token007.Token007:
+    try:
+        return token007.parse(token)
+    except ValueError as error:
+        raise TokenRefused(codes.TOKEN_MALFORMED, f"It is {error}.") from None
+
+
+def _checked_007(token: str, app: App) -> tuple[_Claims, str, str]:
+    """The claims of a token that was signed with a certificate of `app`, which one, and the
+    token's digest.
 
     Raises:
-        TokenRefused: TOKEN_ALGORITHM, TOKEN_MALFORMED or TOKEN_SIGNATURE.
+        TokenRefused: TOKEN_MALFORMED or TOKEN_SIGNATURE.
     """
-    for certificate in certificates:
-        try:
-            payload: bytes = _signer.decode(token, certificate, [_ALGORITHM])
-        except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
-            continue
-        except jwt.InvalidAlgorithmError:
-            raise TokenRefused(codes.TOKEN_ALGORITHM) from None
-        except (jwt.InvalidTokenError, UnicodeEncodeError):
-            raise TokenRefused(codes.TOKEN_MALFORMED) from None
-        return payload, fingerprint(certificate)
+    found = _parse_007(token)
+    for certificate in app.certificates:
+        if is_signed_by(found, certificate):
+            purpose = Purpose.CONNECT if found.user else Purpose.REST
+            ends_s = found.issued_s + found.lifetime_s
+            claims = _Claims(
+                found.app, purpose.audience(app), found.issued_s, ends_s, sub=found.user
+            )
+            return claims, fingerprint(certificate), jws.digest(found.signed)
     raise TokenRefused(codes.TOKEN_SIGNATURE)
+
+
+def _claims_of(token: str, decoder: msgspec.json.Decoder[_C]) -> _C:
+    """The claims of a JWT, unverified."""
+    segments = token.split(".")
+    if len(segments) != 3:
+        raise TokenRefused(codes.TOKEN_MALFORMED, "It does not have three parts.")
+    try:
+        payload = base64.b64decode(segments[1] + "==", altchars=b"-_")
+    except (ValueError, binascii.Error):
+        raise TokenRefused(codes.TOKEN_MALFORMED, "Its claims are not base64url.") from None
+    return _decode(decoder, payload)
 
 
 def _decode(decoder: msgspec.json.Decoder[_C], payload: bytes) -> _C:

@@ -13,6 +13,7 @@ from gateway.chat.refused import Refused, refusal
 from gateway.config import Settings
 from gateway.redis.errors import OperationFailed
 from gateway.security import tokens
+from gateway.security.errors import TokenRefused
 from gateway.security.sealing import SealError
 from gateway.store.directory import AppDirectory
 
@@ -21,7 +22,7 @@ class BadToken(Refused):
     """A token lets nobody in. `app_id` is the app that it claims to be of, and is there; `user` is
     whom it names, where the app did sign it."""
 
-    def __init__(self, error: tokens.TokenRefused, app_id: str | None) -> None:
+    def __init__(self, error: TokenRefused, app_id: str | None) -> None:
         super().__init__(error.code, str(error))
         self.app_id = app_id
         self.user = error.user
@@ -59,7 +60,7 @@ class Handshake:
                 raise self._elsewhere(home.code)
             app = await self.directory.get(app_id)
             return app, tokens.verify(token, app, now_s, self.signatures)
-        except tokens.TokenRefused as error:
+        except TokenRefused as error:
             raise BadToken(error, app.id if app else None) from error
         except (OperationFailed, SealError, AppError) as error:
             raise refusal(error) from error
@@ -75,7 +76,7 @@ class Handshake:
             # Before the signature, which another app's token can't have.
             same_app = tokens.app_id_of(token) == app.id
             new = tokens.verify(token, app, now_s, self.signatures) if same_app else None
-        except tokens.TokenRefused as error:
+        except TokenRefused as error:
             raise Refused(error.code, str(error)) from error
         if new is None or new.user != old.user:
             raise Refused(codes.TOKEN_OTHER_USER)

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from gateway.apps.app import App, change, with_new_certificate
+from gateway.apps.app import App, change, with_key, with_new_certificate, without_key
+from gateway.apps.public_keys import PublicKey
 from gateway.apps.settings import Value
 from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link
@@ -105,6 +106,29 @@ class AppStore:
         """
         app = await self.replace(app_id, with_new_certificate, now_ms)
         await self._audit.note("app rotate-certificate", app_id)
+        return app
+
+    async def add_key(self, app_id: str, key: PublicKey, now_ms: int) -> App:
+        """Have tokens that `key` verifies let users in.
+
+        Raises:
+            AppNotFound.
+            InvalidKey: the app has two already, or one like it.
+        """
+        app = await self.replace(app_id, lambda app: with_key(app, key), now_ms)
+        await self._audit.note("app add-key", app_id, key.id)
+        return app
+
+    async def remove_key(self, app_id: str, name: str, now_ms: int) -> App:
+        """Have the public key whose `kid` or thumbprint is `name` let nobody in any more. Sessions
+        that it let in are closed.
+
+        Raises:
+            AppNotFound.
+            UnknownKey: the app has no such key.
+        """
+        app = await self.replace(app_id, lambda app: without_key(app, name), now_ms)
+        await self._audit.note("app remove-key", app_id, name)
         return app
 
     async def delete(self, app_id: str) -> None:

@@ -69,16 +69,19 @@ TOKEN_TOO_LARGE: Final = ErrorCode(
     111, "token_too_large", Retry.NEW_TOKEN, "The token is longer than the limit."
 )
 TOKEN_MALFORMED: Final = ErrorCode(
-    112, "token_malformed", Retry.NEW_TOKEN, "The token is not a JWT, or a claim has a wrong form."
+    112,
+    "token_malformed",
+    Retry.NEW_TOKEN,
+    "The token is neither a JWT nor of the form 007, or a claim has a wrong form.",
 )
 TOKEN_ALGORITHM: Final = ErrorCode(
-    113, "token_algorithm", Retry.NEW_TOKEN, "The token is not signed with HS256."
+    113, "token_algorithm", Retry.NEW_TOKEN, "The token is not signed with HS256, ES256 or EdDSA."
 )
 TOKEN_SIGNATURE: Final = ErrorCode(
     114,
     "token_signature",
     Retry.NEW_TOKEN,
-    "The signature was made with none of the app's certificates.",
+    "The signature was made with none of the app's certificates and keys.",
 )
 TOKEN_EXPIRED: Final = ErrorCode(115, "token_expired", Retry.NEW_TOKEN, "The token's time is over.")
 TOKEN_NOT_YET: Final = ErrorCode(
@@ -94,7 +97,7 @@ TOKEN_REVOKED: Final = ErrorCode(
     119,
     "token_revoked",
     Retry.NEW_TOKEN,
-    "The user's or the app's tokens issued this early were revoked.",
+    "The token was revoked, or all of the user or the app that were issued this early.",
 )
 UNKNOWN_APP: Final = ErrorCode(
     120, "unknown_app", Retry.NEVER, "No such app in this region, or it was deleted."
@@ -252,7 +255,7 @@ REPLACED: Final = CloseCode(
 )
 KICKED: Final = CloseCode(4504, "kicked", "The app's back end or an operator ended this session.")
 REVOKED: Final = CloseCode(
-    4505, "revoked", "The token was revoked, or the certificate that signed it is gone."
+    4505, "revoked", "The token was revoked, or the key that signed it is gone."
 )
 HOME_ELSEWHERE: Final = CloseCode(
     4506, "home_elsewhere", "The app lives in another region; the preceding error says where."

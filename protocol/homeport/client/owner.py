@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from homeport import token007
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -31,10 +33,16 @@ class _Claims(msgspec.Struct):
 
 
 def owner_of(token: str) -> Owner | None:
-    """Whom `token`, a JWT, is for (SPEC.md section 6.1); None where it can't be read.
+    """Whom `token` is for (SPEC.md section 6); None where it can't be read.
 
     Its signature is the gateway's to check. A gateway refuses what can't be read here.
     """
+    if token.startswith(token007.PREFIX):
+        try:
+            found = token007.parse(token)
+        except ValueError:
+            return None
+        return Owner(found.app, found.user) if found.user else None
     parts = token.split(".")
     if len(parts) != 3:
         return None

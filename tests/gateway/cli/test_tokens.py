@@ -7,7 +7,8 @@ from datetime import datetime
 
 import pytest
 
-from tests.gateway.cli.conftest import Region
+from tests.gateway.cli.conftest import Region, run
+from tests.gateway.security.tokening import APP, NOW_S, Packing, token
 
 
 def test_a_new_token_is_good(region: Region) -> None:
@@ -24,6 +25,19 @@ def test_a_token_can_come_from_stdin(region: Region) -> None:
     app = region.create()["id"]
     token = region.run("token", "new", "--user", "alice", "--app", app).out
     assert region.run("token", "check", "-", stdin=token).code == 0
+
+
+def test_what_a_token_says_is_shown_for_what_it_is_worth() -> None:
+    """`token inspect` verifies nothing, so it takes a token of any app and form; times are shown as
+    people read them, and those that are none as they are."""
+    said = run("token", "inspect", Packing().token(), "--json").json
+    assert said == {"form": "007", "iss": APP.id, "sub": "alice", "iat": NOW_S, "exp": NOW_S + 3600}
+    shown = run("token", "inspect", token(iat="soon", exp=10**30, nbf=-1)).out
+    assert "iat     soon" in shown
+    assert f"exp     {10**30}" in shown
+    assert "nbf     -1" in shown
+    for bad in ("", "x", "007", "a.b", "a.b.c", "x" * 5000):
+        assert run("token", "inspect", bad).code == 1
 
 
 def test_lifetime_is_the_apps_limit_at_most(region: Region) -> None:

@@ -21,6 +21,7 @@ from homeport.frames import Renew
 from gateway.apps.app import App, create_app
 from gateway.config import Settings
 from gateway.security import tokens as minting
+from tests.gateway.security.tokening import APP, Packing
 from tests.harness import FakeClock, RunningWorker, running_worker
 from tests.protocol.client.conftest import Events, Setting, tokens
 from tests.protocol.client.server import USER
@@ -39,6 +40,14 @@ def test_a_token_tells_whom_it_is_for() -> None:
     for unreadable in ("", "a.b", "a.b.c", "a.bm8.c", "é.é.é", "a.W1tbW10.c", f"a.{'Ww' * 4000}.c"):
         assert owner_of(unreadable) is None
     assert "bob" not in repr(Owner("app", "bob"))
+
+
+def test_a_token_of_the_form_007_tells_it_too() -> None:
+    """SPEC.md section 6.5, HP-8.3-4; one of the app itself is for nobody."""
+    assert owner_of(Packing().token()) == Owner(APP.id, "alice")
+    assert owner_of(Packing(user=b"", privileges=((2, 60),)).token()) is None
+    for unreadable in ("007", "007AAAA", Packing().token()[:-4]):
+        assert owner_of(unreadable) is None
 
 
 @pytest.mark.parametrize(
