@@ -122,6 +122,14 @@ def check(environment: Environment, token: _Token, as_json: Json = False) -> Non
     show(record, as_json)
 
 
+async def _revoke_one(environment: Environment, token: str) -> None:
+    found, now = await _app(environment, tokens.app_id_of(token))
+    identity = tokens.verify(token, found, now)  # one that lets nobody in need not be revoked
+    async with environment.admin() as admin:
+        await admin.access.revoke_token(found.id, identity)
+    typer.echo(f"revoked: one token of {identity.user}, good until {utc(identity.expires_s)}")
+
+
 def _moment(text: str) -> int:
     """Milliseconds since 1970 of an RFC 3339 time, or of seconds since 1970."""
     try:
@@ -142,9 +150,14 @@ def revoke(
     user: Annotated[
         str | None, typer.Option("--user", metavar="USER", callback=user_id, help="Whose tokens.")
     ] = None,
+    *,
     everybody: Annotated[
         bool, typer.Option("--all", help="Those of all users of the app, or of the region.")
     ] = False,
+    one: Annotated[
+        str | None,
+        typer.Option("--token", metavar="TOKEN", help="This one alone; - reads it from stdin."),
+    ] = None,
     before: Annotated[
         str | None,
         typer.Option(
@@ -162,10 +175,16 @@ def revoke(
     """Refuse all tokens that were issued before a time, and end the sessions they opened.
 
     One user's (--user), all of an app (--all --app ID), or all of the region (--all --region CODE).
+    Or one token alone (--token), however it is written.
     """
+    if one is not None:
+        if user or everybody or region or app_id or before:
+            raise typer.BadParameter("goes with no other option", param_hint="--token")
+        asyncio.run(_revoke_one(environment, _read(one)))
+        return
     before_ms = None if before is None else _moment(before)
     if (user is None) is not everybody:
-        raise typer.BadParameter("one of --user and --all", param_hint="--user")
+        raise typer.BadParameter("one of --user, --all and --token", param_hint="--user")
     if region is not None and (not everybody or app_id is not None):
         raise typer.BadParameter("goes with --all, and not with --app", param_hint="--region")
     if region not in (None, environment.settings.region):

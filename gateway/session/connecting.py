@@ -95,7 +95,7 @@ class Connector:
         # First the channel, then the inbox: what is stored in between is heard, or read, or both.
         if not await entrance.join(session):
             return
-        attached = await self._inboxes.attach(reader, app, identity.issued_s, frame)
+        attached = await self._inboxes.attach(reader, app, identity, frame)
         hold = DeviceHold(
             self._inboxes,
             self._saving,

@@ -27,6 +27,7 @@ from gateway.session.wire import Wire
 from gateway.store.endings import BROKEN_OFF, Cause
 from gateway.store.errors import AppNotFound
 from gateway.store.inbox import PAGE
+from gateway.store.readers import Revocations
 from gateway.tasks import Tasks
 
 READS: Final = 3
@@ -341,9 +342,9 @@ class Delivery:
         self._happened(_DOUBT)
         self._hold.doubt()
 
-    def check(self, issued_ms: Callable[[], int]) -> None:
+    def check(self, revoked_by: Callable[[Revocations], bool]) -> None:
         """Compare with the store; see `DeviceHold.check`."""
-        self._hold.check(issued_ms, self.settled)
+        self._hold.check(revoked_by, self.settled)
 
     def settled(self, top: int) -> None:
         """The numbers mean what they did, and the inbox goes up to `top`."""

@@ -21,7 +21,7 @@ from gateway.session.window import Window
 from gateway.store.endings import BROKEN_OFF, Cause, End, Loss
 from gateway.store.errors import AppNotFound
 from gateway.store.inbox import STALE_MS
-from gateway.store.readers import DISPLACED, Progress, Reader
+from gateway.store.readers import DISPLACED, Progress, Reader, Revocations
 from gateway.tasks import Tasks
 
 FREE_EVERY_S: Final = 5.0
@@ -98,24 +98,28 @@ class DeviceHold:
         if self._check is _Check.ASKED:
             self._check = _Check.OUTDATED
 
-    def check(self, issued_ms: Callable[[], int], settled: Callable[[int], None]) -> None:
+    def check(
+        self, revoked_by: Callable[[Revocations], bool], settled: Callable[[int], None]
+    ) -> None:
         """Compare with the store: after a reconnect, and now and then (a lost publish).
 
-        `issued_ms` tells when the session's token was issued, in milliseconds. `settled` is called
-        with the inbox's top, if all is right.
+        `revoked_by` tells whether the session's token is among those that are void. `settled` is
+        called with the inbox's top, if all is right.
         """
         if self._check is _Check.NONE and not self._released:
             self._check = _Check.ASKED
-            self._tasks.spawn(self._compare_all(issued_ms, settled), self._fault)
+            self._tasks.spawn(self._compare_all(revoked_by, settled), self._fault)
+        else:
+            self.doubt()  # what is looked for may have come after the question
 
     async def _compare_all(
-        self, issued_ms: Callable[[], int], settled: Callable[[int], None]
+        self, revoked_by: Callable[[Revocations], bool], settled: Callable[[int], None]
     ) -> None:
         try:
-            checked = await self.compare(issued_ms)
+            checked = await self.compare(revoked_by)
             while self._check is _Check.OUTDATED:
                 self._check = _Check.ASKED
-                checked = await self.compare(issued_ms)
+                checked = await self.compare(revoked_by)
         except Unavailable:
             return  # the reconnect checks again
         finally:
@@ -124,7 +128,7 @@ class DeviceHold:
             settled(checked)
             self._save_ack()
 
-    async def compare(self, issued_ms: Callable[[], int] | None = None) -> int | None:
+    async def compare(self, revoked_by: Callable[[Revocations], bool] | None = None) -> int | None:
         """Ask the store: the inbox's last number, or None where this session had to end.
 
         Raises:
@@ -138,7 +142,7 @@ class DeviceHold:
             self._end(codes.DEVICE_LIMIT)
         elif checked.holder not in ("", reader.session):
             self._end(codes.REPLACED)
-        elif issued_ms is not None and issued_ms() < checked.revoked_before_ms:
+        elif revoked_by is not None and revoked_by(checked.revoked):
             self._end(codes.REVOKED)
         elif checked.epoch != self.window.epoch:
             # Redis came back older than what was pushed. Connecting again sorts it out.

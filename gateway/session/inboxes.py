@@ -14,6 +14,7 @@ from gateway.apps.app import App
 from gateway.apps.tiers import Tier
 from gateway.chat.records import Records
 from gateway.clock import Clock
+from gateway.security.tokens import Identity
 from gateway.store.blocks import NOBODY, BlockedBy
 from gateway.store.directory import AppDirectory
 from gateway.store.inbox import InboxStore, Waiting
@@ -82,10 +83,13 @@ class SessionInboxes:
         """Milliseconds since 1970."""
         return self._clock.wall_ms()
 
-    async def attach(self, reader: Reader, app: App, issued_s: int, frame: Connect) -> Attached:
-        """Have `reader` take the device, as its connect `frame` asks; the token is of `issued_s`,
-        in seconds since 1970."""
-        arrival = Arrival(issued_s * 1000, frame.cursor, frame.platform)
+    async def attach(
+        self, reader: Reader, app: App, identity: Identity, frame: Connect
+    ) -> Attached:
+        """Have `reader` take the device, as its connect `frame` asks; `identity` is of its
+        token."""
+        issued_ms = identity.issued_s * 1000
+        arrival = Arrival(issued_ms, frame.cursor, frame.platform, identity.digest)
         now_ms = self._clock.wall_ms()
         standing = await self._store.attach(reader, app.tier, arrival, now_ms, app.device_policy)
         start, here = standing.start, standing.here

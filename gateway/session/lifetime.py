@@ -14,7 +14,7 @@ from gateway.session.deadlines import Deadlines, Due
 from gateway.session.entrance import Entrance
 from gateway.session.timing import Timing
 from gateway.store import events
-from gateway.store.readers import Reader
+from gateway.store.readers import Reader, Revocations
 
 
 class Living(Protocol):
@@ -54,18 +54,20 @@ class Lifetime:
         self._identity = identity
         self.deadlines: Deadlines | None = None
 
-    def issued_ms(self) -> int:
-        """When the token was issued, in milliseconds since 1970."""
-        return self._identity.issued_s * 1000
+    def revoked_by(self, revocations: Revocations) -> bool:
+        """Whether the token is one of those that are void."""
+        issued_ms = self._identity.issued_s * 1000
+        return issued_ms < revocations.before_ms or self._identity.digest in revocations.tokens
 
     def holds(self, app: App) -> bool:
-        """False where the certificate that signed the token is gone from the app, or the token is
-        void."""
+        """False where the key that signed the token is gone from the app, or the token is void."""
         return self._identity.holds(app)
 
     def ended_by(self, event: events.Told, reader: Reader) -> codes.CloseCode | None:
         """How `event` ends the session of `reader`; None: it does not."""
-        if isinstance(event, events.Revoked) and self.issued_ms() < event.before_ms:
+        if isinstance(event, events.Revoked) and self.revoked_by(Revocations(event.before_ms)):
+            return codes.REVOKED
+        if isinstance(event, events.TokenVoided) and event.digest == self._identity.digest:
             return codes.REVOKED
         if isinstance(event, events.Kicked) and event.device in ("", reader.device):
             return codes.KICKED
@@ -106,7 +108,10 @@ class Lifetime:
             self.deadlines.checked(self._timing.clock.steady())
 
     def renew(self, app_id: str, frame: frames.Renew) -> None:
-        """Go on with the token of `frame`, or refuse it and go on with the one there is."""
+        """Go on with the token of `frame`, or refuse it and go on with the one there is.
+
+        Whether it was revoked by itself, only the store knows.
+        """
         now, wall = self._timing.clock.steady(), self._timing.clock.wall()
         try:
             identity = self._entrance.renew(frame.token, app_id, self._identity, wall)
@@ -118,6 +123,7 @@ class Lifetime:
         if self.deadlines is not None:
             self.deadlines.renewed(identity.expires_s, wall)
             self._plan(self.deadlines, now, wall)
+        self._session.check()
 
     def visit(self, now: float) -> float | None:
         """Do what is due at `now`; return when to visit again (both in steady seconds)."""

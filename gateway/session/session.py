@@ -326,7 +326,7 @@ class Session:
         """Compare with the store. A session that is still connecting reads the store anyway."""
         if self._state is State.LIVE and self._lifetime is not None and self._delivery is not None:
             self._lifetime.checked()
-            self._delivery.check(self._lifetime.issued_ms)
+            self._delivery.check(self._lifetime.revoked_by)
 
     # -- to the client ---------------------------------------------------------------------------
 

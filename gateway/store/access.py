@@ -8,17 +8,24 @@ from typing import Final
 from gateway.apps.app import with_revoked
 from gateway.apps.settings import MAX_TOKEN_S
 from gateway.redis.link import Link
-from gateway.security.tokens import covering_ms
+from gateway.security.tokens import Identity, covering_ms
 from gateway.store import events
 from gateway.store.audit import AuditStore
 from gateway.store.durable import DurableWrites
-from gateway.store.errors import AppNotFound
+from gateway.store.errors import AppNotFound, TooManyRevoked
 from gateway.store.keys import Keys
 from gateway.store.region_clock import time_of
 from gateway.store.registry import AppStore
 from gateway.store.scripts import script
 
 REVOKE: Final = script("revoke")
+_REVOKE_TOKEN: Final = script("revoke_token")
+
+MAX_REVOKED_TOKENS: Final = 100
+"""Single tokens of a user that are remembered as revoked at the same time."""
+
+_MARGIN_MS: Final = 60_000
+"""A revocation is remembered for so long after the last token that it voids has ended."""
 
 
 class AccessStore:
@@ -56,11 +63,34 @@ class AccessStore:
             REVOKE,
             (keys.revoked, keys.channel),
             before_ms,
-            ahead + (MAX_TOKEN_S + 60) * 1000,
+            ahead + MAX_TOKEN_S * 1000 + _MARGIN_MS,
             events.revoked(before_ms),
         )
         await self._audit.note("token revoke", app_id, f"{user} before {before_ms}")
         return before_ms
+
+    async def revoke_token(self, app_id: str, identity: Identity) -> None:
+        """Void one token of a user, and end the sessions that go on with it.
+
+        Raises:
+            AppNotFound.
+            TooManyRevoked: so many of the user's are void, one by one, that have not ended.
+        """
+        await self._apps.existing(app_id)
+        keys = self._keys.user(app_id, identity.user)
+        done = await self._writes.run(
+            _REVOKE_TOKEN,
+            (keys.revoked, keys.channel),
+            identity.digest,
+            identity.expires_s * 1000,
+            await time_of(self._link, self._keys),
+            events.token_voided(identity.digest),
+            MAX_REVOKED_TOKENS,
+            _MARGIN_MS,
+        )
+        if not done:
+            raise TooManyRevoked(MAX_REVOKED_TOKENS)
+        await self._audit.note("token revoke", app_id, f"{identity.user} {identity.digest}")
 
     async def revoke_app(self, app_id: str, before_ms: int | None = None) -> int:
         """Void the tokens of all users of an app issued before `before_ms`; otherwise as `revoke`.

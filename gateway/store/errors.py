@@ -3,6 +3,7 @@
 OperationFailed          (`gateway.redis.errors`)
 +-- AppNotFound          no such app in this region
 +-- AppExists            an app has this id already
++-- TooManyRevoked       so many tokens of a user were revoked one by one
 +-- WrongServer
     +-- StampError           this Redis is not for this gateway
         +-- RegionMissing    it is empty, and the region keeps its data in another one
@@ -32,6 +33,17 @@ class AppExists(OperationFailed):
     def __init__(self, app_id: str) -> None:
         super().__init__(f"app {app_id} exists already; `homeport app show` shows it")
         self.app_id = app_id
+
+
+class TooManyRevoked(OperationFailed):
+    """`most` tokens of the user are void one by one, and have not ended yet."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} tokens of this user are revoked already; revoke all of them: "
+            "homeport token revoke --user"
+        )
+        self.most = most
 
 
 class StampError(WrongServer):

@@ -37,6 +37,12 @@ class Revoked(Struct, frozen=True):
     before_ms: int
 
 
+class TokenVoided(Struct, frozen=True):
+    """The token of this user that `digest` names is void."""
+
+    digest: str
+
+
 class Kicked(Struct, frozen=True):
     """End the sessions of `device`, or of every device when it is empty."""
 
@@ -83,7 +89,7 @@ class RoomMessage(Struct, frozen=True):
     record: bytes
 
 
-Told = Revoked | Kicked | Attached | Displaced | BlockChanged
+Told = Revoked | TokenVoided | Kicked | Attached | Displaced | BlockChanged
 """Events that sessions get as they are; the others become frames."""
 
 Event = Stored | Relayed | RoomMessage | Told
@@ -92,6 +98,11 @@ Event = Stored | Relayed | RoomMessage | Told
 def revoked(before_ms: int) -> bytes:
     """The bytes of a `Revoked`."""
     return _REVOKED.pack(2, before_ms)
+
+
+def token_voided(digest: str) -> bytes:
+    """The bytes of a `TokenVoided`."""
+    return b"\x07" + digest.encode()
 
 
 def kicked(device: str) -> bytes:
@@ -130,6 +141,8 @@ def parse(payload: bytes) -> Event | None:
         _, seq, size = _ROOM_HEAD.unpack_from(payload)
         at = _ROOM_HEAD.size + size
         return RoomMessage(seq, payload[_ROOM_HEAD.size : at], payload[at:])
+    if kind == 7:
+        return TokenVoided(payload[1:].decode())
     if kind == 20:
         return Displaced(payload[1:].decode())
     if kind == 21:

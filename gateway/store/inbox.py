@@ -37,6 +37,7 @@ from gateway.store.readers import (
     Checked,
     Progress,
     Reader,
+    Revocations,
     TokenRevoked,
     TooManyDevices,
 )
@@ -178,7 +179,7 @@ class InboxStore:
         session gets an event. Ephemeral sessions are counted separately, and none is replaced.
 
         Raises:
-            TokenRevoked: tokens issued at `arrival.issued_ms` are void.
+            TokenRevoked: the token is void, or all that were issued at `arrival.issued_ms`.
             TooManyDevices: the limit is reached, and no device is replaced.
         """
         user = self._keys.user(reader.app_id, reader.user)
@@ -214,6 +215,7 @@ class InboxStore:
             STALE_MS,
             "ephemeral" if reader.ephemeral else "",
             READ_BYTES,
+            arrival.digest,
         )
         return self._standing(reply)
 
@@ -330,7 +332,8 @@ class InboxStore:
             SEEN_MS,
             since_ms,
         )
-        return Checked(epoch_of(epoch), top, holder.decode(), int(revoked), int(block_change))
+        revocations = Revocations.parse(revoked)
+        return Checked(epoch_of(epoch), top, holder.decode(), revocations, int(block_change))
 
     # -- the sweeper's -----------------------------------------------------------------------------
 

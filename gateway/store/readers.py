@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from homeport.frames import Cursor
 
@@ -35,12 +35,29 @@ class Reader:
 
 
 class Arrival(NamedTuple):
-    """A session that comes: `issued_ms` is when its token was issued; `cursor` is the client's own,
-    None where it has none; `platform` is what the device runs on, "" where it does not say."""
+    """A session that comes: `issued_ms` is when its token was issued, `digest` names that token;
+    `cursor` is the client's own, None where it has none; `platform` is what the device runs on, ""
+    where it does not say."""
 
     issued_ms: int
     cursor: Cursor | None = None
     platform: str = ""
+    digest: str = ""
+
+
+class Revocations(NamedTuple):
+    """Which tokens of a user are void: those issued before `before_ms`, 0 where there are none, and
+    those whose digest is among `tokens`."""
+
+    before_ms: int = 0
+    tokens: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, fields: list[bytes]) -> Self:
+        """Read what HGETALL returned."""
+        found = dict(zip(fields[::2], fields[1::2], strict=True))
+        before_ms = int(found.pop(b"before", 0))
+        return cls(before_ms, frozenset(digest.decode() for digest in found))
 
 
 class Progress(NamedTuple):
@@ -53,7 +70,7 @@ class Progress(NamedTuple):
 
 
 class TokenRevoked(OperationFailed):
-    """The token is older than the user's revocation time."""
+    """The token is older than the user's revocation time, or was revoked by itself."""
 
 
 class TooManyDevices(OperationFailed):
@@ -65,12 +82,11 @@ class Checked:
     """The state of a device by `InboxStore.check`.
 
     `epoch` is empty where the session's numbering, or its device's row, is void; `holder` is the
-    session that has the device, or `DISPLACED`; `revoked_before_ms` is 0 where nothing was revoked;
-    `block_change` is `BlockedBy.change` as it is now.
+    session that has the device, or `DISPLACED`; `block_change` is `BlockedBy.change` as it is now.
     """
 
     epoch: str
     top: int
     holder: str
-    revoked_before_ms: int
+    revoked: Revocations
     block_change: int = NOBODY.change

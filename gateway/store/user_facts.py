@@ -113,7 +113,7 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
         _rows(RowStore(link, keys), app.id, user),
         link.call("HKEYS", names.blocks),
         link.call("HGETALL", names.blocked_by),
-        link.call("GET", names.revoked),
+        link.call("HGET", names.revoked, "before"),
         link.call("LRANGE", names.closes, 0, -1),
     )
     places, fields = _pairs(places), _pairs(fields)

@@ -2,7 +2,7 @@
 -- A device connects: is it still let in, where does it stand, what waits for it. After row.lua
 -- and waiting.lua.
 --
--- KEYS  1 inbox  2 meta  3 revoked  4 due list  5 channel  6 blocked by
+-- KEYS  1 inbox  2 meta  3 revocations  4 due list  5 channel  6 blocked by
 --       7 presence channel  8 rows
 -- ARGV  1 now ms  2 retention ms  3 device  4 session  5 token issued at, ms
 --       6 7 8 the client's own cursor: epoch (-1: none), ms, seq
@@ -10,6 +10,7 @@
 --       13 most devices connected at once  14 'replace' or 'refuse': what happens past that
 --       15 platform of this device  16 how long a connected device may go unseen, ms
 --       17 'ephemeral' where the session is no device, or ''  18 most bytes of the page
+--       19 digest of the token
 -- Returns {'revoked'}, {'too many'}, or {'ok', epoch, top, time in ms of the number after which the device
 -- begins, 0 where it is not known any more, that number, the number before the first reference that is here, resumed, references, blocked by (HGETALL), when an
 -- earlier session of the device was seen last in ms, 1 where one of the first two keys was gone,
@@ -18,8 +19,8 @@
 local now, retention = tonumber(ARGV[1]), tonumber(ARGV[2])
 local device, session = ARGV[3], ARGV[4]
 
-local before = redis.call('GET', KEYS[3])
-if before and tonumber(ARGV[5]) < tonumber(before) then
+local before, token = unpack(redis.call('HMGET', KEYS[3], 'before', ARGV[19]))
+if token or before and tonumber(ARGV[5]) < tonumber(before) then
   return {'revoked'}
 end
 

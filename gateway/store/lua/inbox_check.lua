@@ -2,11 +2,11 @@
 -- Is a live session still right, and did it miss anything? Asked after any pub/sub gap. After row.lua
 -- and waiting.lua.
 --
--- KEYS  1 inbox  2 meta  3 revoked  4 blocked by  5 rows
+-- KEYS  1 inbox  2 meta  3 revocations  4 blocked by  5 rows
 -- ARGV  1 now ms  2 field of the session's row  3 4 the last message the session was given: ms, seq
 --       5 how long the device may go unseen before it is written down again, ms
 --       6 since when the session is connected, as inbox_attach.lua said
--- Returns {epoch, top seq, holder of the device, revoked before ms, number of the last change
+-- Returns {epoch, top seq, holder of the device, revocations (HGETALL), number of the last change
 -- of blocks}; the epoch is -1 where the numbering, or the row of the device, is no longer the one
 -- that the session knows.
 local field = ARGV[2]
@@ -31,4 +31,4 @@ else
   epoch = -1
 end
 return {epoch, top, holder,
-  redis.call('GET', KEYS[3]) or '0', redis.call('HGET', KEYS[4], '') or '0'}
+  redis.call('HGETALL', KEYS[3]), redis.call('HGET', KEYS[4], '') or '0'}

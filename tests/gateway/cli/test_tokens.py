@@ -149,6 +149,21 @@ def test_all_tokens_of_an_app_or_of_the_region_are_revoked(region: Region) -> No
     assert good() == [False, False]
 
 
+def test_one_token_is_revoked(region: Region) -> None:
+    """HP-6.4-5: from the command line, or from stdin, which no history keeps. What lets nobody in
+    anyway is said to, and is not revoked."""
+    app = region.create()["id"]
+    made = region.run("token", "new", "--user", "alice", "--app", app).out.strip()
+    for options, stdin in (([made], ""), (["-"], made + "\n")):
+        ran = region.run("token", "revoke", "--token", *options, stdin=stdin)
+        assert ran.out.startswith("revoked: one token of alice, good until 20")
+    assert made not in region.run("audit", "--json").out
+    for forged in (made[:-4] + "AAAA", "x"):
+        assert region.run("token", "revoke", "--token", forged).code == 1
+    ran = region.run("token", "revoke", "--token", made, "--app", app)
+    assert (ran.code, "goes with no other option" in ran.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -17,7 +17,7 @@ from gateway.session.saving import Saving
 from gateway.session.wire import Wire
 from gateway.store.inbox import Waiting
 from gateway.store.lateness import FRESH_MS
-from gateway.store.readers import Checked, Reader
+from gateway.store.readers import Checked, Reader, Revocations
 from gateway.store.stored import Reference, StoredMessage
 from gateway.tasks import Tasks
 from tests.harness import FakeClock, until
@@ -166,7 +166,7 @@ class Setting:
     async def checked(self, top: int, epoch: str = "e") -> None:
         """Answer the next check: the inbox goes up to `top`."""
         await until(lambda: self.inbox.checks)
-        self.inbox.checks.popleft().set_result(Checked(epoch, top, "s" * 16, 0))
+        self.inbox.checks.popleft().set_result(Checked(epoch, top, "s" * 16, Revocations()))
 
     async def idle(self) -> None:
         """Every task has ended."""

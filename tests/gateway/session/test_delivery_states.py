@@ -16,7 +16,7 @@ import pytest
 
 from gateway.redis.errors import Unavailable
 from gateway.session.delivery import TRANSITIONS, DeliveryEvent, DeliveryState
-from gateway.store.readers import Checked
+from gateway.store.readers import Checked, Revocations
 from tests.gateway.session.slow_inbox import Setting, page
 from tests.harness import until
 
@@ -148,12 +148,12 @@ async def test_a_page_that_a_doubt_overtook_is_not_pushed(setting: Setting) -> N
 async def test_a_doubt_during_a_check_asks_again(setting: Setting) -> None:
     """G3: the answer may be older than the doubt, and settles nothing."""
     setting.delivery.doubt()
-    setting.delivery.check(lambda: 0)
-    setting.delivery.check(lambda: 0)
+    setting.delivery.check(lambda _: False)
+    setting.delivery.check(lambda _: False)
     await until(lambda: setting.inbox.checks)
     first = setting.inbox.checks.popleft()
     setting.delivery.doubt()
-    right = Checked("e", 4, "s" * 16, 0)
+    right = Checked("e", 4, "s" * 16, Revocations())
     first.set_result(right)
     await until(lambda: setting.inbox.checks)
     assert setting.at(State.DOUBTING)

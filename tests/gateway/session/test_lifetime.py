@@ -12,7 +12,7 @@ from gateway.security.tokens import Identity
 from gateway.session.lifetime import Lifetime
 from gateway.session.timing import Timing
 from gateway.store import events
-from gateway.store.readers import Reader
+from gateway.store.readers import Reader, Revocations
 from gateway.wheel import Wheel
 from tests.harness import FakeClock
 
@@ -46,9 +46,11 @@ class Setting:
         clock: Clock = self.clock.clock()
         self.wheel = Wheel(clock.steady())
         issued = int(self.clock.now)
-        identity = Identity("alice", issued, issued + 86_400, "")
+        self.identity = Identity("alice", issued, issued + 86_400, "", "abc")
         timing = Timing(clock, self.wheel, 25.0)
-        self.lifetime = Lifetime(timing, cast("Any", None), cast("Any", self.session), identity)
+        self.lifetime = Lifetime(
+            timing, cast("Any", None), cast("Any", self.session), self.identity
+        )
 
     def pass_time(self, seconds: float) -> list[Any]:
         """What is done in so many seconds."""
@@ -96,6 +98,8 @@ def test_a_client_that_does_not_read_is_ended(late: bool) -> None:
         (events.Kicked(""), codes.KICKED),
         (events.Kicked("d1"), codes.KICKED),
         (events.Kicked("d2"), None),
+        (events.TokenVoided("abc"), codes.REVOKED),
+        (events.TokenVoided("abd"), None),
         (events.Displaced("s1"), codes.DEVICE_LIMIT),
         (events.Displaced("s2"), None),
         (events.Attached("s2", "d1"), None),
@@ -110,9 +114,18 @@ def test_which_events_end_a_session(event: events.Told, code: codes.CloseCode | 
 @pytest.mark.parametrize(("later_ms", "ends"), [(0, False), (1, True)])
 def test_a_revocation_ends_the_sessions_of_older_tokens(later_ms: int, ends: bool) -> None:
     """G8: a token that was issued at the very time is not older."""
+    setting = Setting()
+    before_ms = setting.identity.issued_s * 1000 + later_ms
+    event = events.Revoked(before_ms)
+    assert (setting.lifetime.ended_by(event, READER) is codes.REVOKED) is ends
+    assert setting.lifetime.revoked_by(Revocations(before_ms)) is ends
+
+
+def test_a_revocation_of_one_token_is_for_that_one() -> None:
+    """HP-6.4-5."""
     lifetime = Setting().lifetime
-    event = events.Revoked(lifetime.issued_ms() + later_ms)
-    assert (lifetime.ended_by(event, READER) is codes.REVOKED) is ends
+    assert lifetime.revoked_by(Revocations(0, frozenset(("abc", "abd"))))
+    assert not lifetime.revoked_by(Revocations(0, frozenset(("abd",))))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from homeport import codes, frames
 
 from gateway.apps.app import App
 from gateway.config import Settings
+from gateway.security import tokens
 from gateway.session.app_limit import AppLimit
 from gateway.store.directory import AppDirectory
 from tests.gateway.replicas import two_workers
@@ -168,6 +169,64 @@ async def test_a_missed_revocation_is_found_by_the_regular_check(running: Runnin
         with running.inside.deaf():
             async with running.admin() as admin:
                 await admin.access.revoke(running.app.id, "alice", running.clock.ms)
+            running.pass_time(31)
+            assert await client.closed() == codes.REVOKED.number
+
+
+def digest_of(worker: RunningWorker, token: str) -> tokens.Identity:
+    """Whom `token` names, as an operator finds out."""
+    assert worker.clock is not None
+    return tokens.verify(token, worker.app, worker.clock.now)
+
+
+async def test_one_token_is_revoked_by_itself_everywhere(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-6.4-5: within a second on two gateways; whoever came with another token of that age, or
+    has renewed with another, stays. It connects no more."""
+    async with two_workers(settings, clock) as (one, two), contextlib.AsyncExitStack() as stack:
+        stolen, other = one.token("alice"), one.token("alice", lifetime_s=60)
+
+        async def client(worker: RunningWorker, device: str, token: str) -> RawClient:
+            client = await stack.enter_async_context(RawClient.open(worker.url))
+            await client.connect(token, device)
+            return client
+
+        thieves = [await client(one, "d1", stolen), await client(two, "d2", stolen)]
+        stays = [await client(two, "d3", other), await client(one, "d4", stolen)]
+        assert await renewed(stays[1], other)
+        async with one.admin() as admin:
+            await admin.access.revoke_token(one.app.id, digest_of(one, stolen))
+            async with asyncio.timeout(1):
+                for each in thieves:
+                    assert await each.closed() == codes.REVOKED.number
+        for worker in (one, two):
+            assert await refused_with(worker, stolen) == codes.TOKEN_REVOKED.number
+        for each in stays:
+            assert isinstance(await each.say("bob", "x"), frames.Ok)
+
+
+async def test_a_renewal_with_a_revoked_token_ends_the_session(running: RunningWorker) -> None:
+    """HP-6.4-5: a renewal asks nothing in the store, and the session compares itself afterwards."""
+    token = running.token("alice", lifetime_s=60)
+    async with running.admin() as admin, running.client("alice") as client:
+        await admin.access.revoke_token(running.app.id, digest_of(running, token))
+        assert isinstance(await client.say("bob", "not with this one"), frames.Ok)
+        async with asyncio.timeout(1):
+            await client.send(frames.Renew(5, token))
+            assert await client.closed() == codes.REVOKED.number
+
+
+async def test_a_missed_revocation_of_one_token_is_found_by_the_regular_check(
+    running: RunningWorker,
+) -> None:
+    """HP-6.4-5: where pub/sub dropped the word."""
+    async with RawClient.open(running.url) as client:
+        token = running.token("alice")
+        await client.connect(token)
+        with running.inside.deaf():
+            async with running.admin() as admin:
+                await admin.access.revoke_token(running.app.id, digest_of(running, token))
             running.pass_time(31)
             assert await client.closed() == codes.REVOKED.number
 

@@ -144,15 +144,16 @@ class Store:
         name: str = "s",
         cursor: Cursor | None = None,
         issued_ms: int | None = None,
+        digest: str = "",
     ) -> Standing:
-        """Connect a device, now, with a token issued now or at `issued_ms`.
+        """Connect a device, now, with a token issued now or at `issued_ms`, called `digest`.
 
         Any number of devices: how many a tier lets in is test_inbox_admission.py's business.
         """
         return await self.inboxes.attach(
             Reader(self.app.id, user, device, session(name)),
             replace(self.tier, devices=1000),
-            Arrival(self.clock.ms if issued_ms is None else issued_ms, cursor),
+            Arrival(self.clock.ms if issued_ms is None else issued_ms, cursor, digest=digest),
             self.clock.ms,
         )
 

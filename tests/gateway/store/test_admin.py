@@ -17,9 +17,17 @@ from gateway.redis.errors import Unavailable
 from gateway.runtime.core import Core
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer, Tampered
+from gateway.security.tokens import Identity
 from gateway.store import events
-from gateway.store.errors import AppExists, AppNotFound, WrongKeys, WrongRegionStamp
+from gateway.store.errors import (
+    AppExists,
+    AppNotFound,
+    TooManyRevoked,
+    WrongKeys,
+    WrongRegionStamp,
+)
 from gateway.store.keys import STAMP
+from gateway.store.readers import Revocations
 from gateway.store.server_facts import store_facts
 from tests.gateway.conftest import Servers
 from tests.gateway.store.conftest import APP_ID, Store
@@ -207,7 +215,7 @@ async def test_an_earlier_revocation_never_undoes_a_later_one(store: Store) -> N
     async with store.hearing(store.inboxes.channel(APP_ID, "ann")) as heard, store.admin() as admin:
         for before, stands in ((now, now), (now - 1, now), (now + 1, now + 1), (0, now + 1)):
             await admin.access.revoke(APP_ID, "ann", before)
-            assert store.raw.get(key) == b"%d" % stands
+            assert store.raw.hgetall(key) == {b"before": b"%d" % stands}
             assert events.parse((await heard.get())[1]) == events.Revoked(before)
 
 
@@ -226,6 +234,47 @@ async def test_a_revocation_is_remembered_as_long_as_such_tokens_live(
     left: Any = store.raw.pttl(store.keys.user(APP_ID, "ann").revoked)
     longest = (max(0, ahead_s) + MAX_TOKEN_S + 60) * 1000
     assert longest - 5000 < left <= longest
+
+
+def identity(digest: str, ends_s: int) -> Identity:
+    return Identity("ann", ends_s - 60, ends_s, "", digest)
+
+
+async def test_one_token_is_revoked_beside_others(store: Store) -> None:
+    """HP-6.4-5: neither takes the other back, and each is heard."""
+    key = store.keys.user(APP_ID, "ann").revoked
+    seconds, _ = store.raw.time()
+    async with store.hearing(store.inboxes.channel(APP_ID, "ann")) as heard, store.admin() as admin:
+        await admin.access.revoke_token(APP_ID, identity("abc", seconds + 3600))
+        assert events.parse((await heard.get())[1]) == events.TokenVoided("abc")
+        left: Any = store.raw.pttl(key)
+        assert 3_600_000 < left <= 3_660_000 + 1000
+        await admin.access.revoke(APP_ID, "ann", 1234)
+        await admin.access.revoke_token(APP_ID, identity("abd", seconds + 60))
+    found: Any = store.raw.hgetall(key)
+    assert Revocations.parse([part for pair in found.items() for part in pair]) == Revocations(
+        1234, frozenset(("abc", "abd"))
+    )
+    left = store.raw.pttl(key)
+    assert left > MAX_TOKEN_S * 1000, "the longer time counts"
+
+
+async def test_so_many_single_tokens_are_revoked_and_no_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G9: each is looked at when the user connects. What has ended makes room; the same again is no
+    other; a revocation of all of the user's is always possible."""
+    monkeypatch.setattr("gateway.store.access.MAX_REVOKED_TOKENS", 3)
+    seconds, _ = store.raw.time()
+    async with store.admin() as admin:
+        for number, ends_s in enumerate((seconds - 1, seconds + 60, seconds + 60, seconds + 60)):
+            await admin.access.revoke_token(APP_ID, identity(f"{number}", ends_s))
+        await admin.access.revoke_token(APP_ID, identity("3", seconds + 60))
+        with pytest.raises(TooManyRevoked, match="homeport token revoke --user"):
+            await admin.access.revoke_token(APP_ID, identity("4", seconds + 60))
+        await admin.access.revoke(APP_ID, "ann", 5)
+    found: Any = store.raw.hgetall(store.keys.user(APP_ID, "ann").revoked)
+    assert set(found) == {b"before", b"1", b"2", b"3"}
 
 
 async def test_a_kick_is_heard(store: Store) -> None:

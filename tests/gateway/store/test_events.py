@@ -21,6 +21,12 @@ def test_revoked_is_read_as_written(before_ms: int) -> None:
     assert events.parse(events.revoked(before_ms)) == events.Revoked(before_ms)
 
 
+@given(st.text("0123456789abcdef", min_size=32, max_size=32))
+def test_a_voided_token_is_read_as_written(digest: str) -> None:
+    """HP-6.4-5: every gateway hears which."""
+    assert events.parse(events.token_voided(digest)) == events.TokenVoided(digest)
+
+
 @given(names | st.just(""))
 def test_kicked_is_read_as_written(device: str) -> None:
     """Every gateway hears which device is to go; the empty name means all."""

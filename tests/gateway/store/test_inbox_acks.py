@@ -7,7 +7,7 @@ from typing import Any
 from homeport.frames import Cursor
 
 from gateway.store.inbox import SEEN_MS, Standing
-from gateway.store.readers import Checked
+from gateway.store.readers import Checked, Revocations
 from tests.gateway.store.conftest import Store, session
 
 
@@ -91,13 +91,13 @@ async def test_check_tells_where_the_inbox_is(store: Store) -> None:
     await store.fill("ann", 1)
     for seq in (1, 3):
         assert await store.check("ann", at(attached, seq)) == Checked(
-            attached.start.epoch, 4, session("one"), 0
+            attached.start.epoch, 4, session("one"), Revocations()
         )
     await store.attach("ann", name="two")
     assert (await store.check("ann", at(attached, 3))).holder == session("two")
     async with store.admin() as admin:
         await admin.access.revoke(store.app.id, "ann", 1234)
-    assert (await store.check("ann", at(attached, 3))).revoked_before_ms == 1234
+    assert (await store.check("ann", at(attached, 3))).revoked == Revocations(1234)
 
 
 async def test_check_finds_a_void_numbering(store: Store) -> None:
@@ -110,7 +110,7 @@ async def test_check_finds_a_void_numbering(store: Store) -> None:
     await store.fill("ann", 1)
     assert (await store.check("ann", Cursor(epoch, ms + 1, 3))).epoch == ""
     assert (await store.check("ann", Cursor(epoch, ms, 2), "unknown")).epoch == ""
-    assert await store.check("bob", Cursor(epoch, ms, 2)) == Checked("", 0, "", 0)
+    assert await store.check("bob", Cursor(epoch, ms, 2)) == Checked("", 0, "", Revocations())
     assert store.meta("bob") == {}  # asking leaves nothing behind
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from homeport.frames import Cursor
 
+from gateway.security.tokens import Identity
 from gateway.store.inbox import MAX_DEVICES, PAGE, Standing
 from gateway.store.readers import TokenRevoked
 from tests.gateway.store.conftest import Store, lost
@@ -269,3 +270,16 @@ async def test_a_revoked_token_does_not_attach(store: Store) -> None:
     assert store.meta("ann") == {}
     assert (await store.attach("ann", issued_ms=now)).top == 0
     assert (await store.attach("bob", issued_ms=now - 1)).top == 0
+
+
+async def test_a_token_that_was_revoked_by_itself_does_not_attach(store: Store) -> None:
+    """HP-6.4-5, G8: it, and no other of the same age or of another user."""
+    now = store.clock.ms
+    identity = Identity("ann", now // 1000, now // 1000 + 60, "", "abc")
+    async with store.admin() as admin:
+        await admin.access.revoke_token(store.app.id, identity)
+    with pytest.raises(TokenRevoked):
+        await store.attach("ann", digest="abc")
+    assert store.meta("ann") == {}
+    assert (await store.attach("ann", digest="abd")).top == 0
+    assert (await store.attach("bob", digest="abc")).top == 0

@@ -30,6 +30,7 @@ from gateway.redis.url import RedisUrl
 from gateway.runtime.probe import Probe
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
+from gateway.security.tokens import Identity
 from gateway.store import events, stamp, stored
 from gateway.store.blocks import BlockStore
 from gateway.store.conversations import ConversationStore
@@ -102,6 +103,7 @@ WORKING: Final = frozenset(
         "put",
         "references_full",
         "revoke",
+        "revoke_token",
         "rights",
         "room_join",
         "room_seats",
@@ -434,7 +436,7 @@ async def test_every_script_is_walked_on_a_full_redis(store: Store) -> None:
         walked = link.sent
     by_the_sweeper = {"lease", "seen", "room_sweep", "conversation_sweep", "inbox_sweep"}
     by_the_sweeper |= {"scan", "scrub"}
-    by_the_operator = {"audit", "deleted", "revoke", "put", "due_now"}
+    by_the_operator = {"audit", "deleted", "revoke", "revoke_token", "put", "due_now"}
     assert walked == (REFUSED | WORKING) - by_the_sweeper - by_the_operator - {"rights"}
 
 
@@ -488,6 +490,11 @@ async def test_an_operator_can_act_while_redis_is_full(store: Store) -> None:
                     store.keys.user(APP_ID, "ann").channel.encode(),
                     events.revoked(store.clock.ms),
                 )
+                ends_s = store.clock.ms // 1000 + 60
+                await admin.access.revoke_token(
+                    APP_ID, Identity("ann", ends_s - 60, ends_s, "", "abc")
+                )
+                assert (await heard.get())[1] == events.token_voided("abc")
             before = await admin.apps.get(APP_ID)
             after = await admin.apps.rotate_certificate(APP_ID, store.clock.ms)
             assert before is not None
