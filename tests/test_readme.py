@@ -32,7 +32,7 @@ START_S = 120
 
 VARYING = (
     (r"eyJ[\w\-.]+…?", "<token>"),
-    (r"\b[0-9a-f]{32}\b", "<id>"),
+    (r"\b(?:[0-9a-f]{32}|[0-9a-f]{16})\b", "<id>"),
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ?", "<moment>"),
     (r"\d{4}-\d\d-\d\d", "<day>"),
     (r'"time":\d+', '"time":<ms>'),
