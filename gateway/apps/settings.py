@@ -19,6 +19,7 @@ from gateway.apps.errors import FixedField, InvalidSetting, NoDefault, TierTooLo
 from gateway.apps.tiers import TIERS, Tier
 
 DEVICE_POLICIES: Final = ("replace", "refuse")
+GROUP_ADDING: Final = ("direct", "invitation")
 DAY_S: Final = 24 * 60 * 60
 MAX_RECALL_S: Final = 7 * DAY_S
 MAX_TOKEN_S: Final = 30 * DAY_S
@@ -166,6 +167,13 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
         "How long after its sending a message may be recalled or edited; 0: never. Applies at "
         "once.",
     ] = 120
+    group_adding: Annotated[
+        str,
+        Choice(GROUP_ADDING),
+        "How a group's owner and admins bring users into it. direct: they add them, and invite "
+        "only who left the group before. invitation: they invite everybody, and a user is a member "
+        "once the user accepts. Either way, a user who blocks them is left alone. Applies at once.",
+    ] = "direct"
 
     @property
     def tier(self) -> Tier:

@@ -3,6 +3,9 @@
 The app itself is in no group, and may do in each what its owner may. Only users leave a group, send
 to it and are muted there.
 
+Nobody becomes a member of a group by a user whom they block. Whoever left a group, and in some apps
+everybody, is invited and agrees first (`add`, `join`); the app itself adds whom it likes.
+
 Every function returns the change and its notice, or None if the group is in that state already. The
 checks have a fixed order: does the group exist, is the asking user in it, is the state there
 already (a repeated request is not refused because of its first attempt), may the user do it.
@@ -17,8 +20,9 @@ from homeport import codes
 from homeport.frames import GroupNotice
 from homeport.frames.groups import Role
 from homeport.ids import is_user_id
+from homeport.limits import INVITATION_S, MAX_INVITATIONS, MAX_LEAVERS
 
-from gateway.chat.principal import Principal, User, name_of
+from gateway.chat.principal import AppItself, Principal, User, name_of
 from gateway.chat.refused import Refused
 from gateway.store.group_state import Change, Group, Member
 
@@ -57,10 +61,29 @@ def may_send(group: Group | None, user: User) -> Group:
     return there
 
 
+def blocks(who: Principal, user: str) -> bool:
+    """Whether `user` blocks the asking principal.
+
+    Raises:
+        Refused: unavailable: it is not known yet.
+    """
+    return isinstance(who, User) and user != who.id and user in who.blockers
+
+
+def is_invited(group: Group, user: str, now_ms: int) -> bool:
+    """Whether `user` may join at `now_ms`."""
+    return group.invited.get(user, 0) > now_ms
+
+
 def create(
-    group: Group | None, who: Principal, name: str, sealed: bytes, users: Iterable[str]
+    group: Group | None,
+    who: Principal,
+    name: str,
+    sealed: bytes,
+    users: Iterable[str],
+    now_ms: int,
 ) -> Decision:
-    """Make a group of the asking user, who owns it, and `users`.
+    """Make a group of the asking user, who owns it, and `users`, and invite those who must agree.
 
     The app itself makes a group of `users` alone; the first of them owns it."""
     if group is not None:
@@ -71,11 +94,12 @@ def create(
     all_ = _users((*first, *users))
     if not all_:
         raise Refused(codes.INVALID_FIELD, "A group has an owner: name a user.")
-    _fits(len(all_), who)
-    members: dict[str, Member | None] = {each: Member("member") for each in all_}
-    members[all_[0]] = Member("owner")
-    change = Change(sealed_name=sealed, muted=False, members=members)
-    return change, _notice("created", who, users=all_, name=name)
+    others, asked = _by_consent(None, who, all_[1:], now_ms)
+    _fits(1 + len(others), who)
+    members: dict[str, Member | None] = {each: Member("member") for each in others}
+    members = {all_[0]: Member("owner"), **members}
+    change = Change(sealed_name=sealed, muted=False, members=members, invited={**asked})
+    return change, _notice("created", who, users=[*members], name=name, invited=[*asked])
 
 
 def rename(group: Group | None, who: Principal, old: str, name: str, sealed: bytes) -> Decision:
@@ -98,16 +122,40 @@ def delete(group: Group | None, who: Principal) -> Decision:
     return change, _notice("deleted", who)
 
 
-def add(group: Group | None, who: Principal, users: Iterable[str], name: str) -> Decision:
-    """Make members of `users`; all of them or none."""
+def add(
+    group: Group | None, who: Principal, users: Iterable[str], name: str, now_ms: int
+) -> Decision:
+    """Make members of `users`, and invite those who must agree; all of them or none."""
     there, me = place_in(group, who)
-    new = [each for each in _users(users) if each not in there.members]
-    if not new:
+    missing = [each for each in _users(users) if each not in there.members]
+    if not missing:
         return None
     _at_least("admin", me)
+    new, asked = _by_consent(there, who, missing, now_ms)
+    if not new and not asked:
+        return None
     _fits(len(there.members) + len(new), who)
-    change = Change(members={each: Member("member") for each in new})
-    return change, _notice("added", who, users=new, name=name)
+    over = [user for user, ends in there.invited.items() if abs(ends) <= now_ms]
+    if asked and len(there.invited) - len(over) + len(asked) > MAX_INVITATIONS:
+        raise Refused(codes.TOO_MANY_INVITATIONS)
+    change = Change(
+        members={each: Member("member") for each in new},
+        invited={**dict.fromkeys(over), **asked},
+    )
+    return change, _notice("added", who, users=new, name=name, invited=[*asked])
+
+
+def join(group: Group | None, user: User, name: str, now_ms: int) -> Decision:
+    """Make a member of `user`, who was invited."""
+    if group is None or group.gone:
+        raise Refused(codes.UNKNOWN_GROUP)
+    if user.id in group.members:
+        return None
+    if not is_invited(group, user.id, now_ms):
+        raise Refused(codes.NOT_INVITED)
+    _fits(len(group.members) + 1, user)
+    change = Change(members={user.id: Member("member")})
+    return change, _notice("joined", user, users=[user.id], name=name)
 
 
 def remove(group: Group | None, who: Principal, users: Iterable[str]) -> Decision:
@@ -121,16 +169,22 @@ def remove(group: Group | None, who: Principal, users: Iterable[str]) -> Decisio
     return Change(members=dict.fromkeys(gone)), _notice("removed", who, users=gone)
 
 
-def leave(group: Group | None, user: User) -> Decision:
-    """Take `user` out, at the own wish."""
+def leave(group: Group | None, user: User, now_ms: int) -> Decision:
+    """Take `user` out, at the own wish, and for good unless the user joins again; or decline an
+    invitation, which stays until its time is over, so that no other one follows."""
     if group is None or group.gone:
         raise Refused(codes.UNKNOWN_GROUP)
     me = group.members.get(user.id)
     if me is None:
-        return None
+        if not is_invited(group, user.id, now_ms):
+            return None
+        change = Change(invited={user.id: -group.invited[user.id]})
+        return change, _notice("declined", user, users=[user.id])
     if me.role == "owner":
         raise Refused(codes.OWNER_STAYS)
-    return Change(members={user.id: None}), _notice("left", user, users=[user.id])
+    full = len(group.left) >= MAX_LEAVERS
+    change = Change(members={user.id: None}, left=None if full else user.id, left_more=full)
+    return change, _notice("left", user, users=[user.id])
 
 
 def set_role(group: Group | None, who: Principal, other: str, role: Role) -> Decision:
@@ -166,6 +220,26 @@ def mute(group: Group | None, who: Principal, other: str | None, muted: bool) ->
     _above(their, me)
     change = Change(members={other: Member(their.role, muted)})
     return change, _notice("muted", who, users=[other], muted=muted)
+
+
+def _by_consent(
+    group: Group | None, who: Principal, users: Iterable[str], now_ms: int
+) -> tuple[list[str], dict[str, int]]:
+    """Which of `users` become members, and who is invited until when. The others block the asking
+    user, or have an invitation, which they may have declined."""
+    if isinstance(who, AppItself):
+        return list(users), {}
+    new: list[str] = []
+    asked: dict[str, int] = {}
+    every = who.app.group_adding == "invitation" or (group is not None and group.left_more)
+    for each in users:
+        if blocks(who, each):
+            continue
+        if not every and (group is None or each not in group.left):
+            new.append(each)
+        elif group is None or abs(group.invited.get(each, 0)) <= now_ms:
+            asked[each] = now_ms + 1000 * INVITATION_S
+    return new, asked
 
 
 def _notice(what: str, by: Principal, **more: Any) -> GroupNotice:

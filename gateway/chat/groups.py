@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from homeport import codec
-from homeport.frames import GroupMember, GroupPage, GroupView, Message
+from homeport.frames import GroupAdded, GroupMember, GroupPage, GroupView, Message
 from homeport.frames.groups import Role
 from homeport.ids import GROUP, group_id, notice_id
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from gateway.apps.app import App
 from gateway.chat import group_rules as rules
 from gateway.chat import prices
+from gateway.chat.invitations import Invitations
 from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.requests import request
@@ -45,10 +46,12 @@ class GroupChat:
         self,
         groups: GroupStore,
         records: Records,
+        invitations: Invitations,
         clock_ms: Callable[[], int],
     ) -> None:
         self._groups = groups
         self._records = records
+        self._invitations = invitations
         self._clock_ms = clock_ms
 
     # -- changes -----------------------------------------------------------------------------------
@@ -58,13 +61,16 @@ class GroupChat:
         self, principal: Principal, client_id: str, name: str, users: Sequence[str]
     ) -> str:
         """Make a group; returns its id. `client_id` names it among those that the principal made,
-        so a repetition makes no second one."""
+        so a repetition makes no second one. Who of `users` must agree is invited."""
         app = principal.app
         group = group_id(app.id, name_of(principal), client_id)
         sealed = self._seal(app, group, name)
         await self._change(
-            principal, group, lambda old: rules.create(old, principal, name, sealed, users)
+            principal,
+            group,
+            lambda old: rules.create(old, principal, name, sealed, users, self._clock_ms()),
         )
+        await self._invite(principal, group, users)
         return group
 
     @request(prices.CHANGE)
@@ -83,11 +89,24 @@ class GroupChat:
         await self._change(principal, group, lambda old: rules.delete(old, principal))
 
     @request(prices.CHANGE)
-    async def add(self, principal: Principal, group: str, users: Sequence[str]) -> None:
-        """Make members of `users`; all of them or none."""
+    async def add(self, principal: Principal, group: str, users: Sequence[str]) -> GroupAdded:
+        """Make members of `users`, and invite those who must agree; all of them or none. Returns
+        who of them is not a member."""
         app = principal.app
         await self._change(
-            principal, group, lambda old: rules.add(old, principal, users, self._name(app, old))
+            principal,
+            group,
+            lambda old: rules.add(old, principal, users, self._name(app, old), self._clock_ms()),
+        )
+        return await self._invite(principal, group, users)
+
+    @request(prices.CHANGE)
+    async def join(self, user: User, group: str) -> None:
+        """Accept an invitation."""
+        await self._change(
+            user,
+            group,
+            lambda old: rules.join(old, user, self._name(user.app, old), self._clock_ms()),
         )
 
     @request(prices.CHANGE)
@@ -97,8 +116,8 @@ class GroupChat:
 
     @request(prices.CHANGE)
     async def leave(self, user: User, group: str) -> None:
-        """Remove the asking user."""
-        await self._change(user, group, lambda old: rules.leave(old, user))
+        """Remove the asking user, or decline an invitation."""
+        await self._change(user, group, lambda old: rules.leave(old, user, self._clock_ms()))
 
     @request(prices.CHANGE)
     async def set_role(self, principal: Principal, group: str, user: str, role: Role) -> None:
@@ -134,6 +153,23 @@ class GroupChat:
             if await self._groups.change(app, group_id, group, change, version, entry):
                 return
         raise Unavailable("group_contention")
+
+    async def _invite(
+        self, principal: Principal, group_id: str, users: Sequence[str]
+    ) -> GroupAdded:
+        """Tell those of `users` who were invited just now, or by an earlier try of the request;
+        returns who is not a member."""
+        group = await self._groups.current(principal.app, group_id)
+        if group is None or not isinstance(principal, User):
+            return GroupAdded()
+        missing = [each for each in dict.fromkeys(users) if each not in group.members]
+        blocked = [each for each in missing if rules.blocks(principal, each)]
+        invited = {each: abs(group.invited[each]) for each in missing if each in group.invited}
+        for each in blocked:
+            invited.pop(each, None)
+        name = self._name(principal.app, group)
+        await self._invitations.send(principal, group_id, name, invited)
+        return GroupAdded([*invited], blocked)
 
     # -- asking ------------------------------------------------------------------------------------
 

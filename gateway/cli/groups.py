@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Final, TypeVar
 
 import typer
-from homeport import Client, Group, GroupInfo
+from homeport import Added, Client, Group, GroupInfo
 from homeport.frames.groups import Role
 from homeport.ids import group_of
 
@@ -15,7 +15,7 @@ from gateway.cli.environment import Json, user_id
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import visible
 from gateway.cli.output import show
-from gateway.cli.target import Target, as_user, ask
+from gateway.cli.target import Target, as_user, ask, note
 
 TIMEOUT_S: Final = 15.0
 
@@ -57,6 +57,14 @@ def _change(target: Target, group: str, change: Callable[[Group], Awaitable[None
     typer.echo("ok")
 
 
+def _tell(added: Added) -> None:
+    """Say who is not a member."""
+    for user in added.invited:
+        note(f"invited, and not a member before they accept: {user}")
+    for user in added.blocked:
+        note(f"not added, for they block you: {user}")
+
+
 @app.command()
 @as_user
 def create(
@@ -72,6 +80,8 @@ def create(
 
     async def made(client: Client) -> GroupInfo:
         group = await client.create_group(name, members or [], timeout=None)
+        if members:
+            _tell(await group.add(members, timeout=None))
         return await group.info(timeout=None)
 
     info = _ask(target, made)
@@ -98,8 +108,20 @@ def delete(target: Target, group: GroupArgument) -> None:
 @app.command()
 @as_user
 def add(target: Target, group: GroupArgument, users: Users) -> None:
-    """Make users members. For the owner and admins."""
-    _change(target, group, lambda it: it.add(users, timeout=None))
+    """Make users members, or invite them. For the owner and admins.
+
+    Users who left the group are invited, and so is everybody if the app's setting group_adding says
+    so. They accept with `group join`.
+    """
+    _tell(_ask(target, lambda client: client.group(group).add(users, timeout=None)))
+    typer.echo("ok")
+
+
+@app.command()
+@as_user
+def join(target: Target, group: GroupArgument) -> None:
+    """Accept an invitation to a group. `group leave` declines it."""
+    _change(target, group, lambda it: it.join(timeout=None))
 
 
 @app.command()
@@ -112,7 +134,7 @@ def remove(target: Target, group: GroupArgument, users: Users) -> None:
 @app.command()
 @as_user
 def leave(target: Target, group: GroupArgument) -> None:
-    """Be a member no more. The owner hands the group over first."""
+    """Be a member no more, or decline an invitation. The owner hands the group over first."""
     _change(target, group, lambda it: it.leave(timeout=None))
 
 

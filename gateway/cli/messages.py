@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from homeport import (
     EditNotice,
+    GroupInvitation,
     GroupNotice,
     Message,
     RecallNotice,
@@ -70,6 +71,8 @@ def _said(message: Message | RoomMessage) -> str:
     notice = message.notice if isinstance(message, Message) else None
     if isinstance(notice, GroupNotice):
         return _told(notice)
+    if isinstance(notice, GroupInvitation):
+        return f"{message.sender} invites to {notice.name!r}, {GROUP}{notice.group}"
     if isinstance(notice, RecallNotice):
         if message.sender:  # it stands where the message was
             return f"{message.sender}: [recalled by {notice.by}]"
@@ -95,15 +98,19 @@ def _text(message: Message | RoomMessage) -> str | None:
 def _told(notice: GroupNotice) -> str:
     """A change of a group, in words."""
     users = ", ".join(notice.users)
+    invited = ", ".join(notice.invited)
     un = "un" if notice.muted is False else ""
     words: dict[Any, str] = {
         "created": f"created {notice.name!r} with {users}",
         "renamed": f"renamed it {notice.name!r}",
         "deleted": "deleted it",
-        "added": f"added {users}",
+        "added": f"added {users or 'nobody'}",
+        "joined": "joined",
         "removed": f"removed {users}",
         "left": "left",
+        "declined": "declined the invitation",
         "role": f"made {users} {notice.role}",
         "muted": f"{un}muted {users or 'everyone'}",
     }
-    return f"{notice.by} {words.get(notice.change, notice.change)}"
+    said = f"{notice.by} {words.get(notice.change, notice.change)}"
+    return f"{said} and invited {invited}" if invited else said

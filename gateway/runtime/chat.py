@@ -13,6 +13,7 @@ from gateway.chat.framing import Framing
 from gateway.chat.group_sends import GroupSends
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import HistoryChat
+from gateway.chat.invitations import Invitations
 from gateway.chat.presence import PresenceChat
 from gateway.chat.recalls import RecallChat
 from gateway.chat.receipts import ReceiptChat
@@ -80,7 +81,9 @@ def chat_of(
             stores.conversations, records, relay, to_groups, to_rooms, clock_ms=now_ms
         ),
         signals=SignalChat(relay, stores.groups),
-        groups=GroupChat(stores.groups, records, now_ms),
+        groups=GroupChat(
+            stores.groups, records, Invitations(stores.conversations, records, now_ms), now_ms
+        ),
         rooms=RoomChat(stores.rooms, hubs.rooms, now_ms),
         blocks=BlockChat(stores.blocks, now_ms),
         presence=PresenceChat(presence, framing.statuses, hubs.presence, now_ms),

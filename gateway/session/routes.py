@@ -48,7 +48,9 @@ def _group_delete(chat: Chat, user: SessionUser, frame: frames.GroupDelete) -> A
     return chat.groups.delete(user, frame.group)
 
 
-def _group_add(chat: Chat, user: SessionUser, frame: frames.GroupAdd) -> Awaitable[None]:
+def _group_add(
+    chat: Chat, user: SessionUser, frame: frames.GroupAdd
+) -> Awaitable[frames.GroupAdded]:
     return chat.groups.add(user, frame.group, frame.users)
 
 
@@ -58,6 +60,10 @@ def _group_remove(chat: Chat, user: SessionUser, frame: frames.GroupRemove) -> A
 
 def _group_leave(chat: Chat, user: SessionUser, frame: frames.GroupLeave) -> Awaitable[None]:
     return chat.groups.leave(user, frame.group)
+
+
+def _group_join(chat: Chat, user: SessionUser, frame: frames.GroupJoin) -> Awaitable[None]:
+    return chat.groups.join(user, frame.group)
 
 
 def _group_role(chat: Chat, user: SessionUser, frame: frames.GroupRole) -> Awaitable[None]:
@@ -185,6 +191,7 @@ ROUTES: Final[dict[type, Route]] = {
     frames.GroupMute: _group_mute,
     frames.GroupGet: _group_get,
     frames.GroupList: _group_list,
+    frames.GroupJoin: _group_join,
     frames.RoomJoin: _room_join,
     frames.RoomLeave: _room_leave,
     frames.RoomSet: _room_set,

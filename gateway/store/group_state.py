@@ -3,8 +3,10 @@
 The state is a hash: ``v`` version, ``n`` sealed name, ``q`` whether all are muted, ``c`` how many
 members there are. ``u:<user>`` is a member: ``<role, with - if muted> <since> <n of since>``, since
 being the number of the conversation after which they are in it. ``x:<user>`` is one who went and
-may not know it yet: ``<since> <n of since> <until>``. ``gone``, the former owner, marks a deleted
-group for a while.
+may not know it yet: ``<since> <n of since> <until>``. ``l:<user>`` is one who left, and ``l`` says
+that there are more such users than it remembers. ``i:<user>`` is an invitation: when it ends, in ms
+since 1970, below 0 once it was declined. ``gone``, the former owner, marks a deleted group for a
+while.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class Member:
 class Group:
     """A group at one version. `gone` is empty, or the owner of what was deleted.
 
-    `recipients` are the members, and those who went and may not know it yet.
+    `recipients` are the members, and those who went and may not know it yet. `left` are users who
+    left, and `left_more` says that others did. `invited` has for each invited user when the
+    invitation ends, in ms since 1970, below 0 once it was declined.
     """
 
     id: str
@@ -42,6 +46,9 @@ class Group:
     muted: bool
     members: dict[str, Member]
     gone: str
+    left: frozenset[str] = field(repr=False)
+    left_more: bool
+    invited: dict[str, int] = field(repr=False)
     recipients: Recipients = field(repr=False)
 
 
@@ -49,13 +56,18 @@ class Group:
 class Change:
     """What becomes another; None is no change, and a member that is None is taken out.
 
-    Whoever deletes a group, in `deleted_by`, takes all members out.
+    Whoever deletes a group, in `deleted_by`, takes all members out. `invited` is as in `Group`,
+    None for an invitation that goes. `left` is who left, `left_more` that the group can't remember
+    it; a new member has left no more.
     """
 
     sealed_name: bytes | None = None
     muted: bool | None = None
     members: dict[str, Member | None] = field(default_factory=dict)
     deleted_by: str | None = None
+    invited: dict[str, int | None] = field(default_factory=dict)
+    left: str | None = None
+    left_more: bool = False
 
 
 class Summary(NamedTuple):
@@ -86,6 +98,12 @@ def words_of(before: Group | None, change: Change) -> list[str | bytes]:
             words += ("out", user, "")
         else:
             words += ("in", user, member.role[0] + ("-" if member.muted else ""))
+    for user, ends in change.invited.items():
+        words += ("del", f"i:{user}", "") if ends is None else ("set", f"i:{user}", str(ends))
+    if change.left is not None:
+        words += ("set", f"l:{change.left}", "1")
+    if change.left_more:
+        words += ("set", "l", "1")
     size = sum(member is not None for member in {**old, **members}.values())
     return [*words, "set", "c", str(size)]
 
@@ -101,6 +119,8 @@ def parse_group(keys: Keys, app_id: str, group_id: str, raw: list[bytes]) -> Gro
     state = dict(zip(raw[::2], raw[1::2], strict=True))
     members: dict[str, Member] = {}
     intervals: dict[str, Interval] = {}
+    left: set[str] = set()
+    invited: dict[str, int] = {}
     for name, value in state.items():
         user = name[2:].decode()
         if name.startswith(b"u:"):
@@ -108,6 +128,10 @@ def parse_group(keys: Keys, app_id: str, group_id: str, raw: list[bytes]) -> Gro
             intervals[user] = Interval(*map(int, value.split(b" ")[1:]))
         elif name.startswith(b"x:"):
             intervals[user] = Interval(*map(int, value.split(b" ")))
+        elif name.startswith(b"l:"):
+            left.add(user)
+        elif name.startswith(b"i:"):
+            invited[user] = int(value)
     version = int(state[b"v"])
     return Group(
         group_id,
@@ -116,5 +140,8 @@ def parse_group(keys: Keys, app_id: str, group_id: str, raw: list[bytes]) -> Gro
         state.get(b"q") == b"1",
         members,
         state.get(b"gone", b"").decode(),
+        frozenset(left),
+        b"l" in state,
+        invited,
         recipients.group(keys, app_id, group_id, version, intervals),
     )

@@ -64,13 +64,13 @@ from homeport.client.events import (
     TokenExpiring,
     Transient,
 )
-from homeport.client.groups import Group, GroupInfo
+from homeport.client.groups import Added, Group, GroupInfo
 from homeport.client.history import History
 from homeport.client.message import Message, MessageRef, Sent
 from homeport.client.notices import EditNotice, Notice, RecallNotice
 from homeport.client.receipts import Reached, Unread
 from homeport.client.rooms import Room, RoomMessage
-from homeport.frames import Cursor, GroupMember, GroupNotice
+from homeport.frames import Cursor, GroupInvitation, GroupMember, GroupNotice
 from homeport.version import __version__
 
 __all__ = [
@@ -86,8 +86,10 @@ __all__ = [
     "History",
     "Group",
     "GroupInfo",
+    "GroupInvitation",
     "GroupMember",
     "GroupNotice",
+    "Added",
     "EditNotice",
     "RecallNotice",
     "Notice",

@@ -177,6 +177,15 @@ OWNER_STAYS: Final = ErrorCode(
 GROUP_TOO_LARGE: Final = ErrorCode(
     156, "group_too_large", Retry.NEVER, "A group of more than 1,000 members takes no signals."
 )
+NOT_INVITED: Final = ErrorCode(
+    157, "not_invited", Retry.NEVER, "This user was not invited, or the invitation is over."
+)
+TOO_MANY_INVITATIONS: Final = ErrorCode(
+    158,
+    "too_many_invitations",
+    Retry.NEVER,
+    "The group would have more than 100 invitations; each ends after 7 days.",
+)
 UNKNOWN_MESSAGE: Final = ErrorCode(
     170, "unknown_message", Retry.NEVER, "There is no such message, or it is gone or was recalled."
 )

@@ -40,6 +40,17 @@ MAX_GROUP_NAME_CHARS: Final = 128
 MAX_GROUP_CHANGE: Final = 100
 """Users in one request about a group's members; it keeps the notice that all get small."""
 
+MAX_INVITATIONS: Final = 100
+"""The largest number of invitations that a group has out, declined ones included."""
+
+INVITATION_S: Final = 7 * 24 * 60 * 60
+"""How long an invitation to a group lasts, in seconds, and how long its user is not invited to that
+group again."""
+
+MAX_LEAVERS: Final = 1000
+"""The number of users whose leaving a group remembers. Then it takes nobody without an
+invitation."""
+
 MAX_PLATFORM_CHARS: Final = 32
 """Longest platform of a device (``ios``, ``web`` …), in characters."""
 

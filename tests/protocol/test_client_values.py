@@ -12,7 +12,7 @@ import pytest
 SECRET = "secret"
 TOLD: dict[str, Any] = {"body": b"secret", "mentions": (SECRET,), "users": [SECRET], "members": ()}
 """Values that may not be in a log, by the name of a field, and so for `PEOPLE`."""
-PEOPLE = ("sender", "to", "peer", "user", "by", "name", "status", "text")
+PEOPLE = ("sender", "to", "peer", "user", "by", "name", "status", "text", "invited", "blocked")
 
 
 def _fields(kind: object) -> tuple[str, ...]:

@@ -8,9 +8,10 @@
 --       4 when somebody else should look after the notice, ms  5 member of the due list
 --       6 epoch for what is new here, and run of the server, 4 bytes each
 --       7 flags and 8 record of the notice  9 '' or, where the group ends, anything
---       then triples: 'set', field, value or '' for none; 'in', user, role; 'out', user, ''
+--       then triples: 'set', field, value; 'del', field, ''; 'in', user, role; 'out', user, ''
 -- A member is 'u:<user>' with '<role> <from> <n of from>'; one who went and may not know it yet is
 -- 'x:<user>' with '<from> <n of from> <until>'. Who joins is in from the notice on, who goes is out after it.
+-- Whether a user may be added without being asked is decided by the version to change ('l:', 'i:').
 -- Returns 1, or 0 where the group has another version, or its head is lost (group_read.lua).
 local version = redis.call('HGET', KEYS[1], 'v') or '0'
 local packed = redis.call('HGET', KEYS[2], 'h')
@@ -24,7 +25,7 @@ if version == '0' then
 end
 local members = {}
 for i = 10, #ARGV, 3 do
-  if ARGV[i] ~= 'set' then
+  if ARGV[i] == 'in' or ARGV[i] == 'out' then
     members[i] = redis.call('HGET', KEYS[1], 'u:' .. ARGV[i + 1]) or ''
   end
 end
@@ -48,11 +49,13 @@ for i = 10, #ARGV, 3 do
   local word, name, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if word == 'set' then
     redis.call('HSET', KEYS[1], name, value)
+  elseif word == 'del' then
+    redis.call('HDEL', KEYS[1], name)
   elseif word == 'in' then
     local since = string.match(members[i], ' (%d+ %d+)$')
     redis.call('HSET', KEYS[1], 'u:' .. name, value .. ' ' .. (since or from))
     if not since then
-      redis.call('HDEL', KEYS[1], 'x:' .. name)
+      redis.call('HDEL', KEYS[1], 'x:' .. name, 'l:' .. name, 'i:' .. name)
     end
   elseif members[i] ~= '' then
     redis.call('HDEL', KEYS[1], 'u:' .. name)

@@ -62,6 +62,24 @@ class GroupInfo:
         return f"<GroupInfo {self.id} version={self.version} {self.size} members>"
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Who was not added to a group by `Group.add`, of the users that it was given.
+
+    Attributes:
+        invited: they must agree, and were invited, now or in the last 7 days: each by a message
+            whose `Message.notice` is a `GroupInvitation`.
+        blocked: they block this user, and were told nothing.
+    """
+
+    invited: tuple[str, ...]
+    blocked: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        # It ends up in logs; user ids must not.
+        return f"<Added {len(self.invited)} invited {len(self.blocked)} blocked>"
+
+
 class Group(Conversation):
     """A group, and the conversation in it: what `Client.group` and `Client.create_group` return.
 
@@ -108,15 +126,31 @@ class Group(Conversation):
         checks.text("name", name)
         await self._outgoing.request(frames.GroupRename, self.id, name, timeout=timeout)
 
-    async def add(self, users: Iterable[str], *, timeout: float | None = 30) -> None:
+    async def add(self, users: Iterable[str], *, timeout: float | None = 30) -> Added:
         """Add `users`, 100 per request. Only the owner and admins may.
 
+        A user who left the group is invited instead, and so is everybody in an app that wants it
+        so. Returns who is not a member. A repetition adds and invites nobody again.
+
         Raises:
-            RequestRefused: also with `group_full`. Users whom earlier requests of the same call
-                added stay in the group.
+            RequestRefused: also with `group_full` or `too_many_invitations`. Users whom earlier
+                requests of the same call added stay in the group.
         """
+        invited: list[str] = []
+        blocked: list[str] = []
         for some in checks.chunks("users", users, MAX_GROUP_CHANGE):
-            await self._outgoing.request(frames.GroupAdd, self.id, some, timeout=timeout)
+            done = await self._outgoing.request(frames.GroupAdd, self.id, some, timeout=timeout)
+            invited += done.invited
+            blocked += done.blocked
+        return Added(tuple(invited), tuple(blocked))
+
+    async def join(self, *, timeout: float | None = 30) -> None:
+        """Accept an invitation to the group.
+
+        Raises:
+            RequestRefused: also with `not_invited` or `group_full`.
+        """
+        await self._outgoing.request(frames.GroupJoin, self.id, timeout=timeout)
 
     async def remove(self, users: Iterable[str], *, timeout: float | None = 30) -> None:
         """Remove `users`, 100 per request. The owner may remove all others, admins only members."""
@@ -124,7 +158,9 @@ class Group(Conversation):
             await self._outgoing.request(frames.GroupRemove, self.id, some, timeout=timeout)
 
     async def leave(self, *, timeout: float | None = 30) -> None:
-        """Stop being a member.
+        """Stop being a member, or decline an invitation.
+
+        Whoever left comes back by accepting an invitation only.
 
         Raises:
             RequestRefused: also with `owner_stays`: the owner has to make another one owner first.
@@ -225,6 +261,8 @@ class ConversationRequests(Requests):
     ) -> Group:
         """Create a group that this user owns, with the users `members` in it.
 
+        Some of them may be invited, or block this user: `Group.add` with the same users says who.
+
         Args:
             name: 1 to 128 characters.
             members: user ids; more than 100 are added by further requests.
@@ -233,7 +271,7 @@ class ConversationRequests(Requests):
             timeout: seconds, per request.
 
         Raises:
-            RequestRefused: with `group_full` or `invalid_field`.
+            RequestRefused: with `group_full`, `too_many_invitations` or `invalid_field`.
             SendTimeout, ClientClosed, TypeError, ValueError: as for `Client.send`.
         """
         checks.text("name", name)

@@ -8,10 +8,11 @@ from typing import Final
 import msgspec
 
 from homeport import frames
-from homeport.frames import GroupNotice
+from homeport.frames import GroupInvitation, GroupNotice
 from homeport.frames.recalls import EDIT_KIND, RECALL_KIND
 
 GROUP_KIND: Final = "homeport.group"
+INVITATION_KIND: Final = "homeport.invitation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class EditNotice:
         return f"<EditNotice {self.edits} of {self.message} seq={self.seq}>"
 
 
-Notice = GroupNotice | RecallNotice | EditNotice
+Notice = GroupNotice | GroupInvitation | RecallNotice | EditNotice
 """What a message of one of the server's own kinds says."""
 
 
@@ -76,6 +77,8 @@ def read(kind: str, sender: str, body: bytes) -> Notice | None:
     try:
         if kind == GROUP_KIND and not sender:
             return msgspec.msgpack.decode(body, type=GroupNotice)
+        if kind == INVITATION_KIND:
+            return msgspec.msgpack.decode(body, type=GroupInvitation)
         if kind == RECALL_KIND:
             recall = msgspec.msgpack.decode(body, type=frames.RecallNotice)
             return RecallNotice(recall.message.hex(), recall.sender, recall.seq, recall.by)

@@ -40,10 +40,13 @@ from homeport.frames.connection import (
 from homeport.frames.conversations import ConversationPage, ConversationRow, Conversations
 from homeport.frames.groups import (
     GroupAdd,
+    GroupAdded,
     GroupCreate,
     GroupCreated,
     GroupDelete,
     GroupGet,
+    GroupInvitation,
+    GroupJoin,
     GroupLeave,
     GroupList,
     GroupMember,
@@ -116,10 +119,13 @@ __all__ = [
     "Forget",
     "Goaway",
     "GroupAdd",
+    "GroupAdded",
     "GroupCreate",
     "GroupCreated",
     "GroupDelete",
     "GroupGet",
+    "GroupInvitation",
+    "GroupJoin",
     "GroupView",
     "GroupLeave",
     "GroupList",
@@ -182,7 +188,7 @@ ClientFrame = (
     Connect | Renew | Ping | Pong
     | Send | Ack
     | GroupCreate | GroupRename | GroupDelete | GroupAdd | GroupRemove | GroupLeave | GroupRole
-    | GroupMute | GroupGet | GroupList
+    | GroupMute | GroupGet | GroupList | GroupJoin
     | Block | Unblock | Blocks
     | RoomJoin | RoomLeave | RoomSet | RoomSend
     | Signal

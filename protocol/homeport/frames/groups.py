@@ -56,6 +56,21 @@ class GroupCreated(Struct, array_like=True, frozen=True):
     id: GroupId
 
 
+class GroupAdded(Struct, array_like=True, frozen=True):
+    """The answer to `GroupAdd`: who of its ``users`` is not a member.
+
+    ``invited`` are those who were invited, now or earlier, and ``blocked`` those who block the
+    asking user.
+    """
+
+    invited: list[str] = []
+    blocked: list[str] = []
+
+    def __repr__(self) -> str:
+        # Programs log it; user ids must not be in a log.
+        return f"<GroupAdded {len(self.invited)} invited {len(self.blocked)} blocked>"
+
+
 class GroupPage(Struct, array_like=True, frozen=True):
     """The answer to `GroupList`: groups in the order of their ids.
 
@@ -70,7 +85,8 @@ class GroupNotice(Struct, frozen=True, omit_defaults=True):
     """The body of a message of kind ``homeport.group``: a map.
 
     ``version`` is the group's after the change, and ``by`` the user who made it. ``users`` are
-    those whom the change is about. ``name`` is there when it is new, or new to ``users``.
+    those whom the change is about, and ``invited`` those who were invited with it. ``name`` is
+    there when it is new, or new to ``users``.
     """
 
     version: Count
@@ -80,10 +96,28 @@ class GroupNotice(Struct, frozen=True, omit_defaults=True):
     name: str | None = None
     role: Role | None = None
     muted: bool | None = None
+    invited: list[str] = []
 
     def __repr__(self) -> str:
         # Programs log it; names and user ids must not be in a log.
         return f"<GroupNotice {self.change!r} version={self.version}>"
+
+
+class GroupInvitation(Struct, frozen=True):
+    """The body of a message of kind ``homeport.invitation``, whose sender invited its recipient: a
+    map.
+
+    ``group`` is the group's id and ``name`` its name; `GroupJoin` is possible until ``until``,
+    milliseconds since 1970.
+    """
+
+    group: GroupId
+    name: str
+    until: Count
+
+    def __repr__(self) -> str:
+        # Programs log it; names must not be in a log.
+        return f"<GroupInvitation to {self.group}>"
 
 
 class GroupCreate(Request[GroupCreated], array_like=True, frozen=True, tag=32):
@@ -110,8 +144,8 @@ class GroupDelete(Request[None], array_like=True, frozen=True, tag=34):
     group: GroupId
 
 
-class GroupAdd(Request[None], array_like=True, frozen=True, tag=35):
-    """Client to server: make ``users`` members of ``group``."""
+class GroupAdd(Request[GroupAdded], array_like=True, frozen=True, tag=35):
+    """Client to server: make ``users`` members of ``group``, or invite them."""
 
     group: GroupId
     users: Users
@@ -125,7 +159,7 @@ class GroupRemove(Request[None], array_like=True, frozen=True, tag=36):
 
 
 class GroupLeave(Request[None], array_like=True, frozen=True, tag=37):
-    """Client to server: take this user out of ``group``."""
+    """Client to server: take this user out of ``group``, or decline an invitation to it."""
 
     group: GroupId
 
@@ -151,6 +185,12 @@ class GroupGet(Request[GroupView], array_like=True, frozen=True, tag=40):
 
     group: GroupId
     after: After = ""
+
+
+class GroupJoin(Request[None], array_like=True, frozen=True, tag=42):
+    """Client to server: accept an invitation to ``group``."""
+
+    group: GroupId
 
 
 class GroupList(Request[GroupPage], array_like=True, frozen=True, tag=41):

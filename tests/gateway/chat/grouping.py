@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from homeport import codes, frames
-from homeport.frames import GroupNotice
+from homeport.frames import GroupInvitation, GroupNotice
 
 from tests.harness import RawClient
 
@@ -17,6 +17,7 @@ FRAMES: dict[str, type[frames.Request[Any]]] = {
     "add": frames.GroupAdd,
     "remove": frames.GroupRemove,
     "leave": frames.GroupLeave,
+    "join": frames.GroupJoin,
     "role": frames.GroupRole,
     "mute": frames.GroupMute,
     "get": frames.GroupGet,
@@ -46,7 +47,8 @@ async def said(client: RawClient, group: str, text: str, client_id: str | None =
 
 
 async def read(client: RawClient) -> list[str]:
-    """Every push so far, shortly: a text, or a notice as "change by users name role muted"."""
+    """Every push so far, shortly: a text, a notice as "change by users name role muted invited",
+    an invitation as "invitation by user name"."""
     await client.send(frames.Send(999, f"mark{client.request_id()}", "nobody", "text", b"mark"))
     found: list[str] = []
     numbers: list[int] = []
@@ -61,7 +63,11 @@ async def read(client: RawClient) -> list[str]:
             assert message.sender == ""
             note = msgspec.msgpack.decode(message.body, type=GroupNotice)
             words = [note.change, note.by, *note.users, note.name, note.role, note.muted]
+            words += ["invited", *note.invited] if note.invited else []
             found.append(" ".join(str(word) for word in words if word is not None))
+        elif message.kind == "homeport.invitation":
+            asked = msgspec.msgpack.decode(message.body, type=GroupInvitation)
+            found.append(f"invitation {message.sender} {message.to} {asked.name}")
         else:
             found.append(message.body.decode())
 

@@ -56,6 +56,7 @@ async def test_a_block_is_no_wall_in_a_group(running: RunningWorker) -> None:
         frames.GroupAdd(7, GROUP, ["bob"]),
         frames.GroupRemove(7, GROUP, ["bob"]),
         frames.GroupLeave(7, GROUP),
+        frames.GroupJoin(7, GROUP),
         frames.GroupRole(7, GROUP, "bob", "admin"),
         frames.GroupMute(7, GROUP, True),
         frames.GroupGet(7, GROUP),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from gateway.chat.invitations import Invitations
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
 from gateway.store.fanout import TAKEOVER_MS
@@ -185,3 +186,50 @@ async def test_a_state_that_makes_no_sense_is_an_error_and_not_silence(
             state = next(iter(store.scan_iter(f"*grp:*:{group}")))
             store.hset(state, mapping={"u:bob": "?", "v": "9999999999999"})
         assert await said(alice, group, "x") == "internal"
+
+
+async def test_a_gateway_with_an_old_list_adds_nobody_who_left(
+    settings: Settings, clock: FakeClock
+) -> None:
+    """HP-11.6-2: two has a list with bob in it, then none with him, and never one that says that he
+    left; one lets him go, and two invites him. Both ways round, and while both change the group."""
+    async with (
+        two_workers(settings, clock) as (one, two),
+        one.client("alice") as alice,
+        two.client("alice", "d2") as other,
+        one.client("bob") as bob,
+    ):
+        group = await created(alice, "bob")
+        assert await said(other, group, "two has the list") == "ok"
+        await done(bob, "leave", group)
+        answer = await done(other, "add", group, ["bob"])
+        assert (answer.invited, answer.blocked) == (["bob"], [])
+        view = await done(alice, "get", group)
+        assert [each.user for each in view.members] == ["alice"]
+        await done(bob, "join", group)
+        left, added = await asyncio.gather(
+            done(bob, "leave", group), done(other, "add", group, ["bob", "carol"])
+        )
+        assert left is None
+        view = await done(other, "get", group)
+        assert [each.user for each in view.members] == ["alice", "carol"]
+        assert set(added.invited) <= {"bob"}
+
+
+async def test_an_invitation_whose_gateway_died_is_told_by_the_next_try(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-11.6-5, G10: one invites bob and tells nobody; alice asks two again, and bob is told once,
+    though alice asks a third time."""
+    async with two_workers(settings, clock) as (one, two):
+        async with one.client("alice") as alice, one.client("bob") as bob:
+            group = await created(alice, "bob")
+            await done(bob, "leave", group)
+            with monkeypatch.context() as patch:
+                patch.setattr(Invitations, "send", away)
+                assert await refused(alice, "add", group, ["bob"]) == "unavailable"
+        async with two.client("alice", "d2") as other, two.client("bob") as bob:
+            answer = await done(other, "add", group, ["bob"])
+            assert (answer.invited, answer.blocked) == (["bob"], [])
+            await done(other, "add", group, ["bob"])
+            assert (await read(bob))[1:] == ["left bob bob", "invitation alice bob team"]

@@ -147,7 +147,8 @@ async def test_deleting_outlives_leaving_and_coming_back(gateway: RunningWorker)
         await done(bob, "leave", group)
         await said(alice, group, "b")
         await done(alice, "add", group, ["bob"])
-        assert await page(bob, group) == ["(added)", "b", "(left)"]
+        await done(bob, "join", group)
+        assert await page(bob, group) == ["(joined)", "(added)", "b", "(left)"]
 
 
 async def test_deleting_does_not_wait_for_a_fan_out(

@@ -29,6 +29,7 @@ def requests_of(group: str) -> dict[type, tuple[tuple[Any, ...], int]]:
         frames.GroupCreate: (("c2", "name", list(USERS)), 2 + 2),
         frames.GroupRename: ((group, "other"), 2 + 2),
         frames.GroupAdd: ((group, ["zoe"]), 2 + 3),
+        frames.GroupJoin: ((group,), 2 + 3),
         frames.GroupRemove: ((group, ["zoe"]), 2 + 3),
         frames.GroupRole: ((group, "u1", "admin"), 2 + 2),
         frames.GroupMute: ((group, True), 2 + 2),

@@ -32,9 +32,9 @@ OF_ALL: Final = {
     "recalls.recall", "receipts.reach",
 }  # fmt: skip
 OF_USERS: Final = {
-    "messages.send", "signals.signal", "groups.leave", "groups.list", "blocks.block",
-    "blocks.unblock", "blocks.list", "history.forget", "recalls.edit", "receipts.mark",
-    "receipts.unread", "conversations.page",
+    "messages.send", "signals.signal", "groups.join", "groups.leave", "groups.list",
+    "blocks.block", "blocks.unblock", "blocks.list", "history.forget", "recalls.edit",
+    "receipts.mark", "receipts.unread", "conversations.page",
 }  # fmt: skip
 OF_SESSIONS: Final = {
     "rooms.join", "rooms.leave", "presence.set", "presence.watch", "presence.unwatch",
@@ -157,6 +157,7 @@ async def answers(door: Door, who: AppItself | User, peer: str, group: str) -> d
         "groups.mute": lambda: chat.groups.mute(one, group, "carol", True),
         "groups.set_role": lambda: chat.groups.set_role(one, group, "carol", "admin"),
         "groups.remove": lambda: chat.groups.remove(one, group, ["carol"]),
+        "groups.join": lambda: chat.groups.join(one, group),
         "groups.leave": lambda: chat.groups.leave(one, group),
         "groups.delete": lambda: chat.groups.delete(one, group),
         "rooms.set": lambda: chat.rooms.set(one, "stage", "admins", ["bob"]),

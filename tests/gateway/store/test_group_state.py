@@ -11,7 +11,9 @@ from gateway.store.recipients import Interval, group
 KEYS = Keys("sg")
 APP = "02" + "a" * 30
 OLD = {"ann": Member("owner"), "bob": Member("member")}
-BEFORE = Group("team", 7, b"", False, OLD, "", group(KEYS, APP, "team", 7, {}))
+BEFORE = Group(
+    "team", 7, b"", False, OLD, "", frozenset(), False, {}, group(KEYS, APP, "team", 7, {})
+)
 
 
 @pytest.mark.parametrize("member", [Member(role) for role in ("owner", "admin", "member")])

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from homeport import EditNotice, GroupNotice, Message, RecallNotice, codec, frames
+from homeport import (
+    EditNotice,
+    GroupInvitation,
+    GroupNotice,
+    Message,
+    RecallNotice,
+    codec,
+    frames,
+)
 from homeport.frames import Extra
 
 ID = bytes(range(16))
@@ -19,6 +27,14 @@ def test_what_a_group_tells() -> None:
     note = GroupNotice(3, "alice", "added", ["bob"], "team")
     assert shown("homeport.group", codec.encode(note), "").notice == note
     assert shown("homeport.group", codec.encode(note), "mallory").notice is None
+
+
+def test_what_an_invitation_tells() -> None:
+    """HP-11.6-5: it is the inviting user's message, of a kind that no client can send."""
+    asked = GroupInvitation("0123456789abcdef0123456789abcdef", "team", 1_700_000_000_000)
+    message = shown("homeport.invitation", codec.encode(asked))
+    assert (message.notice, message.sender, message.peer) == (asked, "alice", "alice")
+    assert "team" not in repr(asked)
 
 
 def test_what_a_recall_tells() -> None:
@@ -42,7 +58,9 @@ def test_what_an_edit_tells() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", b"\x91\x01", b"\xa3\xff\xff\xff"])
-@pytest.mark.parametrize("kind", ["homeport.group", "homeport.recall", "homeport.edit"])
+@pytest.mark.parametrize(
+    "kind", ["homeport.group", "homeport.recall", "homeport.edit", "homeport.invitation"]
+)
 def test_a_notice_that_says_too_little_is_none(kind: str, body: bytes) -> None:
     """HP-4.2-5: a newer server, or a broken one, does not break the program."""
     assert shown(kind, body, "").notice is None
