@@ -39,7 +39,7 @@ from gateway.store.stored import (
     parse_message,
 )
 
-_SEND: Final = script("conversation_send", "stored", "append", "mended", "number", "refer")
+_SEND: Final = script("conversation_send", "stored", "append", "mended", "shed", "number", "refer")
 _PAGE: Final = script("conversation_page", "stored", "parts", "head")
 _READ: Final = script("conversation_read", "stored", "head")
 _EDIT: Final = script(

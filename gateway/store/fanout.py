@@ -31,8 +31,8 @@ from gateway.store.stored import time_of
 
 _log = structlog.get_logger()
 
-_REFERENCES: Final = script("references", "mended", "refer_all", "refer")
-_REFERENCES_FULL: Final = script("references_full", "mended", "refer_all", "refer")
+_REFERENCES: Final = script("references", "mended", "shed", "refer_all", "refer")
+_REFERENCES_FULL: Final = script("references_full", "mended", "shed", "refer_all", "refer")
 _SETTLED: Final = script("settled", "stored", "head")
 
 TAKEOVER_MS: Final = 20_000

@@ -260,7 +260,7 @@ class InboxStore:
         sizes: dict[str, int] = {}
         left_bytes = READ_BYTES
         for ref in references:
-            if not ref.hole:
+            if ref.is_message:
                 size = ref.size or UNKNOWN_BYTES
                 left_bytes -= size
                 if left_bytes < 0 and wanted:
@@ -277,7 +277,7 @@ class InboxStore:
         waiting = []
         for ref in references:
             message = None
-            if not ref.hole:
+            if ref.is_message:
                 try:
                     message = next(left[ref.peer])
                 except (KeyError, StopIteration):

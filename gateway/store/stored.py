@@ -84,7 +84,8 @@ class Reference(NamedTuple):
     """Number `number` of an inbox: message `seq` of what its user calls `peer`.
 
     `time_ms` is the message's, or that of the first message after a fan-out that was cut off.
-    `size` is in bytes, 0 where it is not known. A `hole` is no message: what the user knows of the
+    `size` is in bytes, 0 where it is not known. One without a `peer` was dropped by a full inbox,
+    and only its number and time are left. A `hole` is no message: what the user knows of the
     conversation above `seq` counts no more, and the messages from there to the next reference are
     only in the history.
     """
@@ -95,6 +96,11 @@ class Reference(NamedTuple):
     time_ms: int
     size: int
     hole: bool
+
+    @property
+    def is_message(self) -> bool:
+        """Whether it refers to a message that may be kept."""
+        return bool(self.peer) and not self.hole
 
 
 def parse_references(first: int, raw: list[bytes]) -> list[Reference]:

@@ -9,7 +9,8 @@ from homeport.limits import WINDOW
 
 from gateway.apps.tiers import TIERS
 from gateway.config import Settings
-from tests.harness import RawClient, RunningWorker, running_worker
+from tests.gateway.replicas import blast
+from tests.harness import FakeClock, RawClient, RunningWorker, running_worker
 
 CAP = TIERS["free"].inbox_cap
 BURST = TIERS["free"].session.burst
@@ -17,11 +18,11 @@ OVER = 234
 
 
 async def _send(running: RunningWorker, count: int) -> None:
-    """From as many senders as it takes for nobody to be slowed down by a rate limit."""
-    for start in range(0, count, BURST):
+    """From so many senders that nobody has more than a share of the inbox."""
+    for start in range(0, count, CAP // 10):
         token = running.token(f"alice{start}")
         async with Client(running.url, device="d1", token=token) as alice:
-            numbers = range(start, min(start + BURST, count))
+            numbers = range(start, min(start + CAP // 10, count))
             await asyncio.gather(*(alice.send("bob", str(n)) for n in numbers))
 
 
@@ -90,3 +91,43 @@ async def test_a_loss_is_said_until_something_behind_it_is_acknowledged(settings
         async with RawClient.open(running.url) as bob:
             connected = await bob.connect(running.token("bob"))
             assert (connected.lost, connected.cursor.number) == (None, OVER + 1)
+
+
+async def test_a_flood_drops_only_its_own(settings: Settings, clock: FakeClock) -> None:
+    """HP-7.4-5, HP-7.4-4, G3, G5: what carol wrote before and during mallory's flood is pushed, and
+    each number is either pushed or reported."""
+    async with running_worker(settings, tier="free", clock=clock) as running:
+        async with running.client("bob"):
+            pass
+        async with running.client("carol") as carol, running.client("mallory") as mallory:
+            await carol.say("bob", "first")
+            await flood(mallory, clock, CAP // 2 + CAP // 4)
+            await carol.say("bob", "second")
+            await flood(mallory, clock, CAP // 2)
+        async with RawClient.open(running.url) as bob:
+            connected = await bob.connect(running.token("bob"))
+            assert connected.lost is None
+            told, said = 0, dict[int, str]()
+            top = CAP + CAP // 4 + 2
+            while told < top:
+                frame = await bob.receive()
+                if isinstance(frame, frames.Lost):
+                    assert frame.first == told + 1
+                    told = frame.last
+                else:
+                    assert isinstance(frame, frames.Push)
+                    assert frame.number == told + 1
+                    told = frame.number
+                    said[told] = frame.message.sender
+                    if told % (WINDOW // 2) == 0:
+                        await bob.send(frames.Ack(told))
+            assert len(said) == CAP
+            assert [number for number, sender in said.items() if sender == "carol"] == [1, 752]
+
+
+async def flood(client: RawClient, clock: FakeClock, count: int) -> None:
+    """Send bob `count` messages, as fast as the limits allow."""
+    for start in range(0, count, BURST // 2):
+        for answer in await blast(client, min(BURST // 2, count - start), "bob"):
+            assert isinstance(answer, frames.Ok), answer
+        clock.advance(BURST)

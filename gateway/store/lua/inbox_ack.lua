@@ -68,7 +68,7 @@ if floor > (tonumber(known.f) or 0) then
   redis.call('HSET', KEYS[2], 'f', floor)
 end
 if floor > base then
-  redis.call('LPOP', KEYS[1], floor - base)
+  less_spent(KEYS[3], redis.call('LPOP', KEYS[1], floor - base) or {})
   redis.call('HSET', KEYS[3], '#', struct.pack(TOP, epoch, top, floor))
 end
 return 1

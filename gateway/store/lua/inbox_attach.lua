@@ -90,6 +90,9 @@ if tonumber(ARGV[6]) == epoch then
   end
 end
 redis.call('HSET', KEYS[8], '#', struct.pack(TOP, epoch, top, base))
+if lost == 1 then
+  redis.call('HDEL', KEYS[8], '#d')
+end
 
 local row = acked .. ' ' .. ARGV[1] .. ' ' .. session .. ' ' .. connected .. ' ' .. ARGV[15]
 if ephemeral then

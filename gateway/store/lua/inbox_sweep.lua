@@ -23,7 +23,7 @@ while true do
     over = over + 1
   end
   if over > 0 then
-    redis.call('LPOP', KEYS[1], over)
+    less_spent(KEYS[2], redis.call('LPOP', KEYS[1], over))
     removed, base = removed + over, base + over
   end
   if over < 100 then
@@ -38,6 +38,10 @@ local rows = redis.call('HGETALL', KEYS[2])
 for i = 1, #rows, 2 do
   if rows[i] == '#t' then
     last_used = math.max(last_used, tonumber(rows[i + 1]))
+  elseif string.sub(rows[i], 1, 2) == '#m' then
+    if struct.unpack('>I6', rows[i + 1]) <= base then
+      redis.call('HDEL', KEYS[2], rows[i]) -- the inbox has room (shed.lua)
+    end
   elseif string.sub(rows[i], 1, 1) ~= '#' then
     local _, _, _, time, _, _, _, _, _, upto = struct.unpack(ROW, rows[i + 1])
     last_used = math.max(last_used, time)

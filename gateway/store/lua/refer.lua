@@ -1,5 +1,5 @@
 -- Tell inboxes of one bucket of a message that its conversation holds, and of what is missing below it.
--- After mended.lua, and what sets these: `seq`, `value` (the stored message), `place` (head.lua), `cap`,
+-- After mended.lua and shed.lua, and what sets these: `seq`, `value` (the stored message), `place` (head.lua), `cap`,
 -- `retention` in ms, `fresh` (the epoch of a new inbox), `due` (the due list), `sender` (its member there),
 -- `name` (the conversation's for every inbox, or '' where each has its own), `at` (where KEYS has, for each
 -- inbox, rows, inbox and channel), `from` (where ARGV has, for each, its member of the due list and the
@@ -41,14 +41,15 @@ for i = from, #ARGV, 2 do
     if number - trimmed ~= length then
       -- The list or the hash is gone: what the list holds is numbered on, or anew under another epoch.
       gone = gone + 1
+      redis.call('HDEL', KEYS[at], '#d')
       if number - length < trimmed then
         epoch, number = fresh, length
       end
       trimmed = number - length
     end
-    if length > cap then
-      redis.call('LPOP', KEYS[at + 1], length - cap)
-      dropped, trimmed = dropped + length - cap, trimmed + length - cap
+    if 2 * length > cap then
+      local went, taken = shed(KEYS[at], KEYS[at + 1], its_name, seq, number, trimmed, length, cap)
+      dropped, trimmed = dropped + went, trimmed + taken
     end
     if counts and not begin then
       if ARGV[i] == sender then

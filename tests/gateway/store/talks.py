@@ -100,7 +100,8 @@ class Talk:
 
 @dataclass
 class Told:
-    """What an inbox says under one number: message `seq` of `peer`, or a hole after it."""
+    """What an inbox says under one number: message `seq` of `peer`, or a hole after it. Without a
+    `peer` it was dropped."""
 
     peer: str
     seq: int
@@ -132,6 +133,13 @@ class Box:
     rows: dict[str, Known] = field(default_factory=dict)
     hashed: bool = False
     """Whether there is a hash beside the list, which knows where the numbers begin."""
+    since: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Of conversations that grew since the inbox was half full: from which number of the inbox on,
+    and from which of the conversation on, it has all there is."""
+    spent: int = 0
+    """How many of `told` are known to have been dropped."""
+    flood: str = ""
+    """The last conversation that had too much."""
 
     @property
     def top(self) -> int:
@@ -179,16 +187,54 @@ class Box:
         known.top = max(last, lower)
         self.rows[peer] = known
         self.hashed = True
-        while len(self.told) > cap:
-            self.told.pop(0)
-            self.base += 1
+        self.shed(peer, said.seq, cap)
+
+    def shed(self, peer: str, seq: int, cap: int) -> None:
+        """Conversation `peer` grew: a full inbox drops what there is too much of."""
+        if 2 * len(self.told) <= cap:
+            return
+        at, first = self.since.get(peer, (0, 0))
+        if not self.base < at <= self.top:
+            at, first = self.since[peer] = self.top, seq
+        over = len(self.told) - self.spent - cap
+        if over <= 0:
+            return
+        if (seq - first) * 10 > cap:
+            self.flood = peer
+        elif self.flood in self.since and self.flood in self.rows:
+            its_at, its_first = self.since[self.flood]
+            top = self.rows[self.flood].top
+            if self.base < its_at <= self.top and (top - its_first) * 10 > cap:
+                peer, at, first, seq = self.flood, its_at, its_first, top
+        while over > 0:
+            own = None
+            if self.told[0].peer not in (peer, "") and (seq - first) * 10 > cap:
+                later = range(at - self.base - 1, len(self.told))
+                own = next(
+                    (n for n in later if self.told[n].peer == peer and not self.told[n].hole), None
+                )
+                at = self.top + 1 if own is None else self.base + own + 2
+            if own is not None:
+                dropped = self.told[own]
+                first = dropped.seq + 1
+                self.told[own] = Told("", dropped.seq, dropped.time)
+                self.spent += 1
+                over -= 1
+            else:
+                over -= bool(self.told[0].peer)
+                self.pop()
+        self.since[peer] = at, first
+
+    def pop(self) -> None:
+        """The oldest goes."""
+        self.spent = max(0, self.spent - (not self.told.pop(0).peer))
+        self.base += self.hashed
 
     def sweep(self, now: int, retention: int, slack: int) -> None:
         """What is past its time goes, and rows an hour later, but for those of a group that the
         user is in."""
         while self.told and self.told[0].time + retention <= now:
-            self.told.pop(0)
-            self.base += self.hashed
+            self.pop()
         for peer, row in list(self.rows.items()):
             inside = peer.startswith("g:") and row.until == 0
             if row.time + retention + slack <= now and not inside:

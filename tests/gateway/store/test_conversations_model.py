@@ -555,7 +555,7 @@ class Conversations(RuleBasedStateMachine):
         """What it referred to is lost, and the numbers go on."""
         self.store.raw.delete(self.store.keys.inbox(APP_ID, user).refs)
         box = self.boxes[user]
-        box.base, box.told = box.top if box.hashed else 0, []
+        box.base, box.told, box.spent = box.top if box.hashed else 0, [], 0
 
     @rule(user=users)
     def an_inbox_loses_its_hash(self, user: str) -> None:
@@ -563,6 +563,7 @@ class Conversations(RuleBasedStateMachine):
         self.store.raw.delete(self.store.keys.inbox(APP_ID, user).rows)
         box = self.boxes[user]
         box.base, box.rows, box.hashed = 0, {}, False
+        box.since, box.spent, box.flood = {}, 0, ""
 
     # -- what is always so -------------------------------------------------------------------------
 
@@ -593,6 +594,8 @@ class Conversations(RuleBasedStateMachine):
             ]
 
     def shown(self, user: str, peer: str, seq: int, hole: bool) -> bytes | None:
+        if not peer:
+            return None
         name = peer if peer.startswith("g:") else direct_conversation(user, peer)
         said = self.model[name].said.get(seq)
         if hole or said is None or not said.readable(self.now, self.tier.retention_ms):
