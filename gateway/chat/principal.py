@@ -16,7 +16,7 @@ from typing import Final
 from homeport import codes
 
 from gateway.apps.app import App
-from gateway.chat.blockers import Blockers, HeardBlockers
+from gateway.chat.blockers import BlockerCache, Blockers, HeardBlockers
 from gateway.chat.limits import Allowance, Limits
 from gateway.chat.refused import FAULTS, Refused, refusal
 from gateway.store.blocks import BlockStore
@@ -66,6 +66,12 @@ class SessionUser(User):
     device: str
     session: str
     ephemeral: bool
+    _cache: BlockerCache = field(repr=False)
+
+    def close(self) -> None:
+        """The session has ended, and nothing that it asked for is under way."""
+        self.allowance.close()
+        self._cache.release(self.blockers, self.session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +102,14 @@ class Principals:
         self._limits = limits
         self._blocks = blocks
         self._directory = directory
+        self.blockers = BlockerCache(blocks)
 
     def connecting(self, app: App, reader: Reader) -> SessionUser:
-        """The user of a session that connects. Close its `allowance` with the session.
+        """The user of a session that connects; `SessionUser.close` it with the session.
 
-        The user's blockers are not known yet, and until they are nothing is let through: attaching
-        reads them (`HeardBlockers.read`), and from then on the session passes on what it hears.
+        Unless another session of the user is here, the blockers are not known yet, and until they
+        are nothing is let through: after attaching they are read (`BlockerCache.attached`), and
+        from then on the session passes on what it hears.
         """
         return SessionUser(
             app.id,
@@ -109,10 +117,11 @@ class Principals:
             self._directory,
             _BY_PRINCIPALS,
             reader.user,
-            HeardBlockers(),
+            self.blockers.hold(app.id, reader.user, reader.session),
             reader.device,
             reader.session,
             reader.ephemeral,
+            self.blockers,
         )
 
     @asynccontextmanager
@@ -124,13 +133,18 @@ class Principals:
             Refused: unknown_app, unavailable, internal.
         """
         async with self._allowed(app_id, user) as allowance:
+            request = f"{id(allowance)}"
+            blockers = self.blockers.hold(app_id, user, request)
             try:
-                blocked_by = await self._blocks.blocked_by(app_id, user)
-            except FAULTS as error:
-                raise refusal(error) from error
-            await allowance.learnt()
-            blockers = Blockers(blocked_by.users)
-            yield User(app_id, allowance, self._directory, _BY_PRINCIPALS, user, blockers)
+                try:
+                    change = await self._blocks.last_change(app_id, user)
+                    await self.blockers.attached(blockers, change)
+                except FAULTS as error:
+                    raise refusal(error) from error
+                await allowance.learnt()
+                yield User(app_id, allowance, self._directory, _BY_PRINCIPALS, user, blockers)
+            finally:
+                self.blockers.release(blockers, request)
 
     @asynccontextmanager
     async def app(self, app_id: str) -> AsyncIterator[AppItself]:
@@ -154,20 +168,6 @@ class Principals:
             yield allowance
         finally:
             allowance.close()
-
-    async def read_blockers(self, user: SessionUser) -> bool:
-        """Read the blockers of `user` again, after `HeardBlockers.begin`; returns what
-        `HeardBlockers.read` does.
-
-        Raises:
-            Unavailable, CommandFault: they could not be read; the caller must try again.
-        """
-        try:
-            state = await self._blocks.blocked_by(user.app_id, user.id)
-        except BaseException:
-            user.blockers.failed()
-            raise
-        return user.blockers.read(state)
 
 
 def name_of(principal: Principal) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from gateway.chat.principal import Principals, SessionUser
+from gateway.chat.blockers import BlockerCache
+from gateway.chat.principal import SessionUser
 from gateway.hub.presence import PresenceHub
 from gateway.redis.errors import Unavailable
-from gateway.store.blocks import BlockedBy
 from gateway.store.events import BlockChanged
 from gateway.tasks import Tasks
 
@@ -19,29 +20,34 @@ class BlockerWatch:
     session.
     """
 
-    __slots__ = ("_fault", "_presence", "_principals", "_tasks", "_user")
+    __slots__ = ("_cache", "_fault", "_presence", "_tasks", "_user")
 
     def __init__(
         self,
-        principals: Principals,
+        cache: BlockerCache,
         presence: PresenceHub,
         tasks: Tasks,
         user: SessionUser,
         fault: Callable[[], None],
     ) -> None:
-        self._principals = principals
+        self._cache = cache
         self._presence = presence
         self._tasks = tasks
         self._user = user
         self._fault = fault
+        user.blockers.told[user.session] = partial(presence.blocks_changed, user.session)
 
     def __contains__(self, user: str) -> bool:
         """True where `user` blocks this user, as far as is known."""
         return user in self._user.blockers
 
-    def attached(self, blocked_by: BlockedBy) -> None:
-        """What attaching read; the first thing that is known of it."""
-        self._were_read(again=self._user.blockers.read(blocked_by))
+    async def attached(self, change: int) -> None:
+        """Attaching said that `change` is the number of the last change in the store.
+
+        Raises:
+            Unavailable, CommandFault: the blockers could not be read.
+        """
+        await self._cache.attached(self._user.blockers, change)
 
     def hear(self, event: BlockChanged, live: bool) -> None:
         """Somebody blocks the user, or no longer. `live` is false while attaching still reads."""
@@ -55,17 +61,11 @@ class BlockerWatch:
             self._read()
 
     def _read(self) -> None:
-        if self._user.blockers.begin():
+        if self._user.blockers.reading is None:
             self._tasks.spawn(self._read_now(), self._fault)
 
     async def _read_now(self) -> None:
         try:
-            again = await self._principals.read_blockers(self._user)
+            await self._cache.read(self._user.blockers)
         except Unavailable:
             return  # the check after the reconnect reads them again
-        self._were_read(again)
-
-    def _were_read(self, again: bool) -> None:
-        if again:
-            self._read()
-        self._presence.blocks_changed(self._user.session)

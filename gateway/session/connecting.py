@@ -89,7 +89,7 @@ class Connector:
         counts = self._notes.counts
         requests = Requests(self._chat, self._tasks, counts, session, user)
         blockers = BlockerWatch(
-            self._principals, entrance.presence, self._tasks, user, session.fault
+            self._principals.blockers, entrance.presence, self._tasks, user, session.fault
         )
         session.entered(app, requests, blockers)
         # First the channel, then the inbox: what is stored in between is heard, or read, or both.
@@ -105,6 +105,11 @@ class Connector:
             end=session.close,
             blocks=blockers.compare,
         )
+        try:
+            await blockers.attached(attached.block_change)
+        except BaseException:
+            hold.release()
+            raise
         if session.is_closed():
             hold.release(session.cause)  # the client left meanwhile: give the device free again
             return
@@ -113,7 +118,6 @@ class Connector:
             raise Refused(codes.TOKEN_REVOKED)
         if frame.cursor is not None and frame.cursor.epoch != attached.cursor.epoch:
             counts.epoch_changes += 1
-        blockers.attached(attached.blocked_by)
         delivery = Delivery(
             self._inboxes,
             counts,

@@ -15,7 +15,7 @@ from gateway.apps.tiers import Tier
 from gateway.chat.records import Records
 from gateway.clock import Clock
 from gateway.security.tokens import Identity
-from gateway.store.blocks import NOBODY, BlockedBy
+from gateway.store.blocks import NOBODY
 from gateway.store.directory import AppDirectory
 from gateway.store.inbox import InboxStore, Waiting
 from gateway.store.lateness import Lateness
@@ -44,8 +44,8 @@ class Attached:
 
     Pushes follow `cursor`; `top` is the inbox's last number. `page` holds the first of what waits.
     `lost` is the range, both ends included, that was gone before this device acknowledged it.
-    `resumed` is true when `cursor` is the client's own and nothing is lost. `seen_ms` and
-    `since_ms` are those of `Standing`.
+    `resumed` is true when `cursor` is the client's own and nothing is lost. `block_change`,
+    `seen_ms` and `since_ms` are those of `Standing`.
     """
 
     cursor: Cursor
@@ -53,7 +53,7 @@ class Attached:
     resumed: bool
     lost: tuple[int, int] | None
     page: Page
-    blocked_by: BlockedBy = NOBODY
+    block_change: int = NOBODY.change
     seen_ms: int = 0
     since_ms: int = 0
 
@@ -107,7 +107,7 @@ class SessionInboxes:
             standing.resumed and lost is None,
             lost,
             page,
-            standing.blocked_by,
+            standing.block_change,
             standing.seen_ms,
             standing.since_ms,
         )

@@ -95,7 +95,7 @@ class Requests:
         self._ended = True
         self._held = None
         if not self.open:
-            self._user.allowance.close()
+            self._user.close()
 
     def handle(self, frame: Any) -> None:
         """Do what a request asks, and answer it; while it must wait, the client is not read."""
@@ -222,7 +222,7 @@ class Requests:
         if self.open == MAX_UNANSWERED // 2:
             self._asker.throttle()
         elif self._ended and not self.open:
-            self._user.allowance.close()
+            self._user.close()
 
 
 _TABLE: Final[dict[type, Callable[[Requests, Any], None]]] = {

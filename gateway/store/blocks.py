@@ -8,9 +8,9 @@ channel, and compare its change number now and then. A send therefore needs no l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Self
 
-from homeport.limits import MAX_BLOCKS
+from homeport.limits import MAX_BLOCKERS, MAX_BLOCKS
 
 from gateway.apps.tiers import Tier
 from gateway.redis.errors import OperationFailed
@@ -18,12 +18,33 @@ from gateway.redis.link import Link
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
 
+PAGE: Final = 500
+"""Users that one command reads."""
+
 _BLOCK: Final = script("block")
 _BLOCKED_BY: Final = script("blocked_by")
 
 
 class TooManyBlocks(OperationFailed):
     """The user blocks `MAX_BLOCKS` others already."""
+
+
+class Everybody(frozenset[str]):
+    """The blockers of a user whom more than `MAX_BLOCKERS` block: all others, but no group and no
+    room."""
+
+    _user: str
+
+    def __new__(cls, user: str) -> Self:
+        self = super().__new__(cls)
+        self._user = user
+        return self
+
+    def __contains__(self, other: object) -> bool:
+        return isinstance(other, str) and other != self._user and ":" not in other
+
+    def __len__(self) -> int:
+        return 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +61,8 @@ class BlockedBy:
         for name, value in zip(flat[::2], flat[1::2], strict=True):
             if not name:
                 change = int(value)
+            elif name == b" ":  # somebody unblocked
+                continue
             elif not value.startswith(b"-"):  # else unblocked since
                 users.append(name.decode())
         return cls(change, frozenset(users))
@@ -98,7 +121,28 @@ class BlockStore:
         names = await self._link.call("HKEYS", self._keys.user(app_id, user).blocks)
         return tuple(sorted(name.decode() for name in names if name))
 
+    async def last_change(self, app_id: str, user: str) -> int:
+        """The number of the last change of who blocks `user`; 0: nobody ever did."""
+        key = self._keys.user(app_id, user).blocked_by
+        return int(await self._link.call("HGET", key, "") or 0)
+
     async def blocked_by(self, app_id: str, user: str) -> BlockedBy:
-        """The users who block `user`, and the number of the last change."""
-        flat: list[Any] = await self._link.call("HGETALL", self._keys.user(app_id, user).blocked_by)
-        return BlockedBy.parse(flat)
+        """The users who block `user`, with the number of the last change before they were read:
+        later ones may be in it.
+
+        They are read in pages of some `PAGE`, so nobody waits for a user whom many block; whoever
+        is blocked by more than `MAX_BLOCKERS` is taken to be blocked by `Everybody`.
+        """
+        key = self._keys.user(app_id, user).blocked_by
+        change = await self.last_change(app_id, user)
+        if not change:
+            return NOBODY
+        users: set[str] = set()
+        cursor = b"0"
+        while True:
+            cursor, flat = await self._link.call("HSCAN", key, cursor, "COUNT", PAGE)
+            users |= BlockedBy.parse(flat).users
+            if len(users) > MAX_BLOCKERS:
+                return BlockedBy(change, Everybody(user))
+            if cursor == b"0":
+                return BlockedBy(change, frozenset(users))

@@ -27,7 +27,7 @@ from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
 from gateway.redis.link import Link, Then
-from gateway.store.blocks import NOBODY, BlockedBy
+from gateway.store.blocks import NOBODY
 from gateway.store.conversations import READ_BYTES, ConversationStore
 from gateway.store.endings import ENDS_KEPT, ENDS_MS
 from gateway.store.entries import Stored
@@ -93,9 +93,10 @@ class Standing:
 
     What it has not acknowledged begins after `start`; `top` is the last number. The numbers from
     there to `here` are gone: the device is told that they are lost. `resumed` is true when it goes
-    on at the client's own cursor. `references` are the first that wait. `seen_ms` is when an
-    earlier session of the device was seen last, 0 where there was none. `since_ms` is since when
-    this one is connected; it is later than that of each earlier session of the device.
+    on at the client's own cursor. `references` are the first that wait. `block_change` is that of
+    `BlockedBy`. `seen_ms` is when an earlier session of the device was seen last, 0 where there was
+    none. `since_ms` is since when this one is connected; it is later than that of each earlier
+    session of the device.
     """
 
     start: Cursor
@@ -103,7 +104,7 @@ class Standing:
     top: int
     resumed: bool
     references: list[Reference]
-    blocked_by: BlockedBy = NOBODY
+    block_change: int = NOBODY.change
     seen_ms: int = 0
     since_ms: int = 0
 
@@ -225,7 +226,7 @@ class InboxStore:
             raise TokenRevoked("the token was revoked")
         if reply[0] == b"too many":
             raise TooManyDevices("too many devices")
-        _, epoch, top, ms, start, here, resumed, raw, blocked_by, seen_ms, lost, since_ms = reply
+        _, epoch, top, ms, start, here, resumed, raw, block_change, seen_ms, lost, since_ms = reply
         if lost:
             self.lost_keys += 1
             _log.error("redis_lost_keys", keys=1)
@@ -235,7 +236,7 @@ class InboxStore:
             top,
             bool(resumed),
             parse_references(here + 1, raw),
-            BlockedBy.parse(blocked_by),
+            int(block_change),
             seen_ms,
             since_ms,
         )

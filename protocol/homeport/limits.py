@@ -57,6 +57,9 @@ MAX_PLATFORM_CHARS: Final = 32
 MAX_BLOCKS: Final = 1000
 """Most users that one user blocks. A list of them fits one frame."""
 
+MAX_BLOCKERS: Final = 50_000
+"""A user whom more others block is taken to be blocked by everybody."""
+
 MAX_LAST: Final = 200
 """The number of messages that a room keeps for sessions that join."""
 

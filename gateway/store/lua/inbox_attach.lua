@@ -12,7 +12,7 @@
 --       17 'ephemeral' where the session is no device, or ''  18 most bytes of the page
 --       19 digest of the token
 -- Returns {'revoked'}, {'too many'}, or {'ok', epoch, top, time in ms of the number after which the device
--- begins, 0 where it is not known any more, that number, the number before the first reference that is here, resumed, references, blocked by (HGETALL), when an
+-- begins, 0 where it is not known any more, that number, the number before the first reference that is here, resumed, references, number of the last change of blocks, when an
 -- earlier session of the device was seen last in ms, 1 where one of the first two keys was gone,
 -- connected since in ms}. Of two sessions of a device the later one is connected since later,
 -- whatever clocks say.
@@ -140,5 +140,5 @@ elseif resumed == 1 then
   ms = tonumber(ARGV[7])
 end
 return {'ok', epoch, top, ms, start, begin, resumed,
-  refs_after(KEYS[1], base, begin, tonumber(ARGV[9]), tonumber(ARGV[18])), redis.call('HGETALL', KEYS[6]),
+  refs_after(KEYS[1], base, begin, tonumber(ARGV[9]), tonumber(ARGV[18])), redis.call('HGET', KEYS[6], '') or '0',
   tonumber(seen_last), lost, tonumber(connected)}

@@ -57,10 +57,13 @@ for i = 1, #rows, 2 do
 end
 
 -- Who was unblocked is kept only until a request that was overtaken can't come any more.
-local blockers = redis.call('HGETALL', KEYS[5])
-for i = 1, #blockers, 2 do
-  if string.sub(blockers[i + 1], 1, 1) == '-' then
-    redis.call('HDEL', KEYS[5], blockers[i])
+-- Thousands may block a user: nothing is looked at where nobody unblocked.
+if redis.call('HDEL', KEYS[5], ' ') == 1 then
+  local blockers = redis.call('HGETALL', KEYS[5])
+  for i = 1, #blockers, 2 do
+    if string.sub(blockers[i + 1], 1, 1) == '-' then
+      redis.call('HDEL', KEYS[5], blockers[i])
+    end
   end
 end
 

@@ -47,9 +47,8 @@ async def test_nobody_else_makes_a_principal(door: Door) -> None:
         with pytest.raises(TypeError):
             AppItself("0" * 32, alice.allowance, made, made)
         with pytest.raises(TypeError):
-            SessionUser(
-                "0" * 32, alice.allowance, made, made, "bob", HeardBlockers(), "d", "s", False
-            )
+            heard, cache = HeardBlockers("0" * 32, "bob"), door.principals.blockers
+            SessionUser("0" * 32, alice.allowance, made, made, "bob", heard, "d", "s", False, cache)
     assert "allowance" not in repr(alice)
 
 
@@ -153,14 +152,13 @@ async def test_nothing_passes_before_the_blockers_are_known(door: Door) -> None:
     await door.chat.blocks.block(bob, "alice")
     reader = Reader(door.running.app.id, "alice", "d1", "0" * 24)
     alice = door.principals.connecting(door.running.app, reader)
-    door.open.callback(alice.allowance.close)
+    door.open.callback(alice.close)
     say, signal, get = door.say, door.chat.signals.signal, door.chat.presence.get
     for _ in range(2):
         assert await code_of(later(lambda: say(alice, "bob", "x"))) == "unavailable"
         assert await code_of(later(lambda: signal(alice, "bob", "typing", b""))) == "unavailable"
         assert await code_of(get(alice, ["bob"])) == "unavailable"
         alice.blockers.failed()
-    alice.blockers.begin()
-    await door.principals.read_blockers(alice)
+    await door.principals.blockers.read(alice.blockers)
     assert await code_of(later(lambda: say(alice, "bob", "x"))) == "blocked"
     assert await code_of(later(lambda: say(alice, "carol", "x"))) == "ok"

@@ -77,8 +77,8 @@ async def principal(door: Door, kind: str, name: str) -> AppItself | User:
     await door.app()  # so the app is known, as it is once a token was looked at
     reader = Reader(door.running.app.id, name, "d1", "0" * 24)
     one = door.principals.connecting(door.running.app, reader)
-    door.open.callback(one.allowance.close)
-    await door.principals.read_blockers(one)
+    door.open.callback(one.close)
+    await door.principals.blockers.read(one.blockers)
     return one
 
 
