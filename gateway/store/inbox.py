@@ -73,7 +73,6 @@ SEEN_MS: Final = 45_000
 """A connected device's row is refreshed by the first check after this long: two checks, which come
 every half minute or so, fit into `STALE_MS` with as much again to spare."""
 
-
 UNKNOWN_BYTES: Final = 1024
 """What a message is taken to have whose reference does not say. It is asked for again if it has
 more and does not fit."""
