@@ -58,7 +58,7 @@ class Records:
         self._relayed = _Recent[bytes]()
 
     def make(self, app: App, message: Message, conversation: str) -> bytes:
-        """Encode and seal a message of a conversation, under the day of its own `time`."""
+        """Encode and seal a message of a conversation, under the hour of its own `time`."""
         return message.id + self._sealer.seal(
             app,
             Kind.MESSAGE,

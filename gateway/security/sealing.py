@@ -2,15 +2,16 @@
 
 A sealed value, integers big-endian::
 
-    format u8 = 1 | key version u16 | day u16 | nonce 12 bytes | ciphertext | tag 16 bytes
+    format u8 = 1 | key version u16 | hour u24 | nonce 12 bytes | ciphertext | tag 16 bytes
 
-`day` is days since 1970. The key is HKDF-SHA256 (RFC 5869) of the keyring's version, with the app's
-salt, and the day in the info; the cipher is AES-256-GCM (NIST SP 800-38D). A key lives for one app
-and one day, so random nonces stay within that document's bound of 2^32 per key (section 8.3).
+`hour` is hours since 1970. The key is HKDF-SHA256 (RFC 5869) of the keyring's version, with the
+app's salt, and the hour in the info; the cipher is AES-256-GCM (NIST SP 800-38D). A key lives for
+one app and one hour, so random nonces stay within that document's bound of 2^32 per key (section
+8.3): what the highest tier's tokens buy in an hour is less, and in a day it would be more.
 
 The additional data binds a value to its place, so a copy elsewhere does not open::
 
-    format, key version, day | kind u8 | size u16, region | size u16, app | size u16, conversation
+    format, key version, hour | kind u8 | size u16, region | size u16, app | size u16, conversation
     | message id
 
 Errors::
@@ -37,12 +38,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from gateway.security.keyring import Keyring
 from gateway.security.pseudonyms import Pseudonyms
 
-OVERHEAD: Final = 1 + 2 + 2 + 12 + 16
+OVERHEAD: Final = 1 + 2 + 3 + 12 + 16
 """By how many bytes a sealed value is longer than the plain one."""
 
 _FORMAT: Final = 1
-_DAY_MS: Final = 24 * 60 * 60 * 1000
-_HEAD: Final = struct.Struct(">BHH")
+_HOUR_MS: Final = 60 * 60 * 1000
+_HEAD: Final = struct.Struct(">BHBH")
+_HOUR_AT: Final = 3
 _SIZE: Final = struct.Struct(">H")
 _NONCE_BYTES: Final = 12
 _BODY: Final = _HEAD.size + _NONCE_BYTES
@@ -151,7 +153,8 @@ class Sealer:
         now_ms: int,
     ) -> bytes:
         """Encrypt `plain` for its place; the result is `OVERHEAD` bytes longer."""
-        head = _HEAD.pack(_FORMAT, self.active, now_ms // _DAY_MS)
+        hour = now_ms // _HOUR_MS
+        head = _HEAD.pack(_FORMAT, self.active, hour >> 16, hour & 0xFFFF)
         cipher, bound = self._cipher(owner.id, owner.salt, kind, head)
         nonce = os.urandom(_NONCE_BYTES)
         place = conversation.encode()
@@ -180,19 +183,19 @@ class Sealer:
         try:
             return cipher.decrypt(sealed[_HEAD.size : _BODY], sealed[_BODY:], bound)
         except InvalidTag:
-            _, version, _ = _HEAD.unpack_from(sealed)
+            _, version, *_ = _HEAD.unpack_from(sealed)
             if version in self.unproven:
                 raise UnknownKeyVersion(version) from None
             raise Tampered from None
 
     def _derive(self, app_id: str, salt: bytes, kind: Kind, head: bytes) -> tuple[AESGCM, bytes]:
         """The cipher of a header, and the part of the additional data that all its values share."""
-        _, version, day = _HEAD.unpack(head)
+        _, version, *_ = _HEAD.unpack(head)
         if version not in self._keyring.keys and self.on_unknown is not None:
             self.on_unknown()
         if version not in self._keyring.keys:
             raise UnknownKeyVersion(version)
-        info = b"homeport seal v1\0" + _SIZE.pack(day)
+        info = b"homeport seal v1\0" + head[_HOUR_AT:]
         key = HKDF(SHA256(), 32, salt=salt, info=info).derive(self._keyring.keys[version])
         region, app = self._keyring.region.encode(), app_id.encode()
         bound = b"%b%c%b%b%b%b" % (

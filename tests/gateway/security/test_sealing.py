@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from homeport.limits import MAX_RECEIPT_ROWS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.apps.tiers import TIERS
+from gateway.chat import prices
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import (
     CACHED_KEYS,
@@ -25,7 +28,7 @@ from gateway.security.sealing import (
 )
 from tests.inside import cached_keys
 
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 NOW_MS = 1_764_000_000_000
 KEYS = {1: bytes(range(32)), 2: bytes(range(32, 64))}
 SEALER = Sealer(Keyring("eu", {2: 0}, KEYS))
@@ -48,7 +51,7 @@ def seal(plain: bytes = b"hello", now_ms: int = NOW_MS, **changes: Any) -> bytes
     kind=st.sampled_from(Kind),
     conversation=st.text(max_size=200),
     message_id=st.binary(max_size=16),
-    now_ms=st.integers(0, 2**16 * DAY_MS - 1),
+    now_ms=st.integers(0, 2**24 * HOUR_MS - 1),
 )
 def test_what_is_sealed_opens_in_its_place(
     plain: bytes,
@@ -59,7 +62,7 @@ def test_what_is_sealed_opens_in_its_place(
     message_id: bytes,
     now_ms: int,
 ) -> None:
-    """G7: a round trip of anything, at any place, on any day the header can name."""
+    """G7: a round trip of anything, at any place, in any hour the header can name."""
     place = (Owner(app_id, salt), kind, conversation, message_id)
     sealed = SEALER.seal(*place, plain, now_ms)
     assert SEALER.open(*place, sealed) == plain
@@ -125,7 +128,7 @@ def test_one_argument_cannot_lend_bytes_to_the_next() -> None:
 
 
 def test_every_bit_counts() -> None:
-    """G7: format, key version, day, nonce, text and tag: no flipped bit goes unseen."""
+    """G7: format, key version, hour, nonce, text and tag: no flipped bit goes unseen."""
     sealed = seal()
     for bit in range(len(sealed) * 8):
         changed = bytearray(sealed)
@@ -137,14 +140,14 @@ def test_every_bit_counts() -> None:
         assert type(caught.value) is expected
 
 
-def test_a_swapped_day_or_version_does_not_open() -> None:
+def test_a_swapped_hour_or_version_does_not_open() -> None:
     """G7: a header that names another key that we do have is found out."""
     sealed = seal()
-    yesterday = seal(now_ms=NOW_MS - DAY_MS)
-    assert SEALER.open(**PLACE, sealed=yesterday) == b"hello"
-    assert sealed[3:5] != yesterday[3:5]
+    earlier = seal(now_ms=NOW_MS - HOUR_MS)
+    assert SEALER.open(**PLACE, sealed=earlier) == b"hello"
+    assert sealed[3:6] != earlier[3:6]
     with pytest.raises(Tampered):
-        SEALER.open(**PLACE, sealed=sealed[:3] + yesterday[3:5] + sealed[5:])
+        SEALER.open(**PLACE, sealed=sealed[:3] + earlier[3:6] + sealed[6:])
     with pytest.raises(Tampered):
         SEALER.open(**PLACE, sealed=sealed[:1] + b"\0\1" + sealed[3:])
 
@@ -216,16 +219,16 @@ def test_errors_show_nothing_of_the_place() -> None:
 
 def test_nonces_do_not_repeat() -> None:
     """G7: a repeated nonce under one key would give the texts away (SP 800-38D section 8)."""
-    nonces = {seal(b"")[5:17] for _ in range(20_000)}
+    nonces = {seal(b"")[6:18] for _ in range(20_000)}
     assert len(nonces) == 20_000
     for place in range(12):  # no byte of it stands still, as it would in a counter
         assert len({nonce[place] for nonce in nonces}) == 256
 
 
-def documented_key(salt: bytes, day: int) -> bytes:
-    """The key of an app and a day, by the module's text alone (HKDF, RFC 5869)."""
+def documented_key(salt: bytes, hour: int) -> bytes:
+    """The key of an app and an hour, by the module's text alone (HKDF, RFC 5869)."""
     extracted = hmac.digest(salt, KEYS[2], "sha256")
-    info = b"homeport seal v1\0" + day.to_bytes(2, "big")
+    info = b"homeport seal v1\0" + hour.to_bytes(3, "big")
     return hmac.digest(extracted, info + b"\1", "sha256")
 
 
@@ -233,7 +236,7 @@ def documented_bound(sealed: bytes) -> Any:
     """The additional data of what `seal` made, likewise."""
     app, conversation = PLACE["owner"].id.encode(), PLACE["conversation"].encode()
     return (
-        bytes(sealed[:5])
+        bytes(sealed[:6])
         + b"\1"
         + b"\0\2eu"
         + b"\0\x20"
@@ -244,35 +247,47 @@ def documented_bound(sealed: bytes) -> Any:
     )
 
 
-def test_each_app_and_day_has_its_own_key() -> None:
-    """G7: the key is bound to salt and day by HKDF, not only by the additional data."""
-    places = [(salt, day) for salt in (b"s" * 32, b"t" * 32) for day in (1, 2)]
-    for salt, day in places:
+def test_each_app_and_hour_has_its_own_key() -> None:
+    """G7: the key is bound to salt and hour by HKDF, not only by the additional data."""
+    places = [(salt, hour) for salt in (b"s" * 32, b"t" * 32) for hour in (1, 2)]
+    for salt, hour in places:
         place = PLACE | {"owner": PLACE["owner"]._replace(salt=salt)}
-        sealed = SEALER.seal(**place, plain=b"same", now_ms=day * DAY_MS)
+        sealed = SEALER.seal(**place, plain=b"same", now_ms=hour * HOUR_MS)
         for other in places:
             cipher = AESGCM(documented_key(*other))
-            if other == (salt, day):
+            if other == (salt, hour):
                 assert (
-                    cipher.decrypt(sealed[5:17], sealed[17:], documented_bound(sealed)) == b"same"
+                    cipher.decrypt(sealed[6:18], sealed[18:], documented_bound(sealed)) == b"same"
                 )
             else:
                 with pytest.raises(InvalidTag):
-                    cipher.decrypt(sealed[5:17], sealed[17:], documented_bound(sealed))
+                    cipher.decrypt(sealed[6:18], sealed[18:], documented_bound(sealed))
 
 
 def test_the_form_is_the_documented_one() -> None:
     """G7: opened here by the module's text alone, so that a later release still opens it."""
     sealed = seal(b"hello")
-    form, version, day, nonce = struct.unpack_from(">BHH12s", sealed)
-    assert (form, version, day) == (1, 2, NOW_MS // DAY_MS)
-    key = documented_key(b"s" * 32, day)
-    assert AESGCM(key).decrypt(nonce, sealed[17:], documented_bound(sealed)) == b"hello"
+    form, version, hour, nonce = struct.unpack_from(">BH3s12s", sealed)
+    assert (form, version, int.from_bytes(hour, "big")) == (1, 2, NOW_MS // HOUR_MS)
+    key = documented_key(b"s" * 32, NOW_MS // HOUR_MS)
+    assert AESGCM(key).decrypt(nonce, sealed[18:], documented_bound(sealed)) == b"hello"
 
 
 def test_the_cache_is_bounded() -> None:
     """G9: hostile or many headers can't fill the memory with keys."""
     sealer = Sealer(Keyring("eu", {2: 0}, KEYS))
-    for day in range(5000):
-        sealer.seal(**PLACE, plain=b"", now_ms=day * DAY_MS)
+    for hour in range(5000):
+        sealer.seal(**PLACE, plain=b"", now_ms=hour * HOUR_MS)
     assert cached_keys(sealer) == CACHED_KEYS
+
+
+def test_no_key_seals_more_than_its_nonces_allow() -> None:
+    """G7: random nonces are good for 2^32 seals of a key (NIST SP 800-38D, 8.3). A key of a whole
+    day sealed 8.6 thousand million messages at the highest rate, twice that."""
+    gateways = 100  # each may give a burst of its own (HP-17.2-2)
+    # What makes the most seals for its price is a mark that a hundred others are told of.
+    price = prices.CHANGE + prices.told(MAX_RECEIPT_ROWS)
+    for tier in TIERS.values():
+        tokens = tier.app.per_s * 3600 + tier.app.burst * gateways
+        assert tokens * (MAX_RECEIPT_ROWS + 1) / price < 2**32
+    assert seal(now_ms=HOUR_MS - 1)[3:6] != seal(now_ms=HOUR_MS)[3:6], "an hour, and no longer"
