@@ -9,6 +9,7 @@ five rounds: what the code costs when nothing else disturbs it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -21,19 +22,24 @@ from typing import Final
 
 import structlog
 import uvloop
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from homeport import codec, frames
 from homeport.ids import direct_conversation, message_id
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
-from gateway.apps.app import create_app
+from gateway.apps.app import App, create_app, with_key, with_new_certificate
 from gateway.chat.records import Records
 from gateway.dev.embedded import EmbeddedValkey
 from gateway.net.framing import Framer
 from gateway.redis.link import Link
 from gateway.redis.opening import open_redis
+from gateway.security.errors import TokenRefused
+from gateway.security.jwk import read_private
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Kind, Sealer
+from gateway.security.tokens import app_id_of, mint, verify
 from gateway.store.conversations import ConversationStore
 from gateway.store.entries import NewEntry
 from gateway.store.keys import Keys
@@ -106,6 +112,47 @@ def in_memory() -> dict[str, float]:
     return {name: best(repeated(step), 20_000) for name, step in steps.items()}
 
 
+def of_tokens() -> dict[str, float]:
+    """What a connect's token costs: found good for the first time, and refused because of its
+    signature, after both keys of the app were tried."""
+    now_s = int(time.time())
+    certificate = APP.certificates[0]
+    app = with_new_certificate(APP)
+    p256, other = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ed, another = (ed25519.Ed25519PrivateKey.generate() for _ in range(2))
+    found: dict[str, float] = {}
+    for name, keys in (("ES256", (p256, other)), ("EdDSA", (ed, another))):
+        privates = [read_private(_pem(key)) for key in keys]
+        keyed = with_key(with_key(app, privates[1].public), privates[0].public)
+        good = mint(APP.id, privates[0], "sg", "alice", now_s)
+        found |= _checked(name, keyed, good, now_s)
+    found |= _checked("HS256", app, mint(APP.id, certificate, "sg", "alice", now_s), now_s)
+    return found
+
+
+def _checked(name: str, app: App, good: str, now_s: int) -> dict[str, float]:
+    head, _, signature = good.rpartition(".")
+    bad = f"{head}.{signature[:8]}{'A' if signature[8] != 'A' else 'B'}{signature[9:]}"
+
+    def accept() -> None:
+        assert app_id_of(good) == app.id
+        verify(good, app, now_s)
+
+    def refuse() -> None:
+        assert app_id_of(bad) == app.id
+        with contextlib.suppress(TokenRefused):
+            verify(bad, app, now_s)
+
+    return {
+        f"token: by {name}, good": best(repeated(accept), 2_000),
+        f"token: by {name}, refused": best(repeated(refuse), 2_000),
+    }
+
+
+def _pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 async def with_store(url: str) -> dict[str, float]:
     """The steps that go to Redis, and what they cost there."""
     link, _ = open_redis(url, Stamp(RegionIdentity.of(KEYRING), lambda: True), Tasks())
@@ -156,7 +203,7 @@ async def _redis_cpu(link: Link) -> float:
 def main() -> None:
     """Measure, and print."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    result = in_memory()
+    result = in_memory() | of_tokens()
     with (
         tempfile.TemporaryDirectory() as folder,
         EmbeddedValkey(Path(folder)) as valkey,

@@ -228,7 +228,7 @@ def add_key(
     )
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # an id may begin with a dash
 @in_environment
 def remove_key(
     environment: Environment,

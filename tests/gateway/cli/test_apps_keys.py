@@ -106,6 +106,17 @@ def test_what_is_no_public_key_is_refused(region: Region, tmp_path: Path) -> Non
     assert len(keys(region, app)) == 1
 
 
+def test_an_id_may_begin_with_a_dash(region: Region, tmp_path: Path) -> None:
+    """One in 64 does, and was taken for an option."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    while not public_key(key).id.startswith("-"):
+        key = ed25519.Ed25519PrivateKey.generate()
+    app = region.create()["id"]
+    assert region.run("app", "add-key", app, write(tmp_path, "k.pem", public_pem(key))).code == 0
+    assert region.run("app", "remove-key", app, public_key(key).id).code == 0
+    assert len(keys(region, app)) == 1
+
+
 def test_an_unknown_key_is_said(region: Region) -> None:
     """A typo must not look like success."""
     app = region.create()["id"]
