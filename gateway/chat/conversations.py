@@ -54,7 +54,7 @@ class ConversationChat:
         follow `after`: the time of the last message, in milliseconds, and the user's name for it.
 
         Raises:
-            Refused: unavailable, internal.
+            Refused: unavailable, rate_limited, internal.
         """
         return await fresh(lambda: self._page(user, limit, after), self._lateness, self._clock_ms)
 
@@ -71,7 +71,14 @@ class ConversationChat:
             for row in rows
             if row.time_ms >= youngest or (row.peer.startswith(GROUP) and row.until == 0)
         ]
-        counts = await self._rows.unread_of(app.id, app.tier, user.id, rows, now_ms)
+        counts = await self._rows.unread_of(
+            app.id,
+            app.tier,
+            user.id,
+            rows,
+            now_ms,
+            lambda messages: user.allowance.pay(app.tier, prices.looked_into(messages)),
+        )
         page = Page[ConversationRow](_AROUND)
         for start in range(0, len(rows), AT_ONCE):
             part = rows[start : start + AT_ONCE]

@@ -23,6 +23,9 @@ _READ: Final = 8
 CHANGE: Final = 2
 """What changes one thing: a mark, a block, a seat, a message."""
 
+_LOOKED: Final = 128
+"""Messages that one token looks into, to see who wrote them."""
+
 LIST: Final = 4
 """What reads up to a thousand rows of a user: blocks, unread counts."""
 
@@ -53,6 +56,11 @@ def history(peer: str, limit: int, *, before: int | None = None, after: int | No
 def conversations(limit: int, *, after: Any = None) -> int:
     """A page of conversations: a row, a message and often a bucket's call for each."""
     return 1 + limit // _INBOXES
+
+
+def looked_into(messages: int) -> int:
+    """What unread counts cost besides, where it is not known who wrote so many messages."""
+    return messages // _LOOKED
 
 
 def users(users: Sequence[str], expires_s: float = 0) -> int:

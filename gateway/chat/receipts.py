@@ -112,8 +112,14 @@ class ReceiptChat:
     @request(prices.LIST)
     async def unread(self, user: User) -> UnreadCounts:
         """How many messages of which conversations the user has not read."""
+        tier = user.app.tier
         counts, more = await self._rows.unread(
-            user.app_id, user.app.tier, user.id, self._clock_ms(), MAX_UNREAD_ROWS
+            user.app_id,
+            tier,
+            user.id,
+            self._clock_ms(),
+            MAX_UNREAD_ROWS,
+            lambda messages: user.allowance.pay(tier, prices.looked_into(messages)),
         )
         return UnreadCounts(list(counts.items()), more)
 

@@ -34,6 +34,7 @@ from gateway.store.stored import (
     Raised,
     StoredMessage,
     Swept,
+    author_of,
     head_size,
     last_number,
     parse_message,
@@ -63,7 +64,7 @@ SWEPT: Final = 128
 """Messages that one call removes."""
 
 # How scripts are asked and answer, as conversation_send.lua says. Lua's I6 is two fields here.
-_ASK: Final = struct.Struct(">4s4sHIHIIBHIHII")
+_ASK: Final = struct.Struct(">4s4sHIHIIBHIHIII")
 _SAID: Final = struct.Struct(">BHHHII")
 _SENT: Final = struct.Struct(">IHI")
 _PLACE_AT: Final = 11
@@ -102,15 +103,14 @@ class ConversationStore:
                 fail(future, StaleMembers(reply))
             else:
                 new, dropped, gone, high, low, seq = _SAID.unpack_from(reply)
-                stored = Stored(seq, high << 32 | low, repeated=not new)
                 self.fanout.note(dropped, gone)
-                place, value = reply[_PLACE_AT:_PLACE_END], reply[_PLACE_END:]
+                stored, value = Stored(seq, high << 32 | low, not new), reply[_PLACE_END:]
                 if new:
                     value = value[: head_size(value)] + message.record
                 elif not value:  # past its time: nobody gets it any more
                     done(future, stored)
                     return
-                placed = Placed(place, value, message.sender, epoch)
+                placed = Placed(reply[_PLACE_AT:_PLACE_END], value, message.sender, epoch)
                 self.fanout.refer(app_id, tier, to, placed, future, stored)
 
         self._link.run_then(
@@ -133,6 +133,7 @@ class ConversationStore:
                 *two_fields(message.expires_ms or 0),
                 *two_fields(message.time_ms + TAKEOVER_MS),
                 tier.inbox_cap,
+                author_of(message.sender),
             ),
             message.record,
             keys.member,
@@ -369,7 +370,7 @@ class ConversationStore:
             raise StaleMembers(reply)
         if reply:
             epoch = reply[4:8]
-            await self.fanout.tell(app_id, tier, to, reply, "", epoch, full=full)
+            await self.fanout.tell(app_id, tier, to, reply, None, epoch, full=full)
 
 
 def _state_of(to: Recipients) -> tuple[str, ...]:

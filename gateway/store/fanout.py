@@ -48,12 +48,13 @@ class Placed(NamedTuple):
     """A message that its conversation has numbered and kept.
 
     `place` is what the conversation's script says of its place, `value` the stored message,
-    `sender` its author's id or "", `epoch` (4 bytes) that of an inbox which begins with it.
+    `sender` its author's id, "" where that is the server, None where nobody knows; `epoch`
+    (4 bytes) that of an inbox which begins with it.
     """
 
     place: bytes
     value: bytes
-    sender: str
+    sender: str | None
     epoch: bytes
 
 
@@ -107,7 +108,8 @@ class Fanout:
             return
         sha = (_REFERENCES_FULL if full else _REFERENCES).sha
         limits = _LIMITS.pack(tier.inbox_cap, *two_fields(tier.retention_ms), epoch)
-        said = words_of(place, value, limits, f"{app_id}:{sender}")
+        author = "?" if sender is None else f"{app_id}:{sender}"
+        said = words_of(place, value, limits, author)
         for part in to.parts:
             begin = words_of("EVALSHA", sha, part.names.number)
             command = together(begin, part.names, said, part.arguments)
@@ -119,7 +121,7 @@ class Fanout:
         tier: Tier,
         to: Recipients,
         said: bytes,
-        sender: str,
+        sender: str | None,
         epoch: bytes,
         *,
         full: bool,

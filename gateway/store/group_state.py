@@ -3,10 +3,10 @@
 The state is a hash: ``v`` version, ``n`` sealed name, ``q`` whether all are muted, ``c`` how many
 members there are. ``u:<user>`` is a member: ``<role, with - if muted> <since> <n of since>``, since
 being the number of the conversation after which they are in it. ``x:<user>`` is one who went and
-may not know it yet: ``<since> <n of since> <until>``. ``l:<user>`` is one who left, and ``l`` says
-that there are more such users than it remembers. ``i:<user>`` is an invitation: when it ends, in ms
-since 1970, below 0 once it was declined. ``gone``, the former owner, marks a deleted group for a
-while.
+may not know it yet: ``<since> <n of since> <until> <n of until>``. ``l:<user>`` is one who left,
+and ``l`` says that there are more such users than it remembers. ``i:<user>`` is an invitation: when
+it ends, in ms since 1970, below 0 once it was declined. ``gone``, the former owner, marks a deleted
+group for a while.
 """
 
 from __future__ import annotations

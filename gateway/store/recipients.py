@@ -15,16 +15,17 @@ from gateway.store.keys import ConversationKeys, InboxKeys, Keys
 class Interval(NamedTuple):
     """A user is in a conversation after number `since` and up to `until`; 0: there is no end.
 
-    `since_n` is the n of number `since` (`StoredMessage.n`).
+    `since_n` is the n of number `since`, `until_n` that of `until` (`StoredMessage.n`).
     """
 
     since: int = 0
     since_n: int = 0
     until: int = 0
+    until_n: int = 0
 
 
 ALWAYS: Final = Interval()
-_INTERVAL: Final = struct.Struct(">III")
+_INTERVAL: Final = struct.Struct(">IIII")
 
 
 class Part(NamedTuple):
@@ -82,7 +83,7 @@ def group(
         said = (
             b""
             if interval == ALWAYS
-            else _INTERVAL.pack(interval.since, interval.until, interval.since_n)
+            else _INTERVAL.pack(interval.since, interval.until, interval.since_n, interval.until_n)
         )
         buckets.setdefault(inbox.bucket, []).append((inbox, said))
     parts = tuple(part(bucket, name, found) for bucket, found in buckets.items())

@@ -9,15 +9,16 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from msgspec import Struct
 
-_HEAD: Final = struct.Struct(">BBHII")
+_HEAD: Final = struct.Struct(">BBHIII")
 _ENDS: Final = struct.Struct(">HI")
 _NOTICE_BYTES: Final = 4
 _REF: Final = struct.Struct(">IHIBH")
-_ROW: Final = struct.Struct(">IIIHIIHIIIII")
-_RUN: Final = struct.Struct(">IB")
+_ROW: Final = struct.Struct(">IIIHIIHIIIIII")
+_UNSURE: Final = struct.Struct(">III")
 
 COUNTS: Final = 1
 """The message counts as unread for all but its sender."""
@@ -54,7 +55,7 @@ class StoredMessage(Struct, frozen=True):
 
 def parse_message(seq: int, value: bytes, start: int = 0) -> StoredMessage:
     """The message that is kept as `value`, from `start` on; it has number `seq`."""
-    change, flags, high, low, n = _HEAD.unpack_from(value, start)
+    change, flags, high, low, n, _ = _HEAD.unpack_from(value, start)
     at, expires_ms = start + _HEAD.size, None
     if flags & _ENDS_FLAG:
         ends_high, ends_low = _ENDS.unpack_from(value, at)
@@ -68,6 +69,11 @@ def parse_message(seq: int, value: bytes, start: int = 0) -> StoredMessage:
 def head_size(value: bytes) -> int:
     """How many bytes of a stored message that is new stand before its record."""
     return _HEAD.size + (_ENDS.size if value[1] & _ENDS_FLAG else 0)
+
+
+def author_of(user: str) -> int:
+    """How a stored message names its author: CRC-32 of the user's id. 0 of nobody's."""
+    return crc32(user.encode())
 
 
 def time_of(value: bytes) -> int:
@@ -118,9 +124,13 @@ class Row(NamedTuple):
     """How one user stands to one conversation, which they call `peer`.
 
     `top` is the last number that the inbox refers to, `time_ms` that message's time. `unread_ms`
-    is not later than the first unread message, 0 where there is none. `read` is the watermark.
-    The user deleted what is up to `floor`, and is in the conversation after number `since` and up
-    to `until`; 0: there is no end.
+    is not later than the first unread message, 0 where there is none; `base` is the n after which
+    unread messages are counted. `read` is the watermark. The user deleted what is up to `floor`,
+    and is in the conversation after number `since` and up to `until`; 0: there is no end.
+
+    `own` is how many messages above `base` the user is known to have written.
+    `unsure` are two numbers: of the messages after the first and up to the second it is not known
+    which the user wrote, so `unread` is too high by those. (0, 0): all is known.
     """
 
     peer: str
@@ -129,21 +139,24 @@ class Row(NamedTuple):
     time_ms: int
     unread: int
     unread_ms: int
+    base: int
+    own: int
     read: int
     floor: int
     since: int
     until: int
+    unsure: tuple[int, int]
 
 
 def parse_row(peer: str, value: bytes) -> Row:
     """The row that is kept as `value`."""
-    (epoch, top, n, high, low, base, first_high, first_low, read, floor, since, until) = (
+    (epoch, top, n, high, low, base, first_high, first_low, read, floor, since, until, own) = (
         _ROW.unpack_from(value)
     )
-    own = sum(
-        max(0, min(count, last - base)) for last, count in _RUN.iter_unpack(value[_ROW.size :])
+    above, up_to, after = (
+        _UNSURE.unpack_from(value, _ROW.size) if len(value) > _ROW.size else (0, 0, 0)
     )
-    unread = max(0, n - base - own)
+    unread = max(0, n - base - own - after)
     first = first_high << 32 | first_low
     return Row(
         peer,
@@ -152,10 +165,13 @@ def parse_row(peer: str, value: bytes) -> Row:
         high << 32 | low,
         unread,
         first if unread else 0,
+        base,
+        own + after,
         read,
         floor,
         since,
         until,
+        (above, up_to),
     )
 
 

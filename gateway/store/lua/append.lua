@@ -20,13 +20,13 @@ end
 
 -- Stores one more message, as number `field`, the text of q + 1. Returns the stored message, or an error:
 -- then nothing was stored.
-local function append(key, q, n, d, fixed, field, flags, time, ends, record, due, member, look_after)
+local function append(key, q, n, d, fixed, field, flags, time, author, ends, record, due, member, look_after)
   n = n + flags % 2
   local value
   if ends == 0 then
-    value = struct.pack('>BBI6I4', 0, flags, time, n) .. record
+    value = struct.pack('>BBI6I4I4', 0, flags, time, n, author) .. record
   else
-    value = struct.pack('>BBI6I4I6', 0, flags + 4, time, n, ends) .. record
+    value = struct.pack('>BBI6I4I4I6', 0, flags + 4, time, n, author, ends) .. record
   end
   local stored = redis.pcall('HSET', chunk_of(key, string.sub(fixed, 25, 28), q + 1), field, value)
   if stored ~= 1 then

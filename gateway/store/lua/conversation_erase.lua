@@ -12,7 +12,7 @@ for i = 3, #ARGV do
     local chunk = chunk_of(KEYS[1], head.birth, tonumber(ARGV[i]))
     local value = redis.call('HGET', chunk, ARGV[i])
     if value then
-      local _, flags, _, _, ends, notice = parts(value)
+      local _, flags, _, _, _, ends, notice = parts(value)
       if bit.band(flags, OVER) == 0 and (ARGV[2] == '' or ends ~= 0 and ends <= tonumber(ARGV[2])) then
         local its_chunk = chunk_of(KEYS[1], head.birth, notice)
         local told = notice ~= 0 and redis.call('HGET', its_chunk, notice .. '')

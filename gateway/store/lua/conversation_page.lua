@@ -38,7 +38,7 @@ while seq > low and seq <= top do
     if not value then
       lost = lost + 1
     else
-      local _, flags, time, _, ends = parts(value)
+      local _, flags, time, _, _, ends = parts(value)
       if bit.band(flags, OVER + HIDDEN) == 0 and time >= youngest and (ends == 0 or ends > now) then
         bytes = bytes - #value
         if #page > 2 and (bytes < 0 or #page >= 2 * most + 2) then

@@ -26,21 +26,22 @@ local function replace(edits)
   if not value then
     return ''
   end
-  local change, flags, time, n, ends, notice = parts(value)
+  local change, flags, time, n, author, ends, notice = parts(value)
   if bit.band(flags, OVER) ~= 0 or change ~= tonumber(ARGV[7]) or change >= tonumber(ARGV[8]) then
     return ''
   end
   local its_chunk = chunk_of(KEYS[1], birth, notice)
   local told = notice ~= 0 and redis.call('HGET', its_chunk, notice .. '')
   local last = append(KEYS[1], q, n_before, d, fixed, q + 1 .. '', tonumber(ARGV[10]), tonumber(ARGV[1]),
-    tonumber(ARGV[12]), ARGV[11], KEYS[2], ARGV[4], ARGV[5])
+    0, tonumber(ARGV[12]), ARGV[11], KEYS[2], ARGV[4], ARGV[5])
   if type(last) ~= 'string' then
     return last
   end
   if told then
     redis.call('HSET', its_chunk, notice .. '', ended(told))
   end
-  redis.call('HSET', chunk, ARGV[6], spelled(tonumber(ARGV[8]), flags, time, n, ends, edits and q + 1 or 0, ARGV[9]))
+  redis.call('HSET', chunk, ARGV[6], spelled(tonumber(ARGV[8]), flags, time, n, author, ends,
+    edits and q + 1 or 0, ARGV[9]))
   return struct.pack('>I4', q + 1) .. string.sub(fixed, 1, 20) .. last
 end
 

@@ -10,8 +10,8 @@
 --       7 flags and 8 record of the notice  9 '' or, where the group ends, anything
 --       then triples: 'set', field, value; 'del', field, ''; 'in', user, role; 'out', user, ''
 -- A member is 'u:<user>' with '<role> <from> <n of from>'; one who went and may not know it yet is
--- 'x:<user>' with '<from> <n of from> <until>'. Who joins is in from the notice on, who goes is out after it.
--- Whether a user may be added without being asked is decided by the version to change ('l:', 'i:').
+-- 'x:<user>' with '<from> <n of from> <until> <n of until>'. Who joins is in from the notice on, who goes is
+-- out after it. Whether a user may be added without being asked is decided by the version to change ('l:', 'i:').
 -- Returns 1, or 0 where the group has another version, or its head is lost (group_read.lua).
 local version = redis.call('HGET', KEYS[1], 'v') or '0'
 local packed = redis.call('HGET', KEYS[2], 'h')
@@ -39,7 +39,7 @@ end
 if ARGV[9] ~= '' then
   fixed = string.sub(fixed, 1, 12) .. struct.pack('>I4I4', before, before_n) .. string.sub(fixed, 21, 28) .. '\1'
 end
-local value = append(KEYS[2], before, before_n, d, fixed, before + 1 .. '', tonumber(ARGV[7]), tonumber(ARGV[3]), 0,
+local value = append(KEYS[2], before, before_n, d, fixed, before + 1 .. '', tonumber(ARGV[7]), tonumber(ARGV[3]), 0, 0,
   ARGV[8], KEYS[3], ARGV[5], ARGV[4])
 if type(value) ~= 'string' then
   return value
@@ -60,7 +60,7 @@ for i = 10, #ARGV, 3 do
   elseif members[i] ~= '' then
     redis.call('HDEL', KEYS[1], 'u:' .. name)
     redis.call('HSET', KEYS[1], 'x:' .. name,
-      string.match(members[i], ' (%d+ %d+)$') .. ' ' .. (before + 1))
+      string.match(members[i], ' (%d+ %d+)$') .. ' ' .. (before + 1) .. ' ' .. before_n)
   end
 end
 redis.call('HSET', KEYS[1], 'v', ARGV[2])

@@ -3,9 +3,9 @@
 --
 -- KEYS  1 head  2 dedupe  3 due list  4 ttl list  5 of a group: its state
 --       or of two users, for each inbox that lies here: rows, inbox, channel
--- ARGV  1 '>I4I4I6I6I4BI6I6I4': epoch for what is new here, run of the server, now ms, retention ms,
+-- ARGV  1 '>I4I4I6I6I4BI6I6I4I4': epoch for what is new here, run of the server, now ms, retention ms,
 --       dedupe window ms, flags, when the message's own time to live ends or 0, when somebody else should
---       look after it, inbox cap
+--       look after it, inbox cap, author
 --       2 record  3 the conversation's member of the due list
 --       4 '' or, for a group, the version of the member list that the sender goes by: of a repeat too, whose
 --       references go to that list
@@ -15,8 +15,8 @@
 -- stored message: without its record where it is new, '' where a repeat's is past its time. Or the group's
 -- version as a number, if it is another; 0 where there is no group, or its head is lost (group_read.lua).
 -- The dedupe key holds '>I4I6', the message's number and its time.
-local fresh, now, retention, window, flags, ends, look_after, cap =
-  struct.unpack('>I4xxxxI6I6I4BI6I6I4', ARGV[1])
+local fresh, now, retention, window, flags, ends, look_after, cap, author =
+  struct.unpack('>I4xxxxI6I6I4BI6I6I4I4', ARGV[1])
 local due, sender, name, at, from, tops, rows = KEYS[3], ARGV[5], '', 5, 6, {}, {}
 local packed, dropped, seq, value = redis.call('HGET', KEYS[1], 'h'), 0, nil, nil
 if ARGV[4] ~= '' then
@@ -42,7 +42,8 @@ if first then
   seq, now = struct.unpack('>I4I6', first)
   value = redis.call('HGET', chunk_of(KEYS[1], string.sub(fixed, 25, 28), seq), seq .. '') or ''
 else
-  value = append(KEYS[1], q, n_before, d, fixed, field, flags, now, ends, ARGV[2], due, ARGV[3], look_after)
+  value = append(KEYS[1], q, n_before, d, fixed, field, flags, now, author, ends, ARGV[2], due, ARGV[3],
+    look_after)
   if type(value) ~= 'string' then
     redis.call('DEL', KEYS[2])
     return value
@@ -55,5 +56,5 @@ end
 local place = struct.pack('>I4', seq) .. string.sub(fixed, 1, 20)
 if ARGV[4] ~= '' or value == '' then
   return struct.pack('>BI2I2I6', first and 0 or 1, 0, gone, now) .. place
-    .. (first and value or string.sub(value, 1, 18))
+    .. (first and value or string.sub(value, 1, 22))
 end

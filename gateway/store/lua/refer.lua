@@ -1,17 +1,18 @@
 -- Tell inboxes of one bucket of a message that its conversation holds, and of what is missing below it.
--- After mended.lua and shed.lua, and what sets these: `seq`, `value` (the stored message), `place` (head.lua), `cap`,
--- `retention` in ms, `fresh` (the epoch of a new inbox), `due` (the due list), `sender` (its member there),
+-- After mended.lua and shed.lua, and what sets these: `seq`, `value` (the stored message), `place` (head.lua),
+-- `cap`, `retention` in ms, `fresh` (the epoch of a new inbox), `due` (the due list), `sender` (its member
+-- there, or '?' where nobody knows it),
 -- `name` (the conversation's for every inbox, or '' where each has its own), `at` (where KEYS has, for each
 -- inbox, rows, inbox and channel), `from` (where ARGV has, for each, its member of the due list and the
--- user's name for the conversation or, with one name for all, the user's interval: '' or '>I4I4I4', since,
--- until, n of since), `tops` and `rows` (for each, by its place in ARGV, the rows' fields '#' and that of
+-- user's name for the conversation or, with one name for all, the user's interval: '' or '>I4I4I4I4', since,
+-- until, n of since, n of until), `tops` and `rows` (for each, by its place in ARGV, the rows' fields '#' and that of
 -- the conversation); `dropped` and `gone`, to which it adds how many messages full inboxes dropped, and how
 -- many keys were gone.
 local _, flags_of, time, n = struct.unpack('>BBI6I4', value)
 local counts, epoch_of = flags_of % 2 == 1, string.sub(place, 5, 8)
 -- How the row of whoever has the message before begins, how it begins from now on, and the reference.
 local before, stamp = epoch_of .. struct.pack('>I4', seq - 1), epoch_of .. struct.pack('>I4I4I6', seq, n, time)
-local ref, never, always = struct.pack('>I4I6I3', seq, time, #value), '\0\0\0\0\0\0', '\0\0\0\0\0\0\0\0\0\0\0\0'
+local ref, never, always = struct.pack('>I4I6I3', seq, time, #value), '\0\0\0\0\0\0', '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 for i = from, #ARGV, 2 do
   local its_name, said, top, row = name, ARGV[i + 1], tops[i], rows[i]
   if name == '' then
@@ -21,13 +22,19 @@ for i = from, #ARGV, 2 do
   end
   local refs, rest, begin, added, length = nil, nil, nil, 1, nil
   if row and string.sub(row, 1, 8) == before and string.sub(row, 37, 44) == string.sub(said, 1, 8)
-    and string.sub(said, 5, 8) == '\0\0\0\0' then -- for who went, mended() looks where the end is
+    and sender ~= '?' and string.sub(said, 5, 8) == '\0\0\0\0' then -- for who went, mended() looks where the end is
     rest = string.sub(row, 19)
     length = redis.call('RPUSH', KEYS[at + 1], ref .. its_name)
   else
-    refs, rest, begin = mended(row, its_name, said, seq, place, time, n, #value)
+    local its_own = nil
+    if sender ~= '?' then
+      its_own = ARGV[i] == sender
+    end
+    refs, rest, begin = mended(row, its_name, said, seq, place, time, n, n - flags_of % 2, its_own, #value)
     if refs then
       added, length = #refs, redis.call('RPUSH', KEYS[at + 1], unpack(refs))
+    elseif rest then
+      redis.call('HSET', KEYS[at], its_name, begin .. rest)
     end
   end
   if length then

@@ -14,8 +14,10 @@
 --   base: the n from which unread is counted; time of the first unread, or 0;
 --   read: the watermark; floor: the user deleted everything up to it;
 --   since, until: between these numbers the user is in it, 0: there is no end
--- then runs '>I4B' of what the user wrote above base: last n, how many.
-local TOP, ROW, REF, HOLE = '>I4I6I6', '>I4I4I4I6I4I6I4I4I4I4', '>I4I6I3', 16777215
+--   own: how many of the messages whose n is above base the user wrote
+-- and, where it is not known who wrote some, '>I4I4I4': what is above low and up to high is not known; after:
+-- how many above high the user wrote. Then own is of those up to low. All of them are above base.
+local TOP, ROW, REF, HOLE = '>I4I6I6', '>I4I4I4I6I4I6I4I4I4I4I4', '>I4I6I3', 16777215
 
 -- References went from the head of a list: so many of them were spent.
 local function less_spent(rows, refs)
@@ -31,13 +33,4 @@ local function less_spent(rows, refs)
   end
 end
 
--- How many of the messages above `base` the user wrote.
-local function own_above(runs, base)
-  local own = 0
-  for at = 1, #runs, 5 do
-    local n, count = struct.unpack('>I4B', runs, at)
-    own = own + math.max(0, math.min(count, n - base))
-  end
-  return own
-end
 

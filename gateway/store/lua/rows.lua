@@ -3,15 +3,15 @@
 --
 -- KEYS  1 rows
 -- ARGV  1 2 of the last row of the page before: its time in ms and its name, or '' and ''
---       3 most rows  4 '1' for those with unread messages only
+--       3 most rows  4 '1' for those only that may have unread messages
 -- Returns {1 where there are more, then name and row of each}.
 local all, found = redis.call('HGETALL', KEYS[1]), {}
 for i = 1, #all, 2 do
   if string.sub(all[i], 1, 1) ~= '#' then
-    local _, _, n, time, base, _, _, _, _, _, at = struct.unpack(ROW, all[i + 1])
+    local _, _, n, time, base, _, _, _, _, _, own = struct.unpack(ROW, all[i + 1])
     local earlier = ARGV[1] == '' or time < tonumber(ARGV[1])
       or time == tonumber(ARGV[1]) and all[i] > ARGV[2]
-    if earlier and (ARGV[4] == '' or n - base - own_above(string.sub(all[i + 1], at), base) > 0) then
+    if earlier and (ARGV[4] == '' or n - base - own > 0) then
       found[#found + 1] = {time, all[i], all[i + 1]}
     end
   end

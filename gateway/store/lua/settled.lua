@@ -26,7 +26,7 @@ for i = 4, #ARGV, 4 do
       local state = redis.call('HGETALL', KEYS[at + 1])
       for j = 1, #state, 2 do
         if string.sub(state[j], 1, 2) == 'x:' then
-          local upto = tonumber(string.match(state[j + 1], '(%d+)$'))
+          local upto = tonumber(string.match(state[j + 1], '(%d+) %d+$'))
           if upto <= seq then
             redis.call('HDEL', KEYS[at + 1], state[j])
           end

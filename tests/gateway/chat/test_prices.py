@@ -96,6 +96,27 @@ async def test_a_message_to_a_group_costs_by_its_members(
         assert user.taken - before == 1 + 10
 
 
+async def test_messages_that_are_looked_into_are_paid_for(
+    running: RunningWorker, clock: FakeClock
+) -> None:
+    """HP-17.1-2, HP-14.3-8: bob's own message is somewhere among what he read in part, and a mark
+    by one more would have it looked for again."""
+    async with running.client("alice") as alice, running.client("bob") as bob:
+        user = running.inside.limits.hold(running.app.id, "bob", TIERS["pro"].user)
+        for number in range(300):
+            await alice.ask(frames.Send, f"s{number}", "bob", "text", b"a")
+        await bob.ask(frames.Send, "own", "alice", "text", b"a")
+        await bob.ask(frames.Mark, "alice", 0, 20)
+        for price in (4 + 281 // 128, 4):
+            before = user.taken
+            answer = await bob.ask(frames.Unread)
+            assert (answer.rows, user.taken - before) == ([("alice", 280)], price)
+        await bob.ask(frames.Mark, "alice", 0, 21)
+        before = user.taken
+        listed = await bob.ask(frames.Conversations, 1)
+        assert (listed.conversations[0].unread, user.taken - before) == (279, 1 + 280 // 128)
+
+
 async def signal(client: RawClient, to: str) -> None:
     """Send a signal, and wait until the gateway has dealt with it."""
     await client.send(frames.Signal(to, "typing", b""))

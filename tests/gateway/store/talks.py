@@ -111,7 +111,8 @@ class Told:
 
 @dataclass
 class Known:
-    """A row. `sure` is False where what is unread can't be known exactly any more."""
+    """A row. `behind` is True from when a conversation lost what its row still counts until the
+    next message says so."""
 
     top: int
     time: int
@@ -120,7 +121,7 @@ class Known:
     floor: int = 0
     since: int = 0
     until: int = 0
-    sure: bool = True
+    behind: bool = False
 
 
 @dataclass
@@ -153,7 +154,6 @@ class Box:
         said: Said,
         interval: Interval,
         numbering: tuple[object, int],
-        own: bool,
         cap: int,
     ) -> None:
         """A script tells the user of `said`, and of all that is missing below it."""
@@ -171,19 +171,13 @@ class Box:
             if hole is None:
                 known.read, known.floor = row.read, row.floor
             if top >= interval.since:
-                lower, known.sure = max(top, talk.gone), row.sure and hole is None
+                lower = max(top, talk.gone)
         if last <= lower and hole is None:
             return
         if hole is not None:
             self.told.append(Told(peer, hole, said.time, hole=True))
-            known.sure = False
         for seq in range(lower + 1, last + 1):
             self.told.append(Told(peer, seq, said.time))
-        if last - lower > 1 or (row is None and lower > 0):
-            # Nobody says which of those the user wrote, nor which are gone.
-            known.sure = False
-        if last != said.seq or (not own and talk.said[last].sender == self.user):
-            known.sure = False  # who heals does not know who wrote it
         known.top = max(last, lower)
         self.rows[peer] = known
         self.hashed = True

@@ -83,6 +83,7 @@ WORKING: Final = frozenset(
         "conversation_floor",
         "conversation_last",
         "conversation_mark",
+        "conversation_own",
         "conversation_page",
         "conversation_read",
         "conversation_recall",
@@ -199,6 +200,7 @@ class Region:
         for _ in range(3):
             await self.send()
         await self.send(ends_ms=self.now + 1000)
+        await self.talks.send(APP_ID, self.tier, self.to, self.entry("bob"))
         assert await self.create_group(GROUP_ID)
         await self.rooms.join(self.app, "hall", "ann:d1", Start(1), Top(), self.now)
         await self.blocks.change(APP_ID, self.tier, "ann", "eve", True, self.now)
@@ -290,10 +292,14 @@ class Region:
             await self.rows.read_up_to(app, "bob", "ann", raised)
 
         async def unread() -> None:
-            counts, _ = await self.rows.unread(app, tier, "bob", now, 10)
-            assert counts["ann"] > 0
+            looked_into: list[int] = []
+            counts, _ = await self.rows.unread(app, tier, "bob", now, 10, looked_into.append)
+            assert (counts["ann"], looked_into) == (2, [3])
             later = now + tier.retention_ms  # some of them are counted anew
-            assert await self.rows.unread(app, tier, "bob", later, 10) == ({}, False)
+            assert await self.rows.unread(app, tier, "bob", later, 10, looked_into.append) == (
+                {},
+                False,
+            )
 
         async def forgotten() -> None:
             row = await self.rows.row(app, "bob", "ann")
@@ -317,8 +323,8 @@ class Region:
             "check": lambda: self.inboxes.check(PHONE, Cursor("", 0, 0), 0, now + 60_000),
             "page": page,
             "ack": ack,
-            "unread": unread,
             "mark": marked,
+            "unread": unread,
             "marks": lambda: self.talks.marks(app, TALK, ["bob"]),
             "history": lambda: self.talks.page(app, tier, TALK, now, 10),
             "forget": forgotten,
