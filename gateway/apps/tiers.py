@@ -24,7 +24,8 @@ class Tier:
     `retention_ms` is how long a message waits, in milliseconds. `inbox_cap` is the most messages
     one user's inbox holds. `max_body` is the largest message body, in bytes. `group_members` is
     the most members of one group. `devices` is how many devices of a user are connected at once,
-    `connections` how many of all the app's users together.
+    `connections` how many of all the app's users together. `own_groups` and `own_rooms` are the
+    most groups and rooms that one user may have made.
     `session` limits the requests of one session, `user` and `app` limit all sends of a user and of
     an app.
     """
@@ -36,6 +37,8 @@ class Tier:
     group_members: int
     devices: int
     connections: int
+    own_groups: int
+    own_rooms: int
     session: Rate
     user: Rate
     app: Rate
@@ -45,19 +48,19 @@ TIERS: Final[dict[str, Tier]] = {
     tier.name: tier
     for tier in (
         Tier(
-            "free", 3 * _DAY_MS, 1_000, 8 * _KIB, 100, 2, 100,
+            "free", 3 * _DAY_MS, 1_000, 8 * _KIB, 100, 2, 100, 50, 10,
             Rate(50, 500), Rate(100, 1_000), Rate(1_000, 5_000),
         ),
         Tier(
-            "basic", 7 * _DAY_MS, 5_000, 16 * _KIB, 250, 4, 2_000,
+            "basic", 7 * _DAY_MS, 5_000, 16 * _KIB, 250, 4, 2_000, 200, 50,
             Rate(100, 1_000), Rate(200, 2_000), Rate(5_000, 20_000),
         ),
         Tier(
-            "pro", 90 * _DAY_MS, 20_000, 32 * _KIB, 1_000, 8, 50_000,
+            "pro", 90 * _DAY_MS, 20_000, 32 * _KIB, 1_000, 8, 50_000, 500, 200,
             Rate(500, 5_000), Rate(1_000, 10_000), Rate(20_000, 100_000),
         ),
         Tier(
-            "enterprise", 180 * _DAY_MS, 100_000, 64 * _KIB, 5_000, 16, 1_000_000,
+            "enterprise", 180 * _DAY_MS, 100_000, 64 * _KIB, 5_000, 16, 1_000_000, 1_000, 1_000,
             Rate(5_000, 50_000), Rate(10_000, 100_000), Rate(100_000, 500_000),
         ),
     )

@@ -19,6 +19,7 @@ from gateway.apps.app import App
 from gateway.chat import group_rules as rules
 from gateway.chat import prices
 from gateway.chat.invitations import Invitations
+from gateway.chat.owning import Owning
 from gateway.chat.principal import Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.requests import request
@@ -47,11 +48,13 @@ class GroupChat:
         groups: GroupStore,
         records: Records,
         invitations: Invitations,
+        owning: Owning,
         clock_ms: Callable[[], int],
     ) -> None:
         self._groups = groups
         self._records = records
         self._invitations = invitations
+        self._owning = owning
         self._clock_ms = clock_ms
 
     # -- changes -----------------------------------------------------------------------------------
@@ -65,6 +68,8 @@ class GroupChat:
         app = principal.app
         group = group_id(app.id, name_of(principal), client_id)
         sealed = self._seal(app, group, name)
+        if isinstance(principal, User):
+            await self._owning.make(principal, GROUP, group)
         await self._change(
             principal,
             group,

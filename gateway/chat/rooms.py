@@ -8,16 +8,17 @@ from typing import Final
 
 from homeport import codes
 from homeport.frames import RoomJoined
-from homeport.ids import is_user_id
+from homeport.ids import ROOM, is_user_id
 from homeport.limits import MAX_ROOMS
 
 from gateway.chat import prices
+from gateway.chat.owning import Owning
 from gateway.chat.principal import Principal, SessionUser, User
 from gateway.chat.refused import Refused
 from gateway.chat.requests import request
 from gateway.hub.rooms import RoomHub
 from gateway.redis.errors import OperationFailed, Unavailable
-from gateway.store.rooms import THE_APP, RoomStore, Start
+from gateway.store.rooms import THE_APP, RoomRefused, RoomStore, Start
 
 JOIN_TIMEOUT_S: Final = 5.0
 
@@ -25,8 +26,11 @@ JOIN_TIMEOUT_S: Final = 5.0
 class RoomChat:
     """Answers requests about rooms. `clock_ms` is milliseconds since 1970."""
 
-    def __init__(self, store: RoomStore, hub: RoomHub, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, store: RoomStore, owning: Owning, hub: RoomHub, clock_ms: Callable[[], int]
+    ) -> None:
         self._store = store
+        self._owning = owning
         self._hub = hub
         self._clock_ms = clock_ms
 
@@ -89,19 +93,27 @@ class RoomChat:
 
     @request(prices.CHANGE)
     async def set(self, principal: Principal, room: str, write: str, admins: Sequence[str]) -> None:
-        """Create a room, or change its write policy. The app itself may change every room's; a
-        room's creator stays its creator.
+        """Create a room, or change its write policy. The app itself may change every room's, and is
+        from then on the creator of one that has none; a room's creator stays its creator.
 
         Raises:
             Refused: invalid_field: an id has a wrong form. not_room_creator: a user asks, and
-                another one or the app created the room, or it has no creator. unavailable: Redis is
-                away.
+                another one or the app created the room, or it has no creator. too_many_own_rooms:
+                the user created as many as the tier allows. unavailable: Redis is away.
         """
         _check(room)
         if not all(map(is_user_id, admins)):
             raise Refused(codes.INVALID_FIELD, "`admins` must be user ids.")
-        creator = principal.id if isinstance(principal, User) else THE_APP
-        await self._store.set(principal.app, room, creator, write, admins, self._clock_ms())
+        app, now_ms = principal.app, self._clock_ms()
+        if not isinstance(principal, User):
+            await self._store.set(app, room, THE_APP, write, admins, now_ms)
+            return
+        await self._owning.make(principal, ROOM, room)
+        try:
+            await self._store.set(app, room, principal.id, write, admins, now_ms)
+        except RoomRefused:
+            await self._owning.not_made(principal, ROOM, room)
+            raise
 
 
 def _check(room: str) -> None:

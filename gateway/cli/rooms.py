@@ -1,16 +1,16 @@
-"""`homeport room`: listen to a live room, send to it, count its members."""
+"""`homeport room`: listen to a live room, send to it, count its members, set who writes there."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 from homeport import Client, Disconnected, Event, RoomGap, Sent
 from homeport.client.rooms import PriorityName
-from homeport.limits import MAX_LAST
+from homeport.limits import MAX_LAST, MAX_ROOM_ADMINS
 
-from gateway.cli.environment import Json, user_id
+from gateway.cli.environment import AppOption, Environment, Json, in_environment, user_id
 from gateway.cli.errors import EPILOG
 from gateway.cli.messages import line, record
 from gateway.cli.output import show
@@ -19,7 +19,7 @@ from gateway.cli.target import Target, as_user, ask, note, printed
 TIMEOUT_S: Final = 15.0
 
 app = typer.Typer(
-    no_args_is_help=True, epilog=EPILOG, help="Live rooms: listen, send, count members."
+    no_args_is_help=True, epilog=EPILOG, help="Live rooms: listen, send, count members, set."
 )
 
 RoomArgument = Annotated[
@@ -102,6 +102,49 @@ def send(
         show({"id": sent.id, "time": sent.time}, as_json)
     else:
         typer.echo(f"ok {sent.id}")
+
+
+def _admins(values: list[str] | None) -> list[str] | None:
+    for value in values or []:
+        user_id(value)
+    if len(values or []) > MAX_ROOM_ADMINS:
+        raise typer.BadParameter(f"a room has at most {MAX_ROOM_ADMINS} admins")
+    return values
+
+
+@app.command("set")
+@in_environment
+def set_(
+    environment: Environment,
+    room: RoomArgument,
+    write: Annotated[
+        Literal["everyone", "admins"],
+        typer.Option(metavar="everyone|admins", help="Who may write there."),
+    ] = "everyone",
+    admin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="USER", callback=_admins, help="An admin; more than one if repeated."),
+    ] = None,
+    claim: Annotated[
+        bool,
+        typer.Option("--claim", help="Take the room over: no user may set it from now on."),
+    ] = False,
+    app_id: AppOption = None,
+) -> None:
+    """Set who may write in a room, as the app itself. Needs the region's Redis, as `app` does.
+
+    A room that nobody created is the app's from then on. One that a user created stays the user's,
+    who may set it again, unless you take it over.
+    """
+    target = environment.app_id(app_id)
+    environment.check_home(target)
+
+    async def run() -> None:
+        async with environment.admin() as found:
+            await found.access.set_room(target, room, write, admin or [], claim=claim)
+
+    asyncio.run(run())
+    typer.echo("ok")
 
 
 @app.command()

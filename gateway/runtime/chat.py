@@ -14,6 +14,7 @@ from gateway.chat.group_sends import GroupSends
 from gateway.chat.groups import GroupChat
 from gateway.chat.history import HistoryChat
 from gateway.chat.invitations import Invitations
+from gateway.chat.owning import Owning
 from gateway.chat.presence import PresenceChat
 from gateway.chat.recalls import RecallChat
 from gateway.chat.receipts import ReceiptChat
@@ -30,6 +31,7 @@ from gateway.store.conversations import ConversationStore
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import Keys
+from gateway.store.owned import OwnedStore
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
 from gateway.store.rooms import RoomStore
@@ -46,6 +48,7 @@ class Stores:
     blocks: BlockStore
     rooms: RoomStore
     groups: GroupStore
+    owned: OwnedStore
     rates: RateStore
 
     @classmethod
@@ -59,6 +62,7 @@ class Stores:
             blocks=BlockStore(link, keys),
             rooms=RoomStore(link, keys),
             groups=GroupStore(link, keys, conversations, clock.wall_ms),
+            owned=OwnedStore(link, keys),
             rates=RateStore(link, keys),
         )
 
@@ -75,6 +79,7 @@ def chat_of(
     relay = Relay(stores.inboxes, stores.rooms, stores.groups, records, now_ms)
     conversations = Conversations(stores.groups, stores.conversations)
     to_groups = GroupSends(stores.groups, stores.conversations, records)
+    owning = Owning(stores.owned, now_ms)
     to_rooms = RoomSends(stores.rooms, framing.room_records, hubs.rooms)
     return Chat(
         messages=MessageChat(
@@ -82,9 +87,13 @@ def chat_of(
         ),
         signals=SignalChat(relay, stores.groups),
         groups=GroupChat(
-            stores.groups, records, Invitations(stores.conversations, records, now_ms), now_ms
+            stores.groups,
+            records,
+            Invitations(stores.conversations, records, now_ms),
+            owning,
+            now_ms,
         ),
-        rooms=RoomChat(stores.rooms, hubs.rooms, now_ms),
+        rooms=RoomChat(stores.rooms, owning, hubs.rooms, now_ms),
         blocks=BlockChat(stores.blocks, now_ms),
         presence=PresenceChat(presence, framing.statuses, hubs.presence, now_ms),
         conversations=ConversationChat(

@@ -1,8 +1,9 @@
-"""Shutting users out: tokens are revoked, sessions are ended."""
+"""Shutting users out: tokens are revoked, sessions are ended, rooms are set."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.apps.app import with_revoked
@@ -16,6 +17,7 @@ from gateway.store.errors import AppNotFound, TooManyRevoked
 from gateway.store.keys import Keys
 from gateway.store.region_clock import time_of
 from gateway.store.registry import AppStore
+from gateway.store.rooms import THE_APP, RoomStore
 from gateway.store.scripts import script
 
 REVOKE: Final = script("revoke")
@@ -91,6 +93,21 @@ class AccessStore:
         if not done:
             raise TooManyRevoked(MAX_REVOKED_TOKENS)
         await self._audit.note("token revoke", app_id, f"{identity.user} {identity.digest}")
+
+    async def set_room(
+        self, app_id: str, room: str, write: str, admins: Sequence[str], *, claim: bool
+    ) -> None:
+        """Set who may write in a room, as the app itself; with `claim` the room is the app's from
+        now on, and no user may set it any more.
+
+        Raises:
+            AppNotFound.
+        """
+        app = await self._apps.existing(app_id)
+        now_ms = await time_of(self._link, self._keys)
+        rooms = RoomStore(self._link, self._keys)
+        await rooms.set(app, room, THE_APP, write, admins, now_ms, claim=claim)
+        await self._audit.note("room claim" if claim else "room set", app_id, f"{room} {write}")
 
     async def revoke_app(self, app_id: str, before_ms: int | None = None) -> int:
         """Void the tokens of all users of an app issued before `before_ms`; otherwise as `revoke`.

@@ -356,6 +356,8 @@ class InboxStore:
                     keys.meta,
                     named.closes,
                     named.revoked,
+                    named.groups,
+                    named.rooms,
                 ),
                 now_ms,
                 retention_ms,

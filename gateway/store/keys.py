@@ -21,7 +21,7 @@ CACHED: Final = 4096
 
 _SWEPT: Final = frozenset({"rows", "refs", "dev", "log"})
 """Kinds of keys that are named after a member of the due list; ``conv`` is another."""
-_LEFT: Final = frozenset({"rev", "blk", "blkby", "closes"})
+_LEFT: Final = frozenset({"rev", "blk", "blkby", "closes", "owng", "ownr"})
 """Such kinds that may be there without one."""
 
 
@@ -34,7 +34,10 @@ def bucket_of(app_id: str, name: str) -> int:
 
 
 class UserKeys(NamedTuple):
-    """The names that belong to one user. `member` stands for the user in the bucket's due list."""
+    """The names that belong to one user. `member` stands for the user in the bucket's due list.
+
+    `groups` and `rooms` are those that the user made (`gateway.store.owned`).
+    """
 
     user: str
     bucket: int
@@ -46,6 +49,8 @@ class UserKeys(NamedTuple):
     blocks: str
     blocked_by: str
     closes: str
+    groups: str
+    rooms: str
 
 
 class InboxKeys(NamedTuple):
@@ -270,6 +275,8 @@ class Keys:
             blocks=f"{head}blk:{member}",
             blocked_by=f"{head}blkby:{member}",
             closes=f"{head}closes:{member}",
+            groups=f"{head}owng:{member}",
+            rooms=f"{head}ownr:{member}",
         )
 
     def presence_channel(self, app_id: str, user: str) -> str:

@@ -244,8 +244,11 @@ class RoomStore:
         write: str,
         admins: Sequence[str],
         now_ms: int,
+        *,
+        claim: bool = False,
     ) -> None:
-        """Create the room, or change its write policy, as `user` or as `THE_APP`.
+        """Create the room, or change its write policy, as `user` or as `THE_APP`; with `claim` it
+        is `user`'s from now on, whoever created it.
 
         Raises:
             RoomRefused: `user` asks, and another created the room, or it has no creator.
@@ -262,6 +265,7 @@ class RoomStore:
             _new_epoch(),
             keys.member,
             self._link.run_of(keys.bucket),
+            int(claim),
         )
         if reply != b"ok":
             raise RoomRefused(reply.decode())

@@ -186,6 +186,12 @@ TOO_MANY_INVITATIONS: Final = ErrorCode(
     Retry.NEVER,
     "The group would have more than 100 invitations; each ends after 7 days.",
 )
+TOO_MANY_GROUPS: Final = ErrorCode(
+    159,
+    "too_many_groups",
+    Retry.NEVER,
+    "This user made as many groups as the app's tier allows; delete one first.",
+)
 UNKNOWN_MESSAGE: Final = ErrorCode(
     170, "unknown_message", Retry.NEVER, "There is no such message, or it is gone or was recalled."
 )
@@ -212,6 +218,12 @@ NOT_ROOM_CREATOR: Final = ErrorCode(
 )
 TOO_MANY_ROOMS: Final = ErrorCode(
     183, "too_many_rooms", Retry.NEVER, "This session is in 100 rooms; leave one first."
+)
+TOO_MANY_OWN_ROOMS: Final = ErrorCode(
+    184,
+    "too_many_own_rooms",
+    Retry.NEVER,
+    "This user created as many rooms as the app's tier allows.",
 )
 TOO_MANY_SUBSCRIPTIONS: Final = ErrorCode(
     190,

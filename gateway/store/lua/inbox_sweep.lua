@@ -3,7 +3,7 @@
 -- conversations that are as old; and note when to look again. After row.lua and waiting.lua.
 --
 -- KEYS  1 inbox  2 rows  3 due list  4 blocks  5 blocked by  6 meta  7 last closes
---       8 revocation
+--       8 revocation  9 10 groups and rooms that the user made
 -- ARGV  1 now ms  2 retention ms  3 how long an unused profile is kept, ms  4 member of the due list
 --       5 how long a connected session may go unseen, ms
 -- Returns how many messages were removed.
@@ -100,9 +100,9 @@ elseif not due then
   if over <= now then
     redis.call('DEL', KEYS[1], KEYS[2], KEYS[6], KEYS[7])
     if tonumber(ARGV[3]) == 0 then -- the app is gone; else a block stays for good
-      redis.call('DEL', KEYS[4], KEYS[5], KEYS[8])
+      redis.call('DEL', KEYS[4], KEYS[5], KEYS[8], KEYS[9], KEYS[10])
     end
-    if redis.call('EXISTS', KEYS[4], KEYS[5]) == 0 then
+    if redis.call('EXISTS', KEYS[4], KEYS[5], KEYS[9], KEYS[10]) == 0 then
       redis.call('ZREM', KEYS[3], ARGV[4])
       return removed
     end

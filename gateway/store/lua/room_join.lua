@@ -12,7 +12,12 @@ local now = tonumber(ARGV[1])
 reap(KEYS[3], KEYS[4], now)
 local epoch, top = stands(KEYS[1], KEYS[2], ARGV[11], ARGV[12], ARGV[9], ARGV[13])
 redis.call('HSET', KEYS[1], 'u', ARGV[1])
-redis.call('ZADD', KEYS[5], 'LT', now + tonumber(ARGV[2]), ARGV[10])
+if top == 0 and redis.call('HEXISTS', KEYS[1], 'o') == 0 then
+  -- Nobody made it, and nothing was said: it ends with its last seat.
+  redis.call('PEXPIRE', KEYS[1], ARGV[5])
+else
+  redis.call('ZADD', KEYS[5], 'LT', now + tonumber(ARGV[2]), ARGV[10])
+end
 take(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5])
 
 local entries, after = {}, 0

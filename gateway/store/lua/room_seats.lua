@@ -24,4 +24,7 @@ if ARGV[2] ~= 'keep' then
 end
 local epoch, top = stands(KEYS[1], KEYS[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8])
 redis.call('HSET', KEYS[1], 'u', ARGV[1])
+if redis.call('PTTL', KEYS[1]) > 0 or top == 0 and redis.call('HEXISTS', KEYS[1], 'o') == 0 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[4]) -- see room_join.lua
+end
 return {members, epoch, string.format('%.0f', top)}

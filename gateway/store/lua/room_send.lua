@@ -22,6 +22,9 @@ local seq_text, ms_text = string.format('%.0f', seq), string.format('%.0f', ms)
 -- What may fail comes before the dedupe mark.
 redis.call('XADD', KEYS[3], ms_text .. '-' .. seq_text, 'm', ARGV[6])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4])
+if top == 0 then
+  redis.call('PERSIST', KEYS[2]) -- see room_join.lua
+end
 redis.call('HSET', KEYS[2], 'q', seq_text, 't', ms_text, 'u', ARGV[1])
 redis.call('XTRIM', KEYS[3], 'MAXLEN', '=', ARGV[3])
 redis.call('ZADD', KEYS[6], 'LT', ms + tonumber(ARGV[2]), ARGV[10])

@@ -277,6 +277,46 @@ async def test_a_room_made_by_joining_is_nobodys(running: RunningWorker) -> None
         assert code(answer) == codes.NOT_ROOM_CREATOR.number
 
 
+async def test_the_app_and_an_operator_take_over_what_they_like(running: RunningWorker) -> None:
+    """HP-15.4-3, HP-15.4-4: whoever joined a name first once made a room that nobody could ever
+    own, and whoever set it first owned any name for good."""
+    async with running.client("bob") as bob, running.client("mallory") as mallory:
+        await bob.ask(RoomJoin, "squatted")
+        await mallory.ask(RoomSet, "owned", "admins", ["mallory"])
+        async with running.admin() as admin:
+            for room, claim in (("squatted", False), ("owned", True)):
+                await admin.access.set_room(running.app.id, room, "admins", ["bob"], claim=claim)
+                for client in (bob, mallory):
+                    answer = await client.answer(RoomSet, room, "everyone")
+                    assert code(answer) == codes.NOT_ROOM_CREATOR.number
+            await mallory.ask(RoomSet, "hers", "admins", [])
+            await admin.access.set_room(running.app.id, "hers", "everyone", [], claim=False)
+        await mallory.ask(RoomSet, "hers", "admins", [])
+        await mallory.ask(RoomJoin, "owned")
+        answer = await mallory.say("r:owned", "x")
+        assert code(answer) == codes.ROOM_READ_ONLY.number
+
+
+async def test_a_room_in_which_nothing_was_said_ends_with_its_last_seat(
+    running: RunningWorker, store: Any
+) -> None:
+    """Section 15.2, G9: 2,000 names that were joined for a moment took 13 MB for half a year. What
+    somebody said, or created, stays."""
+    keys, app = running.inside.keys, running.app.id
+    async with running.client("alice") as alice:
+        for room in ("silent", "spoken", "made"):
+            await alice.ask(RoomJoin, room)
+            assert 0 < store.pttl(keys.room(app, room).meta) <= 600_000
+        await alice.say("r:spoken", "x")
+        await alice.ask(RoomJoin, "spoken")
+        assert store.pttl(keys.room(app, "spoken").meta) == -1
+        assert store.zscore(keys.room(app, "silent").due, keys.room(app, "silent").member) is None
+        async with running.admin() as admin:
+            await admin.access.set_room(app, "made", "everyone", [], claim=False)
+        await alice.ask(RoomJoin, "made")
+        assert store.pttl(keys.room(app, "made").meta) == -1
+
+
 async def test_the_store_sees_no_message(running: RunningWorker, store: Any) -> None:
     """G7: neither in the log nor on the channel."""
     [server] = [running.redis_url]

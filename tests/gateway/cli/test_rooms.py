@@ -127,3 +127,19 @@ def test_a_gateway_that_is_gone_is_not_reachable(dev: Dev, monkeypatch: pytest.M
     monkeypatch.setattr(rooms, "TIMEOUT_S", 0.3)
     assert ask(dev, "alice", "send", "lobby", "hi").code == 4
     assert ask(dev, "alice", "members", "lobby").code == 4
+
+
+def test_an_operator_sets_a_room_and_takes_one_over(dev: Dev) -> None:
+    """HP-15.4-4: as the app itself, and noted in the audit; an id of a wrong form is refused."""
+
+    def set_room(*options: str) -> Ran:
+        return run("room", "set", "hall", *options, "--data", dev.folder)
+
+    assert set_room("--write", "admins", "--admin", "bob").out == "ok\n"
+    assert ask(dev, "alice", "send", "hall", "x").code != 0
+    assert ask(dev, "bob", "send", "hall", "x").code == 0
+    assert set_room("--claim").out == "ok\n"
+    assert ask(dev, "alice", "send", "hall", "x").code == 0
+    assert set_room("--admin", "a b").code == 2
+    noted = run("audit", "--data", dev.folder).out
+    assert "room claim" in noted and "room set" in noted

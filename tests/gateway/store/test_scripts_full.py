@@ -14,6 +14,7 @@ from typing import Any, Final
 import hiredis
 import pytest
 from homeport.frames import Cursor
+from homeport.ids import ROOM
 from redis.exceptions import OutOfMemoryError
 
 import gateway.redis
@@ -41,6 +42,7 @@ from gateway.store.groups import GroupStore
 from gateway.store.inbox import InboxStore
 from gateway.store.keys import STAMP
 from gateway.store.lateness import FRESH_MS, Lateness
+from gateway.store.owned import OwnedStore
 from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
 from gateway.store.readers import Arrival, Progress, Reader
@@ -65,6 +67,7 @@ REFUSED: Final = frozenset(
         "conversation_send",
         "membership",
         "once",
+        "own",
         "presence_set",
         "probe",
         "references",
@@ -373,6 +376,7 @@ class Region:
             "room": lambda: self.rooms.send(
                 self.app, "hall", NewEntry(mid, b"r", now, "ann"), Top()
             ),
+            "own": lambda: OwnedStore(self.link, self.keys).add(self.app, "ann", ROOM, "r", now),
             "room policy": lambda: self.rooms.set(self.app, "mine", "ann", "admins", ["ann"], now),
             "probe": self.probe,
             "status": lambda: self.presence.set(app, "bob", "phone", "away", b"tea"),
