@@ -76,7 +76,7 @@ def _unpacked(text: str) -> bytes:
     if base64.b64encode(packed).decode() != text:  # Python takes more padding than there should be
         raise ValueError
     inflating = zlib.decompressobj()
-    data = inflating.decompress(packed, MAX_BYTES + 1)
-    if len(data) > MAX_BYTES or not inflating.eof or inflating.unused_data:
+    data = inflating.decompress(packed, MAX_BYTES)
+    if not inflating.eof or inflating.unused_data:
         raise ValueError
     return data

@@ -190,6 +190,17 @@ def test_the_other_signature_of_a_token_is_the_same_token() -> None:
     assert verify(twin, KEYED, NOW_S) == verify(made, KEYED, NOW_S)
 
 
+@pytest.mark.parametrize("key", [CERTIFICATE, P256, ED25519], ids=["HS256", "ES256", "EdDSA"])
+def test_a_signature_is_written_in_one_way(key: str | Private) -> None:
+    """RFC 7515 section 2: no padding, no other characters, and the bits that are left over are 0.
+    Otherwise who has one token could fill the memory of signatures with it."""
+    good = token(key)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    left_over = good[:-1] + letters[letters.index(good[-1]) + 1]
+    for bad in (left_over, good + "=", good + "==", good + "!", good[:-2] + "\n" + good[-2:]):
+        assert refusal(bad, app=KEYED) is codes.TOKEN_MALFORMED
+
+
 # --- what else a header says ---------------------------------------------------------------------
 
 

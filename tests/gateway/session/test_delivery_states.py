@@ -145,6 +145,17 @@ async def test_a_page_that_a_doubt_overtook_is_not_pushed(setting: Setting) -> N
     assert setting.line.sent == [b"5", b"6", b"7", b"8"]
 
 
+async def test_what_is_asked_during_a_check_is_asked_again(setting: Setting) -> None:
+    """HP-6.4-5: a session was renewed, with a token that was revoked after the store had been asked
+    and before that was answered; it went on until the next regular check."""
+    setting.delivery.check(lambda _: False)
+    await until(lambda: setting.inbox.checks)
+    first = setting.inbox.checks.popleft()
+    setting.delivery.check(lambda _: False)
+    first.set_result(Checked("e", 4, "s" * 16, Revocations()))
+    await until(lambda: setting.inbox.checks)
+
+
 async def test_a_doubt_during_a_check_asks_again(setting: Setting) -> None:
     """G3: the answer may be older than the doubt, and settles nothing."""
     setting.delivery.doubt()
