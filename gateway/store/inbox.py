@@ -347,18 +347,7 @@ class InboxStore:
         return int(
             await self._link.run(
                 _SWEEP,
-                (
-                    keys.refs,
-                    keys.rows,
-                    keys.due,
-                    named.blocks,
-                    named.blocked_by,
-                    keys.meta,
-                    named.closes,
-                    named.revoked,
-                    named.groups,
-                    named.rooms,
-                ),
+                (keys.refs, keys.rows, keys.due, *named.beside),
                 now_ms,
                 retention_ms,
                 profile_ms,

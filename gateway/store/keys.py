@@ -52,6 +52,19 @@ class UserKeys(NamedTuple):
     groups: str
     rooms: str
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What lies beside the inbox, in the order in which inbox_sweep.lua takes it."""
+        return (
+            self.blocks,
+            self.blocked_by,
+            self.meta,
+            self.closes,
+            self.revoked,
+            self.groups,
+            self.rooms,
+        )
+
 
 class InboxKeys(NamedTuple):
     """The names of one user's inbox of references (`gateway.store.inbox`).
