@@ -291,9 +291,10 @@ class Delivery:
             if payload is None:
                 gone, gone_ms = number, ms
                 continue
-            self._say_gone(gone, gone_ms)
-            if not self._may_push():
-                return
+            if gone > window.sent:
+                self._say_gone(gone, gone_ms)
+                if not self._may_push():
+                    return
             window.pushed(number, ms)
             if waiting.message is not None:  # else it is a reset
                 counts.delivered += 1

@@ -160,8 +160,8 @@ class SessionInboxes:
             return codec.encode(Reset(number, ms, peer, seq))
         if message is None or message.record is None:
             return None
-        if not message.readable(0, self._clock.wall_ms()):  # it has ended since it was read
-            return None
+        if message.expires_ms is not None and message.expires_ms <= self._clock.wall_ms():
+            return None  # it has ended since it was read
         app = self._directory.known(reader.app_id)
         opened = self._records.readable(app, conversation_of(reader.user, peer), message.record)
         return None if opened is None else codec.push_bytes(number, ms, seq, opened)

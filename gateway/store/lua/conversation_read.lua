@@ -7,13 +7,17 @@
 -- Returns for each number, in the same order, the stored message, or '' where there is none. What comes
 -- after the bytes are used up is left out.
 local bytes, replies, at = tonumber(ARGV[1]), {}, 3
+-- Four at a time, and up to 16 where those before were small: an edit may have made the next ones large,
+-- and these are then read in vain.
+local most, largest = 4, 0
 for k = 1, #KEYS do
   local head, count = head_of(KEYS[k]), tonumber(ARGV[at])
   local done = 0
   while done < count do
     local first, fields = tonumber(ARGV[at + 1 + done]), {}
-    while done + #fields < count and #fields < 4
-      and math.floor(tonumber(ARGV[at + 1 + done + #fields]) / CHUNK) == math.floor(first / CHUNK) do
+    local chunk = math.floor(first / CHUNK)
+    while done + #fields < count and #fields < most
+      and math.floor(tonumber(ARGV[at + 1 + done + #fields]) / CHUNK) == chunk do
       fields[#fields + 1] = ARGV[at + 1 + done + #fields]
     end
     local values = head and redis.call('HMGET', chunk_of(KEYS[k], head.birth, first), unpack(fields)) or {}
@@ -23,9 +27,11 @@ for k = 1, #KEYS do
       if bytes < 0 and (#replies > 0 or ARGV[2] == '') then
         return replies
       end
+      largest = math.max(largest, #value)
       replies[#replies + 1] = value
     end
     done = done + #fields
+    most = math.min(math.max(4, math.floor(bytes / math.max(1, largest) / 4)), 16)
   end
   at = at + 1 + count
 end
