@@ -39,7 +39,16 @@ _answer_decoders: Final[dict[type[Request[Any]], msgspec.msgpack.Decoder[Any]]] 
     for request, answer in ANSWERS.items()
     if answer is not NoneType
 }
-_outline_decoder: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+
+
+class _Outline(msgspec.Struct, array_like=True):
+    """The beginning of any frame. The rest is only checked, and not kept: it may be long."""
+
+    kind: msgspec.Raw
+    id: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
+_outline_decoder: Final = msgspec.msgpack.Decoder(_Outline)
 
 _WITHOUT_ID: Final = frozenset(
     frame.__struct_config__.tag
@@ -134,15 +143,15 @@ def decode_answer(request: type[Request[Answer]], ok: Ok) -> Answer:
 def _explain(data: bytes, error: Exception) -> FrameError:
     """Find out which of the three errors it is. Only bad input pays for this second look."""
     try:
-        items = _outline_decoder.decode(data)
+        outline = _outline_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return MalformedFrame("not one whole MessagePack array, or nested too deeply")
-    kind = _read(items[0], int) if items else None
+    kind = _read(outline.kind, int)
     if kind is None:
         return MalformedFrame("the first element of the array is not an integer type")
     request_id = NO_REQUEST
-    if len(items) > 1 and kind not in _WITHOUT_ID:
-        request_id = _read(items[1], int) or NO_REQUEST
+    if kind not in _WITHOUT_ID:
+        request_id = _read(outline.id, int) or NO_REQUEST
     if not 0 < request_id < 2**32:
         request_id = NO_REQUEST
     if isinstance(error, msgspec.ValidationError) and str(error).endswith("`$[0]`"):

@@ -117,6 +117,19 @@ def test_a_declared_size_reserves_no_memory(before: str, head: str) -> None:
         tracemalloc.stop()
 
 
+def test_what_is_wrong_with_a_frame_is_found_without_keeping_all_of_it() -> None:
+    """G9: a frame of 60,000 elements made 60,000 objects, 5 MB, to say that its first field was
+    wrong."""
+    data = msgpack.packb([16, {}, *[0] * 60_000])
+    tracemalloc.start()
+    try:
+        with pytest.raises(codec.InvalidField):
+            codec.decode_client(data)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
 TEXT: Final = "S3cr3t"
 NUMBER: Final = 918273645546372
 _leaves: Final = st.sampled_from(
