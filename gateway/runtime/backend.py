@@ -67,6 +67,6 @@ class Backend:
             subscriber, self.presence, users.find, framing.status, clock, timing.wheel
         )
         self.hubs = Hubs(users, rooms, presence)
-        self.limits = Limits(stores.rates, clock, Shares(lambda: link.queued))
+        self.limits = Limits(stores.rates, clock, Shares())
         self.principals = Principals(self.limits, stores.blocks, self.directory)
         self.chat = chat_of(stores, self.presence, framing, self.hubs, clock)

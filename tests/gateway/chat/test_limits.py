@@ -272,7 +272,7 @@ class Copies:
         self.clock = clock
         self.link = running.inside.link
         self.copies = [
-            Limits(rates, clock.clock(), Shares(lambda: 0)).hold(running.app.id, "alice", rate)
+            Limits(rates, clock.clock(), Shares()).hold(running.app.id, "alice", rate)
             for _ in range(count)
         ]
 
