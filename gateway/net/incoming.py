@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-SHARE: Final = 32
-"""Frames that one connection hands on before the others are heard: one read can hold thousands, and
-if all were worked off at once, everybody else would wait for one client."""
+SHARE: Final = 16
+"""Short frames, or as many times 2 KiB, that one connection hands on before the others are heard:
+one read can hold thousands, and if all were worked off at once, everybody else would wait for one
+client."""
 
 _MESSAGE: Final = 0x82
 """First byte of a binary message in one frame without extensions (RFC 6455 section 5.2)."""
@@ -26,6 +27,10 @@ _LAST_FRAGMENT: Final = 0x80
 SHORT_BYTES: Final = 2048
 """The longest message that is unmasked here. `websockets` does that in C, so it is as fast with a
 message of this length, and faster with a longer one."""
+
+
+LARGE_BYTES: Final = 8 * 1024
+"""So many bytes of a frame cost one more out of the connection's bucket (SPEC.md section 17.4)."""
 
 
 class TooLong(Exception):

@@ -26,7 +26,14 @@ from websockets.protocol import OPEN
 from gateway.hub.fanout import Bundle
 from gateway.net.admission import Visit
 from gateway.net.framing import Framer
-from gateway.net.incoming import SHARE, FrameCutter, RequestCutter, TooLong
+from gateway.net.incoming import (
+    LARGE_BYTES,
+    SHARE,
+    SHORT_BYTES,
+    FrameCutter,
+    RequestCutter,
+    TooLong,
+)
 from gateway.net.lost import is_lost
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
@@ -176,9 +183,12 @@ class WebSocketConnection(asyncio.Protocol):
             if plain:
                 session.receive(piece)
             else:
+                if large := len(piece) // LARGE_BYTES:
+                    session.intake.take(self._timing.clock.steady(), large)
                 self._parse(piece)
+                left -= len(piece) // SHORT_BYTES
             left -= 1
-            if not left or self._throttled:
+            if left <= 0 or self._throttled:
                 return len(incoming) > 0
         return False
 
