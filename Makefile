@@ -33,8 +33,8 @@ test: .venv/synced ## format, lint, types, import layers, documentation, all tes
 pythons: .venv/synced ## the gateway's and the SDK's tests on the newest other Python, the SDK's on the rest
 	$(BIN)/python -m tests.pythons
 
-soak: .venv/synced ## take walks through the model of inboxes by fresh seeds, for SOAK_S seconds
-	SOAK_S=$(SOAK_S) SOAK_SEED=$(SOAK_SEED) $(BIN)/pytest -x -s tests/gateway/store/soak.py
+soak: .venv/synced ## walks through the model of inboxes by fresh seeds, for SOAK_S seconds, then all floods
+	SOAK_S=$(SOAK_S) SOAK_SEED=$(SOAK_SEED) $(BIN)/pytest -x -s tests/gateway/store/soak.py tests/system/soak.py
 
 docs: .venv/synced ## render the documentation to build/docs/; a broken link is an error
 	$(BIN)/sphinx-build -q -W --keep-going -c docs . build/docs

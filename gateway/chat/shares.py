@@ -1,8 +1,8 @@
 """One app's share of a process: who floods waits, and the others do not.
 
 All apps of a process ask one Redis, in one line. So an app goes on only as long as what it has
-under way is within its share. Further requests of its sessions wait unread, each session's in order,
-and none is refused. What is answered makes room at once, so Redis never rests meanwhile.
+under way is within its share. Further requests of its sessions wait unread, each session's in
+order, and none is refused. What is answered makes room at once, so Redis never rests meanwhile.
 """
 
 from __future__ import annotations
