@@ -132,7 +132,7 @@ class Neighbours:
         redis = Redis.from_url(site.store.url)
         try:
             own = cls(site, gateway, other, certs.ca, redis)
-            await own._fill()
+            await own.fill()
             yield own
         finally:
             await redis.aclose()
@@ -140,7 +140,8 @@ class Neighbours:
 
     # -- the stock ---------------------------------------------------------------------------------
 
-    async def _fill(self) -> None:
+    async def fill(self) -> None:
+        """Make what `stock` names."""
         body = b"x" * TIERS[self.site.app.tier.name].max_body
         async with RawClient.open(self._urls["plain"]) as client:
             await client.connect(self.site.token(_MALLORY))
