@@ -63,25 +63,32 @@ async def test_a_client_that_sends_rubbish_is_soon_not_read(
 
 
 @pytest.mark.parametrize(
-    ("frame", "pieces"),
+    ("frame", "price"),
     [
         (b"\x93\x12\x00" + b"\xc5\x0c\x00" + bytes(3_072), 1),  # an ack, with an element too many
+        (b"\x93\x12\x00" + b"\xc5\x40\x00" + bytes(16_384), 3),
         ([b"\x92\x12", b"\x00"], 3),  # `websockets` ends with an empty one
     ],
 )
-async def test_a_frame_is_paid_for_once_whatever_its_length(
-    settings: Settings, clock: FakeClock, frame: bytes | list[bytes], pieces: int
+async def test_a_frame_is_paid_for_once_and_again_for_each_8_kib(
+    settings: Settings, clock: FakeClock, frame: bytes | list[bytes], price: int
 ) -> None:
-    """HP-17.4-1: a long message cost two frames; of one in fragments, each is a frame."""
+    """HP-17.4-1: a long message cost two frames, however long; of one in fragments, each is a
+    frame."""
     _, burst = rate_of(FREE)
     async with (
         running_worker(settings, tier="free", clock=clock) as running,
         running.client("alice") as client,
     ):
-        for _ in range(burst // pieces - 1):
+        for _ in range(burst // price - 1):
             await client.websocket.send(frame)
         await client.send(frames.Ping())
         await client.expect(frames.Pong)
+        for _ in range(2):
+            await client.websocket.send(frame)
+        await client.send(frames.Ping())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.receive(), 0.1)
 
 
 async def test_a_client_that_is_refused_without_end_is_sent_away(
