@@ -91,7 +91,7 @@ class RecallChat:
         # Measured from here also where it was recalled before: nobody knows how long ago.
         await self._lateness.unseen(self._clock.sleep)
 
-    @request(prices.CHANGE)
+    @request(prices.edit)
     async def edit(self, user: User, peer: str, seq: int, body: bytes) -> None:
         """Give message `seq` of a conversation another text. Only its sender may: an edit says
         something new in the sender's name, which not even the app itself may do.

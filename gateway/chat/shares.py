@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Final
 from weakref import WeakValueDictionary
 
-LIMIT: Final = 256
-"""Tokens (`gateway.chat.prices`) that one app has under way: some 30 ms of gateway and Redis."""
+LIMIT: Final = 128
+"""Tokens (`gateway.chat.prices`) that one app has under way: some 15 ms of gateway and Redis, for
+which everybody else waits."""
 
 
 class Share:

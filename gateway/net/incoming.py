@@ -29,10 +29,6 @@ SHORT_BYTES: Final = 2048
 message of this length, and faster with a longer one."""
 
 
-LARGE_BYTES: Final = 8 * 1024
-"""So many bytes of a frame cost one more out of the connection's bucket (SPEC.md section 17.4)."""
-
-
 class TooLong(Exception):
     """A frame is longer than a message may be, or the opening handshake than that may be."""
 

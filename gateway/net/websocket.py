@@ -26,14 +26,7 @@ from websockets.protocol import OPEN
 from gateway.hub.fanout import Bundle
 from gateway.net.admission import Visit
 from gateway.net.framing import Framer
-from gateway.net.incoming import (
-    LARGE_BYTES,
-    SHARE,
-    SHORT_BYTES,
-    FrameCutter,
-    RequestCutter,
-    TooLong,
-)
+from gateway.net.incoming import SHARE, SHORT_BYTES, FrameCutter, RequestCutter, TooLong
 from gateway.net.lost import is_lost
 from gateway.net.outbound import Outbound
 from gateway.net.outboxes import Outboxes
@@ -183,11 +176,8 @@ class WebSocketConnection(asyncio.Protocol):
             if plain:
                 session.receive(piece)
             else:
-                if large := len(piece) // LARGE_BYTES:
-                    session.intake.take(self._timing.clock.steady(), large)
                 self._parse(piece)
-                left -= len(piece) // SHORT_BYTES
-            left -= 1
+            left -= 1 + len(piece) // SHORT_BYTES
             if left <= 0 or self._throttled:
                 return len(incoming) > 0
         return False

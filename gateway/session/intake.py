@@ -20,6 +20,9 @@ from gateway.clock import Clock
 FAULTY: Final = 20
 """What a frame costs besides that has to be refused unread, in frames."""
 
+LARGE_BYTES: Final = 8 * 1024
+"""So many bytes of a message cost one more frame."""
+
 RENEW: Final = 50
 """What a renewal costs besides: a signature is verified. It takes no tokens, because one that is
 refused may cost the session its life."""

@@ -17,7 +17,7 @@ from gateway.session.blockers import BlockerWatch
 from gateway.session.delivery import Delivery
 from gateway.session.entrance import Entrance
 from gateway.session.inboxes import Page
-from gateway.session.intake import FAULTY, RENEW, Intake
+from gateway.session.intake import FAULTY, LARGE_BYTES, RENEW, Intake
 from gateway.session.lifetime import Lifetime
 from gateway.session.notes import SessionNotes
 from gateway.session.requests import Requests
@@ -145,7 +145,7 @@ class Session:
         if self._tap is not None:
             self._tap.received(data)
         lifetime, now = self._lifetime, self._timing.clock.steady()
-        self.intake.take(now)
+        self.intake.take(now, 1 + len(data) // LARGE_BYTES)
         if lifetime is not None and lifetime.deadlines is not None:
             lifetime.deadlines.heard(now)
         try:

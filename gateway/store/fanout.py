@@ -45,8 +45,8 @@ PLACE_SIZE: Final = 24
 """Of what a script says of a message's place (PLACE in lua/head.lua), in bytes."""
 
 AT_ONCE: Final = 32
-"""Buckets to which an app's large fan-outs go at once. All 256 of a group of a thousand are 30 ms of
-Redis, for which everybody else would wait; these are 3."""
+"""Buckets to which an app's large fan-outs go at once. All 256 of a group of a thousand are 30 ms
+of Redis, for which everybody else would wait; these are 3."""
 
 _LIMITS: Final = struct.Struct(">IHI4s")
 

@@ -94,6 +94,7 @@ VALID: Final[dict[type, dict[str, Form]]] = {
             _ID, _small(s), _CROWD
         ),
     },
+    frames.GroupJoin: {"there": lambda s, x, n: frames.GroupJoin(_ID, _group(s))},
     frames.GroupLeave: {"owner": lambda s, x, n: frames.GroupLeave(_ID, _group(s))},
     frames.GroupRole: {
         "large": lambda s, x, n: frames.GroupRole(

@@ -43,6 +43,9 @@ LOOK_EVERY_S: Final = 0.05
 LARGE: Final = 30
 """Conversations whose last message has the largest body."""
 
+GROUPS: Final = {"large": MEMBERS, "small": 200}
+"""Members by name."""
+
 _MALLORY: Final = "mallory"
 
 
@@ -77,12 +80,13 @@ class Seen:
             f"  log {self.lines:4d}  errors {len(self.errors)}  sent {self.sent / 2**20:.1f} MiB"
         )
 
-    def broken(self, idle: Seen) -> list[str]:
-        """Which bounds do not hold, compared with an idle neighbour."""
+    def broken(self, idle: Seen, times: int) -> list[str]:
+        """Which bounds do not hold, compared with an idle neighbour; those of latencies so many
+        times, on a machine that does other things meanwhile."""
         bounds = {
-            f"p99 {self.p99:.0f} ms, idle {idle.p99:.0f}": self.p99 <= idle.p99 + P99_MS,
+            f"p99 {self.p99:.0f} ms, idle {idle.p99:.0f}": self.p99 <= idle.p99 + P99_MS * times,
             f"longest {self.longest:.0f} ms, idle {idle.longest:.0f}": self.longest
-            <= idle.longest + MAX_MS,
+            <= idle.longest + MAX_MS * times,
             f"errors {self.errors[:3]}": not self.errors,
             f"worker {self.rss >> 20:+d} MiB": self.rss <= RSS_BYTES,
             f"Redis {self.redis >> 20:+d} MiB": self.redis <= REDIS_BYTES,
@@ -142,21 +146,15 @@ class Neighbours:
 
     async def fill(self) -> None:
         """Make what `stock` names."""
-        body = b"x" * TIERS[self.site.app.tier.name].max_body
-        async with RawClient.open(self._urls["plain"]) as client:
-            await client.connect(self.site.token(_MALLORY))
-            groups = []
-            for name, members in (("large", MEMBERS), ("small", 200)):
-                created = await client.ask(frames.GroupCreate, name, name)
-                groups.append(created.id)
-                users = absent(members - 1)
-                for at in range(0, len(users), 100):
-                    await client.ask(frames.GroupAdd, created.id, users[at : at + 100])
-            room = "hall"
-            await client.ask(frames.RoomJoin, room, 0)
+        groups = [await self._group(name, members) for name, members in GROUPS.items()]
+        async with self._mallory() as client:
             for number in range(TEXTS):
                 await client.ask(frames.Send, f"t{number}", f"g:{groups[1]}", "text", b"x")
-            await self._full()
+        await self._full()
+        body = b"x" * TIERS[self.site.app.tier.name].max_body
+        room = "hall"
+        async with self._mallory() as client:
+            await client.ask(frames.RoomJoin, room, 0)
             for number in range(200):
                 await client.ask(frames.RoomSend, f"r{number}", f"r:{room}", "text", body)
             for number in range(110):
@@ -177,6 +175,21 @@ class Neighbours:
         )
         self.stock = stock
         await self._full()
+
+    @contextlib.asynccontextmanager
+    async def _mallory(self) -> AsyncIterator[RawClient]:
+        """The attacker, with a session's bucket that is full."""
+        async with RawClient.open(self._urls["plain"]) as client:
+            await client.connect(self.site.token(_MALLORY))
+            yield client
+
+    async def _group(self, name: str, members: int) -> str:
+        async with self._mallory() as client:
+            created = await client.ask(frames.GroupCreate, name, name)
+            users = absent(members - 1)
+            for at in range(0, len(users), 100):
+                await client.ask(frames.GroupAdd, created.id, users[at : at + 100])
+            return created.id
 
     def _bad_token(self) -> str:
         app = self.site.app
@@ -353,18 +366,19 @@ async def judge(
     sessions: int,
     seconds: float,
     tries: int,
+    times: int,
     door: str = "plain",
 ) -> list[str]:
     """Which bounds a flood breaks: those that it breaks each time it is measured.
 
     A machine that does something else for a moment is no fault of ours, so what was exceeded is
-    measured again, with the idle neighbour beside it in time.
+    measured again, with the idle neighbour beside it in time. `times` is that of `Seen.broken`.
     """
     broken: list[str] = []
     for _ in range(tries):
         idle = await neighbours.measure(None, door=door, seconds=1.0)
         seen = await neighbours.measure(form, sessions=sessions, door=door, seconds=seconds)
-        broken = seen.broken(idle)
+        broken = seen.broken(idle, times)
         print(f"{form:28} {door:5} {sessions}  {seen.row()}  {'; '.join(broken)}", flush=True)
         if not broken:
             break

@@ -35,15 +35,19 @@ def test_every_frame_that_a_client_sends_has_its_costly_forms() -> None:
     assert set(WORST) <= set(forms())
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_a_flood_in_one_app_does_not_make_another_wait(open_site: OpenSite) -> None:
     """G9: latencies, memory and log lines stay within their bounds while 64 KiB at once, and then
-    as much as goes, of the worst frames come from three sessions."""
+    as much as goes, of the worst frames come from three sessions.
+
+    Tests run beside this one, so latencies may be five times what `make soak` allows. A bound that
+    is gone makes seconds of them.
+    """
     site = await open_site(store_options=("--appendfsync", "everysec"))
     async with Neighbours.open(site, workers=1) as neighbours:
         broken = {}
         for form in WORST:
-            found = await judge(neighbours, form, sessions=3, seconds=1.5, tries=4)
+            found = await judge(neighbours, form, sessions=3, seconds=1.5, tries=3, times=5)
             if found:
                 broken[form] = found
         assert not broken

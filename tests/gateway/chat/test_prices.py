@@ -25,7 +25,7 @@ def requests_of(group: str) -> dict[type, tuple[tuple[Any, ...], int]]:
     The group has eleven members, of whom alice is the owner.
     """
     return {
-        frames.Send: (("s1", "bob", "text", bytes(32_000)), 2),
+        frames.Send: (("s1", "bob", "text", bytes(32_000)), 1 + 7),
         frames.GroupCreate: (("c2", "name", list(USERS)), 2 + 2),
         frames.GroupRename: ((group, "other"), 2 + 2),
         frames.GroupAdd: ((group, ["zoe"]), 2 + 3),
@@ -48,7 +48,7 @@ def requests_of(group: str) -> dict[type, tuple[tuple[Any, ...], int]]:
         frames.Mark: (("bob", 1, 1), 2),
         frames.Receipts: (("bob", 1), 4),
         frames.Unread: ((), 4),
-        frames.Edit: ((f"g:{group}", 2, b"b"), 2 + 2),
+        frames.Edit: ((f"g:{group}", 2, bytes(9_000)), 2 + 2 + 2),
         frames.Recall: ((f"g:{group}", 2), 2 + 2),
         frames.Forget: (("bob", 1), 2),
         frames.Block: (("carol",), 2),
@@ -136,5 +136,5 @@ def test_the_table_of_the_contract_names_every_request() -> None:
 def test_a_tier_affords_what_it_allows(tier: str) -> None:
     """HP-17.1-1: a message to the largest group of a tier fits into each of its buckets."""
     numbers = TIERS[tier]
-    price = 1 + numbers.max_body // 16_384 + numbers.group_members // 4
+    price = 1 + numbers.max_body // 4_096 + numbers.group_members // 4
     assert price <= min(numbers.session.burst, numbers.user.burst, numbers.app.burst)
