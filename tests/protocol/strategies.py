@@ -215,7 +215,7 @@ client_frames: st.SearchStrategy[ClientFrame] = st.one_of(
         request_ids,
         st.text(min_size=1, max_size=64),
         st.sampled_from(["everyone", "admins"]),
-        st.lists(st.text(), max_size=100).map(tuple),
+        st.lists(ids, max_size=100).map(tuple),
     ),
     st.builds(
         RoomSend,

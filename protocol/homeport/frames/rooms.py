@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from homeport.frames.messages import Accepted, Message
-from homeport.frames.types import Count, Peer, Request
+from homeport.frames.types import Count, Peer, Request, UserId
 from homeport.limits import MAX_ID_CHARS, MAX_KIND_CHARS, MAX_LAST, MAX_ROOM_ADMINS
 
 RoomId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
@@ -66,7 +66,7 @@ class RoomSet(Request[None], array_like=True, frozen=True, tag=50):
 
     room: RoomId
     write: Writers
-    admins: Annotated[tuple[str, ...], Meta(max_length=MAX_ROOM_ADMINS)] = ()
+    admins: Annotated[tuple[UserId, ...], Meta(max_length=MAX_ROOM_ADMINS)] = ()
 
 
 class RoomSend(Request[Accepted], array_like=True, frozen=True, tag=51):
