@@ -151,3 +151,23 @@ def test_a_gateway_that_is_gone_is_not_reachable(dev: Dev, monkeypatch: pytest.M
     assert ran.code == 4
     assert "not known to be done" in ran.err
     assert time.monotonic() - began < 15
+
+
+def test_who_left_is_invited_and_joins(dev: Dev) -> None:
+    """HP-11.6-2, HP-11.6-4, HP-11.6-7, HP-11.6-8: the command says who is not a member, `listen`
+    shows the invitation with what to type, and `leave` declines one."""
+    group = ask(dev, "alice", "create", "Team", "bob", "carol").out.strip()
+    for user in ("bob", "carol"):
+        assert ask(dev, user, "leave", group).code == 0
+    ran = ask(dev, "alice", "add", group, "bob", "carol", "dave")
+    assert (ran.code, ran.out) == (0, "ok\n")
+    assert [line.rpartition(": ")[2] for line in ran.err.splitlines()] == ["bob", "carol"]
+    ran = run("listen", "--as", "bob", "--count", "3", "--data", dev.folder)
+    assert f"alice invites to 'Team', {group}" in ran.out
+    assert ask(dev, "bob", "join", group).out == "ok\n"
+    assert ask(dev, "carol", "leave", group).out == "ok\n"
+    assert ask(dev, "carol", "join", group).code != 0
+    ran = run("listen", "--as", "alice", "--count", "8", "--data", dev.folder)
+    assert "alice added dave and invited bob, carol" in ran.out
+    assert "bob joined" in ran.out
+    assert "carol declined the invitation" in ran.out

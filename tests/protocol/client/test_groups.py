@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 from homeport import (
+    Added,
     Client,
     ClientError,
     Event,
+    GroupInvitation,
     NotAMember,
     RequestRefused,
     Signal,
@@ -188,3 +190,33 @@ async def test_a_signal_to_a_group(gateway: RunningWorker) -> None:
         while not isinstance(event := await heard.get(), Signal):
             pass
         assert event == Signal("alice", group.peer, "typing", b"x")
+
+
+async def test_who_left_is_invited_and_comes_back_by_themself(gateway: RunningWorker) -> None:
+    """HP-11.6-2, HP-11.6-4, HP-11.6-5, HP-11.6-7: `add` says who is not a member, also of more than
+    one request; the invited find it in their messages."""
+    async with client(gateway, "alice") as alice, client(gateway, "bob") as bob:
+        async with client(gateway, "carol") as carol:
+            await carol.block("alice")
+        group = await alice.create_group("team", ["bob"])
+        his = bob.group(group.id)
+        await his.leave()
+        many = [f"u{n}" for n in range(150)]
+        added = await group.add([*many, "bob", "carol"])
+        assert (added.invited, added.blocked) == (("bob",), ("carol",))
+        assert (await group.info()).size == 151
+        async for message in bob.messages():
+            notice = message.notice
+            if isinstance(notice, GroupInvitation):
+                assert (message.sender, message.peer) == ("alice", "alice")
+                assert (notice.group, notice.name) == (group.id, "team")
+                break
+        await his.join()
+        assert (await group.add(["bob"])) == Added((), ())
+        assert await refused(carol_joins(gateway, group.id)) == "not_invited"
+
+
+async def carol_joins(gateway: RunningWorker, group: str) -> None:
+    """Carol, who was never invited, tries."""
+    async with client(gateway, "carol") as carol:
+        await carol.group(group).join()
