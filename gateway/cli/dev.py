@@ -6,7 +6,6 @@ import asyncio
 import shlex
 import signal
 import sys
-import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,10 +94,10 @@ async def _run(settings: Settings, folder: Path) -> None:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if listening.done():
             # Only now: the gateway has made sure that this Redis is ours to write to.
-            found = await _dev_app(settings)
+            found, now_ms = await _dev_app(settings)
             state = _state(settings, found, listening.result())
             datafolder.save(folder, state)
-            typer.echo(_welcome(folder, state, found))
+            typer.echo(_welcome(folder, state, found, now_ms / 1000))
         await gateway
     finally:
         gateway.cancel()
@@ -119,17 +118,16 @@ async def _begin(settings: Settings, folder: Path) -> None:
         ) from error
 
 
-async def _dev_app(settings: Settings) -> App:
-    """The app of earlier runs, or a new one."""
+async def _dev_app(settings: Settings) -> tuple[App, int]:
+    """The app of earlier runs, or a new one; and the region's time, in ms since 1970."""
     async with Environment(settings).admin() as admin:
+        now_ms = await admin.region.now_ms()
         for found in await admin.apps.all():
             if found.name == APP_NAME:
-                return found
-        made = apps.create_app(
-            APP_NAME, settings.region, "pro", "global", await admin.region.now_ms()
-        )
-        await admin.apps.create(made, made.created_ms)
-        return made
+                return found, now_ms
+        made = apps.create_app(APP_NAME, settings.region, "pro", "global", now_ms)
+        await admin.apps.create(made, now_ms)
+        return made, now_ms
 
 
 def _state(settings: Settings, found: App, listening: Listening) -> DevState:
@@ -142,14 +140,14 @@ def _state(settings: Settings, found: App, listening: Listening) -> DevState:
     )
 
 
-def _welcome(folder: Path, state: DevState, found: App) -> str:
+def _welcome(folder: Path, state: DevState, found: App, now_s: float) -> str:
     """What a newcomer needs. The commands are absolute: a new terminal may start anywhere."""
     program = str(Path(sys.executable).with_name("homeport"))
     where = ["--data", str(folder)]
     listen = shlex.join([program, "listen", "--as", "bob", *where])
     send = shlex.join([program, "send", "--as", "alice", "--to", "bob", "Hello, Bob!", *where])
     alice, bob = (
-        tokens.mint(found.id, state.certificate, found.region, user, time.time(), found.max_token_s)
+        tokens.mint(found.id, state.certificate, found.region, user, now_s, found.max_token_s)
         for user in ("alice", "bob")
     )
     return f"""\

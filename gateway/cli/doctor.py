@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import math
 import resource
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from gateway.redis.rights import LISTENING
 from gateway.redis.url import RedisUrl
 from gateway.runtime import control
 from gateway.security.keyring import Keyring, KeyringError
+from gateway.store.region_clock import LIMIT_S
 
 if TYPE_CHECKING:
     from gateway.store.server_facts import StoreFacts
@@ -47,7 +47,6 @@ KEY_AGE: Final = timedelta(days=365)
 """How long a key should seal: about a year where others are derived from it, says NIST SP 800-57
 part 1 revision 5 in section 5.3.6, table 1."""
 MEMORY_WARNING: Final = 0.8
-MAX_CLOCK_SKEW_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +86,14 @@ def _examine(environment: Environment, config: Path | None) -> Iterator[Finding]
         yield Finding("key file", False, str(error))
         yield Finding("Redis", False, "can't be examined without the key file; see above")
     else:
-        yield examine_keyring(keyring, now_ms())
         try:
             facts = asyncio.run(_facts(environment))
         except (OperationFailed, CommandError) as error:
+            yield examine_keyring(keyring, now_ms())
             yield Finding("Redis", False, str(error))
         else:
+            off_ms = round((facts.wall_off_s or 0) * 1000)
+            yield examine_keyring(keyring, now_ms() - off_ms)
             yield from examine_store(facts, settings)
     if settings.wss_listen is not None and settings.tls_cert and settings.tls_key:
         yield examine_tls(settings.tls_cert, settings.tls_key, datetime.now(UTC))
@@ -128,7 +129,6 @@ async def _facts(environment: Environment) -> StoreFacts:
         return await store_facts(
             admin.link,
             admin.region,
-            time.time(),
             replicas=environment.settings.durability == "replica",
             cluster=RedisUrl.parse(environment.settings.redis_url).kind == "cluster",
         )
@@ -196,13 +196,21 @@ def examine_store(facts: StoreFacts, settings: Settings) -> Iterator[Finding]:
             "Redis could not write its last snapshot or its append-only file, and may refuse all "
             "writes (MISCONF): make room on its disk, then redis-cli bgsave and bgrewriteaof",
         )
-    skew = facts.clock_skew_s
-    if skew is None:
-        yield Finding("clock", True, "Redis' user may not ask TIME, so clocks are not compared")
-    elif abs(skew) <= MAX_CLOCK_SKEW_S:
-        yield Finding("clock", True, "agrees with Redis'")
-    else:
-        yield Finding("clock", False, f"{skew:+.1f} s from Redis': run NTP on both machines")
+    yield _clock(facts)
+
+
+def _clock(facts: StoreFacts) -> Finding:
+    """Whether the clocks of this machine and of Redis' agree, as gateways want it."""
+    wall, redis = facts.wall_off_s, facts.redis_off_s
+    if wall is None or redis is None:
+        return Finding("clock", True, "Redis does not tell the time, so clocks are not compared")
+    if abs(wall) > LIMIT_S:
+        text = f"clock_wrong: {wall:+.1f} s from Redis': run NTP on both machines"
+        return Finding("clock", False, text)
+    if abs(redis) > LIMIT_S:
+        text = f"clock_wrong: a primary's is {redis:+.1f} s from the others': run NTP there"
+        return Finding("clock", False, text)
+    return Finding("clock", True, "agrees with Redis'")
 
 
 def _rights(facts: StoreFacts, settings: Settings) -> Finding:

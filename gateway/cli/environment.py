@@ -75,6 +75,10 @@ _SHORT: Final = (
     "it is undone. `homeport doctor` says when they are back (durability); if there is a failover "
     "before that, do it again"
 )
+_CLOCK: Final = (
+    "clock_wrong: this machine's clock is {:+.1f} s from Redis', by which it was done; run NTP on "
+    "both machines"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ class Environment:
     @asynccontextmanager
     async def admin(self, *, writes: bool = True) -> AsyncIterator[Admin]:
         """The store's registry, for the time of one command. Says, at its end, if too few replicas
-        have what was written; a command that `writes` nothing needs no right to wait for them.
+        have what was written, and if this machine's clock is wrong; a command that `writes` nothing
+        needs no right to wait for them, and goes by no clock.
 
         Raises:
             KeyringError: the key file can't be used.
@@ -118,6 +123,8 @@ class Environment:
                 if admin.writes.short is not None:
                     wanted = core.promises.replicas
                     typer.echo(_SHORT.format(have=admin.writes.short, wanted=wanted), err=True)
+                if writes and not admin.region.clock.right:
+                    typer.echo(_CLOCK.format(admin.region.clock.wall_off_s), err=True)
         except Unavailable:
             if self.folder is None:
                 raise

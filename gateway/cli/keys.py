@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from gateway.apps.regions import REGIONS
-from gateway.cli.environment import Config, Environment, Json
+from gateway.cli.environment import Environment, Json, in_environment
 from gateway.cli.errors import EPILOG
 from gateway.cli.output import now_ms, show, utc
 from gateway.security.keyring import Keyring
@@ -62,12 +62,13 @@ def init(file: File, region: Region, as_json: Json = False) -> None:
 
 
 @app.command()
+@in_environment
 def rotate(
+    environment: Environment,
     file: File,
     after: Annotated[
         int, typer.Option(metavar="SECONDS", min=0, max=MAX_AFTER_S, help="When it takes over.")
     ] = AFTER_S,
-    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Add a new key to the file, to seal with a little later. Older keys stay, to read with.
@@ -76,17 +77,17 @@ def rotate(
     gateway has a file of its own, bring the new one to all of them before --after has passed.
     Kubernetes takes some minutes to renew a secret's files: there, use --after 600.
 
-    Gateways use the clock of the region's Redis. With --config, this command does too; without it,
-    it uses this machine's clock.
+    Gateways use the clock of the region's Redis, and so does this command.
     """
-    now = now_ms() if config is None else asyncio.run(_region_ms(Environment.find(config, None)))
+    Keyring.load(file, environment.settings.region)  # another region's has another clock
+    now = asyncio.run(_region_ms(environment))
     keyring = Keyring.rotate(file, after, now)
     _note(file, keyring, now, "keys rotate")
     show(_record(keyring, now), as_json)
 
 
 def _note(file: Path, keyring: Keyring, now: int, action: str) -> None:
-    """For `homeport audit`. Only beside the file: these commands know no Redis."""
+    """For `homeport audit`. Only beside the file: a new region has no Redis yet."""
     sealed = audit.seal(Sealer(keyring), audit.note(now, action, about=file.name))
     with contextlib.suppress(OSError):  # the keys are what matters
         audit.keep(audit.file_of(file), sealed)

@@ -21,7 +21,7 @@ from gateway.cli.environment import (
 )
 from gateway.cli.errors import CommandError, ExitCode
 from gateway.cli.messages import visible
-from gateway.cli.output import now_ms, show
+from gateway.cli.output import show
 from gateway.cli.target import note
 from gateway.redis.errors import Unavailable
 from gateway.runtime import logs
@@ -75,6 +75,7 @@ async def _trace(
     async with environment.admin() as admin:
         if await admin.apps.get(app_id) is None:
             raise AppNotFound(app_id)
+        clock = admin.region.clock
     core, trace_id = Core.of(environment.settings), secrets.token_hex(8)
     sealer, keys = core.sealer, core.keys
     channel = keys.trace_lines(trace_id)
@@ -83,7 +84,7 @@ async def _trace(
 
     async def order(ends: bool = False) -> None:
         asked = Order(trace_id, app_id, user, ends)
-        sealed = tracing.seal(sealer, keys.trace_orders, asked, now_ms())
+        sealed = tracing.seal(sealer, keys.trace_orders, asked, int(clock.now() * 1000))
         try:
             await link.publish(keys.trace_orders, sealed)
         except Unavailable as error:

@@ -17,6 +17,7 @@ from gateway.store.audit import AuditStore
 from gateway.store.durable import DurableWrites
 from gateway.store.keys import STAMP, Keys
 from gateway.store.region import RegionStore
+from gateway.store.region_clock import RegionClock
 from gateway.store.registry import AppStore
 
 
@@ -60,7 +61,7 @@ class Admin:
         writes = DurableWrites(link)
         file = None if keyring.path is None else audit.file_of(keyring.path)
         notes = AuditStore(link, keys, sealer, file)
-        region = RegionStore(link, keys, keyring, sealer, notes)
+        region = RegionStore(link, keys, keyring, sealer, notes, RegionClock())
         apps = AppStore(link, keys, sealer, region, notes, writes)
         access = AccessStore(link, keys, apps, notes, writes)
         return cls(link=link, keys=keys, region=region, apps=apps, access=access, writes=writes)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from gateway.redis.link import Link
 from gateway.security.keyring import Keyring
 from gateway.security.sealing import Sealer
 from gateway.store.audit import AuditStore, Note
 from gateway.store.keys import STAMP, Keys
-from gateway.store.region_clock import time_of
+from gateway.store.region_clock import TIME, RegionClock, time_of
 from gateway.store.stamp import Stamp
 
 
 class RegionStore:
-    """The region as a whole, for one command; `sealer` seals by `keyring`."""
+    """The region as a whole, for one command; `sealer` seals by `keyring`.
+
+    `clock` is compared with the machine's each time the region's time is asked for.
+    """
 
     def __init__(
         self,
@@ -21,7 +26,9 @@ class RegionStore:
         keyring: Keyring,
         sealer: Sealer,
         audit: AuditStore,
+        clock: RegionClock,
     ) -> None:
+        self.clock = clock
         self._link = link
         self._keys = keys
         self._keyring = keyring
@@ -34,7 +41,16 @@ class RegionStore:
 
     async def now_ms(self) -> int:
         """The region's time: Redis' clock, in milliseconds since 1970."""
-        return await time_of(self._link, self._keys)
+        asked = asyncio.ensure_future(time_of(self._link, self._keys))
+        await self.clock.compare(lambda: [asked])
+        return await asked
+
+    async def compare_clocks(self) -> None:
+        """Compare the clocks of all primaries with the machine's, of those that tell the time."""
+        link, keys = self._link, self._keys
+        await self.clock.compare(
+            lambda: [link.run(TIME, (keys.clock(at),), "leave nothing") for at in link.places()]
+        )
 
     async def check(self, *, may_begin: bool = False) -> None:
         """Compare the Redis' stamp with the key file; only the first call does.

@@ -114,6 +114,12 @@ class RegionClock:
             await self.measure(ask)
 
     async def measure(self, ask: Ask) -> None:
+        """Ask once, compare the clocks, and log which is wrong, or right again."""
+        await self.compare(ask)
+        self._say("gateway", self.wall_off_s)
+        self._say("redis", self.redis_off_s)
+
+    async def compare(self, ask: Ask) -> None:
         """Ask once, and compare the clocks. A server that is away tells nothing."""
         asked = self._steady()
         replies = await asyncio.gather(*ask(), return_exceptions=True)
@@ -125,11 +131,9 @@ class RegionClock:
                 raise reply
             told.append(int(reply) / 1000)
         if told:
-            self._compare(told, asked, heard)
-        self._say("gateway", self.wall_off_s)
-        self._say("redis", self.redis_off_s)
+            self._take(told, asked, heard)
 
-    def _compare(self, told: list[float], asked: float, heard: float) -> None:
+    def _take(self, told: list[float], asked: float, heard: float) -> None:
         # Of several primaries the middle one is believed. Each read its clock at some time between
         # `asked` and `heard`, and the offset moves no further than that demands: a slow answer says
         # little, and moves nothing.

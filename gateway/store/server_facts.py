@@ -22,10 +22,9 @@ from gateway.store.stamp import different
 class ServerFacts:
     """What one server tells of itself.
 
-    `clock_skew_s` is its clock minus ours. `used_share` is how much of its maxmemory it uses, 0
-    where it has none. `disk_works` is False where it could not write its last snapshot or
-    append-only file. `append_only` and the two after it are None where it does not let us look,
-    and so is `clock_skew_s`.
+    `used_share` is how much of its maxmemory it uses, 0 where it has none. `disk_works` is False
+    where it could not write its last snapshot or append-only file. `append_only` and the two after
+    it are None where it does not let us look.
     """
 
     server: str
@@ -34,7 +33,6 @@ class ServerFacts:
     append_fsync: str | None
     eviction: str | None
     replicas: int
-    clock_skew_s: float | None
     is_replica: bool
     used_share: float
     disk_works: bool
@@ -47,20 +45,23 @@ class StoreFacts(ServerFacts):
     `stamp_problem` is None where the stamp is ours, or there is none and the region has not begun;
     `stamp_unread` is why it could not be compared, or "". Of a cluster's primaries each fact is
     that of the one that keeps the least. `lacks` names what the user of `redis_url` may not run of
-    what a gateway needs.
+    what a gateway needs. `wall_off_s` and `redis_off_s` are those of `RegionClock`; None where no
+    primary tells the time.
     """
 
     primaries: int
     stamp_region: str | None
     stamp_problem: StampError | None
+    wall_off_s: float | None
+    redis_off_s: float | None
     stamp_unread: str = ""
     lacks: tuple[str, ...] = ()
 
 
 async def store_facts(
-    link: Link, region: RegionStore, now_s: float, *, replicas: bool = False, cluster: bool = False
+    link: Link, region: RegionStore, *, replicas: bool = False, cluster: bool = False
 ) -> StoreFacts:
-    """Ask every primary. `now_s` is our clock, seconds since 1970.
+    """Ask every primary.
 
     `replicas` says that gateways wait for replicas, and `cluster` that it is a cluster: both need
     rights of their own.
@@ -72,7 +73,11 @@ async def store_facts(
     needed = rights_of(code).needed(replicas=replicas, cluster=cluster)
     refused = await asyncio.gather(*_check(link, [each.words for each in needed]))
     lacks = [name for each in refused for name in rights.missing(needed, each)]
-    found = await _servers(link, now_s)
+    found = await _servers(link)
+    if not any(each.is_replica for each in found):  # to be asked, a server writes
+        await region.compare_clocks()
+    clock = region.clock
+    offs = (clock.wall_off_s, clock.redis_off_s) if clock.known else (None, None)
     stamped = await link.call("HGET", STAMP, "region")
     problem: StampError | None = None
     unread = ""
@@ -88,7 +93,6 @@ async def store_facts(
         except OperationFailed as error:  # a key that is new is noted there, and that is a write
             unread = _why(error)
     kept = [each.append_only for each in found]
-    skews = [each.clock_skew_s for each in found if each.clock_skew_s is not None]
     return StoreFacts(
         server=found[0].server,
         version=min((each.version for each in found), key=_numbers),
@@ -96,11 +100,12 @@ async def store_facts(
         append_fsync=_odd([each.append_fsync for each in found], "always"),
         eviction=_odd([each.eviction for each in found], "noeviction"),
         replicas=min(each.replicas for each in found),
-        clock_skew_s=max(skews, key=abs, default=None),
         is_replica=any(each.is_replica for each in found),
         primaries=len(found),
         stamp_region=stamped.decode() if stamped is not None else None,
         stamp_problem=problem,
+        wall_off_s=offs[0],
+        redis_off_s=offs[1],
         stamp_unread=unread,
         used_share=max(each.used_share for each in found),
         disk_works=all(each.disk_works for each in found),
@@ -114,12 +119,11 @@ _ASKED: Final = (
     ("INFO", "memory"),
     ("INFO", "persistence"),
     ("CONFIG", "GET", "appendfsync"),
-    ("TIME",),
 )
 """What servers are asked, as far as they let us."""
 
 
-async def _servers(link: Link, now_s: float) -> list[ServerFacts]:
+async def _servers(link: Link) -> list[ServerFacts]:
     places = await asyncio.gather(*_check(link, _ASKED))
     refused = {int(place) - 1 for each in places for place in each}
     answers = [
@@ -128,10 +132,7 @@ async def _servers(link: Link, now_s: float) -> list[ServerFacts]:
         else await asyncio.gather(*link.everywhere(*command))
         for number, command in enumerate(_ASKED)
     ]
-    return [
-        _facts(_fields(infos), setting, clock, now_s)
-        for *infos, setting, clock in zip(*answers, strict=True)
-    ]
+    return [_facts(_fields(infos), setting) for *infos, setting in zip(*answers, strict=True)]
 
 
 def _check(link: Link, commands: Sequence[Sequence[str]]) -> list[asyncio.Future[Any]]:
@@ -146,9 +147,7 @@ def _fields(sections: Sequence[bytes | None]) -> dict[str, str]:
     return {name: value for name, colon, value in pairs if colon}
 
 
-def _facts(
-    info: dict[str, str], setting: list[bytes] | None, clock: list[bytes] | None, now_s: float
-) -> ServerFacts:
+def _facts(info: dict[str, str], setting: list[bytes] | None) -> ServerFacts:
     condition = condition_of(info, setting[1].decode() if setting else None)
     return ServerFacts(
         server="Valkey" if info.get("server_name") == "valkey" else "Redis",
@@ -160,7 +159,6 @@ def _facts(
         disk_works=condition.log_written is not False and condition.saved is not False,
         is_replica=info.get("role") == "slave",
         replicas=int(info.get("connected_slaves", 0)),
-        clock_skew_s=int(clock[0]) + int(clock[1]) / 1e6 - now_s if clock else None,
     )
 
 

@@ -30,7 +30,7 @@ from gateway.security.keyring import Keyring
 from gateway.store.errors import WrongRegionStamp
 from gateway.store.keys import STAMP
 from gateway.store.server_facts import StoreFacts
-from tests.gateway.cli.conftest import Region, run
+from tests.gateway.cli.conftest import Region
 from tests.processes import PROGRAM
 
 GOOD = StoreFacts(
@@ -41,7 +41,8 @@ GOOD = StoreFacts(
     eviction="noeviction",
     replicas=1,
     primaries=1,
-    clock_skew_s=0.01,
+    wall_off_s=-0.01,
+    redis_off_s=0.0,
     is_replica=False,
     used_share=0.5,
     disk_works=True,
@@ -144,7 +145,8 @@ def test_a_good_store_has_no_finding() -> None:
         (replace(GOOD, append_fsync="everysec"), "fsync", "durability", "set it to always"),
         (replace(GOOD, replicas=0), "replica", "durability", "no send can be accepted"),
         (replace(GOOD, eviction="allkeys-lru"), "memory", "eviction", "noeviction"),
-        (replace(GOOD, clock_skew_s=-9.0), "memory", "clock", "-9.0 s"),
+        (replace(GOOD, wall_off_s=-5.1), "memory", "clock", "clock_wrong: -5.1 s from Redis'"),
+        (replace(GOOD, redis_off_s=9.0), "memory", "clock", "clock_wrong: a primary's is +9.0 s"),
         (replace(GOOD, used_share=0.85), "memory", "memory", "85%"),
         (replace(GOOD, used_share=1.01), "memory", "memory", "it is full"),
         (replace(GOOD, lacks=("XADD", "WAIT")), "memory", "rights", "may not run XADD, WAIT"),
@@ -167,7 +169,7 @@ def test_settings_that_the_server_hides_are_not_guessed() -> None:
     findings = {finding.name: finding for finding in examine_store(hidden, settings())}
     assert findings["durability"].ok
     assert "does not show" in findings["durability"].text
-    unasked = replace(GOOD, clock_skew_s=None)
+    unasked = replace(GOOD, wall_off_s=None, redis_off_s=None)
     findings = {finding.name: finding for finding in examine_store(unasked, settings())}
     assert findings["clock"].ok
     assert "not compared" in findings["clock"].text
@@ -222,7 +224,7 @@ def test_a_key_file_that_was_rotated_apart_is_told(region: Region) -> None:
         return {item["check"]: item for item in map(json.loads, lines)}
 
     region.create()
-    run("keys", "rotate", region.folder / "keys.json")
+    region.run("keys", "rotate", str(region.folder / "keys.json"))
     assert examined()["region stamp"]["ok"]
     with redis.Redis.from_url(region.valkey.url) as store:
         assert not store.hexists(STAMP, "next:2")  # doctor changes nothing

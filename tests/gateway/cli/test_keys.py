@@ -36,33 +36,49 @@ def test_init_never_replaces_a_file(tmp_path: Path) -> None:
     assert file.read_bytes() == before
 
 
-def test_rotate_keeps_the_old_key_to_read_with(tmp_path: Path) -> None:
+def test_rotate_keeps_the_old_key_to_read_with(region: Region) -> None:
     """After a rotation the new version is active and the old one's check value is the same."""
-    file = tmp_path / "keys.json"
-    first = run("keys", "init", file, "--region", "eu", "--json").json
-    second = run("keys", "rotate", file, "--after", "0", "--json").json
+    file = region.folder / "keys.json"
+    first = run("keys", "check", file, "--region", "eu", "--json").json
+    second = region.run("keys", "rotate", str(file), "--after", "0", "--json").json
     assert (first["active"], second["active"], second["coming"]) == (1, 2, {})
     assert second["check_values"]["1"] == first["check_values"]["1"]
     assert second["check_values"]["2"] != first["check_values"]["1"]
     assert run("keys", "check", file, "--region", "eu", "--json").json == second
 
 
-def test_rotate_gives_gateways_a_minute(tmp_path: Path) -> None:
+def test_rotate_gives_gateways_a_minute(region: Region) -> None:
     """G4: by itself, the new key seals only once every gateway has seen the file."""
-    file = tmp_path / "keys.json"
-    run("keys", "init", file, "--region", "eu")
+    file = str(region.folder / "keys.json")
     before = int(time.time())
-    rotated = run("keys", "rotate", file, "--json").json
+    rotated = region.run("keys", "rotate", file, "--json").json
     assert rotated["active"] == 1
     assert set(rotated["check_values"]) == {"1", "2"}
     comes = datetime.fromisoformat(rotated["coming"]["2"]).timestamp()
     assert before + 60 <= comes <= time.time() + 60
-    assert run("keys", "rotate", file, "--after", "-1").code == 2
+    assert region.run("keys", "rotate", file, "--after", "-1").code == 2
 
 
-def test_rotate_goes_by_redis_time_where_it_is_told_which(
-    region: Region, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rotate_asks_redis_for_the_time_or_does_nothing(tmp_path: Path) -> None:
+    """G12: it wrote the time by this machine's clock where nobody said which Redis; and that of
+    another region's has nothing to say."""
+    file = tmp_path / "keys.json"
+    run("keys", "init", file, "--region", "eu")
+    before = file.read_bytes()
+    assert run("keys", "rotate", file).code == 3
+    config = tmp_path / "homeport.toml"
+    run("keys", "init", tmp_path / "sg.json", "--region", "sg")
+    config.write_text(
+        f'region = "sg"\nredis_url = "redis://localhost"\nkey_file = "{tmp_path}/sg.json"\n'
+        'plain_listen = "127.0.0.1:0"\ndurability = "memory"\n'
+    )
+    ran = run("keys", "rotate", file, "--config", config)
+    assert ran.code == 1
+    assert "keyring of region eu" in ran.err
+    assert file.read_bytes() == before
+
+
+def test_rotate_goes_by_redis_time(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
     """G4: by a clock that is behind, the new key would have sealed at once, and by one that is
     ahead for 200 days, not at all."""
     file = region.folder / "keys.json"
@@ -103,11 +119,11 @@ def test_an_unknown_region_is_wrong_usage(tmp_path: Path) -> None:
     assert "cn, sg, eu, na" in ran.err
 
 
-def test_who_made_and_rotated_the_keys_is_noted(tmp_path: Path) -> None:
+def test_who_made_and_rotated_the_keys_is_noted(region: Region) -> None:
     """In the file beside them, sealed with them: `homeport audit` shows it."""
-    path = tmp_path / "sg.keys.json"
-    assert run("keys", "init", path, "--region", "sg").code == 0
-    assert run("keys", "rotate", path, "--after", "0").code == 0
-    notes = audit.opened(Sealer(Keyring.load(path, "sg")), audit.kept(audit.file_of(path)))
+    path = region.folder / "made.json"
+    assert run("keys", "init", path, "--region", "eu").code == 0
+    assert region.run("keys", "rotate", str(path), "--after", "0").code == 0
+    notes = audit.opened(Sealer(Keyring.load(path, "eu")), audit.kept(audit.file_of(path)))
     assert [note.action for note in notes] == ["keys init", "keys rotate"]
     assert all(socket.gethostname() in note.by for note in notes)

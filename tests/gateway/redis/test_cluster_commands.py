@@ -52,7 +52,7 @@ async def test_the_command_line_sees_all_of_it(cluster_url: str, tmp_path: Path)
     """`homeport doctor` goes by the primary that keeps the least."""
     keyring = Keyring.create(tmp_path / "keys.json", "sg")
     async with Core.at(cluster_url, keyring).admin() as admin:
-        facts = await store_facts(admin.link, admin.region, 0)
+        facts = await store_facts(admin.link, admin.region)
     assert (facts.primaries, facts.replicas, facts.append_only) == (3, 1, False)
 
 
@@ -109,7 +109,7 @@ async def test_the_runbooks_operator_can_use_the_command_line(
         await admin.apps.create(app, 1)
         await admin.access.revoke(app.id, "bob", 5)
         await admin.access.kick(app.id, "bob")
-        facts = await store_facts(admin.link, admin.region, 0.0, cluster=True)
+        facts = await store_facts(admin.link, admin.region, cluster=True)
         await admin.apps.delete(app.id)
     assert (facts.primaries, facts.stamp_problem) == (3, None)
     assert rights.LISTENING.issuperset(facts.lacks)

@@ -21,7 +21,6 @@ from gateway.store import stamp
 from gateway.store.server_facts import store_facts
 from tests.clusters import START_S, Node, Sentinels, sentinels, wait_until
 from tests.gateway.redis.conftest import Heard, node_link, node_subscriber
-from tests.harness import FakeClock
 from tests.ports import free_port
 
 IDENTITY = stamp.RegionIdentity("sg", {1: "a" * 16})
@@ -188,9 +187,9 @@ async def test_the_newest_view_counts() -> None:
 
 async def test_the_command_line_finds_the_primary(group: Sentinels, tmp_path: Path) -> None:
     """`homeport app` and `doctor` work where sentinels name the server, also after a failover."""
-    keyring, now = Keyring.create(tmp_path / "keys.json", "sg"), FakeClock().ms
+    keyring = Keyring.create(tmp_path / "keys.json", "sg")
     async with Core.at(group.url, keyring).admin() as admin:
-        facts = await store_facts(admin.link, admin.region, now / 1000)
+        facts = await store_facts(admin.link, admin.region)
         assert (facts.replicas, facts.stamp_region) == (1, None)
     first = group.primary()
     first.kill()
@@ -198,4 +197,4 @@ async def test_the_command_line_finds_the_primary(group: Sentinels, tmp_path: Pa
     async with Core.at(group.url, keyring).admin() as admin:
         assert await admin.region.begin()
         assert await admin.apps.all() == []
-        assert (await store_facts(admin.link, admin.region, now / 1000)).stamp_region == "sg"
+        assert (await store_facts(admin.link, admin.region)).stamp_region == "sg"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from gateway.store.errors import (
 )
 from gateway.store.keys import STAMP
 from gateway.store.readers import Revocations
+from gateway.store.region_clock import RegionClock
 from gateway.store.server_facts import store_facts
 from tests.gateway.conftest import Servers
 from tests.gateway.store.conftest import APP_ID, Store
@@ -321,9 +323,9 @@ async def test_a_redis_that_is_away_is_said(keyring: Keyring, tmp_path: Path) ->
 async def test_facts(one_store: Store, tmp_path: Path) -> None:
     """What `homeport doctor` goes by is what the server says."""
     info: Any = one_store.raw.info("server")
-    seconds, micros = one_store.raw.time()
     async with one_store.admin() as admin:
-        facts = await store_facts(admin.link, admin.region, seconds + micros / 1e6 - 100)
+        admin.region.clock = RegionClock(wall=lambda: time.time() - 100)
+        facts = await store_facts(admin.link, admin.region)
     assert facts.server == ("Valkey" if "valkey_version" in info else "Redis")
     assert facts.version == info.get("valkey_version", info["redis_version"])
     assert (facts.append_only, facts.append_fsync, facts.eviction) == (
@@ -332,18 +334,19 @@ async def test_facts(one_store: Store, tmp_path: Path) -> None:
         "noeviction",
     )
     assert (facts.replicas, facts.stamp_region, facts.stamp_problem) == (0, "sg", None)
-    assert facts.clock_skew_s is not None
-    assert 100 <= facts.clock_skew_s < 110
+    assert facts.wall_off_s is not None
+    assert -110 < facts.wall_off_s <= -99
+    assert facts.redis_off_s == 0
     foreign = Keyring.create(tmp_path / "other.json", "sg")
     async with Core.at(one_store.url, foreign).admin() as admin:
-        assert isinstance((await store_facts(admin.link, admin.region, 0)).stamp_problem, WrongKeys)
+        assert isinstance((await store_facts(admin.link, admin.region)).stamp_problem, WrongKeys)
 
 
 async def test_facts_without_config_or_stamp(servers: Servers, keyring: Keyring) -> None:
     """A managed Redis forbids CONFIG: what INFO does not tell is None; a fresh one stays fresh."""
     server = servers("--rename-command", "CONFIG", "")
     async with Core.at(server.url, keyring).admin() as admin:
-        facts = await store_facts(admin.link, admin.region, 0)
+        facts = await store_facts(admin.link, admin.region)
     assert (facts.append_only, facts.append_fsync, facts.eviction) == (False, None, "noeviction")
     assert (facts.stamp_region, facts.stamp_problem) == (None, None)
     with redis.Redis.from_url(server.url) as raw:

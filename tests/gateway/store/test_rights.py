@@ -103,7 +103,7 @@ async def test_the_runbooks_operator_can_use_the_command_line(
         await admin.apps.change(app.id, "tier", "pro", 2)
         await admin.access.revoke(app.id, "bob", 3)
         await admin.access.kick(app.id, "bob")
-        facts = await store_facts(admin.link, admin.region, 0.0)
+        facts = await store_facts(admin.link, admin.region)
         await admin.apps.delete(app.id)
     assert facts.append_only is not None
     assert facts.lacks
@@ -126,7 +126,7 @@ async def test_doctor_is_told_which_rights_are_missing(
     """A gateway was not ready for want of SPUBLISH, and doctor found nothing wrong with Redis."""
     served.allow(f"{rules_of('gateway')} {changed}")
     async with Core.at(served.url, keyring).admin() as admin:
-        assert (await store_facts(admin.link, admin.region, 0.0, replicas=True)).lacks == lacks
+        assert (await store_facts(admin.link, admin.region, replicas=True)).lacks == lacks
 
 
 @pytest.mark.parametrize("changed", ["-evalsha", "-script"])
