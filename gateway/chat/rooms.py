@@ -18,7 +18,7 @@ from gateway.chat.refused import Refused
 from gateway.chat.requests import request
 from gateway.hub.rooms import RoomHub
 from gateway.redis.errors import OperationFailed, Unavailable
-from gateway.store.rooms import THE_APP, RoomRefused, RoomStore, Start
+from gateway.store.rooms import THE_APP, RoomRefused, RoomStore, Start, kept
 
 JOIN_TIMEOUT_S: Final = 5.0
 
@@ -78,7 +78,7 @@ class RoomChat:
         asyncio.get_running_loop().call_soon(
             self._hub.open, user.session, room, seat, start, joined
         )
-        return RoomJoined(joined.epoch, start, joined.members)
+        return RoomJoined(joined.epoch, start, joined.members, kept(joined.epoch, epoch))
 
     @request(prices.CHANGE)
     async def leave(self, user: SessionUser, room: str) -> None:

@@ -26,7 +26,7 @@ from gateway.redis.subscriber import Subscriber
 from gateway.security.sealing import UnknownKeyVersion
 from gateway.store import events
 from gateway.store.errors import AppNotFound
-from gateway.store.rooms import KEEP_EVERY_S, Joined, RoomStore, Top
+from gateway.store.rooms import KEEP_EVERY_S, Joined, RoomStore, Top, kept
 from gateway.turns import Turns
 
 KEEP_BATCH: Final = 500
@@ -196,13 +196,16 @@ class RoomHub:
 
         What still waits for its fan-out has numbers of the one before, and goes first.
         """
-        first, room.epoch, room.top, room.past = not room.epoch, epoch, top, 0
-        if first:  # nobody here was told any other
+        before, room.epoch, room.top, room.past = room.epoch, epoch, top, 0
+        if not before:  # nobody here was told any other
             return
         room.fan_out.flush()
         state = _state(room, top)
+        going_on = _state(room, top, kept(epoch.decode(), before.decode()))
         for seat in tuple(room.seats.values()):
-            _alone(partial(seat.renumber, top, state))
+            # Who does not know of the epoch before has numbers of an earlier one.
+            told = state if seat.sent == UNTOLD else going_on
+            _alone(partial(seat.renumber, top, told))
 
     def _opened(self, room: Room, event: events.RoomMessage | events.Relayed) -> bytes | None:
         try:
@@ -274,9 +277,10 @@ def _alone(tell: Callable[[], None]) -> None:
         _log.error("fan_out_failed", exc_info=error)
 
 
-def _state(room: Room, past: int) -> bytes:
-    """The `RoomState` in which numbers up to `past` are past."""
-    state = RoomState(room.id, past, room.members, room.epoch.decode())
+def _state(room: Room, past: int, same: int | None = None) -> bytes:
+    """The `RoomState` in which numbers up to `past` are past, and those up to `same` of the epoch
+    before mean what they did."""
+    state = RoomState(room.id, past, room.members, room.epoch.decode(), same)
     return codec.encode(state)
 
 

@@ -1,9 +1,11 @@
 """Rooms in Redis: seats, the last messages, the write policy.
 
-A room's hash holds ``e`` epoch, ``q`` and ``t`` last seq and ms, ``r`` the run of the server that
-gave them, ``u`` last used, and, if it was created with a policy, ``o`` its creator, ``w`` the
-policy and ``a`` its admins. Its log is a capped stream with entry ids ``<ms>-<seq>``. The sweeper
-treats both like an inbox that has no devices.
+The name of an epoch is 8 hex digits. Where the epoch goes on with the numbers of the one before,
+because the server was started anew and has lost nothing, the 8 of that one follow, and up to which
+number, in decimal. A room's hash holds ``e`` epoch, ``q`` and ``t`` last seq and ms, ``r`` the run
+of the server that gave them, ``u`` last used, and, if it was created with a policy, ``o`` its
+creator, ``w`` the policy and ``a`` its admins. Its log is a capped stream with entry ids
+``<ms>-<seq>``. The sweeper treats both like an inbox that has no devices.
 
 Times are milliseconds since 1970 and are passed in. Every method may raise, or put into its future,
 `Unavailable` or `CommandFault`.
@@ -56,6 +58,9 @@ THE_APP: Final = "*"
 
 _TTL_MS: Final = 10 * 60 * 1000
 
+_LINKED_CHARS: Final = 2 * EPOCH_CHARS
+"""Where, in the name of an epoch that goes on with the numbers of another, the number begins."""
+
 
 class RoomRefused(OperationFailed):
     """The room does not let the user do this: `reason` is the name of an error code."""
@@ -78,7 +83,9 @@ class Top:
     """The highest number that a gateway has heard in a room, and its epoch, "" for none.
 
     Where Redis knows less of that epoch, it came back older, and a new epoch begins; as it does
-    under each run of the server, because nobody may be there who has heard more.
+    under each run of the server, because nobody may be there who has heard more. Whoever begins it
+    then, and has heard nothing that Redis lacks, is a witness that Redis has lost nothing: the
+    numbers go on (`kept`).
     """
 
     epoch: str = ""
@@ -281,6 +288,13 @@ class RoomStore:
         reply = await self._link.run(_SIGNAL, names, now_ms, user, event)
         if reply != b"ok":
             raise RoomRefused(reply.decode())
+
+
+def kept(epoch: str, before: str) -> int | None:
+    """Up to which number the numbers of the epoch `before` mean the same messages in the next,
+    `epoch`; None where nobody knows."""
+    same = len(before) >= EPOCH_CHARS and before[:EPOCH_CHARS] == epoch[EPOCH_CHARS:_LINKED_CHARS]
+    return int(epoch[_LINKED_CHARS:]) if same else None
 
 
 def _new_epoch() -> str:

@@ -22,7 +22,7 @@ take(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5])
 
 local entries, after = {}, 0
 -- A client that claims more than there is may be right, but its word begins no epoch for all others.
-if ARGV[7] == epoch and tonumber(ARGV[8]) <= top then
+if tonumber(ARGV[8]) <= (kept(epoch, ARGV[7], top) or -1) then
   after = tonumber(ARGV[8])
 end
 local youngest = string.format('%.0f-0', now - tonumber(ARGV[2]) + 1)

@@ -250,7 +250,7 @@ class Room:
             self._early.append(frame)
         elif isinstance(frame, frames.RoomState):
             self._size = frame.members
-            self._stands(frame.epoch or self._epoch, frame.seq, again=False)
+            self._stands(frame.epoch or self._epoch, frame.seq, frame.kept)
         elif frame.seq > self._received:
             self._past(frame.seq - 1)
             self._received = frame.seq
@@ -280,7 +280,7 @@ class Room:
             frames.RoomJoin, self.id, last, epoch, after, timeout=timeout
         )
         # A server that knows less of the epoch came back older: numbers up to `after` come again.
-        self._stands(joined.epoch, joined.seq, again=joined.seq < after)
+        self._stands(joined.epoch, joined.seq, joined.kept, again=joined.seq < after)
         self._size = joined.members
         self._joined.set()
         early, self._early = self._early, []
@@ -299,9 +299,12 @@ class Room:
         finally:
             self._joining = None
 
-    def _stands(self, epoch: str, seq: int, again: bool) -> None:
+    def _stands(self, epoch: str, seq: int, kept: int | None, *, again: bool = False) -> None:
         """Pushes go on after `seq`, or after what was received, in the numbering `epoch`; after
-        `seq` also where this one is used `again`."""
+        `seq` also where this one is used `again`. Numbers of the one before up to `kept` are the
+        same in it."""
+        if self._epoch and kept is not None and self._received <= kept:
+            self._epoch = epoch
         if self._epoch == epoch and not again:
             self._past(seq)
             return

@@ -30,12 +30,14 @@ PriorityField = Annotated[int, Meta(ge=0, le=2)]
 class RoomJoined(Struct, array_like=True, frozen=True):
     """The answer to `RoomJoin`: pushes follow from number ``seq`` + 1 of the numbering ``epoch``.
 
-    The room has ``members`` users.
+    The room has ``members`` users. Where ``epoch`` is not the join's, numbers of the join's up to
+    ``kept`` mean the same messages in it; None: nobody knows.
     """
 
     epoch: str
     seq: Count
     members: Count
+    kept: Count | None = None
 
 
 class RoomJoin(Request[RoomJoined], array_like=True, frozen=True, tag=48):
@@ -91,10 +93,12 @@ class RoomState(Struct, array_like=True, frozen=True, tag=53):
     """Server to client: the room has ``members`` users, and its numbers up to ``seq`` are past.
 
     What of those was not pushed is gone. Where ``epoch`` is another than the client knows, a new
-    numbering began, and pushes go on after ``seq``.
+    numbering began, and pushes go on after ``seq``; numbers up to ``kept`` mean the same messages
+    as before, None: nobody knows which.
     """
 
     room: str
     seq: Count
     members: Count
     epoch: Annotated[str, Meta(max_length=32)] = ""
+    kept: Count | None = None

@@ -309,3 +309,24 @@ async def test_a_server_that_knows_less_gives_numbers_again(setting: Setting) ->
         await let_in(peer, push(2), epoch="e1", seq=1)
         assert await numbers(room, 1) == [2]
         assert await setting.events.next(RoomGap) == RoomGap("lobby", None)
+
+
+async def test_numbers_that_mean_the_same_go_on_in_a_new_numbering(setting: Setting) -> None:
+    """HP-15.6-6, HP-15.6-4: told in a state and in the answer to a join, the client knows how much
+    it missed: number 4, and then 6 and 7. Where it had a number above those, it knows nothing."""
+    async with setting.live() as (client, peer), in_room(client, peer, epoch="e1") as room:
+        await peer.send(push(1), push(2), push(3), RoomState("lobby", 4, 1, "e2", 3), push(5))
+        assert await numbers(room, 4) == [1, 2, 3, 5]
+        assert await setting.events.next(RoomGap) == RoomGap("lobby", 1)
+        peer.cut()
+        peer = await setting.server.peer()
+        await peer.accept()
+        joining = asyncio.create_task(peer.expect(RoomJoin))
+        asked = await joining
+        assert (asked.epoch, asked.after) == ("e2", 5)
+        await peer.send(ok(asked, frames.RoomJoined("e3", 7, 1, 7)), push(8))
+        assert await numbers(room, 1) == [8]
+        assert await setting.events.next(RoomGap) == RoomGap("lobby", 2)
+        await peer.send(RoomState("lobby", 7, 1, "e4", 7), push(8))
+        assert await numbers(room, 1) == [8]
+        assert await setting.events.next(RoomGap) == RoomGap("lobby", None)
