@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Final
 
 from homeport import codec
 from homeport.frames import ConversationPage, ConversationRow, Message
 from homeport.ids import GROUP
-from homeport.limits import MAX_ID_CHARS, MAX_INTEGER
+from homeport.limits import MAX_FRAME_BYTES, MAX_ID_CHARS, MAX_INTEGER
 
 from gateway.apps.app import App
 from gateway.chat import prices
@@ -20,10 +21,6 @@ from gateway.store.conversations import ConversationStore
 from gateway.store.lateness import Lateness
 from gateway.store.rows import RowStore, conversation_of
 from gateway.store.stored import HIDDEN, Row, StoredMessage
-
-AT_ONCE: Final = 25
-"""Conversations whose last messages are read together. A message may fill a frame, and a page of
-such ends after the first; but most pages are read in two or three rounds."""
 
 _AROUND: Final = around(ConversationPage((), (MAX_INTEGER, "x" * MAX_ID_CHARS)))
 
@@ -79,28 +76,42 @@ class ConversationChat:
             now_ms,
             lambda messages: user.allowance.pay(app.tier, prices.looked_into(messages)),
         )
+        names = [conversation_of(user.id, row.peer) for row in rows]
         page = Page[ConversationRow](_AROUND)
-        for start in range(0, len(rows), AT_ONCE):
-            part = rows[start : start + AT_ONCE]
-            names = [conversation_of(user.id, row.peer) for row in part]
-            wanted = [(name, (row.top,)) for name, row in zip(names, part, strict=True)]
-            found = await self._store.read(app.id, wanted)
-            for row, name, kept, unread in zip(part, names, found, counts[start:], strict=False):
-                # A bucket whose answer is full leaves out the rest.
-                if not kept or not page.add(
-                    ConversationRow(
-                        row.peer,
-                        row.top,
-                        row.time_ms,
-                        unread,
-                        row.read,
-                        row.until,
-                        self._shown(app, name, row, kept[0], youngest, now_ms),
-                    )
-                ):
-                    last = page.items[-1]
-                    return ConversationPage(tuple(page.items), (last.time, last.peer))
+        last = await self._last(app, names, rows)
+        for row, name, kept, unread in zip(rows, names, last, counts, strict=False):
+            if not page.add(
+                ConversationRow(
+                    row.peer,
+                    row.top,
+                    row.time_ms,
+                    unread,
+                    row.read,
+                    row.until,
+                    self._shown(app, name, row, kept, youngest, now_ms),
+                )
+            ):
+                break
+        if len(page.items) < len(rows):
+            following = (page.items[-1].time, page.items[-1].peer)
         return ConversationPage(tuple(page.items), following)
+
+    async def _last(
+        self, app: App, names: Sequence[str], rows: Sequence[Row]
+    ) -> list[StoredMessage | None]:
+        """The last message of each of the first of `rows`, in their order: of as many as can be in
+        one frame, and at least of one. Of the others nothing is read but the size."""
+        tops = [(name, row.top) for name, row in zip(names, rows, strict=True)]
+        left, sizes = MAX_FRAME_BYTES, list[int]()
+        for size in await self._store.sizes(app.id, tops):
+            left -= size
+            if left < 0 and sizes:
+                break
+            sizes.append(size)
+        wanted = [(name, (top,)) for name, top in tops[: len(sizes)]]
+        found = await self._store.read(app.id, wanted, sizes)
+        # An edit may have made one larger meanwhile: then the answer ends before it.
+        return [each for (each,) in takewhile(len, found)]
 
     def _shown(
         self,
@@ -112,7 +123,7 @@ class ConversationChat:
         now_ms: int,
     ) -> Message | None:
         """The last message of a conversation; None where its user is not to see it."""
-        if kept is None or kept.record is None or row.top <= row.floor:
+        if kept is None or kept.record is None or row.top <= row.floor or not row.means(kept):
             return None
         if kept.flags & HIDDEN or not kept.readable(youngest, now_ms):
             return None

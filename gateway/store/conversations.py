@@ -35,6 +35,7 @@ from gateway.store.stored import (
     StoredMessage,
     Swept,
     author_of,
+    birth_of,
     head_size,
     last_number,
     parse_message,
@@ -43,6 +44,7 @@ from gateway.store.stored import (
 _SEND: Final = script("conversation_send", "stored", "append", "mended", "shed", "number", "refer")
 _PAGE: Final = script("conversation_page", "stored", "parts", "head")
 _READ: Final = script("conversation_read", "stored", "head")
+_SIZES: Final = script("conversation_sizes", "stored", "head")
 _EDIT: Final = script(
     "conversation_edit", "stored", "parts", "append", "spell", "conversation_replace"
 )
@@ -66,7 +68,7 @@ SWEPT: Final = 128
 # How scripts are asked and answer, as conversation_send.lua says. Lua's I6 is two fields here.
 _ASK: Final = struct.Struct(">4s4sHIHIIBHIHIII")
 _SAID: Final = struct.Struct(">BHHHII")
-_SENT: Final = struct.Struct(">IHI")
+_SENT: Final = struct.Struct(">IHI4s")
 _PLACE_AT: Final = 11
 _PLACE_END: Final = _PLACE_AT + PLACE_SIZE
 
@@ -146,12 +148,15 @@ class ConversationStore:
 
     async def sent(self, app_id: str, conversation: str, message_id: bytes) -> Stored | None:
         """What became of the message with this id, if it was sent within the dedupe window."""
-        bucket = self._keys.conversation(app_id, conversation).bucket
-        found = await self._link.call("GET", self._keys.sent(bucket, message_id))
+        keys = self._keys.conversation(app_id, conversation)
+        found, head = await asyncio.gather(
+            self._link.call("GET", self._keys.sent(keys.bucket, message_id)),
+            self._link.call("HGET", keys.head, "h"),
+        )
         if found is None:
             return None
-        seq, high, low = _SENT.unpack(found)
-        return Stored(seq, high << 32 | low, repeated=True)
+        seq, high, low, birth = _SENT.unpack(found)
+        return Stored(seq, high << 32 | low, repeated=True) if birth == birth_of(head) else None
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -206,10 +211,7 @@ class ConversationStore:
         after that are empty. With `sizes`, the bytes that each conversation's messages should
         have together, it is as much of all buckets together, but for the very first message.
         """
-        buckets: dict[int, list[int]] = {}
-        for at, (conversation, _) in enumerate(wanted):
-            bucket = self._keys.conversation(app_id, conversation).bucket
-            buckets.setdefault(bucket, []).append(at)
+        buckets = self._by_bucket(app_id, wanted)
         calls: list[asyncio.Future[Any]] = []
         most, first = READ_BYTES, "1"
         # What nobody should need is for what an edit has made larger.
@@ -229,6 +231,26 @@ class ConversationStore:
                     for seq, value in zip(wanted[at][1], values, strict=False)
                 ]
         return found
+
+    async def sizes(self, app_id: str, wanted: Sequence[tuple[str, int]]) -> list[int]:
+        """How many bytes the message with this number of each conversation takes; 0: it is gone."""
+        buckets, calls = self._by_bucket(app_id, wanted), []
+        for places in buckets.values():
+            heads = (self._keys.conversation(app_id, wanted[at][0]).head for at in places)
+            calls.append(self._link.run(_SIZES, tuple(heads), *(wanted[at][1] for at in places)))
+        found = [0] * len(wanted)
+        for places, reply in zip(buckets.values(), await asyncio.gather(*calls), strict=True):
+            for at, size in zip(places, reply, strict=True):
+                found[at] = size
+        return found
+
+    def _by_bucket(self, app_id: str, wanted: Sequence[tuple[str, Any]]) -> dict[int, list[int]]:
+        """The places in `wanted` of what lies in each bucket."""
+        buckets: dict[int, list[int]] = {}
+        for at, (conversation, _) in enumerate(wanted):
+            bucket = self._keys.conversation(app_id, conversation).bucket
+            buckets.setdefault(bucket, []).append(at)
+        return buckets
 
     async def top(self, app_id: str, conversation: str) -> int:
         """The number of the last message, whether or not it is kept still; 0: there is none."""

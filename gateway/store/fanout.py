@@ -12,10 +12,12 @@ Times are milliseconds since 1970. Every method may raise, or put into its futur
 from __future__ import annotations
 
 import asyncio
+import secrets
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -109,6 +111,17 @@ class _Line:
         self._go_on()
 
 
+class _Settling(NamedTuple):
+    """Everyone has a reference to number `seq` of a conversation's `epoch` (4 bytes), which is of
+    `time_ms`."""
+
+    to: Recipients
+    seq: int
+    time_ms: int
+    retention_ms: int
+    epoch: bytes
+
+
 class Fanout:
     """Refers inboxes to messages, and remembers which of them everyone has."""
 
@@ -119,7 +132,8 @@ class Fanout:
         """References that made room for others because an inbox held its tier's cap."""
         self.lost_keys = 0
         """How often a key was found gone that nothing had removed."""
-        self._settling: dict[str, tuple[Recipients, int, int, int]] = {}
+        self._settling: dict[str, _Settling] = {}
+        self._epochs = count(secrets.randbits(32))
         self._lines: dict[str, _Line] = {}
 
     def refer(
@@ -141,10 +155,11 @@ class Fanout:
         place, value, sender, epoch = message
 
         def all_have_it() -> None:
-            seq = int.from_bytes(place[:4], "big")
+            seq, its_epoch = int.from_bytes(place[:4], "big"), place[4:8]
             known = self._settling.get(to.keys.head)
-            if known is None or known[1] <= seq:
-                self._settling[to.keys.head] = (to, seq, time_of(value), tier.retention_ms)
+            if known is None or known.seq <= seq or known.epoch != its_epoch:
+                made = _Settling(to, seq, time_of(value), tier.retention_ms, its_epoch)
+                self._settling[to.keys.head] = made
             done(future, result)
 
         def placed(reply: Any) -> None:
@@ -204,9 +219,9 @@ class Fanout:
     def numbering(self, message_id: bytes, bucket: int) -> tuple[bytes, bytes]:
         """What a script that adds to a conversation is told, 4 bytes each: the epoch of what this
         message begins, as good as random, and the run of the server that has the bucket."""
-        # A repeat under another run of the server must not come to the epoch that it began before.
+        # A repeat must not come to the epoch that it began before: that one may be lost.
         run = int(self._link.run_of(bucket) or "0", 16)
-        epoch = int.from_bytes(message_id[:4], "big") ^ run
+        epoch = int.from_bytes(message_id[:4], "big") ^ next(self._epochs) & 0xFFFFFFFF
         return epoch.to_bytes(4, "big"), run.to_bytes(4, "big")
 
     def note(self, evicted: int, keys: int) -> None:
@@ -224,16 +239,16 @@ class Fanout:
         nothing is owed.
         """
         settling, self._settling = self._settling, {}
-        buckets: dict[tuple[int, int], list[tuple[Recipients, int, int]]] = {}
-        for to, seq, time_ms, retention_ms in settling.values():
-            buckets.setdefault((to.keys.bucket, retention_ms), []).append((to, seq, time_ms))
+        buckets: dict[tuple[int, int], list[_Settling]] = {}
+        for each in settling.values():
+            buckets.setdefault((each.to.keys.bucket, each.retention_ms), []).append(each)
         calls = []
         for (_, retention_ms), found in buckets.items():
-            names = [found[0][0].keys.due]
-            arguments: list[str | int] = []
-            for to, seq, time_ms in found:
+            names = [found[0].to.keys.due]
+            arguments: list[str | int | bytes] = []
+            for to, seq, time_ms, _, epoch in found:
                 names += (to.keys.head, to.state or to.keys.head)
-                arguments += (to.keys.member, seq, time_ms, to.version)
+                arguments += (to.keys.member, seq, time_ms, epoch, to.version)
             calls.append(
                 self._link.run(
                     _SETTLED,

@@ -122,7 +122,8 @@ class GroupStore:
         error = reply if isinstance(reply, Exception) else None
         if error is None:
             try:
-                version, state = reply
+                version, state, lost = reply
+                self._conversations.fanout.note(0, lost)
                 if state:
                     self._keep(known, parse_group(self._keys, app_id, group_id, state))
                 elif version == b"0":

@@ -80,7 +80,8 @@ more and does not fit."""
 
 class Waiting(NamedTuple):
     """What a reference of an inbox refers to. `message` is None where nothing can be shown: it has
-    ended or was erased, or the reference is a hole."""
+    ended or was erased, its conversation has lost it, whatever has its number now, or the reference
+    is a hole."""
 
     reference: Reference
     message: StoredMessage | None
@@ -282,7 +283,9 @@ class InboxStore:
                     message = next(left[ref.peer])
                 except (KeyError, StopIteration):
                     break
-                if message is not None and not message.readable(youngest, now_ms):
+                if message is not None and not (
+                    ref.means(message) and message.readable(youngest, now_ms)
+                ):
                     message = None
             waiting.append(Waiting(ref, message))
         return waiting

@@ -191,11 +191,10 @@ class Keys:
         member = f"{app_id}:{conversation}"
         if not numbers:
             return FoundKey(name, app_id, due, member)
-        if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
             return None
         head = name.removesuffix(":" + ":".join(numbers))
-        birth = int(numbers[0]) if len(numbers) == 2 else 0
-        return FoundKey(name, app_id, due, member, head, birth, int(numbers[-1]))
+        return FoundKey(name, app_id, due, member, head, int(numbers[0]), int(numbers[1]))
 
     @property
     def trace_orders(self) -> str:
@@ -238,7 +237,8 @@ class Keys:
         return f"{self._in(bucket_of(app_id, user))}rate:{app_id}:{user}"
 
     def sent(self, bucket: int, message_id: bytes) -> str:
-        """Remembers in a conversation's bucket which number a message got, and its time.
+        """Remembers in a conversation's bucket which number of which numbering a message got, and
+        its time.
 
         A message id is derived from the app's, so no two apps have one.
         """

@@ -19,6 +19,7 @@ _NOTICE_BYTES: Final = 4
 _REF: Final = struct.Struct(">IHIBH")
 _ROW: Final = struct.Struct(">IIIHIIHIIIIII")
 _UNSURE: Final = struct.Struct(">III")
+_BIRTH: Final = slice(42, 46)
 
 COUNTS: Final = 1
 """The message counts as unread for all but its sender."""
@@ -29,6 +30,9 @@ _OVER: Final = 8
 _NOTICED: Final = 16
 
 _HOLE: Final = 0xFFFFFF
+
+CLOCKS_MS: Final = 10_000
+"""More than times of messages of one conversation can be out of the order of their numbers."""
 
 
 class StoredMessage(Struct, frozen=True):
@@ -51,6 +55,16 @@ class StoredMessage(Struct, frozen=True):
         """Whether it is within its own time, and not sent before `youngest_ms`."""
         ended = self.expires_ms is not None and self.expires_ms <= now_ms
         return self.record is not None and self.time_ms >= youngest_ms and not ended
+
+    def was_told(self, time_ms: int, *, exactly: bool) -> bool:
+        """Whether it is the message that its number was given to at `time_ms`, or, where that is
+        not known `exactly`, somewhat before.
+
+        A conversation that came back older gives the same numbers to other messages, later.
+        """
+        if exactly:
+            return self.time_ms == time_ms
+        return self.time_ms <= time_ms + CLOCKS_MS
 
 
 def parse_message(seq: int, value: bytes, start: int = 0) -> StoredMessage:
@@ -86,6 +100,11 @@ def last_number(head: bytes | None) -> int:
     return 0 if head is None else int.from_bytes(head[:4], "big")
 
 
+def birth_of(head: bytes | None) -> bytes | None:
+    """The name of a conversation's numbering, of the field ``h`` of its head."""
+    return None if head is None else head[_BIRTH]
+
+
 class Reference(NamedTuple):
     """Number `number` of an inbox: message `seq` of what its user calls `peer`.
 
@@ -107,6 +126,10 @@ class Reference(NamedTuple):
     def is_message(self) -> bool:
         """Whether it refers to a message that may be kept."""
         return bool(self.peer) and not self.hole
+
+    def means(self, message: StoredMessage) -> bool:
+        """Whether `message`, which has its number now, is the one that it was made for."""
+        return message.was_told(self.time_ms, exactly=self.size > 0)
 
 
 def parse_references(first: int, raw: list[bytes]) -> list[Reference]:
@@ -146,6 +169,10 @@ class Row(NamedTuple):
     since: int
     until: int
     unsure: tuple[int, int]
+
+    def means(self, message: StoredMessage) -> bool:
+        """Whether `message`, which has number `top` now, is the last that the user was told of."""
+        return message.was_told(self.time_ms, exactly=self.until == 0)
 
 
 def parse_row(peer: str, value: bytes) -> Row:

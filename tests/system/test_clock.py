@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from homeport import Client, Event, Lost, Message, Reset
@@ -21,6 +22,7 @@ from redis.asyncio import Redis
 from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
 from gateway.store.stored import parse_message
+from tests.chunks import chunk_name
 from tests.harness import ANSWER_S, until
 from tests.processes import GatewayProcess
 from tests.system.ops import Ops
@@ -65,7 +67,8 @@ class Wrong:
         """How many messages from alice to bob Redis holds, also those whose time is over."""
         head = Keys("sg").conversation(self.site.app.id, direct_conversation("alice", "bob")).head
         async with Redis.from_url(self.site.store.url) as redis:
-            values = await redis.hvals(f"{head}:0")
+            packed: Any = await redis.hget(head, "h")
+            values = await redis.hvals(chunk_name(head, packed))
         chunk = [value for value in values if isinstance(value, bytes)]
         return sum(parse_message(0, value).record is not None for value in chunk)
 

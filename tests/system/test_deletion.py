@@ -11,6 +11,7 @@ from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.config import Settings
 from gateway.store.keys import Keys
+from tests.chunks import chunk_of
 from tests.harness import FakeClock, RunningWorker, running_worker, until
 from tests.scenario import everything
 
@@ -99,9 +100,9 @@ async def test_a_deleted_group_is_named_by_no_key(settings: Settings, clock: Fak
             assert texts == ["hello"]
             assert len(places(settings, group.id)) > 5
             await group.delete()
-            chunk = Keys(settings.region).conversation(running.app.id, group.peer).head + ":0"
+            head = Keys(settings.region).conversation(running.app.id, group.peer).head
             with redis.Redis.from_url(settings.redis_url) as raw:
-                assert raw.hlen(chunk) == 1  # the notice
+                assert raw.hlen(chunk_of(raw, head)) == 1  # the notice
         clock.advance(running.app.tier.retention_ms / 1000 + 2 * 3600)
         await settled(running)
         left = places(settings, group.id)

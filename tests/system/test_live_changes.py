@@ -23,6 +23,7 @@ from gateway.security.keyring import Keyring
 from gateway.store.keys import Keys
 from gateway.store.rows import conversation_of
 from gateway.store.stored import parse_message, parse_references
+from tests.chunks import chunk_of
 from tests.harness import RawClient, client_tls, until
 from tests.processes import GatewayProcess
 from tests.system.load import Load
@@ -85,7 +86,7 @@ def _sealed_under(site: Site, user: str) -> list[int]:
     with redis.Redis.from_url(site.store.url) as store:
         for ref in parse_references(1, store.lrange(keys.inbox(app_id, user).refs, 0, -1)):
             head = keys.conversation(app_id, conversation_of(user, ref.peer)).head
-            value = store.hget(f"{head}:{ref.seq // 128}", str(ref.seq))
+            value = store.hget(chunk_of(store, head, ref.seq), str(ref.seq))
             record = parse_message(ref.seq, value).record
             assert record is not None
             found.append(int.from_bytes(record[17:19], "big"))  # behind the id and the seal's form

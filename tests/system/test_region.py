@@ -11,6 +11,7 @@ from homeport.ids import direct_conversation
 
 from gateway.security.keyring import Keyring
 from gateway.store.keys import Keys
+from tests.chunks import chunk_of
 from tests.harness import RawClient
 from tests.system.site import OpenSite, refused, ws
 
@@ -25,14 +26,17 @@ async def test_a_record_copied_across_cannot_be_opened(open_site: OpenSite) -> N
             await alice.connect(site.token("alice"))
             assert isinstance(await alice.say("bob", f"for {site.region}", "same-id"), frames.Ok)
     talk = direct_conversation("alice", "bob")
-    chunks = [f"{Keys(site.region).conversation(site.app.id, talk).head}:0" for site in sites]
+    heads = [Keys(site.region).conversation(site.app.id, talk).head for site in sites]
     with (
         redis.Redis.from_url(sites[0].store.url) as sg,
         redis.Redis.from_url(sites[1].store.url) as eu,
     ):
-        foreign = sg.hget(chunks[0], "1")
+        foreign = sg.hget(chunk_of(sg, heads[0]), "1")
+        own = eu.hget(chunk_of(eu, heads[1]), "1")
         assert isinstance(foreign, bytes)
-        assert eu.hset(chunks[1], "1", foreign) == 0  # it takes the place of eu's own
+        assert isinstance(own, bytes)
+        foreign = foreign[:2] + own[2:8] + foreign[8:]  # its time is what a reference knows of it
+        assert eu.hset(chunk_of(eu, heads[1]), "1", foreign) == 0  # it takes the place of eu's own
     site, gateway = sites[1], gateways[1]
     async with RawClient.open(ws(gateway)) as bob, RawClient.open(ws(gateway)) as alice:
         connected = await bob.connect(site.token("bob"))

@@ -5,8 +5,8 @@
 local function head_to_add(packed, fresh, run, due, member)
   if not packed then
     -- What is looked after in the due list was here: its head is lost, and what it left is shown to nobody.
-    local lost = redis.call('ZSCORE', due, member)
-    return 0, 0, 0, fresh .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' .. run .. (lost and fresh or '\0\0\0\0') .. '\0', lost and 1 or 0
+    return 0, 0, 0, fresh .. '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' .. run .. fresh .. '\0',
+      redis.call('ZSCORE', due, member) and 1 or 0
   end
   local q, n, _, d = struct.unpack('>I4I4I6I4', packed)
   local fixed = string.sub(packed, 19)

@@ -13,10 +13,10 @@ local profile = tonumber(ARGV[3])
 -- The members of a group are in from some number on, so the numbers go on while there is the group; and whoever
 -- deletes its app finds it by the due list.
 local grouped = KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1
-local alive = grouped and profile > 0 and (not head or head.over == 0)
+local alive = grouped and profile > 0
+  and (head and head.over == 0 or not head and redis.call('HEXISTS', KEYS[3], 'gone') == 0)
 if not head and alive then
-  redis.call('ZADD', KEYS[2], now + profile, ARGV[4]) -- group_read.lua begins another numbering
-  return {0, 0, 0, 1}
+  return {0, 0, 1, 0} -- whoever reads the group for that begins another numbering (group_read.lua)
 elseif not head and not KEYS[3] and profile > 0 then
   -- What is looked after was here. The next message begins another numbering, as it does before the sweeper
   -- comes (append.lua); and this one's chunks are named by nobody, so they go (scrub.lua).

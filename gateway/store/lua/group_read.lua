@@ -4,13 +4,14 @@
 -- KEYS  1 state  2 head of its conversation  3 due list
 -- ARGV  1 the version that the asker has, 0 for none  2 for a head that is lost: epoch, and run of the server,
 --       4 bytes each  3 now ms  4 member of the due list
--- Returns {version, state}: version 0 where there is no group, an empty state where the asker's version is the
--- present one.
-local known = redis.call('HMGET', KEYS[1], 'v', 'gone')
+-- Returns {version, state, 1 where the head was lost}: version 0 where there is no group, an empty state where the
+-- asker's version is the present one.
+local known, lost = redis.call('HMGET', KEYS[1], 'v', 'gone'), 0
 if known[1] and not known[2] and redis.call('HEXISTS', KEYS[2], 'h') == 0 then
   -- The numbers that members are in from are lost: they are in from the first of a new numbering. What the
   -- head left is not taken for the new one's (`birth`, head.lua).
   local state = redis.call('HGETALL', KEYS[1])
+  lost = 1
   for i = 1, #state, 2 do
     local kind = string.sub(state[i], 1, 2)
     if kind == 'u:' then
@@ -26,6 +27,6 @@ if known[1] and not known[2] and redis.call('HEXISTS', KEYS[2], 'h') == 0 then
   redis.call('ZADD', KEYS[3], 'NX', ARGV[3], ARGV[4])
 end
 if not known[1] or known[1] == ARGV[1] then
-  return {known[1] or '0', {}}
+  return {known[1] or '0', {}, lost}
 end
-return {known[1], redis.call('HGETALL', KEYS[1])}
+return {known[1], redis.call('HGETALL', KEYS[1]), lost}

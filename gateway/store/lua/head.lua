@@ -5,7 +5,7 @@
 --   number everyone is known to have a reference;
 --   e, epoch of the numbering; z and zn, the last number, and its n, before this epoch; b and bn, the
 --   last number that is kept no more, and its n; run of the server that gave the last number; birth,
---   see chunk_of; 1 where the group has ended.
+--   the epoch with which this head began; 1 where the group has ended.
 -- Its other fields are watermarks: `m:<user>`, '<delivered> <read>'. What a script says to others of the
 -- last message, or of an earlier one, is PLACE: its number, and e, z, zn, b, bn.
 local MOVING, FIXED = '>I4I4I6I4', '>I4I4I4I4I4I4I4B'

@@ -14,7 +14,8 @@
 -- Returns '>BI2I2I6' and PLACE: 1 new or 0 a repeat, dropped, keys gone, the message's time in ms; and the
 -- stored message: without its record where it is new, '' where a repeat's is past its time. Or the group's
 -- version as a number, if it is another; 0 where there is no group, or its head is lost (group_read.lua).
--- The dedupe key holds '>I4I6', the message's number and its time.
+-- The dedupe key holds '>I4I6', the message's number and its time, and the birth of the numbering (head.lua):
+-- with a numbering that is lost the message is, and its repeat is a new one.
 local fresh, now, retention, window, flags, ends, look_after, cap, author =
   struct.unpack('>I4xxxxI6I6I4BI6I6I4I4', ARGV[1])
 local due, sender, name, at, from, tops, rows = KEYS[3], ARGV[5], '', 5, 6, {}, {}
@@ -34,13 +35,26 @@ else
 end
 local q, n_before, d, fixed, gone = head_to_add(packed, string.sub(ARGV[1], 1, 4), string.sub(ARGV[1], 5, 8),
   due, ARGV[3])
-local field = q + 1 .. ''
-local first = redis.call('SET', KEYS[2], struct.pack('>I4I6', q + 1, now), 'NX', 'GET', 'PX', window)
+if not packed then
+  -- Somebody's row says that there was more lately than nothing: the due list is lost, too.
+  for i, row in pairs(rows) do
+    if row and struct.unpack('>I6', row, 13) + retention > now then
+      gone = 1
+    end
+  end
+end
+local field, birth = q + 1 .. '', string.sub(fixed, 25, 28)
+local mark = struct.pack('>I4I6', q + 1, now) .. birth
+local first = redis.call('SET', KEYS[2], mark, 'NX', 'GET', 'PX', window)
+if first and string.sub(first, 11) ~= birth then
+  first = nil
+  redis.call('SET', KEYS[2], mark, 'PX', window)
+end
 if first then
   -- Written again, so that a WAIT behind this answer also covers the write of the earlier try.
   redis.call('SET', KEYS[2], first, 'KEEPTTL')
   seq, now = struct.unpack('>I4I6', first)
-  value = redis.call('HGET', chunk_of(KEYS[1], string.sub(fixed, 25, 28), seq), seq .. '') or ''
+  value = redis.call('HGET', chunk_of(KEYS[1], birth, seq), seq .. '') or ''
 else
   value = append(KEYS[1], q, n_before, d, fixed, field, flags, now, author, ends, ARGV[2], due, ARGV[3],
     look_after)

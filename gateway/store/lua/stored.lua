@@ -15,11 +15,9 @@
 -- and functions that spell constants out.
 local CHUNK = 128
 
--- `birth` is four zero bytes but where a head was lost, so that what it left is not taken for the new head's.
+-- `birth` names the numbering (4 bytes): where a head was lost, what it left is not taken for the next one's,
+-- whether or not anything else tells that there was one.
 local function chunk_of(head, birth, seq)
-  if birth ~= '\0\0\0\0' then
-    head = head .. ':' .. struct.unpack('>I4', birth)
-  end
-  return head .. ':' .. (seq - seq % 128) / 128
+  return head .. ':' .. struct.unpack('>I4', birth) .. ':' .. (seq - seq % 128) / 128
 end
 

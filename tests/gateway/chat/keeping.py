@@ -8,12 +8,14 @@ import redis
 
 from gateway.store.keys import Keys
 from gateway.store.stored import StoredMessage, parse_message
+from tests.chunks import chunk_of
 from tests.harness import RunningWorker
 
 
-def chunk(running: RunningWorker, conversation: str, number: int = 0) -> str:
-    """The key of a conversation's messages up to 127, or of chunk `number`."""
-    return f"{Keys('sg').conversation(running.app.id, conversation).head}:{number}"
+def chunk(running: RunningWorker, conversation: str) -> str:
+    """The key of a conversation's messages up to 127."""
+    with redis.Redis.from_url(running.redis_url) as store:
+        return chunk_of(store, Keys("sg").conversation(running.app.id, conversation).head)
 
 
 def kept(running: RunningWorker) -> Iterator[StoredMessage]:

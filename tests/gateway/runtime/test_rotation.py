@@ -22,6 +22,7 @@ from gateway.security.keyring import Keyring
 from gateway.store.keys import STAMP, Keys
 from gateway.store.rows import conversation_of
 from gateway.store.stored import parse_message, parse_references
+from tests.chunks import chunk_of
 from tests.gateway.replicas import two_workers
 from tests.harness import (
     FakeClock,
@@ -52,7 +53,7 @@ def versions(store: Any, running: RunningWorker, user: str) -> list[int]:
     found, app_id, keys = [], running.app.id, Keys("sg")
     for ref in parse_references(1, store.lrange(keys.inbox(app_id, user).refs, 0, -1)):
         head = keys.conversation(app_id, conversation_of(user, ref.peer)).head
-        record = parse_message(ref.seq, store.hget(f"{head}:0", str(ref.seq))).record
+        record = parse_message(ref.seq, store.hget(chunk_of(store, head), str(ref.seq))).record
         assert record is not None
         found.append(int.from_bytes(record[17:19], "big"))  # behind the id and the seal's form
     return found

@@ -5,16 +5,20 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import redis
 from homeport.ids import direct_conversation
 
 from gateway.store.keys import Keys
 from gateway.store.stored import head_size
+from tests.chunks import chunk_of
 from tests.harness import RunningWorker
 
 
 def chunk(running: RunningWorker, one: str, other: str) -> str:
     """Where the first messages between two users lie."""
-    return Keys("sg").conversation(running.app.id, direct_conversation(one, other)).head + ":0"
+    head = Keys("sg").conversation(running.app.id, direct_conversation(one, other)).head
+    with redis.Redis.from_url(running.redis_url) as store:
+        return chunk_of(store, head)
 
 
 def spoil(store: Any, key: str, seq: int, record: bytes) -> None:

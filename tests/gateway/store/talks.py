@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 from gateway.store.recipients import Interval
 
+NO_RUN = -1
+"""The run of a numbering that has not begun."""
+
 
 @dataclass
 class Said:
@@ -30,6 +33,8 @@ class Said:
     change: int = 0
     ends: int | None = None
     notice: int = 0
+    which: object = field(default_factory=object)
+    """What no other message has, neither one with the same number later on."""
 
     def readable(self, now: int, retention: int) -> bool:
         """Whether anybody is shown it."""
@@ -87,6 +92,12 @@ class Talk:
         self.said[self.q] = said
         return said
 
+    def lose(self) -> None:
+        """The conversation loses all that it has, and its numbering."""
+        self.said.clear()
+        self.q = self.n = self.gone = self.settled = self.lost_up_to = 0
+        self.born, self.run = object(), NO_RUN
+
     def sweep(self, now: int, retention: int) -> None:
         """What is past its time goes, from the oldest to the first that is not."""
         while self.gone < self.q:
@@ -101,12 +112,13 @@ class Talk:
 @dataclass
 class Told:
     """What an inbox says under one number: message `seq` of `peer`, or a hole after it. Without a
-    `peer` it was dropped."""
+    `peer` it was dropped. `which` is `Said.which` of the message that it was told of then."""
 
     peer: str
     seq: int
     time: int
     hole: bool = False
+    which: object = None
 
 
 @dataclass
@@ -177,7 +189,7 @@ class Box:
         if hole is not None:
             self.told.append(Told(peer, hole, said.time, hole=True))
         for seq in range(lower + 1, last + 1):
-            self.told.append(Told(peer, seq, said.time))
+            self.told.append(Told(peer, seq, said.time, which=talk.said[seq].which))
         known.top = max(last, lower)
         self.rows[peer] = known
         self.hashed = True

@@ -18,6 +18,7 @@ from gateway.store.entries import NewEntry
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS, InboxStore
+from tests.chunks import chunk_of
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id
 
 ANN, BOB = "ann", apart("ann")
@@ -214,7 +215,8 @@ async def test_a_lost_chunk_is_noticed(kept: Kept) -> None:
     """G5: numbers that nothing had removed are counted as lost, and not passed over silently."""
     for _ in range(130):
         await kept.send(kept.entry())
-    kept.store.raw.delete(f"{kept.store.keys.conversation(APP_ID, TALK).head}:0")
+    head = kept.store.keys.conversation(APP_ID, TALK).head
+    kept.store.raw.delete(chunk_of(kept.store.raw, head))
     page = await kept.talks.page(APP_ID, kept.store.tier, TALK, kept.store.clock.ms, 100)
     assert [m.seq for m in page.messages] == [130, 129, 128]
     assert (page.lost, kept.talks.fanout.lost_keys) == (127, 1)
@@ -230,6 +232,92 @@ async def test_a_conversation_without_its_head_begins_anew(kept: Kept) -> None:
     assert [m.record for m in page.messages] == [b"new"]
     refs = (await kept.inboxes.page(APP_ID, BOB, 0)).references
     assert [(r.seq, r.hole) for r in refs] == [(1, False), (2, False), (0, True), (1, False)]
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_conversation_that_nothing_leads_to_takes_messages(kept: Kept, known: bool) -> None:
+    """G3, G5: Redis evicted the head and the due list of its bucket. What was left of the messages
+    lay under the numbers that the new ones would get, and no send succeeded until the scrub had
+    passed. Where a row remembers the conversation, the loss is counted."""
+    store = kept.store
+    for _ in range(3):
+        await kept.send(kept.entry(b"old"))
+    keys = store.keys.conversation(APP_ID, TALK)
+    store.raw.delete(keys.head, keys.due)
+    if not known:
+        store.raw.delete(store.keys.inbox(APP_ID, ANN).rows, store.keys.inbox(APP_ID, BOB).rows)
+        store.raw.delete(store.keys.inbox(APP_ID, ANN).refs, store.keys.inbox(APP_ID, BOB).refs)
+    store.clock.advance(1)
+    assert [(await kept.send(kept.entry(b"new"))).seq for _ in range(2)] == [1, 2]
+    assert kept.talks.fanout.lost_keys == known
+    page = await kept.talks.page(APP_ID, store.tier, TALK, store.clock.ms, 10)
+    assert [(m.seq, m.record, page.lost) for m in page.messages] == [(2, b"new", 0), (1, b"new", 0)]
+    refs = (await kept.inboxes.page(APP_ID, BOB, 0)).references
+    waiting = await kept.inboxes.messages(APP_ID, store.tier, BOB, refs, store.clock.ms)
+    shown = [w.message and w.message.record for w in waiting]
+    assert shown == ([None, None, None, None] if known else []) + [b"new", b"new"]
+
+
+async def test_a_repeat_of_a_lost_message_names_no_other_message(kept: Kept) -> None:
+    """G2, G3: the number of the first was remembered, and the head lost. The repeat was answered
+    with that number, which is another message's by now; and nobody got it."""
+    entry = kept.entry(b"mine")
+    await kept.send(entry)
+    kept.store.raw.delete(kept.store.keys.conversation(APP_ID, TALK).head)
+    assert await kept.talks.sent(APP_ID, TALK, entry.id) is None
+    await kept.send(kept.entry(b"other"))
+    assert await kept.talks.sent(APP_ID, TALK, entry.id) is None
+    again = await kept.send(replace(entry, time_ms=kept.store.clock.ms))
+    assert (again.seq, again.repeated) == (2, False)
+    found = await kept.talks.sent(APP_ID, TALK, entry.id)
+    assert found is not None and found.seq == 2
+    assert (await kept.send(entry)).repeated
+
+
+async def test_a_repeat_begins_another_numbering_than_its_first(kept: Kept) -> None:
+    """G2, G3: the first message of a conversation named its numbering; the head was lost, and its
+    repeat gave the new numbering the same name."""
+    entry = kept.entry(b"mine")
+    await kept.send(entry)
+    kept.store.raw.delete(kept.store.keys.conversation(APP_ID, TALK).head)
+    again = await kept.send(replace(entry, record=b"again"))
+    assert (again.seq, again.repeated) == (1, False)
+    page = await kept.talks.page(APP_ID, kept.store.tier, TALK, kept.store.clock.ms, 10)
+    assert [m.record for m in page.messages] == [b"again"]
+
+
+async def test_an_old_reference_shows_no_other_message(kept: Kept) -> None:
+    """G3, G5: the conversation's primary came back older and inboxes did not: a device that had not
+    read yet was given the new message 2 under the inbox number of the one that is lost, and again
+    under its own."""
+    store, head = kept.store, kept.store.keys.conversation(APP_ID, TALK).head
+    await kept.send(kept.entry(b"one"))
+    chunk = chunk_of(store.raw, head)
+    before: Any = store.raw.dump(head), store.raw.dump(chunk)
+    await kept.send(kept.entry(b"lost"))
+    for key, value in zip((head, chunk), before, strict=True):
+        store.raw.restore(key, 0, value, replace=True)
+    store.clock.advance(1)
+    assert (await kept.send(kept.entry(b"two"))).seq == 2
+    refs = (await kept.inboxes.page(APP_ID, BOB, 0)).references
+    waiting = await kept.inboxes.messages(APP_ID, store.tier, BOB, refs, store.clock.ms)
+    assert [w.message and w.message.record for w in waiting[:2]] == [b"one", None]
+
+
+async def test_what_was_settled_of_a_lost_numbering_settles_no_other(kept: Kept) -> None:
+    """G1: everyone had number 1; the head was lost, and another gateway died after it had given 1
+    again. The word on the first 1 took away that somebody looks after the second."""
+    store = kept.store
+    await kept.send(kept.entry(b"one"))
+    store.raw.delete(store.keys.conversation(APP_ID, TALK).head)
+    dying = ConversationStore(store.link, store.keys)
+    await dying.send(APP_ID, store.tier, dying.direct(APP_ID, ANN, BOB), kept.entry(b"new"))
+    await kept.talks.fanout.settle(store.clock.ms)
+    head: Any = store.raw.hget(store.keys.conversation(APP_ID, TALK).head, "h")
+    assert int.from_bytes(head[14:18], "big") == 0
+    await dying.fanout.settle(store.clock.ms)
+    head = store.raw.hget(store.keys.conversation(APP_ID, TALK).head, "h")
+    assert int.from_bytes(head[14:18], "big") == 1
 
 
 async def test_an_inbox_that_lacks_very_much_is_told_where_its_history_begins(kept: Kept) -> None:

@@ -20,6 +20,7 @@ from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Member
 from gateway.store.groups import GroupStore
 from gateway.store.inbox import PROFILE_MS, InboxStore
+from tests.chunks import chunk_of
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id, together
 
 ANN, BOB, CID = "ann", together("ann"), apart("ann")
@@ -298,7 +299,7 @@ async def test_a_version_is_never_given_twice(gateway: Gateway) -> None:
     store = gateway.store
     await gateway.have(ANN, BOB, CID)
     head = store.keys.conversation(APP_ID, f"g:{TEAM}").head
-    keys = (store.keys.group(APP_ID, TEAM).state, head, f"{head}:0")
+    keys = (store.keys.group(APP_ID, TEAM).state, head, chunk_of(store.raw, head))
     raw: Any = store.raw
     before = {key: raw.dump(key) for key in keys}
     await gateway.have(ANN, BOB)

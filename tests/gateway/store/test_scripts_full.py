@@ -90,6 +90,7 @@ WORKING: Final = frozenset(
         "conversation_page",
         "conversation_read",
         "conversation_recall",
+        "conversation_sizes",
         "conversation_sweep",
         "deleted",
         "due_now",
@@ -330,6 +331,7 @@ class Region:
             "unread": unread,
             "marks": lambda: self.talks.marks(app, TALK, ["bob"]),
             "history": lambda: self.talks.page(app, tier, TALK, now, 10),
+            "sizes": lambda: self.talks.sizes(app, [(TALK, 1)]),
             "forget": forgotten,
             "recall": recalled,
             "erase": erased,
@@ -465,15 +467,15 @@ async def test_the_sweeper_makes_room_on_a_full_redis(
         # Nobody has settled any of it: everyone is owed a reference that can't be written now.
         used = int(store.raw.info("memory")["used_memory"])
         with full(store):
+            heads = [store.keys.conversation(APP_ID, name).head for name in (TALK, "d:cat:dan")]
+            left = [key for head in heads for key in store.raw.scan_iter(f"{head}:*")]
+            assert len(left) == 4
+            left.append(store.keys.inbox(APP_ID, "dan").refs.encode())
             store.clock.advance(store.app.tier.retention_ms / 1000 + 1)
             sweeper = store.sweeper()
             monkeypatch.setattr("gateway.store.sweeper.INTERVAL_S", 0.01)
             running = asyncio.create_task(sweeper.run())
             try:
-                left = [store.keys.conversation(APP_ID, name).head for name in (TALK, "d:cat:dan")]
-                left = [f"{head}:{n}" for head in left for n in range(3)] + [
-                    store.keys.inbox(APP_ID, "dan").refs
-                ]
                 await until(lambda: not store.raw.exists(*left))
             finally:
                 running.cancel()
