@@ -60,7 +60,9 @@ class ConversationChat:
     ) -> ConversationPage:
         app, now_ms = user.app, self._clock_ms()
         youngest = now_ms - app.tier.retention_ms + 1
-        rows, more = await self._rows.rows(app.id, user.id, limit, after=after)
+        rows, more = await self._rows.rows(
+            app.id, user.id, limit, after=after, pay=prices.payer(user)
+        )
         following = (rows[-1].time_ms, rows[-1].peer) if more else None
         # A group is there as long as the user is in it, everything else as long as its messages.
         rows = [
@@ -74,7 +76,7 @@ class ConversationChat:
             user.id,
             rows,
             now_ms,
-            lambda messages: user.allowance.pay(app.tier, prices.looked_into(messages)),
+            prices.payer(user),
         )
         names = [conversation_of(user.id, row.peer) for row in rows]
         page = Page[ConversationRow](_AROUND)

@@ -201,7 +201,9 @@ class GroupChat:
     @request(prices.GROUPS)
     async def list(self, user: User, after: str = "") -> GroupPage:
         """The user's groups that follow the group id `after`."""
-        found, more = await self._groups.of_user(user.app_id, user.id, after, GROUPS_PAGE)
+        found, more = await self._groups.of_user(
+            user.app_id, user.id, after, GROUPS_PAGE, prices.payer(user)
+        )
         infos = [
             GroupView(
                 each.id,

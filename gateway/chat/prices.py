@@ -8,8 +8,10 @@ read is paid for then, before anything is written (`fan_out`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+from gateway.chat.principal import User
 
 _BYTES: Final = 4 * 1024
 """Bytes of a body that cost one token: 32 KiB are 0.9 ms of gateway and Redis, more of its disk."""
@@ -24,7 +26,7 @@ CHANGE: Final = 2
 """What changes one thing: a mark, a block, a seat, a message."""
 
 _LOOKED: Final = 128
-"""Messages that one token looks into, to see who wrote them."""
+"""Messages, or rows, that one token looks into."""
 
 LIST: Final = 4
 """What reads up to a thousand rows of a user: blocks, unread counts."""
@@ -63,9 +65,14 @@ def conversations(limit: int, *, after: Any = None) -> int:
     return 1 + limit // _INBOXES
 
 
-def looked_into(messages: int) -> int:
-    """What unread counts cost besides, where it is not known who wrote so many messages."""
-    return messages // _LOOKED
+def payer(user: User) -> Callable[[int], None]:
+    """Has `user` pay for what a list or a count costs besides: for messages that must be looked
+    into, and for conversations beyond those of one call. Raises `Refused`."""
+
+    def pay(looked_into: int) -> None:
+        user.allowance.pay(user.app.tier, looked_into // _LOOKED)
+
+    return pay
 
 
 def users(users: Sequence[str], expires_s: float = 0) -> int:

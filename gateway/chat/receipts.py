@@ -119,7 +119,7 @@ class ReceiptChat:
             user.id,
             self._clock_ms(),
             MAX_UNREAD_ROWS,
-            lambda messages: user.allowance.pay(tier, prices.looked_into(messages)),
+            prices.payer(user),
         )
         return UnreadCounts(list(counts.items()), more)
 

@@ -27,6 +27,7 @@ from gateway.store.entries import NewEntry, StaleMembers
 from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Summary, member_of, parse_group, words_of
 from gateway.store.keys import Keys
+from gateway.store.rows import SLICE, Pay, unpaid
 from gateway.store.scripts import script
 
 _READ: Final = script("group_read")
@@ -230,12 +231,23 @@ class GroupStore:
     # -- a user's groups -------------------------------------------------------------------------
 
     async def of_user(
-        self, app_id: str, user: str, after: str, count: int
+        self, app_id: str, user: str, after: str, count: int, pay: Pay = unpaid
     ) -> tuple[list[Summary], str | None]:
-        """Up to `count` of the user's groups that follow the id `after`, and where more begin."""
-        rows = self._keys.inbox(app_id, user).rows
-        more, *raw = await self._link.run(_GROUPS_OF, (rows,), after, count)
-        ids = [each.decode() for each in raw]
+        """Up to `count` of the user's groups that follow the id `after`, and where more begin.
+
+        The user's rows are walked through, as `RowStore.rows` does it, and `pay` is told the same.
+        """
+        rows, place, all_ids = self._keys.inbox(app_id, user).rows, b"0", set[bytes]()
+        while True:
+            first = place == b"0"
+            place, fields, *raw = await self._link.run(_GROUPS_OF, (rows,), place, SLICE, after)
+            if first and fields > SLICE:
+                pay(fields - SLICE)
+            all_ids.update(raw)
+            if place == b"0":
+                break
+        ids = [each.decode() for each in sorted(all_ids)[: count + 1]]
+        more, ids = len(ids) > count, ids[:count]
         found = await asyncio.gather(*(self._summary(app_id, user, each) for each in ids))
         return [each for each in found if each is not None], ids[-1] if more else None
 

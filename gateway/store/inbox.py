@@ -41,7 +41,7 @@ from gateway.store.readers import (
     TokenRevoked,
     TooManyDevices,
 )
-from gateway.store.rows import conversation_of
+from gateway.store.rows import conversation_of, sweep_rows
 from gateway.store.scripts import script
 from gateway.store.stored import Reference, StoredMessage, parse_references
 
@@ -51,7 +51,7 @@ _ATTACH: Final = script("inbox_attach", "row", "waiting")
 _ACK: Final = script("inbox_ack", "row", "waiting")
 _CHECK: Final = script("inbox_check", "row", "waiting")
 _PAGE: Final = script("inbox_page", "row", "waiting")
-_SWEEP: Final = script("inbox_sweep", "row", "waiting")
+_SWEEP: Final = script("inbox_sweep", "row")
 _ONCE: Final = script("once")
 
 PAGE: Final = 128
@@ -347,17 +347,19 @@ class InboxStore:
         went."""
         named = self._keys.user(app_id, user)
         keys = self._keys.inbox(app_id, user)
-        return int(
-            await self._link.run(
-                _SWEEP,
-                (keys.refs, keys.rows, keys.due, *named.beside),
-                now_ms,
-                retention_ms,
-                profile_ms,
-                keys.member,
-                STALE_MS,
-            )
+        removed, due_ms, member = await sweep_rows(self._link, keys, now_ms, retention_ms)
+        await self._link.run(
+            _SWEEP,
+            (keys.refs, keys.rows, keys.due, *named.beside),
+            now_ms,
+            retention_ms,
+            profile_ms,
+            keys.member,
+            STALE_MS,
+            due_ms,
+            "1" if member else "",
         )
+        return removed
 
 
 class _AllTold:

@@ -15,12 +15,13 @@ from homeport.ids import GROUP, direct_conversation
 
 from gateway.apps.tiers import Tier
 from gateway.redis.link import Link
-from gateway.store.keys import Keys
+from gateway.store.keys import InboxKeys, Keys
 from gateway.store.scripts import script
 from gateway.store.stored import Raised, Row, author_of, parse_row
 
 _ROWS: Final = script("rows", "row")
 _ROW_MARK: Final = script("row_mark", "row")
+_SWEEP: Final = script("rows_sweep", "row", "waiting")
 _OWN: Final = script("conversation_own", "stored", "parts", "head")
 _FLOOR: Final = script("conversation_floor", "stored", "parts", "head")
 
@@ -33,7 +34,16 @@ LOOKED_BYTES: Final = 1024 * 1024
 _KNOWN: Final = struct.Struct(">IIII")
 
 Pay = Callable[[int], None]
-"""Is told how many messages are to be looked into; raises where that is too much for now."""
+"""Is told how many messages, or rows beyond the first `SLICE`, are to be looked into; raises where
+that is too much for now."""
+
+SLICE: Final = 512
+"""Rows that one call looks at, about: some 2 ms of Redis. A user with no more is read in one call,
+as Redis keeps so small a hash in one piece."""
+
+
+def unpaid(_looked_into: int) -> None:
+    """For whoever pays nothing: the command line."""
 
 
 class RowStore:
@@ -51,19 +61,35 @@ class RowStore:
         *,
         after: tuple[int, str] | None = None,
         unread: bool = False,
+        pay: Pay = unpaid,
     ) -> tuple[list[Row], bool]:
         """Up to `count` of the user's rows, the newest first; and whether there are more.
 
         `after` is the time and the name of the last row of the page before. With `unread`, only
-        conversations with unread messages.
+        conversations that may have unread messages. All rows are walked through, in slices; what
+        changes meanwhile may be missing, or as it was.
         """
-        time_ms, name = ("", "") if after is None else after
-        rows = self._keys.inbox(app_id, user).rows
-        more, *raw = await self._link.run(
-            _ROWS, (rows,), time_ms, name, count, "1" if unread else ""
-        )
-        pairs = zip(raw[::2], raw[1::2], strict=True)
-        return [parse_row(peer.decode(), value) for peer, value in pairs], bool(more)
+        key, following = self._keys.inbox(app_id, user).rows, after or ("", "")
+        found: dict[str, Row] = {}
+        page: list[Row] = []
+        place = b"0"
+        last: tuple[int | str, str] = ("", "")
+        while True:
+            first = place == b"0"
+            place, fields, *raw = await self._link.run(
+                _ROWS, (key,), place, SLICE, *following, *last, count + 1, "1" if unread else ""
+            )
+            if first and fields > SLICE:
+                pay(fields - SLICE)
+            for peer, value in zip(raw[::2], raw[1::2], strict=True):
+                row = parse_row(peer.decode(), value)
+                found[row.peer] = row
+            page = sorted(found.values(), key=lambda row: (-row.time_ms, row.peer))[: count + 1]
+            if place == b"0":
+                return page[:count], len(page) > count
+            found = {row.peer: row for row in page}
+            if len(page) > count:
+                last = page[-1].time_ms, page[-1].peer
 
     async def row(self, app_id: str, user: str, peer: str) -> Row | None:
         """The user's row of one conversation; None: there is none."""
@@ -78,7 +104,7 @@ class RowStore:
         At most `most` conversations; and whether there are more. It is one read, but for what
         `unread_of` counts anew.
         """
-        rows, more = await self.rows(app_id, user, most, unread=True)
+        rows, more = await self.rows(app_id, user, most, unread=True, pay=pay)
         counts = await self.unread_of(app_id, tier, user, rows, now_ms, pay)
         found = {row.peer: count for row, count in zip(rows, counts, strict=True) if count > 0}
         return found, more
@@ -177,3 +203,23 @@ class RowStore:
 def conversation_of(user: str, peer: str) -> str:
     """The conversation that `user` calls `peer`."""
     return peer if peer.startswith(GROUP) else direct_conversation(user, peer)
+
+
+async def sweep_rows(
+    link: Link, keys: InboxKeys, now_ms: int, retention_ms: int
+) -> tuple[int, int, bool]:
+    """Take out of an inbox the references that are past their time, and rows an hour later.
+
+    Returns how many references went; when a row is to be looked at next, 0 where there is none; and
+    whether the user is in a group.
+    """
+    removed, dues, inside, place = 0, [], False, b"0"
+    while True:
+        gone, place, due_ms, member = await link.run(
+            _SWEEP, (keys.refs, keys.rows), now_ms, retention_ms, place, SLICE
+        )
+        removed, inside = removed + gone, inside or bool(member)
+        if due_ms:
+            dues.append(due_ms)
+        if place == b"0":
+            return removed, min(dues, default=0), inside

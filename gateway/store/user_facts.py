@@ -23,13 +23,12 @@ from gateway.store.presence import GATEWAY_CHARS
 from gateway.store.readers import DISPLACED
 from gateway.store.region_clock import time_of
 from gateway.store.rows import RowStore
-from gateway.store.stored import Row
 
 MAX_CONVERSATIONS: Final = 50
 """The number of conversations with unread messages that are listed: the newest."""
 
-_ROWS: Final = 1000
-"""The number of conversations that one call reads."""
+MANY: Final = 10**9
+"""More conversations than a user can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +104,22 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
     names, inbox = keys.user(app.id, user), keys.inbox(app.id, user)
     youngest = now_ms - app.tier.retention_ms + 1
     store = InboxStore(link, keys, ConversationStore(link, keys))
-    alive, places, fields, waiting, rows, blocks, blockers, revoked, ends = await asyncio.gather(
+    (
+        alive,
+        places,
+        fields,
+        waiting,
+        (rows, _),
+        blocks,
+        blockers,
+        revoked,
+        ends,
+    ) = await asyncio.gather(
         link.call("ZRANGEBYSCORE", keys.gateways, now_ms, "+inf"),
         link.call("HGETALL", keys.gateway_names),
         link.call("HGETALL", inbox.meta),
         _Waiting.read(store, app.id, user, youngest),
-        _rows(RowStore(link, keys), app.id, user),
+        RowStore(link, keys).rows(app.id, user, MANY),
         link.call("HKEYS", names.blocks),
         link.call("HGETALL", names.blocked_by),
         link.call("HGET", names.revoked, "before"),
@@ -148,17 +157,6 @@ async def read_user(link: Link, keys: Keys, app: App, user: str) -> UserFacts:
         ends=tuple(NotedEnd.parse(each.decode()) for each in ends),
         loss=None if loss is None else NotedLoss.parse(loss.decode()),
     )
-
-
-async def _rows(store: RowStore, app_id: str, user: str) -> list[Row]:
-    """All conversations of the user, the newest first."""
-    rows: list[Row] = []
-    more = True
-    while more:
-        after = (rows[-1].time_ms, rows[-1].peer) if rows else None
-        page, more = await store.rows(app_id, user, _ROWS, after=after)
-        rows += page
-    return rows
 
 
 @dataclass(frozen=True, slots=True)

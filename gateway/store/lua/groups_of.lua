@@ -1,20 +1,16 @@
 #!lua flags=no-writes
--- A page of the groups that a user is in: of the rows of groups, those without an end (row.lua).
+-- A slice of the groups that a user is in: of some rows of groups, those without an end (row.lua).
 --
 -- KEYS  1 rows
--- ARGV  1 after this id, or ''  2 most ids
--- Returns {1 where there are more, then the ids in their order}.
-local all, found = redis.call('HGETALL', KEYS[1]), {}
+-- ARGV  1 where the walk goes on, '0' at first  2 most rows looked at, about
+--       3 after this id, or ''
+-- Returns {where the walk goes on, '0' at its end, how many fields there are, then the ids}.
+local slice = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local all, page = slice[2], {slice[1], redis.call('HLEN', KEYS[1])}
 for i = 1, #all, 2 do
   if string.sub(all[i], 1, 2) == 'g:' and string.sub(all[i + 1], 41, 44) == '\0\0\0\0'
-    and string.sub(all[i], 3) > ARGV[1] then
-    found[#found + 1] = string.sub(all[i], 3)
+    and string.sub(all[i], 3) > ARGV[3] then
+    page[#page + 1] = string.sub(all[i], 3)
   end
-end
-table.sort(found)
-local most = tonumber(ARGV[2])
-local page = {#found > most and 1 or 0}
-for i = 1, math.min(most, #found) do
-  page[#page + 1] = found[i]
 end
 return page

@@ -116,6 +116,7 @@ WORKING: Final = frozenset(
         "room_signal",
         "row_mark",
         "rows",
+        "rows_sweep",
         "scan",
         "scrub",
         "seen",
@@ -446,7 +447,14 @@ async def test_every_script_is_walked_on_a_full_redis(store: Store) -> None:
         # notice of the group, too.
         assert await region.numbers() == (seq + 3, number + 4)
         walked = link.sent
-    by_the_sweeper = {"lease", "seen", "room_sweep", "conversation_sweep", "inbox_sweep"}
+    by_the_sweeper = {
+        "lease",
+        "seen",
+        "room_sweep",
+        "conversation_sweep",
+        "inbox_sweep",
+        "rows_sweep",
+    }
     by_the_sweeper |= {"scan", "scrub"}
     by_the_operator = {"audit", "deleted", "revoke", "revoke_token", "put", "due_now"}
     assert walked == (REFUSED | WORKING) - by_the_sweeper - by_the_operator - {"rights"}
