@@ -22,12 +22,13 @@ from gateway.apps.errors import (
 from gateway.apps.public_keys import PublicKey, check_keys
 from gateway.apps.regions import REGIONS, region_of
 from gateway.apps.settings import SETTINGS, AppSettings, Value, setting
+from gateway.apps.webhooks import MAX_WEBHOOKS, Webhook, is_webhook
 
 ACCOUNTS: Final = ("mainland", "global")
 
 _CERTIFICATE: Final = re.compile(r"[0-9a-f]{64}")
 _SALT_BYTES: Final = 32
-_SECRETS: Final = ("salt", "certificates")
+_SECRETS: Final = ("salt", "certificates", "webhooks")
 
 
 class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -42,6 +43,7 @@ class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         created_ms: milliseconds since 1970.
         revoked_before_ms: tokens of all users that were issued before this are void; milliseconds
             since 1970, 0: none are.
+        webhooks: where its servers are told what happens, at most `MAX_WEBHOOKS`.
 
     Raises:
         UnknownRegion: `region` does not exist.
@@ -58,6 +60,7 @@ class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     created_ms: int
     revoked_before_ms: int = 0
     keys: tuple[PublicKey, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
 
     def __post_init__(self) -> None:
         if self.region not in REGIONS:
@@ -75,9 +78,19 @@ class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         ):
             raise InvalidApp("certificates", "one or two, each of 64 hex digits")
         check_keys(self.keys)
+        if len(self.webhooks) > MAX_WEBHOOKS or not all(map(is_webhook, self.webhooks)):
+            raise InvalidApp("webhooks", f"up to {MAX_WEBHOOKS}, each with an id and secrets")
         # Not against the tier: if a release gives a tier less, its apps must still be readable.
         for each in SETTINGS.values():
             each.check(self)
+
+    def tells(self, event: str) -> bool:
+        """Whether some endpoint wants to be told of events of this type."""
+        return any(webhook.wants(event) for webhook in self.webhooks)
+
+    def bodies_to(self, webhook: Webhook) -> bool:
+        """Whether an endpoint is told what users wrote: it asked, and is on the app's list."""
+        return webhook.bodies and webhook.host in self.webhook_body_hosts.split()
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Without its secrets: a log or a traceback may show an app by accident."""

@@ -9,6 +9,9 @@ Errors::
     +-- InvalidApp        a `field` that no setting is has a wrong form
     +-- InvalidKey        what should be a public key of the app is none, or may not be added
     +-- UnknownKey        the app has no public key that is called `name`
+    +-- InvalidWebhook    a `field` of an endpoint has a wrong form
+    +-- TooManyWebhooks   the app has `most` endpoints already
+    +-- WebhookNotFound   the app has no endpoint with this `id`
     +-- SettingError      carries the setting's `name`
         +-- UnknownSetting    there is no such setting; `known` has those that there are
         +-- FixedField        it is a field of the app, and not one that can be set; `why`
@@ -78,6 +81,31 @@ class UnknownKey(AppError):
         super().__init__(f"no such public key; `homeport app keys {app_id}` shows those there are")
         self.app_id = app_id
         self.name = name
+
+
+class InvalidWebhook(AppError):
+    """`field` is that of the endpoint; the text does not show its value, which may be a secret."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"the webhook's {field} must be {rule}")
+        self.field = field
+        self.rule = rule
+
+
+class TooManyWebhooks(AppError):
+    """The app has `most` endpoints, and can't have more."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"an app has at most {most} webhooks; delete one of them first")
+        self.most = most
+
+
+class WebhookNotFound(AppError):
+    """The app has no endpoint `id`."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"no webhook {id} in this app; `homeport webhook list` shows them")
+        self.id = id
 
 
 class SettingError(AppError):

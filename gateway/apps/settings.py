@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.apps.errors import FixedField, InvalidSetting, NoDefault, TierTooLow, UnknownSetting
 from gateway.apps.tiers import TIERS, Tier
+from gateway.apps.webhooks import is_host
 
 DEVICE_POLICIES: Final = ("replace", "refuse")
 GROUP_ADDING: Final = ("direct", "invitation")
@@ -25,6 +26,7 @@ MAX_RECALL_S: Final = 7 * DAY_S
 MAX_TOKEN_S: Final = 30 * DAY_S
 """The longest life of a token that an app can allow. A revocation is remembered for as long."""
 MAX_NAME_CHARS: Final = 64
+MAX_BODY_HOSTS: Final = 10
 
 _MAX_DIGITS: Final = 18
 """More of them are in no setting's bounds, and Python refuses to read 4,300 (`int`)."""
@@ -126,6 +128,11 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= MAX_NAME_CHARS and text.isprintable()
 
 
+def _are_hosts(text: str) -> bool:
+    hosts = text.split()
+    return len(hosts) <= MAX_BODY_HOSTS and text == " ".join(hosts) and all(map(is_host, hosts))
+
+
 class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The table. Each field is ``Annotated[type, kind, meaning]``, and its default if it has one.
 
@@ -174,6 +181,13 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
         "only who left the group before. invitation: they invite everybody, and a user is a member "
         "once the user accepts. Either way, a user who blocks them is left alone. Applies at once.",
     ] = "direct"
+
+    webhook_body_hosts: Annotated[
+        str,
+        Text(f"up to {MAX_BODY_HOSTS} hosts in lower case, a space between each", _are_hosts),
+        "The hosts that webhooks may send what users wrote to, if their endpoint asks for it. They "
+        "must stand in the app's region: nobody else can see to that. Others get ids only.",
+    ] = ""
 
     @property
     def tier(self) -> Tier:

@@ -23,6 +23,7 @@ from homeport.ids import GROUP
 from gateway.apps.app import App
 from gateway.chat import group_rules as rules
 from gateway.chat import prices
+from gateway.chat.app_events import AppEvents
 from gateway.chat.principal import User
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
@@ -68,11 +69,16 @@ class GroupSends:
     """Stores messages for the members of groups."""
 
     def __init__(
-        self, groups: GroupStore, conversations: ConversationStore, records: Records
+        self,
+        groups: GroupStore,
+        conversations: ConversationStore,
+        records: Records,
+        events: AppEvents,
     ) -> None:
         self._groups = groups
         self._conversations = conversations
         self._records = records
+        self._events = events
         self._lines: dict[tuple[str, str], _Line] = {}
         self._numbers = itertools.count()
 
@@ -94,7 +100,8 @@ class GroupSends:
         app = sender.app
         record = self._records.make(app, message, message.to)
         flags = COUNTS if history else COUNTS | HIDDEN
-        entry = NewEntry(message.id, record, message.time, sender.id, flags, expires_ms)
+        event = self._events.sent(app, message, message.to)
+        entry = NewEntry(message.id, record, message.time, sender.id, flags, expires_ms, event)
         send = _Send(next(self._numbers), sender, app, entry)
         line = self._lines.get((app.id, group))
         if line is None:

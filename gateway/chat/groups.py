@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from gateway.apps.app import App
 from gateway.chat import group_rules as rules
 from gateway.chat import prices
+from gateway.chat.app_events import AppEvents
 from gateway.chat.invitations import Invitations
 from gateway.chat.owning import Owning
 from gateway.chat.principal import Principal, User, name_of
@@ -49,12 +50,14 @@ class GroupChat:
         records: Records,
         invitations: Invitations,
         owning: Owning,
+        events: AppEvents,
         clock_ms: Callable[[], int],
     ) -> None:
         self._groups = groups
         self._records = records
         self._invitations = invitations
         self._owning = owning
+        self._events = events
         self._clock_ms = clock_ms
 
     # -- changes -----------------------------------------------------------------------------------
@@ -151,10 +154,11 @@ class GroupChat:
             change, notice = decision
             now_ms, version = self._clock_ms(), self._groups.next_version(group)
             mid = notice_id("notice", app.id, group_id, str(version))
-            body = codec.encode(replace(notice, version=version))
-            message = Message(mid, "", GROUP + group_id, now_ms, NOTICE_KIND, body)
+            told = replace(notice, version=version)
+            message = Message(mid, "", GROUP + group_id, now_ms, NOTICE_KIND, codec.encode(told))
             record = self._records.make(app, message, message.to)
-            entry = NewEntry(mid, record, now_ms, flags=0)
+            event = self._events.group(app, group_id, told, now_ms)
+            entry = NewEntry(mid, record, now_ms, flags=0, event=event)
             if await self._groups.change(app, group_id, group, change, version, entry):
                 return
         raise Unavailable("group_contention")

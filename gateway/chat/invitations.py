@@ -16,6 +16,7 @@ from homeport.frames import GroupInvitation, Message
 from homeport.ids import direct_conversation, notice_id
 from homeport.limits import DEDUPE_WINDOW_MS, INVITATION_S
 
+from gateway.chat.app_events import AppEvents
 from gateway.chat.principal import User
 from gateway.chat.records import Records
 from gateway.store.conversations import ConversationStore
@@ -29,10 +30,15 @@ class Invitations:
     """Tells users that they were invited. `clock_ms` is milliseconds since 1970."""
 
     def __init__(
-        self, conversations: ConversationStore, records: Records, clock_ms: Callable[[], int]
+        self,
+        conversations: ConversationStore,
+        records: Records,
+        events: AppEvents,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._conversations = conversations
         self._records = records
+        self._events = events
         self._clock_ms = clock_ms
 
     async def send(
@@ -58,8 +64,10 @@ class Invitations:
             mid = notice_id("invitation", app.id, group_id, user, str(ends))
             body = codec.encode(GroupInvitation(group_id, name, ends))
             message = Message(mid, sender.id, user, now_ms, INVITATION_KIND, body)
-            record = self._records.make(app, message, direct_conversation(sender.id, user))
-            entry = NewEntry(mid, record, now_ms, sender.id, COUNTS)
+            conversation = direct_conversation(sender.id, user)
+            record = self._records.make(app, message, conversation)
+            event = self._events.sent(app, message, conversation)
+            entry = NewEntry(mid, record, now_ms, sender.id, COUNTS, event=event)
             to = self._conversations.direct(app.id, sender.id, user)
             sent.append(self._conversations.send(app.id, app.tier, to, entry))
         await asyncio.gather(*sent)

@@ -19,9 +19,11 @@ from homeport.limits import MAX_EDITS
 from msgspec.structs import replace
 
 from gateway.apps.app import App
+from gateway.apps.webhooks import MESSAGE_EDITED, MESSAGE_RECALLED
 from gateway.chat import group_rules as rules
 from gateway.chat import prices
 from gateway.chat.addressing import Conversation, Conversations
+from gateway.chat.app_events import AppEvents
 from gateway.chat.principal import AppItself, Principal, User, name_of
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused, check_body
@@ -49,12 +51,14 @@ class RecallChat:
         conversations: Conversations,
         records: Records,
         lateness: Lateness,
+        events: AppEvents,
         clock: Clock,
     ) -> None:
         self._store = store
         self._conversations = conversations
         self._records = records
         self._lateness = lateness
+        self._events = events
         self._clock = clock
 
     @request(prices.CHANGE)
@@ -85,7 +89,7 @@ class RecallChat:
             body, ends = codec.encode(told), kept.expires_ms
             extra = Extra(expires=ends) if ends is not None else None
             gone = replace(message, kind=RECALL_KIND, body=body, extra=extra)
-            return await self._change(principal.app, conversation, kept, gone, RECALLED, told)
+            return await self._change(principal, conversation, kept, gone, RECALLED, told)
 
         await _until_done(once)
         # Measured from here also where it was recalled before: nobody knows how long ago.
@@ -126,7 +130,7 @@ class RecallChat:
             extra = replace(message.extra or Extra(), edits=edits, edited=now_ms)
             edited = replace(message, body=body, extra=extra)
             told = EditNotice(message.id, message.sender, seq, edits, now_ms, body)
-            return await self._change(app, conversation, kept, edited, edits, told)
+            return await self._change(user, conversation, kept, edited, edits, told)
 
         await _until_done(once)
 
@@ -150,7 +154,7 @@ class RecallChat:
 
     async def _change(
         self,
-        app: App,
+        principal: Principal,
         conversation: Conversation,
         kept: StoredMessage,
         message: Message,
@@ -162,7 +166,7 @@ class RecallChat:
         The notice of an edit says the text too: like the message, it is kept out of the history
         and ends.
         """
-        recall, now_ms = change == RECALLED, self._clock.wall_ms()
+        app, recall, now_ms = principal.app, change == RECALLED, self._clock.wall_ms()
         ends = None if recall else kept.expires_ms
         notice = Message(
             notice_id("changed", app.id, message.id.hex(), str(change)),
@@ -184,6 +188,14 @@ class RecallChat:
                 now_ms,
                 flags=kept.flags & HIDDEN,
                 expires_ms=ends,
+                event=self._events.changed(
+                    app,
+                    MESSAGE_RECALLED if recall else MESSAGE_EDITED,
+                    message,
+                    conversation.name,
+                    name_of(principal),
+                    now_ms,
+                ),
             ),
             expected=kept.change,
             change=change,

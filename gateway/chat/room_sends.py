@@ -11,6 +11,7 @@ import asyncio
 from homeport.frames import Message
 
 from gateway.apps.app import App
+from gateway.chat.app_events import AppEvents
 from gateway.chat.room_records import RoomRecords
 from gateway.hub.rooms import RoomHub
 from gateway.store.entries import NewEntry, Stored
@@ -20,10 +21,13 @@ from gateway.store.rooms import RoomStore
 class RoomSends:
     """Publishes messages to rooms."""
 
-    def __init__(self, store: RoomStore, records: RoomRecords, hub: RoomHub) -> None:
+    def __init__(
+        self, store: RoomStore, records: RoomRecords, hub: RoomHub, events: AppEvents
+    ) -> None:
         self._store = store
         self._records = records
         self._hub = hub
+        self._events = events
 
     def deliver(
         self, app: App, room: str, message: Message, priority: int
@@ -36,5 +40,6 @@ class RoomSends:
             SealError: it can't be sealed.
         """
         record = self._records.make(app, room, message, priority)
-        new = NewEntry(message.id, record, message.time, message.sender)
+        event = self._events.sent(app, message, message.to)
+        new = NewEntry(message.id, record, message.time, message.sender, event=event)
         return self._store.send(app, room, new, self._hub.top(app.id, room))

@@ -12,8 +12,9 @@ from homeport.ids import ROOM, is_user_id
 from homeport.limits import MAX_ROOMS
 
 from gateway.chat import prices
+from gateway.chat.app_events import AppEvents
 from gateway.chat.owning import Owning
-from gateway.chat.principal import Principal, SessionUser, User
+from gateway.chat.principal import Principal, SessionUser, User, name_of
 from gateway.chat.refused import Refused
 from gateway.chat.requests import request
 from gateway.hub.rooms import RoomHub
@@ -27,11 +28,17 @@ class RoomChat:
     """Answers requests about rooms. `clock_ms` is milliseconds since 1970."""
 
     def __init__(
-        self, store: RoomStore, owning: Owning, hub: RoomHub, clock_ms: Callable[[], int]
+        self,
+        store: RoomStore,
+        owning: Owning,
+        hub: RoomHub,
+        events: AppEvents,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self._owning = owning
         self._hub = hub
+        self._events = events
         self._clock_ms = clock_ms
 
     @request(prices.join)
@@ -105,12 +112,13 @@ class RoomChat:
         if not all(map(is_user_id, admins)):
             raise Refused(codes.INVALID_FIELD, "`admins` must be user ids.")
         app, now_ms = principal.app, self._clock_ms()
+        event = self._events.room_set(app, room, write, admins, name_of(principal), now_ms)
         if not isinstance(principal, User):
-            await self._store.set(app, room, THE_APP, write, admins, now_ms)
+            await self._store.set(app, room, THE_APP, write, admins, now_ms, event=event)
             return
         await self._owning.make(principal, ROOM, room)
         try:
-            await self._store.set(app, room, principal.id, write, admins, now_ms)
+            await self._store.set(app, room, principal.id, write, admins, now_ms, event=event)
         except RoomRefused:
             await self._owning.not_made(principal, ROOM, room)
             raise

@@ -11,6 +11,7 @@ from homeport.ids import direct_conversation, message_id
 
 from gateway.chat import prices
 from gateway.chat.addressing import address
+from gateway.chat.app_events import AppEvents
 from gateway.chat.group_sends import GroupSends
 from gateway.chat.options import NONE, check_options, expires_ms, extra_of
 from gateway.chat.principal import User, of_kind
@@ -33,6 +34,7 @@ class MessageChat:
         relay: Relay,
         groups: GroupSends,
         rooms: RoomSends,
+        events: AppEvents,
         *,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -41,6 +43,7 @@ class MessageChat:
         self._relay = relay
         self._groups = groups
         self._rooms = rooms
+        self._events = events
         self._clock_ms = clock_ms
 
     def send(
@@ -94,9 +97,11 @@ class MessageChat:
                 return mid, self._groups.deliver(sender, place, message, ends, asked.history)
             if asked.online_only:
                 return mid, self._relay.once(app, (sender.id, to), message)
-            record = self._records.make(app, message, direct_conversation(sender.id, to))
+            conversation = direct_conversation(sender.id, to)
+            record = self._records.make(app, message, conversation)
             flags = COUNTS if asked.history else COUNTS | HIDDEN
-            entry = NewEntry(mid, record, time, sender.id, flags, ends)
+            event = self._events.sent(app, message, conversation)
+            entry = NewEntry(mid, record, time, sender.id, flags, ends, event)
             recipients = self._conversations.direct(app.id, sender.id, to)
             return mid, self._conversations.send(app.id, app.tier, recipients, entry)
         except FAULTS as error:

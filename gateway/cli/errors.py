@@ -42,7 +42,7 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
     """
     from homeport import ClientError, RateLimited, SendTimeout
 
-    from gateway.apps.errors import AppError, MainlandOnly
+    from gateway.apps.errors import AppError, MainlandOnly, WebhookNotFound
     from gateway.config import ConfigError
     from gateway.dev.datafolder import DevFolderError
     from gateway.dev.embedded import EmbeddedError
@@ -58,6 +58,7 @@ def _codes() -> tuple[tuple[type[Exception], ExitCode], ...]:
         (KeyringMissing, ExitCode.NOT_FOUND),
         (DevFolderError, ExitCode.NOT_FOUND),
         (AppNotFound, ExitCode.NOT_FOUND),
+        (WebhookNotFound, ExitCode.NOT_FOUND),
         (FileNotFoundError, ExitCode.NOT_FOUND),
         (Unavailable, ExitCode.UNAVAILABLE),
         (ConfigError, ExitCode.USAGE),

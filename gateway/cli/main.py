@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "region": "region:app",
     "audit": "region:audit",
     "app": "apps:app",
+    "webhook": "webhooks:app",
     "token": "tokens:app",
     "kick": "tokens:kick",
     "user": "users:app",

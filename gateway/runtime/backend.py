@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 
+from gateway.chat.app_events import AppEvents
 from gateway.chat.framing import Framing
 from gateway.chat.limits import Limits
 from gateway.chat.principal import Principals
@@ -69,4 +70,6 @@ class Backend:
         self.hubs = Hubs(users, rooms, presence)
         self.limits = Limits(stores.rates, clock, Shares())
         self.principals = Principals(self.limits, stores.blocks, self.directory)
-        self.chat = chat_of(stores, self.presence, framing, self.hubs, clock)
+        self.chat = chat_of(
+            stores, self.presence, framing, self.hubs, clock, AppEvents(core.sealer)
+        )

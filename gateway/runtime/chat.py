@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from gateway.chat.addressing import Conversations
+from gateway.chat.app_events import AppEvents
 from gateway.chat.blocking import BlockChat
 from gateway.chat.chat import Chat
 from gateway.chat.conversations import ConversationChat
@@ -73,27 +74,30 @@ def chat_of(
     framing: Framing,
     hubs: Hubs,
     clock: Clock,
+    events: AppEvents,
 ) -> Chat:
-    """All that a door may ask for. `hubs` hear what is said in its rooms and of its users."""
+    """All that a door may ask for. `hubs` hear what is said in its rooms and of its users,
+    and `events` are what webhooks are told."""
     now_ms, records = clock.wall_ms, framing.records
     relay = Relay(stores.inboxes, stores.rooms, stores.groups, records, now_ms)
     conversations = Conversations(stores.groups, stores.conversations)
-    to_groups = GroupSends(stores.groups, stores.conversations, records)
+    to_groups = GroupSends(stores.groups, stores.conversations, records, events)
     owning = Owning(stores.owned, now_ms)
-    to_rooms = RoomSends(stores.rooms, framing.room_records, hubs.rooms)
+    to_rooms = RoomSends(stores.rooms, framing.room_records, hubs.rooms, events)
     return Chat(
         messages=MessageChat(
-            stores.conversations, records, relay, to_groups, to_rooms, clock_ms=now_ms
+            stores.conversations, records, relay, to_groups, to_rooms, events, clock_ms=now_ms
         ),
         signals=SignalChat(relay, stores.groups),
         groups=GroupChat(
             stores.groups,
             records,
-            Invitations(stores.conversations, records, now_ms),
+            Invitations(stores.conversations, records, events, now_ms),
             owning,
+            events,
             now_ms,
         ),
-        rooms=RoomChat(stores.rooms, owning, hubs.rooms, now_ms),
+        rooms=RoomChat(stores.rooms, owning, hubs.rooms, events, now_ms),
         blocks=BlockChat(stores.blocks, now_ms),
         presence=PresenceChat(presence, framing.statuses, hubs.presence, now_ms),
         conversations=ConversationChat(
@@ -107,6 +111,8 @@ def chat_of(
             framing.lateness,
             now_ms,
         ),
-        recalls=RecallChat(stores.conversations, conversations, records, framing.lateness, clock),
+        recalls=RecallChat(
+            stores.conversations, conversations, records, framing.lateness, events, clock
+        ),
         receipts=ReceiptChat(stores.conversations, stores.rows, relay, conversations, now_ms),
     )

@@ -56,7 +56,8 @@ class Kind(IntEnum):
 
     An app record has its app as owner, with salt ``b""``, conversation "" and id ``b""``. A probe,
     and what a trace tells, are the `REGION`'s, and have no id and their channel as conversation.
-    An audit note is the `REGION`'s too, and has neither.
+    An audit note is the `REGION`'s too, and has neither, nor has an event for an app's webhooks.
+    What became of such an event has its endpoint as conversation, and its number as id.
     """
 
     MESSAGE = 1
@@ -67,6 +68,8 @@ class Kind(IntEnum):
     PROBE = 9
     TRACE = 10
     AUDIT = 11
+    EVENT = 20
+    ATTEMPTS = 21
 
 
 class Salted(Protocol):

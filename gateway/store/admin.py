@@ -19,6 +19,7 @@ from gateway.store.keys import STAMP, Keys
 from gateway.store.region import RegionStore
 from gateway.store.region_clock import RegionClock
 from gateway.store.registry import AppStore
+from gateway.store.webhooks import WebhookStore
 
 
 class OpenGuard:
@@ -53,6 +54,7 @@ class Admin:
     region: RegionStore
     apps: AppStore
     access: AccessStore
+    webhooks: WebhookStore
     writes: DurableWrites
 
     @classmethod
@@ -63,5 +65,12 @@ class Admin:
         notes = AuditStore(link, keys, sealer, file)
         region = RegionStore(link, keys, keyring, sealer, notes, RegionClock())
         apps = AppStore(link, keys, sealer, region, notes, writes)
-        access = AccessStore(link, keys, apps, notes, writes)
-        return cls(link=link, keys=keys, region=region, apps=apps, access=access, writes=writes)
+        return cls(
+            link=link,
+            keys=keys,
+            region=region,
+            apps=apps,
+            access=AccessStore(link, keys, apps, notes, writes),
+            webhooks=WebhookStore(link, keys, sealer, apps, notes, writes),
+            writes=writes,
+        )

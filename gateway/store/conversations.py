@@ -26,6 +26,7 @@ from gateway.redis.link import Link
 from gateway.store import recipients
 from gateway.store.entries import NewEntry, StaleMembers, Stored
 from gateway.store.fanout import PLACE_SIZE, TAKEOVER_MS, Fanout, Placed, done, fail, two_fields
+from gateway.store.hook_queue import argument
 from gateway.store.keys import CACHED, Keys
 from gateway.store.recipients import Recipients
 from gateway.store.scripts import script
@@ -41,15 +42,17 @@ from gateway.store.stored import (
     parse_message,
 )
 
-_SEND: Final = script("conversation_send", "stored", "append", "mended", "shed", "number", "refer")
+_SEND: Final = script(
+    "conversation_send", "stored", "append", "mended", "shed", "happened", "number", "refer"
+)
 _PAGE: Final = script("conversation_page", "stored", "parts", "head")
 _READ: Final = script("conversation_read", "stored", "head")
 _SIZES: Final = script("conversation_sizes", "stored", "head")
 _EDIT: Final = script(
-    "conversation_edit", "stored", "parts", "append", "spell", "conversation_replace"
+    "conversation_edit", "stored", "parts", "append", "spell", "happened", "conversation_replace"
 )
 _RECALL: Final = script(
-    "conversation_recall", "stored", "parts", "append", "spell", "conversation_replace"
+    "conversation_recall", "stored", "parts", "append", "spell", "happened", "conversation_replace"
 )
 _ERASE: Final = script("conversation_erase", "stored", "parts", "head", "spell")
 _LAST: Final = script("conversation_last", "stored", "head")
@@ -97,6 +100,7 @@ class ConversationStore:
         future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         keys = to.keys
         epoch, run = self.fanout.numbering(message.id, keys.bucket)
+        sent = self._keys.sent(keys.bucket, message.id)
 
         def numbered(reply: Any) -> None:
             if isinstance(reply, Exception):
@@ -112,19 +116,14 @@ class ConversationStore:
                 elif not value:  # past its time: nobody gets it any more
                     done(future, stored)
                     return
-                placed = Placed(reply[_PLACE_AT:_PLACE_END], value, message.sender, epoch)
+                where = reply[_PLACE_AT:_PLACE_END]
+                placed = Placed(where, value, message.sender, epoch, message.event)
                 self.fanout.refer(app_id, tier, to, placed, future, stored)
 
         self._link.run_then(
             numbered,
             _SEND,
-            (
-                keys.head,
-                self._keys.sent(keys.bucket, message.id),
-                keys.due,
-                keys.ttl,
-                *(to.here or _state_of(to)),
-            ),
+            (keys.head, sent, keys.due, keys.ttl, *(to.here or _state_of(to))),
             _ASK.pack(
                 epoch,
                 run,
@@ -141,6 +140,7 @@ class ConversationStore:
             keys.member,
             to.version,
             f"{app_id}:{message.sender}",
+            argument(message.event, message.id, run.hex()) if message.event else b"",
             *to.here_arguments,
             durable=True,
         )
@@ -297,6 +297,7 @@ class ConversationStore:
             notice.flags,
             notice.record,
             notice.expires_ms or 0,
+            argument(notice.event, notice.id, run.hex()) if notice.event else b"",
             durable=True,
         )
         if isinstance(reply, int):

@@ -34,7 +34,9 @@ class NewEntry:
     """A message for a conversation. `record` is sealed, `time_ms` is when it was accepted.
 
     `sender` is "" where it is the server. `flags` are those of `gateway.store.stored`.
-    `expires_ms` is when its own time to live ends; None: when the tier's does.
+    `expires_ms` is when its own time to live ends; None: when the tier's does. `event` is what the
+    app's webhooks are told of it, "" for nothing: a byte, what of it is wanted
+    (`gateway.store.hook_queue`), and the event, sealed.
     """
 
     id: bytes
@@ -43,3 +45,4 @@ class NewEntry:
     sender: str = ""
     flags: int = COUNTS
     expires_ms: int | None = None
+    event: bytes = b""

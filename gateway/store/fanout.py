@@ -29,6 +29,7 @@ from gateway.redis.connection import together, words_of
 from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link, Then
 from gateway.store import recipients
+from gateway.store.hook_queue import ABSENT, argument
 from gateway.store.keys import Keys
 from gateway.store.recipients import Recipients
 from gateway.store.scripts import script
@@ -36,8 +37,10 @@ from gateway.store.stored import time_of
 
 _log = structlog.get_logger()
 
-_REFERENCES: Final = script("references", "mended", "shed", "refer_all", "refer")
-_REFERENCES_FULL: Final = script("references_full", "mended", "shed", "refer_all", "refer")
+_REFERENCES: Final = script("references", "mended", "shed", "happened", "refer_all", "refer")
+_REFERENCES_FULL: Final = script(
+    "references_full", "mended", "shed", "happened", "refer_all", "refer"
+)
 _SETTLED: Final = script("settled", "stored", "head")
 
 TAKEOVER_MS: Final = 20_000
@@ -58,13 +61,15 @@ class Placed(NamedTuple):
 
     `place` is what the conversation's script says of its place, `value` the stored message,
     `sender` its author's id, "" where that is the server, None where nobody knows; `epoch`
-    (4 bytes) that of an inbox which begins with it.
+    (4 bytes) that of an inbox which begins with it, `event` what webhooks are told of it
+    (`NewEntry`).
     """
 
     place: bytes
     value: bytes
     sender: str | None
     epoch: bytes
+    event: bytes = b""
 
 
 _Step = tuple[Then, bytes, int]
@@ -152,7 +157,7 @@ class Fanout:
         A message to many of them takes its turn behind those of its app that were begun before.
         """
         left = len(to.parts)
-        place, value, sender, epoch = message
+        place, value, sender, epoch, event = message
 
         def all_have_it() -> None:
             seq, its_epoch = int.from_bytes(place[:4], "big"), place[4:8]
@@ -179,12 +184,17 @@ class Fanout:
         sha = (_REFERENCES_FULL if full else _REFERENCES).sha
         limits = _LIMITS.pack(tier.inbox_cap, *two_fields(tier.retention_ms), epoch)
         author = "?" if sender is None else f"{app_id}:{sender}"
-        said = words_of(place, value, limits, author)
+        said = words_of(place, value, limits, author, b"")
+        tells = bool(event) and event[0] & ABSENT
 
         def steps() -> Iterator[_Step]:
             for part in to.parts:
+                told = said
+                if tells:
+                    noted = argument(event, epoch, self._link.run_of(part.bucket))
+                    told = words_of(place, value, limits, author, noted)
                 begin = words_of("EVALSHA", sha, part.names.number)
-                yield placed, together(begin, part.names, said, part.arguments), part.bucket
+                yield placed, together(begin, part.names, told, part.arguments), part.bucket
 
         if len(to.parts) > AT_ONCE:
             line = self._lines.get(app_id)

@@ -26,12 +26,13 @@ from gateway.store.conversations import ConversationStore
 from gateway.store.entries import NewEntry, StaleMembers
 from gateway.store.fanout import TAKEOVER_MS
 from gateway.store.group_state import Change, Group, Summary, member_of, parse_group, words_of
+from gateway.store.hook_queue import argument
 from gateway.store.keys import Keys
 from gateway.store.rows import SLICE, Pay, unpaid
 from gateway.store.scripts import script
 
 _READ: Final = script("group_read")
-_CHANGE: Final = script("membership", "stored", "append")
+_CHANGE: Final = script("membership", "stored", "append", "happened")
 _SIGNAL: Final = script("group_signal")
 _GROUPS_OF: Final = script("groups_of")
 
@@ -189,6 +190,7 @@ class GroupStore:
             notice.flags,
             notice.record,
             "" if change.deleted_by is None else 1,
+            argument(notice.event, notice.id, self._link.run_of(keys.bucket)),
             *words_of(before, change),
             durable=True,
         )

@@ -21,6 +21,8 @@ CACHED: Final = 4096
 
 _SWEPT: Final = frozenset({"rows", "refs", "dev", "log"})
 """Kinds of keys that are named after a member of the due list; ``conv`` is another."""
+_HOOKS: Final = frozenset({"hooks", "hook", "hookdue"})
+"""Such kinds of an app's webhooks; their members in the due list are `Keys.hook` and `hooks`."""
 _LEFT: Final = frozenset({"rev", "blk", "blkby", "closes", "owng", "ownr"})
 """Such kinds that may be there without one."""
 
@@ -120,6 +122,35 @@ class GroupKeys(NamedTuple):
     state: str
 
 
+class HookQueueKeys(NamedTuple):
+    """The names of what waits in one bucket for an app's webhooks.
+
+    `member` stands for it in the bucket's due list; in `hooked` the app's id does.
+    """
+
+    bucket: int
+    queue: str
+    hooked: str
+    due: str
+    member: str
+
+
+class HookKeys(NamedTuple):
+    """The names of the log of one endpoint of an app's webhooks.
+
+    `member` stands for it in the bucket's due list, `hooked_member` in `hooked`. The chunks' names
+    are made of `log` by the scripts (lua/hooks_log.lua).
+    """
+
+    bucket: int
+    log: str
+    pending: str
+    hooked: str
+    hooked_member: str
+    due: str
+    member: str
+
+
 class RoomKeys(NamedTuple):
     """The names that belong to one room.
 
@@ -161,6 +192,11 @@ class Keys:
         self.connections = f"{self._prefix}{{{self.gateways}}}:connections"
         self.gateway_names = f"{self._prefix}{{{self.gateways}}}:names"
         self.gateways_clock = f"{self._prefix}{{{self.gateways}}}:clock"
+        self.hook_apps = f"{self._prefix}apps:hooked"
+        """Set: the apps that have webhooks; one too many does no harm."""
+        self.hook_leases = f"{self._prefix}hooks"
+        """Hash: which dispatcher of webhooks has which share (lua/hooks_lease.lua)."""
+        self.hook_leases_clock = f"{self._prefix}{{{self.hook_leases}}}:clock"
         self.stamp_clock = f"{self._prefix}{{{STAMP}}}:clock"
 
     def _in(self, bucket: int) -> str:
@@ -180,6 +216,9 @@ class Keys:
         due = f"{self._prefix}{tag}:due"
         if kind in _SWEPT or kind in _LEFT:
             return FoundKey(name, app_id, due, member, swept=kind in _SWEPT)
+        if kind in _HOOKS:
+            member = f"{app_id}:h:{whose.partition(':')[0]}"
+            return FoundKey(name, app_id, due, member)
         if kind == "grp":
             member = f"{app_id}:{GROUP}{whose}"
             return FoundKey(name, app_id, due, member, swept=False)
@@ -244,6 +283,34 @@ class Keys:
         """
         name = urlsafe_b64encode(message_id).rstrip(b"=").decode()
         return f"{self._in(bucket)}sent:{name}"
+
+    def hooked(self, bucket: int) -> str:
+        """Sorted set: what of a bucket is to be done for webhooks, scored with when, in ms."""
+        return f"{self._in(bucket)}hooked"
+
+    def hooks(self, app_id: str, bucket: int) -> HookQueueKeys:
+        """What waits in a bucket for an app's webhooks (lua/happened.lua)."""
+        head = self._in(bucket)
+        queue = f"{head}hooks:{app_id}"
+        return HookQueueKeys(bucket, queue, f"{head}hooked", f"{head}due", f"{app_id}:h:")
+
+    def hooks_of(self, app_id: str, whom: str) -> HookQueueKeys:
+        """The same, of the bucket of a user, or of the whole app where `whom` is empty."""
+        return self.hooks(app_id, bucket_of(app_id, whom))
+
+    def hook(self, app_id: str, endpoint: str) -> HookKeys:
+        """The names of an endpoint's log."""
+        bucket = bucket_of(app_id, f"h:{endpoint}")
+        head, name = self._in(bucket), f"{app_id}:{endpoint}"
+        return HookKeys(
+            bucket=bucket,
+            log=f"{head}hook:{name}",
+            pending=f"{head}hookdue:{name}",
+            hooked=f"{head}hooked",
+            hooked_member=name,
+            due=f"{head}due",
+            member=f"{app_id}:h:{endpoint}",
+        )
 
     def _inbox(self, app_id: str, user: str) -> InboxKeys:
         named = self.user(app_id, user)

@@ -147,6 +147,7 @@ class AppStore:
         await self._writes.run(_DELETED, (deleted,), app_id, now_ms)
         await self._writes.call("DEL", record)
         await self._writes.call("SREM", apps, app_id)
+        await self._writes.call("SREM", self._keys.hook_apps, app_id)
         await self._tell(app_id)
         await self._audit.note("app delete", app_id)
         await self._make_due(app_id)

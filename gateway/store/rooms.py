@@ -27,15 +27,16 @@ from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
 from gateway.store.conversations import READ_BYTES
 from gateway.store.entries import NewEntry, Stored
+from gateway.store.hook_queue import argument
 from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
 
 _JOIN: Final = script("room_join", "half", "room")
 _SEATS: Final = script("room_seats", "half", "room")
-_SEND: Final = script("room_send", "half", "room")
+_SEND: Final = script("room_send", "half", "room", "happened")
 _SIGNAL: Final = script("room_signal", "half", "room")
-_SET: Final = script("room_set")
+_SET: Final = script("room_set", "happened")
 
 AWAY_MS: Final = 120_000
 """How long a seat outlives its connection."""
@@ -240,6 +241,7 @@ class RoomStore:
             f"{epoch:0{EPOCH_CHARS}x}",
             keys.member,
             run,
+            argument(message.event, message.id, run) if message.event else b"",
         )
         return taken
 
@@ -253,14 +255,18 @@ class RoomStore:
         now_ms: int,
         *,
         claim: bool = False,
+        event: bytes = b"",
     ) -> None:
         """Create the room, or change its write policy, as `user` or as `THE_APP`; with `claim` it
         is `user`'s from now on, whoever created it.
+
+        `event` is as that of `NewEntry`.
 
         Raises:
             RoomRefused: `user` asks, and another created the room, or it has no creator.
         """
         keys = self._keys.room(app.id, room)
+        run = self._link.run_of(keys.bucket)
         reply = await self._link.run(
             _SET,
             (keys.meta, keys.due),
@@ -271,8 +277,9 @@ class RoomStore:
             " ".join(admins),
             _new_epoch(),
             keys.member,
-            self._link.run_of(keys.bucket),
+            run,
             int(claim),
+            argument(event, secrets.token_bytes(4), run),
         )
         if reply != b"ok":
             raise RoomRefused(reply.decode())

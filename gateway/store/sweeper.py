@@ -27,6 +27,8 @@ from gateway.store.conversations import ConversationStore
 from gateway.store.directory import AppDirectory
 from gateway.store.errors import AppNotFound
 from gateway.store.groups import GroupStore
+from gateway.store.hook_log import HookLogs
+from gateway.store.hook_queue import KEPT_MS, HookQueue
 from gateway.store.inbox import PROFILE_MS, InboxStore
 from gateway.store.keys import STAMP, Keys
 from gateway.store.scripts import script
@@ -84,6 +86,8 @@ class Sweeper:
         self._conversations = conversations
         self._inboxes = inboxes
         self._groups = groups
+        self._hook_queue = HookQueue(link, keys)
+        self._hook_logs = HookLogs(link, keys)
         self._clock_ms = clock_ms
         self._trusted = trusted
         self._scrub = Scrub(link, keys, self._app, clock_ms)
@@ -202,7 +206,7 @@ class Sweeper:
                     app_id, _, name = member.decode().partition(":")
                     if app_id not in apps:
                         apps[app_id] = await self._app(app_id)
-                    gone, done = await self._sweep_one(app_id, apps[app_id], name, now)
+                    gone, done = await self._sweep_one(app_id, apps[app_id], name, bucket, now)
                 except Unavailable as error:
                     away, done, gone = error, False, 0
                 except Exception as error:  # noqa: BLE001 - it stops nobody else's sweep
@@ -217,7 +221,7 @@ class Sweeper:
         return removed
 
     async def _sweep_one(
-        self, app_id: str, app: App | Exception | None, name: str, now: int
+        self, app_id: str, app: App | Exception | None, name: str, bucket: int, now: int
     ) -> tuple[int, bool]:
         """Sweep what one member of a due list names; `app` is what `_app` returned.
 
@@ -231,6 +235,8 @@ class Sweeper:
         kind, colon, rest = name.partition(":")
         if not colon:
             return await self._inboxes.sweep(app_id, name, now, retention_ms, profile_ms), True
+        if kind == "h":
+            return await self._sweep_webhooks(app_id, app, rest, bucket, now), True
         if kind == "r":
             return await self._sweep_room(app_id, rest, now, retention_ms, profile_ms), True
         removed, more = 0, True
@@ -255,6 +261,21 @@ class Sweeper:
         except Unavailable as error:
             # A full Redis refuses it, say. What stands behind it in the due list makes room.
             _log.warning("heal_put_off", reason=error.reason)
+
+    async def _sweep_webhooks(
+        self, app_id: str, app: App | None, endpoint: str, bucket: int, now: int
+    ) -> int:
+        """Sweep what waits in a bucket for an app's webhooks, or the log of one of them."""
+        there = set() if app is None else {each.id for each in app.webhooks}
+        if not endpoint:
+            kept_ms = KEPT_MS if there else 0
+            return await self._hook_queue.sweep(app_id, bucket, now, kept_ms)
+        removed, more = 0, True
+        while more:
+            kept_ms = KEPT_MS if endpoint in there else 0
+            gone, more = await self._hook_logs.sweep(app_id, endpoint, now, kept_ms)
+            removed += gone
+        return removed
 
     async def _sweep_room(
         self, app_id: str, room: str, now: int, retention_ms: int, profile_ms: int

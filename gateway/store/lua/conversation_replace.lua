@@ -1,5 +1,5 @@
--- Shared by conversation_edit.lua and conversation_recall.lua, after stored.lua, parts.lua, append.lua
--- and spell.lua: put another record in the place of a message, and add the notice of it, in one step. The
+-- Shared by conversation_edit.lua and conversation_recall.lua, after stored.lua, parts.lua, append.lua, spell.lua
+-- and happened.lua: put another record in the place of a message, and add the notice of it, in one step. The
 -- notice of an earlier edit ends, because it says what the message says no more.
 --
 -- KEYS  1 head  2 due list  3 of a group: its state
@@ -8,6 +8,7 @@
 --       5 when somebody else should look after the notice, ms  6 number of the message
 --       7 the change that is expected there now  8 the number of this change  9 record
 --       10 flags of the notice  11 record of the notice  12 when the notice ends, ms, or 0
+--       13 event (happened.lua)
 -- Returns PLACE, and the stored notice. '' where another change is there, or nothing. Or the group's version as
 -- a number, if it is another; 0 where there is no group.
 local function replace(edits)
@@ -30,6 +31,7 @@ local function replace(edits)
   if bit.band(flags, OVER) ~= 0 or change ~= tonumber(ARGV[7]) or change >= tonumber(ARGV[8]) then
     return ''
   end
+  local hooks = ARGV[13] ~= '' and hooks_of(KEYS[2], ARGV[4])
   local its_chunk = chunk_of(KEYS[1], birth, notice)
   local told = notice ~= 0 and redis.call('HGET', its_chunk, notice .. '')
   local last = append(KEYS[1], q, n_before, d, fixed, q + 1 .. '', tonumber(ARGV[10]), tonumber(ARGV[1]),
@@ -42,6 +44,9 @@ local function replace(edits)
   end
   redis.call('HSET', chunk, ARGV[6], spelled(tonumber(ARGV[8]), flags, time, n, author, ends,
     edits and q + 1 or 0, ARGV[9]))
+  if hooks then
+    happened(hooks, KEYS[2], ARGV[13], 1, tonumber(ARGV[1]), seq, '')
+  end
   return struct.pack('>I4', q + 1) .. string.sub(fixed, 1, 20) .. last
 end
 

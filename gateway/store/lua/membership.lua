@@ -1,13 +1,14 @@
 #!lua
 -- Change a group, if nobody else has meanwhile, and add the notice of it to its conversation: in one
--- step, so that membership is an interval of the conversation's numbers. After stored.lua,
--- append.lua.
+-- step, so that membership is an interval of the conversation's numbers. After stored.lua, append.lua and
+-- happened.lua.
 --
 -- KEYS  1 state  2 head  3 due list
 -- ARGV  1 the version to change, 0 for none  2 the new version  3 now ms
 --       4 when somebody else should look after the notice, ms  5 member of the due list
 --       6 epoch for what is new here, and run of the server, 4 bytes each
 --       7 flags and 8 record of the notice  9 '' or, where the group ends, anything
+--       10 event (happened.lua)
 --       then triples: 'set', field, value; 'del', field, ''; 'in', user, role; 'out', user, ''
 -- A member is 'u:<user>' with '<role> <from> <n of from>'; one who went and may not know it yet is
 -- 'x:<user>' with '<from> <n of from> <until> <n of until>'. Who joins is in from the notice on, who goes is
@@ -23,8 +24,8 @@ local before, before_n, d, fixed = head_to_add(packed, string.sub(ARGV[6], 1, 4)
 if version == '0' then
   fixed = string.sub(fixed, 1, 28) .. '\0' -- one with this id may have ended before
 end
-local members = {}
-for i = 10, #ARGV, 3 do
+local hooks, members = ARGV[10] ~= '' and hooks_of(KEYS[3], ARGV[5]), {}
+for i = 11, #ARGV, 3 do
   if ARGV[i] == 'in' or ARGV[i] == 'out' then
     members[i] = redis.call('HGET', KEYS[1], 'u:' .. ARGV[i + 1]) or ''
   end
@@ -45,7 +46,7 @@ if type(value) ~= 'string' then
   return value
 end
 local from = before .. ' ' .. before_n
-for i = 10, #ARGV, 3 do
+for i = 11, #ARGV, 3 do
   local word, name, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if word == 'set' then
     redis.call('HSET', KEYS[1], name, value)
@@ -64,6 +65,9 @@ for i = 10, #ARGV, 3 do
   end
 end
 redis.call('HSET', KEYS[1], 'v', ARGV[2])
+if hooks then
+  happened(hooks, KEYS[3], ARGV[10], 1, tonumber(ARGV[3]), before + 1, '')
+end
 if ARGV[9] ~= '' then
   redis.call('HDEL', KEYS[1], 'n', 'q', 'c') -- the rest goes once all were told (settled.lua)
 end

@@ -1,5 +1,5 @@
--- Number one message of a conversation and keep it, once. After stored.lua and append.lua; refer.lua comes
--- after it, which tells those of two users whose inboxes share the conversation's bucket.
+-- Number one message of a conversation and keep it, once. After stored.lua, append.lua and happened.lua; refer.lua
+-- comes after it, which tells those of two users whose inboxes share the conversation's bucket.
 --
 -- KEYS  1 head  2 dedupe  3 due list  4 ttl list  5 of a group: its state
 --       or of two users, for each inbox that lies here: rows, inbox, channel
@@ -9,7 +9,7 @@
 --       2 record  3 the conversation's member of the due list
 --       4 '' or, for a group, the version of the member list that the sender goes by: of a repeat too, whose
 --       references go to that list
---       5 the sender's member of the due list
+--       5 the sender's member of the due list  6 event (happened.lua)
 --       then for each inbox: its member of the due list, its user's name for the conversation
 -- Returns '>BI2I2I6' and PLACE: 1 new or 0 a repeat, dropped, keys gone, the message's time in ms; and the
 -- stored message: without its record where it is new, '' where a repeat's is past its time. Or the group's
@@ -18,7 +18,7 @@
 -- with a numbering that is lost the message is, and its repeat is a new one.
 local fresh, now, retention, window, flags, ends, look_after, cap, author =
   struct.unpack('>I4xxxxI6I6I4BI6I6I4I4', ARGV[1])
-local due, sender, name, at, from, tops, rows = KEYS[3], ARGV[5], '', 5, 6, {}, {}
+local due, sender, event, name, at, from, tops, rows = KEYS[3], ARGV[5], ARGV[6], '', 5, 7, {}, {}
 local packed, dropped, seq, value = redis.call('HGET', KEYS[1], 'h'), 0, nil, nil
 if ARGV[4] ~= '' then
   local group = redis.call('HMGET', KEYS[5], 'v', 'gone')
@@ -28,7 +28,7 @@ if ARGV[4] ~= '' then
   end
 else
   local key = 5
-  for i = 6, #ARGV, 2 do
+  for i = 7, #ARGV, 2 do
     local known = redis.call('HMGET', KEYS[key], '#', ARGV[i + 1])
     tops[i], rows[i], key = known[1], known[2], key + 3
   end
@@ -43,6 +43,7 @@ if not packed then
     end
   end
 end
+local hooks = event ~= '' and hooks_of(due, ARGV[3])
 local field, birth = q + 1 .. '', string.sub(fixed, 25, 28)
 local mark = struct.pack('>I4I6', q + 1, now) .. birth
 local first = redis.call('SET', KEYS[2], mark, 'NX', 'GET', 'PX', window)
@@ -63,6 +64,9 @@ else
     return value
   end
   seq = q + 1
+  if hooks and string.byte(event) % 2 == 1 then
+    happened(hooks, due, event, 1, now, seq, '')
+  end
   if ends ~= 0 then
     redis.call('ZADD', KEYS[4], ends, ARGV[3] .. ' ' .. field)
   end

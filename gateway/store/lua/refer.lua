@@ -1,7 +1,7 @@
 -- Tell inboxes of one bucket of a message that its conversation holds, and of what is missing below it.
--- After mended.lua and shed.lua, and what sets these: `seq`, `value` (the stored message), `place` (head.lua),
--- `cap`, `retention` in ms, `fresh` (the epoch of a new inbox), `due` (the due list), `sender` (its member
--- there, or '?' where nobody knows it),
+-- After mended.lua, shed.lua and happened.lua, and what sets these: `seq`, `value` (the stored message), `place`
+-- (head.lua), `cap`, `retention` in ms, `fresh` (the epoch of a new inbox), `due` (the due list), `sender` (its
+-- member there, or '?' where nobody knows it), `event` and `hooks` (happened.lua),
 -- `name` (the conversation's for every inbox, or '' where each has its own), `at` (where KEYS has, for each
 -- inbox, rows, inbox and channel), `from` (where ARGV has, for each, its member of the due list and the
 -- user's name for the conversation or, with one name for all, the user's interval: '' or '>I4I4I4I4', since,
@@ -12,6 +12,7 @@ local _, flags_of, time, n = struct.unpack('>BBI6I4', value)
 local counts, epoch_of = flags_of % 2 == 1, string.sub(place, 5, 8)
 -- How the row of whoever has the message before begins, how it begins from now on, and the reference.
 local before, stamp = epoch_of .. struct.pack('>I4', seq - 1), epoch_of .. struct.pack('>I4I4I6', seq, n, time)
+local absent = {}
 local ref, never, always = struct.pack('>I4I6I3', seq, time, #value), '\0\0\0\0\0\0', '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 for i = from, #ARGV, 2 do
   local its_name, said, top, row = name, ARGV[i + 1], tops[i], rows[i]
@@ -68,9 +69,15 @@ for i = from, #ARGV, 2 do
     redis.call('HSET', KEYS[at], '#', struct.pack('>I4I6I6', epoch, number, trimmed), its_name,
       (begin or stamp) .. rest)
     if not begin then
-      redis.call('SPUBLISH', KEYS[at + 2],
+      local heard = redis.call('SPUBLISH', KEYS[at + 2],
         struct.pack('>BI8I4B', 1, number, seq, #its_name) .. its_name .. value)
+      if heard == 0 and hooks and ARGV[i] ~= sender then
+        absent[#absent + 1] = string.sub(ARGV[i], 34)
+      end
     end
   end
   at = at + 3
+end
+if absent[1] and string.byte(event) > 1 then
+  happened(hooks, due, event, 2, time, seq, table.concat(absent, ' '))
 end

@@ -1,10 +1,11 @@
 #!lua
--- Publish one message to a room, once, and keep it among the last.
+-- Publish one message to a room, once, and keep it among the last. After half.lua, room.lua and happened.lua.
 --
 -- KEYS  1 dedupe  2 meta  3 log  4 seats  5 users  6 due list  7 channel
 -- ARGV  1 now ms  2 retention ms  3 how many are kept  4 dedupe window ms  5 user  6 record
 --       7 8 the highest number that the sender's gateway has heard: epoch, seq
 --       9 a new epoch  10 member of the due list  11 run of the server
+--       12 event (happened.lua)
 -- Returns the ms at which the message was first published, or why it must not be.
 local now = tonumber(ARGV[1])
 local first = redis.call('GET', KEYS[1])
@@ -18,6 +19,7 @@ if no then
 end
 local epoch, top, last = stands(KEYS[2], KEYS[3], ARGV[7], ARGV[8], ARGV[9], ARGV[11])
 local seq, ms = top + 1, math.max(last, now)
+local hooks = ARGV[12] ~= '' and hooks_of(KEYS[6], ARGV[10])
 local seq_text, ms_text = string.format('%.0f', seq), string.format('%.0f', ms)
 -- What may fail comes before the dedupe mark.
 redis.call('XADD', KEYS[3], ms_text .. '-' .. seq_text, 'm', ARGV[6])
@@ -27,6 +29,9 @@ if top == 0 then
 end
 redis.call('HSET', KEYS[2], 'q', seq_text, 't', ms_text, 'u', ARGV[1])
 redis.call('XTRIM', KEYS[3], 'MAXLEN', '=', ARGV[3])
+if hooks then
+  happened(hooks, KEYS[6], ARGV[12], 1, ms, seq, '')
+end
 redis.call('ZADD', KEYS[6], 'LT', ms + tonumber(ARGV[2]), ARGV[10])
 redis.call('SPUBLISH', KEYS[7], struct.pack('>BI8B', 6, seq, #epoch) .. epoch .. ARGV[6])
 return ARGV[1]

@@ -17,7 +17,8 @@ def good(setting: Setting) -> st.SearchStrategy[Value]:
         case Choice(values):
             return st.sampled_from(values)
         case Text(valid=valid):
-            return st.text(st.characters(codec="utf-8"), max_size=70).filter(valid)
+            hosts = st.text("abc.-", max_size=20)
+            return (st.text(st.characters(codec="utf-8"), max_size=70) | hosts).filter(valid)
         case other:
             raise NotImplementedError(f"say here which values a {type(other).__name__} takes")
 

@@ -39,8 +39,11 @@ from gateway.store.endings import BROKEN_OFF, End, Loss
 from gateway.store.entries import NewEntry
 from gateway.store.group_state import Change, Member
 from gateway.store.groups import GroupStore
+from gateway.store.hook_leases import Leases
+from gateway.store.hook_log import HookLogs, Outcome
+from gateway.store.hook_queue import HookQueue
 from gateway.store.inbox import InboxStore
-from gateway.store.keys import STAMP
+from gateway.store.keys import STAMP, bucket_of
 from gateway.store.lateness import FRESH_MS, Lateness
 from gateway.store.owned import OwnedStore
 from gateway.store.presence import PresenceStore
@@ -57,6 +60,7 @@ from tests.gateway.store.conftest import APP_ID, Store, acked, message_id, open_
 
 GROUP_ID: Final = "ab" * 16
 TALK: Final = "d:ann:bob"
+HOOK: Final = "wh_0000000000000000"
 NOWHERE: Final = Cursor("", 0, 0)
 PHONE: Final = Reader(APP_ID, "bob", "phone", session("s"))
 LOOKING: Final = Reader(APP_ID, "bob", "cli", session("e"), ephemeral=True)
@@ -65,6 +69,8 @@ REFUSED: Final = frozenset(
     {
         "conversation_edit",
         "conversation_send",
+        "hooks_log",
+        "hooks_note",
         "membership",
         "once",
         "own",
@@ -98,6 +104,14 @@ WORKING: Final = frozenset(
         "group_read",
         "group_signal",
         "groups_of",
+        "hooks_again",
+        "hooks_done",
+        "hooks_lease",
+        "hooks_log_sweep",
+        "hooks_records",
+        "hooks_sweep",
+        "hooks_taken",
+        "hooks_waiting",
         "inbox_ack",
         "inbox_attach",
         "inbox_check",
@@ -197,6 +211,8 @@ class Region:
         self.rooms = RoomStore(link, store.keys)
         self.presence = PresenceStore(link, store.keys, "abcdef")
         self.rates = RateStore(link, store.keys)
+        self.queue, self.logs = HookQueue(link, store.keys), HookLogs(link, store.keys)
+        self.leases = Leases(link, store.keys, store.clock.clock())
         self.to = self.talks.direct(APP_ID, "ann", "bob")
 
     async def live(self) -> None:
@@ -209,6 +225,9 @@ class Region:
         assert await self.create_group(GROUP_ID)
         await self.rooms.join(self.app, "hall", "ann:d1", Start(1), Top(), self.now)
         await self.blocks.change(APP_ID, self.tier, "ann", "eve", True, self.now)
+        await self.note()
+        await self.logs.open(APP_ID, HOOK, self.now)
+        assert await self.logs.add(APP_ID, HOOK, self.now, b"\1" + bytes(19)) == 1
 
     async def attach(self) -> Any:
         return await self.inboxes.attach(PHONE, self.tier, Arrival(self.now), self.now)
@@ -356,6 +375,29 @@ class Region:
             "leave": lambda: self.rooms.leave(app, "new", "bob:d", now),
             "time": lambda: self.link.run(TIME, (self.keys.clock(0),), ""),
             "publish": lambda: self.link.publish(self.inboxes.channel(app, "bob"), b"event"),
+            **self.webhooks(),
+        }
+
+    def note(self) -> Awaitable[None]:
+        return self.queue.note(APP_ID, "bob", b"\1event", b"seed", self.now)
+
+    def webhooks(self) -> dict[str, Callable[[], Awaitable[Any]]]:
+        """Of what goes on, what a dispatcher does, and the sweeper for webhooks."""
+        bucket, now = bucket_of(APP_ID, "bob"), self.now
+
+        async def took() -> None:
+            waiting = await self.queue.waiting(APP_ID, bucket)
+            assert waiting is not None
+            await self.queue.took(APP_ID, bucket, waiting)
+
+        return {
+            "leases": self.leases.renew,
+            "took": took,
+            "read": lambda: self.logs.read(APP_ID, HOOK, [1]),
+            "done": lambda: self.logs.done(APP_ID, HOOK, now, "ok", [Outcome(1, None, b"a")]),
+            "again": lambda: self.logs.again(APP_ID, HOOK, now, 1, 1),
+            "sweep of what waits": lambda: self.queue.sweep(APP_ID, bucket, now, 0),
+            "sweep of a log": lambda: self.logs.sweep(APP_ID, HOOK, now, 0),
         }
 
     async def late(self) -> None:
@@ -381,6 +423,8 @@ class Region:
             ),
             "own": lambda: OwnedStore(self.link, self.keys).add(self.app, "ann", ROOM, "r", now),
             "room policy": lambda: self.rooms.set(self.app, "mine", "ann", "admins", ["ann"], now),
+            "event": self.note,
+            "event in a log": lambda: self.logs.add(app, HOOK, now, b"\1" + bytes(19)),
             "probe": self.probe,
             "status": lambda: self.presence.set(app, "bob", "phone", "away", b"tea"),
         }
