@@ -11,6 +11,7 @@ import redis
 from gateway.chat.invitations import Invitations
 from gateway.config import Settings
 from gateway.redis.errors import Unavailable
+from gateway.redis.scripts import SCRIPTS, Script
 from gateway.store.fanout import TAKEOVER_MS
 from tests.gateway.chat.grouping import created, done, read, refused, said
 from tests.gateway.replicas import two_workers
@@ -233,3 +234,39 @@ async def test_an_invitation_whose_gateway_died_is_told_by_the_next_try(
             assert (answer.invited, answer.blocked) == (["bob"], [])
             await done(other, "add", group, ["bob"])
             assert (await read(bob))[1:] == ["left bob bob", "invitation alice bob team"]
+
+
+async def test_an_addition_that_was_under_way_adds_nobody_who_left_meanwhile(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HP-11.6-2: two decides by a list in which bob never was, and stalls; one adds him, and he
+    leaves; then two goes on. The script refuses the old version, and two asks him instead."""
+    async with (
+        two_workers(settings, clock) as (one, two),
+        one.client("alice") as alice,
+        two.client("alice", "d2") as other,
+        one.client("bob") as bob,
+    ):
+        group = await created(alice)
+        link, stalled, goes_on = two.inside.link, asyncio.Event(), asyncio.Event()
+        run = link.run
+
+        def stall(script: Script, *said: Any, **options: Any) -> Any:
+            if script is not SCRIPTS["membership"] or stalled.is_set():
+                return run(script, *said, **options)
+            stalled.set()
+
+            async def later() -> Any:
+                await goes_on.wait()
+                return await run(script, *said, **options)
+
+            return later()
+
+        monkeypatch.setattr(link, "run", stall)
+        adding = asyncio.create_task(done(other, "add", group, ["bob"]))
+        await stalled.wait()
+        await done(alice, "add", group, ["bob"])
+        await done(bob, "leave", group)
+        goes_on.set()
+        assert (await adding).invited == ["bob"]
+        assert (await done(alice, "get", group)).size == 1
