@@ -95,6 +95,8 @@ class GroupChat:
     async def delete(self, principal: Principal, group: str) -> None:
         """End a group."""
         await self._change(principal, group, lambda old: rules.delete(old, principal))
+        if isinstance(principal, User):
+            await self._owning.forget(principal, GROUP, group)
 
     @request(prices.CHANGE)
     async def add(self, principal: Principal, group: str, users: Sequence[str]) -> GroupAdded:

@@ -46,6 +46,6 @@ class Owning:
         if not gone or not await self._owned.add(app, user.id, kind, name, now_ms):
             raise Refused(_FULL[kind])
 
-    async def not_made(self, user: User, kind: str, name: str) -> None:
-        """It was somebody else's."""
+    async def forget(self, user: User, kind: str, name: str) -> None:
+        """The user did not make it, or has deleted it."""
         await self._owned.forget(user.app, user.id, kind, (name,))

@@ -120,7 +120,7 @@ class RoomChat:
         try:
             await self._store.set(app, room, principal.id, write, admins, now_ms, event=event)
         except RoomRefused:
-            await self._owning.not_made(principal, ROOM, room)
+            await self._owning.forget(principal, ROOM, room)
             raise
 
 
