@@ -27,6 +27,7 @@ from gateway.chat.app_events import AppEvents
 from gateway.chat.principal import User
 from gateway.chat.records import Records
 from gateway.chat.refused import Refused
+from gateway.chat.repeats import refuse_unless_sent
 from gateway.store.conversations import ConversationStore
 from gateway.store.entries import NewEntry, StaleMembers, Stored
 from gateway.store.group_state import Group
@@ -94,7 +95,8 @@ class GroupSends:
 
         Raises:
             SealError: it can't be sealed.
-            Refused: in the future: unknown_group, not_a_member, muted or rate_limited.
+            Refused: in the future: unknown_group, not_a_member, muted, rate_limited
+                or storage_full.
             Unavailable, CommandFault: in the future: it could not be kept.
         """
         app = sender.app
@@ -134,11 +136,12 @@ class GroupSends:
             line.waiting.popleft()
             app, to = send.app, there.recipients
             if not send.attempts:
+                allowance = send.sender.allowance
                 try:
-                    send.sender.allowance.pay(app.tier, prices.fan_out(len(there.members)))
+                    allowance.pay(app.tier, prices.fan_out(len(there.members)))
+                    allowance.keep(app.tier, len(send.entry.record), there.members)
                 except Refused as error:
-                    if not send.accepted.done():  # else its caller was cancelled
-                        send.accepted.set_exception(error)
+                    self._refuse(send, group, error)
                     continue
             stored = self._conversations.send(app.id, app.tier, to, send.entry)
             line.flying, line.version = line.flying + 1, there.version
@@ -185,22 +188,10 @@ class GroupSends:
 
     def _refuse(self, send: _Send, group: str, refused: Refused) -> None:
         """Its sender may not send it, unless it was sent before."""
-
-        def known(sent: asyncio.Task[Stored | None]) -> None:
-            if send.accepted.done():  # its caller was cancelled
-                return
-            error = sent.exception()
-            if error is not None:
-                send.accepted.set_exception(error)
-            elif (stored := sent.result()) is not None:
-                send.accepted.set_result(stored)
-            else:
-                send.accepted.set_exception(refused)
-
-        sent = asyncio.ensure_future(
-            self._conversations.sent(send.app.id, GROUP + group, send.entry.id)
+        name = GROUP + group
+        refuse_unless_sent(
+            self._conversations, send.app.id, name, send.entry.id, refused, send.accepted
         )
-        sent.add_done_callback(known)
 
 
 def _hand_over(accepted: asyncio.Future[Stored], stored: asyncio.Future[Stored]) -> None:

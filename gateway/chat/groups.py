@@ -26,10 +26,13 @@ from gateway.chat.records import Records
 from gateway.chat.requests import request
 from gateway.redis.errors import Unavailable
 from gateway.store.entries import NewEntry
-from gateway.store.group_state import Group
+from gateway.store.group_state import Group, added, growth
 from gateway.store.groups import GroupStore
 
 NOTICE_KIND: Final = "homeport.group"
+NOTICE_BYTES: Final = 1024
+"""What the notice of a change needs at the most, about."""
+
 MEMBERS_PAGE: Final = 500
 GROUPS_PAGE: Final = 100
 ATTEMPTS: Final = 20
@@ -154,6 +157,9 @@ class GroupChat:
                 await self._groups.heal(app, group_id)
                 return
             change, notice = decision
+            grown = growth(group, change)
+            if grown >= 0:  # who goes, goes also from an app that is full
+                principal.allowance.keep(app.tier, grown + NOTICE_BYTES, added(group, change))
             now_ms, version = self._clock_ms(), self._groups.next_version(group)
             mid = notice_id("notice", app.id, group_id, str(version))
             told = replace(notice, version=version)
@@ -161,7 +167,9 @@ class GroupChat:
             record = self._records.make(app, message, message.to)
             event = self._events.group(app, group_id, told, now_ms)
             entry = NewEntry(mid, record, now_ms, flags=0, event=event)
-            if await self._groups.change(app, group_id, group, change, version, entry):
+            if await self._groups.change(
+                app, group_id, group, change, version, entry, maker=name_of(principal)
+            ):
                 return
         raise Unavailable("group_contention")
 

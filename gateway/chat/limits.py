@@ -10,6 +10,7 @@ much is a debt, paid before anything else is given (SPEC.md section 17).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from functools import partial
 from math import ceil
 from typing import Any, Final
@@ -18,16 +19,20 @@ from homeport import codes
 from homeport.limits import SIGNAL_BURST, SIGNAL_RATE
 
 from gateway.apps.app import App
-from gateway.apps.tiers import Rate, Tier
+from gateway.apps.tiers import STRANGERS, Rate, Tier
 from gateway.bucket import RecentBuckets, TokenBucket
 from gateway.chat.refused import Refused
 from gateway.chat.shares import Shares
 from gateway.clock import Clock
 from gateway.store.rates import RateStore
+from gateway.store.storage import Storage
 
 REPORT_SHARE: Final = 10
 """A gateway tells what it spent once that is the burst divided by this."""
 
+
+LOOK_UP_S: Final = 0.5
+"""After which somebody asks again whose recipients are being looked up."""
 
 CONNECT_RATE: Final = 1
 CONNECT_BURST: Final = 60
@@ -121,7 +126,19 @@ class Allowance:
     itself its own.
     """
 
-    __slots__ = ("_buckets", "_limits", "_shared", "_signals", "_steady", "_tier", "paid", "share")
+    __slots__ = (
+        "_app",
+        "_buckets",
+        "_limits",
+        "_sender",
+        "_shared",
+        "_signals",
+        "_steady",
+        "_strangers",
+        "_tier",
+        "paid",
+        "share",
+    )
 
     def __init__(self, limits: Limits, clock: Clock, app: App, user: str, session: bool) -> None:
         self._limits = limits
@@ -140,6 +157,10 @@ class Allowance:
             buckets.append(("user", limits.hold(app.id, user, tier.user)))
         buckets.append(("app", limits.hold(app.id, "", tier.app)))
         self._buckets = tuple(buckets)
+        storage = limits.storage
+        self._strangers = partial(storage.strangers.among, app.id)
+        self._app = storage.hold(app.id, "", tier)
+        self._sender = storage.hold(app.id, user, tier) if user else None
 
     def pay(self, tier: Tier, price: int) -> None:
         """Take as many tokens as `price` out of each bucket, or none out of any.
@@ -172,6 +193,43 @@ class Allowance:
         self.pay(tier, price)
         self._signals.take(now)
 
+    def keep(self, tier: Tier, size: int, users: Collection[str] = ()) -> None:
+        """See that there is room for `size` bytes more, which are for `users` among others.
+
+        Whatever stores them counts them (`gateway.store.storage`).
+
+        Raises:
+            Refused: storage_full; or rate_limited, where it is not known yet whether one of `users`
+                has never connected, and there is no more room for such users.
+        """
+        sender, app = self._sender, self._app
+        if sender is not None:
+            if sender.total + size > tier.sender_bytes:
+                raise _full("sender")
+            if sender.strange * STRANGERS >= tier.sender_bytes:
+                self._only_known("sender", users)
+        if app.total + size > tier.app_bytes:
+            raise _full("app")
+        if app.strange * STRANGERS >= tier.app_bytes:
+            self._only_known("app", users)
+
+    def marked(self, tier: Tier, count: int) -> None:
+        """A message that is kept nowhere leaves so many marks, by which it is known again."""
+        app_id, user = self._shared[0]
+        self._limits.storage.marked(app_id, tier, user, count)
+
+    def _only_known(self, quota: str, users: Collection[str]) -> None:
+        strangers = self._strangers(users)
+        if strangers is None:
+            raise Refused(
+                codes.RATE_LIMITED,
+                "It is being looked up whether the recipients have ever connected.",
+                retry_after=LOOK_UP_S,
+                details={"limit": "never_connected"},
+            )
+        if strangers:
+            raise _full(quota, never_connected=True)
+
     async def learnt(self) -> None:
         """Wait until it is known what other doors and gateways spent of the shared buckets; where
         Redis is away nothing is."""
@@ -183,6 +241,7 @@ class Allowance:
         shared, self._shared = self._shared, []
         for key in shared:
             self._limits.release(key)
+            self._limits.storage.release(*key)
         self._steady = _closed
 
     def _now(self, tier: Tier) -> float:
@@ -210,10 +269,21 @@ def _refusal(limit: str, wait: float) -> Refused:
     )
 
 
-class Limits:
-    """The shared buckets of a process, each kept while a principal here needs it."""
+def _full(quota: str, *, never_connected: bool = False) -> Refused:
+    whose = "this user" if quota == "sender" else "the app"
+    text = f"What {whose} may have stored is used up"
+    if never_connected:
+        text += " as far as it is for users who have never connected"
+    details = {"quota": quota} | ({"of": "never_connected"} if never_connected else {})
+    return Refused(codes.STORAGE_FULL, f"{text}.", details=details)
 
-    def __init__(self, rates: RateStore, clock: Clock, shares: Shares) -> None:
+
+class Limits:
+    """The shared buckets of a process, each kept while a principal here needs it; `storage` has
+    what is stored."""
+
+    def __init__(self, rates: RateStore, clock: Clock, shares: Shares, storage: Storage) -> None:
+        self.storage = storage
         self._rates = rates
         self._clock = clock
         self.shares = shares

@@ -101,7 +101,8 @@ class RecallChat:
         something new in the sender's name, which not even the app itself may do.
 
         Raises:
-            Refused: as `recall`, and blocked, muted, body_too_large, not_text, edit_limit.
+            Refused: as `recall`, and blocked, muted, body_too_large, storage_full, not_text,
+                edit_limit.
         """
         user.blockers.admit(peer)
         app = user.app
@@ -121,6 +122,7 @@ class RecallChat:
                 if kept.change:
                     await self._finish(app, conversation, recall=False)
                 return True
+            user.allowance.keep(app.tier, 2 * len(body))
             if message.kind != "text":
                 raise Refused(codes.NOT_TEXT)
             self._in_time(app, message)
@@ -201,6 +203,7 @@ class RecallChat:
             change=change,
             record=self._records.make(app, message, conversation.name),
             recall=recall,
+            author=message.sender,
         )
 
     async def _finish(self, app: App, conversation: Conversation, *, recall: bool) -> None:

@@ -20,6 +20,7 @@ from gateway.chat.requests import request
 from gateway.hub.rooms import RoomHub
 from gateway.redis.errors import OperationFailed, Unavailable
 from gateway.store.rooms import THE_APP, RoomRefused, RoomStore, Start, kept
+from gateway.store.storage import ROOM as ROOM_BYTES
 
 JOIN_TIMEOUT_S: Final = 5.0
 
@@ -106,12 +107,14 @@ class RoomChat:
         Raises:
             Refused: invalid_field: an id has a wrong form. not_room_creator: a user asks, and
                 another one or the app created the room, or it has no creator. too_many_own_rooms:
-                the user created as many as the tier allows. unavailable: Redis is away.
+                the user created as many as the tier allows. storage_full. unavailable: Redis is
+                away.
         """
         _check(room)
         if not all(map(is_user_id, admins)):
             raise Refused(codes.INVALID_FIELD, "`admins` must be user ids.")
         app, now_ms = principal.app, self._clock_ms()
+        principal.allowance.keep(app.tier, ROOM_BYTES + 65 * len(admins))
         event = self._events.room_set(app, room, write, admins, name_of(principal), now_ms)
         if not isinstance(principal, User):
             await self._store.set(app, room, THE_APP, write, admins, now_ms, event=event)

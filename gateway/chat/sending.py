@@ -18,6 +18,7 @@ from gateway.chat.principal import User, of_kind
 from gateway.chat.records import Records
 from gateway.chat.refused import FAULTS, Refused, check_body, check_kind, refusal
 from gateway.chat.relay import Relay
+from gateway.chat.repeats import refuse_unless_sent
 from gateway.chat.room_sends import RoomSends
 from gateway.store.conversations import ConversationStore
 from gateway.store.entries import NewEntry, Stored
@@ -70,9 +71,10 @@ class MessageChat:
 
         Raises:
             Refused: not_allowed where the app itself asks, rate_limited, blocked,
-                unknown_recipient, invalid_field, body_too_large, unknown_app, internal. The future
-                raises what `refusal` makes a `Refused` of: unavailable, internal; for a group also
-                unknown_group, not_a_member, muted; for a room not_in_room, room_read_only.
+                storage_full, unknown_recipient, invalid_field, body_too_large, unknown_app,
+                internal. The future raises what `refusal` makes a `Refused` of: unavailable,
+                internal, storage_full; for a group also unknown_group, not_a_member, muted; for a
+                room not_in_room, room_read_only.
         """
         of_kind(sender, User)
         try:
@@ -88,6 +90,7 @@ class MessageChat:
             check_body(app, body)
             mid, time = message_id(app.id, sender.id, client_id), self._clock_ms()
             if where == "room":
+                sender.allowance.keep(app.tier, len(body))
                 message = Message(mid, sender.id, to, time, kind, body)
                 urgency = Priority.NORMAL if priority is None else priority
                 return mid, self._rooms.deliver(app, place, message, urgency)
@@ -96,13 +99,30 @@ class MessageChat:
             if where == "group":
                 return mid, self._groups.deliver(sender, place, message, ends, asked.history)
             if asked.online_only:
+                sender.allowance.keep(app.tier, 0)
+                sender.allowance.marked(app.tier, 2)
                 return mid, self._relay.once(app, (sender.id, to), message)
-            conversation = direct_conversation(sender.id, to)
-            record = self._records.make(app, message, conversation)
             flags = COUNTS if asked.history else COUNTS | HIDDEN
-            event = self._events.sent(app, message, conversation)
-            entry = NewEntry(mid, record, time, sender.id, flags, ends, event)
-            recipients = self._conversations.direct(app.id, sender.id, to)
-            return mid, self._conversations.send(app.id, app.tier, recipients, entry)
+            return mid, self._direct(sender, message, flags, ends)
         except FAULTS as error:
             raise refusal(error) from error
+
+    def _direct(
+        self, sender: User, message: Message, flags: int, ends: int | None
+    ) -> asyncio.Future[Stored]:
+        """Store a message to one user."""
+        app, to = sender.app, message.to
+        conversation = direct_conversation(sender.id, to)
+        try:
+            sender.allowance.keep(app.tier, len(message.body), (to,))
+        except Refused as refused:
+            accepted: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+            refuse_unless_sent(
+                self._conversations, app.id, conversation, message.id, refused, accepted
+            )
+            return accepted
+        record = self._records.make(app, message, conversation)
+        event = self._events.sent(app, message, conversation)
+        entry = NewEntry(message.id, record, message.time, sender.id, flags, ends, event)
+        recipients = self._conversations.direct(app.id, sender.id, to)
+        return self._conversations.send(app.id, app.tier, recipients, entry)

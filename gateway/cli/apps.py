@@ -23,6 +23,7 @@ from gateway.security.jwk import read_public
 from gateway.security.jws import fingerprint
 from gateway.security.token007 import certificate_of
 from gateway.store.admin import Admin
+from gateway.store.app_facts import AppFacts, app_facts
 
 app = typer.Typer(no_args_is_help=True, epilog=EPILOG, help="Create, show and change apps.")
 
@@ -117,6 +118,57 @@ def _found(environment: Environment, app_id: str) -> App:
             return await admin.apps.existing(app_id)
 
     return asyncio.run(run())
+
+
+def _usage(found: AppFacts) -> dict[str, object]:
+    """What is shown of what an app has."""
+    counted = None if found.counted_ms is None else utc(found.counted_ms / 1000)
+    return {
+        "id": found.app.id,
+        "name": found.app.name,
+        "tier": found.app.tier.name,
+        "bytes": found.bytes,
+        "limit": found.app.tier.app_bytes,
+        "never_connected": found.strange,
+        "users": found.users,
+        "groups": found.groups,
+        "rooms": found.rooms,
+        "counted": counted,
+        "connections": found.connections,
+    }
+
+
+@app.command()
+@in_environment
+def usage(environment: Environment, as_json: Json = False) -> None:
+    """Show what each app has stored, the largest first. With --json, one object a line.
+
+    Gateways count bytes as they store, and tell Redis every few seconds. Users, groups and rooms
+    are counted by a walk through all keys, a thousand every ten seconds; until one has ended, a
+    dash stands for them.
+    """
+
+    async def run() -> list[AppFacts]:
+        async with environment.admin() as admin:
+            now_ms = await admin.region.now_ms()
+            return await app_facts(admin.link, admin.keys, await admin.apps.all(), now_ms)
+
+    found = asyncio.run(run())
+    if as_json:
+        for one in found:
+            show(_usage(one), as_json)
+        return
+    heads = ("BYTES", "FULL", "USERS", "GROUPS", "ROOMS", "CONNECTIONS")
+    widths = (17, 5, 10, 8, 8, 11)
+    numbers = "  ".join(f"{head:>{width}}" for head, width in zip(heads, widths, strict=True))
+    typer.echo(f"{'APP ID':<32}  {'TIER':<10}  {numbers}  NAME")
+    for one in found:
+        counts = (
+            "-" if each is None else f"{each:,}" for each in (one.users, one.groups, one.rooms)
+        )
+        cells = (f"{one.bytes:,}", f"{one.full:.0%}", *counts, f"{one.connections:,}")
+        row = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        typer.echo(f"{one.app.id}  {one.app.tier.name:<10}  {row}  {one.app.name}")
 
 
 @app.command("show")

@@ -145,6 +145,13 @@ _ALL: Final = (
         "to: Redis evicts, or lost it.",
     ),
     Metric(
+        "homeport_store_fullest_apps",
+        "gauge",
+        "What part of the bytes that their tiers allow the fullest tenth of the apps has stored, "
+        "on average, of those that are connected here. `homeport app usage` names them.",
+        over="max",
+    ),
+    Metric(
         "homeport_store_sweeper_lag_seconds",
         "gauge",
         "How late the sweeping of expired data is. Up to 10 s is usual.",

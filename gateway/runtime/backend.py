@@ -68,7 +68,7 @@ class Backend:
             subscriber, self.presence, users.find, framing.status, clock, timing.wheel
         )
         self.hubs = Hubs(users, rooms, presence)
-        self.limits = Limits(stores.rates, clock, Shares())
+        self.limits = Limits(stores.rates, clock, Shares(), stores.storage)
         self.principals = Principals(self.limits, stores.blocks, self.directory)
         self.chat = chat_of(
             stores, self.presence, framing, self.hubs, clock, AppEvents(core.sealer)

@@ -37,6 +37,7 @@ from gateway.store.presence import PresenceStore
 from gateway.store.rates import RateStore
 from gateway.store.rooms import RoomStore
 from gateway.store.rows import RowStore
+from gateway.store.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +52,23 @@ class Stores:
     groups: GroupStore
     owned: OwnedStore
     rates: RateStore
+    storage: Storage
 
     @classmethod
     def of(cls, link: Link, keys: Keys, clock: Clock) -> Self:
         """Those behind `link`."""
-        conversations = ConversationStore(link, keys)
+        storage = Storage(link, keys, clock.wall_ms)
+        conversations = ConversationStore(link, keys, storage)
         return cls(
             inboxes=InboxStore(link, keys, conversations),
             conversations=conversations,
             rows=RowStore(link, keys),
-            blocks=BlockStore(link, keys),
-            rooms=RoomStore(link, keys),
+            blocks=BlockStore(link, keys, storage),
+            rooms=RoomStore(link, keys, storage),
             groups=GroupStore(link, keys, conversations, clock.wall_ms),
             owned=OwnedStore(link, keys),
             rates=RateStore(link, keys),
+            storage=storage,
         )
 
 

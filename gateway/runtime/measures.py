@@ -75,6 +75,7 @@ class Measures:
             "homeport_store_lost_keys_total": self.conversations.fanout.lost_keys
             + self.inboxes.lost_keys
             + self.sweeper.lost_keys,
+            "homeport_store_fullest_apps": round(self.conversations.storage.fullest_tenth, 4),
             "homeport_store_sweeper_lag_seconds": self.sweeper.lag_s,
             "homeport_store_link_queue_commands": self.link.queued,
             "homeport_store_wrong_redis": int(isinstance(self.link.refused, WrongServer)),

@@ -202,6 +202,7 @@ class Worker:
             async with asyncio.timeout(0.1 * self._settings.drain_s):
                 await backend.hubs.presence.aclose()
                 await backend.stores.conversations.fanout.settle(self._timing.clock.wall_ms())
+                await backend.stores.storage.settle()
                 # The last acknowledgements stand before this in the line.
                 await asyncio.gather(*backend.link.everywhere("PING"), return_exceptions=True)
         await backend.subscriber.aclose()

@@ -92,6 +92,8 @@ class SessionInboxes:
         arrival = Arrival(issued_ms, frame.cursor, frame.platform, identity.digest)
         now_ms = self._clock.wall_ms()
         standing = await self._store.attach(reader, app.tier, arrival, now_ms, app.device_policy)
+        if not (standing.seen_ms or reader.ephemeral):
+            self._store.new_device(reader.app_id, app.tier)
         start, here = standing.start, standing.here
         page = await self._read(
             reader, app.tier, start.epoch, standing.top, here, standing.references

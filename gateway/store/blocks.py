@@ -13,10 +13,12 @@ from typing import Final, Self
 from homeport.limits import MAX_BLOCKERS, MAX_BLOCKS
 
 from gateway.apps.tiers import Tier
+from gateway.clock import Clock
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
+from gateway.store.storage import BLOCK, Storage
 
 PAGE: Final = 500
 """Users that one command reads."""
@@ -75,9 +77,10 @@ NOBODY: Final = BlockedBy(0, frozenset())
 class BlockStore:
     """The blocks of a region. Every method may raise `Unavailable` or `CommandFault`."""
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: Link, keys: Keys, storage: Storage | None = None) -> None:
         self._link = link
         self._keys = keys
+        self._storage = storage or Storage(link, keys, Clock().wall_ms)
 
     async def change(
         self, app_id: str, tier: Tier, user: str, other: str, blocked: bool, now_ms: int
@@ -104,6 +107,8 @@ class BlockStore:
         )
         if version == b"-1":
             raise TooManyBlocks("too many blocks")
+        if changed == [1]:
+            self._storage.made(app_id, tier, "", BLOCK if blocked else -BLOCK)
         await self._link.run(
             _BLOCKED_BY,
             (theirs.blocked_by, theirs.due, theirs.channel),

@@ -22,6 +22,7 @@ from homeport.ids import GROUP
 from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
+from gateway.clock import Clock
 from gateway.redis.link import Link
 from gateway.store import recipients
 from gateway.store.entries import NewEntry, StaleMembers, Stored
@@ -30,6 +31,7 @@ from gateway.store.hook_queue import argument
 from gateway.store.keys import CACHED, Keys
 from gateway.store.recipients import Recipients
 from gateway.store.scripts import script
+from gateway.store.storage import Storage
 from gateway.store.stored import (
     HistoryPage,
     Raised,
@@ -39,6 +41,7 @@ from gateway.store.stored import (
     birth_of,
     head_size,
     last_number,
+    parse_marks,
     parse_message,
 )
 
@@ -70,21 +73,23 @@ SWEPT: Final = 128
 
 # How scripts are asked and answer, as conversation_send.lua says. Lua's I6 is two fields here.
 _ASK: Final = struct.Struct(">4s4sHIHIIBHIHIII")
-_SAID: Final = struct.Struct(">BHHHII")
+_SAID: Final = struct.Struct(">BHHIIBHII")
 _SENT: Final = struct.Struct(">IHI4s")
-_PLACE_AT: Final = 11
+_PLACE_AT: Final = 20
 _PLACE_END: Final = _PLACE_AT + PLACE_SIZE
 
 
 class ConversationStore:
     """The conversations of a region."""
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: Link, keys: Keys, storage: Storage | None = None) -> None:
         self._link = link
         self._keys = keys
+        self.storage = storage or Storage(link, keys, Clock().wall_ms)
+        """What it counts into how much is stored."""
         self.direct = lru_cache(CACHED)(partial(recipients.direct, keys))
         """The recipients of a message from one user to another: ``direct(app_id, sender, to)``."""
-        self.fanout = Fanout(link, keys)
+        self.fanout = Fanout(link, keys, self.storage)
 
     # -- sending -----------------------------------------------------------------------------------
 
@@ -103,13 +108,13 @@ class ConversationStore:
         sent = self._keys.sent(keys.bucket, message.id)
 
         def numbered(reply: Any) -> None:
-            if isinstance(reply, Exception):
-                fail(future, reply)
-            elif isinstance(reply, int):
-                fail(future, StaleMembers(reply))
+            if isinstance(reply, Exception | int):
+                error = StaleMembers(reply) if isinstance(reply, int) else reply
+                self.storage.failed(app_id, tier, message, error)
+                fail(future, error)
             else:
-                new, dropped, gone, high, low, seq = _SAID.unpack_from(reply)
-                self.fanout.note(dropped, gone)
+                new, dropped, gone, *grown, high, low, seq = _SAID.unpack_from(reply)
+                self.fanout.numbered(app_id, tier, to, message, (new, seq, dropped, gone, grown))
                 stored, value = Stored(seq, high << 32 | low, not new), reply[_PLACE_END:]
                 if new:
                     value = value[: head_size(value)] + message.record
@@ -120,6 +125,7 @@ class ConversationStore:
                 placed = Placed(where, value, message.sender, epoch, message.event)
                 self.fanout.refer(app_id, tier, to, placed, future, stored)
 
+        self.storage.stored(app_id, tier, message)
         self._link.run_then(
             numbered,
             _SEND,
@@ -271,11 +277,13 @@ class ConversationStore:
         change: int,
         record: bytes,
         recall: bool,
+        author: str = "",
     ) -> bool:
         """Put `record` in the place of message `seq`, as change number `change`, and add `notice`.
 
         The notice of an earlier edit ends. False where the message is not at change `expected`, or
-        is gone: nothing changes then. A `recall` works on a full Redis.
+        is gone: nothing changes then. A `recall` works on a full Redis. What is stored more or less
+        counts for `author`.
 
         Raises:
             StaleMembers: `to` is not the group as it is.
@@ -304,8 +312,9 @@ class ConversationStore:
             raise StaleMembers(reply)
         if not reply:
             return False
-        if len(reply) > PLACE_SIZE:
-            await self.fanout.tell(app_id, tier, to, reply, notice.sender, epoch, full=recall)
+        less, place = int.from_bytes(reply[:4], "big", signed=True), reply[4:]
+        self.storage.changed(app_id, tier, author, notice, less)
+        await self.fanout.tell(app_id, tier, to, place, notice.sender, epoch, full=recall)
         return True
 
     async def erase(self, app_id: str, conversation: str, numbers: Sequence[int]) -> int:
@@ -340,12 +349,7 @@ class ConversationStore:
             return {}
         head = self._keys.conversation(app_id, conversation).head
         found = await self._link.call("HMGET", head, *(f"m:{user}" for user in users))
-        marks = {}
-        for user, value in zip(users, found, strict=True):
-            if value is not None:
-                delivered, _, read = value.partition(b" ")
-                marks[user] = (int(delivered), int(read))
-        return marks
+        return parse_marks(users, found)
 
     # -- the sweeper's -----------------------------------------------------------------------------
 

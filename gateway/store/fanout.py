@@ -15,7 +15,7 @@ import asyncio
 import secrets
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Final, NamedTuple
@@ -29,10 +29,12 @@ from gateway.redis.connection import together, words_of
 from gateway.redis.errors import Unavailable
 from gateway.redis.link import Link, Then
 from gateway.store import recipients
+from gateway.store.entries import NewEntry
 from gateway.store.hook_queue import ABSENT, argument
 from gateway.store.keys import Keys
 from gateway.store.recipients import Recipients
 from gateway.store.scripts import script
+from gateway.store.storage import Storage, message_bytes
 from gateway.store.stored import time_of
 
 _log = structlog.get_logger()
@@ -130,9 +132,10 @@ class _Settling(NamedTuple):
 class Fanout:
     """Refers inboxes to messages, and remembers which of them everyone has."""
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: Link, keys: Keys, storage: Storage) -> None:
         self._link = link
         self._keys = keys
+        self._storage = storage
         self.evictions = 0
         """References that made room for others because an inbox held its tier's cap."""
         self.lost_keys = 0
@@ -174,7 +177,8 @@ class Fanout:
                 fail(future, reply)
                 return
             if reply:
-                self.note(*reply)
+                self.note(*reply[:2])
+                self.grew(app_id, tier, to, sender or "", len(value), reply[2:])
             if left == 0 and not future.done():
                 all_have_it()
 
@@ -240,6 +244,37 @@ class Fanout:
         if keys:
             self.lost_keys += keys
             _log.error("redis_lost_keys", keys=keys)
+
+    def numbered(
+        self, app_id: str, tier: Tier, to: Recipients, message: NewEntry, said: tuple[Any, ...]
+    ) -> None:
+        """Count what the conversation's script said: whether the message is new, its number,
+        references dropped, keys gone, and the numbers of `grew`."""
+        new, seq, dropped, gone, grown = said
+        self.note(dropped, gone)
+        self._storage.answered(app_id, tier, message, new=new, first=seq == 1)
+        if any(grown):
+            self.grew(app_id, tier, to, message.sender, len(message.record), grown)
+
+    def grew(
+        self,
+        app_id: str,
+        tier: Tier,
+        to: Recipients,
+        sender: str,
+        size: int,
+        grown: Sequence[int],
+    ) -> None:
+        """A script said how many bytes of references there are more for users who are away, how
+        many for users who have never connected, and how many of these there are (refer.lua). A
+        message of `size` bytes is for all but its sender in equal parts."""
+        away, strange, strangers = grown
+        if away + strange:
+            self._storage.written(app_id, tier, sender, away + strange)
+        if strangers:
+            others = len(to.here) // 3 + sum(part.names.number // 3 for part in to.parts) - 1
+            share = message_bytes(size) * strangers // max(1, others)
+            self._storage.for_strangers(app_id, tier, sender, strange + share)
 
     async def settle(self, now_ms: int) -> None:
         """Say of which conversations everyone has their references, so that nobody looks after

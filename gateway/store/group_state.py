@@ -19,6 +19,7 @@ from homeport.frames.groups import Role
 from gateway.store import recipients
 from gateway.store.keys import Keys
 from gateway.store.recipients import Interval, Recipients
+from gateway.store.storage import GROUP, MEMBER
 
 _ROLES: Final[dict[str, Role]] = {"o": "owner", "a": "admin", "m": "member"}
 
@@ -79,6 +80,24 @@ class Summary(NamedTuple):
     muted: bool
     role: Role
     size: int
+
+
+def growth(before: Group | None, change: Change) -> int:
+    """By how many bytes Redis holds more after `change`, the notice not counted."""
+    if change.deleted_by is not None:
+        return 0 if before is None else -(GROUP + MEMBER * len(before.members))
+    known = before.members if before is not None else {}
+    gone = sum(user in known for user, member in change.members.items() if member is None)
+    members = len(added(before, change)) - gone
+    return MEMBER * members + (GROUP if before is None else 0)
+
+
+def added(before: Group | None, change: Change) -> list[str]:
+    """The users who become members by `change`."""
+    known = before.members if before is not None else {}
+    return [
+        user for user, member in change.members.items() if member is not None and user not in known
+    ]
 
 
 def words_of(before: Group | None, change: Change) -> list[str | bytes]:

@@ -25,11 +25,20 @@ from gateway.redis.link import Link
 from gateway.store.conversations import ConversationStore
 from gateway.store.entries import NewEntry, StaleMembers
 from gateway.store.fanout import TAKEOVER_MS
-from gateway.store.group_state import Change, Group, Summary, member_of, parse_group, words_of
+from gateway.store.group_state import (
+    Change,
+    Group,
+    Summary,
+    growth,
+    member_of,
+    parse_group,
+    words_of,
+)
 from gateway.store.hook_queue import argument
 from gateway.store.keys import Keys
 from gateway.store.rows import SLICE, Pay, unpaid
 from gateway.store.scripts import script
+from gateway.store.storage import message_bytes
 
 _READ: Final = script("group_read")
 _CHANGE: Final = script("membership", "stored", "append", "happened")
@@ -170,15 +179,18 @@ class GroupStore:
         change: Change,
         version: int,
         notice: NewEntry,
+        *,
+        maker: str = "",
     ) -> bool:
-        """Make `before` into `version` by `change`, and tell the members with `notice`.
+        """Make `before` into `version` by `change`, as the user `maker` asked, and tell the members
+        with `notice`.
 
         False if the group is no longer as `before` was. Those whom the change adds or removes get
         the notice too. Deleting a group deletes its messages. Where this raises, the change may
         have been made; then the next message, `heal` or the sweeper tells of it.
         """
         keys = self._keys.conversation(app.id, GROUP + group_id)
-        done = await self._link.run(
+        went = await self._link.run(
             _CHANGE,
             (self._keys.group(app.id, group_id).state, keys.head, keys.due),
             before.version if before is not None else 0,
@@ -194,8 +206,12 @@ class GroupStore:
             *words_of(before, change),
             durable=True,
         )
-        if not done:
+        if went < 0:
             return False
+        storage = self._conversations.storage
+        storage.written(app.id, app.tier, maker, message_bytes(len(notice.record)))
+        storage.made(app.id, app.tier, "", growth(before, change))
+        storage.went(app.id, app.tier, went)
         await self.heal(app, group_id)
         return True
 

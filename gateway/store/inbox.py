@@ -43,7 +43,9 @@ from gateway.store.readers import (
 )
 from gateway.store.rows import conversation_of, sweep_rows
 from gateway.store.scripts import script
+from gateway.store.storage import DEVICE
 from gateway.store.stored import Reference, StoredMessage, parse_references
+from gateway.store.told import AllTold
 
 _log = structlog.get_logger()
 
@@ -148,7 +150,7 @@ class InboxStore:
         names = {self._keys.user(app_id, user): payload for user, payload in payloads.items()}
         for keys in names:
             buckets.setdefault(keys.bucket, []).append(keys)
-        told = _AllTold(len(buckets))
+        told = AllTold(len(buckets))
         for bucket, members in buckets.items():
             self._link.run_then(
                 told,
@@ -219,6 +221,10 @@ class InboxStore:
             arrival.digest,
         )
         return self._standing(reply)
+
+    def new_device(self, app_id: str, tier: Tier) -> None:
+        """Count a device that was never here, with what its user has."""
+        self._conversations.storage.made(app_id, tier, "", DEVICE)
 
     def _standing(self, reply: list[Any]) -> Standing:
         """What `inbox_attach.lua` replied."""
@@ -360,27 +366,6 @@ class InboxStore:
             "1" if member else "",
         )
         return removed
-
-
-class _AllTold:
-    """Takes the answers of `calls` calls of once.lua; its future holds the earliest time."""
-
-    __slots__ = ("_left", "_times", "future")
-
-    def __init__(self, calls: int) -> None:
-        self.future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
-        self._left = calls
-        self._times: list[int] = []
-
-    def __call__(self, reply: Any) -> None:
-        if self.future.done():
-            return
-        if isinstance(reply, Exception):
-            self.future.set_exception(reply)
-            return
-        self._times.append(int(reply))
-        if len(self._times) == self._left:
-            self.future.set_result(Stored(0, min(self._times)))
 
 
 def epoch_of(number: int) -> str:

@@ -23,7 +23,7 @@ _SWEPT: Final = frozenset({"rows", "refs", "dev", "log"})
 """Kinds of keys that are named after a member of the due list; ``conv`` is another."""
 _HOOKS: Final = frozenset({"hooks", "hook", "hookdue"})
 """Such kinds of an app's webhooks; their members in the due list are `Keys.hook` and `hooks`."""
-_LEFT: Final = frozenset({"rev", "blk", "blkby", "closes", "owng", "ownr"})
+_LEFT: Final = frozenset({"rev", "blk", "blkby", "closes", "owng", "ownr", "stored"})
 """Such kinds that may be there without one."""
 
 
@@ -53,6 +53,7 @@ class UserKeys(NamedTuple):
     closes: str
     groups: str
     rooms: str
+    stored: str
 
     @property
     def beside(self) -> tuple[str, ...]:
@@ -65,6 +66,7 @@ class UserKeys(NamedTuple):
             self.revoked,
             self.groups,
             self.rooms,
+            self.stored,
         )
 
 
@@ -113,6 +115,11 @@ class FoundKey(NamedTuple):
     birth: int = 0
     number: int = 0
     swept: bool = True
+
+    @property
+    def kind(self) -> str:
+        """What begins its name within its bucket."""
+        return self.name.partition("}:")[2].partition(":")[0]
 
 
 class GroupKeys(NamedTuple):
@@ -275,6 +282,10 @@ class Keys:
         """The token bucket of a user, or of the whole app where `user` is empty."""
         return f"{self._in(bucket_of(app_id, user))}rate:{app_id}:{user}"
 
+    def stored(self, app_id: str, user: str) -> str:
+        """How many bytes a user has stored, or the whole app where `user` is empty."""
+        return f"{self._in(bucket_of(app_id, user))}stored:{app_id}:{user}"
+
     def sent(self, bucket: int, message_id: bytes) -> str:
         """Remembers in a conversation's bucket which number of which numbering a message got, and
         its time.
@@ -357,6 +368,7 @@ class Keys:
             closes=f"{head}closes:{member}",
             groups=f"{head}owng:{member}",
             rooms=f"{head}ownr:{member}",
+            stored=f"{head}stored:{member}",
         )
 
     def presence_channel(self, app_id: str, user: str) -> str:

@@ -152,6 +152,9 @@ class AppStore:
         await self._audit.note("app delete", app_id)
         await self._make_due(app_id)
         await self._make_due(app_id, self._keys.ttl)
+        # Like the counts of its users, which go with these, it goes again if a gateway writes it
+        # once more: the scrub finds it.
+        await self._link.call("DEL", self._keys.stored(app_id, ""))
 
     async def existing(self, app_id: str) -> App:
         """The app.

@@ -23,14 +23,18 @@ from typing import Any, Final, Literal, NamedTuple
 from homeport.limits import DEDUPE_WINDOW_MS, MAX_LAST
 
 from gateway.apps.app import App
+from gateway.clock import Clock
 from gateway.redis.errors import OperationFailed
 from gateway.redis.link import Link
 from gateway.store.conversations import READ_BYTES
 from gateway.store.entries import NewEntry, Stored
+from gateway.store.fanout import done, fail
 from gateway.store.hook_queue import argument
 from gateway.store.inbox import EPOCH_CHARS
 from gateway.store.keys import Keys
 from gateway.store.scripts import script
+from gateway.store.storage import ROOM as ROOM_BYTES
+from gateway.store.storage import Storage
 
 _JOIN: Final = script("room_join", "half", "room")
 _SEATS: Final = script("room_seats", "half", "room")
@@ -121,9 +125,10 @@ _NOTHING: Final = Top()
 class RoomStore:
     """The rooms of a region."""
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: Link, keys: Keys, storage: Storage | None = None) -> None:
         self._link = link
         self._keys = keys
+        self._storage = storage or Storage(link, keys, Clock().wall_ms)
 
     def channel(self, app_id: str, room: str) -> str:
         """The pub/sub channel of a room."""
@@ -219,7 +224,7 @@ class RoomStore:
         epoch = int(message.id.hex()[:EPOCH_CHARS], 16) ^ int(run or "0", 16)
         taken: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._link.run_then(
-            partial(_settle, taken),
+            partial(self._sent, app, message, taken),
             _SEND,
             (
                 self._keys.dedupe(keys.bucket, app.id, message.id),
@@ -244,6 +249,20 @@ class RoomStore:
             argument(message.event, message.id, run) if message.event else b"",
         )
         return taken
+
+    def _sent(self, app: App, message: NewEntry, taken: asyncio.Future[Stored], reply: Any) -> None:
+        """Called by the link itself: a message costs no task, and no turn of the loop."""
+        if isinstance(reply, OperationFailed):
+            fail(taken, reply)
+            return
+        time_ms, new, grown = reply.partition(b" ")
+        if not time_ms.isdigit():
+            fail(taken, RoomRefused(reply.decode()))
+            return
+        if new:
+            self._storage.made(app.id, app.tier, message.sender, int(grown))
+            self._storage.marked(app.id, app.tier, message.sender, 1)
+        done(taken, Stored(0, int(time_ms)))
 
     async def set(
         self,
@@ -280,9 +299,11 @@ class RoomStore:
             run,
             int(claim),
             argument(event, secrets.token_bytes(4), run),
+            ROOM_BYTES,
         )
-        if reply != b"ok":
+        if reply == b"not_room_creator":
             raise RoomRefused(reply.decode())
+        self._storage.made(app.id, app.tier, "" if user == THE_APP else user, int(reply))
 
     async def signal(self, app_id: str, room: str, user: str, event: bytes, now_ms: int) -> None:
         """Publish the event to the sessions in the room.
@@ -308,15 +329,3 @@ def _new_epoch() -> str:
     """A name for a numbering, unlike any that the room had: a session's id would come again where
     the session joins again."""
     return secrets.token_hex(EPOCH_CHARS // 2)
-
-
-def _settle(taken: asyncio.Future[Stored], reply: Any) -> None:
-    """Called by the link itself: a message costs no task, and no turn of the loop."""
-    if taken.done():  # its caller was cancelled
-        return
-    if isinstance(reply, OperationFailed):
-        taken.set_exception(reply)
-    elif reply.isdigit():
-        taken.set_result(Stored(0, int(reply)))
-    else:
-        taken.set_exception(RoomRefused(reply.decode()))

@@ -4,6 +4,7 @@ A conversation's messages are named by its head, and the sweeper finds what it s
 lists. Where one of these keys is lost, alone, its messages would stay for ever. So the sweeper's
 gateway walks through all names, some of them each round: a chunk that no head names goes, what
 stands in no due list is made due, and so is what a gateway wrote for an app after it was deleted.
+On the way it is counted what each app has (`gateway.store.census`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 import structlog
 
 from gateway.redis.link import Link
+from gateway.store.census import Census
 from gateway.store.keys import FoundKey, Keys
 from gateway.store.scripts import script
 
@@ -44,6 +46,8 @@ class Scrub:
         self._app = app
         self._clock_ms = clock_ms
         self._places: dict[tuple[str, int], bytes] = {}
+        self._ended: set[tuple[str, int]] = set()
+        self._census = Census(link, keys)
         self.lost_keys = 0
         """How many keys were found that only a lost one led to."""
 
@@ -53,11 +57,26 @@ class Scrub:
         Raises:
             Unavailable: Redis, or a server of a cluster, is away.
         """
-        # A primary that was started anew, or that comes, is walked through from the begin.
+        # With a primary that comes, or was started anew, the walk begins anew.
         at = {(self._link.run_of(bucket), bucket): b"0" for bucket in self._link.places()}
-        self._places = {place: self._places.get(place, zero) for place, zero in at.items()}
-        ended = await asyncio.gather(*(self._some(place, count) for place in self._places))
-        return all(ended)
+        if self._places.keys() != at.keys():
+            self._begin(at)
+        going = [place for place in self._places if place not in self._ended]
+        for place, ended in zip(
+            going, await asyncio.gather(*(self._some(each, count) for each in going)), strict=True
+        ):
+            if ended:
+                self._ended.add(place)
+        if len(self._ended) < len(self._places):
+            return False
+        await self._census.end(self._clock_ms())
+        self._begin(at)
+        return True
+
+    def _begin(self, at: dict[tuple[str, int], bytes]) -> None:
+        self._places = at
+        self._ended.clear()
+        self._census.begin()
 
     async def _some(self, place: tuple[str, int], count: int) -> bool:
         following, names = await self._link.run(
@@ -76,6 +95,7 @@ class Scrub:
         gone = {app_id for app_id in apps if await self._app(app_id) is None}
         for due, each in buckets.items():
             await self._scrub(due, each, gone)
+            await self._census.look([key for key in each if key.app_id not in gone])
         self._places[place] = following
         return bool(following == b"0")
 

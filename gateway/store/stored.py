@@ -7,6 +7,7 @@ Numbers of a conversation and of an inbox are dense, from 1; times are milliseco
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -210,6 +211,16 @@ class HistoryPage:
     messages: list[StoredMessage]
     next: int
     lost: int
+
+
+def parse_marks(users: Sequence[str], found: Sequence[bytes | None]) -> dict[str, tuple[int, int]]:
+    """The (delivered, read) watermarks of `users`, of which `found` is what is kept."""
+    marks = {}
+    for user, value in zip(users, found, strict=True):
+        if value is not None:
+            delivered, _, read = value.partition(b" ")
+            marks[user] = (int(delivered), int(read))
+    return marks
 
 
 class Raised(NamedTuple):

@@ -55,13 +55,15 @@ _log = structlog.get_logger()
 
 
 async def keep_settling(conversations: ConversationStore, clock_ms: Callable[[], int]) -> None:
-    """`ConversationStore.settle` every `SETTLE_S`. Never returns.
+    """Say every `SETTLE_S` who has all references, and how much is stored. Never returns.
 
-    What it does not come to, because Redis is away or this gateway dies, the sweeper makes sure of.
+    What it does not come to, because Redis is away or this gateway dies, the sweeper makes sure of;
+    or it is not counted as stored.
     """
     while True:
         await asyncio.sleep(SETTLE_S)
         await conversations.fanout.settle(clock_ms())
+        await conversations.storage.settle()
 
 
 class Sweeper:

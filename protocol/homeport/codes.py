@@ -144,6 +144,12 @@ TOO_MANY_CONNECTIONS: Final = ErrorCode(
     Retry.LATER,
     "The tier's limit of connections of the app is reached. Repeat after `retry_after`.",
 )
+STORAGE_FULL: Final = ErrorCode(
+    138,
+    "storage_full",
+    Retry.NEVER,
+    "The app, or this user as a sender, has stored all that the tier allows; see `details.quota`.",
+)
 UNAVAILABLE: Final = ErrorCode(
     140,
     "unavailable",

@@ -9,7 +9,8 @@
 --       7 the change that is expected there now  8 the number of this change  9 record
 --       10 flags of the notice  11 record of the notice  12 when the notice ends, ms, or 0
 --       13 event (happened.lua)
--- Returns PLACE, and the stored notice. '' where another change is there, or nothing. Or the group's version as
+-- Returns '>i4', by how many bytes less is stored of messages that were there; PLACE, and the stored notice. ''
+-- where another change is there, or nothing. Or the group's version as
 -- a number, if it is another; 0 where there is no group.
 local function replace(edits)
   if ARGV[3] ~= '' then
@@ -42,11 +43,11 @@ local function replace(edits)
   if told then
     redis.call('HSET', its_chunk, notice .. '', ended(told))
   end
-  redis.call('HSET', chunk, ARGV[6], spelled(tonumber(ARGV[8]), flags, time, n, author, ends,
-    edits and q + 1 or 0, ARGV[9]))
+  local changed = spelled(tonumber(ARGV[8]), flags, time, n, author, ends, edits and q + 1 or 0, ARGV[9])
+  redis.call('HSET', chunk, ARGV[6], changed)
   if hooks then
     happened(hooks, KEYS[2], ARGV[13], 1, tonumber(ARGV[1]), seq, '')
   end
-  return struct.pack('>I4', q + 1) .. string.sub(fixed, 1, 20) .. last
+  return struct.pack('>i4I4', #value - #changed + (told and #told or 0), q + 1) .. string.sub(fixed, 1, 20) .. last
 end
 

@@ -14,7 +14,7 @@ if string.sub(field, 1, 2) == 's:' then
   -- No device, so nothing of it stays, neither the numbering that it alone made.
   redis.call('HDEL', KEYS[2], field)
   if redis.call('EXISTS', KEYS[2], KEYS[1]) == 0 and redis.call('HLEN', KEYS[3]) == 1
-    and string.sub(redis.call('HGET', KEYS[3], '#') or '', 5) == string.rep('\0', 12) then
+    and string.sub(redis.call('HGET', KEYS[3], '#') or '', 5, 16) == string.rep('\0', 12) then
     redis.call('DEL', KEYS[3])
   end
   return 0
@@ -69,6 +69,6 @@ if floor > (tonumber(known.f) or 0) then
 end
 if floor > base then
   less_spent(KEYS[3], redis.call('LPOP', KEYS[1], floor - base) or {})
-  redis.call('HSET', KEYS[3], '#', struct.pack(TOP, epoch, top, floor))
+  redis.call('HSET', KEYS[3], '#', struct.pack(TOP, epoch, top, floor) .. MET)
 end
 return 1

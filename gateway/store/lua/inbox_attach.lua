@@ -89,7 +89,7 @@ if tonumber(ARGV[6]) == epoch then
     end
   end
 end
-redis.call('HSET', KEYS[8], '#', struct.pack(TOP, epoch, top, base))
+redis.call('HSET', KEYS[8], '#', struct.pack(TOP, epoch, top, base) .. MET)
 if lost == 1 then
   redis.call('HDEL', KEYS[8], '#d')
 end

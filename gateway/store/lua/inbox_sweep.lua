@@ -3,7 +3,7 @@
 -- note when to look again. rows_sweep.lua comes before it. After row.lua.
 --
 -- KEYS  1 inbox  2 rows  3 due list  4 blocks  5 blocked by  6 meta  7 last closes
---       8 revocation  9 10 groups and rooms that the user made
+--       8 revocation  9 10 groups and rooms that the user made  11 how much is stored
 -- ARGV  1 now ms  2 retention ms  3 how long an unused profile is kept, ms  4 member of the due list
 --       5 how long a connected session may go unseen, ms  6 when to look at the rows next, ms, or 0
 --       7 '1' where the user is in a group
@@ -70,7 +70,7 @@ elseif not due then
   elseif over <= now then
     redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[6], KEYS[7])
     if tonumber(ARGV[3]) == 0 then -- the app is gone; else a block stays for good
-      redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[8], KEYS[9], KEYS[10])
+      redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
     end
     if redis.call('EXISTS', KEYS[4], KEYS[5], KEYS[9], KEYS[10]) == 0 then
       redis.call('ZREM', KEYS[3], ARGV[4])

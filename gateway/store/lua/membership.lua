@@ -13,11 +13,12 @@
 -- A member is 'u:<user>' with '<role> <from> <n of from>'; one who went and may not know it yet is
 -- 'x:<user>' with '<from> <n of from> <until> <n of until>'. Who joins is in from the notice on, who goes is
 -- out after it. Whether a user may be added without being asked is decided by the version to change ('l:', 'i:').
--- Returns 1, or 0 where the group has another version, or its head is lost (group_read.lua).
+-- Returns how many bytes of messages went, or -1 where the group has another version, or its head is lost
+-- (group_read.lua).
 local version = redis.call('HGET', KEYS[1], 'v') or '0'
 local packed = redis.call('HGET', KEYS[2], 'h')
 if version ~= ARGV[1] or version ~= '0' and not packed then
-  return 0
+  return -1
 end
 local before, before_n, d, fixed = head_to_add(packed, string.sub(ARGV[6], 1, 4), string.sub(ARGV[6], 5, 8),
   KEYS[3], ARGV[5])
@@ -30,11 +31,13 @@ for i = 11, #ARGV, 3 do
     members[i] = redis.call('HGET', KEYS[1], 'u:' .. ARGV[i + 1]) or ''
   end
 end
-local b = struct.unpack('>I4', fixed, 13)
+local b, went = struct.unpack('>I4', fixed, 13), 0
 if ARGV[9] ~= '' and before > b then
   -- What was said goes with the group; only the notice is kept, for its time.
   for number = math.floor((b + 1) / CHUNK), math.floor(before / CHUNK) do
-    redis.call('UNLINK', chunk_of(KEYS[2], string.sub(fixed, 25, 28), number * CHUNK))
+    local chunk = chunk_of(KEYS[2], string.sub(fixed, 25, 28), number * CHUNK)
+    went = went + (redis.call('MEMORY', 'USAGE', chunk, 'SAMPLES', CHUNK) or 0)
+    redis.call('UNLINK', chunk)
   end
 end
 if ARGV[9] ~= '' then
@@ -71,4 +74,4 @@ end
 if ARGV[9] ~= '' then
   redis.call('HDEL', KEYS[1], 'n', 'q', 'c') -- the rest goes once all were told (settled.lua)
 end
-return 1
+return went

@@ -11,7 +11,8 @@
 --       references go to that list
 --       5 the sender's member of the due list  6 event (happened.lua)
 --       then for each inbox: its member of the due list, its user's name for the conversation
--- Returns '>BI2I2I6' and PLACE: 1 new or 0 a repeat, dropped, keys gone, the message's time in ms; and the
+-- Returns '>BI2I2I4I4BI6' and PLACE: 1 new or 0 a repeat, dropped, keys gone, away, strange and strangers (refer.lua),
+-- the message's time in ms; and the
 -- stored message: without its record where it is new, '' where a repeat's is past its time. Or the group's
 -- version as a number, if it is another; 0 where there is no group, or its head is lost (group_read.lua).
 -- The dedupe key holds '>I4I6', the message's number and its time, and the birth of the numbering (head.lua):
@@ -20,6 +21,7 @@ local fresh, now, retention, window, flags, ends, look_after, cap, author =
   struct.unpack('>I4xxxxI6I6I4BI6I6I4I4', ARGV[1])
 local due, sender, event, name, at, from, tops, rows = KEYS[3], ARGV[5], ARGV[6], '', 5, 7, {}, {}
 local packed, dropped, seq, value = redis.call('HGET', KEYS[1], 'h'), 0, nil, nil
+local away, strange, strangers = 0, 0, 0
 if ARGV[4] ~= '' then
   local group = redis.call('HMGET', KEYS[5], 'v', 'gone')
   local version = packed and not group[2] and group[1] or '0'
@@ -73,6 +75,6 @@ else
 end
 local place = struct.pack('>I4', seq) .. string.sub(fixed, 1, 20)
 if ARGV[4] ~= '' or value == '' then
-  return struct.pack('>BI2I2I6', first and 0 or 1, 0, gone, now) .. place
+  return struct.pack('>BI2I2I4I4BI6', first and 0 or 1, 0, gone, 0, 0, 0, now) .. place
     .. (first and value or string.sub(value, 1, 22))
 end

@@ -7,7 +7,8 @@
 -- user's name for the conversation or, with one name for all, the user's interval: '' or '>I4I4I4I4', since,
 -- until, n of since, n of until), `tops` and `rows` (for each, by its place in ARGV, the rows' fields '#' and that of
 -- the conversation); `dropped` and `gone`, to which it adds how many messages full inboxes dropped, and how
--- many keys were gone.
+-- many keys were gone; `strangers`, those others than the sender who have never connected, `strange`, the bytes that it added for them, and
+-- `away`, those for others with more than 64 references: what fewer need is counted with the user.
 local _, flags_of, time, n = struct.unpack('>BBI6I4', value)
 local counts, epoch_of = flags_of % 2 == 1, string.sub(place, 5, 8)
 -- How the row of whoever has the message before begins, how it begins from now on, and the reference.
@@ -45,6 +46,14 @@ for i = from, #ARGV, 2 do
     else
       redis.call('ZADD', due, 'LT', time + retention, ARGV[i])
     end
+    local met = top and #top > 16
+    if not met and ARGV[i] ~= sender then
+      -- As often as not there was nothing of the user, or of the conversation: keys, and a row.
+      strangers = strangers + 1
+      strange = strange + added * (16 + #its_name) + (row and 0 or 100 + #its_name) + (top and 0 or 600)
+    elseif length > 64 then
+      away = away + added * (16 + #its_name)
+    end
     number = number + added
     if number - trimmed ~= length then
       -- The list or the hash is gone: what the list holds is numbered on, or anew under another epoch.
@@ -66,7 +75,7 @@ for i = from, #ARGV, 2 do
         rest = string.sub(rest, 1, 4) .. string.sub(stamp, 13) .. string.sub(rest, 11)
       end
     end
-    redis.call('HSET', KEYS[at], '#', struct.pack('>I4I6I6', epoch, number, trimmed), its_name,
+    redis.call('HSET', KEYS[at], '#', struct.pack('>I4I6I6', epoch, number, trimmed) .. (met and '\1' or ''), its_name,
       (begin or stamp) .. rest)
     if not begin then
       local heard = redis.call('SPUBLISH', KEYS[at + 2],

@@ -6,7 +6,8 @@
 --       7 8 the highest number that the sender's gateway has heard: epoch, seq
 --       9 a new epoch  10 member of the due list  11 run of the server
 --       12 event (happened.lua)
--- Returns the ms at which the message was first published, or why it must not be.
+-- Returns the ms at which the message was published and by how many bytes the log has grown; of a repeat the ms
+-- alone; or why it must not be.
 local now = tonumber(ARGV[1])
 local first = redis.call('GET', KEYS[1])
 if first then
@@ -28,10 +29,14 @@ if top == 0 then
   redis.call('PERSIST', KEYS[2]) -- see room_join.lua
 end
 redis.call('HSET', KEYS[2], 'q', seq_text, 't', ms_text, 'u', ARGV[1])
-redis.call('XTRIM', KEYS[3], 'MAXLEN', '=', ARGV[3])
+local oldest = seq > tonumber(ARGV[3]) and redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1]
+local grown = 40 + #ARGV[6] + (top == 0 and 700 or 0) -- the room itself
+if redis.call('XTRIM', KEYS[3], 'MAXLEN', '=', ARGV[3]) > 0 and oldest then
+  grown = grown - 40 - #oldest[2][2]
+end
 if hooks then
   happened(hooks, KEYS[6], ARGV[12], 1, ms, seq, '')
 end
 redis.call('ZADD', KEYS[6], 'LT', ms + tonumber(ARGV[2]), ARGV[10])
 redis.call('SPUBLISH', KEYS[7], struct.pack('>BI8B', 6, seq, #epoch) .. epoch .. ARGV[6])
-return ARGV[1]
+return ARGV[1] .. ' ' .. grown

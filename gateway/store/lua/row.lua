@@ -7,8 +7,8 @@
 -- inbox dropped it (shed.lua), and only its number and the message's time are left.
 --
 -- Beside it lies a hash, the rows. Its field '#' is TOP: epoch of the inbox, its last number, and how many
--- references were taken from its head; '#t' is when it was used last, as the sweeper found; '#d', '#f'
--- and '#m' are those of shed.lua. For each
+-- references were taken from its head, and one byte more once its user has connected; '#t' is when it was used
+-- last, as the sweeper found; '#d', '#f' and '#m' are those of shed.lua. For each
 -- conversation, by its name, there is a row, ROW:
 --   epoch of the conversation; top, its n and time: the last number that is referred to;
 --   base: the n from which unread is counted; time of the first unread, or 0;
@@ -18,6 +18,7 @@
 -- and, where it is not known who wrote some, '>I4I4I4': what is above low and up to high is not known; after:
 -- how many above high the user wrote. Then own is of those up to low. All of them are above base.
 local TOP, ROW, REF, HOLE = '>I4I6I6', '>I4I4I4I6I4I6I4I4I4I4I4', '>I4I6I3', 16777215
+local MET = '\1'
 
 -- References went from the head of a list: so many of them were spent.
 local function less_spent(rows, refs)

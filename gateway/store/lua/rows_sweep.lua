@@ -30,7 +30,8 @@ while true do
   end
 end
 if removed > 0 and epoch then
-  redis.call('HSET', KEYS[2], '#', struct.pack(TOP, epoch, top, base))
+  local met = string.sub(redis.call('HGET', KEYS[2], '#'), 17)
+  redis.call('HSET', KEYS[2], '#', struct.pack(TOP, epoch, top, base) .. met)
 end
 local last_used, due, member = 0, 0, 0
 local slice = redis.call('HSCAN', KEYS[2], ARGV[3], 'COUNT', ARGV[4])

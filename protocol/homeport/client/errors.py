@@ -88,6 +88,16 @@ class TooLarge(RequestRefused):
     """The body is over the limit, which `Connected` states: ``body_too_large``."""
 
 
+class StorageFull(RequestRefused):
+    """The app, or this user as a sender, has stored all that the app's tier allows:
+    ``storage_full``.
+
+    ``details["quota"]`` is ``app`` or ``sender``. Where ``details["of"]`` is ``never_connected``,
+    only what is for users who have never connected is too much. Room comes with time, as messages
+    reach the end of theirs, or with what is recalled or deleted.
+    """
+
+
 class Unauthorized(RequestRefused):
     """The user may not do this.
 
@@ -112,6 +122,7 @@ _CLASSES: Final[dict[int, type[RequestRefused]]] = {
     codes.UNAVAILABLE.number: Unavailable,
     codes.INTERNAL.number: Unavailable,
     codes.BODY_TOO_LARGE.number: TooLarge,
+    codes.STORAGE_FULL.number: StorageFull,
     codes.NOT_ALLOWED.number: Unauthorized,
     codes.MUTED.number: Unauthorized,
     codes.NOT_YOURS.number: Unauthorized,

@@ -272,7 +272,9 @@ class Copies:
         self.clock = clock
         self.link = running.inside.link
         self.copies = [
-            Limits(rates, clock.clock(), Shares()).hold(running.app.id, "alice", rate)
+            Limits(rates, clock.clock(), Shares(), running.inside.limits.storage).hold(
+                running.app.id, "alice", rate
+            )
             for _ in range(count)
         ]
 

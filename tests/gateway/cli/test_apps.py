@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
+import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.apps.settings import SETTINGS
+from gateway.store.keys import Keys
 from tests.gateway.apps.setting_values import another, bad_texts, good
 from tests.gateway.cli.conftest import Ran, Region, run
 from tests.gateway.security.tokening import derived
@@ -35,6 +38,30 @@ def test_list_shows_all_the_oldest_first(region: Region) -> None:
     assert first["id"] in table
     for app in (first, second):
         assert app["certificate"] not in table + "".join(listed)
+
+
+def test_usage_shows_the_fullest_app_first(region: Region) -> None:
+    """An operator could not see which app fills Redis. What no walk has counted yet is no zero."""
+    small, large = region.create(), region.create("--tier", "pro")
+    keys, now_ms = Keys("eu"), time.time_ns() // 1_000_000
+    with redis.Redis.from_url(region.valkey.url) as raw:
+        for app, size in ((small, 1_000_000), (large, 2_000_000)):
+            counts = {f"w{now_ms + 3_600_000}": size, "s": 500}
+            raw.hset(keys.stored(app["id"], ""), mapping=counts)
+        walked = {"users": 7, "groups": 2, "rooms": 1, "at": now_ms}
+        raw.hset(keys.stored(large["id"], ""), mapping=walked)
+        raw.hset(keys.connections, small["id"], "4")
+    lines = region.run("app", "usage", "--json").out.splitlines()
+    first, second = map(json.loads, lines)
+    assert (first["id"], first["bytes"], first["limit"]) == (large["id"], 2_000_500, 256 << 30)
+    assert (first["users"], first["groups"], first["rooms"]) == (7, 2, 1)
+    assert first["counted"].startswith("20")
+    assert (second["bytes"], second["connections"]) == (1_000_500, 4)
+    assert second["users"] is second["counted"] is None
+    table = region.run("app", "usage").out.splitlines()
+    assert [line[:32].strip() for line in table] == ["APP ID", large["id"], small["id"]]
+    assert "1,000,500" in table[2]
+    assert " 1% " in table[2]
 
 
 def test_an_empty_list_is_empty_for_scripts(region: Region) -> None:

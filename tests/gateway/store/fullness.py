@@ -273,6 +273,7 @@ class Region:
             "connections": lambda: self.presence.tell(app),
             "presence": lambda: self.presence.read([(app, "bob")]),
             "spend": lambda: self.rates.spend(app, "bob", Rate(10, 10), 1, now),
+            "storage": self.talks.storage.settle,
             "groups": lambda: self.groups.of_user(app, "bob", "", 10),
             "group signal": signalled,
             "join": lambda: self.rooms.join(self.app, "new", "bob:d", Start(1), Top(), now),
