@@ -9,7 +9,7 @@ UV     := $(shell sed -n '/^name = "uv"$$/{n;s/^version = "\(.*\)"$$/\1/p;}' uv.
 # `homeport`, and the tests start it hundreds of times.
 export PYTHONDONTWRITEBYTECODE :=
 
-# How long `make soak` may take; a seed that it should repeat is SOAK_SEED.
+# How long `make soak` walks before the floods, which take more than an hour; a seed to repeat is SOAK_SEED.
 SOAK_S ?= 300
 
 .DEFAULT_GOAL := help
