@@ -19,14 +19,14 @@ WORST = (
     "Send mentions",
     "Send body",
     "History own",
-    "RoomJoin last",
     "GroupMute large",
+    "Signal group",
     "Renew bad",
     "Send long",
     "edge continuations",
 )
-"""One of each kind: much to write, much to carry, much to read, many to tell, much to compute, much
-to explain, and nothing at all."""
+"""Of each kind: much to write, much to carry, much to read, many to tell of what is stored and of
+what is not, much to compute, much to explain, and nothing at all."""
 
 
 def test_every_frame_that_a_client_sends_has_its_costly_forms() -> None:
