@@ -74,8 +74,8 @@ class Placed(NamedTuple):
     event: bytes = b""
 
 
-_Step = tuple[Then, bytes, int]
-"""Who gets the answer, the command, and its bucket."""
+Step = tuple[Then, bytes, int, bool]
+"""Who gets the answer, the command, its bucket, and whether it is durable."""
 
 
 class _Line:
@@ -87,11 +87,11 @@ class _Line:
     def __init__(self, link: Link, over: Callable[[], object]) -> None:
         self._link = link
         self._over = over
-        self._waiting: deque[Iterator[_Step]] = deque()
+        self._waiting: deque[Iterator[Step]] = deque()
         self._open = 0
         self._going_on = False
 
-    def add(self, steps: Iterator[_Step]) -> None:
+    def add(self, steps: Iterator[Step]) -> None:
         """Go through `steps` behind all that was added before."""
         self._waiting.append(steps)
         self._go_on()
@@ -105,9 +105,9 @@ class _Line:
             if step is None:
                 self._waiting.popleft()
                 continue
-            then, command, bucket = step
+            then, command, bucket, durable = step
             self._open += 1
-            self._link.run_packed(partial(self._answered, then), command, bucket, durable=True)
+            self._link.run_packed(partial(self._answered, then), command, bucket, durable=durable)
         self._going_on = False
         if not self._waiting and not self._open:
             self._over()
@@ -191,24 +191,28 @@ class Fanout:
         said = words_of(place, value, limits, author, b"")
         tells = bool(event) and event[0] & ABSENT
 
-        def steps() -> Iterator[_Step]:
+        def steps() -> Iterator[Step]:
             for part in to.parts:
                 told = said
                 if tells:
                     noted = argument(event, epoch, self._link.run_of(part.bucket))
                     told = words_of(place, value, limits, author, noted)
                 begin = words_of("EVALSHA", sha, part.names.number)
-                yield placed, together(begin, part.names, told, part.arguments), part.bucket
+                yield placed, together(begin, part.names, told, part.arguments), part.bucket, True
 
-        if len(to.parts) > AT_ONCE:
+        self.go(app_id, steps(), len(to.parts))
+
+    def go(self, app_id: str, steps: Iterator[Step], count: int) -> None:
+        """Go through `count` steps of an app: at once, or in its line where they are many."""
+        if count > AT_ONCE:
             line = self._lines.get(app_id)
             if line is None:
                 line = _Line(self._link, partial(self._lines.pop, app_id))
                 self._lines[app_id] = line
-            line.add(steps())
+            line.add(steps)
             return
-        for then, command, bucket in steps():
-            self._link.run_packed(then, command, bucket, durable=True)
+        for then, command, bucket, durable in steps:
+            self._link.run_packed(then, command, bucket, durable=durable)
 
     async def tell(
         self,

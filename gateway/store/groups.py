@@ -14,17 +14,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
 from homeport.ids import GROUP
 
 from gateway.apps.app import App
-from gateway.redis.link import Link
+from gateway.redis.connection import pack
+from gateway.redis.link import Link, settle
 from gateway.store.conversations import ConversationStore
 from gateway.store.entries import NewEntry, StaleMembers
-from gateway.store.fanout import TAKEOVER_MS
+from gateway.store.fanout import TAKEOVER_MS, Step
 from gateway.store.group_state import (
     Change,
     Group,
@@ -242,9 +243,17 @@ class GroupStore:
         for user in group.members:
             inbox = self._keys.inbox(app.id, user)
             buckets.setdefault(inbox.bucket, []).extend((inbox.rows, inbox.channel))
-        name = GROUP + group.id
-        calls = (self._link.run(_SIGNAL, tuple(names), event, name) for names in buckets.values())
-        await asyncio.gather(*calls)
+        loop = asyncio.get_running_loop()
+        answers: list[asyncio.Future[Any]] = [loop.create_future() for _ in buckets]
+
+        def steps() -> Iterator[Step]:
+            for answer, (bucket, names) in zip(answers, buckets.items(), strict=True):
+                words: tuple[str | bytes | int, ...]
+                words = ("EVALSHA", _SIGNAL.sha, len(names), *names, event, GROUP + group.id)
+                yield partial(settle, answer), pack(words), bucket, False
+
+        self._conversations.fanout.go(app.id, steps(), len(buckets))
+        await asyncio.gather(*answers)
 
     # -- a user's groups -------------------------------------------------------------------------
 
