@@ -366,14 +366,7 @@ class ConversationStore:
             names += (self._keys.group(app_id, conversation.removeprefix(GROUP)).state,)
         numbering = b"".join(self.fanout.numbering(secrets.token_bytes(4), keys.bucket))
         removed, more, owed, lost = await self._link.run(
-            _SWEEP,
-            names,
-            now_ms,
-            retention_ms,
-            profile_ms,
-            keys.member,
-            SWEPT,
-            numbering,
+            _SWEEP, names, now_ms, retention_ms, profile_ms, keys.member, SWEPT, numbering
         )
         self.fanout.note(0, lost)
         return Swept(removed, bool(more), bool(owed))
