@@ -197,11 +197,12 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
                 ],
             ),
             (
-                "Settings (2: not as promised), disk (1: failing)",
+                "Settings (2: not as promised), disk (1: failing), fullest apps (1: full)",
                 "short",
                 [
                     ("{{setting}}", worst("homeport_store_setting", "setting")),
                     ("{{file}}", worst("homeport_store_persistence_failing", "file")),
+                    ("apps of {{instance}}", worst("homeport_store_fullest_apps")),
                 ],
             ),
         ],

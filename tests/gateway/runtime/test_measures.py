@@ -248,6 +248,15 @@ async def test_a_full_inbox_evicts(metered: Metered) -> None:
     assert metered.now["store_inbox_evictions_total"] == 5
 
 
+async def test_the_fullest_apps_are_as_full_as_they_are(metered: Metered) -> None:
+    """HP-17.5-1: an operator sees that apps run out of room, and no app's name."""
+    running = metered.running
+    async with running.client(USER):
+        tier, storage = running.app.tier, running.inside.limits.storage
+        storage.written(running.app.id, tier, "", tier.app_bytes // 2)
+        assert metered.now["store_fullest_apps"] == pytest.approx(0.5, abs=0.01)
+
+
 async def test_the_stores_gauges_go_by_the_clock_and_the_line(
     metered: Metered, clock: FakeClock
 ) -> None:
