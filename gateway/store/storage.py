@@ -136,6 +136,14 @@ class Usage:
             self.total += size
         self.untold += abs(size)
 
+    def count(self, kind: str, size: int, mark: int) -> None:
+        """Count a message of `size` bytes and its mark: as `add`, for what is done most often."""
+        fields = self._fields
+        fields[kind] = fields.get(kind, 0) + size
+        fields["m"] = fields.get("m", 0) + mark
+        self.total += size + mark
+        self.untold += abs(size + mark)
+
     def telling(self, now_ms: int) -> _Told:
         """What to tell Redis; it counts as told from now on."""
         told, self._fields, self.untold = self._fields, {}, 0
@@ -235,8 +243,9 @@ class Storage:
     def _count(self, app_id: str, tier: Tier, message: NewEntry, sign: int) -> None:
         kind, size = self._kind(message), sign * message_bytes(len(message.record))
         for usage in self._both(app_id, tier, message.sender):
-            usage.add("m", sign * MARK)
-            self._add(usage, kind, size)
+            usage.count(kind, size, sign * MARK)
+            if usage.untold * TELL_SHARE >= usage.most:
+                self._tell(usage)
 
     def changed(self, app_id: str, tier: Tier, author: str, notice: NewEntry, less: int) -> None:
         """The notice of a change was stored, and the messages that were there before need so many
