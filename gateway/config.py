@@ -178,6 +178,9 @@ class Settings(BaseModel):
             without TLS.
         compatible: a setting of the file that this version does not know is left out with a warning
             and not refused: for a file that newer gateways read, too.
+        webhook_networks: networks (CIDR) that webhooks may be sent to although they are not public,
+            as 127.0.0.0/8 for a receiver on this machine. Whoever owns an app can then have this
+            gateway ask what is there.
         drain_s: seconds from the signal to leave until everything has ended. Whoever starts the
             gateway must wait longer than this before it kills.
     """
@@ -218,6 +221,9 @@ class Settings(BaseModel):
     plain_proxy_protocol: bool = False
     workers: int = Field(default_factory=_usable_cores, ge=1, le=1024)
     ops_listen: Listen | None = None
+    webhook_networks: Annotated[
+        list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_json)
+    ] = []
     drain_s: float = Field(default=30, ge=1, le=3600, allow_inf_nan=False)
     compatible: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"

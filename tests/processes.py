@@ -71,8 +71,9 @@ class GatewayProcess:
     @property
     def workers(self) -> list[int]:
         """The process ids of those that serve: the supervisor's children, the oldest first. Where
-        there is an ops process, it is the last of the first ones."""
-        return children(self.pid)
+        there is an ops process, it is the last of the first ones. The sender of webhooks is not
+        among them."""
+        return [pid for pid in children(self.pid) if not _sends_webhooks(pid)]
 
     def wait(self, timeout: float) -> int:
         """Wait until it has ended by itself; returns its exit code."""
@@ -104,3 +105,10 @@ class GatewayProcess:
 def children(pid: int) -> list[int]:
     """The child processes of `pid`, in the order of their start (proc(5), children)."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _sends_webhooks(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text() == "homeport-hooks\n"
+    except FileNotFoundError:
+        return False

@@ -75,6 +75,7 @@ def settings(
             "wss_listen": wss_listen,
             "tls_cert": folder / "server.pem",
             "tls_key": folder / "server.key",
+            "webhook_networks": ["127.0.0.0/8", "::1/128"],
             "log_level": "warning",
             "log_format": "console",
         },

@@ -216,6 +216,28 @@ async def _beat(words: Pipe) -> None:
         await asyncio.sleep(BEAT_S)
 
 
+def dispatch(settings: Settings, source: Source | None, name: str, words: Pipe) -> None:
+    """Send webhooks until SIGTERM."""
+    Path("/proc/self/comm").write_text("homeport-hooks")  # what `ps` shows
+    logs.configure(settings.log_level, settings.log_format, name)
+    if source is not None:
+        settings = current(settings, source)
+        logs.set_level(settings.log_level)
+    # Here, because workers need nothing of it.
+    from gateway.runtime import hooks
+
+    async def run() -> None:
+        tasks = Tasks(on_lost=lambda text: words.say("failed", text))
+        beating = tasks.keep(_beat(words), "beat")
+        try:
+            await hooks.run(settings, source, tasks)
+        finally:
+            tasks.dismiss(beating)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
 def watch(settings: Settings, folder: Path, name: str, _: Pipe) -> None:
     """Show operators how the workers are, until SIGTERM."""
     logs.configure(settings.log_level, settings.log_format, name)

@@ -64,6 +64,7 @@ RESTART: Final = frozenset(
         "heartbeat_s",  # clients were told it as they connected
         "workers",
         "ops_listen",
+        "webhook_networks",
         "drain_s",
         "compatible",
         "log_format",

@@ -8,7 +8,8 @@ what happens              what it does
 ========================= ==========================================================================
 a child dies              forks another after a moment, which doubles with each recent death
 one dies `DEATHS` times   in `WITHIN_S`: leaves, and says so; another start would not help. Only
-                          the ops process is tried on, once the gateway has been ready
+                          the ops process and the sender of webhooks are tried on, once the gateway
+                          has been ready
 one refuses to start      at first: leaves. Later, because a file is wrong by now: it is tried
                           every `REFUSED_S`, and the others go on
 a loop hangs for `HANG_S` kills that worker
@@ -17,7 +18,7 @@ SIGTERM, SIGINT           SIGTERM for all workers: they drain; a second one hurr
 `homeport drain`          the same as SIGTERM, by the control socket; a second one hurries nobody
 SIGHUP                    SIGHUP for all children: workers read their files again
 `drain_s` are over        kills the workers that are still there
-the workers are gone      ends the ops process, and itself
+the workers are gone      ends the ops process, the sender of webhooks, and itself
 it is killed              the kernel sends SIGTERM to its children: they drain, where systemd or a
                           container does not kill them with it
 ========================= ==========================================================================
@@ -44,7 +45,7 @@ import structlog
 
 from gateway.address import Address
 from gateway.config import Settings, Source
-from gateway.runtime.child import Child, Pipe, fork, watch, work
+from gateway.runtime.child import Child, Pipe, dispatch, fork, watch, work
 from gateway.runtime.control import Control, name_of
 from gateway.runtime.starting import Listening, StartError, cannot_listen
 from gateway.sockets import reserve
@@ -69,6 +70,7 @@ OPS_END_S: Final = 3.0
 """How long the ops process may take to end, once the workers have."""
 
 OPS: Final = "ops"
+HOOKS: Final = "hooks"
 _SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 
 _log = structlog.get_logger()
@@ -160,6 +162,7 @@ class _Supervisor:
         ]
         ops = settings.ops_listen is not None
         self._ops = [_Place(OPS, partial(watch, settings, folder, OPS))] if ops else []
+        self._ops.append(_Place(HOOKS, partial(dispatch, settings, source, HOOKS)))
         self._places = [*self._workers, *self._ops]
         self._failure: StartError | None = None
         self._leaving = False
@@ -258,7 +261,8 @@ class _Supervisor:
         first, place.first = place.first, False
         if self._leaving:
             return
-        if first and child.refusal is not None:
+        needed = place not in self._ops or self._on_ready is not None
+        if first and needed and child.refusal is not None:
             self._leave(StartError(child.refusal))
             return
         if child.refusal is not None:

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -38,6 +39,10 @@ from gateway.store.region_clock import RegionClock
 from gateway.store.sweeper import Sweeper, keep_settling
 from gateway.tasks import Tasks
 
+if TYPE_CHECKING:
+    from gateway.hooks.dispatcher import Dispatcher
+    from gateway.hooks.sender import Sender
+
 _log = structlog.get_logger()
 
 
@@ -62,6 +67,8 @@ class Worker:
     ) -> None:
         self.status = Status()
         self._settings = settings
+        self._folder = folder
+        self._hooks: tuple[Dispatcher, Sender] | None = None
         self._tasks = tasks or Tasks()
         self._chores: list[asyncio.Task[None]] = []
         region_clock = RegionClock()
@@ -163,9 +170,26 @@ class Worker:
         self._keep("rooms", rooms.run())
         self._keep("lease", presence.lease.run())
         self._keep("reload", self.reloading.run())
+        if self._folder is None:  # a process that is a whole gateway sends its webhooks, too
+            self._send_webhooks()
         listening = self._door.listen()
         self.status.state = "ready"
         return listening
+
+    def _send_webhooks(self) -> None:
+        # Here, because a worker beside others needs nothing of it.
+        from gateway.runtime.hooks import dispatcher_of
+
+        backend = self._backend
+        self._hooks = dispatcher_of(
+            self._settings,
+            backend.core,
+            backend.link,
+            backend.directory,
+            self._timing.clock,
+            self._tasks,
+        )
+        self._keep("webhooks", self._hooks[0].run())
 
     async def _connect(self) -> None:
         backend, recovery = self._backend, self._recovery
@@ -201,10 +225,14 @@ class Worker:
         with contextlib.suppress(OperationFailed, TimeoutError):
             async with asyncio.timeout(0.1 * self._settings.drain_s):
                 await backend.hubs.presence.aclose()
+                if self._hooks is not None:
+                    await self._hooks[0].aclose()
                 await backend.stores.conversations.fanout.settle(self._timing.clock.wall_ms())
                 await backend.stores.storage.settle()
                 # The last acknowledgements stand before this in the line.
                 await asyncio.gather(*backend.link.everywhere("PING"), return_exceptions=True)
+        if self._hooks is not None:
+            await self._hooks[1].aclose()
         await backend.subscriber.aclose()
         await backend.link.aclose()
         if self._reporter is not None:

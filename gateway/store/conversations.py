@@ -51,12 +51,9 @@ _SEND: Final = script(
 _PAGE: Final = script("conversation_page", "stored", "parts", "head")
 _READ: Final = script("conversation_read", "stored", "head")
 _SIZES: Final = script("conversation_sizes", "stored", "head")
-_EDIT: Final = script(
-    "conversation_edit", "stored", "parts", "append", "spell", "happened", "conversation_replace"
-)
-_RECALL: Final = script(
-    "conversation_recall", "stored", "parts", "append", "spell", "happened", "conversation_replace"
-)
+_REPLACE: Final = ("stored", "parts", "append", "spell", "happened", "conversation_replace")
+_EDIT: Final = script("conversation_edit", *_REPLACE)
+_RECALL: Final = script("conversation_recall", *_REPLACE)
 _ERASE: Final = script("conversation_erase", "stored", "parts", "head", "spell")
 _LAST: Final = script("conversation_last", "stored", "head")
 _MARK: Final = script("conversation_mark", "stored", "parts", "head")
@@ -105,7 +102,6 @@ class ConversationStore:
         future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         keys = to.keys
         epoch, run = self.fanout.numbering(message.id, keys.bucket)
-        sent = self._keys.sent(keys.bucket, message.id)
 
         def numbered(reply: Any) -> None:
             if isinstance(reply, Exception | int):
@@ -121,15 +117,15 @@ class ConversationStore:
                 elif not value:  # past its time: nobody gets it any more
                     done(future, stored)
                     return
-                where = reply[_PLACE_AT:_PLACE_END]
-                placed = Placed(where, value, message.sender, epoch, message.event)
-                self.fanout.refer(app_id, tier, to, placed, future, stored)
+                said = (reply[_PLACE_AT:_PLACE_END], value, message.sender, epoch, message.event)
+                self.fanout.refer(app_id, tier, to, Placed(*said), future, stored)
 
         self.storage.stored(app_id, tier, message)
+        sent = self._keys.sent(keys.bucket, message.id)
         self._link.run_then(
             numbered,
             _SEND,
-            (keys.head, sent, keys.due, keys.ttl, *(to.here or _state_of(to))),
+            (keys.head, sent, keys.due, keys.ttl, *(to.here or to.version_keys)),
             _ASK.pack(
                 epoch,
                 run,
@@ -292,7 +288,7 @@ class ConversationStore:
         epoch, run = self.fanout.numbering(notice.id, keys.bucket)
         reply = await self._link.run(
             _RECALL if recall else _EDIT,
-            (keys.head, keys.due, *_state_of(to)),
+            (keys.head, keys.due, *to.version_keys),
             notice.time_ms,
             epoch + run,
             to.version,
@@ -385,14 +381,9 @@ class ConversationStore:
         Raises:
             StaleMembers: `to` is not the group as it is.
         """
-        reply = await self._link.run(_LAST, (to.keys.head, *_state_of(to)), to.version)
+        reply = await self._link.run(_LAST, (to.keys.head, *to.version_keys), to.version)
         if isinstance(reply, int):
             raise StaleMembers(reply)
         if reply:
             epoch = reply[4:8]
             await self.fanout.tell(app_id, tier, to, reply, None, epoch, full=full)
-
-
-def _state_of(to: Recipients) -> tuple[str, ...]:
-    """The key by which a script sees whether these are still the members of a group."""
-    return (to.state,) if to.version else ()

@@ -54,6 +54,11 @@ class Recipients(NamedTuple):
     version: str = ""
     state: str = ""
 
+    @property
+    def version_keys(self) -> tuple[str, ...]:
+        """The key by which a script sees whether these are still the members of a group."""
+        return (self.state,) if self.version else ()
+
 
 def direct(keys: Keys, app_id: str, sender: str, other: str) -> Recipients:
     """Those of a message from `sender` to `other`, who may be the same user."""

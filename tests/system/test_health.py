@@ -13,7 +13,7 @@ from homeport import codes
 
 from gateway.runtime import control
 from tests.harness import RawClient, until
-from tests.processes import PROGRAM, children
+from tests.processes import PROGRAM
 from tests.system.ops import Ops, Proxy
 from tests.system.site import DEADLINE_S, OpenSite, ws
 
@@ -169,7 +169,7 @@ async def test_an_ops_process_that_is_killed_comes_back(open_site: OpenSite) -> 
     site, ops = await open_site(), Ops()
     gateway = await site.gateway(workers=2, ops_listen=ops.address)
     await ops.until("/readyz", 200)
-    os.kill(children(gateway.pid)[-1], signal.SIGKILL)
+    os.kill(gateway.workers[-1], signal.SIGKILL)
     await ops.gone()
     await ops.until("/readyz", 200)
     assert (await ops.told("/drain"))["workers"] == 2

@@ -20,7 +20,7 @@ from gateway.security.keyring import Keyring
 from tests.gateway.runtime.replica import FAST, SOON_S, Replica, alive, run_folders, until
 from tests.harness import RawClient
 from tests.ports import free_port
-from tests.processes import GatewayProcess
+from tests.processes import GatewayProcess, children
 
 # -- serving ---------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ def test_one_that_may_not_start_any_more_is_tried_until_it_may(replica: Replica)
 def test_a_supervisor_that_is_killed_takes_its_workers_along(replica: Replica) -> None:
     """G10: they drain, as nobody would see to them. What it left is removed by the next start."""
     process = replica.start(workers=1)
-    pid, (worker,) = process.pid, process.workers
+    pid, everybody = process.pid, children(process.pid)
     (folder,) = run_folders(pid)
 
     async def drained() -> None:
@@ -136,7 +136,7 @@ def test_a_supervisor_that_is_killed_takes_its_workers_along(replica: Replica) -
             assert await client.closed() == codes.GOING_AWAY.number
 
     asyncio.run(drained())
-    until(lambda: not alive(worker))
+    until(lambda: not any(map(alive, everybody)))
     # Another test's gateway may have started meanwhile, and removed it before this one.
     with runfolder.run_folder():
         assert not folder.exists()
