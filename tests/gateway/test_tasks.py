@@ -26,10 +26,13 @@ WAITED_FOR = {
     "cli/dev.py _run": 1,
     "ops/process.py _run": 2,
     "runtime/drain.py run": 2,
+    "runtime/hooks.py run": 3,
     "runtime/serving.py serve": 3,
     "redis/connection.py _until_over": 2,
     # Everything that it can raise goes to those that wait for the app, each by its own request.
     "store/directory.py _load": 1,
+    # Each attempt: whoever sends to the endpoint waits for it, and gets what it raises.
+    "hooks/endpoint.py _some": 1,
     # What it raises goes to the sender that waits for the answer.
     "chat/group_sends.py _refuse": 1,
     # These catch whatever they raise, log it, and have it done again.
