@@ -1,9 +1,10 @@
-"""The address of a listener, as a setting spells it."""
+"""The address of a listener, and of what clients connect to, as settings spell them."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -64,3 +65,25 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def url_check(scheme: str, example: str) -> Callable[[str], str]:
+    """What makes sure that a text is a URL of `scheme`, as `example` is, and returns it. It raises
+    `ValueError` with what the text must be."""
+
+    def check(text: str) -> str:
+        if not text.lower().startswith(f"{scheme}://"):
+            raise ValueError(f"must begin with {scheme}://")
+        match = re.fullmatch(
+            scheme + r"://(?:[\w.-]+|\[[\da-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[!-~]*)?",
+            text,
+            re.ASCII | re.I,
+        )
+        if match is None or int(match[1] or 1) > 65535 or "?" in text or "#" in text:
+            raise ValueError(
+                "has an entry that is no address for clients: write it like "
+                f"{example}, with a port where it is not 443, and nothing else"
+            )
+        return text
+
+    return check

@@ -36,6 +36,11 @@ class TokenBucket:
         wait = self._full_at - (left if left > 0.0 else 0.01) * self._interval - now
         return wait if wait > 0.0 else 0.0
 
+    def left(self, now: float) -> tuple[int, float]:
+        """How many tokens there are, and the seconds until the bucket is full."""
+        missing_s = max(self._full_at - now, 0.0)
+        return max(int(self._burst - missing_s / self._interval), 0), missing_s
+
     def full(self, now: float) -> bool:
         """True when nothing is missing."""
         return self._full_at <= now

@@ -29,7 +29,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from gateway import files
-from gateway.address import Address
+from gateway.address import Address, url_check
 from gateway.redis.url import RedisUrl
 
 ENV_PREFIX: Final = "HOMEPORT_"
@@ -119,18 +119,8 @@ def _network(text: str) -> str:
     return text
 
 
-def _wss_url(text: str) -> str:
-    if not text.lower().startswith("wss://"):
-        raise ValueError("must begin with wss://")
-    match = re.fullmatch(
-        r"wss://(?:[\w.-]+|\[[\da-f:.]+\])(?::([1-9]\d{0,4}))?(?:/[!-~]*)?", text, re.ASCII | re.I
-    )
-    if match is None or int(match[1] or 1) > 65535 or "?" in text or "#" in text:
-        raise ValueError(
-            "has an entry that is no address for clients: write it like "
-            "wss://eu.chat.example/v1, with a port where it is not 443, and nothing else"
-        )
-    return text
+_wss_url: Final = url_check("wss", "wss://eu.chat.example/v1")
+_https_url: Final = url_check("https", "https://api.eu.chat.example")
 
 
 def _usable_cores() -> int:
@@ -181,6 +171,12 @@ class Settings(BaseModel):
         webhook_networks: networks (CIDR) that webhooks may be sent to although they are not public,
             as 127.0.0.0/8 for a receiver on this machine. Whoever owns an app can then have this
             gateway ask what is there.
+        api_listen: ``host:port`` of the REST API, for apps' back ends; no API without it. It speaks
+            TLS with `tls_cert` and `tls_key`, but not on loopback, nor where
+            `tls_terminated_upstream` says that a proxy in front of it does.
+        api_workers: how many processes serve the API.
+        api_directory: region code to ``https://`` URL of its API: this region's own, which back
+            ends are told, and those of the regions to which apps that came here are sent.
         drain_s: seconds from the signal to leave until everything has ended. Whoever starts the
             gateway must wait longer than this before it kills.
     """
@@ -224,6 +220,12 @@ class Settings(BaseModel):
     webhook_networks: Annotated[
         list[Annotated[str, AfterValidator(_network)]], BeforeValidator(_json)
     ] = []
+    api_listen: Listen | None = None
+    api_workers: int = Field(default=1, ge=1, le=256)
+    api_directory: Annotated[
+        dict[Annotated[str, AfterValidator(_region)], Annotated[str, AfterValidator(_https_url)]],
+        BeforeValidator(_json),
+    ] = {}
     drain_s: float = Field(default=30, ge=1, le=3600, allow_inf_nan=False)
     compatible: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -234,16 +236,23 @@ class Settings(BaseModel):
         problems = []
         if self.wss_listen is None and self.plain_listen is None:
             problems.append("nothing to listen on: set wss_listen, like [::]:8443")
-        listening = filter(None, (self.wss_listen, self.plain_listen, self.ops_listen))
+        listening = filter(
+            None, (self.wss_listen, self.plain_listen, self.ops_listen, self.api_listen)
+        )
         try:
             Address.parse_all(",".join(listening) or None)
         except ValueError:  # each by itself is well
             problems.append(
-                "wss_listen, plain_listen and ops_listen can't share an address: "
+                "wss_listen, plain_listen, ops_listen and api_listen can't share an address: "
                 "give each a port of its own"
             )
         if self.wss_listen is not None and (self.tls_cert is None or self.tls_key is None):
             problems.append("wss_listen needs tls_cert and tls_key: set both to PEM files")
+        if self.api_tls and (self.tls_cert is None or self.tls_key is None):
+            problems.append(
+                "api_listen needs tls_cert and tls_key: set both to PEM files, listen on "
+                "127.0.0.1, or, when a proxy in front speaks TLS, set tls_terminated_upstream"
+            )
         if (
             self.plain_listen is not None
             and not self.tls_terminated_upstream
@@ -272,6 +281,13 @@ class Settings(BaseModel):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def api_tls(self) -> bool:
+        """Whether the API itself speaks TLS."""
+        return not self.tls_terminated_upstream and not all(
+            each.is_loopback for each in Address.parse_all(self.api_listen)
+        )
 
 
 _log = structlog.get_logger()

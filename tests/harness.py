@@ -330,10 +330,11 @@ async def running_worker(
     clock: FakeClock | None = None,
     app: App | None = None,
     folder: Path | None = None,
+    kind: type[Worker] = Worker,
 ) -> AsyncIterator[RunningWorker]:
     """Run a gateway with one app of `tier`, or with an `app` that was registered before.
 
-    With the run folder of a supervisor, `folder`, it counts and reports there.
+    With the run folder of a supervisor, `folder`, it counts and reports there. It is of `kind`.
     """
     keyring = Keyring.load(settings.key_file, settings.region)
     now_ms = clock.ms if clock else int(time.time() * 1000)
@@ -341,7 +342,7 @@ async def running_worker(
         app = create_app("test", settings.region, tier, "global", now_ms)
         async with Core.at(settings.redis_url, keyring).admin() as admin:
             await admin.apps.create(app, now_ms)
-    worker = Worker(settings, clock.clock() if clock else None, folder=folder, name="1")
+    worker = kind(settings, clock.clock() if clock else None, folder=folder, name="1")
     try:
         listening = await worker.start()
         yield RunningWorker(worker, listening, app, clock, keyring, settings.redis_url)

@@ -12,10 +12,14 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from gateway.apps import api_keys
+from gateway.apps.api_keys import ApiKey
 from gateway.apps.errors import (
     InvalidApp,
     MainlandOnly,
+    TooManyApiKeys,
     UnknownAccount,
+    UnknownApiKey,
     UnknownKey,
     UnknownRegion,
 )
@@ -28,7 +32,7 @@ ACCOUNTS: Final = ("mainland", "global")
 
 _CERTIFICATE: Final = re.compile(r"[0-9a-f]{64}")
 _SALT_BYTES: Final = 32
-_SECRETS: Final = ("salt", "certificates", "webhooks")
+_SECRETS: Final = ("salt", "certificates", "webhooks", "api_keys")
 
 
 class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -44,6 +48,7 @@ class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         revoked_before_ms: tokens of all users that were issued before this are void; milliseconds
             since 1970, 0: none are.
         webhooks: where its servers are told what happens, at most `MAX_WEBHOOKS`.
+        api_keys: what is kept of the keys for the REST API, the oldest first; at most two.
 
     Raises:
         UnknownRegion: `region` does not exist.
@@ -61,6 +66,7 @@ class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     revoked_before_ms: int = 0
     keys: tuple[PublicKey, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
+    api_keys: tuple[ApiKey, ...] = ()
 
     def __post_init__(self) -> None:
         if self.region not in REGIONS:
@@ -80,6 +86,7 @@ class App(AppSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         check_keys(self.keys)
         if len(self.webhooks) > MAX_WEBHOOKS or not all(map(is_webhook, self.webhooks)):
             raise InvalidApp("webhooks", f"up to {MAX_WEBHOOKS}, each with an id and secrets")
+        api_keys.check(self.api_keys)
         # Not against the tier: if a release gives a tier less, its apps must still be readable.
         for each in SETTINGS.values():
             each.check(self)
@@ -154,6 +161,29 @@ def with_revoked(app: App, before_ms: int) -> App:
     """`app` with all tokens void that were issued before `before_ms`. Never takes back a later
     time."""
     return replace(app, revoked_before_ms=max(app.revoked_before_ms, before_ms))
+
+
+def with_api_key(app: App, key: ApiKey) -> App:
+    """`app` with one more API key.
+
+    Raises:
+        TooManyApiKeys.
+    """
+    if len(app.api_keys) >= api_keys.MAX_KEYS:
+        raise TooManyApiKeys(api_keys.MAX_KEYS)
+    return replace(app, api_keys=(*app.api_keys, key))
+
+
+def without_api_key(app: App, key_id: str) -> App:
+    """`app` without the API key `key_id`, which opens nothing from now on.
+
+    Raises:
+        UnknownApiKey.
+    """
+    rest = tuple(key for key in app.api_keys if key.id != key_id)
+    if len(rest) == len(app.api_keys):
+        raise UnknownApiKey(key_id)
+    return replace(app, api_keys=rest)
 
 
 def with_new_certificate(app: App) -> App:

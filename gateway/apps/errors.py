@@ -12,6 +12,9 @@ Errors::
     +-- InvalidWebhook    a `field` of an endpoint has a wrong form
     +-- TooManyWebhooks   the app has `most` endpoints already
     +-- WebhookNotFound   the app has no endpoint with this `id`
+    +-- UnknownScope      an API key was asked for with a `scope` that does not exist
+    +-- TooManyApiKeys       the app has `most` API keys already
+    +-- UnknownApiKey        the app has no API key with this id
     +-- SettingError      carries the setting's `name`
         +-- UnknownSetting    there is no such setting; `known` has those that there are
         +-- FixedField        it is a field of the app, and not one that can be set; `why`
@@ -105,6 +108,34 @@ class WebhookNotFound(AppError):
 
     def __init__(self, id: str) -> None:
         super().__init__(f"no webhook {id} in this app; `homeport webhook list` shows them")
+        self.id = id
+
+
+class UnknownScope(AppError):
+    """`scope` is nothing that an API key can be for; "" where none was named."""
+
+    def __init__(self, scope: str, known: Sequence[str]) -> None:
+        said = f"no scope {scope!r}" if scope else "a key is for something"
+        super().__init__(f"{said}; choose among {', '.join(known)}")
+        self.scope = scope
+
+
+class TooManyApiKeys(AppError):
+    """The app has as many API keys as there may be: `most`."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"the app has {most} API keys, and no more can be valid at once; "
+            "delete the one that is no longer used (`homeport key list`)"
+        )
+        self.most = most
+
+
+class UnknownApiKey(AppError):
+    """The app has no API key `id`."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"the app has no API key {id!r}; `homeport key list` shows those it has")
         self.id = id
 
 

@@ -84,7 +84,13 @@ class GroupSends:
         self._numbers = itertools.count()
 
     def deliver(
-        self, sender: User, group: str, message: Message, expires_ms: int | None, history: bool
+        self,
+        sender: User,
+        group: str,
+        message: Message,
+        expires_ms: int | None,
+        history: bool,
+        remembered_ms: int,
     ) -> asyncio.Future[Stored]:
         """Store `message` for every member of the group that it is for, and show it in the history
         if asked.
@@ -103,7 +109,16 @@ class GroupSends:
         record = self._records.make(app, message, message.to)
         flags = COUNTS if history else COUNTS | HIDDEN
         event = self._events.sent(app, message, message.to)
-        entry = NewEntry(message.id, record, message.time, sender.id, flags, expires_ms, event)
+        entry = NewEntry(
+            message.id,
+            record,
+            message.time,
+            sender.id,
+            flags,
+            expires_ms,
+            event,
+            remembered_ms,
+        )
         send = _Send(next(self._numbers), sender, app, entry)
         line = self._lines.get((app.id, group))
         if line is None:

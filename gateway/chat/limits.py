@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Collection
 from functools import partial
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from homeport import codes
 from homeport.limits import SIGNAL_BURST, SIGNAL_RATE
@@ -117,6 +117,17 @@ class _SessionBucket(TokenBucket):
     def adopt(self, rate: Rate) -> None:
         """Hold to `rate` from now on."""
         self.change(rate.per_s, rate.burst)
+
+
+class Left(NamedTuple):
+    """What is left of the limit `name`: of `burst` tokens, of which `per_s` come back a second, so
+    many are there, and all of them in `full_in_s` seconds."""
+
+    name: str
+    burst: int
+    per_s: int
+    left: int
+    full_in_s: int
 
 
 class Allowance:
@@ -229,6 +240,16 @@ class Allowance:
             )
         if strangers:
             raise _full(quota, never_connected=True)
+
+    def left(self) -> list[Left]:
+        """What is left of each bucket, the narrowest first."""
+        now, tier, found = self._steady(), self._tier, []
+        rates = {"session": tier.session, "user": tier.user, "app": tier.app}
+        for name, bucket in self._buckets:
+            left, full_in_s = bucket.left(now)
+            rate = rates[name]
+            found.append(Left(name, rate.burst, rate.per_s, left, ceil(full_in_s)))
+        return found
 
     async def learnt(self) -> None:
         """Wait until it is known what other doors and gateways spent of the shared buckets; where

@@ -96,43 +96,46 @@ class RecallChat:
         await self._lateness.unseen(self._clock.sleep)
 
     @request(prices.edit)
-    async def edit(self, user: User, peer: str, seq: int, body: bytes) -> None:
-        """Give message `seq` of a conversation another text. Only its sender may: an edit says
-        something new in the sender's name, which not even the app itself may do.
+    async def edit(self, principal: Principal, peer: str, seq: int, body: bytes) -> None:
+        """Give message `seq` of a conversation another text, which is then what its sender said.
+        Among users only the sender may, within the time that the app gives its users. The app
+        itself may edit any message of its users, however old.
 
         Raises:
             Refused: as `recall`, and blocked, muted, body_too_large, storage_full, not_text,
                 edit_limit.
         """
-        user.blockers.admit(peer)
-        app = user.app
+        app = principal.app
+        if isinstance(principal, User):
+            principal.blockers.admit(peer)
         check_body(app, body)
 
         async def once() -> bool:
-            conversation = await self._conversations.find(user, peer)
-            if conversation.group is not None:
-                rules.may_send(conversation.group, user)
+            conversation = await self._conversations.find(principal, peer)
+            if conversation.group is not None and isinstance(principal, User):
+                rules.may_send(conversation.group, principal)
             kept, message = await self._find(app, conversation, seq)
-            if message.sender != user.id:
+            if isinstance(principal, User) and message.sender != principal.id:
                 raise Refused(codes.NOT_YOURS)
             if message.kind == RECALL_KIND:
                 raise Refused(codes.UNKNOWN_MESSAGE)
-            _pay_for_all(user, conversation)
+            _pay_for_all(principal, conversation)
             if message.body == body:  # it says so already
                 if kept.change:
                     await self._finish(app, conversation, recall=False)
                 return True
-            user.allowance.keep(app.tier, 2 * len(body))
+            principal.allowance.keep(app.tier, 2 * len(body))
             if message.kind != "text":
                 raise Refused(codes.NOT_TEXT)
-            self._in_time(app, message)
+            if isinstance(principal, User):
+                self._in_time(app, message)
             if kept.change >= MAX_EDITS:
                 raise Refused(codes.EDIT_LIMIT)
             edits, now_ms = kept.change + 1, self._clock.wall_ms()
             extra = replace(message.extra or Extra(), edits=edits, edited=now_ms)
             edited = replace(message, body=body, extra=extra)
             told = EditNotice(message.id, message.sender, seq, edits, now_ms, body)
-            return await self._change(user, conversation, kept, edited, edits, told)
+            return await self._change(principal, conversation, kept, edited, edits, told)
 
         await _until_done(once)
 

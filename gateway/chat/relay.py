@@ -61,7 +61,9 @@ class Relay:
         sealed = self._records.relay(app, GROUP + group.id, frame, self._clock_ms())
         await self._groups.signal(app, group, events.relayed_to_group(group.id, sealed))
 
-    def once(self, app: App, users: Sequence[str], message: Message) -> asyncio.Future[Stored]:
+    def once(
+        self, app: App, users: Sequence[str], message: Message, remembered_ms: int
+    ) -> asyncio.Future[Stored]:
         """Tell `message` to every session of `users`, unless its id already was.
 
         The future is as that of `InboxStore.tell`.
@@ -71,4 +73,4 @@ class Relay:
             channel = self._inboxes.channel(app.id, user)
             sealed = self._records.relay(app, channel, frame, message.time)
             payloads[user] = events.relayed(sealed)
-        return self._inboxes.tell(app.id, message.id, payloads, message.time)
+        return self._inboxes.tell(app.id, message.id, payloads, message.time, remembered_ms)

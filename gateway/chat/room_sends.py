@@ -10,8 +10,8 @@ import asyncio
 
 from homeport.frames import Message
 
-from gateway.apps.app import App
 from gateway.chat.app_events import AppEvents
+from gateway.chat.principal import SessionUser, User
 from gateway.chat.room_records import RoomRecords
 from gateway.hub.rooms import RoomHub
 from gateway.store.entries import NewEntry, Stored
@@ -30,16 +30,26 @@ class RoomSends:
         self._events = events
 
     def deliver(
-        self, app: App, room: str, message: Message, priority: int
+        self, sender: User, room: str, message: Message, priority: int, remembered_ms: int
     ) -> asyncio.Future[Stored]:
-        """Seal `message` and publish it to the room that it is for.
+        """Seal `message` and publish it to the room that it is for. A user of a session needs a
+        seat there, and one on behalf of the app does not.
 
         The future is as that of `RoomStore.send`.
 
         Raises:
             SealError: it can't be sealed.
         """
+        app = sender.app
         record = self._records.make(app, room, message, priority)
         event = self._events.sent(app, message, message.to)
-        new = NewEntry(message.id, record, message.time, message.sender, event=event)
-        return self._store.send(app, room, new, self._hub.top(app.id, room))
+        new = NewEntry(
+            message.id,
+            record,
+            message.time,
+            sender.id,
+            event=event,
+            remembered_ms=remembered_ms,
+        )
+        seated = isinstance(sender, SessionUser)
+        return self._store.send(app, room, new, self._hub.top(app.id, room), seated=seated)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from homeport import codes
 from homeport.frames import Message, Options, Priority
 from homeport.ids import direct_conversation, message_id
+from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.chat import prices
 from gateway.chat.addressing import address
@@ -57,12 +58,12 @@ class MessageChat:
         *,
         options: Options | None = None,
         priority: int | None = None,
+        remembered_ms: int = DEDUPE_WINDOW_MS,
     ) -> tuple[bytes, asyncio.Future[Stored]]:
-        """Seal a message, and keep it in its conversation for the recipient and the sender's own
-        devices.
+        """Keep a message, sealed, for the recipient and the sender's own devices.
 
-        `client_id` names it among the sender's: what is sent again under it is sent once (G2). Only
-        a room takes a `priority`, and it takes no `options`.
+        `client_id` names it among the sender's: what is sent again under it within `remembered_ms`
+        is sent once (G2). Only a room takes a `priority`, and it takes no `options`.
 
         Returns the message id, and a future of the message's number in its conversation, 0 where
         it has none (a room, `online_only`), and its time; both are those of the first, where it is
@@ -93,22 +94,24 @@ class MessageChat:
                 sender.allowance.keep(app.tier, len(body))
                 message = Message(mid, sender.id, to, time, kind, body)
                 urgency = Priority.NORMAL if priority is None else priority
-                return mid, self._rooms.deliver(app, place, message, urgency)
+                return mid, self._rooms.deliver(sender, place, message, urgency, remembered_ms)
             ends = expires_ms(asked, time)
             message = Message(mid, sender.id, to, time, kind, body, extra_of(asked, ends))
             if where == "group":
-                return mid, self._groups.deliver(sender, place, message, ends, asked.history)
+                return mid, self._groups.deliver(
+                    sender, place, message, ends, asked.history, remembered_ms
+                )
             if asked.online_only:
                 sender.allowance.keep(app.tier, 0)
                 sender.allowance.marked(app.tier, 2)
-                return mid, self._relay.once(app, (sender.id, to), message)
+                return mid, self._relay.once(app, (sender.id, to), message, remembered_ms)
             flags = COUNTS if asked.history else COUNTS | HIDDEN
-            return mid, self._direct(sender, message, flags, ends)
+            return mid, self._direct(sender, message, flags, ends, remembered_ms)
         except FAULTS as error:
             raise refusal(error) from error
 
     def _direct(
-        self, sender: User, message: Message, flags: int, ends: int | None
+        self, sender: User, message: Message, flags: int, ends: int | None, remembered_ms: int
     ) -> asyncio.Future[Stored]:
         """Store a message to one user."""
         app, to = sender.app, message.to
@@ -123,6 +126,8 @@ class MessageChat:
             return accepted
         record = self._records.make(app, message, conversation)
         event = self._events.sent(app, message, conversation)
-        entry = NewEntry(message.id, record, message.time, sender.id, flags, ends, event)
+        entry = NewEntry(
+            message.id, record, message.time, sender.id, flags, ends, event, remembered_ms
+        )
         recipients = self._conversations.direct(app.id, sender.id, to)
         return self._conversations.send(app.id, app.tier, recipients, entry)

@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from homeport.limits import PATH
 
+from gateway.apps import api_keys
 from gateway.apps import app as apps
 from gateway.apps.app import App
 from gateway.cli.environment import Environment
 from gateway.cli.errors import CommandError
 from gateway.config import Settings
 from gateway.dev import certificates, datafolder
-from gateway.dev.datafolder import DevState
+from gateway.dev.datafolder import DevFolderError, DevState
 from gateway.dev.embedded import EmbeddedValkey, private_folder
 from gateway.redis.errors import Unavailable
 from gateway.security import tokens
@@ -41,6 +42,10 @@ def dev(
     ] = datafolder.DEFAULT,
     port: Port = 8080,
     wss_port: Port = 8443,
+    api_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, metavar="PORT", help="Of the REST API.  [after --port]"),
+    ] = None,
     redis_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Use this Redis instead of an embedded Valkey."),
@@ -66,7 +71,11 @@ def dev(
         else:
             private_folder(folder)
         settings = datafolder.settings(
-            folder, redis_url, f"127.0.0.1:{port}", f"127.0.0.1:{wss_port}"
+            folder,
+            redis_url,
+            f"127.0.0.1:{port}",
+            f"127.0.0.1:{wss_port}",
+            f"127.0.0.1:{_following(port) if api_port is None else api_port}",
         )
         try:
             Keyring.load(settings.key_file, settings.region)
@@ -78,6 +87,11 @@ def dev(
         runner.run(_run(settings, folder))
 
 
+def _following(port: int) -> int:
+    """The port of the API where none was named."""
+    return port + 1 if 0 < port < 65535 else 0
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -85,17 +99,20 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 async def _run(settings: Settings, folder: Path) -> None:
     """Run the gateway, and once it listens, see to the app and say how to use it all."""
     from gateway.runtime import serving
+    from gateway.runtime.api import WithApi
 
     await _begin(settings, folder)
     listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
-    gateway = asyncio.create_task(serving.serve(settings, on_ready=listening.set_result))
+    gateway = asyncio.create_task(
+        serving.serve(settings, on_ready=listening.set_result, kind=WithApi)
+    )
     either: set[asyncio.Future[Any]] = {gateway, listening}
     try:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if listening.done():
             # Only now: the gateway has made sure that this Redis is ours to write to.
-            found, now_ms = await _dev_app(settings)
-            state = _state(settings, found, listening.result())
+            found, key, now_ms = await _dev_app(settings, folder)
+            state = _state(settings, found, listening.result(), key)
             datafolder.save(folder, state)
             typer.echo(_welcome(folder, state, found, now_ms / 1000))
         await gateway
@@ -118,25 +135,34 @@ async def _begin(settings: Settings, folder: Path) -> None:
         ) from error
 
 
-async def _dev_app(settings: Settings) -> tuple[App, int]:
-    """The app of earlier runs, or a new one; and the region's time, in ms since 1970."""
+async def _dev_app(settings: Settings, folder: Path) -> tuple[App, str, int]:
+    """The app of earlier runs, or a new one; a key for its back end; and the region's time, in ms
+    since 1970."""
     async with Environment(settings).admin() as admin:
         now_ms = await admin.region.now_ms()
-        for found in await admin.apps.all():
-            if found.name == APP_NAME:
-                return found, now_ms
-        made = apps.create_app(APP_NAME, settings.region, "pro", "global", now_ms)
-        await admin.apps.create(made, now_ms)
-        return made, now_ms
+        app = next((each for each in await admin.apps.all() if each.name == APP_NAME), None)
+        if app is None:
+            app = apps.create_app(APP_NAME, settings.region, "pro", "global", now_ms)
+            await admin.apps.create(app, now_ms)
+        with suppress(DevFolderError):
+            key = datafolder.load(folder).api_key
+            if api_keys.find(app.api_keys, key) is not None:
+                return app, key, now_ms
+        if len(app.api_keys) == api_keys.MAX_KEYS:
+            await admin.apps.delete_api_key(app.id, app.api_keys[0].id, now_ms)
+        key, kept = api_keys.new_key(app.region, app.id, APP_NAME, api_keys.SCOPES, now_ms)
+        return await admin.apps.add_api_key(app.id, kept, now_ms), key, now_ms
 
 
-def _state(settings: Settings, found: App, listening: Listening) -> DevState:
+def _state(settings: Settings, found: App, listening: Listening, key: str) -> DevState:
     return DevState(
         app_id=found.id,
         certificate=found.certificates[0],
         redis_url=settings.redis_url,
         plain_url=f"ws://{listening.plain}{PATH}",
         wss_url=f"wss://{listening.wss}{PATH}",
+        api_url=f"http://{listening.all_api[0]}",
+        api_key=key,
     )
 
 
@@ -156,6 +182,8 @@ Token of   alice  {alice}
 Token of   bob    {bob}
 Plain      {state.plain_url}
 WSS        {state.wss_url}
+API        {state.api_url}
+API key    {state.api_key}
 CA file    {datafolder.ca_file(folder)}
 Data       {folder}
 

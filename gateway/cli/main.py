@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "kick": "tokens:kick",
     "user": "users:app",
     "keys": "keys:app",
+    "key": "api_keys:app",
     "config": "config_cmd:app",
     "doctor": "doctor:doctor",
     "capacity": "capacity:capacity",

@@ -44,7 +44,12 @@ def serve(
     structlog.get_logger().info("starting", version=__version__)
 
     def on_ready(listening: Listening) -> None:
-        for scheme, addresses in (("wss", listening.all_wss), ("ws", listening.all_plain)):
+        api = "https" if settings.api_tls else "http"
+        for scheme, addresses in (
+            ("wss", listening.all_wss),
+            ("ws", listening.all_plain),
+            (api, listening.all_api),
+        ):
             for address in addresses:
                 typer.echo(f"{scheme}://{address}")
         typer.echo("ready")

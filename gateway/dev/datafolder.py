@@ -35,7 +35,8 @@ class DevState(msgspec.Struct, frozen=True):
     """The dev app and the last run: what ``dev.json`` holds, mode 0600.
 
     `certificate` is the app's primary one, 64 hex digits: with it `send` and `listen` mint their
-    tokens. The URLs are those of the WebSocket endpoints, path included.
+    tokens. `api_key` is one of the app's, for everything. The URLs are those of the WebSocket
+    endpoints, path included, and of the API.
     """
 
     app_id: str
@@ -43,6 +44,8 @@ class DevState(msgspec.Struct, frozen=True):
     redis_url: str
     plain_url: str
     wss_url: str
+    api_url: str
+    api_key: str
 
     def __repr__(self) -> str:
         return f"DevState(app_id={self.app_id!r})"
@@ -58,6 +61,7 @@ def settings(
     redis_url: str,
     plain_listen: str = "127.0.0.1:8080",
     wss_listen: str = "127.0.0.1:8443",
+    api_listen: str = "127.0.0.1:8081",
 ) -> Settings:
     """The configuration of the dev gateway: on loopback only, with the folder's keys and CA.
 
@@ -73,6 +77,7 @@ def settings(
             "key_file": folder / "keys.json",
             "plain_listen": plain_listen,
             "wss_listen": wss_listen,
+            "api_listen": api_listen,
             "tls_cert": folder / "server.pem",
             "tls_key": folder / "server.key",
             "webhook_networks": ["127.0.0.0/8", "::1/128"],

@@ -132,6 +132,19 @@ _ALL: Final = (
         "time, Redis'. Neither what waits in an inbox nor the way to the client is in it.",
         bounds_s=BOUNDS_S,
     ),
+    Metric("homeport_api_connections", "gauge", "Open connections of back ends to the REST API."),
+    Metric(
+        "homeport_api_answers_total",
+        "counter",
+        "Answers of the REST API, by their status.",
+        label="status",
+    ),
+    Metric(
+        "homeport_api_request_seconds",
+        "histogram",
+        "From the head of a request to the REST API to the end of its answer.",
+        bounds_s=BOUNDS_S,
+    ),
     Metric(
         "homeport_store_inbox_evictions_total",
         "counter",

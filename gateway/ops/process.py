@@ -45,7 +45,8 @@ def run(settings: Settings, folder: Path) -> None:
 
 async def _run(settings: Settings, folder: Path) -> None:
     assert settings.ops_listen is not None, "an ops process runs only if ops_listen is set"
-    workers = Workers(settings.workers, folder)
+    answering = settings.api_workers if settings.api_listen is not None else 0
+    workers = Workers(settings.workers + answering, folder)
 
     server = uvicorn.Server(
         uvicorn.Config(

@@ -34,8 +34,10 @@ import uvloop
 from gateway.config import Settings, Source
 from gateway.runtime import logs, serving
 from gateway.runtime.parent import die_with_parent
+from gateway.runtime.process import Process
 from gateway.runtime.reload import current
 from gateway.runtime.starting import StartError, cannot_listen
+from gateway.runtime.worker import Worker
 from gateway.tasks import TaskEnded, Tasks
 
 BEAT_S: Final = 5.0
@@ -184,16 +186,42 @@ def _do(run: Callable[[Pipe], None], words: Pipe) -> int:
 
 def work(settings: Settings, source: Source | None, folder: Path, name: str, words: Pipe) -> None:
     """Serve until SIGTERM, as the worker called `name`."""
+    _serve(settings, source, folder, name, words, kind=Worker)
+
+
+def answer(settings: Settings, source: Source | None, folder: Path, name: str, words: Pipe) -> None:
+    """Answer back ends until SIGTERM, as the process of the API called `name`."""
+    # Here, because workers need nothing of it.
+    from gateway.runtime.api import ApiProcess
+
+    _serve(settings, source, folder, name, words, kind=ApiProcess)
+
+
+def _serve(
+    settings: Settings,
+    source: Source | None,
+    folder: Path,
+    name: str,
+    words: Pipe,
+    *,
+    kind: type[Process],
+) -> None:
     logs.configure(settings.log_level, settings.log_format, name)
     if source is not None:  # the supervisor may have read it long ago
         settings = current(settings, source)
         logs.set_level(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, source, folder, name, words))
+        runner.run(_work(settings, source, folder, name, words, kind=kind))
 
 
 async def _work(
-    settings: Settings, source: Source | None, folder: Path, name: str, words: Pipe
+    settings: Settings,
+    source: Source | None,
+    folder: Path,
+    name: str,
+    words: Pipe,
+    *,
+    kind: type[Process],
 ) -> None:
     tasks = Tasks(on_lost=lambda text: words.say("failed", text))
     beating = tasks.keep(_beat(words), "beat")
@@ -205,6 +233,7 @@ async def _work(
             name=name,
             source=source,
             tasks=tasks,
+            kind=kind,
         )
     finally:
         tasks.dismiss(beating)

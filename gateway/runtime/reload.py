@@ -38,6 +38,7 @@ LIVE: Final[Mapping[str, str]] = {
     "origins": "origins",
     "allow_missing_origin": "origins",
     "directory": "directory",
+    "api_directory": "directory",
     "log_level": "log",
     "max_connections_per_ip": "protection",
     "ip_connect_rate": "protection",
@@ -47,7 +48,7 @@ LIVE: Final[Mapping[str, str]] = {
     "client_address_header": "protection",
 }
 """Each setting that may change in a running worker, and the part that takes it up: certificate,
-keyring, log, or one of the `parts` that `Worker` gives to `Reloading`."""
+keyring, log, or one of the `parts` that a process gives to `Reloading`."""
 
 RESTART: Final = frozenset(
     {
@@ -65,6 +66,8 @@ RESTART: Final = frozenset(
         "workers",
         "ops_listen",
         "webhook_networks",
+        "api_listen",
+        "api_workers",
         "drain_s",
         "compatible",
         "log_format",
@@ -103,7 +106,8 @@ class Reloading:
     """Keeps one worker's `settings` as its files say.
 
     `certificate` is None where nothing listens with TLS. Without a `source`, as in `homeport dev`,
-    only the files that the settings name are looked at.
+    only the files that the settings name are looked at. A process that has no such part as a
+    setting is for has nothing to do with it.
     """
 
     def __init__(
@@ -221,7 +225,7 @@ class Reloading:
     def _prepare(self, settings: Settings, named: set[str]) -> dict[str, Callable[[], None]]:
         """What is to be done, by part. Everything that can go wrong does so here."""
         steps: dict[str, Callable[[], None] | None] = {
-            part: partial(self.parts[part], settings) for part in named - {"certificate", "keyring"}
+            part: partial(self.parts[part], settings) for part in named & self.parts.keys()
         }
         steps["keyring"] = self._keyring.prepare(settings.key_file)
         if self._certificate is not None and settings.tls_cert and settings.tls_key:

@@ -1,4 +1,4 @@
-"""One worker's process: signals, its start and drain, and what fails outside of its tasks."""
+"""A serving process: signals, its start and drain, and what fails outside of its tasks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import structlog
 from gateway.config import Settings, Source
 from gateway.net.lost import is_lost
 from gateway.runtime import logs
+from gateway.runtime.process import Process
 from gateway.runtime.starting import Listening
 from gateway.runtime.worker import Worker
 from gateway.tasks import Tasks
@@ -38,8 +39,9 @@ async def serve(
     source: Source | None = None,
     name: str = "",
     tasks: Tasks | None = None,
+    kind: type[Process] = Worker,
 ) -> None:
-    """Run one gateway until SIGTERM or SIGINT, then drain it; a second signal hurries.
+    """Run one process of `kind` until SIGTERM or SIGINT, then drain it; a second signal hurries.
 
     `on_ready` is called when everything accepts. While Redis is away at the start, this waits.
     `folder` is the run folder if there is a supervisor, which calls this worker `name`; SIGINT is
@@ -55,7 +57,7 @@ async def serve(
     loop.set_exception_handler(log_fault)
     numbers = (signal.SIGTERM, signal.SIGINT) if folder is None else (signal.SIGTERM,)
     with _leaving_at(numbers, lambda: worker.hurry()) as leaving:
-        worker = Worker(settings, folder=folder, name=name, source=source, tasks=tasks)
+        worker = kind(settings, folder=folder, name=name, source=source, tasks=tasks)
         logs.name_gateway(worker.gateway)
         if source is not None:  # else whoever closes the terminal of `homeport dev` ends it
             loop.add_signal_handler(signal.SIGHUP, worker.reloading.ask)

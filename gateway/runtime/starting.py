@@ -15,10 +15,12 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a worker accepts connections, with TLS and without, in the order of its settings."""
+    """Where a gateway accepts connections, with TLS and without, in the order of its settings; and
+    where its API does."""
 
-    all_wss: tuple[Address, ...]
-    all_plain: tuple[Address, ...]
+    all_wss: tuple[Address, ...] = ()
+    all_plain: tuple[Address, ...] = ()
+    all_api: tuple[Address, ...] = ()
 
     @property
     def wss(self) -> Address | None:

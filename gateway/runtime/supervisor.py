@@ -45,7 +45,7 @@ import structlog
 
 from gateway.address import Address
 from gateway.config import Settings, Source
-from gateway.runtime.child import Child, Pipe, dispatch, fork, watch, work
+from gateway.runtime.child import Child, Pipe, answer, dispatch, fork, watch, work
 from gateway.runtime.control import Control, name_of
 from gateway.runtime.starting import Listening, StartError, cannot_listen
 from gateway.sockets import reserve
@@ -106,7 +106,7 @@ def supervise(
     on_ready: Callable[[Listening], None],
     source: Source | None = None,
 ) -> None:
-    """Run a gateway of `settings.workers` processes until SIGTERM or SIGINT, which drain it.
+    """Run a gateway, its workers and its API, until SIGTERM or SIGINT, which drain it.
 
     `folder` is the run folder. `on_ready` is called once, when all workers accept. Workers read
     `source` again, where there is one. Must be called in the main thread of a process that has no
@@ -117,12 +117,15 @@ def supervise(
     """
     with contextlib.ExitStack() as held:
         listening = Listening(
-            _reserve(settings.wss_listen, held), _reserve(settings.plain_listen, held)
+            _reserve(settings.wss_listen, held),
+            _reserve(settings.plain_listen, held),
+            _reserve(settings.api_listen, held),
         )
         shared = settings.model_copy(
             update={
                 "wss_listen": ",".join(map(str, listening.all_wss)) or None,
                 "plain_listen": ",".join(map(str, listening.all_plain)) or None,
+                "api_listen": ",".join(map(str, listening.all_api)) or None,
             }
         )
         gc.collect()
@@ -157,8 +160,8 @@ class _Supervisor:
         self._on_ready: Callable[[], None] | None = on_ready
         self._drain_s = settings.drain_s
         self._workers = [
-            _Place(name, partial(work, settings, source, folder, name))
-            for name in map(str, range(1, settings.workers + 1))
+            _Place(name, partial(does, settings, source, folder, name))
+            for name, does in _serving(settings)
         ]
         ops = settings.ops_listen is not None
         self._ops = [_Place(OPS, partial(watch, settings, folder, OPS))] if ops else []
@@ -358,6 +361,15 @@ class _Supervisor:
                 late = [place for place in late if place in self._workers]
             _log.error("killed", killed=[place.name for place in late], drain_s=self._drain_s)
             self._tell(late, signal.SIGKILL)
+
+
+def _serving(settings: Settings) -> Iterator[tuple[str, Callable[..., None]]]:
+    """The processes that serve clients and back ends: the name of each, and what it does."""
+    for number in range(1, settings.workers + 1):
+        yield str(number), work
+    if settings.api_listen is not None:
+        for number in range(1, settings.api_workers + 1):
+            yield f"api-{number}", answer
 
 
 def _ignore(*_: object) -> None:

@@ -58,6 +58,7 @@ class Kind(IntEnum):
     and what a trace tells, are the `REGION`'s, and have no id and their channel as conversation.
     An audit note is the `REGION`'s too, and has neither, nor has an event for an app's webhooks.
     What became of such an event has its endpoint as conversation, and its number as id.
+    A cursor of the REST API has the list that it is of as conversation.
     """
 
     MESSAGE = 1
@@ -70,6 +71,7 @@ class Kind(IntEnum):
     AUDIT = 11
     EVENT = 20
     ATTEMPTS = 21
+    CURSOR = 22
 
 
 class Salted(Protocol):

@@ -19,7 +19,6 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 from homeport.ids import GROUP
-from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
 from gateway.clock import Clock
@@ -131,7 +130,7 @@ class ConversationStore:
                 run,
                 *two_fields(message.time_ms),
                 *two_fields(tier.retention_ms),
-                DEDUPE_WINDOW_MS,
+                message.remembered_ms,
                 message.flags,
                 *two_fields(message.expires_ms or 0),
                 *two_fields(message.time_ms + TAKEOVER_MS),

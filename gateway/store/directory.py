@@ -89,15 +89,26 @@ class AppDirectory:
         """Take from the subscriber that an app was changed or deleted."""
         self._tasks.spawn(self.reload(app_id.decode()), nothing_to_undo)
 
+    async def renewed(self, app_id: str) -> App:
+        """The app as Redis has it now, which is also what is known from now on.
+
+        Raises: as `get`; `SealError`, `AppError` too.
+        """
+        try:
+            return await self._load(app_id)
+        except AppNotFound:
+            if self._apps.pop(app_id, None) is not None:
+                self._on_gone(app_id)
+            raise
+
     async def reload(self, app_id: str) -> None:
         """Read one app again, if it is known here. If Redis is away, `REFRESH_S` makes up."""
         if app_id not in self._apps and app_id not in self._loading:
             return
         try:
-            await self._load(app_id)
+            await self.renewed(app_id)
         except AppNotFound:
-            if self._apps.pop(app_id, None) is not None:
-                self._on_gone(app_id)
+            pass  # whoever has to do with it was told
         except (OperationFailed, SealError, AppError) as error:
             name = self._sealer.names.app(app_id)
             _log.warning("app_reload_failed", app=name, reason=type(error).__name__)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from homeport.limits import DEDUPE_WINDOW_MS
+
 from gateway.redis.errors import Unavailable
 from gateway.store.stored import COUNTS
 
@@ -36,7 +38,8 @@ class NewEntry:
     `sender` is "" where it is the server. `flags` are those of `gateway.store.stored`.
     `expires_ms` is when its own time to live ends; None: when the tier's does. `event` is what the
     app's webhooks are told of it, "" for nothing: a byte, what of it is wanted
-    (`gateway.store.hook_queue`), and the event, sealed.
+    (`gateway.store.hook_queue`), and the event, sealed. For `remembered_ms` a repetition with the
+    same id adds nothing.
     """
 
     id: bytes
@@ -46,3 +49,4 @@ class NewEntry:
     flags: int = COUNTS
     expires_ms: int | None = None
     event: bytes = b""
+    remembered_ms: int = DEDUPE_WINDOW_MS

@@ -23,7 +23,6 @@ from zlib import crc32
 
 import structlog
 from homeport.frames import Cursor
-from homeport.limits import DEDUPE_WINDOW_MS
 
 from gateway.apps.tiers import Tier
 from gateway.redis.link import Link, Then
@@ -140,9 +139,9 @@ class InboxStore:
         return self._keys.user(app_id, user).channel
 
     def tell(
-        self, app_id: str, message_id: bytes, payloads: Mapping[str, bytes], now_ms: int
+        self, app_id: str, id: bytes, payloads: Mapping[str, bytes], now_ms: int, window_ms: int
     ) -> asyncio.Future[Stored]:
-        """Publish a payload on each user's channel, unless this message id already was.
+        """Publish a payload on each user's channel, unless the message `id` already was lately.
 
         Nothing is stored but that. The future holds the time at which it first was, and no number.
         """
@@ -155,9 +154,9 @@ class InboxStore:
             self._link.run_then(
                 told,
                 _ONCE,
-                (self._keys.dedupe(bucket, app_id, message_id), *(m.channel for m in members)),
+                (self._keys.dedupe(bucket, app_id, id), *(m.channel for m in members)),
                 now_ms,
-                DEDUPE_WINDOW_MS,
+                window_ms,
                 *(names[m] for m in members),
             )
         return told.future

@@ -6,7 +6,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from gateway.apps.app import App, change, with_key, with_new_certificate, without_key
+from gateway.apps.api_keys import ApiKey
+from gateway.apps.app import (
+    App,
+    change,
+    with_api_key,
+    with_key,
+    with_new_certificate,
+    without_api_key,
+    without_key,
+)
 from gateway.apps.public_keys import PublicKey
 from gateway.apps.settings import Value
 from gateway.redis.errors import Unavailable
@@ -129,6 +138,26 @@ class AppStore:
         """
         app = await self.replace(app_id, lambda app: without_key(app, name), now_ms)
         await self._audit.note("app remove-key", app_id, name)
+        return app
+
+    async def add_api_key(self, app_id: str, key: ApiKey, now_ms: int) -> App:
+        """Give an app one more API key.
+
+        Raises:
+            AppNotFound. TooManyApiKeys: it has two.
+        """
+        app = await self.replace(app_id, lambda app: with_api_key(app, key), now_ms)
+        await self._audit.note("key create", app_id, f"{key.id} {' '.join(key.scopes)}")
+        return app
+
+    async def delete_api_key(self, app_id: str, key_id: str, now_ms: int) -> App:
+        """Take an API key away: within a second it opens nothing at any gateway.
+
+        Raises:
+            AppNotFound. UnknownApiKey: the app has none with this id.
+        """
+        app = await self.replace(app_id, lambda app: without_api_key(app, key_id), now_ms)
+        await self._audit.note("key delete", app_id, key_id)
         return app
 
     async def delete(self, app_id: str) -> None:

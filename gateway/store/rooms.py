@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
-from homeport.limits import DEDUPE_WINDOW_MS, MAX_LAST
+from homeport.limits import MAX_LAST
 
 from gateway.apps.app import App
 from gateway.clock import Clock
@@ -212,8 +212,11 @@ class RoomStore:
         room: str,
         message: NewEntry,
         heard: Top,
+        *,
+        seated: bool = True,
     ) -> asyncio.Future[Stored]:
-        """Publish `message` as the room's next number, unless one with its id already was.
+        """Publish `message` as the room's next number, unless one with its id already was. Its
+        sender must have a seat, unless `seated` is false.
 
         The future holds the time at which the message was first published, and no number; it raises
         `RoomRefused` where its sender may not write.
@@ -238,7 +241,7 @@ class RoomStore:
             message.time_ms,
             app.tier.retention_ms,
             MAX_LAST,
-            DEDUPE_WINDOW_MS,
+            message.remembered_ms,
             message.sender,
             message.record,
             heard.epoch,
@@ -247,6 +250,7 @@ class RoomStore:
             keys.member,
             run,
             argument(message.event, message.id, run) if message.event else b"",
+            int(seated),
         )
         return taken
 

@@ -4,8 +4,8 @@
 -- KEYS  1 head  2 dedupe  3 due list  4 ttl list  5 of a group: its state
 --       or of two users, for each inbox that lies here: rows, inbox, channel
 -- ARGV  1 '>I4I4I6I6I4BI6I6I4I4': epoch for what is new here, run of the server, now ms, retention ms,
---       dedupe window ms, flags, when the message's own time to live ends or 0, when somebody else should
---       look after it, inbox cap, author
+--       dedupe window ms, which a repeat may lengthen, flags, when the message's own time to live ends or 0,
+--       when somebody else should look after it, inbox cap, author
 --       2 record  3 the conversation's member of the due list
 --       4 '' or, for a group, the version of the member list that the sender goes by: of a repeat too, whose
 --       references go to that list
@@ -56,6 +56,7 @@ end
 if first then
   -- Written again, so that a WAIT behind this answer also covers the write of the earlier try.
   redis.call('SET', KEYS[2], first, 'KEEPTTL')
+  redis.call('PEXPIRE', KEYS[2], window, 'GT')
   seq, now = struct.unpack('>I4I6', first)
   value = redis.call('HGET', chunk_of(KEYS[1], birth, seq), seq .. '') or ''
 else

@@ -65,11 +65,13 @@ local function stands(meta, log, of, heard, new_epoch, run)
   return new_epoch, top, ms
 end
 
--- Why a user may not write in a room, or nil.
-local function barred(meta, users, user)
-  if redis.call('HEXISTS', users, user) == 0 then
-    return 'not_in_room'
-  end
+-- 'not_in_room' where a user has no seat, or nil.
+local function unseated(users, user)
+  return redis.call('HEXISTS', users, user) == 0 and 'not_in_room' or nil
+end
+
+-- Why a room's policy lets a user not write, or nil.
+local function barred(meta, user)
   local policy = redis.call('HMGET', meta, 'w', 'a', 'o')
   if policy[1] == 'admins' and policy[3] ~= user
     and not string.find(' ' .. (policy[2] or '') .. ' ', ' ' .. user .. ' ', 1, true) then

@@ -5,16 +5,17 @@
 -- ARGV  1 now ms  2 retention ms  3 how many are kept  4 dedupe window ms  5 user  6 record
 --       7 8 the highest number that the sender's gateway has heard: epoch, seq
 --       9 a new epoch  10 member of the due list  11 run of the server
---       12 event (happened.lua)
+--       12 event (happened.lua)  13 '1' where the user needs a seat
 -- Returns the ms at which the message was published and by how many bytes the log has grown; of a repeat the ms
 -- alone; or why it must not be.
 local now = tonumber(ARGV[1])
 local first = redis.call('GET', KEYS[1])
 if first then
+  redis.call('PEXPIRE', KEYS[1], ARGV[4], 'GT')
   return first
 end
 reap(KEYS[4], KEYS[5], now)
-local no = barred(KEYS[2], KEYS[5], ARGV[5])
+local no = ARGV[13] == '1' and unseated(KEYS[5], ARGV[5]) or barred(KEYS[2], ARGV[5])
 if no then
   return no
 end

@@ -5,7 +5,7 @@
 -- ARGV  1 now ms  2 user  3 event
 -- Returns ok, or why not.
 reap(KEYS[2], KEYS[3], tonumber(ARGV[1]))
-local no = barred(KEYS[1], KEYS[3], ARGV[2])
+local no = unseated(KEYS[3], ARGV[2]) or barred(KEYS[1], ARGV[2])
 if no then
   return no
 end

@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.ops.metrics import METRICS, table
 
 PAGE = Path(__file__).parents[3] / "deploy" / "METRICS.md"
-SUBSYSTEMS = "net|session|chat|store|security|runtime"
+SUBSYSTEMS = "net|api|session|chat|store|security|runtime"
 
 
 def test_names_are_homeport_subsystem_noun_unit() -> None:
@@ -24,7 +24,19 @@ def test_names_are_homeport_subsystem_noun_unit() -> None:
 
 def test_labels_are_none_of_a_users() -> None:
     """The only labels there are have values of Homeport's own."""
-    own = {"", "reason", "tier", "type", "code", "setting", "fault", "file", "clock", "version"}
+    own = {
+        "",
+        "reason",
+        "tier",
+        "type",
+        "code",
+        "setting",
+        "fault",
+        "file",
+        "clock",
+        "version",
+        "status",
+    }
     assert {metric.label for metric in METRICS.values()} == own
 
 

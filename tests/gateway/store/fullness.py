@@ -322,7 +322,7 @@ class Region:
         return {
             "send": self.send,
             "send with a time to live": lambda: self.send(now + 1000),
-            "online only": lambda: self.inboxes.tell(app, mid, {"bob": b"event"}, now),
+            "online only": lambda: self.inboxes.tell(app, mid, {"bob": b"event"}, now, 1000),
             "group": lambda: self.create_group("cd" * 16),
             "edit": lambda: self.change(3, recall=False),
             "heal": lambda: self.talks.heal(app, self.tier, self.to),
