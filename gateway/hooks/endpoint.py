@@ -27,6 +27,8 @@ from gateway.store.hook_events import HookEvents, encode, webhook_id_of
 from gateway.store.hook_log import FAILING, GONE, Attempt, HookLogs, Outcome, Record
 from gateway.store.hook_queue import KEPT_MS
 
+_log = structlog.get_logger()
+
 AT_ONCE: Final = 16
 """Events that are on their way to one endpoint at most."""
 
@@ -229,6 +231,7 @@ class Endpoint:
             means.counts.failing.pop(name, None)
         if off and self._off == off:
             means.counts.turned_off += 1
-            app = means.names.app(self._app_id)
-            structlog.get_logger().warning("webhook_off", app=app, webhook=self._id, reason=off)
+            _log.warning(
+                "webhook_off", app=means.names.app(self._app_id), webhook=self._id, reason=off
+            )
         self._off = off or self._off

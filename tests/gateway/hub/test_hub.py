@@ -131,7 +131,7 @@ def channel(user: str, app_id: str = APP) -> str:
 def stored(number: int) -> bytes:
     """What the store publishes for a message of ann's, which was stored at `number` * 10."""
     place = b"\x01" + number.to_bytes(8, "big") + (1).to_bytes(4, "big") + b"\x03ann"
-    return place + b"\x00\x01" + (number * 10).to_bytes(6, "big") + b"\x00\x00\x00\x01record"
+    return place + b"\x00\x01" + (number * 10).to_bytes(6, "big") + b"\x00\x00\x00\x01annsrecord"
 
 
 async def test_a_relayed_frame_reaches_every_session_that_is_here(

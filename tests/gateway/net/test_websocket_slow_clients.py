@@ -9,6 +9,7 @@ import pytest
 from homeport import codec, codes, frames
 from websockets.frames import Opcode
 
+from gateway.chat.shares import LIMIT
 from tests.gateway.net.raw import RawSocket, message, upgrade
 from tests.harness import (
     FakeClock,
@@ -171,7 +172,7 @@ async def test_a_client_that_sends_and_does_not_read_is_not_read(
 async def test_sends_that_redis_does_not_answer_are_not_piled_up(
     running: RunningWorker, store: Any
 ) -> None:
-    """G9: past 256 unanswered ones the client is not read; then all are answered."""
+    """G9: a client whose requests wait is not read; then all are answered."""
     async with RawSocket.open(running.listening.plain) as raw, running.client("bob") as bob:
         await raw.open_session(running.token("alice"))
         connection = running.inside.connection("alice")
@@ -198,8 +199,8 @@ async def test_sends_that_redis_does_not_answer_are_not_piled_up(
 async def test_of_one_read_no_more_is_begun_than_may_wait_for_an_answer(
     running: RunningWorker, store: Any
 ) -> None:
-    """G9: one write can bring thousands of requests, and 256 of them are under way; the rest waits,
-    and is done in order."""
+    """G9: one write can bring thousands of requests, and as many as its app's share has tokens are
+    under way; the rest waits, and is done in order."""
     count = 1000
     async with RawSocket.open(running.listening.plain) as raw:
         await raw.open_session(running.token("alice"))
@@ -210,10 +211,10 @@ async def test_of_one_read_no_more_is_begun_than_may_wait_for_an_answer(
                 for number in range(1, count + 1)
             )
             raw.writer.write(b"".join(message(codec.encode(send)) for send in sends))
-            await until(lambda: running.inside.counts.frames[frames.Send] == 256)
+            await until(lambda: running.inside.counts.frames[frames.Send] == LIMIT)
             for _ in range(100):
                 await asyncio.sleep(0)
-            assert running.inside.counts.frames[frames.Send] == 256
+            assert running.inside.counts.frames[frames.Send] == LIMIT
         finally:
             store.execute_command("CLIENT", "UNPAUSE")
         answered: list[int] = []
@@ -260,12 +261,12 @@ async def test_a_client_that_leaves_with_sends_in_flight_leaves_no_trace(
         try:
             for number in range(300):
                 await other.send(frames.Send(number + 1, f"c{number}", "alice", "text", b"x"))
-            await until(lambda: running.inside.counts.frames[frames.Send] == 256)
+            await until(lambda: running.inside.counts.frames[frames.Send] == LIMIT)
             other.websocket.transport.abort()
         finally:
             store.execute_command("CLIENT", "UNPAUSE")
         await until(lambda: running.inside.open == 1)
-        for number in range(1, 257):
+        for number in range(1, LIMIT + 1):
             assert (await alice.expect(frames.Push)).seq == number
     assert caplog.records == []
 

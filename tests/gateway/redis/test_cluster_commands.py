@@ -93,7 +93,7 @@ async def test_a_change_follows_its_slot(own: RedisCluster, keyring: Keyring) ->
         own.move(slot_of(key.encode()), target)
         await admin.access.revoke(app.id, "bob", 5)
         assert admin.writes.short is None
-    assert target.ask("GET", key) == "5"
+    assert target.ask("HGET", key, "before") == "5"
 
 
 async def test_the_runbooks_operator_can_use_the_command_line(

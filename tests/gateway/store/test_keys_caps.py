@@ -29,6 +29,12 @@ def by_tier(field: str, unit: int = 1, word: str = "") -> str:
     return ", ".join([said[0] + word, *said[1:]])
 
 
+def in_bytes(size: int) -> str:
+    """A size as the table has it."""
+    unit = next(bits for bits in (40, 30, 20) if not size % (1 << bits))
+    return f"{size >> unit} {({40: 'TiB', 30: 'GiB', 20: 'MiB'})[unit]}"
+
+
 CAPS: Final = {
     "message before connected": f"{limits.MAX_CONNECT_BYTES:,} bytes",
     "message after connected": f"{limits.MAX_FRAME_BYTES:,} bytes",
@@ -38,6 +44,10 @@ CAPS: Final = {
     "time to a complete connect": f"{limits.CONNECT_TIMEOUT_S:.0f} s",
     "messages in an inbox": by_tier("inbox_cap"),
     "devices of a user whose cursors are kept": f"{MAX_DEVICES}",
+    "bytes that an app has stored; one of its users as a sender": ", ".join(
+        f"{name} {in_bytes(tier.app_bytes)}; {in_bytes(tier.sender_bytes)}"
+        for name, tier in TIERS.items()
+    ),
     "connections of an app": by_tier("connections"),
     "connects of a user to one replica": f"{CONNECT_BURST} at once, {CONNECT_RATE} per second",
     "unanswered pushes (`limits.window`)": f"{limits.WINDOW}",
@@ -94,6 +104,7 @@ KINDS: Final[dict[str, str]] = {
     "dup": "one value, for the dedupe window",
     "rate": "one value",
     "rev": "a few values, which only the app's back end and operators add to",
+    "stored": "one value for each slice of the tier's time",
     "closes": "the last ends of sessions, of which so many are kept (ENDS_KEPT)",
     "seats": "connected devices, of which a session is in so many rooms, and for two minutes more",
     "users": "connected devices, of which a session is in so many rooms, and for two minutes more",
