@@ -71,11 +71,10 @@ class MessageChat:
         get their numbers in the order of these calls (G3).
 
         Raises:
-            Refused: not_allowed where the app itself asks, rate_limited, blocked,
-                storage_full, unknown_recipient, invalid_field, body_too_large, unknown_app,
-                internal. The future raises what `refusal` makes a `Refused` of: unavailable,
-                internal, storage_full; for a group also unknown_group, not_a_member, muted; for a
-                room not_in_room, room_read_only.
+            Refused: not_allowed where the app itself asks, rate_limited, blocked, storage_full,
+                unknown_recipient, invalid_field, body_too_large, unknown_app, internal. The future
+                raises what `refusal` makes a `Refused` of: unavailable, internal, storage_full; for
+                a group unknown_group, not_a_member, muted; for a room not_in_room, room_read_only.
         """
         of_kind(sender, User)
         try:

@@ -31,10 +31,14 @@ WAITED_FOR = {
     "redis/connection.py _until_over": 2,
     # Everything that it can raise goes to those that wait for the app, each by its own request.
     "store/directory.py _load": 1,
+    # All who ask for the app at this moment wait for it, and get what it raises.
+    "api/auth.py _app": 1,
+    # Waited for here, and by the clock.
+    "store/region.py now_ms": 1,
     # Each attempt: whoever sends to the endpoint waits for it, and gets what it raises.
     "hooks/endpoint.py _some": 1,
     # What it raises goes to the sender that waits for the answer.
-    "chat/group_sends.py _refuse": 1,
+    "chat/repeats.py refuse_unless_sent": 1,
     # These catch whatever they raise, log it, and have it done again.
     "hub/presence.py _queue": 1,
     # Its end is looked at: what it raised is logged, and the connection's place is given free.
