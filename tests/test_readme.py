@@ -32,6 +32,7 @@ START_S = 120
 
 VARYING = (
     (r"eyJ[\w\-.]+…?", "<token>"),
+    (r"hpk_sg_\w+…?", "<key>"),
     (r"\b(?:[0-9a-f]{32}|[0-9a-f]{16})\b", "<id>"),
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ?", "<moment>"),
     (r"\d{4}-\d\d-\d\d", "<day>"),
@@ -126,15 +127,23 @@ def test_the_readmes_commands_work_and_print_what_it_shows(dev: Dev, tmp_path: P
     shown = commands()
     assert shown[0][0] == "make run"
     assert same(dev.output) == same(shown[0][1])
+    api = {"API": dev.field("API  "), "KEY": dev.field("API key")}
     for command, expected in shown[1:]:
         line = command.replace("/tmp/", f"{tmp_path}/").replace(
             ".venv/bin/homeport", str(Path(sys.executable).parent / "homeport")
         )
-        if " keys " not in line:
+        if " keys " not in line and not line.startswith("curl "):
             head, arrow, target = line.partition(" > ")
             line = f"{head} --data {dev.data}{arrow}{target}"
         run = subprocess.run(
-            line, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+            line,
+            shell=True,
+            cwd=ROOT,
+            env=os.environ | api,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert run.returncode == 0, (command, run.stderr)
         if expected:
