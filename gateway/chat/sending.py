@@ -101,13 +101,17 @@ class MessageChat:
                     sender, place, message, ends, asked.history, remembered_ms
                 )
             if asked.online_only:
-                sender.allowance.keep(app.tier, 0)
-                sender.allowance.marked(app.tier, 2)
-                return mid, self._relay.once(app, (sender.id, to), message, remembered_ms)
+                return mid, self._once(sender, message, remembered_ms)
             flags = COUNTS if asked.history else COUNTS | HIDDEN
             return mid, self._direct(sender, message, flags, ends, remembered_ms)
         except FAULTS as error:
             raise refusal(error) from error
+
+    def _once(self, sender: User, message: Message, remembered_ms: int) -> asyncio.Future[Stored]:
+        """Tell a message to whoever is there."""
+        sender.allowance.keep(sender.app.tier, 0)
+        sender.allowance.marked(sender.app.tier, 2)
+        return self._relay.once(sender.app, (sender.id, message.to), message, remembered_ms)
 
     def _direct(
         self, sender: User, message: Message, flags: int, ends: int | None, remembered_ms: int

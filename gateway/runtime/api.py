@@ -133,11 +133,13 @@ class WithApi(Worker):
         tasks: Tasks | None = None,
     ) -> None:
         super().__init__(settings, clock, folder=folder, source=source, name=name, tasks=tasks)
-        self.api = ApiProcess(settings, clock, name="api", tasks=self._tasks)
+        self._api_tasks = Tasks()  # its own, because each half ends its tasks at its end
+        self.api = ApiProcess(settings, clock, name="api", tasks=self._api_tasks)
 
     async def serve(self) -> Listening:
         """Have both listen."""
         api = await self.api.start()
+        self._keep("api", self._api_tasks.failed())
         return replace(await super().serve(), all_api=api.all_api)
 
     def hurry(self) -> None:
@@ -147,9 +149,4 @@ class WithApi(Worker):
 
     async def drain(self) -> None:
         """Have both end."""
-        await asyncio.gather(super().drain(), self.api.drain())
-
-    async def settle(self) -> None:
-        """Leave nothing behind."""
-        await super().settle()
-        await self.api.stop()
+        await asyncio.gather(super().drain(), self.api.stop())

@@ -42,7 +42,8 @@ class Worker(Process):
     ) -> None:
         super().__init__(settings, clock, folder=folder, source=source, name=name, tasks=tasks)
         backend, core = self._backend, self._backend.core
-        self._hooks: tuple[Dispatcher, Sender] | None = None
+        # A process that is a whole gateway sends its webhooks, too.
+        self._hooks = self._webhooks() if folder is None else None
         self._door = door = WebSocketDoor(
             backend,
             settings,
@@ -103,16 +104,17 @@ class Worker(Process):
         self._keep("sweeper", self._sweeper.run())
         self._keep("rooms", rooms.run())
         self._keep("lease", presence.lease.run())
-        if self._folder is None:  # a process that is a whole gateway sends its webhooks, too
-            self._send_webhooks()
+        if self._hooks is not None:
+            self._keep("webhooks", self._hooks[0].run())
         return self._door.listen()
 
-    def _send_webhooks(self) -> None:
-        # Here, because a worker beside others needs nothing of it.
+    def _webhooks(self) -> tuple[Dispatcher, Sender]:
+        # Here, because a worker beside others needs nothing of it; and before the link connects,
+        # which brings Redis the scripts that it knows by then.
         from gateway.runtime.hooks import dispatcher_of
 
         backend = self._backend
-        self._hooks = dispatcher_of(
+        return dispatcher_of(
             self._settings,
             backend.core,
             backend.link,
@@ -120,7 +122,6 @@ class Worker(Process):
             self._timing.clock,
             self._tasks,
         )
-        self._keep("webhooks", self._hooks[0].run())
 
     def hurry(self) -> None:
         """Close all sessions at once."""
