@@ -290,6 +290,22 @@ ROWS: Final[list[tuple[str, list[Panel]]]] = [
             ),
         ],
     ),
+    (
+        "Back ends",
+        [
+            (
+                "Answers of the API, by status",
+                "reqps",
+                [("{{status}}", rate("homeport_api_answers_total", "status"))],
+            ),
+            ("Requests to the API", "s", spread("homeport_api_request_seconds")),
+            (
+                "Connections to the API",
+                "short",
+                [("{{instance}}", total("homeport_api_connections", "instance"))],
+            ),
+        ],
+    ),
 ]
 
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}

@@ -125,6 +125,10 @@ def _other(name: str) -> Any:
         "trusted_proxies": ["10.0.0.0/8"],
         "directory": {"eu": "wss://eu.example/v1"},
         "plain_listen": "127.0.0.1:8080",
+        "webhook_networks": ["127.0.0.0/8"],
+        "api_listen": "127.0.0.1:8081",
+        "api_workers": 2,
+        "api_directory": {"eu": "https://api.eu.example"},
     }
     [rules] = [
         kind
