@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -50,7 +51,9 @@ def application(services: Services | None = None) -> FastAPI:
 
 def front(services: Services) -> Front:
     """All of it."""
-    return Front(application(services), services.auth, services.auth.homes.region, allowed)
+    at_once = {("POST", "/v1/messages"): partial(messages.send_at_once, services)}
+    region = services.auth.homes.region
+    return Front(application(services), services.auth, region, allowed, at_once)
 
 
 def allowed(scope: Scope) -> set[str]:

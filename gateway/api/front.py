@@ -10,14 +10,15 @@ import asyncio
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api.auth import Auth
+from gateway.api.auth import Auth, Caller
 from gateway.api.problems import PLACE, Problem
 from gateway.tally import BOUNDS_S, Histogram
 
@@ -69,12 +70,23 @@ class Seen:
     open: int = 0
 
 
+AtOnce = Callable[[Caller, bytes], Awaitable[Response]]
+"""Answers a request by its body, without the application behind the front."""
+
+
 class Front:
-    """The application that the server runs. `allowed` tells which methods a path takes."""
+    """The application that the server runs. `allowed` tells which methods a path takes; `at_once`
+    has, by method and path, what is answered without `app`."""
 
     def __init__(
-        self, app: ASGIApp, auth: Auth, region: str, allowed: Callable[[Scope], Iterable[str]]
+        self,
+        app: ASGIApp,
+        auth: Auth,
+        region: str,
+        allowed: Callable[[Scope], Iterable[str]],
+        at_once: Mapping[tuple[str, str], AtOnce],
     ) -> None:
+        self._at_once = at_once
         self._app = app
         self._auth = auth
         self._allowed = allowed
@@ -120,6 +132,12 @@ class Front:
             scope["caller"] = await self._auth.caller(given)
         if method in _WITH_BODY:
             body = await _body(receive, headers)
+            at_once = self._at_once.get((method, scope["path"]))
+            if at_once is not None:
+                async with asyncio.timeout(ANSWER_S):
+                    response = await at_once(scope["caller"], body)
+                await response(scope, receive, answer)
+                return
             receive = _once(body)
         elif method == "OPTIONS":
             await answer.allow(sorted(self._allowed(scope)))
