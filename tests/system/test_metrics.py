@@ -114,10 +114,16 @@ async def test_an_ops_process_that_is_killed_takes_no_count_along(open_site: Ope
 
 async def test_what_is_exported_is_what_the_table_says(open_site: OpenSite) -> None:
     """Names, types, meanings and labels; but for the certificate, which is not there."""
-    site, ops = await open_site(), Ops()
-    await site.gateway(workers=2, ops_listen=ops.address)
+    site, ops, api = await open_site(), Ops(), Ops()
+    await site.gateway(workers=2, ops_listen=ops.address, api_listen=api.address)
     await ops.until("/readyz", 200)
-    await ops.metrics_until(lambda found: "homeport_store_memory_used_bytes" in found)
+    await api.until("/.well-known/homeport", 200)
+    await ops.metrics_until(
+        lambda found: (
+            "homeport_store_memory_used_bytes" in found
+            and "homeport_api_answers_total{200}" in found
+        )
+    )
     _, text = await ops.ask("/metrics")
     exported = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     told = {name: metric.type for name, metric in METRICS.items()}
@@ -135,6 +141,22 @@ async def test_what_is_exported_is_what_the_table_says(open_site: OpenSite) -> N
         for name, metric in METRICS.items()
         if metric.label or metric.type == "histogram"
     }
+
+
+async def test_what_back_ends_ask_is_counted(open_site: OpenSite) -> None:
+    """Answers by status, how long they took, and connections: those of the API's own process."""
+    site, ops, api = await open_site(), Ops(), Ops()
+    await site.gateway(ops_listen=ops.address, api_listen=api.address)
+    await api.until("/.well-known/homeport", 200)
+    assert (await api.ask("/v1/conversations/d:a:b/messages"))[0] == 401
+    await ops.metrics_until(
+        lambda now: (
+            now.get("homeport_api_answers_total{401}", 0) == 1
+            and now["homeport_api_answers_total{200}"] >= 1
+            and now["homeport_api_request_seconds_count"] >= 2
+            and now["homeport_api_connections"] == 0
+        )
+    )
 
 
 def test_every_metric_is_moved_by_a_test() -> None:

@@ -56,7 +56,9 @@ end
 if first then
   -- Written again, so that a WAIT behind this answer also covers the write of the earlier try.
   redis.call('SET', KEYS[2], first, 'KEEPTTL')
-  redis.call('PEXPIRE', KEYS[2], window, 'GT')
+  if window > 600000 then -- a repeat within a WebSocket's ten minutes makes nothing longer
+    redis.call('PEXPIRE', KEYS[2], window, 'GT')
+  end
   seq, now = struct.unpack('>I4I6', first)
   value = redis.call('HGET', chunk_of(KEYS[1], birth, seq), seq .. '') or ''
 else

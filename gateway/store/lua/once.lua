@@ -6,7 +6,9 @@
 -- Returns the time in ms at which it was first told: now, or that of an earlier try.
 local first = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[2])
 if first then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2], 'GT')
+  if tonumber(ARGV[2]) > 600000 then -- a repeat within a WebSocket's ten minutes makes nothing longer
+    redis.call('PEXPIRE', KEYS[1], ARGV[2], 'GT')
+  end
   return first
 end
 for i = 2, #KEYS do

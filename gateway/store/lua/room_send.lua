@@ -11,7 +11,9 @@
 local now = tonumber(ARGV[1])
 local first = redis.call('GET', KEYS[1])
 if first then
-  redis.call('PEXPIRE', KEYS[1], ARGV[4], 'GT')
+  if tonumber(ARGV[4]) > 600000 then -- a repeat within a WebSocket's ten minutes makes nothing longer
+    redis.call('PEXPIRE', KEYS[1], ARGV[4], 'GT')
+  end
   return first
 end
 reap(KEYS[4], KEYS[5], now)
