@@ -152,5 +152,4 @@ def configure(level: str, format_: Literal["json", "console"], worker: str | Non
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         # A line and its end in one write: workers share a stderr, which may be unbuffered.
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
-        cache_logger_on_first_use=True,
     )
