@@ -54,10 +54,21 @@ class Sender:
 
     def __init__(self, guard: Guard, tls: ssl.SSLContext | None = None) -> None:
         self._guard = guard
-        self._session = aiohttp.ClientSession(
+        self._tls = tls
+        self._opened: aiohttp.ClientSession | None = None
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        """Opened by the first attempt: most gateways never send one."""
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                resolver=guard,
-                ssl=tls or ssl.create_default_context(),
+                resolver=self._guard,
+                ssl=self._tls or ssl.create_default_context(),
                 limit=CONNECTIONS,
                 keepalive_timeout=IDLE_S,
                 ttl_dns_cache=DNS_S,
@@ -93,7 +104,8 @@ class Sender:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        if self._opened is not None:
+            await self._opened.close()
 
 
 async def _begin_of(response: aiohttp.ClientResponse) -> bytes:
