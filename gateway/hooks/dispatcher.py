@@ -61,8 +61,11 @@ class Dispatcher:
             await asyncio.sleep(wait_s)
 
     async def aclose(self) -> None:
-        """Leave what there is to do to others."""
-        await self._leases.give_up()
+        """Leave what there is to do to others, and close all connections."""
+        try:
+            await self._leases.give_up()
+        finally:
+            await self._means.sender.aclose()
 
     @property
     def failing(self) -> int:

@@ -6,7 +6,6 @@ import asyncio
 import socket
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from gateway import sockets
 from gateway.address import Address
@@ -15,8 +14,7 @@ from gateway.api.auth import Auth, Homes
 from gateway.api.cursors import Cursors
 from gateway.api.server import Server
 from gateway.api.services import Services
-from gateway.clock import Clock
-from gateway.config import Settings, Source
+from gateway.config import Settings
 from gateway.net.tls import Certificate
 from gateway.ops.datagrams import Numbers
 from gateway.runtime import usage
@@ -29,17 +27,8 @@ from gateway.tasks import Tasks, nothing_to_undo
 class ApiProcess(Process):
     """Answers apps' back ends on `api_listen`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Clock | None = None,
-        *,
-        folder: Path | None = None,
-        source: Source | None = None,
-        name: str = "",
-        tasks: Tasks | None = None,
-    ) -> None:
-        super().__init__(settings, clock, folder=folder, source=source, name=name, tasks=tasks)
+    def _build(self) -> None:
+        settings = self._settings
         backend, certificate = self._backend, self._certificate
         homes = Homes.of(settings)
         self.services = Services(
@@ -122,19 +111,10 @@ class ApiProcess(Process):
 class WithApi(Worker):
     """A gateway of one process, for trying things out: sessions and the API."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Clock | None = None,
-        *,
-        folder: Path | None = None,
-        source: Source | None = None,
-        name: str = "",
-        tasks: Tasks | None = None,
-    ) -> None:
-        super().__init__(settings, clock, folder=folder, source=source, name=name, tasks=tasks)
+    def _build(self) -> None:
+        super()._build()
         self._api_tasks = Tasks()  # its own, because each half ends its tasks at its end
-        self.api = ApiProcess(settings, clock, name="api", tasks=self._api_tasks)
+        self.api = ApiProcess(self._settings, self._given_clock, name="api", tasks=self._api_tasks)
 
     async def serve(self) -> Listening:
         """Have both listen."""

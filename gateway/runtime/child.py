@@ -197,6 +197,17 @@ def answer(settings: Settings, source: Source | None, folder: Path, name: str, w
     _serve(settings, source, folder, name, words, kind=ApiProcess)
 
 
+def dispatch(
+    settings: Settings, source: Source | None, folder: Path, name: str, words: Pipe
+) -> None:
+    """Send webhooks until SIGTERM, as the process called `name`."""
+    Path("/proc/self/comm").write_text("homeport-hooks")  # what `ps` shows
+    # Here, because workers need nothing of it.
+    from gateway.runtime.hooks import HooksProcess
+
+    _serve(settings, source, folder, name, words, kind=HooksProcess)
+
+
 def _serve(
     settings: Settings,
     source: Source | None,
@@ -243,28 +254,6 @@ async def _beat(words: Pipe) -> None:
     while True:
         words.say("beat")
         await asyncio.sleep(BEAT_S)
-
-
-def dispatch(settings: Settings, source: Source | None, name: str, words: Pipe) -> None:
-    """Send webhooks until SIGTERM."""
-    Path("/proc/self/comm").write_text("homeport-hooks")  # what `ps` shows
-    logs.configure(settings.log_level, settings.log_format, name)
-    if source is not None:
-        settings = current(settings, source)
-        logs.set_level(settings.log_level)
-    # Here, because workers need nothing of it.
-    from gateway.runtime import hooks
-
-    async def run() -> None:
-        tasks = Tasks(on_lost=lambda text: words.say("failed", text))
-        beating = tasks.keep(_beat(words), "beat")
-        try:
-            await hooks.run(settings, source, tasks)
-        finally:
-            tasks.dismiss(beating)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
 
 
 def watch(settings: Settings, folder: Path, name: str, _: Pipe) -> None:

@@ -1,7 +1,7 @@
 """What each process that serves is built on: the region, its Redis, its time, and its files.
 
-`gateway.runtime.worker` makes a gateway's worker of it, and `gateway.runtime.api` a process of the
-REST API.
+`gateway.runtime.worker` makes a gateway's worker of it, `gateway.runtime.api` a process of the REST
+API, and `gateway.runtime.hooks` the one that sends webhooks.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Process(ABC):
     ) -> None:
         self.status = Status()
         self._settings = settings
+        self._given_clock = clock
         self._folder = folder
         self._source = source
         self._name = name
@@ -83,6 +84,12 @@ class Process(ABC):
         )
         self._reporter: Reporter | None = None
         self._probe: Probe | None = None
+        self._build()
+
+    @abstractmethod
+    def _build(self) -> None:
+        """Make what this kind of process consists of besides. Nothing is connected yet, and what
+        the link knows by the time it connects are the scripts that Redis is given."""
 
     @staticmethod
     @abstractmethod
@@ -161,7 +168,8 @@ class Process(ABC):
         await backend.link.aclose()
         if self._reporter is not None:
             self._reporter.close()
-        _log.info("stopped")
+        if self.status.state == "draining":
+            _log.info("stopped")
 
     # -- for the kinds -----------------------------------------------------------------------------
 

@@ -165,7 +165,7 @@ class _Supervisor:
         ]
         ops = settings.ops_listen is not None
         self._ops = [_Place(OPS, partial(watch, settings, folder, OPS))] if ops else []
-        self._ops.append(_Place(HOOKS, partial(dispatch, settings, source, HOOKS)))
+        self._ops.append(_Place(HOOKS, partial(dispatch, settings, source, folder, HOOKS)))
         self._places = [*self._workers, *self._ops]
         self._failure: StartError | None = None
         self._leaving = False

@@ -7,11 +7,9 @@ way down: listeners, goaway, open sends, close, acknowledgements, Redis.
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.clock import Clock
-from gateway.config import Settings, Source
+from gateway.config import Settings
 from gateway.net.tls import Certificate
 from gateway.runtime.door import WebSocketDoor
 from gateway.runtime.drain import Drain
@@ -20,27 +18,16 @@ from gateway.runtime.process import Process
 from gateway.runtime.recovery import Recovery
 from gateway.runtime.starting import Listening
 from gateway.store.sweeper import Sweeper
-from gateway.tasks import Tasks
 
 if TYPE_CHECKING:
     from gateway.hooks.dispatcher import Dispatcher
-    from gateway.hooks.sender import Sender
 
 
 class Worker(Process):
     """One gateway in this process, with its sessions."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Clock | None = None,
-        *,
-        folder: Path | None = None,
-        source: Source | None = None,
-        name: str = "",
-        tasks: Tasks | None = None,
-    ) -> None:
-        super().__init__(settings, clock, folder=folder, source=source, name=name, tasks=tasks)
+    def _build(self) -> None:
+        settings, folder = self._settings, self._folder
         backend, core = self._backend, self._backend.core
         # A process that is a whole gateway sends its webhooks, too.
         self._hooks = self._webhooks() if folder is None else None
@@ -105,10 +92,10 @@ class Worker(Process):
         self._keep("rooms", rooms.run())
         self._keep("lease", presence.lease.run())
         if self._hooks is not None:
-            self._keep("webhooks", self._hooks[0].run())
+            self._keep("webhooks", self._hooks.run())
         return self._door.listen()
 
-    def _webhooks(self) -> tuple[Dispatcher, Sender]:
+    def _webhooks(self) -> Dispatcher:
         # Here, because a worker beside others needs nothing of it; and before the link connects,
         # which brings Redis the scripts that it knows by then.
         from gateway.runtime.hooks import dispatcher_of
@@ -136,8 +123,4 @@ class Worker(Process):
         self._backend.hubs.rooms.close()
         await self._backend.hubs.presence.aclose()
         if self._hooks is not None:
-            dispatcher, sender = self._hooks
-            try:
-                await dispatcher.aclose()
-            finally:
-                await sender.aclose()
+            await self._hooks.aclose()

@@ -26,7 +26,6 @@ WAITED_FOR = {
     "cli/dev.py _run": 1,
     "ops/process.py _run": 2,
     "runtime/drain.py run": 2,
-    "runtime/hooks.py run": 3,
     "runtime/serving.py serve": 3,
     "redis/connection.py _until_over": 2,
     # Everything that it can raise goes to those that wait for the app, each by its own request.

@@ -79,7 +79,6 @@ def dispatching(store: Store, certs: DevCerts) -> Dispatching:
             await asyncio.gather(running, return_exceptions=True)
             await tasks.end_spawned()
             await dispatcher.aclose()
-            await sender.aclose()
 
     return run
 
