@@ -76,7 +76,7 @@ def test_a_plain_listener_on_loopback_is_accepted(address: str) -> None:
 def test_two_listeners_can_not_share_an_address(plain: str, ops: str) -> None:
     """Such a gateway said `ready`, let clients in, and ended as its ops listener began."""
     assert problems(plain_listen=plain, ops_listen=ops) == [
-        "wss_listen, plain_listen and ops_listen can't share an address: "
+        "wss_listen, plain_listen, ops_listen and api_listen can't share an address: "
         "give each a port of its own"
     ]
     for one, other in (("127.0.0.1:0", "127.0.0.1:0"), ("127.0.0.1:8080", "127.0.0.1:8081")):

@@ -29,11 +29,11 @@ KINDS: Final = ("app", "user", "session")
 OF_ALL: Final = {
     "groups.create", "groups.rename", "groups.delete", "groups.add", "groups.remove",
     "groups.set_role", "groups.mute", "groups.get", "rooms.set", "presence.get", "history.page",
-    "recalls.recall", "receipts.reach",
+    "recalls.recall", "recalls.edit", "receipts.reach",
 }  # fmt: skip
 OF_USERS: Final = {
     "messages.send", "signals.signal", "groups.join", "groups.leave", "groups.list",
-    "blocks.block", "blocks.unblock", "blocks.list", "history.forget", "recalls.edit",
+    "blocks.block", "blocks.unblock", "blocks.list", "history.forget",
     "receipts.mark", "receipts.unread", "conversations.page",
 }  # fmt: skip
 OF_SESSIONS: Final = {
