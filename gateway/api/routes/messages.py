@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi import Path as InPath
 from fastapi import Query as InQuery
 from homeport.frames import Entry, Options
+from homeport.ids import GROUP, direct_conversation
 from homeport.limits import MAX_HISTORY_PAGE, MAX_KIND_CHARS, MAX_MENTIONS, MAX_TTL_S
 from pydantic import Field, ValidationError, model_validator
 
@@ -356,8 +357,7 @@ def _outcome(
 def _sent(user: User, to: str, mid: bytes, stored: Stored) -> dict[str, Any]:
     conversation = None
     if stored.seq:
-        ends = sorted((user.id, to))
-        conversation = to if to.startswith("g:") else f"d:{ends[0]}:{ends[1]}"
+        conversation = to if to.startswith(GROUP) else direct_conversation(user.id, to)
     return {
         "id": mid.hex(),
         "to": to,
