@@ -105,6 +105,11 @@ class Replica:
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         return [entry for entry in entries if entry["event"] == event]
 
+    def logged_by_workers(self, event: str) -> list[dict[str, Any]]:
+        """Those of workers, who are numbered: not those of the process that sends webhooks, which
+        comes when it comes."""
+        return [entry for entry in self.logged(event) if entry["worker"].isdigit()]
+
     async def serves(self) -> str:
         """Connect, send and go; returns the name of the worker that took the connection."""
         async with RawClient.open(self.url) as client:

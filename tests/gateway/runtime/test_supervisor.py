@@ -40,7 +40,8 @@ def test_workers_share_one_address(replica: Replica) -> None:
             return names
 
     asyncio.run(spread())
-    assert {entry["worker"] for entry in replica.logged("redis_connected")} == {"1", "2", "3"}
+    connected = replica.logged_by_workers("redis_connected")
+    assert {entry["worker"] for entry in connected} == {"1", "2", "3"}
     assert process.stop() == 0
 
 
@@ -80,7 +81,7 @@ def test_a_worker_that_is_killed_is_replaced(replica: Replica) -> None:
     assert all(map(alive, process.workers))
     (died,) = replica.logged("died")
     assert (died["died"], died["how"]) == ("1", "by SIGKILL")
-    until(lambda: len(replica.logged("redis_connected")) == 6)
+    until(lambda: len(replica.logged_by_workers("redis_connected")) == 6)
     asyncio.run(replica.serves())
     assert process.stop() == 0
 

@@ -85,9 +85,11 @@ def test_a_hangup_has_every_worker_read_its_files(replica: Replica) -> None:
     page = "https://a.example"
     replica.config(workers=2, origins=[page])
     os.kill(process.pid, signal.SIGHUP)
-    until(lambda: {entry["worker"] for entry in replica.logged("reloaded")} == {"1", "2"})
+    until(
+        lambda: {entry["worker"] for entry in replica.logged_by_workers("reloaded")} == {"1", "2"}
+    )
     os.kill(process.workers[0], signal.SIGKILL)
-    until(lambda: len(replica.logged("redis_connected")) == 3 * 2)
+    until(lambda: len(replica.logged_by_workers("redis_connected")) == 3 * 2)
 
     async def visit() -> None:
         async with RawClient.open(replica.url, origin=page):

@@ -10,6 +10,7 @@ from gateway.store.hook_queue import ABSENT, HAPPENED, KEPT_MS, HookQueue, Taken
 from gateway.store.keys import bucket_of
 from tests.gateway.store.conftest import APP_ID, Store, apart, message_id, together
 from tests.gateway.store.hooking import event, give_webhook, noted
+from tests.harness import until
 
 
 async def say(store: Store, to: str, said: bytes, mid: bytes | None = None) -> int:
@@ -45,9 +46,15 @@ async def test_it_is_said_who_was_not_there(store: Store, where: type) -> None:
     lies; never the sender, and nobody who is there."""
     await give_webhook(store)
     bob = where("ann")
-    async with store.hearing(store.keys.inbox(APP_ID, bob).channel):
+    channel = store.keys.inbox(APP_ID, bob).channel
+    async with store.hearing(channel):
         await say(store, bob, event(store, wanted=HAPPENED | ABSENT))
         assert [each.absent for each in await noted(store)] == [False]
+
+    async def nobody_is_there() -> bool:
+        return bool(await store.link.publish(channel, b"") == 0)
+
+    await until(nobody_is_there)
     store.clock.advance(1)
     await say(store, bob, event(store, wanted=ABSENT))
     absent = [each for each in await noted(store) if each.absent]
