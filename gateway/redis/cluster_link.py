@@ -112,6 +112,7 @@ class ClusterLink(Link):
         self._started = False
         self._once = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving: set[MemberLink] = set()
         self._joining: dict[MemberLink, asyncio.Task[None]] = {}
         cluster.links = lambda: self._members
         cluster.on_change.append(self._follow)
@@ -207,7 +208,8 @@ class ClusterLink(Link):
             slot.waiting.clear()
             for sent in back:
                 sent.then(Unavailable("connection_lost"))
-        await asyncio.gather(*(member.aclose() for member in self._members.values()))
+        left = [*self._members.values(), *self._leaving]  # also one that was just being closed
+        await asyncio.gather(*(member.aclose() for member in left))
 
     def _follow(self) -> None:
         """Connect to the primaries of the map, leave the others, and note which has which slot."""
@@ -218,7 +220,8 @@ class ClusterLink(Link):
         for node in self._members.keys() - nodes:
             member = self._members.pop(node)
             self._cluster.tasks.dismiss(self._joining.pop(member))
-            self._spawn(_leave(member))
+            self._leaving.add(member)
+            self._spawn(self._leave(member))
         for number, slot in self._slots.items():
             owner = self._owner(number)
             if owner is not slot.link and slot.in_flight:
@@ -255,6 +258,15 @@ class ClusterLink(Link):
         member.on_up = self._is_back
         if self._started:
             self._is_back()
+
+    async def _leave(self, member: MemberLink) -> None:
+        """Let go of a node that has no slots any more, once it has answered what it was asked."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                while member.up and member.owed():  # noqa: ASYNC110 - once in a node's life
+                    await asyncio.sleep(0.05)
+        await member.aclose()
+        self._leaving.discard(member)
 
     def _is_back(self) -> None:
         if self.on_up is not None:
@@ -381,14 +393,3 @@ class ClusterLink(Link):
 def _away(member: MemberLink | None) -> OperationFailed:
     """Why what is asked of this primary fails, or of none."""
     return (member.failure if member is not None else None) or Unavailable("not_connected")
-
-
-async def _leave(member: MemberLink) -> None:
-    """Let go of a node that has no slots any more, once it has answered what it was asked."""
-    try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                while member.up and member.owed():  # noqa: ASYNC110 - once in a node's life
-                    await asyncio.sleep(0.05)
-    finally:  # also where the whole link is closed meanwhile
-        await member.aclose()
